@@ -1,0 +1,7 @@
+"""Margin-based face recognition in PyTorch or TensorFlow, with one answer."""
+
+from marginface.backend import load_backend
+from marginface.errors import MarginfaceError
+
+__all__ = ["MarginfaceError", "__version__", "load_backend"]
+__version__ = "0.1.0"

@@ -1,0 +1,127 @@
+"""The one seam: what the core asks of a framework, and `load_backend`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.errors import BackendNotInstalledError, unknown_name
+
+if TYPE_CHECKING:
+    from marginface.deployment.model import ModelSpec
+    from marginface.losses import MarginLoss
+    from marginface.training.optimizers import Optimizer
+
+Arrays = Mapping[str, NDArray[Any]]
+
+EXTRA_OF_MODULE = {"torch": "torch", "tensorflow": "tf", "keras": "tf"}
+
+
+class StepResult(NamedTuple):
+    """What one training step reports."""
+
+    loss: float
+    gradient_norm: float  # of the backbone, before clipping
+
+
+class Learner(Protocol):
+    """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays."""
+
+    def step(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], learning_rate: float, draw: Arrays
+    ) -> StepResult:
+        """Take one optimizer step on `images` [batch, height, width, 3] (RGB)."""
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return embeddings [batch, embedding_size] in inference mode, not normalised."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return weights, statistics, loss state and optimizer slots under canonical names.
+
+        `backbone.<name>`, `head.weight`, `head.bias`, `head.state.<name>`,
+        `optimizer.<slot>.<backbone or head name>`, `optimizer.step`.
+        """
+
+    def load_state(self, state: Arrays) -> None:
+        """Set everything that `state` returns; names and shapes must be the same."""
+
+
+class Backend(Protocol):
+    """A framework: the same names and signatures in `marginface_torch` and `marginface_tf`."""
+
+    name: str
+    MarginHead: Any
+
+    def version(self) -> str:
+        """Return the framework's name and version."""
+
+    def create_backbone(
+        self,
+        name: str,
+        embedding_size: int = 512,
+        *,
+        input_size: tuple[int, int] = (112, 112),
+        dropout: float = 0.0,
+        seed: int | None = None,
+    ) -> Any:
+        """Return a freshly initialised backbone: images [batch, 3, height, width] to embeddings."""
+
+    def load_weights(self, backbone: Any, source: str | Path | Arrays) -> None:
+        """Set a backbone's weights from a file or from arrays under canonical names."""
+
+    def save_weights(self, backbone: Any, path: str | Path) -> None:
+        """Write a backbone's weights to a safetensors file under canonical names."""
+
+    def backbone_arrays(self, backbone: Any) -> dict[str, NDArray[Any]]:
+        """Return a backbone's weights and statistics under canonical names and layouts."""
+
+    def export_onnx(self, backbone: Any, path: str | Path, **options: Any) -> Path:
+        """Write the ONNX contract and check it against this framework in ONNX Runtime."""
+
+    def create_learner(
+        self,
+        model: ModelSpec,
+        loss: MarginLoss,
+        num_classes: int,
+        optimizer: Optimizer,
+        *,
+        seed: int,
+        compile: bool = False,
+        threads: int | None = None,
+    ) -> Learner:
+        """Return a learner whose initial weights come from the core's generator and `seed`."""
+
+    def create_embedder(self, model: ModelSpec, weights: Arrays) -> Any:
+        """Return a function from preprocessed images [N, 3, H, W] float32 to embeddings [N, D]."""
+
+
+def backend_names() -> list[str]:
+    """Return the names that `load_backend` accepts."""
+    return sorted({entry.name for entry in entry_points(group="marginface.backends")})
+
+
+def load_backend(name: str) -> Backend:
+    """Return the backend called `name`, importing its framework.
+
+    Raises:
+        MarginfaceError: no backend has that name.
+        BackendNotInstalledError: its framework is not installed; the message has the command.
+    """
+    found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
+    if not found:
+        raise unknown_name("backend", name, backend_names())
+    try:
+        return cast(Backend, found[0].load())
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRA_OF_MODULE:
+            raise
+        raise BackendNotInstalledError(
+            f"backend '{name}' needs {missing}, which is not installed; "
+            f"run: pip install 'marginface[{EXTRA_OF_MODULE[missing]}]'"
+        ) from error

@@ -1,0 +1,93 @@
+"""What a model is, apart from its weights: backbone, embedding size, and how images enter it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an RGB uint8 image becomes the network's input: crop, channel order, (x - mean) / std.
+
+    Args:
+        mean: subtracted from each of the network's channels, on the 0..255 scale.
+        std: divides each channel, on the 0..255 scale.
+        channels: the order in which the network expects them; images are read as RGB.
+        crop: (top, left, height, width) in pixels of the aligned image, or None for all of it.
+
+    >>> Preprocessing()(np.full((1, 2, 2, 3), 255, np.uint8))[0, 0]
+    array([[1., 1.],
+           [1., 1.]], dtype=float32)
+    """
+
+    mean: Triple = (127.5, 127.5, 127.5)
+    std: Triple = (127.5, 127.5, 127.5)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    crop: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(self.mean)):
+            raise MarginfaceError(f"mean must be finite, got {self.mean}")
+        if not all(value > 0 and np.isfinite(value) for value in self.std):
+            raise MarginfaceError(f"std must be positive, got {self.std}")
+        if self.channels not in ("rgb", "bgr"):
+            raise MarginfaceError(f"channels must be 'rgb' or 'bgr', got '{self.channels}'")
+
+    def pixels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Crop and order the channels of RGB images [N, H, W, 3]; still uint8."""
+        if self.crop is not None:
+            top, left, height, width = self.crop
+            if top < 0 or left < 0 or top + height > images.shape[1] or left + width > images.shape[2]:
+                raise MarginfaceError(
+                    f"crop {self.crop} (top, left, height, width) does not fit images of "
+                    f"{images.shape[1]}x{images.shape[2]} (height x width)"
+                )
+            images = images[:, top : top + height, left : left + width]
+        return images[..., ::-1] if self.channels == "bgr" else images
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the network's input [N, 3, H, W] for RGB images [N, H, W, 3]."""
+        pixels = self.pixels(images).astype(np.float32)
+        values = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A backbone by name with everything needed to rebuild it and to feed it."""
+
+    backbone: str = "iresnet50"
+    embedding_size: int = 512
+    input_size: tuple[int, int] = (112, 112)  # height, width, after the crop
+    dropout: float = 0.0
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a JSON file or ONNX metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Rebuild from `to_json`'s values (JSON turns tuples into lists)."""
+        pre = values["preprocessing"]
+        preprocessing = Preprocessing(
+            mean=tuple(pre["mean"]),
+            std=tuple(pre["std"]),
+            channels=pre["channels"],
+            crop=None if pre["crop"] is None else tuple(pre["crop"]),
+        )
+        return cls(
+            backbone=values["backbone"],
+            embedding_size=values["embedding_size"],
+            input_size=tuple(values["input_size"]),
+            dropout=values["dropout"],
+            preprocessing=preprocessing,
+        )

@@ -1,0 +1,28 @@
+"""Errors that a user can mend: one line that says what was found, what was expected, what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MarginfaceError(ValueError):
+    """Base of every error that the library raises on bad input; the command line exits with 2."""
+
+
+class BackendNotInstalledError(MarginfaceError, ImportError):
+    """The framework behind a backend is not installed."""
+
+
+class TrainingDivergedError(MarginfaceError):
+    """The loss became NaN or infinite."""
+
+
+def unknown_name(kind: str, name: str, choices: Iterable[str]) -> MarginfaceError:
+    """Return the error for a name that is not among `choices`, with the nearest one.
+
+    >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
+    unknown loss 'arcfase'; did you mean 'arcface'? (known: arcface, cosface)
+    """
+    known = sorted(choices)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return MarginfaceError(f"unknown {kind} '{name}'{hint} (known: {', '.join(known)})")

@@ -1,0 +1,94 @@
+"""Optimizers: hyperparameters, and one NumPy step of each as the reference for both frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """What every optimizer has.
+
+    Args:
+        weight_decay: strength of the L2 penalty (SGD) or of the decoupled decay (AdamW).
+        decay_norm_and_bias: False leaves every vector-shaped parameter (BatchNorm, PReLU, biases)
+            without weight decay.
+        clip_norm: the backbone's gradients are scaled down to this global L2 norm; None for never.
+    """
+
+    slots: ClassVar[tuple[str, ...]]
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    clip_norm: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        if self.weight_decay < 0:
+            raise MarginfaceError(f"weight_decay must be >= 0, got {self.weight_decay}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise MarginfaceError(f"clip_norm must be > 0 or none, got {self.clip_norm}")
+
+    def decay_for(self, rank: int) -> float:
+        """Return the weight decay of a parameter with `rank` dimensions."""
+        return self.weight_decay if self.decay_norm_and_bias or rank > 1 else 0.0
+
+    def update(
+        self, weight: Array, gradient: Array, slots: Mapping[str, Array], rate: float, step: int
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the weight and slots after step number `step` (from 1); the reference."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimizer):
+    """Momentum SGD as PyTorch writes it: v = momentum v + (g + decay w); w = w - rate v.
+
+    The rate multiplies the velocity and is not stored in it (Keras stores it), so that both
+    frameworks agree under a schedule.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("momentum",)
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise MarginfaceError(f"momentum must be in [0, 1), got {self.momentum}")
+
+    def update(
+        self, weight: Array, gradient: Array, slots: Mapping[str, Array], rate: float, step: int
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the weight and velocity after one step; the reference."""
+        del step
+        velocity = self.momentum * slots["momentum"] + gradient + self.decay_for(weight.ndim) * weight
+        return weight - rate * velocity, {"momentum": velocity}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (1711.05101 alg. 2), epsilon outside the corrected root."""
+
+    slots: ClassVar[tuple[str, ...]] = ("first", "second")
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def update(
+        self, weight: Array, gradient: Array, slots: Mapping[str, Array], rate: float, step: int
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the weight and both moments after step number `step`; the reference."""
+        first = self.beta1 * slots["first"] + (1 - self.beta1) * gradient
+        second = self.beta2 * slots["second"] + (1 - self.beta2) * gradient**2
+        corrected = np.sqrt(second / (1 - self.beta2**step)) + self.epsilon
+        decayed = weight * (1 - rate * self.decay_for(weight.ndim))
+        stepped = decayed - rate * (first / (1 - self.beta1**step)) / corrected
+        return stepped, {"first": first, "second": second}
