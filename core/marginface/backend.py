@@ -33,7 +33,11 @@ class Learner(Protocol):
     """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays."""
 
     def step(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], learning_rate: float, draw: Arrays
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        learning_rate: float,
+        draw: Arrays,
     ) -> StepResult:
         """Take one optimizer step on `images` [batch, height, width, 3] (RGB)."""
 

@@ -1,1 +1,65 @@
-"""backbones."""
+"""Backbones: neutral descriptions that every framework and ONNX interpret."""
+
+from collections.abc import Callable
+
+from marginface.backbones.graph import Graph
+from marginface.backbones.iresnet import BLOCKS, iresnet
+from marginface.backbones.layouts import Layout, layouts
+from marginface.backbones.mbf import mbf
+from marginface.backbones.mobilefacenet import mobilefacenet
+from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
+from marginface.errors import MarginfaceError, unknown_name
+
+__all__ = [
+    "Graph",
+    "Layout",
+    "check_weights",
+    "describe",
+    "initial_weights",
+    "layouts",
+    "names",
+    "read_weights",
+    "write_weights",
+]
+
+_BUILDERS: dict[str, Callable[[Graph, float], None]] = {
+    **dict.fromkeys(BLOCKS, iresnet),
+    "mbf": mbf,
+    "mobilefacenet": mobilefacenet,
+}
+
+
+def names() -> list[str]:
+    """Return the names that `describe` accepts."""
+    return list(_BUILDERS)
+
+
+def describe(
+    name: str,
+    embedding_size: int = 512,
+    input_size: tuple[int, int] = (112, 112),
+    dropout: float = 0.0,
+) -> Graph:
+    """Return the neutral description of a backbone.
+
+    Args:
+        name: one of `names()`.
+        embedding_size: length of the embedding.
+        input_size: height and width of the images in pixels.
+        dropout: share of the values dropped before the embedding layer, in training.
+
+    Raises:
+        MarginfaceError: an unknown name, or a value out of range.
+
+    >>> len(describe("mbf").parameters())
+    285
+    """
+    if name not in _BUILDERS:
+        raise unknown_name("backbone", name, _BUILDERS)
+    if embedding_size < 1:
+        raise MarginfaceError(f"embedding_size must be at least 1, got {embedding_size}")
+    if not 0 <= dropout < 1:
+        raise MarginfaceError(f"dropout must be in [0, 1), got {dropout}")
+    graph = Graph(name, input_size, embedding_size)
+    _BUILDERS[name](graph, dropout)
+    return graph

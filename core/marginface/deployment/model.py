@@ -45,7 +45,12 @@ class Preprocessing:
         """Crop and order the channels of RGB images [N, H, W, 3]; still uint8."""
         if self.crop is not None:
             top, left, height, width = self.crop
-            if top < 0 or left < 0 or top + height > images.shape[1] or left + width > images.shape[2]:
+            if (
+                top < 0
+                or left < 0
+                or top + height > images.shape[1]
+                or left + width > images.shape[2]
+            ):
                 raise MarginfaceError(
                     f"crop {self.crop} (top, left, height, width) does not fit images of "
                     f"{images.shape[1]}x{images.shape[2]} (height x width)"

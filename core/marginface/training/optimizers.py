@@ -68,7 +68,9 @@ class SGD(Optimizer):
     ) -> tuple[Array, dict[str, Array]]:
         """Return the weight and velocity after one step; the reference."""
         del step
-        velocity = self.momentum * slots["momentum"] + gradient + self.decay_for(weight.ndim) * weight
+        velocity = (
+            self.momentum * slots["momentum"] + gradient + self.decay_for(weight.ndim) * weight
+        )
         return weight - rate * velocity, {"momentum": velocity}
 
 
