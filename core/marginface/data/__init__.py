@@ -1,1 +1,1 @@
-"""data."""
+"""Images on disk, labelled or paired, and the pipeline that feeds them to training."""

@@ -1,0 +1,166 @@
+"""Image folders: one subfolder of images for each identity."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.images import list_images, read_image, require_folder
+from marginface.errors import MarginfaceError
+
+LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
+BLOCK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """Labelled images on disk; `folder[i]` reads image i.
+
+    Attributes:
+        root: the folder itself.
+        identities: names of the identities; a label is an index into them.
+        paths: image paths relative to root.
+        labels: int64 [number of images].
+        size: (height, width) of every image, in pixels.
+        resize: whether images of another size are stretched to it.
+        skipped: what was left out as (path relative to root, reason).
+    """
+
+    root: Path
+    identities: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    size: tuple[int, int]
+    resize: bool
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], np.int64]:
+        """Return image `index`, RGB [height, width, 3], and its label."""
+        image = read_image(self.root / self.paths[index], self.size, resize=self.resize)
+        return image, self.labels[index]
+
+
+def open_image_folder(
+    root: str | Path,
+    *,
+    size: tuple[int, int] = (112, 112),
+    resize: bool = False,
+    skip_bad: bool = False,
+    on_progress: Progress | None = None,
+) -> ImageFolder:
+    """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
+
+    Args:
+        root: the folder; hidden files and files that are no images are passed over.
+        size: expected (height, width) of the images, in pixels.
+        resize: stretch images of another size instead of refusing them.
+        skip_bad: leave bad images and identities without images out; they are in `skipped`.
+        on_progress: called with (images checked, all images) as checking goes on.
+
+    Raises:
+        MarginfaceError: another layout, fewer than two identities, or bad images not skipped.
+    """
+    root = Path(root)
+    paths, empty = _layout(root)
+    bad = _bad_images(root, paths, size, resize, on_progress)
+    skipped = empty + bad
+    if skipped and not skip_bad:
+        _refuse(root, len(paths), empty, bad)
+    left_out = {path for path, _ in skipped}
+    kept = tuple(path for path in paths if path not in left_out)
+    identities = sorted({_identity(path) for path in kept})
+    if len(identities) < 2:
+        after = f" after leaving out {_first_of(root, bad)}" if bad else ""
+        raise MarginfaceError(
+            f"the number of identities in {root} is {len(identities)}{after}, need at least 2 to "
+            f"train; {LAYOUT}"
+        )
+    label_of = {identity: label for label, identity in enumerate(identities)}
+    labels = np.array([label_of[_identity(path)] for path in kept], np.int64)
+    return ImageFolder(root, tuple(identities), kept, labels, size, resize, tuple(skipped))
+
+
+def _identity(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _layout(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the image paths and the identity folders without images, refusing other layouts."""
+    require_folder(root)
+    try:
+        paths = list_images(root)
+    except MarginfaceError as error:
+        raise MarginfaceError(f"{error}; {LAYOUT}") from error
+    misplaced = [path for path in paths if path.count("/") != 1]
+    if misplaced:
+        where = "too deep" if "/" in misplaced[0] else "not in an identity's folder"
+        raise MarginfaceError(
+            f"{len(misplaced)} of {len(paths)} images in {root} are {where}, "
+            f"such as {misplaced[0]}; {LAYOUT}"
+        )
+    filled = {_identity(path) for path in paths}
+    folders = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
+    return paths, [(name, "the folder holds no images") for name in folders if name not in filled]
+
+
+def _bad_images(
+    root: Path,
+    paths: list[str],
+    size: tuple[int, int],
+    resize: bool,
+    on_progress: Progress | None,
+) -> list[tuple[str, str]]:
+    check = partial(_problem, root=root, size=size, resize=resize)
+    bad: list[tuple[str, str]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), BLOCK):
+            block = paths[start : start + BLOCK]
+            problems = pool.map(check, block)
+            bad += [(path, why) for path, why in zip(block, problems, strict=True) if why]
+            if on_progress is not None:
+                on_progress(start + len(block), len(paths))
+    return bad
+
+
+def _problem(path: str, root: Path, size: tuple[int, int], resize: bool) -> str:
+    """Return why an image cannot be used, or an empty string."""
+    try:
+        read_image(root / path, size, resize=resize)
+    except MarginfaceError as error:
+        return str(error).removeprefix(f"{root / path}: ")
+    return ""
+
+
+def _first_of(root: Path, bad: list[tuple[str, str]]) -> str:
+    path, reason = bad[0]
+    return f"{len(bad)} bad images (the first, {root / path}: {reason})"
+
+
+def _refuse(
+    root: Path, total: int, empty: list[tuple[str, str]], bad: list[tuple[str, str]]
+) -> None:
+    way_out = "or leave such out with --skip-bad (skip_bad=True)"
+    if bad:
+        path, reason = bad[0]
+        raise MarginfaceError(
+            f"{len(bad)} of {total} images in {root} cannot be used; the first is {path}: "
+            f"{reason}; {way_out}"
+        )
+    raise MarginfaceError(
+        f"{len(empty)} identity folders in {root} hold no images, the first is {empty[0][0]}; "
+        f"fill or remove them, {way_out}"
+    )

@@ -1,0 +1,136 @@
+"""Verification pairs in the format of LFW's pairs.txt and pairsDevTest.txt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.images import list_images
+from marginface.errors import MarginfaceError
+
+Pair = tuple[str, str, bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of images to compare.
+
+    Attributes:
+        first, second: paths relative to the folder of images, [number of pairs].
+        same: bool [number of pairs], whether both show the same person.
+    """
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    same: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
+    """Read a pairs file and find its images.
+
+    The first line is `FOLDS N` or `N`: each fold has N pairs `name i j` of one person and N pairs
+    `name1 i name2 j` of two. Fields are separated by tabs, or by spaces where a line has no tab.
+    Image i of a person is `name/name_%04d` with any known extension.
+
+    Raises:
+        MarginfaceError: with the file and line: malformed, missing image, or counts that disagree
+            with the first line.
+    """
+    path = Path(path)
+    lines = _numbered_lines(path)
+    folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
+    images = {
+        str(PurePosixPath(image).with_suffix("")): image for image in list_images(images_root)
+    }
+    pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
+    _check_counts(path, lines, folds, size, pairs)
+    first, second, same = zip(*pairs, strict=True)
+    return Pairs(first, second, np.array(same, np.bool_))
+
+
+def _numbered_lines(path: Path) -> list[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MarginfaceError(f"{path} is no UTF-8 text; expected a pairs file") from error
+    except OSError as error:
+        raise MarginfaceError(
+            f"cannot read {path}: {error.strerror}; expected a pairs file"
+        ) from error
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise MarginfaceError(f"{path} is empty; expected a line 'FOLDS N' or 'N', then the pairs")
+    return lines
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 9
+
+
+def _quoted(line: str) -> str:
+    return repr(line.strip()[:80])
+
+
+def _header(where: str, line: str) -> tuple[int, int]:
+    fields = line.split()
+    if len(fields) > 2 or not all(_is_number(field) and int(field) > 0 for field in fields):
+        raise MarginfaceError(
+            f"{where}: expected 'FOLDS N' or 'N' (positive whole numbers), got {_quoted(line)}"
+        )
+    return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
+
+
+def _pair(where: str, line: str, images: dict[str, str], root: str | Path) -> Pair:
+    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+    if len(fields) == 3:
+        fields = [*fields[:2], fields[0], fields[2]]
+    elif len(fields) != 4 or fields[0] == fields[2]:
+        fields = []
+    if not fields or not all(fields) or not _is_number(fields[1]) or not _is_number(fields[3]):
+        raise MarginfaceError(
+            f"{where}: expected 'name i j' or 'name1 i name2 j' with two names and whole numbers, "
+            f"got {_quoted(line)}"
+        )
+    first, second = (
+        _find(where, name, int(index), images, root) for name, index in (fields[:2], fields[2:])
+    )
+    return first, second, fields[0] == fields[2]
+
+
+def _find(where: str, name: str, index: int, images: dict[str, str], root: str | Path) -> str:
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise MarginfaceError(
+            f"{where}: '{name}' is a path, expected the plain name of a folder in {root}"
+        )
+    stem = f"{name}/{name}_{index:04d}"
+    if stem not in images:
+        raise MarginfaceError(
+            f"{where}: no image {Path(root) / stem}.* (jpg, png, ...); add it or remove the pair"
+        )
+    return images[stem]
+
+
+def _check_counts(
+    path: Path, lines: list[tuple[int, str]], folds: int, size: int, pairs: list[Pair]
+) -> None:
+    header = lines[0][0]
+    if len(pairs) != 2 * folds * size:
+        raise MarginfaceError(
+            f"{path}:{header}: {folds} x ({size} same + {size} different) pairs announced, "
+            f"{len(pairs)} found; correct that line or restore the missing ones"
+        )
+    for fold in range(folds):
+        begin, end = 2 * fold * size, 2 * (fold + 1) * size
+        same = sum(pair[2] for pair in pairs[begin:end])
+        if same != size:
+            raise MarginfaceError(
+                f"{path}:{lines[1 + begin][0]}: fold {fold + 1} begins here and has {same} same "
+                f"and {2 * size - same} different pairs, expected {size} of each (line {header}); "
+                "move or correct its pairs"
+            )

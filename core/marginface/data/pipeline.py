@@ -1,0 +1,127 @@
+"""The input pipeline: endless, shuffled, augmented batches, exact to resume at any step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import absl.logging
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.augmentation import augmentation
+from marginface.data.folder import ImageFolder
+from marginface.errors import MarginfaceError
+
+# Grain warns on import that it found no JAX, which nothing here needs.
+_verbosity = absl.logging.get_verbosity()
+absl.logging.set_verbosity(absl.logging.ERROR)
+import grain  # noqa: E402
+
+absl.logging.set_verbosity(_verbosity)
+
+Sample = tuple[NDArray[np.uint8], np.int64]
+
+PREFETCHED_BATCHES = 4
+
+
+class Batch(NamedTuple):
+    """One step's input: images uint8 [batch, height, width, 3] (RGB) and labels int64 [batch]."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+class TrainingPipeline(Iterator[Batch]):
+    """Endless batches of an image folder, each epoch in a new order.
+
+    Batch number n depends on the folder, the seed, the batch size and the augmentations alone: not
+    on the number of threads, nor on which batches were read before. What remains of an epoch after
+    the last whole batch is left out, so no batch mixes epochs.
+
+    Args:
+        folder: the labelled images.
+        batch_size: images in a batch.
+        seed: 0 .. 2**32 - 1; decides order and augmentation.
+        augment: names of augmentations, applied in this order.
+        threads: how many decode and augment ahead; 0 works in the calling thread.
+
+    Raises:
+        MarginfaceError: an unknown augmentation, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        folder: ImageFolder,
+        *,
+        batch_size: int,
+        seed: int,
+        augment: Sequence[str] = ("flip",),
+        threads: int = 2,
+    ) -> None:
+        if not 1 <= batch_size <= len(folder):
+            raise MarginfaceError(
+                f"batch size {batch_size} does not suit {folder.root} with {len(folder)} images; "
+                f"expected 1 to {len(folder)}: choose a smaller batch or add images"
+            )
+        if not 0 <= seed < 2**32:
+            raise MarginfaceError(f"seed must be 0 to {2**32 - 1}, got {seed}")
+        if threads < 0:
+            raise MarginfaceError(f"threads must be 0 or more, got {threads}")
+        apply = augmentation(augment)
+
+        def augmented(sample: Sample, rng: np.random.Generator) -> Sample:
+            return apply(sample[0], rng), sample[1]
+
+        self.steps_per_epoch = len(folder) // batch_size
+        self._setup = {
+            "seed": seed,
+            "batch_size": batch_size,
+            "augment": list(augment),
+            "images": len(folder),
+            "images_sha256": _fingerprint(folder),
+        }
+        batches = (
+            grain.MapDataset.source(folder)
+            .seed(seed)
+            .shuffle()
+            .random_map(augmented)
+            .batch(batch_size, drop_remainder=True, batch_fn=_stack)
+            .repeat()
+        )
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCHED_BATCHES)
+        self._batches = iter(batches.to_iter_dataset(options))
+
+    def __next__(self) -> Batch:
+        batch: Batch = next(self._batches)
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values from which `restore` continues with the batch after the last one."""
+        return {**self._setup, "next_batch": self._batches.get_state()["next_index"]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken, without reading what came before.
+
+        Raises:
+            MarginfaceError: the state is of another seed, batch size, augmentation or image list.
+        """
+        for key, value in self._setup.items():
+            if state.get(key) != value:
+                raise MarginfaceError(
+                    f"the saved input pipeline has {key} {state.get(key)}, this one {value}; "
+                    "resume with the data and settings that the run began with"
+                )
+        self._batches.set_state({"next_index": state["next_batch"]})
+
+
+def _stack(samples: Sequence[Sample]) -> Batch:
+    images, labels = zip(*samples, strict=True)
+    return Batch(np.stack(images), np.array(labels, np.int64))
+
+
+def _fingerprint(folder: ImageFolder) -> str:
+    """Return a digest of the image paths, relative to the root, in order."""
+    return hashlib.sha256(b"\0".join(map(os.fsencode, folder.paths))).hexdigest()
