@@ -1,0 +1,237 @@
+"""Open any model, a run folder or an ONNX file, as one function from images to embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.backend import Arrays, load_backend
+from marginface.deployment.model import ModelSpec, Preprocessing, Triple
+from marginface.deployment.session import OnnxSession
+from marginface.errors import MarginfaceError, unknown_name
+
+BACKENDS = ("onnx", "torch", "tf")
+METADATA_KEY = "marginface"
+ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """RGB images [N, H, W, 3], uint8, to embeddings [N, embedding_size], float32, not normalised.
+
+    Args:
+        run: the network: preprocessed float32 [N, 3, h, w], or uint8 [N, h, w, 3] where
+            `takes_pixels`, to embeddings.
+        preprocessing: what is done to images before `run`.
+        input_size: (height, width) that `run` takes, after the crop.
+        fingerprint: hash of the weights and the preprocessing: same fingerprint, same embeddings.
+    """
+
+    run: Callable[[NDArray[Any]], NDArray[np.float32]]
+    preprocessing: Preprocessing
+    input_size: tuple[int, int]
+    embedding_size: int
+    fingerprint: str
+    takes_pixels: bool = False
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the embeddings of images [N, H, W, 3].
+
+        Raises:
+            MarginfaceError: `images` are of another rank, type or size than the model takes.
+        """
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise MarginfaceError(
+                f"images must be uint8 [N, height, width, 3], got {images.dtype} {images.shape}"
+            )
+        self.check_size(images.shape[1], images.shape[2])
+        pre = self.preprocessing
+        return self.run(pre.pixels(images) if self.takes_pixels else pre(images))
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise if images of `height` x `width` pixels do not fit this model."""
+        crop = self.preprocessing.crop
+        if crop is None and (height, width) != self.input_size:
+            rows, columns = self.input_size
+            raise MarginfaceError(
+                f"images are {height}x{width} (height x width), the model takes {rows}x{columns}; "
+                f"pass --crop top,left,{rows},{columns} to cut that out, or --resize to scale"
+            )
+        if crop is not None and (crop[0] + crop[2] > height or crop[1] + crop[3] > width):
+            raise MarginfaceError(
+                f"crop {','.join(map(str, crop))} (top,left,height,width) does not fit into images "
+                f"of {height}x{width} (height x width)"
+            )
+
+    def image_size(self, *, resize: bool) -> tuple[int, int] | None:
+        """Return the (height, width) to read images at; None where a crop fits several sizes.
+
+        With `resize`, images of a model with a crop are brought to the aligned 112 x 112 first.
+        """
+        if self.preprocessing.crop is None:
+            return self.input_size
+        if not resize:
+            return None
+        self.check_size(*ALIGNED_SIZE)
+        return ALIGNED_SIZE
+
+
+def open_embedder(
+    model: Path,
+    *,
+    backend: str = "onnx",
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    channels: str | None = None,
+    crop: Sequence[int] | None = None,
+    threads: int | None = None,
+) -> Embedder:
+    """Return the embedder of a run folder or an ONNX file.
+
+    Args:
+        model: a run folder that `marginface train` wrote, or an ONNX file.
+        backend: what runs the network: "onnx" (ONNX Runtime), or for a run folder "torch" or "tf".
+        mean, std, channels, crop: override the model's own `Preprocessing`; a number stands for all
+            three channels.
+        threads: CPU threads for ONNX Runtime.
+
+    Raises:
+        MarginfaceError: no such model, a damaged one, or options that do not fit it.
+    """
+    model = Path(model)
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    if backend != "onnx" and threads is not None:
+        raise MarginfaceError(f"--threads is for --backend onnx, got --backend {backend}; drop it")
+    overrides = _overrides(mean, std, channels, crop)
+    if model.is_dir():
+        return _open_run(model, backend, overrides, threads)
+    if not model.exists():
+        raise MarginfaceError(
+            f"model {model} does not exist; expected a run folder or an ONNX file"
+        )
+    if model.suffix.lower() != ".onnx":
+        raise MarginfaceError(
+            f"model {model} ends in '{model.suffix}', expected a run folder or a file ending in .onnx"
+        )
+    if backend != "onnx":
+        raise MarginfaceError(
+            f"{model} runs in ONNX Runtime; use --backend onnx, or give the run folder for {backend}"
+        )
+    return _open_onnx(model, overrides, threads)
+
+
+def _overrides(
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+    channels: str | None,
+    crop: Sequence[int] | None,
+) -> dict[str, Any]:
+    given = {
+        "mean": None if mean is None else _triple("mean", mean),
+        "std": None if std is None else _triple("std", std),
+        "channels": channels,
+        "crop": None if crop is None else _crop(crop),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _triple(name: str, value: float | Sequence[float]) -> Triple:
+    values = tuple(np.atleast_1d(np.asarray(value, np.float64)).tolist())
+    if len(values) not in (1, 3):
+        raise MarginfaceError(f"{name} must be one number or three, got {len(values)}")
+    return cast(Triple, values * 3 if len(values) == 1 else values)
+
+
+def _crop(values: Sequence[int]) -> tuple[int, int, int, int]:
+    if len(values) != 4 or min(values[:2]) < 0 or min(values[2:]) < 1:
+        raise MarginfaceError(
+            f"crop must be top,left,height,width in pixels, all inside the image, got {list(values)}"
+        )
+    return cast(tuple[int, int, int, int], tuple(values))
+
+
+def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Embedder:
+    session = OnnxSession(path, threads=threads)
+    preprocessing = Preprocessing()
+    if METADATA_KEY in session.metadata:
+        spec = ModelSpec.from_json(json.loads(session.metadata[METADATA_KEY]))
+        preprocessing = spec.preprocessing
+    built_in = sorted(overrides.keys() & {"mean", "std", "channels"})
+    if session.takes_pixels and built_in:
+        raise MarginfaceError(
+            f"{path} takes uint8 pixels, so its preprocessing is built in; "
+            f"drop {', '.join('--' + name for name in built_in)}"
+        )
+    return _embedder(
+        session,
+        replace(preprocessing, **overrides),
+        session.input_size,
+        session.embedding_size,
+        _digest_of_file(path),
+        takes_pixels=session.takes_pixels,
+    )
+
+
+def _open_run(
+    folder: Path, backend: str, overrides: dict[str, Any], threads: int | None
+) -> Embedder:
+    from marginface.training.run import load_run
+
+    loaded = load_run(folder)
+    spec: ModelSpec = loaded.spec
+    run: Callable[[NDArray[Any]], NDArray[np.float32]]
+    if backend == "onnx":
+        from marginface.deployment.onnx_graph import build_onnx
+
+        graph = build_onnx(spec, loaded.weights)
+        run = OnnxSession(graph.SerializeToString(), threads=threads)
+    else:
+        run = load_backend(backend).create_embedder(spec, loaded.weights)
+    return _embedder(
+        run,
+        replace(spec.preprocessing, **overrides),
+        spec.input_size,
+        spec.embedding_size,
+        _digest_of_weights(spec, loaded.weights),
+    )
+
+
+def _embedder(
+    run: Callable[[NDArray[Any]], NDArray[np.float32]],
+    preprocessing: Preprocessing,
+    input_size: tuple[int, int],
+    embedding_size: int,
+    digest: str,
+    *,
+    takes_pixels: bool = False,
+) -> Embedder:
+    crop = preprocessing.crop
+    if crop is not None and crop[2:] != input_size:
+        raise MarginfaceError(
+            f"crop {','.join(map(str, crop))} (top,left,height,width) cuts out {crop[2]}x{crop[3]}, "
+            f"the model takes {input_size[0]}x{input_size[1]}; make the last two numbers that"
+        )
+    fingerprint = hashlib.sha256(f"{digest} {preprocessing}".encode()).hexdigest()
+    return Embedder(run, preprocessing, input_size, embedding_size, fingerprint, takes_pixels)
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_weights(spec: ModelSpec, weights: Arrays) -> str:
+    digest = hashlib.sha256(json.dumps(spec.to_json(), sort_keys=True).encode())
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

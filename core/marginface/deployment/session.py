@@ -1,0 +1,168 @@
+"""An ONNX face model in ONNX Runtime, whatever its layout, batch and number type."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from marginface.errors import MarginfaceError
+
+NUMBER_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+}
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # in order of preference
+UNREADABLE = (ort_state.InvalidProtobuf, ort_state.NoModel)
+RUN_ERRORS = (
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+    ort_state.EPFail,
+)
+
+
+class OnnxSession:
+    """Runs a model with one image input and one embedding output.
+
+    Args:
+        model: an ONNX file, or a serialised model.
+        threads: CPU threads for one run, None for ONNX Runtime's choice.
+        default_size: (height, width) to feed where the model leaves them open.
+
+    Attributes:
+        takes_pixels: the input is uint8, so preprocessing is part of the model.
+        input_size: (height, width) in pixels.
+        embedding_size: length of an embedding.
+        metadata: the model's own key-value properties.
+
+    Raises:
+        MarginfaceError: no such file, not an ONNX model, or not a face embedder's interface.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        threads: int | None = None,
+        default_size: tuple[int, int] = (112, 112),
+    ) -> None:
+        self.name = str(model) if isinstance(model, Path) else "the model"
+        self._session = self._open(model, threads)
+        entry = self._only("input", self._session.get_inputs())
+        self._only("output", self._session.get_outputs())
+        self._input_name = entry.name
+        self._read_input(entry.shape, entry.type, default_size)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.takes_pixels = self._dtype is np.uint8
+        probe = self._run(np.zeros((self._batch or 1, *self._image_shape), self._dtype))
+        self.embedding_size = probe.shape[1]
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return embeddings [N, D] for images [N, 3, H, W], or [N, H, W, 3] if `takes_pixels`."""
+        if not len(images):
+            return np.empty((0, self.embedding_size), np.float32)
+        if self.takes_pixels and not self._channels_last:
+            images = images.transpose(0, 3, 1, 2)
+        if not self.takes_pixels and self._channels_last:
+            images = images.transpose(0, 2, 3, 1)
+        batch = self._batch or len(images)
+        chunks = [images[at : at + batch] for at in range(0, len(images), batch)]
+        embeddings = np.concatenate([self._run(_padded(chunk, batch)) for chunk in chunks])
+        return embeddings[: len(images)]
+
+    def _open(self, model: Path | bytes, threads: int | None) -> ort.InferenceSession:
+        if threads is not None and threads < 1:
+            raise MarginfaceError(f"threads must be at least 1, got {threads}")
+        if isinstance(model, Path) and not model.is_file():
+            found = "is a folder" if model.is_dir() else "does not exist"
+            raise MarginfaceError(f"{model} {found}; expected an ONNX file")
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # its findings come back as exceptions
+        options.intra_op_num_threads = threads or 0
+        available = ort.get_available_providers()
+        providers = [provider for provider in PROVIDERS if provider in available]
+        try:
+            source = str(model) if isinstance(model, Path) else model
+            return ort.InferenceSession(source, options, providers=providers)
+        except UNREADABLE as error:
+            raise MarginfaceError(
+                f"{self.name} is not an ONNX model, or a damaged one; export or download it again"
+            ) from error
+        except RUN_ERRORS as error:
+            raise MarginfaceError(
+                f"ONNX Runtime {ort.__version__} cannot load {self.name}: {_one_line(error)}"
+            ) from error
+
+    def _only(self, kind: str, entries: list[Any]) -> Any:
+        if len(entries) != 1:
+            names = ", ".join(entry.name for entry in entries) or "none"
+            raise MarginfaceError(
+                f"{self.name} has {len(entries)} {kind}s ({names}), expected exactly one: "
+                f"{'images' if kind == 'input' else 'embeddings'}; is it a face recognition model?"
+            )
+        return entries[0]
+
+    def _read_input(
+        self, shape: list[int | str | None], type_name: str, default_size: tuple[int, int]
+    ) -> None:
+        if type_name not in NUMBER_TYPES:
+            raise MarginfaceError(
+                f"the input of {self.name} is {type_name}, expected one of {', '.join(NUMBER_TYPES)}"
+            )
+        if len(shape) != 4:
+            raise MarginfaceError(
+                f"the input of {self.name} has shape {shape}, expected four dimensions: "
+                "[N, 3, height, width] or [N, height, width, 3]"
+            )
+        self._dtype = NUMBER_TYPES[type_name]
+        batch, *dims = [size if isinstance(size, int) and size > 0 else None for size in shape]
+        self._batch = batch  # None where the model takes any
+        self._channels_last = dims[2] == 3 and dims[0] != 3
+        channels, height, width = (dims[2], *dims[:2]) if self._channels_last else dims
+        if channels not in (3, None):
+            raise MarginfaceError(
+                f"the input of {self.name} has shape {shape}, expected 3 channels: "
+                "[N, 3, height, width] or [N, height, width, 3]"
+            )
+        self.input_size = (height or default_size[0], width or default_size[1])
+        spatial = self.input_size
+        self._image_shape = (*spatial, 3) if self._channels_last else (3, *spatial)
+
+    def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        try:
+            (output,) = self._session.run(None, {self._input_name: images.astype(self._dtype)})
+        except RUN_ERRORS as error:
+            raise MarginfaceError(
+                f"{self.name} fails on an input of shape {images.shape}: {_one_line(error)}"
+            ) from error
+        # Some exports keep the 1x1 of their last convolution: [N, D, 1, 1].
+        if (
+            output.ndim < 2
+            or len(output) != len(images)
+            or output.size != math.prod(output.shape[:2])
+        ):
+            raise MarginfaceError(
+                f"the output of {self.name} has shape {output.shape} for {len(images)} images, "
+                "expected [N, embedding size]; is it a face recognition model?"
+            )
+        return np.asarray(output.reshape(output.shape[:2]), np.float32)
+
+
+def _padded(images: NDArray[Any], batch: int) -> NDArray[Any]:
+    """Return `images` with the last one repeated until there are `batch`."""
+    missing = batch - len(images)
+    return images if missing == 0 else np.concatenate([images, images[-1:].repeat(missing, axis=0)])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,96 @@
+"""Embed the images of verification pairs and measure how well their scores tell people apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.pairs import Pairs
+from marginface.errors import MarginfaceError
+from marginface.evaluation.image_batches import ImageReader
+from marginface.evaluation.verification import (
+    VerificationResult,
+    directionless,
+    pair_scores,
+    verify,
+)
+
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+OnProgress = Callable[[int, int], None]
+
+
+def distinct_images(pairs: Pairs) -> tuple[str, ...]:
+    """Return every image that the pairs name, once, sorted."""
+    return tuple(sorted({*pairs.first, *pairs.second}))
+
+
+def evaluate_pairs(
+    embed: Embed,
+    pairs: Pairs,
+    images_root: Path,
+    *,
+    batch_size: int = 64,
+    flip: bool = True,
+    size: tuple[int, int] | None = (112, 112),
+    resize: bool = False,
+    on_progress: OnProgress | None = None,
+) -> tuple[VerificationResult, NDArray[np.float64]]:
+    """Return the verification result and the score (cosine) of each pair.
+
+    Args:
+        embed: RGB images [batch, height, width, 3], uint8, to embeddings [batch, size].
+        pairs: image paths relative to `images_root`; each distinct image is embedded once.
+        batch_size: images for one call of `embed`.
+        flip: sum the embeddings of an image and of its mirror image, the field's protocol.
+        size: (height, width) that `embed` takes, or None: all must be like the first.
+        resize: scale images of another size instead of refusing them.
+        on_progress: called with (images done, images in all).
+    """
+    paths = distinct_images(pairs)
+    reader = ImageReader(images_root, size, resize=resize)
+    parts: list[NDArray[np.float32]] = []
+    done = 0
+    for names, images in reader.batches(paths, batch_size):
+        parts.append(embed_images(embed, images, flip=flip))
+        done += len(names)
+        if on_progress is not None:
+            on_progress(done, len(paths))
+    embeddings = np.concatenate(parts)
+    bad = directionless(embeddings)
+    if len(bad):
+        raise MarginfaceError(
+            f"the model gives embeddings of length zero, NaN or infinite for {len(bad)} of "
+            f"{len(paths)} images, first {paths[bad[0]]}; its weights or preprocessing are broken"
+        )
+    index = {path: at for at, path in enumerate(paths)}
+    first = np.array([index[path] for path in pairs.first])
+    second = np.array([index[path] for path in pairs.second])
+    scores = pair_scores(embeddings, first, second)
+    return verify(scores, pairs.same), scores
+
+
+def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:
+    """Return embeddings [batch, size], each the sum of an image's and its mirror's if `flip`."""
+    if not flip:
+        return embed(images)
+    mirrored = np.ascontiguousarray(images[:, :, ::-1])
+    return embed(images) + embed(mirrored)
+
+
+def check_images(
+    paths: Sequence[str], images_root: Path, *, size: tuple[int, int] | None, resize: bool
+) -> tuple[int, int]:
+    """Decode every image once, before a model is run on them, and return their common size.
+
+    Raises:
+        MarginfaceError: an image is unreadable or of another size.
+    """
+    reader = ImageReader(images_root, size, resize=resize)
+    for _ in reader.batches(paths, batch_size=64):
+        pass
+    if reader.size is None:
+        raise MarginfaceError("there are no images to check")
+    return reader.size

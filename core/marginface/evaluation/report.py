@@ -1,0 +1,133 @@
+"""Write what verification found: metrics.json and a picture with ROC and score histograms."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+from marginface.evaluation.verification import RocCurve, VerificationResult, roc
+
+METRICS_NAME = "metrics.json"
+FIGURE_NAME = "verification.png"
+SAME, DIFFERENT, INK, FAINT = "#1f77b4", "#d95f02", "#333333", "#999999"
+
+
+def write_report(
+    result: VerificationResult,
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    output_dir: Path,
+) -> tuple[Path, Path]:
+    """Write metrics.json and verification.png to `output_dir` (made if absent), return their paths.
+
+    Raises:
+        MarginfaceError: `output_dir` is a file.
+    """
+    check_output_dir(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    metrics, figure = output_dir / METRICS_NAME, output_dir / FIGURE_NAME
+    with _Replacing(figure) as file:
+        FigureCanvasAgg(draw(result, scores, same)).print_png(file)
+    with _Replacing(metrics) as file:
+        file.write((json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n").encode())
+    return metrics, figure
+
+
+def check_output_dir(output_dir: Path) -> None:
+    """Raise if `output_dir` cannot be a folder; costs nothing, so call it before the work."""
+    existing = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise MarginfaceError(
+            f"--output {output_dir} needs a folder, but {existing} is a file; give another name"
+        )
+
+
+def draw(
+    result: VerificationResult, scores: NDArray[np.float64], same: NDArray[np.bool_]
+) -> Figure:
+    """Return the figure: ROC over a logarithmic FAR axis, and the scores of both kinds of pair."""
+    figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_roc(left, roc(scores, same), result)
+    _draw_histograms(right, scores, same, result.threshold)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK)
+    return figure
+
+
+def _draw_roc(axes: Axes, curve: RocCurve, result: VerificationResult) -> None:
+    # FAR 0 has no place on a logarithmic axis: it is drawn at half a false accept.
+    floor = 0.5 / result.different_pairs
+    far = np.maximum(curve.far, floor)
+    chance = np.geomspace(floor, 1, 200)
+    axes.plot(chance, chance, color=FAINT, linewidth=1, linestyle=":", label="chance")
+    axes.step(far, curve.tar, where="post", color=SAME, linewidth=2, label=f"AUC {result.auc:.4f}")
+    axes.plot(
+        [result.eer],
+        [1 - result.eer],
+        "o",
+        color=DIFFERENT,
+        label=f"EER {result.eer:.2%}",
+        zorder=3,
+    )
+    axes.set_xscale("log")
+    axes.set_xlim(floor, 1)
+    axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("false accept rate (different pairs called same)")
+    axes.set_ylabel("true accept rate (same pairs called same)")
+    axes.set_title("ROC", color=INK, loc="left", fontweight="bold")
+    axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower right", frameon=False)
+
+
+def _draw_histograms(
+    axes: Axes, scores: NDArray[np.float64], same: NDArray[np.bool_], threshold: float
+) -> None:
+    span = (float(scores.min()), float(scores.max()))
+    bins: Any = np.histogram_bin_edges(scores, bins=50, range=span)
+    for kind, color, label in ((same, SAME, "same"), (~same, DIFFERENT, "different")):
+        chosen = scores[kind]
+        weights = np.full(len(chosen), 1 / len(chosen))
+        label = f"{label} ({len(chosen):,} pairs)"
+        axes.hist(chosen, bins, weights=weights, color=color, alpha=0.25)
+        axes.hist(chosen, bins, weights=weights, color=color, histtype="step", label=label)
+    axes.axvline(threshold, color=INK, linestyle="--", label=f"threshold {threshold:.3f}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.22)  # room for the legend
+    axes.set_xlabel("score (cosine similarity)")
+    axes.set_ylabel("share of the pairs of its kind")
+    axes.set_title("Scores", color=INK, loc="left", fontweight="bold")
+    axes.legend(loc="upper left", frameon=False, ncols=1)
+
+
+class _Replacing:
+    """A binary file under a temporary name that takes its place when written, or vanishes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> IO[bytes]:
+        self.file = self.temporary.open("wb")
+        return self.file
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.file.close()
+        if kind is None:
+            self.temporary.replace(self.path)
+        else:
+            self.temporary.unlink()

@@ -1,0 +1,264 @@
+"""Verification (1:1): ten-fold accuracy, AUC, EER and TAR at FAR from pair scores, all exact.
+
+A pair is called 'same' when its score is >= the threshold. Nothing is sampled on a grid: every
+threshold that can change a decision is considered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rich.table import Table
+
+from marginface.errors import MarginfaceError
+
+FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
+PAIRS_AT_ONCE = (
+    65_536  # of pair_scores: bounds the gathered embeddings, whatever the protocol's size
+)
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """False and true accept rates at every distinct threshold, strictest first, from (0, 0)."""
+
+    far: Floats
+    tar: Floats
+
+
+@dataclass(frozen=True)
+class VerificationResult:
+    """What `verify` measures; rates and accuracies are fractions of 1.
+
+    Args:
+        accuracy: mean over the folds, each with the threshold that is best on the others.
+        accuracy_std: standard deviation over the folds (population, as published LFW figures).
+        auc: area under the ROC; a tie between a same and a different pair counts half.
+        eer: where FAR equals 1 - TAR, on the straight line between the two nearest ROC points.
+        tar_at_far: the largest TAR whose FAR does not exceed the target.
+        threshold: the single threshold that is best over all pairs.
+        best_accuracy: the accuracy at `threshold`; optimistic, as it saw the pairs it judges.
+        fold_accuracies: the accuracy of each fold, in file order.
+    """
+
+    accuracy: float
+    accuracy_std: float
+    auc: float
+    eer: float
+    tar_at_far: dict[str, float]
+    threshold: float
+    best_accuracy: float
+    same_pairs: int
+    different_pairs: int
+    fold_accuracies: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for metrics.json."""
+        values = asdict(self)
+        return values | {
+            "pairs": self.same_pairs + self.different_pairs,
+            "folds": len(self.fold_accuracies),
+            "fold_accuracies": list(self.fold_accuracies),
+        }
+
+    def table(self) -> Table:
+        """Return the figures as a table for the terminal."""
+        table = Table(title="Verification")
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        spread = f"{self.accuracy:.2%} ± {100 * self.accuracy_std:.2f}"
+        table.add_row(f"accuracy, {len(self.fold_accuracies)} folds", spread)
+        table.add_row("best single threshold", f"{self.threshold:.4f}")
+        table.add_row("accuracy at that threshold", f"{self.best_accuracy:.2%}")
+        table.add_row("AUC", f"{self.auc:.5f}")
+        table.add_row("EER", f"{self.eer:.2%}")
+        for target, tar in self.tar_at_far.items():
+            # With fewer different pairs than 1 / FAR the target admits no false accept at all.
+            note = "" if float(target) * self.different_pairs >= 1 else " (no false accept)"
+            table.add_row(f"TAR at FAR {target}{note}", f"{tar:.2%}")
+        table.add_row("pairs, same / different", f"{self.same_pairs:,} / {self.different_pairs:,}")
+        return table
+
+
+def verify(scores: ArrayLike, same: ArrayLike, folds: int = 10) -> VerificationResult:
+    """Measure how well `scores` [pairs] (larger is more alike) separate `same` [pairs] (bool).
+
+    Folds are contiguous blocks in file order, the first ones a pair longer where the number of
+    pairs does not divide (as scikit-learn's KFold without shuffling). Time is
+    O(pairs log pairs + folds * pairs).
+
+    Raises:
+        MarginfaceError: shapes or types do not fit, a score is not finite, only one kind of pair,
+            or fewer pairs than folds.
+
+    >>> result = verify([0.9, 0.2, 0.8, 0.1], [True, False, True, False], folds=2)
+    >>> result.accuracy, result.auc, result.eer, round(result.threshold, 6)
+    (1.0, 1.0, 0.0, 0.5)
+    """
+    score, truth = _checked(scores, same)
+    if folds < 2:
+        raise MarginfaceError(f"folds must be at least 2, got {folds}")
+    if len(score) < folds:
+        raise MarginfaceError(
+            f"{len(score)} pairs cannot be split into {folds} folds; give more pairs or fewer folds"
+        )
+    order = np.argsort(-score, kind="stable")
+    descending, ordered_truth = score[order], truth[order]
+    fold_accuracies = tuple(_fold_accuracies(score, truth, order, folds))
+    threshold, best = _best_threshold(descending, ordered_truth)
+    accepted_same, accepted_different = _accepts(descending, ordered_truth)
+    curve = _rates(accepted_same, accepted_different)
+    return VerificationResult(
+        accuracy=float(np.mean(fold_accuracies)),
+        accuracy_std=float(np.std(fold_accuracies)),
+        auc=_area(accepted_same, accepted_different),
+        eer=_equal_error_rate(curve),
+        tar_at_far={target: _tar_at_far(curve, float(target)) for target in FAR_TARGETS},
+        threshold=threshold,
+        best_accuracy=best,
+        same_pairs=int(accepted_same[-1]),
+        different_pairs=int(accepted_different[-1]),
+        fold_accuracies=fold_accuracies,
+    )
+
+
+def roc(scores: ArrayLike, same: ArrayLike) -> RocCurve:
+    """Return the ROC of `scores` [pairs] against `same` [pairs]; raises as `verify` does."""
+    score, truth = _checked(scores, same)
+    order = np.argsort(-score, kind="stable")
+    return _rates(*_accepts(score[order], truth[order]))
+
+
+def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> Floats:
+    """Return the cosine of embeddings [images, size] at index `first` [pairs] and `second` [pairs].
+
+    Raises:
+        MarginfaceError: an embedding is not finite or has length zero.
+
+    >>> pair_scores([[3.0, 0.0], [0.0, 2.0]], [0, 0], [1, 0])
+    array([0., 1.])
+    """
+    values = np.asarray(embeddings, np.float64)
+    if values.ndim != 2:
+        raise MarginfaceError(f"embeddings must be [images, size], got shape {values.shape}")
+    bad = directionless(values)
+    if len(bad):
+        raise MarginfaceError(
+            f"{len(bad)} of {len(values)} embeddings have no direction (length zero, NaN or "
+            f"infinite), first at index {bad[0]}; the model's weights or its input are broken"
+        )
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    blocks = [
+        np.einsum(
+            "nd,nd->n", unit[left[at : at + PAIRS_AT_ONCE]], unit[right[at : at + PAIRS_AT_ONCE]]
+        )
+        for at in range(0, len(left), PAIRS_AT_ONCE)
+    ]
+    return np.concatenate([np.empty(0), *blocks])
+
+
+def directionless(embeddings: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Return the rows of embeddings [images, size] that no cosine is defined for."""
+    norms = np.linalg.norm(embeddings, axis=1)
+    return np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+
+
+def _checked(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
+    score, truth = np.asarray(scores), np.asarray(same)
+    if score.ndim != 1 or score.shape != truth.shape:
+        raise MarginfaceError(
+            f"scores and same must both be [pairs], got shapes {score.shape} and {truth.shape}"
+        )
+    if truth.dtype != np.bool_:
+        raise MarginfaceError(f"same must be bool, got {truth.dtype}; compare or cast it first")
+    score = score.astype(np.float64)
+    wrong = np.flatnonzero(~np.isfinite(score))
+    if len(wrong):
+        raise MarginfaceError(
+            f"{len(wrong)} of {len(score)} scores are NaN or infinite, first at pair {wrong[0]}; "
+            "the embeddings behind them are broken"
+        )
+    if truth.all() or not truth.any():
+        kind = "same" if truth.any() else "different"
+        raise MarginfaceError(
+            f"all {len(truth)} pairs are '{kind}' pairs; verification needs both same and different"
+        )
+    return score, truth
+
+
+def _accepts(descending: Floats, truth: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many same and different pairs each distinct threshold accepts, from none to all.
+
+    Equal scores are accepted together: no threshold can tell them apart.
+    """
+    last_of_equals = np.append(descending[1:] != descending[:-1], True)
+    same = np.cumsum(truth, dtype=np.int64)[last_of_equals]
+    different = np.cumsum(~truth, dtype=np.int64)[last_of_equals]
+    return np.append(0, same), np.append(0, different)
+
+
+def _best_threshold(descending: Floats, truth: Bools) -> tuple[float, float]:
+    """Return the threshold with the highest accuracy, and that accuracy.
+
+    It lies midway between the lowest accepted and the highest rejected score, so that no pair sits
+    on it. Among equally good ones the strictest is taken (as InsightFace's first maximum over
+    growing distances). Accepting everything gives the lowest score; accepting nothing, the next
+    float above the highest.
+    """
+    same, different = _accepts(descending, truth)
+    correct = same + (different[-1] - different)
+    best = int(np.argmax(correct))
+    accuracy = float(correct[best] / len(truth))
+    accepted = int(same[best] + different[best])
+    if accepted == 0:
+        return float(np.nextafter(descending[0], np.inf)), accuracy
+    if accepted == len(truth):
+        return float(descending[-1]), accuracy
+    lowest, highest_rejected = descending[accepted - 1], descending[accepted]
+    middle = lowest / 2 + highest_rejected / 2
+    # Between neighbouring floats the midpoint rounds onto one of them, perhaps the wrong one.
+    return float(middle if highest_rejected < middle <= lowest else lowest), accuracy
+
+
+def _fold_accuracies(
+    score: Floats, truth: Bools, order: NDArray[np.intp], folds: int
+) -> Iterator[float]:
+    sizes = [len(block) for block in np.array_split(np.arange(len(score)), folds)]
+    fold_of = np.repeat(np.arange(folds), sizes)
+    ordered_fold = fold_of[order]
+    descending, ordered_truth = score[order], truth[order]
+    for fold in range(folds):
+        others = ordered_fold != fold  # still sorted: one sort serves every fold
+        threshold, _ = _best_threshold(descending[others], ordered_truth[others])
+        held_out = fold_of == fold
+        yield float(np.mean((score[held_out] >= threshold) == truth[held_out]))
+
+
+def _rates(same: NDArray[np.int64], different: NDArray[np.int64]) -> RocCurve:
+    return RocCurve(far=different / different[-1], tar=same / same[-1])
+
+
+def _area(same: NDArray[np.int64], different: NDArray[np.int64]) -> float:
+    """Return the area under the ROC by trapezoids, in integers until the last division."""
+    twice = np.sum(np.diff(different) * (same[1:] + same[:-1]))
+    return float(twice / (2 * same[-1] * different[-1]))
+
+
+def _equal_error_rate(curve: RocCurve) -> float:
+    """Return FAR where it equals FRR = 1 - TAR, interpolated between the ROC points around it."""
+    gap = (1 - curve.tar) - curve.far  # falls from 1 to -1
+    after = int(np.argmax(gap <= 0))
+    share = gap[after - 1] / (gap[after - 1] - gap[after])
+    return float(curve.far[after - 1] + share * (curve.far[after] - curve.far[after - 1]))
+
+
+def _tar_at_far(curve: RocCurve, target: float) -> float:
+    return float(curve.tar[np.searchsorted(curve.far, target, side="right") - 1])
