@@ -1,0 +1,129 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from marginface.data.images import list_images, read_image
+from marginface.errors import MarginfaceError
+from PIL import Image
+
+GRADIENT = np.arange(112 * 112 * 3).reshape(112, 112, 3).astype(np.uint8)
+
+
+def save(path: Path, image: np.ndarray = GRADIENT, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("extension", ["png", "bmp", "ppm", "tif"])
+def test_lossless_files_come_back_as_they_were(tmp_path: Path, extension: str) -> None:
+    image = read_image(save(tmp_path / f"a.{extension}"))
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    np.testing.assert_array_equal(image, GRADIENT)
+
+
+@pytest.mark.parametrize("extension", ["pgm", "png"])
+def test_grey_becomes_rgb(tmp_path: Path, extension: str) -> None:
+    grey = GRADIENT[..., 0]
+    image = read_image(save(tmp_path / f"a.{extension}", grey))
+    np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held so that upright is a quarter turn clockwise
+    path = save(tmp_path / "a.png", GRADIENT[:60], exif=exif)
+    np.testing.assert_array_equal(read_image(path, (112, 60)), np.rot90(GRADIENT[:60], -1))
+
+
+def test_another_size_is_an_error_unless_resize(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.full((100, 90, 3), 7, np.uint8))
+    with pytest.raises(MarginfaceError, match=r"a\.png: .* 100x90 .* expected 112x96; .*resize"):
+        read_image(path, (112, 96))
+    np.testing.assert_array_equal(
+        read_image(path, (112, 96), resize=True), np.full((112, 96, 3), 7, np.uint8)
+    )
+    assert read_image(path, None).shape == (100, 90, 3)
+
+
+def test_broken_files_are_named_with_the_reason(tmp_path: Path) -> None:
+    jpeg = save(tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "folder.jpg").mkdir()
+    deep = (GRADIENT[..., 0].astype(np.uint16)) * 257
+    save(tmp_path / "deep.png", deep)
+    for name, reason in {
+        "cut.jpg": "truncated",
+        "text.jpg": "not an image",
+        "empty.jpg": "not an image",
+        "folder.jpg": "directory",
+        "gone.jpg": "No such file",
+        "deep.png": "more than 8 bits",
+    }.items():
+        with pytest.raises(MarginfaceError) as caught:
+            read_image(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: cannot read the image: ")
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(st.sampled_from(["png", "jpg", "bmp", "tif", "webp", "ppm"]), st.data())
+def test_damaged_bytes_give_an_image_or_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, extension: str, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    path = save(folder / f"a.{extension}", GRADIENT[:16, :16])
+    damaged = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    try:
+        image = read_image(path, (16, 16))
+    except MarginfaceError as error:
+        message = str(error)
+        assert message.startswith(f"{path}: ")
+    else:
+        assert image.shape == (16, 16, 3)
+
+
+def test_listing_is_sorted_recursive_and_passes_over_hidden_files(tmp_path: Path) -> None:
+    for name in ["b/2.JPG", "b/1.png", "a.jpeg", "c/d/e.webp", ".cache/x.png", "b/._1.png"]:
+        save(tmp_path / name, format="png")
+    (tmp_path / "b" / "notes.txt").write_text("")
+    assert list_images(tmp_path) == ["a.jpeg", "b/1.png", "b/2.JPG", "c/d/e.webp"]
+
+
+def test_listing_follows_links_to_folders(tmp_path: Path) -> None:
+    save(tmp_path / "real" / "1.png")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "real", target_is_directory=True)
+    assert list_images(tmp_path / "root") == ["linked/1.png"]
+
+
+def test_listing_refuses_what_holds_no_images(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MarginfaceError, match="no such folder"):
+        list_images(tmp_path / "gone")
+    with pytest.raises(MarginfaceError, match="is a file"):
+        list_images(tmp_path / "file")
+    with pytest.raises(MarginfaceError, match=r"no images under .*\.jpg"):
+        list_images(tmp_path)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every folder")
+def test_listing_names_a_folder_it_may_not_read(tmp_path: Path) -> None:
+    save(tmp_path / "locked" / "1.png")
+    (tmp_path / "locked").chmod(0)
+    try:
+        with pytest.raises(MarginfaceError, match=r"cannot list the folder .*locked"):
+            list_images(tmp_path)
+    finally:
+        (tmp_path / "locked").chmod(0o700)
