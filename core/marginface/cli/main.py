@@ -1,0 +1,93 @@
+"""The `marginface` command."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from marginface import MarginfaceError, __version__
+
+# Each command is the function of the same name in marginface.cli.<name>, imported when it is run:
+# listing them must stay fast and load no framework.
+COMMANDS = {
+    "train": "Train a model on a folder of face images.",
+    "evaluate": "Measure verification accuracy on pairs of images.",
+    "embed": "Write the embeddings of a folder of images.",
+    "export": "Write a trained model as ONNX.",
+    "demo": "Train, evaluate and export on drawn faces; needs no data.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands from their summaries and imports the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Replace the listed stand-in by the command itself."""
+        name, _, rest = super().resolve_command(ctx, args)
+        app = typer.Typer(add_completion=False)
+        app.command(name)(load_command(str(name)))
+        return name, typer.main.get_command(app), rest
+
+
+def load_command(name: str) -> Callable[..., Any]:
+    """Import and return the function behind a command."""
+    function: Callable[..., Any] = getattr(importlib.import_module(f"marginface.cli.{name}"), name)
+    return function
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"marginface {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def marginface(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Margin-based face recognition: train, evaluate and deploy in PyTorch or TensorFlow."""
+    del version
+
+
+def _stand_in() -> None:
+    """Be listed; LazyGroup never calls this."""
+
+
+for _name, _summary in COMMANDS.items():
+    app.command(_name, help=_summary)(_stand_in)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend ends in one line and exit status 2."""
+    try:
+        app()
+    except MarginfaceError as error:
+        print(f"marginface: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"marginface: error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`marginface train`: its options are the keys of the training configuration."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, get_args
+
+import typer
+
+from marginface.training.config import TrainConfig
+from marginface.training.config_files import read_config_file, resolve_config, resume_config
+from marginface.training.run import RunFolder
+
+SIMPLE = (int, float, bool, str, Path)
+
+
+def train(config: Path | None, resume: bool, **options: Any) -> None:
+    """Train a model on a folder of face images, one folder for each identity.
+
+    Values come from the defaults, then the recipe, the config file and these options. A run that
+    was stopped continues with --output RUN --resume, in the other framework too.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    file = read_config_file(config) if config else {}
+    if resume:
+        run = RunFolder(Path({**file, **given}.get("output", ".")))
+        run.require_run()
+        recorded = TrainConfig(**read_config_file(run.config))
+        settings = resume_config(recorded, {**file, **given})
+    else:
+        settings = resolve_config(file, given)
+
+    from marginface.training.trainer import train as run_training
+
+    result = run_training(settings, resume=resume)
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    """Return a configuration key as an option: its type, help and group; unset is None."""
+    field = TrainConfig.model_fields[name]
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    optional = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+    kind: Any = optional[0] if NoneType in get_args(field.annotation) else field.annotation
+    # Lists, pairs and choices arrive as text, which the configuration reads and checks.
+    kind = kind if kind in SIMPLE else str
+    text = str(field.description)
+    if not field.is_required() and field.default not in (None, {}):
+        text = f"{text.removesuffix('.')}; default: {_text(field.default)}."
+    option = typer.Option(help=text, show_default=False, rich_help_panel=str(extra["panel"]))
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def _text(value: Any) -> str:
+    """Show a default as it would be typed."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
+    return str(value)
+
+
+def _signature() -> inspect.Signature:
+    config = Annotated[
+        Path | None,
+        typer.Option(help="YAML file with any of these keys.", rich_help_panel="Run"),
+    ]
+    resume = Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --output.", rich_help_panel="Run")
+    ]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [
+        inspect.Parameter("config", keyword, default=None, annotation=config),
+        inspect.Parameter("resume", keyword, default=False, annotation=resume),
+    ]
+    return inspect.Signature([*map(_parameter, TrainConfig.model_fields), *own])
+
+
+train.__signature__ = _signature()  # type: ignore[attr-defined]

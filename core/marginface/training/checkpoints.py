@@ -1,0 +1,176 @@
+"""Checkpoints that either framework reads: safetensors for arrays, JSON for the rest.
+
+`checkpoints/step-00000100/` holds `state.safetensors` (the learner's state under canonical names)
+and `state.json` (step, input pipeline, best accuracy). It appears by one rename, so a folder of
+that name is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from marginface.errors import MarginfaceError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+FORMAT = 1
+ARRAYS = "state.safetensors"
+REST = "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Args:
+        step: steps taken.
+        state: the learner's, under canonical names.
+        extra: plain values: input pipeline, best accuracy and the like.
+    """
+
+    step: int
+    state: dict[str, NDArray[Any]]
+    extra: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 3) -> Path:
+    """Write a checkpoint into `folder`, delete all but the newest `keep`, return its path.
+
+    Everything is on the disk before the checkpoint gets its name, and before an older one goes.
+    """
+    final = folder / f"step-{checkpoint.step:08d}"
+    partial = folder / f".{final.name}.partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    # order="C" because safetensors writes the buffer as it lies.
+    arrays = {name: np.asarray(value, order="C") for name, value in checkpoint.state.items()}
+    save_file(arrays, partial / ARRAYS)
+    record = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "crc32": _crc32(partial / ARRAYS),
+        "extra": checkpoint.extra,
+    }
+    (partial / REST).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    for path in (partial / ARRAYS, partial / REST, partial):
+        sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    sync(folder)
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the whole checkpoints in `folder`, oldest first; unfinished ones have other names."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        (path for path in folder.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)),
+        key=lambda path: int(path.name.removeprefix("step-")),
+    )
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint in `folder`, or None."""
+    found = list_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
+    """Read a checkpoint, checking that it is undamaged.
+
+    Args:
+        path: the checkpoint's folder.
+        prefix: of the names to read; the others stay on the disk.
+
+    Raises:
+        MarginfaceError: a file is missing, cut short or changed.
+    """
+    try:
+        record = json.loads((path / REST).read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise MarginfaceError(
+                f"checkpoint {path} has format {record['format']}, this version reads {FORMAT}; "
+                "use the version of marginface that wrote it"
+            )
+        if _crc32(path / ARRAYS) != record["crc32"]:
+            raise _damaged(path, f"{ARRAYS} is cut short or changed")
+        with safe_open(path / ARRAYS, framework="numpy") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in names}
+        return Checkpoint(int(record["step"]), state, dict(record["extra"]))
+    except OSError as error:
+        raise _damaged(path, f"{Path(error.filename or path).name}: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise _damaged(path, f"{REST} is not what was written") from None
+    except SafetensorError as error:
+        raise _damaged(path, f"{ARRAYS}: {error}") from None
+
+
+def check_fits(state: Arrays, expected: Arrays, source: str) -> None:
+    """Raise if `state` has not exactly the names and shapes of `expected`.
+
+    Args:
+        state: arrays that were read.
+        expected: arrays of the model that was configured.
+        source: what `state` comes from, for the message.
+    """
+    for name, wanted in expected.items():
+        if name not in state:
+            raise MarginfaceError(
+                f"{source} has no parameter {name}, shape {list(np.shape(wanted))}; "
+                "use the backbone, loss and optimizer that it was made with"
+            )
+        if np.shape(state[name]) != np.shape(wanted):
+            raise MarginfaceError(
+                f"parameter {name} has shape {list(np.shape(state[name]))} in {source}, but "
+                f"{list(np.shape(wanted))} in the model; use the backbone, embedding size and "
+                "identities that it was made with"
+            )
+    extra = sorted(set(state) - set(expected))
+    if extra:
+        raise MarginfaceError(
+            f"{source} has {len(extra)} parameters that the model lacks, such as {extra[0]}, "
+            f"shape {list(np.shape(state[extra[0]]))}; use the backbone that it was made with"
+        )
+
+
+def sync(path: Path) -> None:
+    """Force a file or folder onto the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _crc32(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _damaged(path: Path, reason: str) -> MarginfaceError:
+    return MarginfaceError(
+        f"checkpoint {path} is damaged ({reason}); delete that folder to use the one before it"
+    )

@@ -1,0 +1,240 @@
+"""The training configuration: every key with its type, range, default and help, stated once.
+
+The command line's options and the YAML file's keys are generated from these fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
+
+from marginface import backbones, losses
+from marginface.deployment.model import ModelSpec, Preprocessing
+from marginface.errors import MarginfaceError, unknown_name
+from marginface.losses import MarginLoss
+from marginface.training.optimizers import SGD, AdamW, Optimizer
+from marginface.training.recipes import RECIPES
+from marginface.training.schedules import Schedule
+from marginface.training.values import (
+    height_and_width,
+    name_value_pairs,
+    one_for_each_channel,
+    one_line,
+    split_commas,
+)
+
+Triple = Annotated[tuple[float, float, float], BeforeValidator(one_for_each_channel)]
+Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
+Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
+
+Channels = Literal["rgb", "bgr"]
+OptimizerName = Literal["sgd", "adamw"]
+ScheduleName = Literal["polynomial", "cosine", "step"]
+Compile = Literal["auto", "on", "off"]
+
+# What belongs to one choice of optimizer or schedule only, with its default there.
+OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {
+    "sgd": {"weight_decay": SGD().weight_decay, "momentum": SGD().momentum},
+    "adamw": {"weight_decay": AdamW().weight_decay},
+}
+SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
+    "polynomial": {"power": 1.0},
+    "cosine": {},
+    "step": {"milestones": (), "gamma": 0.1},
+}
+
+
+DECAY_HELP = f"Default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
+MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
+CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
+
+
+def key(panel: str, help_text: str, default: Any = ..., **limits: Any) -> Any:
+    """Declare a key: the group it is shown in, its help, its default and its range."""
+    extra: JsonDict = {"panel": panel}
+    return Field(default, description=help_text, json_schema_extra=extra, **limits)
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides a training run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    backend: str = key("Run", "Framework: torch or tf.", "torch")
+    data: Path = key("Run", "Training images, one folder for each identity.")
+    output: Path = key("Run", "Run folder to create.")
+    recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
+    init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
+    seed: int = key("Run", "Of weights, data order and randomness.", 0, ge=0, lt=2**32)
+
+    loss: str = key("Loss", f"{', '.join(losses.names())}.", "arcface")
+    scale: float | None = key("Loss", "Scale s; default: the loss's.", None)
+    margin: float | None = key("Loss", "Margin m, radians for angles; default: the loss's.", None)
+    loss_parameters: Parameters = key("Loss", "Further ones: name=value,name=value.", {})
+    num_classes: int | None = key("Loss", "Identities expected in the data; checked.", None, ge=2)
+
+    backbone: str = key("Model", f"{', '.join(backbones.names())}.", "iresnet50")
+    embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1)
+    input_size: Size = key("Model", "Height and width of images, in pixels.", (112, 112))
+    dropout: float = key("Model", "Share dropped before the embedding layer.", 0.0, ge=0, lt=1)
+    mean: Triple = key("Model", "Subtracted, on the 0..255 scale; one or three.", (127.5,) * 3)
+    std: Triple = key("Model", "Divides, on the 0..255 scale; one or three.", (127.5,) * 3)
+    channels: Channels = key("Model", "Channel order that the network sees: rgb or bgr.", "rgb")
+
+    epochs: int | None = key("Length", "Passes; default: 20 without max-steps.", None, ge=1)
+    max_steps: int | None = key("Length", "Steps; with epochs, whichever ends first.", None, ge=1)
+    batch_size: int = key("Length", "Images in a step.", 128, ge=2)
+
+    lr: float = key("Optimizer", "Highest learning rate.", 0.1, gt=0)
+    optimizer: OptimizerName = key("Optimizer", "sgd or adamw.", "sgd")
+    momentum: float | None = key("Optimizer", "Of sgd; default: 0.9.", None, ge=0, lt=1)
+    weight_decay: float | None = key("Optimizer", DECAY_HELP, None, ge=0)
+    decay_norm_and_bias: bool = key("Optimizer", "Decay BatchNorm, PReLU and biases too.", True)
+    clip_norm: float = key("Optimizer", "Largest gradient norm of the backbone; 0: any.", 5.0, ge=0)
+    schedule: ScheduleName = key("Optimizer", "polynomial, cosine or step.", "polynomial")
+    power: float | None = key("Optimizer", "Of the polynomial; default: 1.", None, gt=0)
+    milestones: Steps | None = key("Optimizer", "Steps at which schedule step decays.", None)
+    gamma: float | None = key("Optimizer", "Factor at milestones; default: 0.1.", None, gt=0, le=1)
+    warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
+
+    augment: Names = key("Data", "Augmentations, comma-separated; '' for none.", ("flip",))
+    resize: bool = key("Data", "Resize images of another size.", False)
+    skip_bad: bool = key("Data", "Skip unreadable images, and count them.", False)
+    loader_threads: int = key("Data", "Threads that read images.", 2, ge=1)
+
+    val_images: Path | None = key("Verification", "Images that val-pairs names.", None)
+    val_pairs: Path | None = key("Verification", "Pairs in LFW's format.", None)
+    val_every: int | None = key("Verification", "Steps; default: each epoch.", None, ge=1)
+
+    checkpoint_every: int | None = key("Records", CHECKPOINT_HELP, None, ge=1)
+    keep_checkpoints: int = key("Records", "Older ones are deleted.", 3, ge=1)
+    log_every: int = key("Records", "Steps between lines of metrics.", 10, ge=1)
+
+    threads: int | None = key("Speed", "CPU threads; default: the framework's.", None, ge=1)
+    compile: Compile = key("Speed", "auto (where it gains time), on or off.", "auto")
+
+    def __init__(self, **values: Any) -> None:
+        """Validate `values`; every complaint is one line in a MarginfaceError."""
+        check_keys(values)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise MarginfaceError(one_line(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Set what depends on another key, so that the recorded configuration is complete."""
+        values = dict(values)
+        values.update(_loss_keys(values))
+        for choice, table, default in (
+            ("optimizer", OPTIMIZER_KEYS, "sgd"),
+            ("schedule", SCHEDULE_KEYS, "polynomial"),
+        ):
+            for name, value in table.get(values.get(choice, default), {}).items():
+                if values.get(name) is None:
+                    values[name] = value
+        if values.get("epochs") is None and values.get("max_steps") is None:
+            values["epochs"] = 20
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        """Refuse keys that the rest of the configuration would ignore."""
+        for choice, table in (("optimizer", OPTIMIZER_KEYS), ("schedule", SCHEDULE_KEYS)):
+            chosen = getattr(self, choice)
+            for owner, keys in table.items():
+                for name in keys:
+                    if name not in table[chosen] and getattr(self, name) is not None:
+                        raise MarginfaceError(
+                            f"{name} has no effect with {choice} {chosen}; "
+                            f"leave it out or choose {choice} {owner}"
+                        )
+        if self.schedule == "step" and not self.milestones:
+            raise MarginfaceError("schedule step needs milestones, such as --milestones 1000,2000")
+        if (self.val_images is None) != (self.val_pairs is None):
+            given, lacking = "val_images", "val_pairs"
+            if self.val_images is None:
+                given, lacking = lacking, given
+            raise MarginfaceError(f"{given} is given without {lacking}; give both or neither")
+        if self.val_every is not None and self.val_pairs is None:
+            raise MarginfaceError("val_every has no effect without val_images and val_pairs")
+        self.make_loss()
+        self.make_optimizer()
+        self.make_schedule(total_steps=1)
+        self.model_spec()
+        return self
+
+    def make_loss(self) -> MarginLoss:
+        """Return the loss with its parameters."""
+        shorthands = {"scale": self.scale, "margin": self.margin}
+        given = {name: value for name, value in shorthands.items() if value is not None}
+        return losses.get(self.loss, **self.loss_parameters, **given)
+
+    def make_optimizer(self) -> Optimizer:
+        """Return the optimizer with its hyperparameters."""
+        kind: type[Optimizer] = {"sgd": SGD, "adamw": AdamW}[self.optimizer]
+        own = {name: getattr(self, name) for name in OPTIMIZER_KEYS[self.optimizer]}
+        return kind(
+            decay_norm_and_bias=self.decay_norm_and_bias, clip_norm=self.clip_norm or None, **own
+        )
+
+    def make_schedule(self, total_steps: int) -> Schedule:
+        """Return the learning rate as a function of the step."""
+        own = {name: getattr(self, name) for name in SCHEDULE_KEYS[self.schedule]}
+        return Schedule(
+            kind=self.schedule,
+            lr=self.lr,
+            total_steps=total_steps,
+            warmup_steps=self.warmup_steps,
+            **own,
+        )
+
+    def model_spec(self) -> ModelSpec:
+        """Return what the model is, apart from its weights."""
+        return ModelSpec(
+            backbone=self.backbone,
+            embedding_size=self.embedding_size,
+            input_size=self.input_size,
+            dropout=self.dropout,
+            preprocessing=Preprocessing(mean=self.mean, std=self.std, channels=self.channels),
+        )
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return the length of the run: epochs or max_steps, whichever ends first."""
+        limits = [self.max_steps, self.epochs and self.epochs * steps_per_epoch]
+        return min(limit for limit in limits if limit is not None)
+
+
+def check_keys(values: Mapping[str, Any]) -> None:
+    """Raise for a key that is none of the configuration's, with the nearest one."""
+    for name in values:
+        if name not in TrainConfig.model_fields:
+            raise unknown_name("config key", str(name), TrainConfig.model_fields)
+
+
+def _loss_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scale, margin and loss_parameters, completed with the loss's defaults."""
+    given = name_value_pairs(values.get("loss_parameters") or {})
+    if not isinstance(given, dict):
+        return {}  # the field's own type check has the message
+    shorthands = {
+        name: values[name] for name in ("scale", "margin") if values.get(name) is not None
+    }
+    for name, value in shorthands.items():
+        if name in given:
+            raise MarginfaceError(
+                f"{name} is given twice: {name} {value} and loss_parameters {name}={given[name]}"
+            )
+    complete = {**losses.parameters(values.get("loss", "arcface")), **given, **shorthands}
+    return {
+        "scale": complete.pop("scale", None),
+        "margin": complete.pop("margin", None),
+        "loss_parameters": complete,
+    }

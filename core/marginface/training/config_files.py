@@ -1,0 +1,120 @@
+"""From recipe, file and command line to one configuration, and back to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from marginface import losses
+from marginface.errors import MarginfaceError
+from marginface.training.config import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
+from marginface.training.recipes import get_recipe
+from marginface.training.values import name_value_pairs, one_line
+
+Values = Mapping[str, Any]
+
+# What a resumed run may change: where things are, how long it goes on, what it records, how fast.
+RESUMABLE = (
+    *("backend", "data", "output", "epochs", "max_steps", "loader_threads", "threads", "compile"),
+    *("val_images", "val_pairs", "val_every", "checkpoint_every", "keep_checkpoints", "log_every"),
+)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the keys of a YAML file, each validated by itself; messages name the file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise MarginfaceError(f"cannot read the config file {path}: {reason}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "not readable"
+        raise MarginfaceError(f"{path}{line}: not valid YAML: {problem}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise MarginfaceError(f"{path}: expected 'key: value' lines, got a {type(values).__name__}")
+    try:
+        check_keys(values)
+        return {name: coerce(name, value) for name, value in values.items()}
+    except MarginfaceError as error:
+        raise MarginfaceError(f"{path}: {error}") from None
+
+
+def config_text(config: TrainConfig) -> str:
+    """Return every key as YAML, from which `read_config_file` gives the same configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def resolve_config(file: Values, command_line: Values) -> TrainConfig:
+    """Return the configuration: defaults < recipe < file < command line."""
+    name = command_line.get("recipe", file.get("recipe"))
+    values = {} if name is None else dict(get_recipe(name).values)
+    for layer in (file, command_line):
+        values = _override(values, layer)
+    return TrainConfig(**values)
+
+
+def resume_config(run: TrainConfig, given: Values) -> TrainConfig:
+    """Return a run's configuration with `given` keys changed.
+
+    Raises:
+        MarginfaceError: a key differs that would make it another run; all are named.
+    """
+    check_keys(given)
+    values = {name: coerce(name, value) for name, value in given.items()}
+    changed = [
+        f"{name} ({getattr(run, name)} to {value})"
+        for name, value in values.items()
+        if name not in RESUMABLE and not _same(name, getattr(run, name), value)
+    ]
+    if changed:
+        raise MarginfaceError(
+            f"a resumed run cannot change {', '.join(changed)}; "
+            f"leave that out, or start a new run with another --output"
+        )
+    kept = {name: value for name, value in values.items() if name in RESUMABLE}
+    return TrainConfig(**{**dict(run), **kept})
+
+
+def coerce(name: str, value: Any) -> Any:
+    """Return `value` as the type of key `name`, or raise naming both."""
+    field = TrainConfig.model_fields[name]
+    typed: Any = Annotated[field.annotation, *field.metadata]
+    try:
+        return TypeAdapter(typed).validate_python(value)
+    except ValidationError as error:
+        raise MarginfaceError(one_line(error, name)) from None
+
+
+def _same(name: str, recorded: Any, given: Any) -> bool:
+    if name == "loss_parameters":  # the record has all of them, with defaults
+        return all(recorded.get(key) == value for key, value in given.items())
+    return bool(recorded == given)
+
+
+def _override(lower: Values, upper: Values) -> dict[str, Any]:
+    """Lay `upper` over `lower`, dropping what only suited a choice that `upper` replaces.
+
+    `--recipe small-set --loss softmax` thus drops the recipe's margin, which softmax has not.
+    """
+    values = dict(lower)
+    for choice, table in (("optimizer", OPTIMIZER_KEYS), ("schedule", SCHEDULE_KEYS)):
+        if choice in upper:
+            suits = table.get(upper[choice], {})
+            for name in {name for keys in table.values() for name in keys} - set(suits):
+                values.pop(name, None)
+    parameters = name_value_pairs(values.pop("loss_parameters", {}))
+    if "loss" in upper:
+        suits = losses.parameters(upper["loss"])
+        parameters = {name: value for name, value in parameters.items() if name in suits}
+        for name in {"scale", "margin"} - set(suits):
+            values.pop(name, None)
+    parameters = {**parameters, **name_value_pairs(upper.get("loss_parameters", {}))}
+    return {**values, **upper, "loss_parameters": parameters}

@@ -1,0 +1,52 @@
+"""Stop a run whose numbers are no longer finite, before they reach a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.backend import StepResult
+from marginface.errors import TrainingDivergedError
+from marginface.training.config import TrainConfig
+
+
+def require_finite_step(
+    result: StepResult, config: TrainConfig, step: int, rate: float, checkpoint: Path | None
+) -> None:
+    """Raise TrainingDivergedError if the loss or the gradient of `step` (from 1) is not finite."""
+    if not math.isfinite(result.loss):
+        raise _diverged(f"the loss became {result.loss} at step {step}", config, rate, checkpoint)
+    if not math.isfinite(result.gradient_norm):
+        what = f"the gradient norm became {result.gradient_norm} at step {step}"
+        raise _diverged(what, config, rate, checkpoint)
+
+
+def require_finite_state(
+    state: Mapping[str, NDArray[Any]],
+    config: TrainConfig,
+    step: int,
+    rate: float,
+    checkpoint: Path | None,
+) -> None:
+    """Raise TrainingDivergedError if an array after `step` steps is not finite."""
+    for name, value in state.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            what = f"{name} holds NaN or infinite values after step {step}"
+            raise _diverged(what, config, rate, checkpoint)
+
+
+def _diverged(
+    what: str, config: TrainConfig, rate: float, checkpoint: Path | None
+) -> TrainingDivergedError:
+    margin = f", margin {config.margin}" if config.margin is not None else ""
+    kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint exists yet"
+    return TrainingDivergedError(
+        f"{what}; {kept}; likely causes: a learning rate (here {rate:.3g}, batch "
+        f"{config.batch_size}) that is too high, too little warm-up ({config.warmup_steps} steps), "
+        f"or scale {config.scale}{margin} too large for {config.embedding_size} dimensions"
+    )

@@ -1,0 +1,47 @@
+"""What a run ran on: versions and processor, with no name of a host or a user."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    *("marginface", "numpy", "grain", "pillow", "safetensors", "onnx", "onnxruntime"),
+    *("torch", "tensorflow", "tensorflow-cpu", "keras"),
+)
+
+
+def environment(framework: str, first_step: int) -> dict[str, Any]:
+    """Return what identifies this machine's software and processor.
+
+    Args:
+        framework: name and version of the framework in use.
+        first_step: the step at which this session of the run begins.
+    """
+    packages = {}
+    for package in PACKAGES:
+        try:
+            packages[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "first_step": first_step,
+        "framework": framework,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": packages,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,141 @@
+"""The run folder: what a training run leaves, and reading it back.
+
+config.yaml         every key of the configuration
+environment.json    versions and processor, for each session of the run
+model.json          the model, apart from its weights
+identities.txt      one name a line; the line is the label
+metrics.jsonl       one JSON object a line
+tensorboard/        the same for TensorBoard
+checkpoints/        step-00000100/ and so on
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from numpy.typing import NDArray
+
+from marginface.deployment.model import ModelSpec
+from marginface.errors import MarginfaceError
+from marginface.training.checkpoints import latest_checkpoint, load_checkpoint, sync
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run are."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and processor of each session."""
+        return self.path / "environment.json"
+
+    @property
+    def model(self) -> Path:
+        """The model specification."""
+        return self.path / "model.json"
+
+    @property
+    def identities(self) -> Path:
+        """The identities' names, in the order of their labels."""
+        return self.path / "identities.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics as JSON lines."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Metrics as TensorBoard events."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def require_free(self) -> None:
+        """Raise if a run, or a file, is here already."""
+        if self.path.exists() and not self.path.is_dir():
+            raise MarginfaceError(f"output {self.path} is a file; choose a folder with --output")
+        if any(part.exists() for part in (self.config, self.model, self.checkpoints)):
+            raise MarginfaceError(
+                f"output {self.path} already holds a run; "
+                "continue it with --resume, or choose another --output"
+            )
+
+    def require_run(self) -> None:
+        """Raise if no run with a configuration is here."""
+        if not self.config.is_file():
+            state = "holds no run (no config.yaml)" if self.path.is_dir() else "does not exist"
+            raise MarginfaceError(
+                f"cannot resume: {self.path} {state}; give the run's folder with --output"
+            )
+
+    def read_identities(self) -> tuple[str, ...]:
+        """Return the identities' names in the order of their labels."""
+        return tuple(self.identities.read_text(encoding="utf-8").splitlines())
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained model.
+
+    Args:
+        spec: the model apart from its weights.
+        weights: the backbone's weights and statistics under canonical names.
+        config: the recorded configuration as plain values; empty where none is recorded.
+        step: steps that it was trained for.
+    """
+
+    spec: ModelSpec
+    weights: dict[str, NDArray[Any]]
+    config: dict[str, Any]
+    step: int
+
+
+def load_run(path: str | Path) -> LoadedRun:
+    """Return the model of a run from its newest checkpoint.
+
+    Args:
+        path: a run folder, or one of its checkpoints (RUN/checkpoints/step-00000100).
+
+    Raises:
+        MarginfaceError: no run is there, it has no checkpoint yet, or the checkpoint is damaged.
+    """
+    path = Path(path)
+    chosen = path if path.parent.name == "checkpoints" and path.is_dir() else None
+    run = RunFolder(path.parents[1] if chosen else path)
+    if not run.model.is_file():
+        state = "holds no run (no model.json)" if path.is_dir() else "does not exist"
+        raise MarginfaceError(f"{path} {state}; expected the --output folder of marginface train")
+    checkpoint_path = chosen or latest_checkpoint(run.checkpoints)
+    if checkpoint_path is None:
+        raise MarginfaceError(f"run {path} has no checkpoint yet; train it further with --resume")
+    try:
+        spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise MarginfaceError(f"{run.model} is no model specification; restore it") from None
+    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.is_file() else {}
+    checkpoint = load_checkpoint(checkpoint_path, prefix="backbone.")
+    weights = {name.removeprefix("backbone."): value for name, value in checkpoint.state.items()}
+    return LoadedRun(spec, weights, config or {}, checkpoint.step)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    sync(partial)
+    partial.replace(path)

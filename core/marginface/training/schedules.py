@@ -1,0 +1,70 @@
+"""Learning rate schedules: pure functions of the step, counted from 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from marginface.errors import MarginfaceError, unknown_name
+
+SCHEDULES = ("polynomial", "cosine", "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate of every step: linear warm-up, then a decay.
+
+    With w = warmup_steps, T = total_steps and p = (step - w) / (T - w):
+
+    - warm-up, step < w: `lr (step + 1) / w`, so that no step is wasted on a rate of 0
+    - polynomial: `lr (1 - p)^power`
+    - cosine: `lr (1 + cos(pi p)) / 2`
+    - step: `lr gamma^k`, k the number of milestones <= step
+
+    The first step after the warm-up has the full rate; the rate would reach 0 at step T, which
+    is the first one that is not taken.
+
+    Args:
+        kind: polynomial, cosine or step.
+        lr: the highest learning rate.
+        total_steps: steps in the whole run, warm-up included.
+        warmup_steps: steps over which the rate rises linearly.
+        power: of the polynomial.
+        milestones: steps at which the rate is multiplied by gamma, rising.
+        gamma: factor at each milestone.
+
+    >>> schedule = Schedule(kind="polynomial", lr=0.1, total_steps=10, warmup_steps=2)
+    >>> [round(schedule(step), 4) for step in (0, 1, 2, 6, 9)]
+    [0.05, 0.1, 0.1, 0.05, 0.0125]
+    """
+
+    kind: str
+    lr: float
+    total_steps: int
+    warmup_steps: int = 0
+    power: float = 1.0
+    milestones: Sequence[int] = ()
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCHEDULES:
+            raise unknown_name("schedule", self.kind, SCHEDULES)
+        if self.total_steps < 1:
+            raise MarginfaceError(f"total_steps must be >= 1, got {self.total_steps}")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise MarginfaceError(f"milestones must rise, got {list(self.milestones)}")
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step` (from 0)."""
+        if step < 0:
+            raise MarginfaceError(f"step must be >= 0, got {step}")
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        if self.kind == "step":
+            return self.lr * self.gamma ** sum(step >= mark for mark in self.milestones)
+        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        progress = min(1.0, progress)
+        if self.kind == "cosine":
+            return self.lr * (1 + math.cos(math.pi * progress)) / 2
+        return self.lr * math.pow(1 - progress, self.power)

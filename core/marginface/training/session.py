@@ -1,0 +1,191 @@
+"""Everything that a training loop needs, built and checked before anything is created."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from marginface import backbones
+from marginface.backend import Backend, Learner, load_backend
+from marginface.data.folder import ImageFolder, open_image_folder
+from marginface.data.pairs import Pairs, read_pairs
+from marginface.data.pipeline import TrainingPipeline
+from marginface.errors import MarginfaceError
+from marginface.losses import MarginLoss
+from marginface.training.checkpoints import (
+    check_fits,
+    latest_checkpoint,
+    load_checkpoint,
+)
+from marginface.training.config import TrainConfig
+from marginface.training.config_files import config_text
+from marginface.training.environment import environment
+from marginface.training.run import RunFolder, write_text
+from marginface.training.schedules import Schedule
+from marginface.training.trackers import cut_back
+
+
+@dataclass
+class Progress:
+    """How far a run is: what a checkpoint holds besides the learner and the pipeline.
+
+    Args:
+        step: steps taken.
+        losses: of the steps since the last line of metrics.
+        verified_step: the last step that was verified.
+        best_accuracy: the best verification accuracy, at `best_step`; None before the first.
+        best_step: where it was reached.
+        compiled_backend: the backend for which compiling was found to pay.
+    """
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    verified_step: int = 0
+    best_accuracy: float | None = None
+    best_step: int = 0
+    compiled_backend: str | None = None
+
+
+@dataclass
+class Session:
+    """A run, ready to go on."""
+
+    config: TrainConfig
+    run: RunFolder
+    backend: Backend
+    loss: MarginLoss
+    learner: Learner
+    folder: ImageFolder
+    pipeline: TrainingPipeline
+    pairs: Pairs | None
+    schedule: Schedule
+    progress: Progress
+    checkpoint: Path | None  # the one that it goes on from
+
+
+def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Session:
+    """Return a new or resumed run, having created nothing.
+
+    Raises:
+        MarginfaceError: anything that would keep the run from working.
+    """
+    run = RunFolder(config.output)
+    if resume:
+        run.require_run()
+    else:
+        run.require_free()
+    loss, spec = config.make_loss(), config.model_spec()
+    backbones.describe(
+        spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
+    )
+    pairs = None
+    if config.val_pairs and config.val_images:
+        pairs = read_pairs(config.val_pairs, config.val_images)
+    backend = load_backend(config.backend)
+    folder = _open_folder(config, console)
+    _check_identities(config, folder, run, resume)
+    pipeline = TrainingPipeline(
+        folder,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        augment=config.augment,
+        threads=config.loader_threads,
+    )
+    newest = latest_checkpoint(run.checkpoints) if resume else None
+    checkpoint = load_checkpoint(newest) if newest else None
+    progress = Progress(**checkpoint.extra["progress"]) if checkpoint else Progress()
+    learner = backend.create_learner(
+        spec,
+        loss,
+        len(folder.identities),
+        config.make_optimizer(),
+        seed=config.seed,
+        compile=config.compile == "on"
+        or (config.compile == "auto" and progress.compiled_backend == config.backend),
+        threads=config.threads,
+    )
+    if checkpoint:
+        check_fits(checkpoint.state, learner.state(), f"checkpoint {newest}")
+        learner.load_state(checkpoint.state)
+        pipeline.restore(checkpoint.extra["pipeline"])
+    elif config.init_weights:
+        _set_backbone(learner, config.init_weights)
+    return Session(
+        config=config,
+        run=run,
+        backend=backend,
+        loss=loss,
+        learner=learner,
+        folder=folder,
+        pipeline=pipeline,
+        pairs=pairs,
+        schedule=config.make_schedule(config.total_steps(pipeline.steps_per_epoch)),
+        progress=progress,
+        checkpoint=newest,
+    )
+
+
+def record_session(session: Session, *, resume: bool) -> None:
+    """Create the run folder, or bring a resumed one back to its checkpoint."""
+    run, progress = session.run, session.progress
+    run.path.mkdir(parents=True, exist_ok=True)
+    sessions = []
+    if resume:
+        cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
+        if run.environment.is_file():
+            sessions = json.loads(run.environment.read_text(encoding="utf-8"))["sessions"]
+    sessions.append(environment(session.backend.version(), first_step=progress.step))
+    write_text(run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n")
+    write_text(run.identities, "".join(f"{name}\n" for name in session.folder.identities))
+    write_text(run.model, json.dumps(session.config.model_spec().to_json(), indent=1) + "\n")
+    write_text(run.config, config_text(session.config))  # the last: it makes the folder a run
+
+
+def _open_folder(config: TrainConfig, console: Console) -> ImageFolder:
+    with console.status("checking images") as status:
+        folder = open_image_folder(
+            config.data,
+            size=config.input_size,
+            resize=config.resize,
+            skip_bad=config.skip_bad,
+            on_progress=lambda done, total: status.update(f"checking images: {done}/{total}"),
+        )
+    if folder.skipped:
+        path, reason = folder.skipped[0]
+        console.print(
+            f"skipped {len(folder.skipped)} bad images or empty folders, first {path}: {reason}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    return folder
+
+
+def _check_identities(
+    config: TrainConfig, folder: ImageFolder, run: RunFolder, resume: bool
+) -> None:
+    found = len(folder.identities)
+    if config.num_classes is not None and config.num_classes != found:
+        raise MarginfaceError(
+            f"num_classes is {config.num_classes}, but {config.data} has {found} identities; "
+            "correct it, or leave it out to use what is there"
+        )
+    if resume and run.identities.is_file():
+        recorded = run.read_identities()
+        if recorded != folder.identities:
+            raise MarginfaceError(
+                f"{config.data} has {found} identities that differ from the {len(recorded)} which "
+                f"run {run.path} was trained on; resume with the same data"
+            )
+
+
+def _set_backbone(learner: Learner, path: Path) -> None:
+    """Start from pretrained backbone weights; the head stays as it was initialised."""
+    given = {f"backbone.{name}": value for name, value in backbones.read_weights(path).items()}
+    state = learner.state()
+    backbone = {name: value for name, value in state.items() if name.startswith("backbone.")}
+    check_fits(given, backbone, str(path))
+    learner.load_state({**state, **given})

@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM: finish the step, save, leave; a second signal leaves at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Within the `with` block, `received` is the first stop signal's number, or None.
+
+    Outside the main thread, where Python delivers no signals, it never stops anything.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.received = number
+        for stop in SIGNALS:
+            signal.signal(stop, signal.SIG_DFL)  # the next one ends the process
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {stop: signal.signal(stop, self._receive) for stop in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for stop, handler in self._before.items():
+            signal.signal(stop, handler)

@@ -1,0 +1,131 @@
+"""Where a run's metrics go: JSON lines, TensorBoard and the terminal."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from marginface.training.event_file import EventFile
+from marginface.training.run import RunFolder, write_text
+
+TRAIN, VERIFICATION = "train", "verification"
+
+
+class Tracker:
+    """Records metrics in the run folder and shows them; use it in a `with` block.
+
+    Args:
+        run: an existing run folder.
+        total_steps: length of the run.
+        first_step: steps taken before.
+        console: what to print on; a terminal gets a progress bar, anything else plain lines.
+    """
+
+    def __init__(
+        self, run: RunFolder, *, total_steps: int, first_step: int, console: Console
+    ) -> None:
+        self._console = console
+        self._total = total_steps
+        self._metrics = run.metrics.open("a", encoding="utf-8")
+        self._events = EventFile(run.tensorboard, start_step=first_step + 1)
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.2g}"),
+            TextColumn("{task.fields[speed]:.1f} images/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(
+            "train", total=total_steps, completed=first_step, loss=0.0, lr=0.0, speed=0.0
+        )
+
+    def step(self, step: int, *, loss: float, lr: float, images_per_second: float) -> None:
+        """Show how far the run is."""
+        self._progress.update(self._task, completed=step, loss=loss, lr=lr, speed=images_per_second)
+
+    def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:
+        """Record training metrics; `seconds_left` is shown where there is no progress bar."""
+        self._record(TRAIN, step, metrics)
+        if not self._console.is_terminal:
+            left = timedelta(seconds=round(seconds_left))
+            self.say(
+                f"step {step}/{self._total}  loss {metrics['loss']:.3f}  lr {metrics['lr']:.3g}  "
+                f"{metrics['images_per_second']:.1f} images/s  left {left}"
+            )
+
+    def verification(self, step: int, metrics: dict[str, float]) -> None:
+        """Record and show verification metrics."""
+        self._record(VERIFICATION, step, metrics)
+        self.say(
+            f"step {step}/{self._total}  verification accuracy {metrics['accuracy']:.2%} "
+            f"(best {metrics['best_accuracy']:.2%})  AUC {metrics['auc']:.4f}"
+        )
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress bar."""
+        self._progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def _record(self, kind: str, step: int, metrics: dict[str, float]) -> None:
+        self._metrics.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
+        self._metrics.flush()
+        self._events.scalars(step, {f"{kind}/{name}": value for name, value in metrics.items()})
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        self._events.close()
+        self._metrics.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a metrics file; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            records.append(json.loads(line))
+    return records
+
+
+def cut_back(path: Path, step: int, *, verified: bool) -> None:
+    """Drop what was recorded after the checkpoint of `step`, which a resumed run does again.
+
+    Args:
+        path: the metrics file.
+        step: the checkpoint's.
+        verified: whether the checkpoint was made after the verification at its step.
+    """
+    kept = [
+        record
+        for record in read_metrics(path)
+        if record["step"] < step
+        or (record["step"] == step and (verified or record["kind"] != VERIFICATION))
+    ]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

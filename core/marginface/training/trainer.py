@@ -1,0 +1,150 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from marginface.training.checkpoints import Checkpoint, save_checkpoint
+from marginface.training.compiling import AutoCompile
+from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
+from marginface.training.divergence import require_finite_state, require_finite_step
+from marginface.training.session import Session, open_session, record_session
+from marginface.training.stopping import StopRequest
+from marginface.training.trackers import Tracker
+from marginface.training.verifying import verify
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Args:
+        run: the run folder.
+        step: steps taken.
+        best_accuracy: the best verification accuracy, or None without verification.
+        signal: number of the signal that stopped it, or None at its end.
+    """
+
+    run: Path
+    step: int
+    best_accuracy: float | None
+    signal: int | None
+
+
+def train(
+    config: TrainConfig, *, resume: bool = False, console: Console | None = None
+) -> TrainResult:
+    """Train as `config` says and leave everything in its run folder.
+
+    Args:
+        config: the configuration; for a resumed run from `resume_config`.
+        resume: continue the run in `config.output` from its newest checkpoint.
+        console: where progress is shown; standard error by default.
+
+    Raises:
+        MarginfaceError: bad data or configuration; nothing has been created then.
+        TrainingDivergedError: the loss became NaN or infinite.
+    """
+    console = console or Console(stderr=True)
+    session = open_session(config, resume=resume, console=console)
+    record_session(session, resume=resume)
+
+    learner, pipeline, progress = session.learner, session.pipeline, session.progress
+    total_steps = session.schedule.total_steps
+    val_every = config.val_every or pipeline.steps_per_epoch
+    checkpoint_every = config.checkpoint_every or min(
+        pipeline.steps_per_epoch, MAX_STEPS_BETWEEN_CHECKPOINTS
+    )
+    newest, saved_step, rate = session.checkpoint, progress.step, 0.0
+    auto_compile = AutoCompile.for_session(session)
+    seconds, steps = 0.0, 0  # since the last line of metrics
+
+    tracker = Tracker(
+        session.run, total_steps=total_steps, first_step=progress.step, console=console
+    )
+    with StopRequest() as stop, tracker:
+        tracker.say(_summary(session))
+        while True:
+            step = progress.step
+            finished = step >= total_steps
+
+            verification_due = finished or step % val_every == 0
+            if session.pairs and verification_due and step > progress.verified_step:
+                verify(session, tracker, stop)
+
+            stopping = finished or stop.received is not None
+            if (stopping or step % checkpoint_every == 0) and step > saved_step:
+                state = learner.state()
+                require_finite_state(state, config, step, rate, newest)
+                extra = {"progress": asdict(progress), "pipeline": pipeline.state()}
+                newest = save_checkpoint(
+                    session.run.checkpoints,
+                    Checkpoint(step, state, extra),
+                    keep=config.keep_checkpoints,
+                )
+                saved_step = step
+
+            if stopping:
+                break
+
+            started = time.perf_counter()
+            batch = next(pipeline)
+            rate = session.schedule(step)
+            draw = session.loss.draw(np.random.default_rng([config.seed, step]), len(batch.labels))
+            result = learner.step(batch.images, batch.labels, rate, draw)
+            elapsed = time.perf_counter() - started
+
+            progress.step = step = step + 1
+            require_finite_step(result, config, step, rate, newest)
+            progress.losses.append(result.loss)
+            seconds, steps = seconds + elapsed, steps + 1
+            speed = config.batch_size * steps / seconds
+            tracker.step(step, loss=result.loss, lr=rate, images_per_second=speed)
+
+            if step % config.log_every == 0 or step == total_steps:
+                metrics = {
+                    "epoch": step / pipeline.steps_per_epoch,
+                    "loss": sum(progress.losses) / len(progress.losses),
+                    "lr": rate,
+                    "gradient_norm": result.gradient_norm,
+                    "images_per_second": round(speed, 3),
+                }
+                left = (total_steps - step) * config.batch_size / speed
+                tracker.train(step, metrics, seconds_left=left)
+                progress.losses.clear()
+                seconds, steps = 0.0, 0
+
+            if auto_compile and (said := auto_compile.observe(elapsed, total_steps - step)):
+                progress.compiled_backend = config.backend if auto_compile.compiled else None
+                tracker.say(said)
+
+        tracker.say(_ending(session, stop.received, newest))
+    return TrainResult(session.run.path, progress.step, progress.best_accuracy, stop.received)
+
+
+def _summary(session: Session) -> str:
+    """Say what is about to be trained."""
+    config, folder, start = session.config, session.folder, session.progress.step
+    begin = f"resuming at step {start}" if start else "training"
+    return (
+        f"{begin}: {config.backbone}-{config.embedding_size} with {config.loss} on "
+        f"{len(folder)} images of {len(folder.identities)} identities, "
+        f"{session.schedule.total_steps} steps of {config.batch_size} images, "
+        f"{session.backend.version()}"
+    )
+
+
+def _ending(session: Session, received: int | None, checkpoint: Path | None) -> str:
+    """Say how the run ended and what to do with it."""
+    path, step = session.run.path, session.progress.step
+    if received:
+        kept = f"saved {checkpoint}" if checkpoint else "nothing to save yet"
+        return (
+            f"stopped at step {step}, {kept}; continue: marginface train --output {path} --resume"
+        )
+    return f"finished {step} steps; model: {path}; evaluate: marginface evaluate --model {path}"
