@@ -119,11 +119,11 @@ def open_embedder(
         )
     if model.suffix.lower() != ".onnx":
         raise MarginfaceError(
-            f"model {model} ends in '{model.suffix}', expected a run folder or a file ending in .onnx"
+            f"model {model} ends in '{model.suffix}', expected .onnx or a run folder"
         )
     if backend != "onnx":
         raise MarginfaceError(
-            f"{model} runs in ONNX Runtime; use --backend onnx, or give the run folder for {backend}"
+            f"{model} runs in ONNX Runtime: use --backend onnx, or give a run folder"
         )
     return _open_onnx(model, overrides, threads)
 
@@ -153,7 +153,7 @@ def _triple(name: str, value: float | Sequence[float]) -> Triple:
 def _crop(values: Sequence[int]) -> tuple[int, int, int, int]:
     if len(values) != 4 or min(values[:2]) < 0 or min(values[2:]) < 1:
         raise MarginfaceError(
-            f"crop must be top,left,height,width in pixels, all inside the image, got {list(values)}"
+            f"crop must be top,left,height,width in pixels, none negative, got {list(values)}"
         )
     return cast(tuple[int, int, int, int], tuple(values))
 
@@ -216,8 +216,9 @@ def _embedder(
     crop = preprocessing.crop
     if crop is not None and crop[2:] != input_size:
         raise MarginfaceError(
-            f"crop {','.join(map(str, crop))} (top,left,height,width) cuts out {crop[2]}x{crop[3]}, "
-            f"the model takes {input_size[0]}x{input_size[1]}; make the last two numbers that"
+            f"crop {','.join(map(str, crop))} (top,left,height,width) cuts out "
+            f"{crop[2]}x{crop[3]}, the model takes {input_size[0]}x{input_size[1]}; "
+            "make the last two numbers that"
         )
     fingerprint = hashlib.sha256(f"{digest} {preprocessing}".encode()).hexdigest()
     return Embedder(run, preprocessing, input_size, embedding_size, fingerprint, takes_pixels)

@@ -117,7 +117,7 @@ class OnnxSession:
     ) -> None:
         if type_name not in NUMBER_TYPES:
             raise MarginfaceError(
-                f"the input of {self.name} is {type_name}, expected one of {', '.join(NUMBER_TYPES)}"
+                f"the input of {self.name} is {type_name}, expected {', '.join(NUMBER_TYPES)}"
             )
         if len(shape) != 4:
             raise MarginfaceError(

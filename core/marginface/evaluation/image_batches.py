@@ -41,6 +41,7 @@ class ImageReader:
             raise MarginfaceError("cannot resize without a size to resize to")
         self.root = root
         self.size = size
+        self._size_of = "the model takes"
         self.resize = resize
         self.skip_bad = skip_bad
         self.skipped: list[tuple[str, str]] = []  # path, reason
@@ -88,9 +89,10 @@ class ImageReader:
         height, width = image.shape[:2]
         if self.size is None:
             self.size = (height, width)
+            self._size_of = "the first image is"
         if (height, width) != self.size:
             raise MarginfaceError(
-                f"image {self.root / path} is {height}x{width} (height x width), expected "
-                f"{self.size[0]}x{self.size[1]} as the model takes; align it to that size, or pass "
-                "--resize to scale, or --crop top,left,height,width to cut out what the model takes"
+                f"{self.root / path}: the image is {height}x{width} (height x width), expected "
+                f"{self.size[0]}x{self.size[1]} as {self._size_of}; align it to that size, pass "
+                "--resize to scale it, or --crop top,left,height,width to cut out a part"
             )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
+from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
 from marginface.evaluation.verification import RocCurve, VerificationResult, roc
 
@@ -36,10 +35,10 @@ def write_report(
     check_output_dir(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     metrics, figure = output_dir / METRICS_NAME, output_dir / FIGURE_NAME
-    with _Replacing(figure) as file:
-        FigureCanvasAgg(draw(result, scores, same)).print_png(file)
-    with _Replacing(metrics) as file:
-        file.write((json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n").encode())
+    with replacing(figure) as temporary:
+        draw(result, scores, same).savefig(temporary, format="png")
+    with replacing(metrics) as temporary:
+        temporary.write_text(json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n")
     return metrics, figure
 
 
@@ -60,6 +59,11 @@ def draw(
     left, right = figure.subplots(1, 2)
     _draw_roc(left, roc(scores, same), result)
     _draw_histograms(right, scores, same, result.threshold)
+    figure.suptitle(
+        f"Verification accuracy {result.accuracy:.2%} ± {100 * result.accuracy_std:.2f} "
+        f"over {len(result.fold_accuracies)} folds",
+        color=INK,
+    )
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK)
@@ -77,7 +81,7 @@ def _draw_roc(axes: Axes, curve: RocCurve, result: VerificationResult) -> None:
         [result.eer],
         [1 - result.eer],
         "o",
-        color=DIFFERENT,
+        color=INK,
         label=f"EER {result.eer:.2%}",
         zorder=3,
     )
@@ -85,13 +89,13 @@ def _draw_roc(axes: Axes, curve: RocCurve, result: VerificationResult) -> None:
     axes.set_xlim(floor, 1)
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("false accept rate (different pairs called same)")
     axes.set_ylabel("true accept rate (same pairs called same)")
-    axes.set_title("ROC", color=INK, loc="left", fontweight="bold")
+    axes.set_title("ROC", color=INK, loc="left")
     axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
 
 def _draw_histograms(
@@ -102,32 +106,20 @@ def _draw_histograms(
     for kind, color, label in ((same, SAME, "same"), (~same, DIFFERENT, "different")):
         chosen = scores[kind]
         weights = np.full(len(chosen), 1 / len(chosen))
-        label = f"{label} ({len(chosen):,} pairs)"
-        axes.hist(chosen, bins, weights=weights, color=color, alpha=0.25)
-        axes.hist(chosen, bins, weights=weights, color=color, histtype="step", label=label)
+        axes.hist(
+            chosen,
+            bins,
+            weights=weights,
+            histtype="stepfilled",
+            facecolor=(color, 0.25),
+            edgecolor=color,
+            linewidth=1.2,
+            label=f"{label} ({len(chosen):,} pairs)",
+        )
     axes.axvline(threshold, color=INK, linestyle="--", label=f"threshold {threshold:.3f}")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.22)  # room for the legend
     axes.set_xlabel("score (cosine similarity)")
     axes.set_ylabel("share of the pairs of its kind")
-    axes.set_title("Scores", color=INK, loc="left", fontweight="bold")
-    axes.legend(loc="upper left", frameon=False, ncols=1)
-
-
-class _Replacing:
-    """A binary file under a temporary name that takes its place when written, or vanishes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> IO[bytes]:
-        self.file = self.temporary.open("wb")
-        return self.file
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.file.close()
-        if kind is None:
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink()
+    axes.set_title("Scores", color=INK, loc="left")
+    axes.legend(loc="upper left", frameon=False)

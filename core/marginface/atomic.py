@@ -1,0 +1,31 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path` to write to; it takes `path`'s place at the end.
+
+    If the block raises, the temporary file goes and `path` stays as it was.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replacing(Path(folder) / "notes.txt") as temporary:
+    ...         _ = temporary.write_text("whole")
+    ...     [(found.name, found.read_text()) for found in Path(folder).iterdir()]
+    [('notes.txt', 'whole')]
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("r+b") as written:
+            os.fsync(written.fileno())  # else a power cut can leave the name without the content
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""`marginface embed`: the embeddings of a folder of images, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marginface.cli import model_options as options
+from marginface.cli.progress import image_progress
+
+
+def embed(
+    model: options.Model,
+    images: options.Images,
+    output: Annotated[Path, typer.Option("--output", help="File to write: .parquet or .npz.")],
+    backend: options.Backend = "onnx",
+    mean: options.Mean = None,
+    std: options.Std = None,
+    channels: options.Channels = None,
+    crop: options.Crop = None,
+    batch_size: options.BatchSize = 64,
+    resize: options.Resize = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and count them.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file, or parts of other work.")
+    ] = False,
+    threads: options.Threads = None,
+) -> None:
+    """Write path, identity, norm and embedding of every image to a Parquet or NumPy file.
+
+    A run that was interrupted goes on where it stopped when the command is given again.
+    """
+    from rich.console import Console
+
+    from marginface.data.images import list_images
+    from marginface.deployment.embedding_store import check_output, embed_folder
+
+    check_output(output, overwrite=overwrite)
+    list_images(images)  # a wrong folder is refused before a model is loaded
+    embedder = options.open_model(model, backend, mean, std, channels, crop, threads)
+    with image_progress("Embedding") as on_progress:
+        summary = embed_folder(
+            embedder,
+            images,
+            output,
+            batch_size=batch_size,
+            resize=resize,
+            skip_bad=skip_bad,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    details = [f"{embedder.embedding_size} numbers each"]
+    if summary.resumed:
+        details.append(f"{summary.resumed:,} images taken up from the interrupted run")
+    if summary.skipped:
+        details.append(f"{len(summary.skipped):,} unreadable images skipped")
+    console = Console(soft_wrap=True)
+    console.print(f"wrote {summary.embedded:,} embeddings to {output} ({'; '.join(details)})")
+    for _, reason in summary.skipped[:10]:
+        console.print(f"skipped: {reason}", markup=False)
+    if len(summary.skipped) > 10:
+        console.print(f"skipped: {len(summary.skipped) - 10:,} more")

@@ -1,0 +1,86 @@
+"""The options that say which model runs and how images enter it, shared by several commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marginface.errors import MarginfaceError
+
+if TYPE_CHECKING:
+    from marginface.deployment.embedder import Embedder
+
+Model = Annotated[Path, typer.Option("--model", help="Run folder or ONNX file.")]
+Images = Annotated[Path, typer.Option("--images", help="Folder of aligned face images.")]
+Backend = Annotated[
+    str, typer.Option("--backend", help="What runs the network: onnx, or torch | tf for a run.")
+]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", help="Subtracted from pixels (0..255): one number or three, a,b,c."),
+]
+Std = Annotated[
+    str | None,
+    typer.Option("--std", help="Divides pixels after the mean: one number or three, a,b,c."),
+]
+Channels = Annotated[
+    str | None, typer.Option("--channels", help="Channel order of the network: rgb | bgr.")
+]
+Crop = Annotated[
+    str | None,
+    typer.Option("--crop", help="Cut out of each image: top,left,height,width in pixels."),
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in one batch.")]
+Resize = Annotated[
+    bool, typer.Option("--resize", help="Scale images of another size instead of refusing them.")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads (--backend onnx).")
+]
+
+
+def open_model(
+    model: Path,
+    backend: str,
+    mean: str | None,
+    std: str | None,
+    channels: str | None,
+    crop: str | None,
+    threads: int | None,
+) -> Embedder:
+    """Return the embedder that the options describe; raises as `open_embedder` does."""
+    from marginface.deployment.embedder import open_embedder
+
+    return open_embedder(
+        model,
+        backend=backend,
+        mean=numbers("--mean", mean, float, (1, 3)),
+        std=numbers("--std", std, float, (1, 3)),
+        channels=channels,
+        crop=numbers("--crop", crop, int, (4,)),
+        threads=threads,
+    )
+
+
+def numbers(
+    option: str, text: str | None, kind: Callable[[str], Any], counts: tuple[int, ...]
+) -> tuple[Any, ...] | None:
+    """Read comma-separated numbers.
+
+    >>> numbers("--crop", "0, 8,112,96", int, (4,))
+    (0, 8, 112, 96)
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in counts:
+        what = "whole numbers" if kind is int else "numbers"
+        expected = " or ".join(str(count) for count in counts)
+        raise MarginfaceError(f"{option} takes {expected} comma-separated {what}, got '{text}'")
+    return values

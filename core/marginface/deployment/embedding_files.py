@@ -1,0 +1,82 @@
+"""Embeddings of images on disk: the columns, and the two formats they are kept in."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+PARTS_IN_A_ROW_GROUP = 16  # readers skip and decode by row group: tens of megabytes are best
+
+
+def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
+    """Return path, identity, norm and embedding of each image as an Arrow table.
+
+    Args:
+        paths: relative to the folder of images; an identity is the first folder, '' where none.
+        embeddings: [images, size], as the model gives them, not normalised.
+
+    >>> table_of(["ann/1.jpg", "2.jpg"], np.array([[3, 4], [0, 1]], np.float32)).to_pylist()[0]
+    {'path': 'ann/1.jpg', 'identity': 'ann', 'norm': 5.0, 'embedding': [3.0, 4.0]}
+    """
+    values = pa.array(np.ascontiguousarray(embeddings).reshape(-1), pa.float32())
+    return pa.table(
+        {
+            "path": pa.array(paths, pa.string()),
+            "identity": pa.array([_identity(path) for path in paths], pa.string()),
+            "norm": pa.array(np.linalg.norm(embeddings, axis=1), pa.float32()),
+            "embedding": pa.FixedSizeListArray.from_arrays(values, embeddings.shape[1]),
+        }
+    )
+
+
+def merge_to_parquet(parts: Sequence[Path], target: Path) -> None:
+    """Write the rows of `parts` (Parquet files of `table_of`) to one Parquet file, in order."""
+    schema = pq.read_schema(parts[0]).remove_metadata()
+    with pq.ParquetWriter(target, schema) as writer:
+        for at in range(0, len(parts), PARTS_IN_A_ROW_GROUP):
+            group = parts[at : at + PARTS_IN_A_ROW_GROUP]
+            tables = [pq.read_table(part).replace_schema_metadata() for part in group]
+            writer.write_table(pa.concat_tables(tables).combine_chunks())
+
+
+def merge_to_npz(parts: Sequence[Path], target: Path) -> None:
+    """Write the rows of `parts` to arrays path, identity, norm and embedding of one .npz file.
+
+    The embeddings pass through part by part: the file may be larger than memory.
+    """
+    with zipfile.ZipFile(target, "w") as archive:
+        rows = 0
+        for name, kind in (("path", np.str_), ("identity", np.str_), ("norm", np.float32)):
+            column = np.array(
+                [value for part in parts for value in _column(part, name).to_pylist()], kind
+            )
+            rows = len(column)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, column, allow_pickle=False)
+        with archive.open("embedding.npy", "w", force_zip64=True) as file:
+            size = pq.read_schema(parts[0]).field("embedding").type.list_size
+            header = {"descr": "<f4", "fortran_order": False, "shape": (rows, size)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for values in _embeddings(parts):
+                file.write(values.astype("<f4").tobytes())
+
+
+def _column(part: Path, name: str) -> pa.ChunkedArray:
+    return pq.read_table(part, columns=[name]).column(name)
+
+
+def _embeddings(parts: Sequence[Path]) -> Iterator[NDArray[np.float32]]:
+    for part in parts:
+        for chunk in _column(part, "embedding").chunks:
+            yield chunk.flatten().to_numpy()
+
+
+def _identity(path: str) -> str:
+    folder, slash, _ = path.partition("/")
+    return folder if slash else ""

@@ -1,0 +1,198 @@
+"""Embed a folder of images into one file, in parts, so that a long run can be interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from marginface.atomic import replacing
+from marginface.data.images import list_images
+from marginface.deployment.embedder import Embedder
+from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
+from marginface.errors import MarginfaceError
+from marginface.evaluation.image_batches import ImageReader
+from marginface.evaluation.verification import directionless
+
+PART_SIZE = 1024  # images; what an interruption can cost at most
+MANIFEST_NAME = "manifest.json"
+SKIPPED_KEY = b"marginface.skipped"
+MERGERS = {".parquet": merge_to_parquet, ".npz": merge_to_npz}
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What `embed_folder` did: images in the file, found finished from before, and left out."""
+
+    output: Path
+    embedded: int
+    resumed: int
+    skipped: tuple[tuple[str, str], ...]  # path, reason
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Raise if `output` is no file that can be written; cheap, so call it before the work."""
+    if output.suffix not in MERGERS:
+        raise MarginfaceError(
+            f"output {output} ends in '{output.suffix}', expected .parquet or .npz"
+        )
+    if output.is_dir():
+        raise MarginfaceError(f"output {output} is a folder, expected the name of a file")
+    if output.exists() and not overwrite:
+        raise MarginfaceError(
+            f"output {output} exists already; pass --overwrite to replace it, or give another name"
+        )
+    above = next(path for path in output.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise MarginfaceError(f"output {output} cannot be made: {above} is a file, not a folder")
+
+
+def embed_folder(
+    embedder: Embedder,
+    images_root: Path,
+    output: Path,
+    *,
+    batch_size: int = 64,
+    resize: bool = False,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> EmbedSummary:
+    """Write path, identity, norm and embedding of every image below a folder to one file.
+
+    Finished parts wait in `<output>.parts/`; the same call after an interruption takes them up.
+
+    Args:
+        output: a .parquet or .npz file.
+        batch_size: images for one call of `embedder`.
+        resize: scale images of another size instead of refusing them.
+        skip_bad: leave unreadable images out instead of stopping at them.
+        overwrite: replace an existing `output`, and parts that belong to other work.
+        on_progress: called with (images done, images in all).
+
+    Raises:
+        MarginfaceError: `output` exists, its parts are of another model or list, or an image is
+            unreadable or of another size.
+    """
+    check_output(output, overwrite=overwrite)
+    paths = list_images(images_root)
+    folder = output.with_name(f"{output.name}.parts")
+    _claim(folder, _manifest(embedder, paths, resize), overwrite=overwrite)
+    size = embedder.image_size(resize=resize)
+    reader = ImageReader(images_root, size, resize=resize, skip_bad=skip_bad)
+    starts = range(0, len(paths), PART_SIZE)
+    parts = [folder / f"part-{start // PART_SIZE:06d}.parquet" for start in starts]
+    resumed = 0
+    for start, part in zip(starts, parts, strict=True):
+        chunk = paths[start : start + PART_SIZE]
+        if part.exists():
+            resumed += len(chunk)
+            _report(on_progress, start + len(chunk), len(paths))
+            continue
+        table = _embed_part(embedder, reader, chunk, batch_size, start, len(paths), on_progress)
+        with replacing(part) as temporary:
+            pq.write_table(table, temporary)
+    rows, skipped = _contents(parts)
+    if rows == 0:
+        raise MarginfaceError(
+            f"none of the {len(paths)} images in {images_root} can be read; first: {skipped[0][1]}"
+        )
+    # The merged file grows inside the parts folder: whatever happens, no stray file remains.
+    merged = folder / f"merged{output.suffix}"
+    with replacing(merged) as temporary:
+        MERGERS[output.suffix](
+            [part for part in parts if pq.read_metadata(part).num_rows], temporary
+        )
+    merged.replace(output)
+    shutil.rmtree(folder)
+    return EmbedSummary(output, rows, resumed, skipped)
+
+
+def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool) -> dict[str, Any]:
+    """Return what must not change between the runs that share parts."""
+    return {
+        "model": embedder.fingerprint,
+        "list of images": hashlib.sha256("\n".join(paths).encode()).hexdigest(),
+        "choice of --resize": resize,
+        "version": 1,
+    }
+
+
+def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
+    """Make `folder` hold the parts of the work that `manifest` describes, and of no other."""
+    path = folder / MANIFEST_NAME
+    if folder.exists():
+        try:
+            found = json.loads(path.read_text())
+            changed = [name for name, value in manifest.items() if found.get(name) != value]
+        except (OSError, ValueError, AttributeError) as error:
+            raise MarginfaceError(
+                f"{folder} is in the way and holds no unfinished embeddings (no {MANIFEST_NAME} "
+                "that can be read); remove it or give another output"
+            ) from error
+        if not changed:
+            return
+        if not overwrite:
+            raise MarginfaceError(
+                f"{folder} holds unfinished embeddings, but the {changed[0]} has changed since; "
+                "restore it to go on, or pass --overwrite to start again"
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _embed_part(
+    embedder: Embedder,
+    reader: ImageReader,
+    paths: Sequence[str],
+    batch_size: int,
+    done: int,
+    total: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> pa.Table:
+    names: list[str] = []
+    embeddings = [np.empty((0, embedder.embedding_size), np.float32)]
+    skipped_before = len(reader.skipped)
+    for batch, images in reader.batches(paths, batch_size):
+        values = embedder(images)
+        bad = directionless(values)
+        if len(bad):
+            raise MarginfaceError(
+                f"the model gives an embedding of length zero, NaN or infinite for "
+                f"{reader.root / batch[bad[0]]}; its weights or preprocessing are broken"
+            )
+        names += batch
+        embeddings.append(values)
+        skipped = len(reader.skipped) - skipped_before
+        _report(on_progress, done + len(names) + skipped, total)
+    table = table_of(names, np.concatenate(embeddings))
+    skipped_here = json.dumps(reader.skipped[skipped_before:]).encode()
+    return table.replace_schema_metadata({SKIPPED_KEY: skipped_here})
+
+
+def _contents(parts: Sequence[Path]) -> tuple[int, tuple[tuple[str, str], ...]]:
+    """Return the number of embeddings in `parts` and what they left out."""
+    rows, skipped = 0, []
+    for part in parts:
+        try:
+            rows += pq.read_metadata(part).num_rows
+            listed = (pq.read_schema(part).metadata or {}).get(SKIPPED_KEY, b"[]")
+        except pa.ArrowInvalid as error:
+            raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
+        skipped += [(path, reason) for path, reason in json.loads(listed)]
+    return rows, tuple(skipped)
+
+
+def _report(on_progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
+    if on_progress is not None:
+        on_progress(done, total)
