@@ -1,0 +1,1 @@
+"""The demo: procedural faces, a training run on them, and a page that shows what was learned."""

@@ -1,0 +1,130 @@
+"""The demo's data: folders of procedural faces with an LFW-style list of pairs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from marginface.demo.people import Person, Shot, draw_person, draw_shot
+from marginface.demo.picture import draw_face
+from marginface.errors import MarginfaceError
+
+FOLDS = 10
+
+__all__ = [
+    "Person",
+    "Shot",
+    "draw_face",
+    "draw_person",
+    "draw_shot",
+    "write_demo_set",
+    "write_sheet",
+]
+
+
+def write_demo_set(
+    folder: str | Path,
+    identities: int = 120,
+    images: int = 20,
+    held_out: int = 40,
+    held_out_images: int = 8,
+    seed: int = 0,
+    *,
+    pairs_per_fold: int = 50,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Draw `train/<id>/*.jpg`, `test/<id>/<id>_%04d.jpg` and `pairs.txt` (LFW's format, ten folds).
+
+    The same arguments give the same files; nobody in `test` is in `train`.
+
+    Args:
+        folder: created by the call; must not exist.
+        identities: people to train on, `images` pictures of each.
+        held_out: people to verify, `held_out_images` pictures of each.
+        seed: of people, pictures and pairs.
+        pairs_per_fold: pairs of the same person in a fold, and as many of two people.
+        on_progress: called with (pictures drawn, pictures in all).
+
+    Returns:
+        The folder.
+
+    Raises:
+        MarginfaceError: the folder exists, or a number is too small.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise MarginfaceError(f"'{target}' exists; name a new folder or remove it")
+    for name, value, least in (
+        ("identities", identities, 1),
+        ("images", images, 1),
+        ("held_out", held_out, 2),
+        ("held_out_images", held_out_images, 2),
+        ("pairs_per_fold", pairs_per_fold, 1),
+    ):
+        if value < least:
+            raise MarginfaceError(f"{name} must be at least {least}, got {value}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    total, done = identities * images + held_out * held_out_images, 0
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
+        building = Path(name) / "set"
+        for number in range(identities + held_out):
+            # A generator for each person: more identities leave the earlier ones as they were.
+            rng = np.random.default_rng((seed, number if number < identities else 2**32 - number))
+            test = number >= identities
+            identity = f"person_{number + 1:04d}"
+            person = draw_person(rng)
+            place = building / ("test" if test else "train") / identity
+            place.mkdir(parents=True)
+            for shot in range(held_out_images if test else images):
+                picture = draw_shot(rng)
+                pixels = Image.fromarray(draw_face(person, picture))
+                pixels.save(place / f"{identity}_{shot + 1:04d}.jpg", quality=picture.quality)
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, total)
+        names = [f"person_{identities + k + 1:04d}" for k in range(held_out)]
+        lines = _pairs(names, held_out_images, pairs_per_fold, np.random.default_rng((seed, 1, 1)))
+        (building / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        building.replace(target)
+    return target
+
+
+def _pairs(names: list[str], images: int, count: int, rng: np.random.Generator) -> list[str]:
+    lines = [f"{FOLDS}\t{count}"]
+    for _ in range(FOLDS):
+        for _ in range(count):
+            first, second = rng.choice(images, 2, replace=False) + 1
+            lines.append(f"{names[rng.integers(len(names))]}\t{first}\t{second}")
+        for _ in range(count):
+            one, other = rng.choice(len(names), 2, replace=False)
+            first, second = rng.integers(1, images + 1, 2)
+            lines.append(f"{names[one]}\t{first}\t{names[other]}\t{second}")
+    return lines
+
+
+def write_sheet(
+    path: str | Path, rows: int = 5, portraits: int = 5, snapshots: int = 7, seed: int = 0
+) -> Path:
+    """Write a contact sheet (JPEG): portraits, then snapshots of the last person in each row.
+
+    Args:
+        path: of the JPEG file.
+        rows: of the sheet; each shows `portraits` people, then `snapshots` of the last of them.
+        seed: of people and pictures.
+    """
+    rng = np.random.default_rng(seed)
+    lines = []
+    for _ in range(rows):
+        people = [draw_person(rng) for _ in range(portraits)]
+        pictures = [draw_face(person, draw_shot(rng, 0.25)) for person in people]
+        pictures += [draw_face(people[-1], draw_shot(rng)) for _ in range(snapshots)]
+        lines.append(np.concatenate(pictures, 1))
+    sheet = Image.fromarray(np.concatenate(lines, 0))
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    sheet.save(partial, format="JPEG", quality=88, optimize=True)
+    return partial.replace(target)
