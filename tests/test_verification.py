@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import KFold
-
 from marginface import MarginfaceError
 from marginface.evaluation.report import write_report
 from marginface.evaluation.verification import FAR_TARGETS, pair_scores, roc, verify
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import KFold
 
 
 def oracle_threshold(scores: list[float], same: list[bool]) -> float:
     """Try every distinct cut, strictest first; keep the first of the best; place it midway."""
     distinct = sorted(set(scores), reverse=True)
     cuts = [np.nextafter(distinct[0], np.inf)]
-    cuts += [(upper + lower) / 2 for upper, lower in zip(distinct, distinct[1:], strict=False)]
+    cuts += [(upper + lower) / 2 for upper, lower in pairwise(distinct)]
     cuts += [distinct[-1]]
     return float(max(cuts, key=lambda cut: hits(scores, same, cut)))  # max keeps the first
 
@@ -62,7 +62,7 @@ def oracle_tar(scores: list[float], same: list[bool], target: float) -> float:
 def oracle_eer(scores: list[float], same: list[bool]) -> float:
     thresholds = [np.inf, *sorted(set(scores), reverse=True)]
     points = [oracle_rates(scores, same, t) for t in thresholds]
-    for (far0, tar0), (far1, tar1) in zip(points, points[1:], strict=False):
+    for (far0, tar0), (far1, tar1) in pairwise(points):
         if far1 >= 1 - tar1:  # far0 + w (far1 - far0) = 1 - tar0 - w (tar1 - tar0)
             share = (1 - tar0 - far0) / ((far1 - far0) + (tar1 - tar0))
             return far0 + share * (far1 - far0)
@@ -196,7 +196,7 @@ def test_pair_scores_are_cosines_whatever_the_block(monkeypatch):
 def test_embeddings_without_direction_are_refused(value):
     embeddings = np.ones((4, 3))
     embeddings[2] = value
-    with pytest.raises(MarginfaceError, match="1 of 4 embeddings have no direction.*index 2"):
+    with pytest.raises(MarginfaceError, match=r"1 of 4 embeddings have no direction.*index 2"):
         pair_scores(embeddings, [0], [1])
 
 
@@ -222,5 +222,5 @@ def test_the_report_is_valid_json_and_a_picture(tmp_path):
 def test_a_report_cannot_go_where_a_file_is(tmp_path):
     (tmp_path / "file").write_text("")
     same = np.array([True, False] * 5)
-    with pytest.raises(MarginfaceError, match="needs a folder, but .*file is a file"):
+    with pytest.raises(MarginfaceError, match=r"needs a folder, but .*file is a file"):
         write_report(verify(same * 1.0, same), same * 1.0, same, tmp_path / "file" / "report")

@@ -30,5 +30,5 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, ImagesPerSecond(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(description, total=None, visible=False)  # until there is progress
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

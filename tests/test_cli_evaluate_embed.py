@@ -1,0 +1,207 @@
+"""`marginface evaluate` and `marginface embed` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow.parquet as pq
+import pytest
+import typer
+from marginface import MarginfaceError
+from marginface.cli.embed import embed
+from marginface.cli.evaluate import evaluate
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+DATA = Path(__file__).parents[1].parent / "shared" / "data"
+PEOPLE = 6
+GRAPH = """<ir_version: 8, opset_import: ["": 17]>
+tiny (float[N, 3, 112, 112] x) => (float[N, 12] y) {
+    pooled = AveragePool<kernel_shape = [56, 56], strides = [56, 56]>(x) y = Flatten(pooled) }"""
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(evaluate)
+app.command()(embed)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refusal(*arguments: object) -> str:
+    """Return the one line that a command ends with."""
+    result = run(*arguments)
+    assert isinstance(result.exception, MarginfaceError), result.output
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    path = tmp_path / "tiny.onnx"
+    onnx.save(onnx.parser.parse_model(GRAPH), path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """Two pictures each of people who differ in the colours of their four quarters."""
+    rng = np.random.default_rng(0)
+    for person in range(PEOPLE):
+        colours = rng.integers(40, 216, (2, 2, 3)).repeat(56, 0).repeat(56, 1)
+        folder = tmp_path / "images" / f"p{person}"
+        folder.mkdir(parents=True)
+        for picture in (1, 2):
+            noisy = colours + rng.integers(-20, 21, colours.shape)
+            Image.fromarray(noisy.astype(np.uint8)).save(folder / f"p{person}_{picture:04d}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Path:
+    same = [f"p{person}\t1\t2" for person in range(PEOPLE)]
+    different = [f"p{person}\t1\tp{(person + 1) % PEOPLE}\t2" for person in range(PEOPLE)]
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n".join([str(PEOPLE), *same, *different]) + "\n")
+    return path
+
+
+def test_evaluate_prints_a_table_and_writes_the_report(model, images, pairs, tmp_path):
+    arguments = (
+        "--model",
+        model,
+        "--images",
+        images,
+        "--pairs",
+        pairs,
+        "--output",
+        tmp_path / "out",
+    )
+    result = run("evaluate", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "accuracy, 10 folds" in result.stdout
+    assert "TAR at FAR 1e-4 (no false accept)" in result.stdout
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(metrics) >= {"accuracy", "accuracy_std", "auc", "eer", "tar_at_far", "threshold"}
+    assert metrics["accuracy"] == metrics["auc"] == 1.0
+    assert f"{metrics['accuracy']:.2%}" in result.stdout
+    assert (tmp_path / "out" / "verification.png").stat().st_size > 10_000
+
+
+def test_evaluate_sums_the_mirror_image_unless_told_not_to(model, images, pairs, tmp_path):
+    thresholds = {}
+    for flip in ("--flip", "--no-flip"):
+        arguments = ("--model", model, "--images", images, "--pairs", pairs, "--batch-size", 5)
+        assert run("evaluate", *arguments, flip, "--output", tmp_path / flip).exit_code == 0
+        thresholds[flip] = json.loads((tmp_path / flip / "metrics.json").read_text())["threshold"]
+    vectors = {}
+    for path in images.rglob("*.png"):
+        pixels = (np.array(Image.open(path)).astype(float) - 127.5) / 127.5
+        quarters = pixels.reshape(2, 56, 2, 56, 3).mean((1, 3))
+        vectors[path.stem] = {
+            "--no-flip": quarters.ravel(),
+            "--flip": (quarters + quarters[:, ::-1]).ravel(),
+        }
+
+    def score(flip: str, first: str, second: str) -> float:
+        a, b = vectors[first][flip], vectors[second][flip]
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    for flip, threshold in thresholds.items():
+        same = [score(flip, f"p{n}_0001", f"p{n}_0002") for n in range(PEOPLE)]
+        other = [score(flip, f"p{n}_0001", f"p{(n + 1) % PEOPLE}_0002") for n in range(PEOPLE)]
+        assert threshold == pytest.approx((min(same) + max(other)) / 2, abs=1e-5)
+    assert abs(thresholds["--flip"] - thresholds["--no-flip"]) > 1e-3
+
+
+def test_evaluate_refuses_before_the_model_runs(model, images, pairs, monkeypatch, tmp_path):
+    class Untouched(Exception):
+        pass
+
+    def touched(*_: object) -> None:
+        raise Untouched
+
+    monkeypatch.setattr("marginface.deployment.embedder.Embedder.__call__", touched)
+    arguments = ("--model", model, "--images", images, "--pairs", pairs)
+    assert isinstance(run("evaluate", *arguments).exception, Untouched)
+
+    last = images / "p5" / "p5_0002.png"
+    whole = last.read_bytes()
+    last.write_bytes(whole[: len(whole) // 2])
+    assert "p5_0002.png: cannot read the image" in refusal("evaluate", *arguments)
+    Image.new("RGB", (96, 112)).save(last)
+    assert "p5_0002.png: the image is 112x96" in refusal("evaluate", *arguments)
+    last.write_bytes(whole)
+
+    lines = pairs.read_text()
+    pairs.write_text(lines.replace("p3\t1\t2", "p3\t1\t7"))
+    assert f"{pairs}:5: no image" in refusal("evaluate", *arguments)
+    pairs.write_text(lines)
+    (tmp_path / "file").write_text("")
+    assert "needs a folder" in refusal("evaluate", *arguments, "--output", tmp_path / "file")
+    assert "does not fit" in refusal("evaluate", *arguments, "--crop", "1,0,112,112")
+    assert "--mean takes 1 or 3" in refusal("evaluate", *arguments, "--mean", "1,2")
+    assert "--std takes 1 or 3" in refusal("evaluate", *arguments, "--std", "high")
+    assert "--crop takes 4 comma-separated whole" in refusal("evaluate", *arguments, "--crop", "1")
+    assert "did you mean 'torch'" in refusal("evaluate", *arguments, "--backend", "toch")
+
+
+def test_crop_and_resize_of_images_of_another_size(model, images, pairs):
+    for path in images.rglob("*.png"):
+        Image.open(path).resize((140, 120)).save(path)
+    arguments = ("--model", model, "--images", images, "--pairs", pairs)
+    hint = refusal("evaluate", *arguments)
+    assert "120x140" in hint
+    assert "--resize" in hint
+    assert "--crop" in hint
+    assert run("evaluate", *arguments, "--crop", "4,14,112,112").exit_code == 0
+    assert run("evaluate", *arguments, "--resize").exit_code == 0
+
+
+def test_embed_writes_every_image(model, images, tmp_path):
+    output = tmp_path / "out.parquet"
+    result = run("embed", "--model", model, "--images", images, "--output", output)
+    assert result.exit_code == 0, result.output
+    assert f"wrote 12 embeddings to {output} (12 numbers each)" in result.stdout
+    table = pq.read_table(output)
+    assert table.column("identity").to_pylist() == sorted(
+        f"p{n}" for n in range(PEOPLE) for _ in "12"
+    )
+    again = refusal("embed", "--model", model, "--images", images, "--output", output)
+    assert "pass --overwrite" in again
+
+
+def test_embed_counts_and_names_what_it_skips(model, images, tmp_path):
+    (images / "p0" / "[bold]odd.png").write_bytes(b"no image")
+    arguments = ("--model", model, "--images", images, "--output", tmp_path / "out.npz")
+    assert "odd.png: cannot read the image" in refusal("embed", *arguments)
+    result = run("embed", *arguments, "--skip-bad")
+    assert result.exit_code == 0, result.output
+    assert "1 unreadable images skipped" in result.stdout
+    assert f"skipped: {images}/p0/[bold]odd.png: cannot read" in result.stdout
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["embedding"].shape == (12, 12)
+
+
+def test_embed_refuses_missing_things_first(model, images, tmp_path):
+    out = ("--output", tmp_path / "out.npz")
+    assert "no such folder" in refusal("embed", "--model", model, "--images", "none", *out)
+    missing = refusal("embed", "--model", tmp_path / "none", "--images", images, *out)
+    assert "does not exist" in missing
+    assert not (tmp_path / "out.npz.parts").exists()
+
+
+def test_a_public_model_separates_real_faces(tmp_path):
+    weights = DATA / "weights" / "mobilefacenet_paper.onnx"
+    if not weights.exists():
+        pytest.skip(f"no {weights}")
+    lines = (DATA / "lfw112" / "pairsDevTest.txt").read_text().splitlines()[1:]
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("\n".join(["20", *lines[:20], *lines[500:520]]) + "\n")
+    arguments = ("--images", DATA / "lfw112" / "test", "--pairs", pairs, "--std", 128)
+    result = run("evaluate", "--model", weights, *arguments, "--output", tmp_path, "--no-flip")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "metrics.json").read_text())["best_accuracy"] >= 0.97
