@@ -82,6 +82,8 @@ def main() -> None:
         print(f"marginface: error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
+        if error.errno is None:
+            raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"marginface: error: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)

@@ -53,27 +53,37 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 3) -> P
     """
     final = folder / f"step-{checkpoint.step:08d}"
     partial = folder / f".{final.name}.partial"
-    folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    # order="C" because safetensors writes the buffer as it lies.
-    arrays = {name: np.asarray(value, order="C") for name, value in checkpoint.state.items()}
-    save_file(arrays, partial / ARRAYS)
-    record = {
-        "format": FORMAT,
-        "step": checkpoint.step,
-        "crc32": _crc32(partial / ARRAYS),
-        "extra": checkpoint.extra,
-    }
-    (partial / REST).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    for path in (partial / ARRAYS, partial / REST, partial):
-        sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    sync(folder)
+    try:
+        partial.mkdir(parents=True)
+        _write(partial, checkpoint)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise MarginfaceError(
+            f"cannot write checkpoint {final}: {error}; older ones are untouched: make room or "
+            "mend the folder, then --resume"
+        ) from error
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return final
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    # order="C" because safetensors writes the buffer as it lies.
+    arrays = {name: np.asarray(value, order="C") for name, value in checkpoint.state.items()}
+    save_file(arrays, folder / ARRAYS)
+    record = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "crc32": _crc32(folder / ARRAYS),
+        "extra": checkpoint.extra,
+    }
+    (folder / REST).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    for path in (folder / ARRAYS, folder / REST, folder):
+        _sync(path)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -151,7 +161,7 @@ def check_fits(state: Arrays, expected: Arrays, source: str) -> None:
         )
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Force a file or folder onto the disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no folders

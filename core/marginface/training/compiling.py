@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import Protocol, Self, cast
+from typing import Protocol, cast
 
 from marginface.training.session import Session
 
@@ -33,15 +33,6 @@ class AutoCompile:
         self._seconds: list[float] = []
         self.compiled: bool | None = None  # None until decided
 
-    @classmethod
-    def for_session(cls, session: Session) -> Self | None:
-        """Return one if the configuration leaves it open and the learner can compile."""
-        config = session.config
-        decided = session.progress.compiled_backend == config.backend
-        if config.compile != "auto" or decided or not hasattr(session.learner, "compile"):
-            return None
-        return cls(cast(Compilable, session.learner))
-
     def observe(self, seconds: float, remaining_steps: int) -> str | None:
         """Take one step's time; return a line for the log when this one decides."""
         if self.compiled is not None:
@@ -57,3 +48,15 @@ class AutoCompile:
             return f"not compiling: {facts}, too few to win back what compiling takes"
         self._learner.compile()
         return f"compiling the step (1 to 2 minutes on a CPU, then faster): {facts}"
+
+
+def start_compiling(session: Session) -> AutoCompile | None:
+    """Compile the learner if that is decided already; return what decides it otherwise."""
+    config, learner = session.config, session.learner
+    if config.compile == "off" or not hasattr(learner, "compile"):
+        return None
+    compilable = cast(Compilable, learner)
+    if config.compile == "auto" and session.progress.compiled_backend != config.backend:
+        return AutoCompile(compilable)
+    compilable.compile()
+    return None

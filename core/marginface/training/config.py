@@ -137,7 +137,7 @@ class TrainConfig(BaseModel):
             ("optimizer", OPTIMIZER_KEYS, "sgd"),
             ("schedule", SCHEDULE_KEYS, "polynomial"),
         ):
-            for name, value in table.get(values.get(choice, default), {}).items():
+            for name, value in table.get(str(values.get(choice, default)), {}).items():
                 if values.get(name) is None:
                     values[name] = value
         if values.get("epochs") is None and values.get("max_steps") is None:
@@ -232,7 +232,7 @@ def _loss_keys(values: Mapping[str, Any]) -> dict[str, Any]:
             raise MarginfaceError(
                 f"{name} is given twice: {name} {value} and loss_parameters {name}={given[name]}"
             )
-    complete = {**losses.parameters(values.get("loss", "arcface")), **given, **shorthands}
+    complete = {**losses.parameters(str(values.get("loss", "arcface"))), **given, **shorthands}
     return {
         "scale": complete.pop("scale", None),
         "margin": complete.pop("margin", None),

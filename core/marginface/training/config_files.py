@@ -80,13 +80,17 @@ def resume_config(run: TrainConfig, given: Values) -> TrainConfig:
             f"leave that out, or start a new run with another --output"
         )
     kept = {name: value for name, value in values.items() if name in RESUMABLE}
+    if {"epochs", "max_steps"} & set(kept):  # a new length replaces the old one, however stated
+        kept = {"epochs": None, "max_steps": None, **kept}
     return TrainConfig(**{**dict(run), **kept})
 
 
 def coerce(name: str, value: Any) -> Any:
     """Return `value` as the type of key `name`, or raise naming both."""
     field = TrainConfig.model_fields[name]
-    typed: Any = Annotated[field.annotation, *field.metadata]
+    typed: Any = field.annotation
+    if field.metadata:
+        typed = Annotated[typed, *field.metadata]
     try:
         return TypeAdapter(typed).validate_python(value)
     except ValidationError as error:

@@ -30,7 +30,7 @@ def masked_crc32c(data: bytes) -> int:
     """Return TFRecord's checksum: CRC-32C (Castagnoli), rotated and offset.
 
     >>> hex(masked_crc32c(b"123456789"))
-    '0x9da19f2c'
+    '0xc78ab0e5'
     """
     crc = 0xFFFFFFFF
     for byte in data:

@@ -19,9 +19,10 @@ from typing import Any
 import yaml
 from numpy.typing import NDArray
 
+from marginface.atomic import replacing
 from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
-from marginface.training.checkpoints import latest_checkpoint, load_checkpoint, sync
+from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class RunFolder:
 
     def read_identities(self) -> tuple[str, ...]:
         """Return the identities' names in the order of their labels."""
-        return tuple(self.identities.read_text(encoding="utf-8").splitlines())
+        text = self.identities.read_text(encoding="utf-8", errors="surrogateescape")
+        return tuple(text.split("\n")[:-1])
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,6 @@ def load_run(path: str | Path) -> LoadedRun:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    sync(partial)
-    partial.replace(path)
+    """Write a text file whole or not at all; undecodable file names in it are kept as they are."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -78,7 +78,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
     else:
         run.require_free()
     loss, spec = config.make_loss(), config.model_spec()
-    backbones.describe(
+    graph = backbones.describe(
         spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
     )
     pairs = None
@@ -103,16 +103,23 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         len(folder.identities),
         config.make_optimizer(),
         seed=config.seed,
-        compile=config.compile == "on"
-        or (config.compile == "auto" and progress.compiled_backend == config.backend),
         threads=config.threads,
     )
+    if config.compile == "on" and not hasattr(learner, "compile"):
+        raise MarginfaceError(
+            f"compile is on, but backend {config.backend} has nothing to compile; "
+            "use --compile auto or off"
+        )
     if checkpoint:
         check_fits(checkpoint.state, learner.state(), f"checkpoint {newest}")
         learner.load_state(checkpoint.state)
         pipeline.restore(checkpoint.extra["pipeline"])
     elif config.init_weights:
-        _set_backbone(learner, config.init_weights)
+        weights = backbones.check_weights(
+            graph, backbones.read_weights(config.init_weights), str(config.init_weights)
+        )
+        named = {f"backbone.{name}": value for name, value in weights.items()}
+        learner.load_state({**learner.state(), **named})
     return Session(
         config=config,
         run=run,
@@ -138,10 +145,14 @@ def record_session(session: Session, *, resume: bool) -> None:
         if run.environment.is_file():
             sessions = json.loads(run.environment.read_text(encoding="utf-8"))["sessions"]
     sessions.append(environment(session.backend.version(), first_step=progress.step))
-    write_text(run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n")
-    write_text(run.identities, "".join(f"{name}\n" for name in session.folder.identities))
-    write_text(run.model, json.dumps(session.config.model_spec().to_json(), indent=1) + "\n")
-    write_text(run.config, config_text(session.config))  # the last: it makes the folder a run
+    model = session.config.model_spec().to_json()
+    for path, text in (
+        (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
+        (run.identities, "".join(f"{name}\n" for name in session.folder.identities)),
+        (run.model, json.dumps(model, indent=1) + "\n"),
+        (run.config, config_text(session.config)),  # the last: it makes the folder a run
+    ):
+        write_text(path, text)
 
 
 def _open_folder(config: TrainConfig, console: Console) -> ImageFolder:
@@ -180,12 +191,3 @@ def _check_identities(
                 f"{config.data} has {found} identities that differ from the {len(recorded)} which "
                 f"run {run.path} was trained on; resume with the same data"
             )
-
-
-def _set_backbone(learner: Learner, path: Path) -> None:
-    """Start from pretrained backbone weights; the head stays as it was initialised."""
-    given = {f"backbone.{name}": value for name, value in backbones.read_weights(path).items()}
-    state = learner.state()
-    backbone = {name: value for name, value in state.items() if name.startswith("backbone.")}
-    check_fits(given, backbone, str(path))
-    learner.load_state({**state, **given})

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from marginface.training.checkpoints import Checkpoint, save_checkpoint
-from marginface.training.compiling import AutoCompile
+from marginface.training.compiling import start_compiling
 from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_state, require_finite_step
 from marginface.training.session import Session, open_session, record_session
@@ -61,7 +61,7 @@ def train(
         pipeline.steps_per_epoch, MAX_STEPS_BETWEEN_CHECKPOINTS
     )
     newest, saved_step, rate = session.checkpoint, progress.step, 0.0
-    auto_compile = AutoCompile.for_session(session)
+    auto_compile = start_compiling(session)
     seconds, steps = 0.0, 0  # since the last line of metrics
 
     tracker = Tracker(

@@ -27,10 +27,7 @@ def one_for_each_channel(value: Any) -> Any:
     >>> one_for_each_channel("127.5"), one_for_each_channel(128)
     (['127.5', '127.5', '127.5'], [128, 128, 128])
     """
-    values = split_commas(value)
-    if isinstance(values, int | float):
-        return [values] * 3
-    return values * 3 if isinstance(values, list) and len(values) == 1 else values
+    return _repeated(split_commas(value), 3, "one number or three")
 
 
 def height_and_width(value: Any) -> Any:
@@ -40,16 +37,23 @@ def height_and_width(value: Any) -> Any:
     (['112', '96'], [112, 112])
     """
     values = split_commas(value.replace("x", ",")) if isinstance(value, str) else value
-    if isinstance(values, int):
-        return [values, values]
-    return values * 2 if isinstance(values, list) and len(values) == 1 else values
+    return _repeated(values, 2, "one number or two")
+
+
+def _repeated(values: Any, count: int, expected: str) -> Any:
+    listed = [values] if isinstance(values, int | float) else values
+    if isinstance(listed, list | tuple):
+        if len(listed) not in (1, count):
+            raise MarginfaceError(f"expected {expected}, got {','.join(map(str, listed))}")
+        listed = list(listed) * (count // len(listed))
+    return listed
 
 
 def name_value_pairs(value: Any) -> Any:
-    """Read "margin3=0.2,easy=true" as a mapping, its values as YAML does.
+    """Read "m3=0.2,easy=true" as a mapping, its values as YAML does.
 
-    >>> name_value_pairs("margin3=0.2,easy=true")
-    {'margin3': 0.2, 'easy': True}
+    >>> name_value_pairs("m3=0.2,easy=true")
+    {'m3': 0.2, 'easy': True}
     """
     if not isinstance(value, str):
         return value
@@ -57,7 +61,7 @@ def name_value_pairs(value: Any) -> Any:
     for part in split_commas(value):
         name, equals, text = part.partition("=")
         if not equals or not name.strip() or not text.strip():
-            raise MarginfaceError(f"expected name=value,name=value, got '{value}'")
+            raise MarginfaceError(f"loss_parameters must be name=value,name=value, got '{value}'")
         if name.strip() in pairs:
             raise MarginfaceError(f"'{name.strip()}' is given twice in '{value}'")
         pairs[name.strip()] = yaml.safe_load(text)
@@ -80,8 +84,9 @@ def one_line(error: ValidationError, key: str = "") -> str:
             option = name.replace("_", "-")
             complaints.append(f"{name} is missing; give --{option} or '{name}:' in the config file")
         elif isinstance(cause := detail.get("ctx", {}).get("error"), MarginfaceError):
-            complaints.append(str(cause) if not path else f"{name}: {cause}")
+            named = not path or str(cause).startswith(name)
+            complaints.append(str(cause) if named else f"{name}: {cause}")
         else:
-            wish = detail["msg"].replace("Input should be", "must be", 1)
+            wish = detail["msg"].partition(", unable")[0].replace("Input should be", "must be", 1)
             complaints.append(f"{name} {wish}, got {detail['input']!r}")
-    return "; ".join(complaints)
+    return "; ".join(dict.fromkeys(complaints))

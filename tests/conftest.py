@@ -1,0 +1,118 @@
+"""A framework of some lines of NumPy, and some faces, to test the training loop without more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from marginface.backend import StepResult
+from PIL import Image
+
+SIDE = 8  # images are averaged down to SIDE x SIDE
+
+
+def nothing(*_: object) -> None:
+    """Do nothing, whatever happened."""
+
+
+class FakeLearner:
+    """A linear backbone with softmax regression on it, trained by SGD with momentum."""
+
+    def __init__(self, embedding_size: int, num_classes: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.arrays = {
+            "backbone.weight": rng.normal(0, 0.1, (SIDE * SIDE * 3, embedding_size)),
+            "head.weight": rng.normal(0, 0.1, (num_classes, embedding_size)),
+        }
+        self.slots = {name: np.zeros_like(value) for name, value in self.arrays.items()}
+        self.steps = 0
+        self.on_step: Callable[[int], None] = nothing
+        self.loss_at: dict[int, float] = {}  # replaces the loss of a step
+        self.rates: list[float] = []
+
+    def _features(self, images: Any) -> Any:
+        n, h, w, _ = images.shape
+        blocks = images.reshape(n, SIDE, h // SIDE, SIDE, w // SIDE, 3).mean((2, 4))
+        return blocks.reshape(n, -1) / 127.5 - 1
+
+    def step(self, images: Any, labels: Any, learning_rate: float, draw: Any) -> StepResult:
+        del draw
+        features = self._features(images)
+        weight, head = self.arrays["backbone.weight"], self.arrays["head.weight"]
+        embeddings = features @ weight
+        logits = embeddings @ head.T
+        logits -= logits.max(1, keepdims=True)
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        rows = np.arange(len(labels))
+        loss = float(-np.log(p[rows, labels]).mean())
+        p[rows, labels] -= 1
+        p /= len(labels)
+        gradients = {"backbone.weight": features.T @ (p @ head), "head.weight": p.T @ embeddings}
+        for name, gradient in gradients.items():
+            self.slots[name] = 0.9 * self.slots[name] + gradient
+            self.arrays[name] = self.arrays[name] - learning_rate * self.slots[name]
+        self.steps += 1
+        self.rates.append(learning_rate)
+        self.on_step(self.steps)
+        norm = float(np.linalg.norm(gradients["backbone.weight"]))
+        return StepResult(self.loss_at.get(self.steps, loss), norm)
+
+    def embed(self, images: Any) -> Any:
+        return (self._features(images) @ self.arrays["backbone.weight"]).astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        slots = {f"optimizer.momentum.{name}": value for name, value in self.slots.items()}
+        return {**self.arrays, **slots, "optimizer.step": np.array(self.steps)}
+
+    def load_state(self, state: Any) -> None:
+        self.arrays = {name: state[name].copy() for name in self.arrays}
+        self.slots = {name: state[f"optimizer.momentum.{name}"].copy() for name in self.slots}
+        self.steps = int(state["optimizer.step"])
+
+
+class FakeBackend:
+    """Makes fake learners and keeps the last one; `prepare` may change it before training."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.prepare: Callable[[FakeLearner], None] = nothing
+        self.learner: FakeLearner | None = None
+        self.created: dict[str, Any] = {}
+
+    def version(self) -> str:
+        return "fake 1.0"
+
+    def create_learner(
+        self, model: Any, loss: Any, num_classes: int, optimizer: Any, **options: Any
+    ) -> FakeLearner:
+        self.created = {"model": model, "loss": loss, "optimizer": optimizer, **options}
+        self.learner = FakeLearner(model.embedding_size, num_classes, options["seed"])
+        self.prepare(self.learner)
+        return self.learner
+
+
+@pytest.fixture
+def fake_backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    """Every backend's name gives this one."""
+    backend = FakeBackend()
+    monkeypatch.setattr("marginface.training.session.load_backend", lambda _: backend)
+    return backend
+
+
+@pytest.fixture(scope="session")
+def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three identities with eight images each, told apart by their colour."""
+    root = tmp_path_factory.mktemp("tiny") / "faces"
+    rng = np.random.default_rng(0)
+    for identity in range(3):
+        folder = root / f"person_{identity}"
+        folder.mkdir(parents=True)
+        for number in range(1, 9):
+            pixels = rng.integers(0, 120, (112, 112, 3), dtype=np.uint8)
+            pixels[..., identity] += 100
+            Image.fromarray(pixels).save(folder / f"person_{identity}_{number:04d}.png")
+    return root

@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+from marginface.errors import MarginfaceError
+from marginface.training import checkpoints
+from marginface.training.checkpoints import (
+    Checkpoint,
+    check_fits,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+def example(step: int = 3) -> Checkpoint:
+    rng = np.random.default_rng(step)
+    state = {
+        "backbone.conv.weight": rng.normal(size=(4, 3, 2, 2)).astype(np.float32),
+        "backbone.transposed": np.arange(6.0).reshape(2, 3).T,  # not contiguous
+        "head.weight": rng.normal(size=(5, 4)),
+        "optimizer.step": np.array(step, np.int64),  # no dimensions
+    }
+    return Checkpoint(step, state, {"best": 0.1 + 0.2, "losses": [1 / 3]})
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
+    saved = example()
+    loaded = load_checkpoint(save_checkpoint(tmp_path / "checkpoints", saved))
+    assert loaded.step == 3
+    assert loaded.extra == saved.extra
+    assert list(loaded.state) == sorted(saved.state)
+    for name, value in saved.state.items():
+        assert loaded.state[name].dtype == value.dtype
+        assert loaded.state[name].shape == value.shape
+        assert loaded.state[name].tobytes() == value.tobytes()
+
+
+def test_only_names_with_the_prefix_are_read(tmp_path):
+    path = save_checkpoint(tmp_path, example())
+    assert sorted(load_checkpoint(path, prefix="backbone.").state) == [
+        "backbone.conv.weight",
+        "backbone.transposed",
+    ]
+
+
+def test_the_newest_are_kept_in_the_order_of_their_steps(tmp_path):
+    for step in (8, 9, 10, 11):
+        save_checkpoint(tmp_path, example(step), keep=2)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000010", "step-00000011"]
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-00000011"
+
+
+def test_unfinished_folders_are_no_checkpoints(tmp_path):
+    assert latest_checkpoint(tmp_path / "missing") is None
+    (tmp_path / ".step-00000009.partial").mkdir()
+    (tmp_path / "step-notes").mkdir()
+    assert latest_checkpoint(tmp_path) is None
+    path = save_checkpoint(tmp_path, example(2))
+    assert latest_checkpoint(tmp_path) == path
+
+
+def test_saving_the_same_step_again_replaces_it(tmp_path):
+    save_checkpoint(tmp_path, example(2))
+    other = Checkpoint(2, {"backbone.other": np.ones(2)}, {})
+    assert list(load_checkpoint(save_checkpoint(tmp_path, other)).state) == ["backbone.other"]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_write_that_fails_leaves_the_older_checkpoint_and_no_rest(tmp_path, monkeypatch, keep):
+    good = save_checkpoint(tmp_path, example(1), keep=keep)
+
+    def full(_, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(MarginfaceError, match=r"cannot write checkpoint .*step-00000002.*No space"):
+        save_checkpoint(tmp_path, example(2), keep=keep)
+    assert list(tmp_path.iterdir()) == [good]
+    assert load_checkpoint(good).step == 1
+
+
+def cut(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", [cut, lambda path: path.write_bytes(b"\x00garbage"), "remove"])
+def test_damage_is_named_with_the_way_out(tmp_path, name, damage):
+    path = save_checkpoint(tmp_path, example())
+    if damage == "remove":
+        (path / name).unlink()
+    else:
+        damage(path / name)
+    with pytest.raises(MarginfaceError) as caught:
+        load_checkpoint(path)
+    message = str(caught.value)
+    assert f"checkpoint {path} is damaged" in message
+    assert name in message
+    assert "delete that folder to use the one before it" in message
+    assert "\n" not in message
+
+
+def test_one_changed_bit_is_found(tmp_path):
+    path = save_checkpoint(tmp_path, example())
+    flip(path / "state.safetensors")
+    with pytest.raises(MarginfaceError, match="cut short or changed"):
+        load_checkpoint(path)
+
+
+def test_another_format_asks_for_another_version(tmp_path):
+    path = save_checkpoint(tmp_path, example())
+    record = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**record, "format": 9}))
+    with pytest.raises(MarginfaceError, match="has format 9, this version reads 1"):
+        load_checkpoint(path)
+
+
+def test_the_parameter_that_does_not_fit_is_named_with_both_shapes():
+    expected = {"head.weight": np.zeros((7, 4)), "backbone.a": np.zeros(2)}
+    check_fits({"head.weight": np.ones((7, 4)), "backbone.a": np.ones(2)}, expected, "it")
+    with pytest.raises(
+        MarginfaceError, match=r"head.weight has shape \[9, 4\] in it, but \[7, 4\]"
+    ):
+        check_fits({**expected, "head.weight": np.zeros((9, 4))}, expected, "it")
+    with pytest.raises(MarginfaceError, match=r"it has no parameter backbone.a, shape \[2\]"):
+        check_fits({"head.weight": np.zeros((7, 4))}, expected, "it")
+    with pytest.raises(MarginfaceError, match=r"1 parameters that the model lacks, such as more"):
+        check_fits({**expected, "more": np.zeros(1)}, expected, "it")

@@ -1,0 +1,236 @@
+import pytest
+import yaml
+from marginface import losses
+from marginface.errors import MarginfaceError
+from marginface.training.config import TrainConfig
+from marginface.training.config_files import (
+    RESUMABLE,
+    config_text,
+    read_config_file,
+    resolve_config,
+    resume_config,
+)
+from marginface.training.optimizers import SGD, AdamW
+from marginface.training.recipes import RECIPES
+
+NEEDED = {"data": "faces", "output": "run"}
+
+
+def make(**values):
+    return TrainConfig(**{**NEEDED, **values})
+
+
+def file_with(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_complete():
+    config = make()
+    assert (config.backend, config.backbone, config.epochs, config.max_steps) == (
+        "torch",
+        "iresnet50",
+        20,
+        None,
+    )
+    assert config.make_loss() == losses.get("arcface")
+    assert config.make_optimizer() == SGD()
+    assert config.model_spec().input_size == (112, 112)
+
+
+def test_shorthands_and_loss_parameters_meet_in_the_loss():
+    config = make(scale=16, margin=0.2, loss_parameters={"past_pi": "clip"})
+    assert config.make_loss() == losses.get("arcface", scale=16, margin=0.2, past_pi="clip")
+    combined = make(loss="combined_margin", loss_parameters="m3=0.2")
+    assert combined.make_loss() == losses.get("combined_margin", m3=0.2)
+
+
+def test_the_recorded_configuration_states_every_default():
+    config = make(loss="cosface")
+    assert (config.scale, config.margin, config.momentum, config.power) == (64.0, 0.4, 0.9, 1.0)
+    assert make(optimizer="adamw").weight_decay == AdamW().weight_decay
+    assert make(optimizer="adamw").momentum is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batchsize": 3}, "unknown config key 'batchsize'; did you mean 'batch_size'?"),
+        ({"loss": "arcfase"}, "unknown loss 'arcfase'; did you mean 'arcface'?"),
+        ({"batch_size": 0}, "batch_size must be greater than or equal to 2, got 0"),
+        ({"lr": 0}, "lr must be greater than 0, got 0"),
+        ({"lr": "fast"}, "lr must be a valid number, .*got 'fast'"),
+        ({"lr": float("nan")}, "lr must be a finite number, got nan"),
+        ({"momentum": 1}, "momentum must be less than 1, got 1"),
+        ({"dropout": -0.1}, "dropout must be greater than or equal to 0, got -0.1"),
+        ({"epochs": 0}, "epochs must be greater than or equal to 1, got 0"),
+        ({"optimizer": "sdg"}, "optimizer must be 'sgd' or 'adamw', got 'sdg'"),
+        ({"channels": "gbr"}, "channels must be 'rgb' or 'bgr', got 'gbr'"),
+        ({"mean": "1,2"}, "mean: expected one number or three, got 1,2"),
+        ({"std": "0"}, "std must be positive"),
+        ({"scale": -1}, "arcface: scale must be greater than 0, got -1"),
+        ({"scale": 8, "loss_parameters": {"scale": 9}}, "scale is given twice: .*8.* scale=9"),
+        ({"loss_parameters": "easy"}, "loss_parameters must be name=value.*got 'easy'"),
+        ({"loss_parameters": "a=1,a=2"}, "'a' is given twice"),
+        ({"loss_parameters": "marginn=1"}, "unknown arcface parameter 'marginn'"),
+        ({"loss_parameters": [1]}, "loss_parameters must be a valid dictionary, got"),
+        ({"loss": "softmax", "margin": 0.5}, "unknown softmax parameter 'margin'"),
+        ({"optimizer": "adamw", "momentum": 0.9}, "momentum has no effect with optimizer adamw"),
+        ({"schedule": "cosine", "power": 2}, "power has no effect with schedule cosine"),
+        ({"gamma": 0.5}, "gamma has no effect with schedule polynomial"),
+        ({"schedule": "step"}, "schedule step needs milestones"),
+        ({"schedule": "step", "milestones": "20,10"}, "milestones must rise"),
+        ({"val_images": "faces"}, "val_images is given without val_pairs"),
+        ({"val_every": 5}, "val_every has no effect without val_images"),
+    ],
+)
+def test_bad_values_give_one_line_with_key_value_and_range(values, message):
+    with pytest.raises(MarginfaceError, match=message) as caught:
+        make(**values)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_says_how_to_give_it():
+    with pytest.raises(MarginfaceError, match="data is missing; give --data or 'data:' in"):
+        TrainConfig(output="run")
+
+
+def test_text_from_the_command_line_is_read():
+    config = make(
+        augment="flip",
+        mean="127.5",
+        std="1,2,3",
+        input_size="112x96",
+        clip_norm="0",
+        milestones=None,
+    )
+    assert config.augment == ("flip",)
+    assert config.mean == (127.5,) * 3
+    assert config.std == (1.0, 2.0, 3.0)
+    assert config.input_size == (112, 96)
+    assert config.make_optimizer().clip_norm is None
+    assert make(augment="").augment == ()
+    assert make(schedule="step", milestones="10,20").milestones == (10, 20)
+
+
+def test_the_run_ends_with_epochs_or_max_steps_whichever_is_first():
+    assert make().total_steps(10) == 200
+    assert make(max_steps=7).total_steps(10) == 7
+    assert make(max_steps=700).total_steps(10) == 700
+    assert make(max_steps=70, epochs=2).total_steps(10) == 20
+
+
+def test_command_line_overrides_file_overrides_recipe_overrides_default():
+    config = resolve_config(
+        {**NEEDED, "recipe": "small-set", "lr": 0.05, "batch_size": 16}, {"batch_size": 8}
+    )
+    assert (config.batch_size, config.lr, config.scale, config.seed) == (8, 0.05, 16.0, 0)
+
+
+def test_another_loss_keeps_what_it_has_of_the_recipe_and_drops_the_rest():
+    cosface = resolve_config(NEEDED, {"recipe": "small-set", "loss": "cosface"})
+    assert (cosface.scale, cosface.margin) == (16.0, 0.2)
+    normface = resolve_config(NEEDED, {"recipe": "small-set", "loss": "normface"})
+    assert normface.make_loss() == losses.get("normface", scale=16.0)
+    file = {
+        **NEEDED,
+        "loss": "combined_margin",
+        "loss_parameters": {"m3": 0.2, "past_pi": "clip"},
+    }
+    arcface = resolve_config(file, {"loss": "arcface"})
+    assert arcface.make_loss() == losses.get("arcface", past_pi="clip")
+
+
+def test_another_optimizer_or_schedule_drops_what_it_has_not():
+    config = resolve_config(
+        NEEDED, {"recipe": "small-set", "optimizer": "adamw", "schedule": "cosine"}
+    )
+    assert (config.momentum, config.power, config.weight_decay) == (None, None, 5e-4)
+
+
+def test_loss_parameters_of_file_and_command_line_are_merged():
+    file = {**NEEDED, "loss_parameters": {"past_pi": "clip"}}
+    config = resolve_config(file, {"loss_parameters": "gradient=straight_through"})
+    assert config.loss_parameters == {"past_pi": "clip", "gradient": "straight_through"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_valid_and_says_where_it_comes_from(name):
+    config = resolve_config(NEEDED, {"recipe": name})
+    assert config.recipe == name
+    assert RECIPES[name].source
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(
+        MarginfaceError, match="unknown recipe 'smallset'; did you mean 'small-set'"
+    ):
+        resolve_config(NEEDED, {"recipe": "smallset"})
+
+
+def test_a_recorded_configuration_reads_back_the_same(tmp_path):
+    config = make(schedule="step", milestones="10,20", optimizer="adamw", loss="combined_margin")
+    path = file_with(tmp_path, config_text(config))
+    assert TrainConfig(**read_config_file(path)) == config
+    assert set(yaml.safe_load(config_text(config))) == set(TrainConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batch_sise: 3", "unknown config key 'batch_sise'; did you mean 'batch_size'?"),
+        ("lr: -1", "lr must be greater than 0, got -1"),
+        ("- lr", "expected 'key: value' lines, got a list"),
+        ("lr: 1\nseed: [", "line 2: not valid YAML"),
+    ],
+)
+def test_errors_in_a_file_name_it(tmp_path, text, message):
+    path = file_with(tmp_path, text)
+    with pytest.raises(MarginfaceError) as caught:
+        read_config_file(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MarginfaceError, match=r"cannot read the config file .*no.yaml: No such"):
+        read_config_file(tmp_path / "no.yaml")
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    assert read_config_file(file_with(tmp_path, "# nothing\n")) == {}
+
+
+def test_yaml_numbers_in_exponent_form_are_numbers(tmp_path):
+    assert read_config_file(file_with(tmp_path, "weight_decay: 5e-4")) == {"weight_decay": 5e-4}
+
+
+def test_a_resumed_run_may_change_how_long_and_where():
+    run = make(batch_size=8)
+    config = resume_config(run, {"backend": "tf", "max_steps": 50, "batch_size": 8, "threads": 1})
+    assert (config.backend, config.max_steps, config.epochs, config.threads) == ("tf", 50, None, 1)
+    assert resume_config(config, {"epochs": 3}).total_steps(10) == 30
+    assert resume_config(run, {}) == run
+
+
+def test_a_resumed_run_may_not_become_another_one():
+    run = make(loss_parameters={"past_pi": "clip"})
+    assert resume_config(run, {"loss_parameters": "past_pi=clip", "loss": "arcface"}) == run
+    with pytest.raises(MarginfaceError) as caught:
+        resume_config(run, {"batch_size": 4, "loss": "cosface", "loss_parameters": "past_pi=none"})
+    message = str(caught.value)
+    for part in (
+        "batch_size (128 to 4)",
+        "loss (arcface to cosface)",
+        "loss_parameters",
+        "--output",
+    ):
+        assert part in message
+    with pytest.raises(MarginfaceError, match="unknown config key 'batchsize'"):
+        resume_config(run, {"batchsize": 4})
+
+
+def test_resumable_keys_exist():
+    assert set(RESUMABLE) <= set(TrainConfig.model_fields)
