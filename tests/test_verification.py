@@ -135,8 +135,8 @@ def test_the_strictest_of_equally_good_thresholds_is_taken():
     assert verify([4.0, 3.0, 2.0, 1.0], [True, False, True, False], folds=2).threshold == 3.5
 
 
-def test_a_threshold_between_neighbouring_floats_separates_them():
-    lower = 0.3
+@pytest.mark.parametrize("lower", [0.3, float(np.nextafter(0.3, 1))])  # midpoints round both ways
+def test_a_threshold_between_neighbouring_floats_separates_them(lower):
     upper = float(np.nextafter(lower, 1))
     result = verify([upper, lower] * 4, [True, False] * 4, folds=2)
     assert (result.accuracy, result.best_accuracy, result.threshold) == (1.0, 1.0, upper)
