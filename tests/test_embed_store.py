@@ -148,6 +148,14 @@ def test_parts_of_another_model_list_or_option_are_not_mixed_in(faces, tmp_path)
     check_rows(pq.read_table(output).to_pylist(), faces, names)
 
 
+def test_a_run_that_finished_nothing_binds_nobody(faces, tmp_path):
+    Image.new("RGB", (9, 8)).save(faces / NAMES[0])
+    output = tmp_path / "out.parquet"
+    with pytest.raises(MarginfaceError, match=r"expected 8x8 as the model takes.* --resize"):
+        embed_folder(EMBEDDER, faces, output)
+    assert embed_folder(EMBEDDER, faces, output, resize=True).embedded == 7
+
+
 def test_an_existing_output_is_replaced_only_when_asked(faces, tmp_path):
     output = tmp_path / "out.parquet"
     output.write_text("precious")
@@ -205,7 +213,7 @@ def test_a_crop_takes_any_one_size(faces, tmp_path):
     corner_values = [values[0, 0], values[0, -1], values[-1, 0], values[-1, -1]]
     np.testing.assert_allclose(row["embedding"], corner_values, rtol=1e-6)
     Image.new("RGB", (9, 8)).save(faces / "bob/1.png")
-    with pytest.raises(MarginfaceError, match="expected 8x8 as the first image is"):
+    with pytest.raises(MarginfaceError, match=r"expected 8x8 as the first image is"):
         embed_folder(cropped, faces, tmp_path / "other.parquet")
 
 

@@ -140,7 +140,7 @@ def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
             ) from error
         if not changed:
             return
-        if not overwrite:
+        if any(folder.glob("part-*.parquet")) and not overwrite:
             raise MarginfaceError(
                 f"{folder} holds unfinished embeddings, but the {changed[0]} has changed since; "
                 "restore it to go on, or pass --overwrite to start again"
