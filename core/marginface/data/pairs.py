@@ -70,7 +70,7 @@ def _numbered_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 9
+    return text.isdecimal() and len(text) <= 9
 
 
 def _quoted(line: str) -> str:
