@@ -13,7 +13,7 @@ from marginface.training.config import TrainConfig
 from marginface.training.config_files import read_config_file, resolve_config, resume_config
 from marginface.training.run import RunFolder
 
-SIMPLE = (int, float, bool, str, Path)
+METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 
 
 def train(config: Path | None, resume: bool, **options: Any) -> None:
@@ -40,22 +40,27 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
 
 
 def _parameter(name: str) -> inspect.Parameter:
-    """Return a configuration key as an option: its type, help and group; unset is None."""
+    """Return a configuration key as an option: its type, help and group; unset is None.
+
+    Values arrive as text, which the configuration reads and checks, as it does a file's.
+    """
     field = TrainConfig.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    optional = [kind for kind in get_args(field.annotation) if kind is not NoneType]
-    kind: Any = optional[0] if NoneType in get_args(field.annotation) else field.annotation
-    # Lists, pairs and choices arrive as text, which the configuration reads and checks.
-    kind = kind if kind in SIMPLE else str
+    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+    kind = kinds[0] if NoneType in get_args(field.annotation) else field.annotation
     text = str(field.description)
     if not field.is_required() and field.default not in (None, {}):
         text = f"{text.removesuffix('.')}; default: {_text(field.default)}."
-    option = typer.Option(help=text, show_default=False, rich_help_panel=str(extra["panel"]))
+    option = typer.Option(
+        help=text,
+        show_default=False,
+        metavar=None if kind is bool else METAVARS.get(kind, "<str>"),
+        rich_help_panel=str(extra["panel"]),
+    )
+    given_as: Any = bool if kind is bool else str
+    annotation = Annotated[given_as | None, option]
     return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind | None, option],
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
 
 

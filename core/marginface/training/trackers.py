@@ -51,6 +51,7 @@ class Tracker:
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
+            speed_estimate_period=300.0,  # steps of large models take many seconds
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(

@@ -1,0 +1,164 @@
+import os
+import re
+import signal
+import sys
+
+import pytest
+import yaml
+from marginface import __version__
+from marginface.cli.main import COMMANDS, load_command, main
+from marginface.training.checkpoints import latest_checkpoint
+from marginface.training.config import TrainConfig
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run the command line in this process; returns exit status, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return left.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def train_options(tiny_faces, tmp_path):
+    return [
+        *("train", "--data", tiny_faces, "--output", tmp_path / "run"),
+        *("--backbone", "mobilefacenet", "--embedding-size", 4, "--batch-size", 4),
+        *("--max-steps", 8),
+    ]
+
+
+def test_help_lists_every_command(cli):
+    status, out, _ = cli("--help")
+    assert status == 0
+    for name, summary in COMMANDS.items():
+        assert re.search(rf"{name}\s+{re.escape(summary)}", out)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists_and_has_help(cli, name):
+    assert load_command(name).__name__ == name
+    status, out, _ = cli(name, "--help")
+    assert status == 0
+    assert f"marginface {name}" in out
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"marginface {__version__}\n", "")
+
+
+def test_an_unknown_command_names_the_nearest(cli):
+    status, _, err = cli("trian")
+    assert status == 2
+    assert "No such command 'trian'. Did you mean 'train'" in err
+
+
+def test_every_configuration_key_is_an_option_with_its_help(cli):
+    status, out, _ = cli("train", "--help")
+    assert status == 0
+    for name, field in TrainConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in out, name
+        first_words = " ".join(str(field.description).split()[:3]).rstrip(".;,")
+        assert first_words in out, name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--loss", "arcfase"], "unknown loss 'arcfase'; did you mean 'arcface'?"),
+        (["--backbone", "iresnet51"], "unknown backbone 'iresnet51'; did you mean 'iresnet50'?"),
+        (["--recipe", "small"], "unknown recipe 'small'; did you mean 'small-set'?"),
+        (["--lr", "-1"], "lr must be greater than 0, got '-1'"),
+        (["--lr", "fast"], "lr must be a valid number, got 'fast'"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--config", "nowhere.yaml"], "cannot read the config file nowhere.yaml: No such file"),
+        (["--num-classes", 9], "num_classes is 9, but"),
+        (["--resume"], "cannot resume: "),
+    ],
+)
+@pytest.mark.usefixtures("fake_backend")
+def test_what_the_user_can_mend_is_one_line_and_status_2(
+    cli, train_options, tmp_path, options, message
+):
+    status, out, err = cli(*train_options, *options)
+    assert (status, out) == (2, "")
+    assert err.startswith("marginface: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_backend_names_the_nearest(cli, train_options, tmp_path):
+    status, _, err = cli(*train_options, "--backend", "tff")
+    assert status == 2
+    assert err.startswith("marginface: error: unknown backend 'tff'; did you mean 'tf'?")
+    assert not (tmp_path / "run").exists()
+
+
+def test_file_and_options_train_a_model(cli, train_options, tmp_path, fake_backend):
+    file = tmp_path / "config.yaml"
+    file.write_text("loss: combined_margin\nbatch_size: 6\nlr: 0.01\nresize: true\n")
+    options = ["--config", file, "--loss-parameters", "m3=0.1", "--no-resize", "--augment", ""]
+    status, _, err = cli(*train_options, *options, "--mean", "1,2,3")
+    assert status == 0, err
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written["loss_parameters"]["m3"] == 0.1
+    assert (written["batch_size"], written["lr"], written["resize"]) == (4, 0.01, False)
+    assert (written["augment"], written["mean"]) == ([], [1.0, 2.0, 3.0])
+    assert fake_backend.created["loss"].m3 == 0.1
+    assert "finished 8 steps" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_says_how_to_go_on_and_sets_the_status(
+    cli, train_options, tmp_path, fake_backend, number
+):
+    def prepare(learner):
+        learner.on_step = lambda step: os.kill(os.getpid(), number) if step == 5 else None
+
+    fake_backend.prepare = prepare
+    status, _, err = cli(*train_options)
+    assert status == 128 + number
+    again = re.search(r"continue: marginface (train --output \S+ --resume)", err)
+    assert again, err
+    assert "stopped at step 5, saved " in err
+    assert latest_checkpoint(tmp_path / "run" / "checkpoints").name == "step-00000005"
+
+    fake_backend.prepare = lambda _: None
+    status, _, err = cli(*again[1].split(), "--backend", "tf")
+    assert status == 0
+    assert "resuming at step 5" in err
+    assert latest_checkpoint(tmp_path / "run" / "checkpoints").name == "step-00000008"
+
+
+def test_a_second_run_in_the_same_folder_is_refused(cli, train_options, fake_backend):
+    assert cli(*train_options)[0] == 0
+    assert fake_backend.learner.steps == 8
+    status, _, err = cli(*train_options)
+    assert status == 2
+    assert "already holds a run; continue it with --resume, or choose another --output" in err
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_resuming_as_another_run_is_refused(cli, train_options):
+    assert cli(*train_options)[0] == 0
+    status, _, err = cli(*train_options, "--resume", "--batch-size", 6)
+    assert status == 2
+    assert "cannot change batch_size (4 to 6)" in err
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_a_disk_error_is_one_line(cli, train_options, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "run/config.yaml")
+
+    monkeypatch.setattr("marginface.training.trainer.record_session", refuse)
+    status, _, err = cli(*train_options)
+    assert (status, err) == (2, "marginface: error: run/config.yaml: Permission denied\n")

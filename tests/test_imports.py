@@ -1,0 +1,124 @@
+"""What is loaded when: each check runs in a process of its own."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FRAMEWORKS = ("torch", "tensorflow", "keras")
+HEAVY = (*FRAMEWORKS, "grain", "pydantic", "onnxruntime", "matplotlib", "pyarrow")
+
+HELP = """
+import sys
+sys.argv = ["marginface", *{arguments}]
+from marginface.cli.main import main
+try:
+    main()
+except SystemExit as left:
+    assert not left.code, left.code
+"""
+
+
+def python(code: str, *paths: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def loaded_by(code: str, *paths: Path) -> set[str]:
+    """Return which heavy packages `code` has loaded."""
+    ask = f"\nimport sys\nprint('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = python(code + ask, *paths)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def blocking(*packages: str) -> str:
+    """Return code after which importing `packages` fails, as where they are not installed."""
+    return f"import sys\nfor name in {packages!r}:\n    sys.modules[name] = None\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import marginface",
+        "import marginface.losses, marginface.backbones",
+        HELP.format(arguments=["--help"]),
+        HELP.format(arguments=["--version"]),
+    ],
+)
+def test_the_start_loads_nothing_heavy(code):
+    assert loaded_by(code) == set()
+
+
+def test_the_help_of_train_loads_no_framework():
+    assert loaded_by(HELP.format(arguments=["train", "--help"])) & {*FRAMEWORKS, "grain"} == set()
+
+
+def test_the_core_loads_no_framework_when_it_trains():
+    code = "import marginface.training.trainer, marginface.training.trackers"
+    loaded = loaded_by(code)
+    assert "grain" in loaded
+    assert loaded & set(FRAMEWORKS) == set()
+
+
+def test_the_check_finds_a_framework_that_is_loaded(tmp_path):
+    (tmp_path / "torch.py").write_text("")
+    (tmp_path / "grain.py").write_text("import keras")
+    (tmp_path / "keras.py").write_text("")
+    assert loaded_by("import marginface, grain, torch", tmp_path) == {"torch", "grain", "keras"}
+
+
+def test_the_check_of_help_fails_where_help_fails():
+    with pytest.raises(AssertionError, match="2"):
+        loaded_by(HELP.format(arguments=["no-such-command"]))
+
+
+def test_help_takes_less_than_four_tenths_of_a_second():
+    """Processor time, the best of three: the clock also counts what else the machine does."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = python(HELP.format(arguments=["--help"]))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0, done.stderr
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.4
+
+
+WORK = """
+from marginface import load_backend
+import marginface.training.trainer
+backend = load_backend({name!r})
+assert backend.version()
+backend.create_backbone("mobilefacenet", embedding_size=16, seed=0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "framework", "others"),
+    [("torch", "torch", ("tensorflow", "keras")), ("tf", "tensorflow", ("torch",))],
+)
+def test_each_backend_works_where_the_other_framework_is_missing(name, framework, others):
+    pytest.importorskip(framework)
+    done = python(blocking(*others) + WORK.format(name=name))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "missing"), [("torch", "torch"), ("tf", "tensorflow")])
+def test_a_missing_framework_is_reported_with_the_command_that_installs_it(name, missing):
+    done = python(blocking(missing) + WORK.format(name=name))
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert f"backend '{name}' needs {missing}, which is not installed" in last
+    assert f"pip install 'marginface[{name}]'" in last
+
+
+def test_blocking_is_what_makes_an_import_fail():
+    done = python(blocking("json") + "import json")
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" in done.stderr
