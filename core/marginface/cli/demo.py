@@ -1,0 +1,45 @@
+"""`marginface demo`: everything once, on drawn faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    backend: Annotated[str, typer.Option("--backend", help="Framework: torch or tf.")] = "torch",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Folder to create; default: demo-BACKEND, numbered."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of faces, weights and batches.")
+    ] = 0,
+) -> None:
+    """Draw faces, train on them, verify before and after, export, and write a page about it."""
+    from rich.console import Console
+
+    from marginface.cli.progress import image_progress
+    from marginface.demo.run import run_demo
+
+    folder = output or free_folder(f"demo-{backend}")
+    with image_progress("Drawing faces") as on_drawing:
+        result = run_demo(folder, backend=backend, seed=seed, on_drawing=on_drawing)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"\nverification accuracy on people not trained on: "
+        f"[bold]{result.before:.1%} before, {result.after:.1%} after[/bold] training\n"
+        f"exported {result.model}: within {result.difference:.1e} of the framework\n"
+        f"took {result.seconds:.0f} s; look at {result.page}"
+    )
+
+
+def free_folder(name: str) -> Path:
+    """Return the first of name, name-2, name-3 ... that does not exist."""
+    folder, number = Path(name), 1
+    while folder.exists():
+        number += 1
+        folder = Path(f"{name}-{number}")
+    return folder

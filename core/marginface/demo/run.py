@@ -1,0 +1,227 @@
+"""The demo from end to end: draw faces, train, verify before and after, export, show."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from marginface import __version__, backbones
+from marginface.backend import Arrays, Backend, load_backend
+from marginface.data.images import read_image
+from marginface.data.pairs import Pairs, read_pairs
+from marginface.demo.faces import write_demo_set
+from marginface.demo.page import DemoReport, Measured, write_page
+from marginface.deployment.embedder import open_embedder
+from marginface.deployment.export import export_model
+from marginface.deployment.model import ModelSpec
+from marginface.errors import MarginfaceError
+from marginface.evaluation.evaluate import distinct_images, evaluate_pairs
+from marginface.training.config import TrainConfig
+from marginface.training.run import load_run
+from marginface.training.trackers import read_metrics
+from marginface.training.trainer import train
+
+IDENTITIES, IMAGES, HELD_OUT, HELD_OUT_IMAGES = 120, 18, 40, 6
+COMPARED = 64  # pictures on which the exported model is compared with the framework
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found.
+
+    Args:
+        page: the page to look at.
+        model: the exported ONNX file.
+        before, after: verification accuracy of people not trained on.
+        difference: largest absolute difference of ONNX Runtime's embeddings and the framework's.
+        seconds: from start to end.
+    """
+
+    page: Path
+    model: Path
+    before: float
+    after: float
+    difference: float
+    seconds: float
+
+
+def demo_config(output: Path, backend: str, seed: int) -> TrainConfig:
+    """Return the demo's training configuration for faces in `output`/faces."""
+    batch_size = 40
+    steps = 2 * (IDENTITIES * IMAGES // batch_size)
+    return TrainConfig(
+        backend=backend,
+        data=output / "faces" / "train",
+        output=output / "run",
+        seed=seed,
+        loss="arcface",
+        scale=16.0,
+        margin=0.2,
+        backbone="mobilefacenet",
+        embedding_size=128,
+        max_steps=steps,
+        batch_size=batch_size,
+        lr=0.1,
+        warmup_steps=20,
+        val_images=output / "faces" / "test",
+        val_pairs=output / "faces" / "pairs.txt",
+        val_every=-(-steps // 4),
+        log_every=2,
+        compile="off",  # compiling takes longer than it could save here
+    )
+
+
+def run_demo(
+    output: Path,
+    *,
+    backend: str = "torch",
+    seed: int = 0,
+    console: Console | None = None,
+    on_drawing: OnProgress | None = None,
+) -> DemoResult:
+    """Run the demo and leave faces, run, model.onnx and index.html in `output`.
+
+    Args:
+        output: folder to create.
+        backend: the framework.
+        seed: of faces, weights and batches.
+        console: where progress is said; standard error by default.
+        on_drawing: called with (faces drawn, faces in all).
+
+    Raises:
+        MarginfaceError: `output` exists, or the backend is unknown or not installed.
+        SystemExit: training was stopped by a signal.
+    """
+    started = time.monotonic()
+    console = console or Console(stderr=True)
+    if output.exists():
+        raise MarginfaceError(f"output {output} exists; choose another --output or remove it")
+    framework = load_backend(backend)
+    output.mkdir(parents=True)
+
+    faces = write_demo_set(
+        output / "faces",
+        IDENTITIES,
+        IMAGES,
+        HELD_OUT,
+        HELD_OUT_IMAGES,
+        seed,
+        on_progress=on_drawing,
+    )
+    pairs = read_pairs(faces / "pairs.txt", faces / "test")
+    config = demo_config(output, backend, seed)
+    spec = config.model_spec()
+
+    graph = backbones.describe(spec.backbone, spec.embedding_size, input_size=spec.input_size)
+    untrained = backbones.initial_weights(graph, seed)
+    before = _measure(framework, spec, untrained, pairs, faces / "test")
+    console.print(f"before training: verification accuracy {before.result.accuracy:.1%}")
+
+    training_started = time.monotonic()
+    trained = train(config, console=console)
+    if trained.signal is not None:
+        raise SystemExit(128 + trained.signal)
+    training_seconds = time.monotonic() - training_started
+
+    weights = load_run(trained.run).weights
+    after = _measure(framework, spec, weights, pairs, faces / "test")
+    embed = framework.create_embedder(spec, weights)
+    model = export_model(spec, weights, output / "model.onnx", reference=embed)
+    names = distinct_images(pairs)[:COMPARED]
+    pictures = np.stack([read_image(faces / "test" / name) for name in names])
+    exported = open_embedder(model)(pictures)
+    difference = float(np.abs(exported - embed(spec.preprocessing(pictures))).max())
+
+    metrics = read_metrics(trained.run / "metrics.jsonl")
+    seconds = time.monotonic() - started
+    page = write_page(
+        output / "index.html",
+        DemoReport(
+            title=(
+                f"{spec.backbone} with ArcFace learned from {IDENTITIES} drawn people, {IMAGES} "
+                f"pictures each, with {framework.version()}. All of it took {_spoken(seconds)}."
+            ),
+            framework=framework.version(),
+            before=before,
+            after=after,
+            pairs=pairs,
+            train=faces / "train",
+            test=faces / "test",
+            metrics=metrics,
+            training=_about_training(config, metrics, training_seconds),
+            export=model,
+            difference=difference,
+            compared=len(names),
+            embedding_size=spec.embedding_size,
+            commands=_commands(output, backend),
+            footer=(
+                f"marginface {__version__}, {framework.version()}, "
+                f"Python {platform.python_version()}, {os.cpu_count()} cores, seed {seed}"
+            ),
+        ),
+    )
+    return DemoResult(
+        page=page,
+        model=model,
+        before=before.result.accuracy,
+        after=after.result.accuracy,
+        difference=difference,
+        seconds=seconds,
+    )
+
+
+def _measure(
+    framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs, images: Path
+) -> Measured:
+    run = framework.create_embedder(spec, weights)
+
+    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(run(spec.preprocessing(pixels)), np.float32)
+
+    return Measured(*evaluate_pairs(embed, pairs, images))
+
+
+def _spoken(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _about_training(config: TrainConfig, metrics: list[dict[str, Any]], seconds: float) -> str:
+    speeds = [line["images_per_second"] for line in metrics if line["kind"] == "train"]
+    return (
+        f"{config.max_steps} steps of {config.batch_size} pictures in "
+        f"{timedelta(seconds=round(seconds))} with the verifications between, "
+        f"{np.median(speeds):.0f} images/s. ArcFace with scale {config.scale:g} and margin "
+        f"{config.margin}, SGD with a learning rate of {config.lr:g}."
+    )
+
+
+def _commands(output: Path, backend: str) -> str:
+    """Return what to try next, as lines for a shell."""
+    folder = shlex.quote(str(output))
+    other = {"torch": "tf", "tf": "torch"}.get(backend, backend)
+    return f"""\
+# measure the exported model
+marginface evaluate --model {folder}/model.onnx \\
+    --images {folder}/faces/test --pairs {folder}/faces/pairs.txt
+# the embeddings of a folder of images
+marginface embed --model {folder}/model.onnx --images {folder}/faces/test \\
+    --output embeddings.parquet
+# go on with this run in the other framework
+marginface train --output {folder}/run --resume --backend {other} --epochs 4
+# train on your own faces: one folder for each person
+marginface train --backend {backend} --data YOUR_FACES --output runs/first \\
+    --backbone mobilefacenet --embedding-size 128 --loss arcface --scale 16 --margin 0.2"""
