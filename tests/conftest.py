@@ -32,6 +32,8 @@ class FakeLearner:
         self.on_step: Callable[[int], None] = nothing
         self.loss_at: dict[int, float] = {}  # replaces the loss of a step
         self.rates: list[float] = []
+        self.losses: list[float] = []
+        self.draws: list[Any] = []
 
     def _features(self, images: Any) -> Any:
         n, h, w, _ = images.shape
@@ -39,7 +41,6 @@ class FakeLearner:
         return blocks.reshape(n, -1) / 127.5 - 1
 
     def step(self, images: Any, labels: Any, learning_rate: float, draw: Any) -> StepResult:
-        del draw
         features = self._features(images)
         weight, head = self.arrays["backbone.weight"], self.arrays["head.weight"]
         embeddings = features @ weight
@@ -56,6 +57,8 @@ class FakeLearner:
             self.arrays[name] = self.arrays[name] - learning_rate * self.slots[name]
         self.steps += 1
         self.rates.append(learning_rate)
+        self.losses.append(loss)
+        self.draws.append(draw)
         self.on_step(self.steps)
         norm = float(np.linalg.norm(gradients["backbone.weight"]))
         return StepResult(self.loss_at.get(self.steps, loss), norm)

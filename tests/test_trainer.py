@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from marginface.errors import MarginfaceError, TrainingDivergedError
+from marginface.losses import ArcFace
 from marginface.training import compiling
 from marginface.training.checkpoints import latest_checkpoint, list_checkpoints, load_checkpoint
 from marginface.training.config import TrainConfig
@@ -75,7 +76,7 @@ def resumed(config, **given):
     return resume_config(TrainConfig(**read_config_file(RunFolder(config.output).config)), given)
 
 
-def test_a_run_learns_and_leaves_its_folder(make, pairs_file, tiny_faces):
+def test_a_run_learns_and_leaves_its_folder(make, fake_backend, pairs_file, tiny_faces):
     config = make(val_images=tiny_faces, val_pairs=pairs_file, val_every=10)
     result = train(config, console=QUIET)
     assert (result.step, result.signal) == (STEPS, None)
@@ -83,6 +84,7 @@ def test_a_run_learns_and_leaves_its_folder(make, pairs_file, tiny_faces):
     lines = record(run)
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
     assert losses[-1] < 0.8 * losses[0]
+    assert losses[1] == pytest.approx(np.mean(fake_backend.learner.losses[5:10]))
     assert [line["step"] for line in lines if line["kind"] == "train"] == [5, 10, 15, 20, 23]
     verified = [line for line in lines if line["kind"] == "verification"]
     assert [line["step"] for line in verified] == [10, 20, 23]
@@ -144,19 +146,26 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert record(config.output) == record(whole.output)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(make, fake_backend):
-    whole = make("whole")
-    train(whole, console=QUIET)
-    config = make("killed")
+def die_at(step):
+    """Return what makes a learner fail in its `step`th step."""
 
-    def die_at(learner):
-        def on_step(step):
-            if step == 18:
+    def prepare(learner):
+        def on_step(taken):
+            if taken == step:
                 raise RuntimeError("power cut")
 
         learner.on_step = on_step
 
-    fake_backend.prepare = die_at
+    return prepare
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(make, fake_backend, pairs_file, tiny_faces):
+    verification = {"val_images": tiny_faces, "val_pairs": pairs_file, "val_every": 5}
+    whole = make("whole", **verification)
+    train(whole, console=QUIET)
+    config = make("killed", **verification)
+
+    fake_backend.prepare = die_at(18)
     with pytest.raises(RuntimeError, match="power cut"):
         train(config, console=QUIET)
     with (config.output / "metrics.jsonl").open("a") as file:
@@ -168,6 +177,44 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(make, fake_backend):
     assert read_config_file(config.output / "config.yaml")["backend"] == "tf"
     sessions = json.loads((config.output / "environment.json").read_text())["sessions"]
     assert [session["first_step"] for session in sessions] == [0, 10]
+
+
+def test_stopped_before_a_verification_then_killed_after_it(
+    make, fake_backend, pairs_file, tiny_faces
+):
+    verification = {"val_images": tiny_faces, "val_pairs": pairs_file, "val_every": 5}
+    whole = make("whole", **verification)
+    train(whole, console=QUIET)
+    config = make("unlucky", **verification)
+    fake_backend.prepare = stop_at(10, signal.SIGTERM)
+    train(config, console=QUIET)
+    assert record(config.output)[-1]["kind"] == "train"
+    fake_backend.prepare = die_at(12)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(resumed(config), resume=True, console=QUIET)
+    assert record(config.output)[-1]["kind"] == "verification"
+    fake_backend.prepare = lambda _: None
+    train(resumed(config), resume=True, console=QUIET)
+    assert record(config.output) == record(whole.output)
+
+
+def test_random_draws_depend_on_seed_and_step_alone(make, fake_backend, monkeypatch):
+    monkeypatch.setattr(ArcFace, "draw", lambda _, rng, batch: {"m": rng.normal(size=batch)})
+
+    def draws():
+        return [draw["m"].tolist() for draw in fake_backend.learner.draws]
+
+    train(make("whole"), console=QUIET)
+    whole = draws()
+    assert len({tuple(draw) for draw in whole}) == STEPS
+    train(make("other", seed=1), console=QUIET)
+    assert draws()[0] != whole[0]
+    config = make("stopped")
+    fake_backend.prepare = stop_at(9, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    train(resumed(config), resume=True, console=QUIET)
+    assert draws() == whole[9:]
 
 
 def test_a_signal_restores_the_defaults_so_that_the_next_one_ends_the_process(make, fake_backend):
