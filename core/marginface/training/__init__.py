@@ -1,1 +1,1 @@
-"""training."""
+"""Training: configuration, schedules, the loop, checkpoints and the run folder."""
