@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from marginface.demo.faces import (
     Shot,
     draw_face,
@@ -14,7 +16,6 @@ from marginface.demo.faces import (
     write_sheet,
 )
 from marginface.errors import MarginfaceError
-from PIL import Image
 
 
 def test_a_picture_is_an_rgb_image_and_comes_again_from_the_same_seed() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from marginface.cli.demo import free_folder
 from marginface.data.pairs import read_pairs
 from marginface.demo.faces import write_demo_set

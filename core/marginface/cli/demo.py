@@ -21,12 +21,10 @@ def demo(
     """Draw faces, train on them, verify before and after, export, and write a page about it."""
     from rich.console import Console
 
-    from marginface.cli.progress import image_progress
     from marginface.demo.run import run_demo
 
     folder = output or free_folder(f"demo-{backend}")
-    with image_progress("Drawing faces") as on_drawing:
-        result = run_demo(folder, backend=backend, seed=seed, on_drawing=on_drawing)
+    result = run_demo(folder, backend=backend, seed=seed)
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"\nverification accuracy on people not trained on: "

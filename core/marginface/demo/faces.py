@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +96,11 @@ def write_demo_set(
 
 def _pairs(names: list[str], images: int, count: int, rng: np.random.Generator) -> list[str]:
     lines = [f"{FOLDS}\t{count}"]
+    alike = [(name, i, j) for name in names for i, j in combinations(range(1, images + 1), 2)]
+    # A pair comes again only when there are no others left.
+    order = iter(np.resize(rng.permutation(len(alike)), FOLDS * count))
     for _ in range(FOLDS):
-        for _ in range(count):
-            first, second = rng.choice(images, 2, replace=False) + 1
-            lines.append(f"{names[rng.integers(len(names))]}\t{first}\t{second}")
+        lines += ["\t".join(map(str, alike[next(order)])) for _ in range(count)]
         for _ in range(count):
             one, other = rng.choice(len(names), 2, replace=False)
             first, second = rng.integers(1, images + 1, 2)

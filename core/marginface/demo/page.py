@@ -149,9 +149,12 @@ def _pair_groups(report: DemoReport) -> str:
         chosen = np.flatnonzero(kind & judged)
         middle = float(np.median(scores[kind]))
         order = np.abs(scores - middle) if hardest is None else hardest
-        chosen = chosen[np.argsort(order[chosen], kind="stable")][:PAIRS_SHOWN]
-        cards = "\n".join(_card(report, int(k), bool(right[k])) for k in chosen)
-        body = f'<div class="pairs">\n{cards}\n</div>' if len(chosen) else "<p>None.</p>"
+        shown = chosen[np.argsort(order[chosen], kind="stable")].tolist()
+        if hardest is None:  # typical pairs of as many people
+            people = [Path(report.pairs.first[k]).parts[0] for k in shown]
+            shown = [k for n, k in enumerate(shown) if people[n] not in people[:n]]
+        cards = "\n".join(_card(report, k, bool(right[k])) for k in shown[:PAIRS_SHOWN])
+        body = f'<div class="pairs">\n{cards}\n</div>' if shown else "<p>None.</p>"
         groups.append(f"<h3>{title}</h3>\n{body}")
     return "\n".join(groups)
 

@@ -6,7 +6,6 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,8 +33,6 @@ from marginface.training.trainer import train
 
 IDENTITIES, IMAGES, HELD_OUT, HELD_OUT_IMAGES = 120, 18, 40, 6
 COMPARED = 64  # pictures on which the exported model is compared with the framework
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def demo_config(output: Path, backend: str, seed: int) -> TrainConfig:
         val_images=output / "faces" / "test",
         val_pairs=output / "faces" / "pairs.txt",
         val_every=-(-steps // 4),
-        log_every=2,
+        log_every=4,
         compile="off",  # compiling takes longer than it could save here
     )
 
@@ -90,7 +87,6 @@ def run_demo(
     backend: str = "torch",
     seed: int = 0,
     console: Console | None = None,
-    on_drawing: OnProgress | None = None,
 ) -> DemoResult:
     """Run the demo and leave faces, run, model.onnx and index.html in `output`.
 
@@ -99,7 +95,6 @@ def run_demo(
         backend: the framework.
         seed: of faces, weights and batches.
         console: where progress is said; standard error by default.
-        on_drawing: called with (faces drawn, faces in all).
 
     Raises:
         MarginfaceError: `output` exists, or the backend is unknown or not installed.
@@ -112,15 +107,17 @@ def run_demo(
     framework = load_backend(backend)
     output.mkdir(parents=True)
 
-    faces = write_demo_set(
-        output / "faces",
-        IDENTITIES,
-        IMAGES,
-        HELD_OUT,
-        HELD_OUT_IMAGES,
-        seed,
-        on_progress=on_drawing,
-    )
+    console.print(f"drawing {IDENTITIES + HELD_OUT} people into {output / 'faces'}")
+    with console.status("drawing") as status:
+        faces = write_demo_set(
+            output / "faces",
+            IDENTITIES,
+            IMAGES,
+            HELD_OUT,
+            HELD_OUT_IMAGES,
+            seed,
+            on_progress=lambda done, total: status.update(f"drawing: {done}/{total}"),
+        )
     pairs = read_pairs(faces / "pairs.txt", faces / "test")
     config = demo_config(output, backend, seed)
     spec = config.model_spec()

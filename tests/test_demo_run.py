@@ -1,0 +1,38 @@
+"""The demo from end to end, on a handful of faces."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from marginface.cli.main import app
+from marginface.demo import run
+from marginface.errors import MarginfaceError
+
+
+@pytest.fixture
+def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("IDENTITIES", 16), ("IMAGES", 3), ("HELD_OUT", 4), ("COMPARED", 5)):
+        monkeypatch.setattr(run, name, value)
+
+
+@pytest.mark.usefixtures("few_faces")
+@pytest.mark.parametrize(("backend", "module"), [("torch", "torch"), ("tf", "tensorflow")])
+def test_the_demo_trains_exports_and_reports(backend: str, module: str, tmp_path: Path) -> None:
+    pytest.importorskip(module)
+    output = tmp_path / "demo"
+    done = CliRunner().invoke(app, ["demo", "--backend", backend, "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in output.iterdir()} == {"faces", "run", "model.onnx", "index.html"}
+    assert str(output / "index.html") in done.output
+    page = (output / "index.html").read_text(encoding="utf-8")
+    assert "16 drawn people, 3 pictures each" in page
+    assert "over 5 pictures" in page
+    with pytest.raises(MarginfaceError, match="choose another --output"):
+        run.run_demo(output, backend=backend)
+
+
+def test_an_unknown_backend_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(MarginfaceError, match="unknown backend 'jaxx'"):
+        run.run_demo(tmp_path / "demo", backend="jaxx")
+    assert not list(tmp_path.iterdir())
