@@ -1,1 +1,29 @@
-"""PyTorch backend."""
+"""marginface in PyTorch: the same names and signatures as `marginface_tf`."""
+
+import torch
+
+from marginface_torch.backbone import create_backbone
+from marginface_torch.export import export_onnx
+from marginface_torch.head import MarginHead
+from marginface_torch.learner import create_embedder, create_learner
+from marginface_torch.weights import backbone_arrays, load_weights, read_state_dict, save_weights
+
+__all__ = [
+    "MarginHead",
+    "backbone_arrays",
+    "create_backbone",
+    "create_embedder",
+    "create_learner",
+    "export_onnx",
+    "load_weights",
+    "name",
+    "save_weights",
+    "version",
+]
+
+name = "torch"
+
+
+def version() -> str:
+    """Return the framework's name and version."""
+    return f"torch {torch.__version__}"

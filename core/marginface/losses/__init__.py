@@ -6,12 +6,14 @@ from typing import Any
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.losses.arcface import ArcFace, CombinedMargin
 from marginface.losses.base import MIN_NORM, MIN_SINE, Evaluation, Logit, MarginLoss
+from marginface.losses.checks import WEIGHT_STD, check_call, check_head
 from marginface.losses.cosface import CosFace
 from marginface.losses.softmax import NormFace, Softmax
 
 __all__ = [
     "MIN_NORM",
     "MIN_SINE",
+    "WEIGHT_STD",
     "ArcFace",
     "CombinedMargin",
     "CosFace",
@@ -20,6 +22,8 @@ __all__ = [
     "MarginLoss",
     "NormFace",
     "Softmax",
+    "check_call",
+    "check_head",
     "get",
     "names",
     "parameters",

@@ -1,0 +1,143 @@
+"""Backbones as `torch.nn.Module`s, built from the core's neutral descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginface import backbones
+from marginface.backbones.graph import (
+    BN_EPSILON,
+    BN_MOMENTUM,
+    IMAGES,
+    Add,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    Graph,
+    Layer,
+    Linear,
+    PReLU,
+    Weighted,
+)
+from marginface_torch.weights import load_weights
+
+
+class Backbone(nn.Module):
+    """Images [batch, 3, height, width] to embeddings [batch, embedding_size].
+
+    Its state_dict has the published names: InsightFace's for `iresnet*` and `mbf`.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self._operations: list[Callable[..., Tensor]] = []
+        for node in graph.nodes:
+            operation = _operation(node.layer)
+            if isinstance(node.layer, Weighted):
+                _attach(self, node.layer.name, operation)
+            elif isinstance(node.layer, Dropout):
+                self.dropout = operation
+            self._operations.append(operation)
+        last_use = graph.last_use()
+        # The values that no later layer reads, by layer: dropped so that memory stays flat.
+        self._done = [
+            [source for source in node.inputs if source != IMAGES and last_use[source] == position]
+            for position, node in enumerate(graph.nodes)
+        ]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return embeddings, not normalised."""
+        values = {IMAGES: images}
+        for position, node in enumerate(self.graph.nodes):
+            inputs = [values[source] for source in node.inputs]
+            values[position] = self._operations[position](*inputs)
+            for source in self._done[position]:
+                del values[source]
+        return values[len(self.graph.nodes) - 1]
+
+
+def create_backbone(
+    name: str,
+    embedding_size: int = 512,
+    *,
+    input_size: tuple[int, int] = (112, 112),
+    dropout: float = 0.0,
+    seed: int | None = None,
+) -> Backbone:
+    """Return a freshly initialised backbone.
+
+    Args:
+        name: one of `marginface.backbones.names()`.
+        embedding_size: length of the embedding.
+        input_size: height and width of the images in pixels.
+        dropout: share of the values dropped before the embedding layer, in training.
+        seed: of the core's generator, the same weights in every framework; None draws one from
+            PyTorch's global generator, so that `torch.manual_seed` decides.
+
+    Raises:
+        MarginfaceError: an unknown name, or a value out of range.
+
+    >>> create_backbone("mbf", embedding_size=64)(torch.zeros(2, 3, 112, 112)).shape
+    torch.Size([2, 64])
+    """
+    graph = backbones.describe(name, embedding_size, input_size, dropout)
+    backbone = Backbone(graph)
+    drawn = int(torch.randint(2**31, ()).item()) if seed is None else seed
+    load_weights(backbone, backbones.initial_weights(graph, drawn))
+    return backbone
+
+
+def _operation(layer: Layer) -> Any:
+    match layer:
+        case Conv():
+            return nn.Conv2d(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel,
+                stride=layer.stride,
+                padding=layer.padding,
+                groups=layer.groups,
+                bias=False,
+            )
+        case BatchNorm():
+            norm = _BatchNorm(layer.channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
+            norm.weight.requires_grad = layer.trainable_scale
+            return norm
+        case PReLU():
+            return nn.PReLU(layer.channels)
+        case Linear():
+            return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
+        case Dropout():
+            return nn.Dropout(layer.rate)
+        case Flatten():
+            return _flatten
+        case Add():
+            return torch.add
+
+
+class _BatchNorm(nn.BatchNorm2d):
+    """BatchNorm over [N, C, H, W] and [N, C] alike."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in (2, 4):
+            raise ValueError(f"expected [N, C] or [N, C, H, W], got {tuple(input.shape)}")
+
+
+def _flatten(x: Tensor) -> Tensor:
+    return torch.flatten(x, 1)
+
+
+def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module under a dotted name, making the containers on the way."""
+    *path, last = name.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.add_module(last, module)

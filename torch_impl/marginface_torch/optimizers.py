@@ -1,0 +1,74 @@
+"""The core's optimizers in PyTorch, with slots under canonical names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marginface.training.optimizers import SGD, AdamW, Optimizer
+
+SLOT_OF_KEY = {"momentum_buffer": "momentum", "exp_avg": "first", "exp_avg_sq": "second"}
+
+
+def create_optimizer(
+    spec: Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Return PyTorch's own optimizer with the spec's hyperparameters."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters.values():
+        groups.setdefault(spec.decay_for(parameter.dim()), []).append(parameter)
+    named: list[dict[str, Any]] = [
+        {"params": members, "weight_decay": decay} for decay, members in groups.items()
+    ]
+    match spec:
+        case SGD():
+            return torch.optim.SGD(named, lr=0.0, momentum=spec.momentum, fused=True)
+        case AdamW():
+            betas = (spec.beta1, spec.beta2)
+            return torch.optim.AdamW(named, lr=0.0, betas=betas, eps=spec.epsilon, fused=True)
+    raise TypeError(f"no PyTorch optimizer for {spec!r}")
+
+
+def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> float:
+    """Scale gradients in place to a global norm of at most `clip_norm`; return the norm before."""
+    found = list(gradients)
+    norm = torch.nn.utils.get_total_norm(found)
+    if clip_norm is not None:
+        torch._foreach_mul_(found, torch.clamp(clip_norm / (norm + 1e-6), max=1.0))
+    return float(norm)
+
+
+def read_slots(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], spec: Optimizer
+) -> dict[str, Tensor]:
+    """Return `<slot>.<parameter>` for every slot; zeros before the first step."""
+    keys = {slot: key for key, slot in SLOT_OF_KEY.items()}
+    found = {}
+    for name, parameter in parameters.items():
+        state = optimizer.state.get(parameter, {})
+        for slot in spec.slots:
+            value = state.get(keys[slot])
+            found[f"{slot}.{name}"] = torch.zeros_like(parameter) if value is None else value
+    return found
+
+
+def write_slots(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    spec: Optimizer,
+    slots: Mapping[str, Tensor],
+    step: int,
+) -> None:
+    """Set every slot from `<slot>.<parameter>`, as after step number `step`."""
+    keys = {slot: key for key, slot in SLOT_OF_KEY.items()}
+    for name, parameter in parameters.items():
+        state: dict[str, Any] = {}
+        for slot in spec.slots:
+            empty = torch.empty_like(parameter, memory_format=torch.preserve_format)
+            state[keys[slot]] = empty.copy_(slots[f"{slot}.{name}"])
+        if isinstance(spec, AdamW):
+            state["step"] = torch.tensor(float(step), device=parameter.device)
+        optimizer.state[parameter] = state

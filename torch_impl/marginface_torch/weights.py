@@ -1,0 +1,85 @@
+"""Weights in and out of PyTorch, under canonical names."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from marginface import backbones
+from marginface.errors import MarginfaceError
+
+if TYPE_CHECKING:
+    from marginface_torch.backbone import Backbone
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
+    """Set a backbone's weights and statistics.
+
+    Args:
+        backbone: from `create_backbone`.
+        source: a .safetensors, .pt, .pth or .ckpt file (never unpickling code), or arrays under
+            canonical names.
+
+    Raises:
+        MarginfaceError: a parameter is missing, left over, or of another shape; it is named.
+    """
+    arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
+    label = "weights" if isinstance(source, Mapping) else str(source)
+    checked = backbones.check_weights(backbone.graph, arrays, label)
+    state = backbone.state_dict()
+    with torch.no_grad():
+        for name, array in checked.items():
+            state[name].copy_(torch.tensor(array))
+
+
+def save_weights(backbone: Backbone, path: str | Path) -> None:
+    """Write a backbone's weights and statistics to a .safetensors file, canonical names."""
+    backbones.write_weights(path, backbone_arrays(backbone))
+
+
+def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
+    """Return a backbone's weights and statistics under canonical names."""
+    state = backbone.state_dict()
+    return {name: to_numpy(state[name]) for name in backbone.graph.parameters()}
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """Read a PyTorch file without running code from it; tensors become arrays, in nested dicts."""
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise MarginfaceError(
+            f"{path} cannot be read as plain weights ({reason}); expected a state_dict saved by "
+            "torch.save, without other objects in it"
+        ) from error
+    if not isinstance(values, dict):
+        raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
+    return _arrays(values)
+
+
+def _arrays(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        str(key): _arrays(value)
+        if isinstance(value, Mapping)
+        else to_numpy(value)
+        if isinstance(value, torch.Tensor)
+        else value
+        for key, value in values.items()
+    }
+
+
+def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """Copy a tensor to a contiguous array; bfloat16, which NumPy lacks, becomes float32."""
+    tensor = tensor.detach().cpu()
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    return np.array(tensor.contiguous().numpy())
