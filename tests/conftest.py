@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from marginface.backend import StepResult
 from PIL import Image
+
+from marginface.backend import StepResult
 
 SIDE = 8  # images are averaged down to SIDE x SIDE
 

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from marginface.errors import MarginfaceError
 from marginface.training import checkpoints
 from marginface.training.checkpoints import (

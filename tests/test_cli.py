@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import yaml
+
 from marginface import __version__
 from marginface.cli.main import COMMANDS, load_command, main
 from marginface.training.checkpoints import latest_checkpoint

@@ -10,11 +10,12 @@ import onnx
 import pyarrow.parquet as pq
 import pytest
 import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
 from marginface import MarginfaceError
 from marginface.cli.embed import embed
 from marginface.cli.evaluate import evaluate
-from PIL import Image
-from typer.testing import CliRunner, Result
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 PEOPLE = 6

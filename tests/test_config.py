@@ -1,5 +1,6 @@
 import pytest
 import yaml
+
 from marginface import losses
 from marginface.errors import MarginfaceError
 from marginface.training.config import TrainConfig

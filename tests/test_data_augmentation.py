@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from marginface.data.augmentation import AUGMENTATIONS, affine, augmentation
 from marginface.data.images import read_image
 from marginface.errors import MarginfaceError

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from marginface.data.folder import open_image_folder
 from marginface.errors import MarginfaceError
-from PIL import Image
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"
 

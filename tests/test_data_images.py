@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from marginface.data.images import list_images, read_image
 from marginface.errors import MarginfaceError
-from PIL import Image
 
 GRADIENT = np.arange(112 * 112 * 3).reshape(112, 112, 3).astype(np.uint8)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from marginface.data.pairs import read_pairs
 from marginface.errors import MarginfaceError
 

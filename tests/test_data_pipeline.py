@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from marginface.data.augmentation import AUGMENTATIONS
 from marginface.data.folder import ImageFolder, open_image_folder
 from marginface.data.pipeline import Batch, TrainingPipeline
 from marginface.errors import MarginfaceError
-from PIL import Image
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+
 from marginface import MarginfaceError
 from marginface.deployment import embedding_store
 from marginface.deployment.embedder import Embedder
 from marginface.deployment.embedding_store import embed_folder
 from marginface.deployment.model import Preprocessing
-from PIL import Image
 
 NAMES = [
     "ann/1.png",

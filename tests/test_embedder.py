@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+
 from marginface import MarginfaceError
 from marginface.deployment.embedder import open_embedder
 from marginface.deployment.model import ModelSpec, Preprocessing
@@ -183,7 +184,6 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     [
         ({"backend": "tensorflow"}, "unknown backend 'tensorflow'"),
         ({"backend": "torch"}, "use --backend onnx, or give a run folder"),
-        ({"backend": "torch", "threads": 2}, "--threads is for --backend onnx"),
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"mean": (1, 2)}, "mean must be one number or three, got 2"),
         ({"std": 0}, "std must be positive"),

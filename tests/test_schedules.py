@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from marginface.errors import MarginfaceError
 from marginface.training.schedules import SCHEDULES, Schedule
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
+
 from marginface.errors import MarginfaceError, TrainingDivergedError
 from marginface.losses import ArcFace
 from marginface.training import compiling
@@ -14,7 +16,6 @@ from marginface.training.config_files import read_config_file, resume_config
 from marginface.training.run import RunFolder, load_run
 from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
-from rich.console import Console
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
 QUIET = Console(quiet=True)

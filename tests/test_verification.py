@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import KFold
+
 from marginface import MarginfaceError
 from marginface.evaluation.report import write_report
 from marginface.evaluation.verification import FAR_TARGETS, pair_scores, roc, verify
-from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import KFold
 
 
 def oracle_threshold(scores: list[float], same: list[bool]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
@@ -30,7 +30,10 @@ class StepResult(NamedTuple):
 
 
 class Learner(Protocol):
-    """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays."""
+    """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays.
+
+    A learner whose step can be compiled has `compile() -> None` as well.
+    """
 
     def step(
         self,
@@ -95,13 +98,15 @@ class Backend(Protocol):
         optimizer: Optimizer,
         *,
         seed: int,
-        compile: bool = False,
         threads: int | None = None,
+        dtype: str = "float32",
     ) -> Learner:
         """Return a learner whose initial weights come from the core's generator and `seed`."""
 
-    def create_embedder(self, model: ModelSpec, weights: Arrays) -> Any:
-        """Return a function from preprocessed images [N, 3, H, W] float32 to embeddings [N, D]."""
+    def create_embedder(
+        self, model: ModelSpec, weights: Arrays, *, threads: int | None = None
+    ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        """Return a function from preprocessed images [N, 3, H, W] to embeddings [N, D]."""
 
 
 def backend_names() -> list[str]:

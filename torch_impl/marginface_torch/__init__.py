@@ -17,6 +17,7 @@ __all__ = [
     "export_onnx",
     "load_weights",
     "name",
+    "read_state_dict",
     "save_weights",
     "version",
 ]

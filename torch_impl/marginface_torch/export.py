@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from marginface.deployment.export import export_model
 from marginface.deployment.model import ModelSpec, Preprocessing
 from marginface_torch.backbone import Backbone
-from marginface_torch.weights import backbone_arrays
+from marginface_torch.weights import backbone_arrays, to_float32
 
 
 def export_onnx(
@@ -53,7 +53,7 @@ def export_onnx(
         try:
             with torch.inference_mode():
                 batch = torch.from_numpy(images).to(first.device, first.dtype)
-                return backbone.eval()(batch).float().cpu().numpy()
+                return to_float32(backbone.eval()(batch))
         finally:
             backbone.train(training)
 

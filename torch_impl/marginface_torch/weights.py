@@ -83,3 +83,8 @@ def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
     return np.array(tensor.contiguous().numpy())
+
+
+def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:
+    """Copy a tensor to a float32 array."""
+    return np.asarray(tensor.float().cpu().numpy(), np.float32)

@@ -1,4 +1,4 @@
-"""The neutral description of a backbone: a list of layers that torch, tf and ONNX each interpret."""
+"""The neutral description of a backbone: layers that torch, tf and ONNX each interpret."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Graph:
         groups: int = 1,
         init_std: float | None = None,
     ) -> int:
-        """Append a convolution; its weights start as He's fan-out rule unless `init_std` is given."""
+        """Append a convolution; weights start by He's fan-out rule unless `init_std` is given."""
         before, height, width = self.shape(x)
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         after = tuple(

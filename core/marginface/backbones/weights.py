@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
 from marginface.errors import BackendNotInstalledError, MarginfaceError
 
@@ -104,7 +104,8 @@ def _read_pickled(path: Path) -> Arrays:
     from marginface.backend import load_backend
 
     try:
-        values = load_backend("torch").read_state_dict(path)
+        values = load_backend("torch").read_state_dict(path)  # type: ignore[attr-defined]
+        # Only PyTorch reads its own pickles, so the name is in no other backend.
     except BackendNotInstalledError as error:
         raise BackendNotInstalledError(
             f"{path} is a PyTorch file and PyTorch is not installed; run: "
@@ -127,9 +128,5 @@ def write_weights(path: str | Path, weights: Mapping[str, NDArray[Any]]) -> None
     path = Path(path)
     if path.suffix != ".safetensors":
         raise MarginfaceError(f"weights are written as .safetensors, got '{path.name}'")
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ Resize = Annotated[
     bool, typer.Option("--resize", help="Scale images of another size instead of refusing them.")
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads (--backend onnx).")
+    int | None, typer.Option("--threads", min=1, help="CPU threads; all for none given.")
 ]
 
 

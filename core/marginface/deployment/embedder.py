@@ -100,7 +100,7 @@ def open_embedder(
         backend: what runs the network: "onnx" (ONNX Runtime), or for a run folder "torch" or "tf".
         mean, std, channels, crop: override the model's own `Preprocessing`; a number stands for all
             three channels.
-        threads: CPU threads for ONNX Runtime.
+        threads: CPU threads; the framework's own choice for None.
 
     Raises:
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
@@ -108,8 +108,6 @@ def open_embedder(
     model = Path(model)
     if backend not in BACKENDS:
         raise unknown_name("backend", backend, BACKENDS)
-    if backend != "onnx" and threads is not None:
-        raise MarginfaceError(f"--threads is for --backend onnx, got --backend {backend}; drop it")
     overrides = _overrides(mean, std, channels, crop)
     if model.is_dir():
         return _open_run(model, backend, overrides, threads)
@@ -194,7 +192,7 @@ def _open_run(
         graph = build_onnx(spec, loaded.weights)
         run = OnnxSession(graph.SerializeToString(), threads=threads)
     else:
-        run = load_backend(backend).create_embedder(spec, loaded.weights)
+        run = load_backend(backend).create_embedder(spec, loaded.weights, threads=threads)
     return _embedder(
         run,
         replace(spec.preprocessing, **overrides),

@@ -61,7 +61,8 @@ class Preprocessing:
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the network's input [N, 3, H, W] for RGB images [N, H, W, 3]."""
         pixels = self.pixels(images).astype(np.float32)
-        values = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        values = (pixels - mean) / std
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 

@@ -67,7 +67,8 @@ def build_onnx(
     graph = backbones.describe(spec.backbone, spec.embedding_size, spec.input_size, spec.dropout)
     writer = _Writer(graph, backbones.check_weights(graph, weights), opset)
     height, width = spec.input_size
-    x, kind, shape = "images", TensorProto.FLOAT, ["batch", 3, height, width]
+    x, kind = "images", TensorProto.FLOAT
+    shape: list[str | int | None] = ["batch", 3, height, width]
     if preprocess:
         kind, shape = TensorProto.UINT8, ["batch", height, width, 3]
         x = writer.scaling(x, spec.preprocessing.mean, spec.preprocessing.std)

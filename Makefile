@@ -1,0 +1,44 @@
+# make demo | test | check | test-slow: each makes what it needs; a second call installs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# ONNX Runtime, OpenMP and TensorFlow spin while they wait: one thread each where tests run side by side.
+TEST_ENV := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3
+
+.PHONY: demo demo-tf test test-slow check format lock docs clean
+
+demo: $(VENV)/installed
+	$(BIN)/marginface demo --backend torch --output demo-torch
+
+demo-tf: $(VENV)/installed
+	$(BIN)/marginface demo --backend tf --output demo-tf
+
+test: $(VENV)/installed
+	$(TEST_ENV) $(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+
+test-slow: $(VENV)/installed
+	$(TEST_ENV) $(BIN)/pytest -m slow
+
+check: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+format: $(VENV)/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The exact versions that everything is tested with, from the ranges in pyproject.toml.
+lock: $(VENV)/installed
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-torch demo-tf build dist *.egg-info

@@ -1,0 +1,133 @@
+"""`marginface export`: a trained model, or published weights, as an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marginface.cli import model_options as options
+from marginface.errors import MarginfaceError
+
+if TYPE_CHECKING:
+    from marginface.deployment.model import ModelSpec
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run folder of marginface train.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="Instead of a run: .safetensors, .pt, .pth or .ckpt file."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="With --weights: what they belong to.")
+    ] = None,
+    embedding_size: Annotated[
+        int | None, typer.Option("--embedding-size", help="With --weights: 512 by default.")
+    ] = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option("--input-size", help="With --weights: height,width; 112,112 by default."),
+    ] = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    channels: options.Channels = None,
+    crop: options.Crop = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend", help="The framework to check against, torch | tf; the run's by default."
+        ),
+    ] = None,
+    opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 13 to 23.")] = 17,
+    preprocess: Annotated[
+        bool,
+        typer.Option("--preprocess", help="Take uint8 [N, H, W, 3]; mean and std in the graph."),
+    ] = False,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Give embeddings of length 1.")
+    ] = False,
+) -> None:
+    """Write the ONNX contract, once ONNX Runtime and the framework give the same embeddings."""
+    import json
+
+    from marginface import backbones
+    from marginface.backend import load_backend
+    from marginface.deployment.export import TOLERANCE, export_model
+    from marginface.training.run import load_run
+
+    if (run is None) == (weights is None):
+        raise MarginfaceError("export takes either --run RUN or --weights FILE")
+    of_weights = {
+        "--backbone": backbone,
+        "--embedding-size": embedding_size,
+        "--input-size": input_size,
+        "--mean": mean,
+        "--std": std,
+        "--channels": channels,
+        "--crop": crop,
+    }
+    metadata: dict[str, str] = {}
+    if run is not None:
+        given = [name for name, value in of_weights.items() if value is not None]
+        if given:
+            raise MarginfaceError(f"{given[0]} goes with --weights; a run knows its own")
+        loaded = load_run(run)
+        spec, arrays = loaded.spec, loaded.weights
+        backend = backend or loaded.config.get("backend", "torch")
+        if "loss" in loaded.config:
+            metadata["loss"] = loaded.config["loss"]
+            metadata["loss_parameters"] = json.dumps(loaded.config.get("loss_parameters", {}))
+    else:
+        assert weights is not None
+        spec = _spec(backbone, embedding_size, input_size, (mean, std, channels, crop))
+        arrays = backbones.read_weights(weights)
+        backend = backend or "torch"
+    framework = load_backend(backend)
+    metadata["source"] = framework.version()
+    graph = backbones.describe(spec.backbone, spec.embedding_size, spec.input_size)
+    arrays = backbones.check_weights(graph, arrays, str(run or weights))
+    export_model(
+        spec,
+        arrays,
+        output,
+        reference=framework.create_embedder(spec, arrays),
+        opset=opset,
+        preprocess=preprocess,
+        normalize=normalize,
+        metadata=metadata,
+    )
+    print(f"wrote {output}: agrees with {framework.version()} within {TOLERANCE:g}")
+
+
+def _spec(
+    backbone: str | None,
+    embedding_size: int | None,
+    input_size: str | None,
+    preprocessing: tuple[str | None, ...],
+) -> ModelSpec:
+    from marginface.deployment.model import ModelSpec, Preprocessing
+
+    if backbone is None:
+        raise MarginfaceError("--weights needs --backbone, the network that they belong to")
+    mean, std, channels, crop = preprocessing
+    given: dict[str, Any] = {
+        "mean": options.numbers("--mean", mean, float, (1, 3)),
+        "std": options.numbers("--std", std, float, (1, 3)),
+        "channels": channels,
+        "crop": options.numbers("--crop", crop, int, (4,)),
+    }
+    for name in ("mean", "std"):
+        if given[name] is not None and len(given[name]) == 1:
+            given[name] *= 3
+    height, width = options.numbers("--input-size", input_size, int, (2,)) or (112, 112)
+    return ModelSpec(
+        backbone,
+        512 if embedding_size is None else embedding_size,
+        (height, width),
+        preprocessing=Preprocessing(**{k: v for k, v in given.items() if v is not None}),
+    )
