@@ -1,1 +1,41 @@
-"""TensorFlow backend."""
+"""marginface in TensorFlow: the same names and signatures as `marginface_torch`."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
+
+import keras
+import tensorflow as tf
+
+from marginface.errors import MarginfaceError
+from marginface_tf.backbone import create_backbone
+from marginface_tf.export import export_onnx
+from marginface_tf.head import MarginHead
+from marginface_tf.learner import create_embedder, create_learner
+from marginface_tf.weights import backbone_arrays, load_weights, save_weights
+
+__all__ = [
+    "MarginHead",
+    "backbone_arrays",
+    "create_backbone",
+    "create_embedder",
+    "create_learner",
+    "export_onnx",
+    "load_weights",
+    "name",
+    "save_weights",
+    "version",
+]
+
+name = "tf"
+
+if keras.backend.backend() != "tensorflow":
+    raise MarginfaceError(
+        f"backend 'tf' needs Keras on TensorFlow, but Keras runs on {keras.backend.backend()}; "
+        "set KERAS_BACKEND=tensorflow"
+    )
+
+
+def version() -> str:
+    """Return the framework's name and version."""
+    return f"tensorflow {tf.__version__}"

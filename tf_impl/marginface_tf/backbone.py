@@ -1,0 +1,127 @@
+"""Backbones as Keras models, built from the core's neutral descriptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow import Tensor
+
+from marginface import backbones
+from marginface.backbones.graph import (
+    IMAGES,
+    Add,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    Graph,
+    Layer,
+    Linear,
+    PReLU,
+)
+from marginface_tf.layers import batch_norm, conv, prelu
+from marginface_tf.weights import load_weights
+
+
+class Backbone(keras.Model):
+    """Images [batch, 3, height, width] to embeddings [batch, embedding_size].
+
+    Inside, images are channels last, which TensorFlow's CPU kernels need.
+
+    Attributes:
+        graph: the core's description.
+        arrays: every variable by canonical name.
+        layouts: how each canonical array lies in its variable.
+    """
+
+    def __init__(self, graph: Graph, *, dtype: Any = None) -> None:
+        super().__init__(name=graph.name, dtype=dtype)
+        self.graph = graph
+        self.layouts = backbones.layouts(graph, "tf")
+        self.arrays = {}
+        norms = tuple(
+            f"{node.layer.name}." for node in graph.nodes if isinstance(node.layer, BatchNorm)
+        )
+        for name, parameter in graph.parameters().items():
+            self.arrays[name] = self.add_weight(
+                shape=self.layouts[name].shape,
+                initializer="zeros",
+                trainable=parameter.trainable,
+                autocast=not name.startswith(norms),  # statistics need float32
+                name=name,
+            )
+        self.built = True
+
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
+        """Return embeddings, not normalised."""
+        values = {IMAGES: tf.transpose(images, [0, 2, 3, 1])}
+        for position, node in enumerate(self.graph.nodes):
+            inputs = [values[source] for source in node.inputs]
+            values[position] = self._apply(node.layer, inputs, bool(training))
+        return values[len(self.graph.nodes) - 1]
+
+    def _apply(self, layer: Layer, inputs: list[Tensor], training: bool) -> Tensor:
+        x = inputs[0]
+        match layer:
+            case Conv():
+                return conv(x, self._value(layer, "weight"), layer)
+            case BatchNorm():
+                return self._batch_norm(layer, x, training)
+            case PReLU():
+                return prelu(x, self._value(layer, "weight"))
+            case Linear():
+                y = tf.matmul(x, self._value(layer, "weight"))
+                return y + self._value(layer, "bias") if layer.bias else y
+            case Dropout():
+                return tf.nn.dropout(x, layer.rate) if training else x
+            case Flatten():
+                return tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
+            case Add():
+                return x + inputs[1]
+
+    def _value(self, layer: Conv | PReLU | Linear | BatchNorm, suffix: str) -> Tensor:
+        return self.arrays[f"{layer.name}.{suffix}"].value
+
+    def _batch_norm(self, layer: BatchNorm, x: Tensor, training: bool) -> Tensor:
+        arrays = [
+            self.arrays[f"{layer.name}.{suffix}"]
+            for suffix in ("weight", "bias", "running_mean", "running_var")
+        ]
+        y, mean, variance = batch_norm(x, *(array.value for array in arrays), training=training)
+        if training:
+            arrays[2].assign(mean)
+            arrays[3].assign(variance)
+        return y
+
+
+def create_backbone(
+    name: str,
+    embedding_size: int = 512,
+    *,
+    input_size: tuple[int, int] = (112, 112),
+    dropout: float = 0.0,
+    seed: int | None = None,
+) -> Backbone:
+    """Return a freshly initialised backbone.
+
+    Args:
+        name: one of `marginface.backbones.names()`.
+        embedding_size: length of the embedding.
+        input_size: height and width of the images in pixels.
+        dropout: share of the values dropped before the embedding layer, in training.
+        seed: of the core's generator, the same weights in every framework; None draws one from
+            Keras' global generator, so that `keras.utils.set_random_seed` decides.
+
+    Raises:
+        MarginfaceError: an unknown name, or a value out of range.
+
+    >>> create_backbone("mbf", embedding_size=64)(tf.zeros([2, 3, 112, 112])).shape
+    TensorShape([2, 64])
+    """
+    graph = backbones.describe(name, embedding_size, input_size, dropout)
+    backbone = Backbone(graph)
+    drawn = int(keras.random.randint((), 0, 2**31 - 1)) if seed is None else seed
+    load_weights(backbone, backbones.initial_weights(graph, drawn))
+    return backbone

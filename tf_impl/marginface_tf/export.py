@@ -1,0 +1,62 @@
+"""Export to the ONNX contract, checked against TensorFlow before it is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from marginface.deployment.export import export_model
+from marginface.deployment.model import ModelSpec, Preprocessing
+from marginface_tf.backbone import Backbone
+from marginface_tf.weights import backbone_arrays
+
+
+def export_onnx(
+    backbone: Backbone,
+    path: str | Path,
+    *,
+    preprocessing: Preprocessing | None = None,
+    opset: int = 17,
+    preprocess: bool = False,
+    normalize: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a backbone to an ONNX file and return its path.
+
+    Args:
+        backbone: from `create_backbone`; its running statistics are used, as in inference.
+        path: a .onnx file.
+        preprocessing: how images enter the model, for its metadata.
+        opset: 13 to 23.
+        preprocess: `images` are uint8 [N, H, W, 3] and the graph scales them.
+        normalize: embeddings have length 1.
+        metadata: more key-value pairs for the file.
+
+    Raises:
+        MarginfaceError: ONNX Runtime disagrees with TensorFlow; nothing is written then.
+    """
+    graph = backbone.graph
+    spec = ModelSpec(
+        graph.name,
+        graph.embedding_size,
+        graph.input_size,
+        preprocessing=preprocessing or Preprocessing(),
+    )
+
+    def reference(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(backbone(images, training=False), np.float32)
+
+    return export_model(
+        spec,
+        backbone_arrays(backbone),
+        path,
+        reference=reference,
+        opset=opset,
+        preprocess=preprocess,
+        normalize=normalize,
+        metadata={"source": f"tensorflow {tf.__version__}", **(metadata or {})},
+    )

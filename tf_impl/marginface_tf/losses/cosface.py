@@ -1,0 +1,15 @@
+"""CosFace: cos(theta) - margin."""
+
+from tensorflow import Tensor
+
+from marginface.losses import CosFace
+from marginface_tf.losses.base import LossOps, Tensors
+
+
+class CosFaceOps(LossOps[CosFace]):
+    """target logit = scale * (cos(theta) - margin)."""
+
+    def target(self, cosines: Tensor, prepared: Tensors) -> Tensor:
+        """Return cos(theta) - margin."""
+        del prepared
+        return cosines - self.spec.margin

@@ -1,0 +1,12 @@
+"""Softmax and NormFace: no margin, so the seam's defaults are the loss."""
+
+from marginface.losses import NormFace, Softmax
+from marginface_tf.losses.base import LossOps
+
+
+class SoftmaxOps(LossOps[Softmax]):
+    """logit = scale * (w . x + b)."""
+
+
+class NormFaceOps(LossOps[NormFace]):
+    """logit = scale * cos(theta)."""

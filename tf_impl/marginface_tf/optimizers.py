@@ -1,0 +1,90 @@
+"""The core's optimizers in TensorFlow, with slots under canonical names.
+
+Keras' optimizers have other semantics: its SGD keeps the learning rate inside the velocity, its
+AdamW puts epsilon elsewhere. So the updates stand here, as the core's reference states them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import Tensor
+
+from marginface.training.optimizers import SGD, AdamW, Optimizer
+
+
+class Updater:
+    """A spec's update of named variables.
+
+    Attributes:
+        slots: a variable for `<slot>.<parameter>`, zeros at first.
+    """
+
+    def __init__(self, spec: Optimizer, parameters: Mapping[str, Any]) -> None:
+        self.spec = spec
+        self.parameters = parameters
+        self.slots = {
+            f"{slot}.{name}": tf.Variable(tf.zeros_like(parameter.value), trainable=False)
+            for name, parameter in parameters.items()
+            for slot in spec.slots
+        }
+
+    def apply(self, gradients: Mapping[str, Tensor], rate: Tensor, step: Tensor) -> None:
+        """Take step number `step` (from 1), an int64 scalar; gradients by parameter name."""
+        for name, gradient in gradients.items():
+            weight = self.parameters[name]
+            slots = [self.slots[f"{slot}.{name}"] for slot in self.spec.slots]
+            decay = self.spec.decay_for(weight.value.shape.rank)
+            if isinstance(self.spec, AdamW):
+                _adamw(self.spec, weight, gradient, slots, rate, step, decay)
+            elif isinstance(self.spec, SGD):
+                velocity = slots[0].assign(
+                    self.spec.momentum * slots[0] + gradient + decay * weight.value
+                )
+                weight.assign_sub(rate * velocity)
+
+
+def _adamw(
+    spec: AdamW,
+    weight: Any,
+    gradient: Tensor,
+    slots: list[Any],
+    rate: Tensor,
+    step: Tensor,
+    decay: float,
+) -> None:
+    first = slots[0].assign(spec.beta1 * slots[0] + (1 - spec.beta1) * gradient)
+    second = slots[1].assign(spec.beta2 * slots[1] + (1 - spec.beta2) * gradient**2)
+    # In float64: 1 - 0.999 would lose four digits in float32.
+    count = tf.cast(step, tf.float64)
+    correct1 = tf.cast(1 - spec.beta1**count, gradient.dtype)
+    correct2 = tf.cast(1 - spec.beta2**count, gradient.dtype)
+    corrected = tf.sqrt(second / correct2) + spec.epsilon
+    weight.assign(weight.value * (1 - rate * decay) - rate * (first / correct1) / corrected)
+
+
+def create_optimizer(spec: Optimizer, parameters: Mapping[str, Any]) -> Updater:
+    """Return the update with the spec's hyperparameters, its slots zero."""
+    if not isinstance(spec, SGD | AdamW):
+        raise TypeError(f"no TensorFlow optimizer for {spec!r}")
+    return Updater(spec, parameters)
+
+
+def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[list[Tensor], Tensor]:
+    """Return gradients scaled to a global norm of at most `clip_norm`, and the norm before."""
+    found = list(gradients)
+    norm = tf.linalg.global_norm(found)
+    if clip_norm is None:
+        return found, norm
+    factor = tf.minimum(clip_norm / (norm + 1e-6), 1)
+    return [gradient * factor for gradient in found], norm
+
+
+def read_slots(
+    optimizer: Updater, parameters: Mapping[str, Any], spec: Optimizer
+) -> dict[str, Any]:
+    """Return `<slot>.<parameter>` for every slot; zeros before the first step."""
+    names = [f"{slot}.{name}" for name in parameters for slot in spec.slots]
+    return {name: optimizer.slots[name] for name in names}

@@ -1,0 +1,46 @@
+"""Weights in and out of TensorFlow, under canonical names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from marginface import backbones
+
+if TYPE_CHECKING:
+    from marginface_tf.backbone import Backbone
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
+    """Set a backbone's weights and statistics.
+
+    Args:
+        backbone: from `create_backbone`.
+        source: a .safetensors, .pt, .pth or .ckpt file (never unpickling code), or arrays under
+            canonical names.
+
+    Raises:
+        MarginfaceError: a parameter is missing, left over, or of another shape; it is named.
+    """
+    arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
+    label = "weights" if isinstance(source, Mapping) else str(source)
+    for name, array in backbones.check_weights(backbone.graph, arrays, label).items():
+        backbone.arrays[name].assign(backbone.layouts[name].to_framework(array))
+
+
+def save_weights(backbone: Backbone, path: str | Path) -> None:
+    """Write a backbone's weights and statistics to a .safetensors file, canonical names."""
+    backbones.write_weights(path, backbone_arrays(backbone))
+
+
+def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
+    """Return a backbone's weights and statistics under canonical names."""
+    return {
+        name: backbone.layouts[name].to_canonical(variable.numpy())
+        for name, variable in backbone.arrays.items()
+    }
