@@ -240,7 +240,7 @@ def test_a_run_is_opened_through_its_backend(tmp_path, monkeypatch, backend):
     built = ModuleType("marginface.deployment.onnx_graph")
     built.build_onnx = lambda *_: graph
     monkeypatch.setitem(sys.modules, "marginface.deployment.onnx_graph", built)
-    framework = SimpleNamespace(create_embedder=lambda *_: pool)
+    framework = SimpleNamespace(create_embedder=lambda *_, **__: pool)
     monkeypatch.setattr("marginface.deployment.embedder.load_backend", lambda *_: framework)
     embedder = open_embedder(tmp_path, backend=backend)
     assert (embedder.input_size, embedder.embedding_size) == ((16, 16), 12)

@@ -1,0 +1,95 @@
+"""The neutral descriptions: published names and sizes, layouts, weights files."""
+
+import numpy as np
+import pytest
+
+from marginface import MarginfaceError, backbones
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "millions"),
+    [
+        ("iresnet18", 187, 24.03),
+        ("iresnet34", 331, 34.14),
+        ("iresnet50", 475, 43.59),
+        ("iresnet100", 925, 65.16),
+        ("iresnet200", 1807, 118.83),
+        ("mbf", 333, 2.06),
+        ("mobilefacenet", 333, 1.20),
+    ],
+)
+def test_published_sizes(name: str, entries: int, millions: float) -> None:
+    """Entries of the published state_dicts, which count BatchNorm's batch counters too."""
+    parameters = backbones.describe(name).parameters()
+    counters = sum(key.endswith("running_var") for key in parameters)
+    assert len(parameters) + counters == entries
+    learned = sum(int(np.prod(p.shape)) for k, p in parameters.items() if "running" not in k)
+    assert learned / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+@pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet"])
+@pytest.mark.parametrize("framework", ["torch", "tf"])
+def test_layouts_are_undone_exactly(name: str, framework: str) -> None:
+    graph = backbones.describe(name, 32, (32, 32) if name != "iresnet18" else (112, 112))
+    layouts = backbones.layouts(graph, framework)
+    for key, array in backbones.initial_weights(graph, 0).items():
+        turned = layouts[key].to_framework(array)
+        assert turned.shape == layouts[key].shape
+        np.testing.assert_array_equal(layouts[key].to_canonical(turned), array)
+
+
+def test_fully_connected_layout_follows_channels_last() -> None:
+    graph = backbones.describe("iresnet18", 4, (32, 32))
+    weight = np.arange(4 * 512 * 2 * 2, dtype=np.float32).reshape(4, 2048)
+    features = np.random.default_rng(0).normal(size=(512, 2, 2)).astype(np.float32)
+    turned = backbones.layouts(graph, "tf")["fc.weight"].to_framework(weight)
+    first = weight @ features.reshape(-1)
+    last = features.transpose(1, 2, 0).reshape(-1) @ turned
+    np.testing.assert_allclose(first, last, rtol=1e-4)
+
+
+def test_weights_are_drawn_by_seed() -> None:
+    graph = backbones.describe("mbf", 16)
+    one, same, other = (backbones.initial_weights(graph, seed) for seed in (0, 0, 1))
+    assert all((one[key] == same[key]).all() for key in one)
+    assert any((one[key] != other[key]).any() for key in one)
+
+
+def test_weights_file_round_trip(tmp_path) -> None:
+    graph = backbones.describe("mobilefacenet", 16)
+    weights = backbones.initial_weights(graph, 0)
+    backbones.write_weights(tmp_path / "w.safetensors", weights)
+    found = backbones.read_weights(tmp_path / "w.safetensors")
+    assert found.keys() == weights.keys()
+    assert all((found[key] == weights[key]).all() for key in weights)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_published_decorations_are_dropped() -> None:
+    graph = backbones.describe("mbf", 16)
+    weights = {f"module.{k}": v for k, v in backbones.initial_weights(graph, 0).items()}
+    weights["module.layers.0.layers.1.num_batches_tracked"] = np.array(7)
+    assert list(backbones.check_weights(graph, weights)) == list(graph.parameters())
+
+
+def test_misfits_are_named(tmp_path) -> None:
+    graph = backbones.describe("mbf", 16)
+    weights = backbones.initial_weights(graph, 0)
+    wrong = weights | {"features.layers.2.weight": np.zeros((512, 512), np.float32)}
+    with pytest.raises(MarginfaceError, match=r"features\.layers\.2\.weight.*\(512, 512\).*\(16"):
+        backbones.check_weights(graph, wrong)
+    with pytest.raises(MarginfaceError, match=r"1 of .* missing, the first is 'conv_sep"):
+        backbones.check_weights(
+            graph, {k: v for k, v in weights.items() if k != "conv_sep.layers.0.weight"}
+        )
+    with pytest.raises(MarginfaceError, match="not the backbone's, the first is 'extra'"):
+        backbones.check_weights(graph, weights | {"extra": np.zeros(1)})
+    with pytest.raises(MarginfaceError, match="did you mean 'iresnet50'"):
+        backbones.describe("iresnet5O")
+    with pytest.raises(MarginfaceError, match="would be left with no pixels"):
+        backbones.describe("iresnet18", input_size=(0, 112))
+    (tmp_path / "w.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(MarginfaceError, match="not a whole safetensors file"):
+        backbones.read_weights(tmp_path / "w.safetensors")
+    with pytest.raises(MarginfaceError, match="no weights at"):
+        backbones.read_weights(tmp_path / "absent.pt")

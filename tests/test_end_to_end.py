@@ -1,0 +1,152 @@
+"""The whole job through the command line, in each framework that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow.parquet
+import pytest
+
+from marginface.cli.main import main
+from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
+
+MODULES = {"torch": "torch", "tf": "tensorflow"}
+SMALL = ["--backbone", "mobilefacenet", "--embedding-size", "16", "--input-size", "112x112"]
+
+
+@pytest.fixture(params=list(MODULES))
+def backend(request: pytest.FixtureRequest) -> str:
+    if importlib.util.find_spec(MODULES[request.param]) is None:
+        pytest.skip(f"backend {request.param} is not installed")
+    return str(request.param)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command in this process and return its exit status."""
+    monkeypatch.setattr("sys.argv", ["marginface", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Ten pairs of the same colour and ten of different ones."""
+    same = [f"person_{i % 3}\t{i % 7 + 1}\t{i % 7 + 2}" for i in range(10)]
+    different = [
+        f"person_{i % 3}\t{i % 8 + 1}\tperson_{(i + 1) % 3}\t{i % 8 + 1}" for i in range(10)
+    ]
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n".join(["10", *same, *different]) + "\n")
+    return path
+
+
+def train(monkeypatch, backend: str, faces: Path, output: Path, *more: object) -> int:
+    return run(
+        monkeypatch,
+        *("train", "--backend", backend, "--data", faces, "--output", output, *SMALL),
+        *("--loss", "arcface", "--scale", 8, "--margin", 0.1, "--batch-size", 6, "--lr", 0.01),
+        *("--threads", 1, "--loader-threads", 1, "--log-every", 1, *more),
+    )
+
+
+def test_train_evaluate_embed_export(monkeypatch, backend, tiny_faces, pairs, tmp_path, capsys):
+    faces, run_folder = tiny_faces, tmp_path / "run"
+    verification = ("--val-images", faces, "--val-pairs", pairs)
+    assert train(monkeypatch, backend, faces, run_folder, "--max-steps", 3, *verification) == 0
+    lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3]
+    assert any(line["kind"] == "verification" for line in lines)
+
+    found = {}
+    for engine in ("onnx", backend):
+        report = tmp_path / f"report-{engine}"
+        arguments = ("--model", run_folder, "--images", faces, "--pairs", pairs)
+        assert (
+            run(monkeypatch, "evaluate", *arguments, "--output", report, "--backend", engine) == 0
+        )
+        found[engine] = json.loads((report / "metrics.json").read_text())
+        assert (report / "verification.png").stat().st_size > 10_000
+    assert found["onnx"]["auc"] == pytest.approx(found[backend]["auc"], abs=0.02)
+
+    model = tmp_path / "model.onnx"
+    assert run(monkeypatch, "export", "--run", run_folder, "--output", model) == 0
+    graph = onnx.load(model)
+    operators = {node.op_type for node in graph.graph.node}
+    assert "PRelu" in operators
+    assert operators.isdisjoint({"BatchNormalization", "Cast", "Relu"})
+    properties = {entry.key: entry.value for entry in graph.metadata_props}
+    assert properties["loss"] == "arcface"
+    assert properties["source"].startswith(("torch", "tensorflow"))
+
+    tables = []
+    for name, source in (("run", run_folder), ("onnx", model)):
+        output = tmp_path / f"{name}.parquet"
+        assert (
+            run(monkeypatch, "embed", "--model", source, "--images", faces, "--output", output) == 0
+        )
+        tables.append(pyarrow.parquet.read_table(output))
+    first, second = (np.stack(table["embedding"].to_numpy()) for table in tables)
+    np.testing.assert_allclose(first, second, atol=1e-4)
+    assert tables[0]["identity"].to_pylist()[0] == "person_0"
+    capsys.readouterr()
+
+
+def test_resume_equals_an_uninterrupted_run(monkeypatch, backend, tiny_faces, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(monkeypatch, backend, tiny_faces, whole, "--max-steps", 4) == 0
+    assert (
+        train(monkeypatch, backend, tiny_faces, parts, "--max-steps", 4, "--checkpoint-every", 2)
+        == 0
+    )
+    newest = latest_checkpoint(parts / "checkpoints")
+    for path in newest.iterdir():
+        path.unlink()
+    newest.rmdir()  # as if it had been killed after step 2
+    assert run(monkeypatch, "train", "--output", parts, "--resume") == 0
+    ends = [load_checkpoint(latest_checkpoint(run / "checkpoints")) for run in (whole, parts)]
+    assert ends[0].step == ends[1].step == 4
+    assert ends[0].state.keys() == ends[1].state.keys()
+    for name, value in ends[0].state.items():
+        np.testing.assert_array_equal(ends[1].state[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("first", list(MODULES))
+def test_the_other_framework_continues(monkeypatch, first, tiny_faces, tmp_path):
+    for module in MODULES.values():
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    second = {"torch": "tf", "tf": "torch"}[first]
+    losses = {}
+    for then in (first, second):
+        output = tmp_path / f"run-{then}"
+        assert train(monkeypatch, first, tiny_faces, output, "--max-steps", 2) == 0
+        more = ("--resume", "--backend", then, "--max-steps", 4)
+        assert run(monkeypatch, "train", "--output", output, *more) == 0
+        lines = (output / "metrics.jsonl").read_text().splitlines()
+        losses[then] = [json.loads(line)["loss"] for line in lines]
+    assert len(losses[first]) == 4
+    np.testing.assert_allclose(losses[second], losses[first], rtol=1e-3)
+
+
+def test_weights_of_another_shape_are_named(monkeypatch, backend, tmp_path, capsys):
+    from marginface import backbones
+
+    weights = backbones.initial_weights(backbones.describe("mbf", 64), 0)
+    backbones.write_weights(tmp_path / "mbf.safetensors", weights)
+    status = run(
+        monkeypatch,
+        *("export", "--weights", tmp_path / "mbf.safetensors", "--backbone", "mbf"),
+        *("--backend", backend, "--output", tmp_path / "mbf.onnx"),
+    )
+    said = capsys.readouterr().err
+    assert status == 2
+    assert "'features.layers.2.weight' has shape (64, 512), expected (512, 512)" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "mbf.onnx").exists()

@@ -1,0 +1,174 @@
+"""The spec itself: hand-computed values, finite differences, and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marginface import MarginfaceError, losses
+
+SEEDED = settings(max_examples=40, deadline=None, derandomize=True)
+WITH_MARGIN = [
+    losses.get("cosface"),
+    losses.get("arcface"),
+    losses.get("arcface", past_pi="clip"),
+    losses.get("combined_margin", m1=1.35, m2=0.3, m3=0.2),
+]
+
+
+def problem(seed: int, batch: int = 4, classes: int = 5, size: int = 6) -> tuple:
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=(batch, size)),
+        rng.normal(size=(classes, size)),
+        rng.integers(0, classes, batch),
+    )
+
+
+def test_arcface_by_hand() -> None:
+    # Two classes on the axes, one embedding at 60 degrees to its own class.
+    theta = math.pi / 3
+    found = losses.get("arcface", scale=2, margin=0.5).evaluate(
+        3 * np.array([[math.cos(theta), math.sin(theta)]]), np.diag([2.0, 0.5]), np.array([0])
+    )
+    target, other = 2 * math.cos(theta + 0.5), 2 * math.sin(theta)
+    assert found.loss == pytest.approx(math.log(1 + math.exp(other - target)), rel=1e-14)
+
+
+def test_cosface_by_hand() -> None:
+    found = losses.get("cosface", scale=4, margin=0.25).evaluate(
+        np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0])
+    )
+    assert found.loss == pytest.approx(math.log(1 + math.exp(-4 * 0.75)), rel=1e-14)
+
+
+def test_softmax_is_not_normalised() -> None:
+    found = losses.get("softmax").evaluate(
+        np.array([[2.0]]), np.array([[1.0], [3.0]]), np.array([1]), bias=np.array([0.5, 0.0])
+    )
+    assert found.loss == pytest.approx(math.log(1 + math.exp(2.5 - 6)), rel=1e-14)
+
+
+@pytest.mark.parametrize("name", losses.names())
+@SEEDED
+@given(seed=st.integers(0, 10_000))
+def test_gradients_are_the_values_slopes(name: str, seed: int) -> None:
+    """Central differences of the loss, for every argument."""
+    loss = losses.get(name, scale=3.0)
+    x, w, labels = problem(seed)
+    arguments = {"embeddings": x, "weight": w, "bias": np.linspace(-1, 1, len(w))}
+    if loss.normalized:
+        arguments["bias"] = np.zeros(len(w))
+    step = 1e-6
+    gradients = loss.evaluate(x, w, labels, bias=arguments["bias"]).gradients
+    for argument in ("embeddings", "weight", *([] if loss.normalized else ["bias"])):
+        values = arguments[argument]
+        for index in np.ndindex(values.shape):
+            ends = []
+            for sign in (1, -1):
+                moved = values.copy()
+                moved[index] += sign * step
+                changed = arguments | {argument: moved}
+                ends.append(
+                    loss.evaluate(
+                        changed["embeddings"], changed["weight"], labels, bias=changed["bias"]
+                    ).loss
+                )
+            slope = (ends[0] - ends[1]) / (2 * step)
+            assert gradients[argument][index] == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+@SEEDED
+@given(cosine=st.floats(-1, 1), margin=st.floats(0, 1.5))
+def test_combined_margin_holds_the_others(cosine: float, margin: float) -> None:
+    arcface = losses.get("arcface", margin=margin).target(cosine)
+    assert losses.get("combined_margin", m2=margin).target(cosine) == arcface
+    cosface = losses.get("cosface", margin=margin).target(cosine)
+    combined = losses.get("combined_margin", m2=0.0, m3=margin).target(cosine)
+    assert combined.value == pytest.approx(cosface.value, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", WITH_MARGIN, ids=str)
+@SEEDED
+@given(seed=st.integers(0, 10_000))
+def test_a_margin_costs(loss: losses.MarginLoss, seed: int) -> None:
+    x, w, labels = problem(seed)
+    plain = losses.get("normface", scale=loss.scale).evaluate(x, w, labels)
+    assert loss.evaluate(x, w, labels).loss >= plain.loss - 1e-9
+
+
+@pytest.mark.parametrize("m1", [1.0, 1.5, 4.0])
+def test_monotone_target_falls_with_the_angle(m1: float) -> None:
+    loss = losses.get("combined_margin", m1=m1, m2=0.5, past_pi="monotone")
+    values = [loss.target(math.cos(theta)).value for theta in np.linspace(0, math.pi, 2001)]
+    assert (np.diff(values) < 1e-12).all()
+
+
+def test_without_a_policy_the_target_rises_past_pi() -> None:
+    loss = losses.get("arcface", past_pi="none")
+    assert loss.target(-1.0).value > loss.target(math.cos(math.pi - 0.5)).value
+
+
+def test_published_continuation_past_pi() -> None:
+    cosine = math.cos(math.pi - 0.3)
+    monotone = losses.get("arcface", margin=0.5, past_pi="monotone").target(cosine)
+    assert monotone.value == pytest.approx(cosine - 0.5 * math.sin(0.5), rel=1e-12)
+    assert losses.get("arcface", margin=0.5, past_pi="clip").target(cosine) == (-1.0, 0.0)
+
+
+def test_gradient_modes() -> None:
+    # At theta = 0.05 the true slope is 10.5, at 2.7 it is -0.14 (past pi, without a policy).
+    exact = losses.get("arcface", past_pi="none")
+    assert exact.target(math.cos(0.05)).slope == pytest.approx(10.46, abs=0.01)
+    assert exact.target(math.cos(2.7)).slope == pytest.approx(-0.137, abs=0.001)
+    through = losses.get("arcface", gradient="straight_through")
+    assert through.target(math.cos(0.05)).slope == 1.0
+    assert through.target(math.cos(0.05)).value == exact.target(math.cos(0.05)).value
+
+
+@pytest.mark.parametrize("name", losses.names())
+@pytest.mark.parametrize("cosine", [-1.0, 1.0])
+def test_finite_at_the_ends(name: str, cosine: float) -> None:
+    found = losses.get(name).evaluate(
+        np.array([[1e-6, 0.0], [1e6, 0.0]]), np.array([[cosine, 0.0], [0.0, 1.0]]), np.array([0, 1])
+    )
+    assert math.isfinite(found.loss)
+    assert all(np.isfinite(gradient).all() for gradient in found.gradients.values())
+
+
+def test_a_zero_embedding_has_no_direction() -> None:
+    found = losses.get("arcface").evaluate(np.zeros((1, 2)), np.eye(2), np.array([0]))
+    assert (found.gradients["embeddings"] == 0).all()
+    assert math.isfinite(found.loss)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("arcfase", {}, "did you mean 'arcface'"),
+        ("arcface", {"scale": 0}, "arcface: scale must be greater than 0, got 0"),
+        ("arcface", {"scale": math.nan}, "scale must be greater than 0, got nan"),
+        ("arcface", {"margin": 3.5}, "margin must be in [0, pi) radians, got 3.5"),
+        ("arcface", {"margin": "0.5"}, "margin must be a number, got '0.5'"),
+        ("arcface", {"margn": 0.5}, "did you mean 'margin'"),
+        ("arcface", {"gradient": "true"}, "gradient must be one of ('exact', 'straight_through')"),
+        ("arcface", {"past_pi": "wrap"}, "past_pi must be one of"),
+        ("cosface", {"margin": -0.1}, "margin must be in [0, 2), got -0.1"),
+        ("combined_margin", {"m1": 0.9}, "m1 must be at least 1"),
+        ("normface", {"margin": 0.5}, "unknown normface parameter 'margin'"),
+    ],
+)
+def test_refusals(name: str, values: dict, said: str) -> None:
+    with pytest.raises(MarginfaceError) as error:
+        losses.get(name, **values)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_reference_leaves_arguments_alone() -> None:
+    x, w, labels = problem(0)
+    copies = x.copy(), w.copy(), labels.copy()
+    losses.get("arcface").evaluate(x, w, labels)
+    assert all((a == b).all() for a, b in zip((x, w, labels), copies, strict=True))
