@@ -1,0 +1,99 @@
+"""The model and loop that people write in Keras on TensorFlow: its own layers, NHWC, tf.function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from marginface import backbones
+from marginface.backbones import graph as g
+
+
+def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
+    """Return the backbone as a functional Keras model of Keras' own layers, with `weights`."""
+    images = keras.Input((*graph.input_size, 3))
+    values: dict[int, Any] = {g.IMAGES: images}
+    arrays = {
+        name: layout.to_framework(weights[name])
+        for name, layout in backbones.layouts(graph, "tf").items()
+    }
+    for position, (layer, inputs, _) in enumerate(graph.nodes):
+        x = [values[source] for source in inputs]
+        match layer:
+            case g.Conv():
+                padded = keras.layers.ZeroPadding2D(layer.padding)(x[0]) if layer.padding else x[0]
+                built = (
+                    keras.layers.DepthwiseConv2D(layer.kernel, layer.stride, use_bias=False)
+                    if layer.depthwise
+                    else keras.layers.Conv2D(
+                        layer.out_channels,
+                        layer.kernel,
+                        layer.stride,
+                        groups=layer.groups,
+                        use_bias=False,
+                    )
+                )
+                values[position] = built(padded)
+                built.set_weights([arrays[f"{layer.name}.weight"]])
+            case g.BatchNorm():
+                built = keras.layers.BatchNormalization(epsilon=g.BN_EPSILON, momentum=0.9)
+                values[position] = built(x[0])
+            case g.PReLU():
+                built = keras.layers.PReLU("zeros", shared_axes=[1, 2])
+                values[position] = built(x[0])
+                built.set_weights([arrays[f"{layer.name}.weight"].reshape(built.alpha.shape)])
+            case g.Linear():
+                built = keras.layers.Dense(layer.out_features, use_bias=layer.bias)
+                values[position] = built(x[0])
+                names = ("weight", "bias") if layer.bias else ("weight",)
+                built.set_weights([arrays[f"{layer.name}.{name}"] for name in names])
+            case g.Add():
+                values[position] = keras.layers.Add()(x)
+            case g.Flatten():
+                values[position] = keras.layers.Flatten()(x[0])
+            case g.Dropout():
+                values[position] = keras.layers.Dropout(layer.rate)(x[0])
+    return keras.Model(images, values[len(graph.nodes) - 1])
+
+
+def plain_step(
+    model: Any,
+    head: np.ndarray,
+    scale: float,
+    margin: float,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> Callable[[], float]:
+    """Return one whole training step on a fixed batch of uint8 images [N, H, W, 3]."""
+    weight = tf.Variable(head)
+    variables = [*model.trainable_variables, weight]
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9, weight_decay=5e-4)
+    optimizer.build(variables)
+    classes = len(head)
+
+    @tf.function
+    def step(pixels: Any, targets: Any) -> Any:
+        with tf.GradientTape() as tape:
+            embeddings = model((tf.cast(pixels, tf.float32) - 127.5) / 127.5, training=True)
+            unit, rows = tf.math.l2_normalize(embeddings, 1), tf.math.l2_normalize(weight, 1)
+            cosines = tf.clip_by_value(
+                tf.matmul(unit, rows, transpose_b=True), -0.9999999, 0.9999999
+            )
+            moved = tf.where(
+                cosines > math.cos(math.pi - margin),
+                tf.cos(tf.acos(cosines) + margin),
+                cosines - margin * math.sin(margin),
+            )
+            logits = scale * tf.where(tf.one_hot(targets, classes) > 0, moved, cosines)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
+        gradients = tape.gradient(loss, variables)
+        clipped, _ = tf.clip_by_global_norm(gradients[:-1], 5.0)
+        optimizer.apply_gradients(zip([*clipped, gradients[-1]], variables, strict=True))
+        return loss
+
+    return lambda: float(step(tf.constant(images), tf.constant(labels)))

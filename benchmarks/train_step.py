@@ -1,0 +1,118 @@
+"""Images a second of a whole training step, against a plain loop in the same framework.
+
+python benchmarks/train_step.py --backend torch --backbones mbf,mobilefacenet,iresnet50
+python benchmarks/train_step.py --backend torch --backbones mobilefacenet --data FOLDER   # starving?
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from harness import Work, interleave, ratios, report
+
+from marginface import backbones, losses
+from marginface.backend import load_backend
+from marginface.data.folder import open_image_folder
+from marginface.data.pipeline import TrainingPipeline
+from marginface.deployment.model import ModelSpec
+from marginface.training.initial import initial_head
+from marginface.training.optimizers import SGD
+
+CLASSES, SCALE, MARGIN = 1000, 16.0, 0.2
+
+
+def main(
+    backend: str = "torch",
+    backbones_: Annotated[str, typer.Option("--backbones")] = "mbf,mobilefacenet,iresnet50",
+    batch: int = 32,
+    rounds: int = 5,
+    repeats: int = 3,
+    threads: int = 2,
+    compiled: bool = True,
+    data: Path | None = None,
+    output: Path | None = None,
+) -> None:
+    """Time training steps of each backbone."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, 112, 112, 3), np.uint8)
+    labels = rng.integers(0, CLASSES, batch)
+    results = {}
+    for name in backbones_.split(","):
+        rivals = _rivals(backend, name, images, labels, threads, compiled)
+        first = {rival: work() for rival, work in rivals.items()}
+        spread = max(first.values()) - min(first.values())  # the same weights, the same batch
+        if not spread <= 1e-2 * min(first.values()):
+            raise SystemExit(f"{name}: rivals disagree on the first loss: {first}")
+        results[name] = interleave(rivals, rounds=rounds, repeats=repeats)
+    report(f"training step, {backend}, batch {batch}", results, batch, "plain", output)
+    if data is not None:
+        _starving(backend, backbones_.split(",")[0], data, batch, rounds, threads)
+
+
+def _learner(backend: str, name: str, classes: int, threads: int):
+    return load_backend(backend).create_learner(
+        ModelSpec(name, 512),
+        losses.get("arcface", scale=SCALE, margin=MARGIN),
+        classes,
+        SGD(weight_decay=5e-4),
+        seed=0,
+        threads=threads,
+    )
+
+
+def _rivals(
+    backend: str, name: str, images: np.ndarray, labels: np.ndarray, threads: int, compiled: bool
+) -> dict[str, Work]:
+    ours = _learner(backend, name, CLASSES, threads)  # sets the threads, so it comes first
+    head = initial_head((CLASSES, 512), 0)
+    if backend == "torch":
+        from plain_torch import PlainArcFace, plain_step
+
+        network = load_backend("torch").create_backbone(name, 512, seed=0)
+        plain = plain_step(network, PlainArcFace(head, SCALE, MARGIN), images, labels)
+    else:
+        from plain_keras import plain_model, plain_step
+
+        graph = backbones.describe(name, 512)
+        network = plain_model(graph, backbones.initial_weights(graph, 0))
+        plain = plain_step(network, head, SCALE, MARGIN, images, labels)
+    rivals: dict[str, Work] = {
+        "plain": plain,
+        "marginface": lambda: ours.step(images, labels, 0.01, {}).loss,
+    }
+    if backend == "torch" and compiled:
+        fast = _learner(backend, name, CLASSES, threads)
+        fast.compile()
+        rivals["marginface compiled"] = lambda: fast.step(images, labels, 0.01, {}).loss
+    return rivals
+
+
+def _starving(backend: str, name: str, data: Path, batch: int, rounds: int, threads: int) -> None:
+    folder = open_image_folder(data)
+    pipeline = TrainingPipeline(folder, batch_size=batch, seed=0, threads=2)
+    learner = _learner(backend, name, len(folder.identities), threads)
+    fixed = next(pipeline)
+
+    def with_data() -> float:
+        images, labels = next(pipeline)
+        return learner.step(images, labels, 0.01, {}).loss
+
+    rivals: dict[str, Work] = {
+        "fixed": lambda: learner.step(fixed.images, fixed.labels, 0.01, {}).loss,
+        "data": with_data,
+    }
+    seconds = interleave(rivals, rounds=max(rounds, 9), repeats=4)
+    median, low, high = ratios(seconds, "data", "fixed")
+    print(
+        f"{name}: a step with real data takes {median:.3f} of one with a fixed batch "
+        f"({low:.3f} to {high:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
