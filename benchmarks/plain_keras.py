@@ -1,4 +1,4 @@
-"""The model and loop that people write in Keras on TensorFlow: its own layers, NHWC, tf.function."""
+"""The model and loop that people write in Keras: its own layers, NHWC, tf.function."""
 
 from __future__ import annotations
 

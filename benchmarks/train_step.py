@@ -1,7 +1,7 @@
 """Images a second of a whole training step, against a plain loop in the same framework.
 
 python benchmarks/train_step.py --backend torch --backbones mbf,mobilefacenet,iresnet50
-python benchmarks/train_step.py --backend torch --backbones mobilefacenet --data FOLDER   # starving?
+python benchmarks/train_step.py --backend torch --backbones mobilefacenet --data FOLDER  # starving?
 """
 
 from __future__ import annotations
