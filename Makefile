@@ -8,10 +8,10 @@ TEST_ENV := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3
 .PHONY: demo demo-tf test test-slow check format lock docs clean
 
 demo: $(VENV)/installed
-	$(BIN)/marginface demo --backend torch --output demo-torch
+	$(BIN)/marginface demo --backend torch
 
 demo-tf: $(VENV)/installed
-	$(BIN)/marginface demo --backend tf --output demo-tf
+	$(BIN)/marginface demo --backend tf
 
 test: $(VENV)/installed
 	$(TEST_ENV) $(BIN)/pytest -m "not slow" -n 2 --dist loadfile
@@ -41,4 +41,4 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-torch demo-tf build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
