@@ -39,7 +39,14 @@ def loaded_by(code: str, *paths: Path) -> set[str]:
 
 def blocking(*packages: str) -> str:
     """Return code after which importing `packages` fails, as where they are not installed."""
-    return f"import sys\nfor name in {packages!r}:\n    sys.modules[name] = None\n"
+    return f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
 
 
 @pytest.mark.parametrize(

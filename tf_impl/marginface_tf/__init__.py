@@ -2,10 +2,13 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
+from marginface_tf.quiet import quiet_start
 
-import keras
-import tensorflow as tf
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+with quiet_start():
+    import keras
+    import tensorflow as tf
 
 from marginface.errors import MarginfaceError
 from marginface_tf.backbone import create_backbone

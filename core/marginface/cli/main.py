@@ -23,6 +23,10 @@ COMMANDS = {
 }
 
 
+# The base of typer's usage errors: newer versions of typer carry a click of their own.
+UsageProblem = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
 class LazyGroup(TyperGroup):
     """Lists commands from their summaries and imports the one that is called."""
 
@@ -77,10 +81,16 @@ for _name, _summary in COMMANDS.items():
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except UsageProblem as error:
+        if message := error.format_message():  # none where typer has shown the help instead
+            print(f"marginface: error: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
     except MarginfaceError as error:
         print(f"marginface: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
     except OSError as error:
         if error.errno is None:
             raise
