@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -24,7 +24,10 @@ COMMANDS = {
 
 
 # The base of typer's usage errors: newer versions of typer carry a click of their own.
-UsageProblem = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+UsageProblem = cast(
+    "type[typer.BadParameter]",
+    next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"),
+)
 
 
 class LazyGroup(TyperGroup):
