@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from tensorflow import Tensor
 
@@ -11,22 +13,58 @@ from marginface.backbones.graph import BN_EPSILON, BN_MOMENTUM, Conv
 def conv(x: Tensor, weight: Tensor, layer: Conv) -> Tensor:
     """Convolve [N, H, W, C], padding every side alike (TensorFlow's "SAME" does not at stride 2).
 
+    Of several ways to say the same, this takes the fastest on a CPU, forward and backward.
+
     Args:
         x: [N, H, W, in_channels].
         weight: [kernel height, kernel width, in / groups, out], depthwise [..., channels, 1].
         layer: stride, padding and groups.
     """
-    p = layer.padding
-    padding = [[0, 0], [p, p], [p, p], [0, 0]] if p else "VALID"
-    strides = [1, layer.stride, layer.stride, 1]
+    p, stride = layer.padding, layer.stride
+    if layer.kernel == (1, 1) and stride == 1 and layer.groups == 1 and not p:
+        rows = tf.matmul(tf.reshape(x, [-1, layer.in_channels]), weight[0, 0])
+        return tf.reshape(rows, [-1, x.shape[1], x.shape[2], layer.out_channels])
+    padding = "VALID"
+    if p and stride == 1 and layer.kernel == (2 * p + 1, 2 * p + 1):
+        padding = "SAME"  # the same zeros; twice as fast as a list of paddings
+    elif p:
+        x = tf.pad(x, [[0, 0], [p, p], [p, p], [0, 0]])
+    strides = [1, stride, stride, 1]
     if layer.depthwise:
         return tf.nn.depthwise_conv2d(x, weight, strides, padding)
+    if layer.in_channels == layer.out_channels == 2 * layer.groups:
+        return _conv_pairs(x, weight, strides, padding)
     return tf.nn.conv2d(x, weight, strides, padding)
 
 
-def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """Return max(x, 0) + slope * min(x, 0), one slope a channel."""
-    return tf.nn.relu(x) + slope * tf.minimum(x, 0)
+def _conv_pairs(x: Tensor, weight: Tensor, strides: list[int], padding: str) -> Tensor:
+    """Groups of two channels as two depthwise convolutions, twice as fast as a grouped one.
+
+    Each channel goes to its own place and, the pairs turned round, to its neighbour's.
+    """
+    height, width, _, channels = weight.shape
+    w = tf.reshape(weight, [height, width, 2, channels // 2, 2])
+    own = tf.stack([w[:, :, 0, :, 0], w[:, :, 1, :, 1]], -1)
+    other = tf.stack([w[:, :, 0, :, 1], w[:, :, 1, :, 0]], -1)
+    own, other = (tf.reshape(each, [height, width, channels, 1]) for each in (own, other))
+    y = tf.nn.depthwise_conv2d(x, other, strides, padding)
+    pairs = tf.reshape(y, [-1, *y.shape[1:3], channels // 2, 2])
+    turned = tf.reshape(tf.reverse(pairs, [-1]), [-1, *y.shape[1:]])
+    return tf.nn.depthwise_conv2d(x, own, strides, padding) + turned
+
+
+@tf.custom_gradient
+def prelu(x: Tensor, slope: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """Return max(x, 0) + slope * min(x, 0), one slope a channel, and its gradient.
+
+    The gradient that TensorFlow would derive takes half as long again.
+    """
+
+    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
+        below = tf.where(x > 0, tf.zeros_like(upstream), upstream)
+        return upstream + (slope - 1) * below, tf.reduce_sum(below * x, [0, 1, 2])
+
+    return x + (slope - 1) * tf.minimum(x, 0), gradient
 
 
 def batch_norm(
