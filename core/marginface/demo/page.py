@@ -168,5 +168,5 @@ def _card(report: DemoReport, index: int, right: bool) -> str:
     )
     return (
         f"<figure><div>{images}</div><figcaption><span>{truth} · "
-        f"<b>{report.after.scores[index]:.2f}</b></span>{verdict}</figcaption></figure>"
+        f"<b>{report.after.scores[index]:z.2f}</b></span>{verdict}</figcaption></figure>"
     )
