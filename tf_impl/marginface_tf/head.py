@@ -64,7 +64,7 @@ class MarginHead(keras.layers.Layer):
         for name, value in self.loss.initial_state().items():
             self.state[name] = self.add_weight(
                 shape=value.shape,
-                dtype=value.dtype.name,
+                dtype=self.variable_dtype if value.dtype.kind == "f" else value.dtype.name,
                 initializer=keras.initializers.Constant(value),
                 trainable=False,
                 autocast=False,
@@ -109,15 +109,22 @@ class MarginHead(keras.layers.Layer):
             logits = tf.matmul(x, w, transpose_b=True) + tf.cast(self.bias.value, compute)
         rows = tf.range(tf.shape(logits)[0], dtype=labels.dtype)
         on_target = tf.gather_nd(logits, tf.stack([rows, labels], 1))
-        state = {name: variable.value for name, variable in self.state.items()}
-        prepared, after = self._ops.prepare(tf.stop_gradient(on_target), norms, state, draw or {})
+        state = _cast({name: variable.value for name, variable in self.state.items()}, compute)
+        draws = _cast(draw or {}, compute)
+        prepared, after = self._ops.prepare(tf.stop_gradient(on_target), norms, state, draws)
         target = self.loss.scale * self._ops.target(on_target, prepared)
         others = self.loss.scale * self._ops.negatives(logits, prepared)
         value = tf.reduce_mean(self._ops.reduce(target, others, labels))
         if training is not False:
             for name, variable in self.state.items():
-                variable.assign(after[name])
+                variable.assign(tf.cast(after[name], variable.dtype))
         return value
+
+
+def _cast(values: Tensors, dtype: str) -> dict[str, Tensor]:
+    """Bring the floating-point ones of named tensors to the computation's type."""
+    found = {name: tf.convert_to_tensor(value) for name, value in values.items()}
+    return {name: tf.cast(v, dtype) if v.dtype.is_floating else v for name, v in found.items()}
 
 
 def _check_range(labels: Tensor, num_classes: int) -> None:

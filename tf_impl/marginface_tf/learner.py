@@ -98,7 +98,7 @@ class Learner:
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Set everything that `state` returns; names and shapes must be the same."""
-        check_fits(state, self.state(), "the checkpoint")
+        check_fits(state, self.state(), "the given state")
         layouts = self._layouts()
         self.steps = int(state["optimizer.step"])
         for name, variable in self._variables().items():

@@ -1,0 +1,41 @@
+"""Backends as fixtures: every case runs in each framework that is installed."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
+
+from frameworks import FRAMEWORKS, Framework, installed, require_some
+
+
+def pytest_collection_modifyitems() -> None:
+    """Parity that was tried on nothing is no parity."""
+    require_some(installed())
+
+
+@pytest.fixture(params=list(FRAMEWORKS))
+def framework(request: pytest.FixtureRequest) -> Framework:
+    """One framework after the other."""
+    return _get(request.param)
+
+
+@pytest.fixture
+def torch() -> Framework:
+    """PyTorch, for tests that compare the two."""
+    return _get("torch")
+
+
+@pytest.fixture
+def tf() -> Framework:
+    """TensorFlow, for tests that compare the two."""
+    return _get("tf")
+
+
+def _get(name: str) -> Framework:
+    if name not in installed():
+        pytest.skip(f"backend {name} is not installed: pip install 'marginface[{name}]'")
+    return FRAMEWORKS[name]()

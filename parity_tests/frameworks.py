@@ -1,0 +1,254 @@
+"""The two frameworks behind one face of NumPy arrays, so that a case is written once."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from marginface import backbones, load_backend
+from marginface.losses import Evaluation, MarginLoss
+from marginface.training.optimizers import Optimizer
+
+Arrays = Mapping[str, Any]
+MODULES = {"torch": "torch", "tf": "tensorflow"}
+
+
+def installed() -> list[str]:
+    """Return the names of the frameworks that can be imported."""
+    return [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
+
+
+def require_some(names: Iterable[str]) -> None:
+    """Stop the run unless there is a framework to test."""
+    if not list(names):
+        raise pytest.UsageError("no backend is installed, so no parity can be tested")
+
+
+class Framework(Protocol):
+    """What the cases ask of a framework; everything goes in and out as NumPy arrays."""
+
+    name: str
+    backend: Any
+
+    def module(self, name: str) -> Any:
+        """Return the backend's module of that name."""
+
+    def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
+        """Return a MarginHead."""
+
+    def call(self, head: Any, x: Any, labels: Any, draw: Arrays | None = None) -> float:
+        """Return the head's loss."""
+
+    def evaluate(self, head: Any, x: Any, w: Any, labels: Any, **more: Any) -> Evaluation:
+        """Return loss, gradients and next state of a head with weights `w`, as the spec does.
+
+        `more` is `bias`, `state` and `draw`, as `MarginLoss.evaluate` takes them.
+        """
+
+    def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
+        """Return a backbone with these weights."""
+
+    def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
+        """Return embeddings of images [N, 3, H, W]; in training the statistics move."""
+
+    def optimize(
+        self, spec: Optimizer, weights: Arrays, gradients: list[Arrays], rate: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return weights and slots after one step for each element of `gradients`."""
+
+    def clip(self, gradients: list[Any], clip_norm: float | None) -> tuple[list[Any], float]:
+        """Return clipped gradients and the norm before."""
+
+
+class Torch:
+    """PyTorch."""
+
+    name = "torch"
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch = torch
+        self.backend = load_backend("torch")
+
+    def module(self, name: str) -> Any:
+        return importlib.import_module(f"marginface_torch.{name}")
+
+    def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
+        return self.backend.MarginHead(loss, size, classes, dtype=getattr(self.torch, dtype))
+
+    def call(self, head: Any, x: Any, labels: Any, draw: Arrays | None = None) -> float:
+        draws = {name: self.torch.tensor(value) for name, value in (draw or {}).items()}
+        return head(self.torch.tensor(x), self.torch.tensor(labels), draws).item()
+
+    def evaluate(
+        self,
+        head: Any,
+        x: Any,
+        w: Any,
+        labels: Any,
+        *,
+        bias: Any = None,
+        state: Arrays | None = None,
+        draw: Arrays | None = None,
+    ) -> Evaluation:
+        torch = self.torch
+        with torch.no_grad():
+            head.weight.copy_(torch.tensor(w))
+            if head.bias is not None:
+                head.bias.copy_(torch.tensor(bias))
+            for name, value in (state or {}).items():
+                head.state.get_buffer(name).copy_(torch.tensor(value))
+        embeddings = torch.tensor(x, requires_grad=True)
+        draws = {name: torch.tensor(value) for name, value in (draw or {}).items()}
+        loss = head(embeddings, torch.tensor(labels), draws)
+        loss.backward()
+        gradients = {"embeddings": embeddings.grad.numpy(), "weight": head.weight.grad.numpy()}
+        if head.bias is not None:
+            gradients["bias"] = head.bias.grad.numpy()
+        after = {name: value.numpy().copy() for name, value in head.state.named_buffers()}
+        return Evaluation(loss.item(), gradients, after)
+
+    def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
+        backbone = self.module("backbone").Backbone(graph).to(getattr(self.torch, dtype))
+        self.backend.load_weights(backbone, weights)
+        return backbone
+
+    def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
+        with self.torch.no_grad():
+            return backbone.train(training)(self.torch.tensor(images)).numpy()
+
+    def optimize(
+        self, spec: Optimizer, weights: Arrays, gradients: list[Arrays], rate: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        code = self.module("optimizers")
+        parameters = {
+            name: self.torch.nn.Parameter(self.torch.tensor(value))
+            for name, value in weights.items()
+        }
+        optimizer = code.create_optimizer(spec, parameters)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for step in gradients:
+            for name, parameter in parameters.items():
+                parameter.grad = self.torch.tensor(step[name])
+            optimizer.step()
+        slots = code.read_slots(optimizer, parameters, spec)
+        return (
+            {name: value.detach().numpy() for name, value in parameters.items()},
+            {name: value.numpy() for name, value in slots.items()},
+        )
+
+    def clip(self, gradients: list[Any], clip_norm: float | None) -> tuple[list[Any], float]:
+        tensors = [self.torch.tensor(gradient) for gradient in gradients]
+        norm = self.module("optimizers").clip_scale(tensors, clip_norm)
+        return [tensor.numpy() for tensor in tensors], norm
+
+
+class Tf:
+    """TensorFlow."""
+
+    name = "tf"
+
+    def __init__(self) -> None:
+        self.backend = load_backend("tf")
+        import tensorflow
+
+        self.tf = tensorflow
+
+    def module(self, name: str) -> Any:
+        return importlib.import_module(f"marginface_tf.{name}")
+
+    def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
+        return self.backend.MarginHead(loss, size, classes, dtype=dtype)
+
+    def call(self, head: Any, x: Any, labels: Any, draw: Arrays | None = None) -> float:
+        return float(head(x, labels, draw))
+
+    def evaluate(
+        self,
+        head: Any,
+        x: Any,
+        w: Any,
+        labels: Any,
+        *,
+        bias: Any = None,
+        state: Arrays | None = None,
+        draw: Arrays | None = None,
+    ) -> Evaluation:
+        head.weight.assign(w)
+        sources = {"embeddings": self.tf.Variable(x), "weight": head.weight.value}
+        if head.bias is not None:
+            head.bias.assign(bias)
+            sources["bias"] = head.bias.value
+        for name, value in (state or {}).items():
+            head.state[name].assign(value)
+        with self.tf.GradientTape() as tape:
+            loss = head(self.tf.convert_to_tensor(sources["embeddings"]), labels, draw)
+        found = {name: g.numpy() for name, g in tape.gradient(loss, sources).items()}
+        after = {name: variable.numpy() for name, variable in head.state.items()}
+        return Evaluation(float(loss), found, after)
+
+    def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
+        backbone = self.module("backbone").Backbone(graph, dtype=dtype)
+        self.backend.load_weights(backbone, weights)
+        return backbone
+
+    def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
+        return backbone(images, training=training).numpy()
+
+    def optimize(
+        self, spec: Optimizer, weights: Arrays, gradients: list[Arrays], rate: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        import keras
+
+        code = self.module("optimizers")
+        parameters = {
+            name: keras.Variable(value, dtype=value.dtype.name) for name, value in weights.items()
+        }
+        optimizer = code.create_optimizer(spec, parameters)
+        for number, step in enumerate(gradients, 1):
+            tensors = {name: self.tf.constant(step[name]) for name in parameters}
+            dtype = next(iter(tensors.values())).dtype
+            optimizer.apply(
+                tensors, self.tf.constant(rate, dtype), self.tf.constant(number, self.tf.int64)
+            )
+        slots = code.read_slots(optimizer, parameters, spec)
+        return (
+            {name: value.numpy() for name, value in parameters.items()},
+            {name: value.numpy() for name, value in slots.items()},
+        )
+
+    def clip(self, gradients: list[Any], clip_norm: float | None) -> tuple[list[Any], float]:
+        tensors = [self.tf.constant(gradient) for gradient in gradients]
+        clipped, norm = self.module("optimizers").clip_scale(tensors, clip_norm)
+        return [tensor.numpy() for tensor in clipped], float(norm)
+
+
+FRAMEWORKS: dict[str, type[Any]] = {"torch": Torch, "tf": Tf}
+
+
+def lively_weights(graph: backbones.Graph, seed: int) -> dict[str, Any]:
+    """Draw weights as a trained network's might be: no statistic, scale or slope at its default.
+
+    Convolutions keep the activations' size, so that deep networks neither vanish nor overflow.
+    """
+    rng = np.random.default_rng(seed)
+    found: dict[str, Any] = {}
+    for name, parameter in graph.parameters().items():
+        shape = parameter.shape
+        if len(shape) > 1:
+            values = rng.normal(0, 1.1 / np.sqrt(np.prod(shape[1:])), shape)
+        elif name.endswith("running_var") or parameter.init == "ones":
+            values = rng.uniform(0.6, 1.4, shape)
+        elif parameter.init == "quarter":
+            values = rng.uniform(0.05, 0.5, shape)
+        else:
+            values = rng.normal(0, 0.2, shape)
+        found[name] = values.astype(np.float32)
+    return found

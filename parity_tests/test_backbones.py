@@ -1,0 +1,153 @@
+"""The same weights give the same embeddings and statistics in both frameworks."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison import assert_same_arrays, assert_same_embeddings
+from frameworks import Framework, lively_weights
+
+from marginface import backbones
+from marginface.backbones import Graph, Layout
+
+ATOL = {"float32": 1e-4, "float64": 1e-9}
+SMALL = [("mobilefacenet", (48, 32)), ("mbf", (48, 48)), ("iresnet18", (32, 48))]
+WHOLE = [(name, (112, 112)) for name in backbones.names()]
+CASES = [
+    *SMALL,
+    *(pytest.param(name, size, marks=pytest.mark.slow) for name, size in WHOLE),
+]
+
+
+def images_for(graph: Graph, batch: int, dtype: str) -> Any:
+    rng = np.random.default_rng(5)
+    return rng.uniform(-1, 1, (batch, 3, *graph.input_size)).astype(dtype)
+
+
+def check(
+    frameworks: tuple[Framework, Framework], graph: Graph, dtype: str, *, training: bool
+) -> None:
+    """Compare embeddings and, after training mode, every array of two frameworks."""
+    weights, images = lively_weights(graph, 1), images_for(graph, 4, dtype)
+    embeddings, arrays = [], []
+    for framework in frameworks:
+        backbone = framework.backbone(graph, weights, dtype)
+        embeddings.append(framework.embed(backbone, images, training=training))
+        arrays.append(framework.backend.backbone_arrays(backbone))
+    assert_same_embeddings(*embeddings, ATOL[dtype])
+    assert_same_arrays(*arrays, ATOL[dtype])
+    moved = [name for name in weights if not np.array_equal(arrays[0][name], weights[name])]
+    statistics = [name for name in weights if "running" in name]
+    assert moved == (statistics if training else [])
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+@pytest.mark.parametrize("dtype", list(ATOL))
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_same_embeddings(
+    torch: Framework, tf: Framework, name: str, size: tuple[int, int], dtype: str, training: bool
+) -> None:
+    check((torch, tf), backbones.describe(name, 24, size), dtype, training=training)
+
+
+@pytest.mark.parametrize(("name", "size"), SMALL)
+def test_create_embedder_runs_the_backbone(
+    framework: Framework, name: str, size: tuple[int, int]
+) -> None:
+    from marginface.deployment.model import ModelSpec
+
+    graph = backbones.describe(name, 24, size)
+    weights, images = lively_weights(graph, 1), images_for(graph, 3, "float32")
+    embed = framework.backend.create_embedder(ModelSpec(name, 24, size), weights)
+    backbone = framework.backbone(graph, weights)
+    expected = framework.embed(backbone, images, training=False)
+    for batch in (1, 3):
+        found = embed(images[:batch])
+        np.testing.assert_allclose(found, expected[:batch], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mbf", "iresnet18"])
+def test_seeded_backbones_start_alike(torch: Framework, tf: Framework, name: str) -> None:
+    def arrays(framework: Framework, seed: int) -> dict[str, Any]:
+        made = framework.backend.create_backbone(name, 16, input_size=(32, 32), seed=seed)
+        return framework.backend.backbone_arrays(made)
+
+    assert_same_arrays(arrays(torch, 3), arrays(tf, 3), rtol=0)
+    with pytest.raises(AssertionError):
+        assert_same_arrays(arrays(torch, 3), arrays(tf, 4), rtol=0)
+
+
+def biased(batch_norm: Any) -> Any:
+    """Return a batch normalisation that puts the biased variance into the running one."""
+
+    def wrong(x: Any, *arrays: Any, training: bool) -> Any:
+        y, mean, variance = batch_norm(x, *arrays, training=training)
+        count = np.prod(x.shape[:-1])
+        kept = 0.9 * arrays[3]
+        return y, mean, kept + (variance - kept) * (count - 1) / count
+
+    return wrong
+
+
+def test_biased_variance_is_caught(
+    torch: Framework, tf: Framework, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tf.module("backbone")
+    monkeypatch.setattr(module, "batch_norm", biased(module.batch_norm))
+    with pytest.raises(AssertionError, match="running_var"):
+        check(
+            (torch, tf), backbones.describe("mobilefacenet", 24, (32, 32)), "float32", training=True
+        )
+
+
+def test_swapped_momentum_is_caught(
+    torch: Framework, tf: Framework, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tf.module("layers"), "BN_MOMENTUM", 0.9)
+    with pytest.raises(AssertionError, match="running_mean"):
+        check(
+            (torch, tf), backbones.describe("mobilefacenet", 24, (32, 32)), "float32", training=True
+        )
+
+
+@pytest.mark.parametrize("what", ["reshaped only", "flattened channels first"])
+def test_wrong_layout_is_caught(
+    torch: Framework, tf: Framework, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Layout.to_framework
+
+    def wrong(layout: Layout, array: Any) -> Any:
+        if what == "reshaped only":
+            return array.reshape(layout.shape)
+        linear = len(layout.canonical) == 2
+        return np.ascontiguousarray(array.T) if linear else right(layout, array)
+
+    monkeypatch.setattr(Layout, "to_framework", wrong)
+    with pytest.raises(AssertionError):
+        check((torch, tf), backbones.describe("iresnet18", 24, (32, 32)), "float32", training=False)
+
+
+@pytest.mark.parametrize("change", ["other stride's padding", "slope one for all"])
+def test_wrong_layers_are_caught(
+    torch: Framework, tf: Framework, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, code = tf.module("backbone"), tf.tf
+    if change == "slope one for all":
+        monkeypatch.setattr(
+            module, "prelu", lambda x, a: code.maximum(x, 0) + a[0] * code.minimum(x, 0)
+        )
+    else:
+
+        def same(x: Any, weight: Any, layer: Any) -> Any:
+            run = code.nn.depthwise_conv2d if layer.depthwise else code.nn.conv2d
+            padding = "SAME" if layer.padding else "VALID"
+            return run(x, weight, [1, layer.stride, layer.stride, 1], padding)
+
+        monkeypatch.setattr(module, "conv", same)
+    with pytest.raises(AssertionError):
+        check(
+            (torch, tf),
+            backbones.describe("mobilefacenet", 24, (32, 32)),
+            "float32",
+            training=False,
+        )
