@@ -93,7 +93,9 @@ class MarginHead(nn.Module):
                 logits = linear(x, w, self.bias.to(compute))
             on_target = logits.gather(1, labels[:, None]).squeeze(1)
             state: dict[str, Tensor] = dict(self.state.named_buffers())
-            prepared, after = self._ops.prepare(on_target.detach(), norms, state, draw or {})
+            prepared, after = self._ops.prepare(
+                on_target.detach(), norms, _cast(state, compute), _cast(draw or {}, compute)
+            )
             target = self.loss.scale * self._ops.target(on_target, prepared)
             others = self.loss.scale * self._ops.negatives(logits, prepared)
             value = self._ops.reduce(target, others, labels).mean()
@@ -105,6 +107,11 @@ class MarginHead(nn.Module):
     def extra_repr(self) -> str:
         """Return the loss and the sizes."""
         return f"{self.loss}, embedding_size={self.embedding_size}, num_classes={self.num_classes}"
+
+
+def _cast(values: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Bring the floating-point ones of named tensors to the computation's type."""
+    return {n: v.to(dtype) if v.is_floating_point() else v for n, v in values.items()}
 
 
 def _check_range(labels: Tensor, num_classes: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from marginface.backend import StepResult
 from marginface.deployment.model import ModelSpec
 from marginface.losses import MarginLoss
+from marginface.training.checkpoints import check_fits
 from marginface.training.initial import initial_head
 from marginface.training.optimizers import Optimizer
 from marginface_torch.backbone import channels_last, create_backbone
@@ -104,6 +105,7 @@ class Learner:
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Set everything that `state` returns; names and shapes must be the same."""
+        check_fits(state, self.state(), "the given state")
         tensors = self._tensors()
         self.steps = int(state["optimizer.step"])
         given = {name: torch.tensor(state[name], device=self.device) for name in tensors}
