@@ -44,6 +44,9 @@ class Learner:
         dtype: str = "float32",
     ) -> None:
         _set_threads(threads)
+        # This pass rewrites the same step in one way or another from start to start, with other
+        # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         tf.random.set_seed(seed)  # dropout's masks
         self.model, self.optimizer_spec, self.dtype = model, optimizer, dtype
         graph = backbones.describe(
