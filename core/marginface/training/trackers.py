@@ -77,7 +77,8 @@ class Tracker:
         self._record(VERIFICATION, step, metrics)
         self.say(
             f"step {step}/{self._total}  verification accuracy {metrics['accuracy']:.2%} "
-            f"(best {metrics['best_accuracy']:.2%})  AUC {metrics['auc']:.4f}"
+            f"(best {metrics['best_accuracy']:.2%}), "
+            f"{metrics['accuracy_at_one_threshold']:.2%} at one threshold  AUC {metrics['auc']:.4f}"
         )
 
     def say(self, text: str) -> None:

@@ -45,6 +45,7 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> None:
             "epoch": progress.step / session.pipeline.steps_per_epoch,
             "accuracy": result.accuracy,
             "accuracy_std": result.accuracy_std,
+            "accuracy_at_one_threshold": result.best_accuracy,
             "auc": result.auc,
             "eer": result.eer,
             "best_accuracy": progress.best_accuracy,
