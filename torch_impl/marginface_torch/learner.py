@@ -34,13 +34,14 @@ class Learner:
         *,
         seed: int,
         threads: int | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: str = "float32",
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(seed)  # dropout's masks
-        self.model, self.optimizer_spec, self.dtype = model, optimizer, dtype
+        self.model, self.optimizer_spec = model, optimizer
+        self.dtype: torch.dtype = getattr(torch, dtype)
         backbone = create_backbone(
             model.backbone,
             model.embedding_size,
@@ -49,8 +50,8 @@ class Learner:
             seed=seed,
         )
         head = MarginHead(loss, model.embedding_size, num_classes)
-        self.backbone = channels_last(backbone.to(self.device, dtype))
-        self.head = head.to(self.device, dtype)
+        self.backbone = channels_last(backbone.to(self.device, self.dtype))
+        self.head = head.to(self.device, self.dtype)
         named = {f"backbone.{name}": p for name, p in self.backbone.named_parameters()}
         named |= {f"head.{name}": p for name, p in self.head.named_parameters()}
         self.parameters = {name: p for name, p in named.items() if p.requires_grad}
@@ -58,7 +59,7 @@ class Learner:
         self.steps = 0
         self._forward: Callable[[Tensor], Tensor] = self.backbone
         self._scaling = [
-            torch.tensor(values, dtype=dtype, device=self.device)[:, None, None]
+            torch.tensor(values, dtype=self.dtype, device=self.device)[:, None, None]
             for values in (model.preprocessing.mean, model.preprocessing.std)
         ]
         with torch.no_grad():
@@ -143,8 +144,7 @@ def create_learner(
     dtype: str = "float32",
 ) -> Learner:
     """Return a learner whose initial weights come from the core's generator and `seed`."""
-    kind = {"float32": torch.float32, "float64": torch.float64}[dtype]
-    return Learner(model, loss, num_classes, optimizer, seed=seed, threads=threads, dtype=kind)
+    return Learner(model, loss, num_classes, optimizer, seed=seed, threads=threads, dtype=dtype)
 
 
 def create_embedder(
