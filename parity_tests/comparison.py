@@ -14,15 +14,16 @@ from marginface.losses import Evaluation
 RTOL = {"float64": 1e-9, "float32": 1e-5}
 
 
-def assert_same_arrays(found: Mapping[str, Any], expected: Mapping[str, Any], rtol: float) -> None:
-    """Same names and shapes; no value further off than `rtol` of its array's largest."""
+def assert_same_arrays(
+    found: Mapping[str, Any], expected: Mapping[str, Any], rtol: float, atol: float = 0.0
+) -> None:
+    """Same names and shapes; no value further off than `atol` + `rtol` of its array's largest."""
     assert sorted(found) == sorted(expected)
     for name, wanted in expected.items():
         assert np.shape(found[name]) == np.shape(wanted), name
         largest = float(np.abs(wanted).max(initial=0))
-        np.testing.assert_allclose(
-            found[name], wanted, rtol=rtol, atol=rtol * largest + 1e-30, err_msg=name
-        )
+        allowed = atol + rtol * largest
+        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=allowed, err_msg=name)
 
 
 def assert_same_evaluation(found: Evaluation, expected: Evaluation, rtol: float) -> None:

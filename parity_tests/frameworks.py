@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from marginface import backbones, load_backend
-from marginface.losses import Evaluation, MarginLoss
+from marginface.losses import Evaluation
 from marginface.training.optimizers import Optimizer
 
 Arrays = Mapping[str, Any]

@@ -73,6 +73,24 @@ class MarginHead(keras.layers.Layer):
         self._ops = loss_ops(self.loss)
         self.built = True
 
+    def __call__(
+        self, embeddings: Any, labels: Any, draw: Tensors | None = None, **options: Any
+    ) -> Any:
+        """Check the arguments, then call; inside `call` Keras would wrap the messages."""
+        embeddings, labels = (
+            value if isinstance(value, keras.KerasTensor) else tf.convert_to_tensor(value)
+            for value in (embeddings, labels)
+        )
+        losses.check_call(
+            embeddings.shape,
+            labels.shape,
+            integer_labels=keras.backend.is_int_dtype(labels.dtype),
+            embedding_size=self.embedding_size,
+        )
+        if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
+            _check_range(labels, self.num_classes)
+        return super().__call__(embeddings, labels, draw, **options)
+
     def call(
         self,
         embeddings: Tensor,
@@ -89,16 +107,8 @@ class MarginHead(keras.layers.Layer):
             training: False leaves the loss's state as it is.
 
         Raises:
-            MarginfaceError: a wrong shape or type, or a label out of range, which is named.
+            MarginfaceError: a wrong shape or type, or (run eagerly) a label out of range.
         """
-        losses.check_call(
-            embeddings.shape,
-            labels.shape,
-            integer_labels=labels.dtype.is_integer,
-            embedding_size=self.embedding_size,
-        )
-        if tf.executing_eagerly():
-            _check_range(labels, self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x, w = tf.cast(embeddings, compute), tf.cast(self.weight.value, compute)
