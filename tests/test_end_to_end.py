@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,46 @@ def test_weights_of_another_shape_are_named(monkeypatch, backend, tmp_path, caps
     assert "'features.layers.2.weight' has shape (64, 512), expected (512, 512)" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "mbf.onnx").exists()
+
+
+def test_a_run_does_not_go_among_the_images(monkeypatch, backend, tiny_faces, capsys):
+    before = sorted(tiny_faces.rglob("*"))
+    assert train(monkeypatch, backend, tiny_faces, tiny_faces / "run", "--max-steps", 1) == 2
+    assert "among the images; choose a folder outside" in capsys.readouterr().err
+    assert sorted(tiny_faces.rglob("*")) == before
+
+
+def test_a_bad_verification_image_is_found_before_training(
+    monkeypatch, backend, tiny_faces, pairs, tmp_path, capsys
+):
+    images = tmp_path / "images"
+    shutil.copytree(tiny_faces, images)
+    broken = images / "person_0" / "person_0_0001.png"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    more = ("--max-steps", 1, "--val-images", images, "--val-pairs", pairs)
+    assert train(monkeypatch, backend, tiny_faces, tmp_path / "run", *more) == 2
+    assert "person_0_0001.png" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_garbage_weights_are_refused(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("torch")
+    (tmp_path / "weights.pt").write_text("hello")
+    output = tmp_path / "model.onnx"
+    arguments = ("--weights", tmp_path / "weights.pt", "--backbone", "mbf", "--output", output)
+    assert run(monkeypatch, "export", *arguments) == 2
+    assert "expected a plain state_dict" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_replaced_submodule_counts():
+    torch = pytest.importorskip("torch")
+    from marginface_torch import create_backbone
+
+    backbone = create_backbone("mobilefacenet", 16, input_size=(48, 48), seed=0).eval()
+    images = torch.ones(1, 3, 48, 48)
+    before = backbone(images)
+    backbone.linear1.bn = torch.nn.Identity()
+    with torch.no_grad():
+        backbone.linear1.conv.weight.mul_(2)
+    torch.testing.assert_close(backbone(images), 2 * before * (1 + 1e-5) ** 0.5)

@@ -56,6 +56,7 @@ class Backbone(keras.Model):
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         """Return embeddings, not normalised."""
+        self.graph.check_images(images.shape)
         values = {IMAGES: tf.transpose(images, [0, 2, 3, 1])}
         for position, node in enumerate(self.graph.nodes):
             inputs = [values[source] for source in node.inputs]

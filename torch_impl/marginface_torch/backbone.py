@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +35,11 @@ class Backbone(nn.Module):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
-        self._operations: list[Callable[..., Tensor]] = []
         for node in graph.nodes:
-            operation = _operation(node.layer)
             if isinstance(node.layer, Weighted):
-                _attach(self, node.layer.name, operation)
+                _attach(self, node.layer.name, _module(node.layer))
             elif isinstance(node.layer, Dropout):
-                self.dropout = operation
-            self._operations.append(operation)
+                self.dropout = nn.Dropout(node.layer.rate)
         last_use = graph.last_use()
         # The values that no later layer reads, by layer: dropped so that memory stays flat.
         self._done = [
@@ -53,13 +49,26 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return embeddings, not normalised."""
+        self.graph.check_images(images.shape)
         values = {IMAGES: images}
         for position, node in enumerate(self.graph.nodes):
             inputs = [values[source] for source in node.inputs]
-            values[position] = self._operations[position](*inputs)
+            values[position] = self._operation(node.layer)(*inputs)
             for source in self._done[position]:
                 del values[source]
         return values[len(self.graph.nodes) - 1]
+
+    def _operation(self, layer: Layer) -> Callable[..., Tensor]:
+        """Return what computes a layer: by name, so that a replaced submodule counts."""
+        match layer:
+            case Add():
+                return torch.add
+            case Flatten():
+                return _flatten
+            case Dropout():
+                return self.dropout
+            case _:
+                return self.get_submodule(layer.name)
 
 
 def create_backbone(
@@ -105,7 +114,7 @@ def channels_last(backbone: Backbone) -> Backbone:
     return backbone
 
 
-def _operation(layer: Layer) -> Any:
+def _module(layer: Conv | BatchNorm | PReLU | Linear) -> nn.Module:
     match layer:
         case Conv():
             return nn.Conv2d(
@@ -125,12 +134,6 @@ def _operation(layer: Layer) -> Any:
             return nn.PReLU(layer.channels)
         case Linear():
             return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
-        case Dropout():
-            return nn.Dropout(layer.rate)
-        case Flatten():
-            return _flatten
-        case Add():
-            return torch.add
 
 
 class _BatchNorm(nn.BatchNorm2d):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +54,13 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     """Read a PyTorch file without running code from it; tensors become arrays, in nested dicts."""
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can make its reader raise anything
+        kind = "other objects" if "weights_only" in str(error).lower() else "damaged data"
         raise MarginfaceError(
-            f"{path} cannot be read as plain weights ({reason}); expected a state_dict saved by "
-            "torch.save, without other objects in it"
+            f"{path} holds {kind}, expected a plain state_dict saved by torch.save; save "
+            "model.state_dict() again"
         ) from error
     if not isinstance(values, dict):
         raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")

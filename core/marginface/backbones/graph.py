@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -211,6 +212,15 @@ class Graph:
             name, math.prod(self.shape(x)), features, bias, (channels, height, width), init_std
         )
         return self._append(layer, (x,), (features,))
+
+    def check_images(self, shape: Sequence[int | None]) -> None:
+        """Raise unless images are [N, 3, height, width] of the size that this is built for."""
+        if len(shape) != 4 or tuple(shape[1:]) != (3, *self.input_size):
+            height, width = self.input_size
+            raise MarginfaceError(
+                f"images have shape {list(shape)}, '{self.name}' takes [N, 3, {height}, {width}]; "
+                "create the backbone with their input_size, or resize them"
+            )
 
     def parameters(self) -> dict[str, Parameter]:
         """Return every array by canonical name, in order of execution."""

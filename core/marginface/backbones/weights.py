@@ -128,5 +128,7 @@ def write_weights(path: str | Path, weights: Mapping[str, NDArray[Any]]) -> None
     path = Path(path)
     if path.suffix != ".safetensors":
         raise MarginfaceError(f"weights are written as .safetensors, got '{path.name}'")
+    if not path.parent.is_dir():
+        raise MarginfaceError(f"folder {path.parent} does not exist; create it first")
     with replacing(path) as part:
         save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, part)

@@ -73,15 +73,18 @@ def export(
     }
     metadata: dict[str, str] = {}
     if run is not None:
-        given = [name for name, value in of_weights.items() if value is not None]
-        if given:
-            raise MarginfaceError(f"{given[0]} goes with --weights; a run knows its own")
+        foreign = [name for name, value in of_weights.items() if value is not None]
+        if foreign:
+            raise MarginfaceError(f"{foreign[0]} goes with --weights; a run knows its own")
         loaded = load_run(run)
         spec, arrays = loaded.spec, loaded.weights
         backend = backend or loaded.config.get("backend", "torch")
         if "loss" in loaded.config:
             metadata["loss"] = loaded.config["loss"]
-            metadata["loss_parameters"] = json.dumps(loaded.config.get("loss_parameters", {}))
+            given = {name: loaded.config.get(name) for name in ("scale", "margin")}
+            given = {name: value for name, value in given.items() if value is not None}
+            parameters = given | loaded.config.get("loss_parameters", {})
+            metadata["loss_parameters"] = json.dumps(parameters)
     else:
         assert weights is not None
         spec = _spec(backbone, embedding_size, input_size, (mean, std, channels, crop))

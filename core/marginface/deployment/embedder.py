@@ -160,7 +160,13 @@ def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Em
     session = OnnxSession(path, threads=threads)
     preprocessing = Preprocessing()
     if METADATA_KEY in session.metadata:
-        spec = ModelSpec.from_json(json.loads(session.metadata[METADATA_KEY]))
+        try:
+            spec = ModelSpec.from_json(json.loads(session.metadata[METADATA_KEY]))
+        except (ValueError, KeyError, TypeError):
+            raise MarginfaceError(
+                f"{path}: its metadata '{METADATA_KEY}' is not what this version writes; export "
+                "it again"
+            ) from None
         preprocessing = spec.preprocessing
     built_in = sorted(overrides.keys() & {"mean", "std", "channels"})
     if session.takes_pixels and built_in:

@@ -129,7 +129,11 @@ def load_run(path: str | Path) -> LoadedRun:
         spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
     except (KeyError, TypeError, json.JSONDecodeError):
         raise MarginfaceError(f"{run.model} is no model specification; restore it") from None
-    config = yaml.safe_load(run.config.read_text(encoding="utf-8")) if run.config.is_file() else {}
+    try:
+        text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
+        config = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise MarginfaceError(f"{run.config} is not YAML; restore it") from None
     checkpoint = load_checkpoint(checkpoint_path, prefix="backbone.")
     weights = {name.removeprefix("backbone."): value for name, value in checkpoint.state.items()}
     return LoadedRun(spec, weights, config or {}, checkpoint.step)

@@ -14,6 +14,7 @@ from marginface.data.folder import ImageFolder, open_image_folder
 from marginface.data.pairs import Pairs, read_pairs
 from marginface.data.pipeline import TrainingPipeline
 from marginface.errors import MarginfaceError
+from marginface.evaluation.evaluate import check_images, distinct_images
 from marginface.losses import MarginLoss
 from marginface.training.checkpoints import (
     check_fits,
@@ -77,6 +78,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         run.require_run()
     else:
         run.require_free()
+        _require_apart(config)
     loss, spec = config.make_loss(), config.model_spec()
     graph = backbones.describe(
         spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
@@ -84,6 +86,9 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
     pairs = None
     if config.val_pairs and config.val_images:
         pairs = read_pairs(config.val_pairs, config.val_images)
+        check_images(
+            distinct_images(pairs), config.val_images, size=config.input_size, resize=config.resize
+        )
     backend = load_backend(config.backend)
     folder = _open_folder(config, console)
     _check_identities(config, folder, run, resume)
@@ -153,6 +158,17 @@ def record_session(session: Session, *, resume: bool) -> None:
         (run.config, config_text(session.config)),  # the last: it makes the folder a run
     ):
         write_text(path, text)
+
+
+def _require_apart(config: TrainConfig) -> None:
+    """Raise if the run would lie among the images: it would be read as identities next time."""
+    output = config.output.resolve()
+    for name, images in (("data", config.data), ("val_images", config.val_images)):
+        if images is not None and output.is_relative_to(images.resolve()):
+            raise MarginfaceError(
+                f"output {config.output} lies in {name} {images}, among the images; "
+                "choose a folder outside"
+            )
 
 
 def _open_folder(config: TrainConfig, console: Console) -> ImageFolder:

@@ -75,6 +75,7 @@ def train(
 
             verification_due = finished or step % val_every == 0
             if session.pairs and verification_due and step > progress.verified_step:
+                require_finite_state(learner.state(), config, step, rate, newest)
                 verify(session, tracker, stop)
 
             stopping = finished or stop.received is not None
