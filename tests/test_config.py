@@ -14,6 +14,7 @@ from marginface.training.config_files import (
 from marginface.training.optimizers import SGD, AdamW
 from marginface.training.recipes import RECIPES
 
+SMALL = RECIPES["small-set"].values
 NEEDED = {"data": "faces", "output": "run"}
 
 
@@ -126,14 +127,14 @@ def test_command_line_overrides_file_overrides_recipe_overrides_default():
     config = resolve_config(
         {**NEEDED, "recipe": "small-set", "lr": 0.05, "batch_size": 16}, {"batch_size": 8}
     )
-    assert (config.batch_size, config.lr, config.scale, config.seed) == (8, 0.05, 16.0, 0)
+    assert (config.batch_size, config.lr, config.scale, config.seed) == (8, 0.05, SMALL["scale"], 0)
 
 
 def test_another_loss_keeps_what_it_has_of_the_recipe_and_drops_the_rest():
     cosface = resolve_config(NEEDED, {"recipe": "small-set", "loss": "cosface"})
-    assert (cosface.scale, cosface.margin) == (16.0, 0.2)
+    assert (cosface.scale, cosface.margin) == (SMALL["scale"], SMALL["margin"])
     normface = resolve_config(NEEDED, {"recipe": "small-set", "loss": "normface"})
-    assert normface.make_loss() == losses.get("normface", scale=16.0)
+    assert normface.make_loss() == losses.get("normface", scale=SMALL["scale"])
     file = {
         **NEEDED,
         "loss": "combined_margin",
@@ -147,7 +148,11 @@ def test_another_optimizer_or_schedule_drops_what_it_has_not():
     config = resolve_config(
         NEEDED, {"recipe": "small-set", "optimizer": "adamw", "schedule": "cosine"}
     )
-    assert (config.momentum, config.power, config.weight_decay) == (None, None, 5e-4)
+    assert (config.momentum, config.power, config.weight_decay) == (
+        None,
+        None,
+        SMALL["weight_decay"],
+    )
 
 
 def test_loss_parameters_of_file_and_command_line_are_merged():
