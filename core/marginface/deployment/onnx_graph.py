@@ -94,13 +94,13 @@ def build_onnx(
         producer_version=__version__,
     )
     properties = {
+        **(metadata or {}),
         "marginface": json.dumps(spec.to_json()),
         "backbone": spec.backbone,
         "embedding_size": str(spec.embedding_size),
         "preprocess": str(preprocess).lower(),
         "normalize": str(normalize).lower(),
         "version": __version__,
-        **(metadata or {}),
     }
     helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)

@@ -1,6 +1,7 @@
 """The losses: one file a family, each with its formula, defaults, source and NumPy reference."""
 
 from dataclasses import MISSING, fields
+from numbers import Real
 from typing import Any
 
 from marginface.errors import MarginfaceError, unknown_name
@@ -64,7 +65,7 @@ def get(name: str, **values: Any) -> MarginLoss:
     for parameter, value in values.items():
         if parameter not in known:
             raise unknown_name(f"{name} parameter", parameter, known)
-        wanted = str if isinstance(known[parameter], str) else (int, float)
+        wanted = str if isinstance(known[parameter], str) else Real
         if not isinstance(value, wanted) or isinstance(value, bool):
             kind = "a name" if wanted is str else "a number"
             raise MarginfaceError(f"{name}: {parameter} must be {kind}, got {value!r}")
