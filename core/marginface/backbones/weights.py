@@ -104,8 +104,8 @@ def _read_pickled(path: Path) -> Arrays:
     from marginface.backend import load_backend
 
     try:
+        # Only PyTorch reads its own pickles, so the seam that every backend shares lacks the name.
         values = load_backend("torch").read_state_dict(path)  # type: ignore[attr-defined]
-        # Only PyTorch reads its own pickles, so the name is in no other backend.
     except BackendNotInstalledError as error:
         raise BackendNotInstalledError(
             f"{path} is a PyTorch file and PyTorch is not installed; run: "

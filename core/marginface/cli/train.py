@@ -89,4 +89,5 @@ def _signature() -> inspect.Signature:
     return inspect.Signature([*map(_parameter, TrainConfig.model_fields), *own])
 
 
+# Typer reads the options from here; mypy does not know that functions take the attribute.
 train.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -137,7 +137,8 @@ def draw_person(rng: np.random.Generator) -> Person:
     colour_name = str(rng.choice(list(HAIR), p=weights / weights.sum()))
     hair_colour = jitter(rng, HAIR[colour_name], 0.14)
     style = str(rng.choice(list(STYLES)))
-    long_hair = STYLES[style] is not None and STYLES[style].length > 0  # type: ignore[union-attr]
+    worn = STYLES[style]
+    long_hair = worn is not None and worn.length > 0
     beard = "none"
     if not long_hair and style != "bun" and rng.random() < 0.55:
         beard = str(rng.choice(BEARDS[1:], p=[0.3, 0.3, 0.15, 0.15, 0.1]))

@@ -122,6 +122,7 @@ def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
         if _crc32(path / ARRAYS) != record["crc32"]:
             raise _damaged(path, f"{ARRAYS} is cut short or changed")
         with safe_open(path / ARRAYS, framework="numpy") as file:
+            # safetensors' file has keys() but cannot be iterated.
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in names}
         return Checkpoint(int(record["step"]), state, dict(record["extra"]))
