@@ -80,7 +80,7 @@ def _rivals(
 
         graph = backbones.describe(name, 512)
         network = plain_model(graph, backbones.initial_weights(graph, 0))
-        plain = plain_step(network, head, SCALE, MARGIN, images, labels)
+        plain = _with_all_rewrites(plain_step(network, head, SCALE, MARGIN, images, labels))
     rivals: dict[str, Work] = {
         "plain": plain,
         "marginface": lambda: ours.step(images, labels, 0.01, {}).loss,
@@ -90,6 +90,20 @@ def _rivals(
         fast.compile()
         rivals["marginface compiled"] = lambda: fast.step(images, labels, 0.01, {}).loss
     return rivals
+
+
+def _with_all_rewrites(work: Work) -> Work:
+    """Give a plain loop the graph rewrites that the learner turns off for the whole process."""
+    import tensorflow as tf
+
+    def step() -> object:
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+        try:
+            return work()
+        finally:
+            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+    return step
 
 
 def _starving(backend: str, name: str, data: Path, batch: int, rounds: int, threads: int) -> None:
