@@ -61,6 +61,18 @@ def test_an_unknown_command_names_the_nearest(cli):
     assert "No such command 'trian'. Did you mean 'train'" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (("train", "--epocs", 3), "'--epocs'; did you mean '--epochs'?"),
+        (("train", "--resumee"), "'--resumee'; did you mean '--resume'?"),
+        (("embed", "--modle", "x"), "'--modle'; did you mean '--model'?"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(cli, arguments, nearest):
+    assert cli(*arguments) == (2, "", f"marginface: error: unknown option {nearest}\n")
+
+
 def test_every_configuration_key_is_an_option_with_its_help(cli):
     status, out, _ = cli("train", "--help")
     assert status == 0

@@ -67,8 +67,11 @@ def test_the_recorded_configuration_states_every_default():
         ({"momentum": 1}, "momentum must be less than 1, got 1"),
         ({"dropout": -0.1}, "dropout must be greater than or equal to 0, got -0.1"),
         ({"epochs": 0}, "epochs must be greater than or equal to 1, got 0"),
-        ({"optimizer": "sdg"}, "optimizer must be 'sgd' or 'adamw', got 'sdg'"),
-        ({"channels": "gbr"}, "channels must be 'rgb' or 'bgr', got 'gbr'"),
+        ({"optimizer": "sdg"}, "^unknown optimizer 'sdg'; did you mean 'sgd'?"),
+        ({"schedule": "plynomial"}, "^unknown schedule 'plynomial'; did you mean 'polynomial'?"),
+        ({"compile": "of"}, "^unknown compile 'of'; did you mean 'off'?"),
+        ({"channels": "rbg"}, "^unknown channels 'rbg'; did you mean 'rgb'?"),
+        ({"channels": ["rgb"]}, "^unknown channels"),
         ({"mean": "1,2"}, "mean: expected one number or three, got 1,2"),
         ({"std": "0"}, "std must be positive"),
         ({"scale": -1}, "arcface: scale must be greater than 0, got -1"),
@@ -187,6 +190,7 @@ def test_a_recorded_configuration_reads_back_the_same(tmp_path):
     [
         ("batch_sise: 3", "unknown config key 'batch_sise'; did you mean 'batch_size'?"),
         ("lr: -1", "lr must be greater than 0, got -1"),
+        ("schedule: plynomial", "unknown schedule 'plynomial'; did you mean 'polynomial'?"),
         ("- lr", "expected 'key: value' lines, got a list"),
         ("lr: 1\nseed: [", "line 2: not valid YAML"),
     ],
@@ -211,6 +215,11 @@ def test_an_empty_file_changes_nothing(tmp_path):
 
 def test_yaml_numbers_in_exponent_form_are_numbers(tmp_path):
     assert read_config_file(file_with(tmp_path, "weight_decay: 5e-4")) == {"weight_decay": 5e-4}
+
+
+@pytest.mark.parametrize("word", ["on", "off", "'off'"])
+def test_yaml_on_and_off_are_what_was_typed(tmp_path, word):
+    assert read_config_file(file_with(tmp_path, f"compile: {word}"))["compile"] == word.strip("'")
 
 
 def test_a_resumed_run_may_change_how_long_and_where():

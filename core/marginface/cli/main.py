@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from difflib import SequenceMatcher
 from typing import Annotated, Any, cast
 
 import typer
@@ -81,12 +82,20 @@ for _name, _summary in COMMANDS.items():
     app.command(_name, help=_summary)(_stand_in)
 
 
+def _usage_message(error: Any) -> str:
+    """Return what is wrong; of the options that are like an unknown one, only the nearest."""
+    if near := getattr(error, "option_name", None) and error.possibilities:
+        near = max(near, key=lambda name: SequenceMatcher(None, error.option_name, name).ratio())
+        return f"unknown option '{error.option_name}'; did you mean '{near}'?"
+    return str(error.format_message())
+
+
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     try:
         sys.exit(app(standalone_mode=False))
     except UsageProblem as error:
-        if message := error.format_message():  # none where typer has shown the help instead
+        if message := _usage_message(error):  # none where typer has shown the help instead
             print(f"marginface: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except MarginfaceError as error:

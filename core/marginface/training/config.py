@@ -18,12 +18,13 @@ from marginface.errors import MarginfaceError, unknown_name
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD, AdamW, Optimizer
 from marginface.training.recipes import RECIPES
-from marginface.training.schedules import Schedule
+from marginface.training.schedules import SCHEDULES, Schedule
 from marginface.training.values import (
     height_and_width,
     name_value_pairs,
     one_for_each_channel,
     one_line,
+    one_of,
     split_commas,
 )
 
@@ -33,10 +34,10 @@ Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 
-Channels = Literal["rgb", "bgr"]
-OptimizerName = Literal["sgd", "adamw"]
-ScheduleName = Literal["polynomial", "cosine", "step"]
-Compile = Literal["auto", "on", "off"]
+Channels = Annotated[Literal["rgb", "bgr"], one_of("channels", "rgb", "bgr")]
+OptimizerName = Annotated[Literal["sgd", "adamw"], one_of("optimizer", "sgd", "adamw")]
+ScheduleName = Annotated[Literal["polynomial", "cosine", "step"], one_of("schedule", *SCHEDULES)]
+Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on", "off")]
 
 # What belongs to one choice of optimizer or schedule only, with its default there.
 OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {

@@ -5,9 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
-from marginface.errors import MarginfaceError
+from marginface.errors import MarginfaceError, unknown_name
+
+
+def one_of(kind: str, *choices: str) -> BeforeValidator:
+    """Return a validator that refuses what is not among `choices`, with the nearest one.
+
+    YAML reads a bare `on` and `off` as true and false: they are taken as what was typed.
+    """
+
+    def check(value: Any) -> Any:
+        typed = {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+        if typed not in choices:
+            raise unknown_name(kind, str(typed), choices)
+        return typed
+
+    return BeforeValidator(check)
 
 
 def split_commas(value: Any) -> Any:
@@ -84,7 +99,7 @@ def one_line(error: ValidationError, key: str = "") -> str:
             option = name.replace("_", "-")
             complaints.append(f"{name} is missing; give --{option} or '{name}:' in the config file")
         elif isinstance(cause := detail.get("ctx", {}).get("error"), MarginfaceError):
-            named = not path or str(cause).startswith(name)
+            named = not path or name in str(cause)
             complaints.append(str(cause) if named else f"{name}: {cause}")
         else:
             wish = detail["msg"].partition(", unable")[0].replace("Input should be", "must be", 1)
