@@ -54,6 +54,14 @@ def test_a_run_that_ends_within_its_warm_up_only_rises():
     assert [schedule(step) for step in range(3)] == pytest.approx([0.01, 0.02, 0.03])
 
 
+def test_a_warm_up_or_milestone_that_the_run_does_not_reach_is_refused():
+    make("step", warmup_steps=99, milestones=(10, 99)).require_reached()
+    with pytest.raises(MarginfaceError, match=r"warmup_steps is 100, .* 100 steps .* 10 or so"):
+        make("cosine", warmup_steps=100).require_reached()
+    with pytest.raises(MarginfaceError, match=r"milestone 100 is never reached: .* 100 steps"):
+        make("step", milestones=(10, 100, 200)).require_reached()
+
+
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(
     kind=st.sampled_from(SCHEDULES),

@@ -276,6 +276,8 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(make, fake_backend
         ({"augment": "flipp"}, "flipp"),
         ({"batch_size": 100}, "batch size 100"),
         ({"init_weights": "none.safetensors"}, "none.safetensors"),
+        ({"warmup_steps": STEPS}, "warmup_steps is 23, but the run has 23 steps"),
+        ({"schedule": "step", "milestones": "5,30"}, "milestone 30 is never reached"),
         ({"compile": "on"}, "compile is on, but backend torch has nothing to compile"),
     ],
 )
@@ -323,6 +325,14 @@ def test_a_checkpoint_of_another_shape_names_the_parameter(make, fake_backend):
         train(resumed(config), resume=True, console=QUIET)
     assert "backbone.weight has shape [192, 4] in checkpoint" in str(caught.value)
     assert "[192, 6] in the model" in str(caught.value)
+
+
+def test_a_resumed_run_may_end_before_its_milestones(make, fake_backend):
+    config = make(schedule="step", milestones="5,20")
+    fake_backend.prepare = stop_at(8, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    assert train(resumed(config, max_steps=10), resume=True, console=QUIET).step == 10
 
 
 def test_the_trained_backbone_is_read_from_the_newest_or_a_chosen_checkpoint(make, fake_backend):

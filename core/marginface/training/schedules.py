@@ -55,6 +55,22 @@ class Schedule:
         if list(self.milestones) != sorted(set(self.milestones)):
             raise MarginfaceError(f"milestones must rise, got {list(self.milestones)}")
 
+    def require_reached(self) -> None:
+        """Raise if the run ends before its warm-up does, or before one of its milestones."""
+        total = self.total_steps
+        if self.warmup_steps >= total:
+            raise MarginfaceError(
+                f"warmup_steps is {self.warmup_steps}, but the run has {total} steps and would "
+                f"end before its full learning rate; give --warmup-steps {total // 10} or so, or "
+                "train longer (--epochs, --max-steps)"
+            )
+        missed = [mark for mark in self.milestones if mark >= total]
+        if missed:
+            raise MarginfaceError(
+                f"milestone {missed[0]} is never reached: the run has {total} steps, counted from "
+                "0; give --milestones below that, or train longer (--epochs, --max-steps)"
+            )
+
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step` (from 0)."""
         if step < 0:

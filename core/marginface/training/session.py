@@ -99,6 +99,9 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         augment=config.augment,
         threads=config.loader_threads,
     )
+    schedule = config.make_schedule(config.total_steps(pipeline.steps_per_epoch))
+    if not resume:  # a resumed run may be cut short
+        schedule.require_reached()
     newest = latest_checkpoint(run.checkpoints) if resume else None
     checkpoint = load_checkpoint(newest) if newest else None
     progress = Progress(**checkpoint.extra["progress"]) if checkpoint else Progress()
@@ -134,7 +137,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         folder=folder,
         pipeline=pipeline,
         pairs=pairs,
-        schedule=config.make_schedule(config.total_steps(pipeline.steps_per_epoch)),
+        schedule=schedule,
         progress=progress,
         checkpoint=newest,
     )
