@@ -14,8 +14,9 @@ from marginface.deployment.model import ModelSpec
 from marginface.deployment.onnx_graph import build_onnx
 from marginface.deployment.session import OnnxSession
 from marginface.errors import MarginfaceError
+from marginface.evaluation.verification import directionless
 
-TOLERANCE = 1e-4  # largest difference of embeddings whose length is brought to 1
+TOLERANCE = 1e-4  # largest difference, where embeddings have length 1
 BATCHES = (1, 3)
 
 Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -55,33 +56,46 @@ def export_model(
         normalize=normalize,
         metadata=metadata,
     ).SerializeToString()
-    difference = largest_difference(OnnxSession(model), spec, reference)
+    session = OnnxSession(model)
+    if session.batch is not None:
+        raise MarginfaceError(
+            f"the graph takes batches of {session.batch} only, expected any; nothing was written"
+        )
+    difference = largest_difference(
+        session, spec, reference, preprocess=preprocess, normalize=normalize
+    )
     if not difference <= TOLERANCE:
         raise MarginfaceError(
-            f"ONNX Runtime's embeddings differ from the framework's by {difference:.2g} (allowed "
-            f"{TOLERANCE:g}); nothing was written; are the weights finite?"
+            f"ONNX Runtime's embeddings differ from the framework's by {difference:.2g} of their "
+            f"length (allowed {TOLERANCE:g}); nothing was written; was a layer of the backbone "
+            "replaced?"
         )
     with replacing(path) as part:
         part.write_bytes(model)
     return path
 
 
-def largest_difference(session: OnnxSession, spec: ModelSpec, reference: Embed) -> float:
-    """Return the largest difference of unit embeddings on seeded images, at batch 1 and 3."""
+def largest_difference(
+    session: OnnxSession, spec: ModelSpec, reference: Embed, *, preprocess: bool, normalize: bool
+) -> float:
+    """Return the largest difference on seeded images, in lengths of the framework's embedding.
+
+    What the graph gives is taken as it comes: with `normalize` it must have length 1, without it
+    the length of the framework's embedding.
+    """
     rng = np.random.default_rng(0)
     differences = []
     for batch in BATCHES:
         pixels = rng.integers(0, 256, (batch, *spec.input_size, 3), np.uint8)
-        scaling = spec.preprocessing
-        mean, std = np.array(scaling.mean, np.float32), np.array(scaling.std, np.float32)
-        images = (pixels - mean) / std
-        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
-        found = _unit(session(pixels if session.takes_pixels else images))
-        expected = _unit(reference(images))
-        differences.append(np.abs(found - expected).max())
+        images = spec.preprocessing.scale(pixels)
+        expected = np.asarray(reference(images), np.float64)  # a fresh IResNet's overflow float32
+        if len(directionless(expected)):
+            raise MarginfaceError(
+                f"backbone '{spec.backbone}' gives embeddings of length zero, NaN or infinite; "
+                "are its weights finite and trained?"
+            )
+        length = np.linalg.norm(expected, axis=1, keepdims=True)
+        found = session(pixels if preprocess else images)
+        unit = found if normalize else found / length
+        differences.append(np.abs(unit - expected / length).max())
     return float(np.max(differences))  # not Python's max, which would pass over NaN
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(length, 1e-12), np.float32)

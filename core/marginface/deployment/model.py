@@ -60,9 +60,12 @@ class Preprocessing:
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the network's input [N, 3, H, W] for RGB images [N, H, W, 3]."""
-        pixels = self.pixels(images).astype(np.float32)
+        return self.scale(self.pixels(images))
+
+    def scale(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (x - mean) / std as [N, 3, H, W] for what `pixels` gives, [N, H, W, 3]."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        values = (pixels - mean) / std
+        values = (pixels.astype(np.float32) - mean) / std
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 

@@ -41,6 +41,7 @@ class OnnxSession:
 
     Attributes:
         takes_pixels: the input is uint8, so preprocessing is part of the model.
+        batch: the number of images that the model takes at once, None for any.
         input_size: (height, width) in pixels.
         embedding_size: length of an embedding.
         metadata: the model's own key-value properties.
@@ -64,7 +65,7 @@ class OnnxSession:
         self._read_input(entry.shape, entry.type, default_size)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.takes_pixels = self._dtype is np.uint8
-        probe = self._run(np.zeros((self._batch or 1, *self._image_shape), self._dtype))
+        probe = self._run(np.zeros((self.batch or 1, *self._image_shape), self._dtype))
         self.embedding_size = probe.shape[1]
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -75,7 +76,7 @@ class OnnxSession:
             images = images.transpose(0, 3, 1, 2)
         if not self.takes_pixels and self._channels_last:
             images = images.transpose(0, 2, 3, 1)
-        batch = self._batch or len(images)
+        batch = self.batch or len(images)
         chunks = [images[at : at + batch] for at in range(0, len(images), batch)]
         embeddings = np.concatenate([self._run(_padded(chunk, batch)) for chunk in chunks])
         return embeddings[: len(images)]
@@ -126,7 +127,7 @@ class OnnxSession:
             )
         self._dtype = NUMBER_TYPES[type_name]
         batch, *dims = [size if isinstance(size, int) and size > 0 else None for size in shape]
-        self._batch = batch  # None where the model takes any
+        self.batch = batch
         self._channels_last = dims[2] == 3 and dims[0] != 3
         channels, height, width = (dims[2], *dims[:2]) if self._channels_last else dims
         if channels not in (3, None):
