@@ -48,6 +48,11 @@ def test_fully_connected_layout_follows_channels_last() -> None:
     np.testing.assert_allclose(first, last, rtol=1e-4)
 
 
+def test_an_unknown_framework_has_no_layouts() -> None:
+    with pytest.raises(MarginfaceError, match="unknown framework 'pytorch'; did you mean 'torch'"):
+        backbones.layouts(backbones.describe("mbf"), "pytorch")
+
+
 def test_weights_are_drawn_by_seed() -> None:
     graph = backbones.describe("mbf", 16)
     one, same, other = (backbones.initial_weights(graph, seed) for seed in (0, 0, 1))

@@ -39,19 +39,12 @@ def export_onnx(
     Raises:
         MarginfaceError: ONNX Runtime disagrees with TensorFlow; nothing is written then.
     """
-    graph = backbone.graph
-    spec = ModelSpec(
-        graph.name,
-        graph.embedding_size,
-        graph.input_size,
-        preprocessing=preprocessing or Preprocessing(),
-    )
 
     def reference(images: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(backbone(images, training=False), np.float32)
 
     return export_model(
-        spec,
+        ModelSpec.of(backbone.graph, preprocessing),
         backbone_arrays(backbone),
         path,
         reference=reference,

@@ -39,13 +39,6 @@ def export_onnx(
     Raises:
         MarginfaceError: ONNX Runtime disagrees with PyTorch; nothing is written then.
     """
-    graph = backbone.graph
-    spec = ModelSpec(
-        graph.name,
-        graph.embedding_size,
-        graph.input_size,
-        preprocessing=preprocessing or Preprocessing(),
-    )
 
     def reference(images: NDArray[np.float32]) -> NDArray[np.float32]:
         first = next(backbone.parameters())
@@ -58,7 +51,7 @@ def export_onnx(
             backbone.train(training)
 
     return export_model(
-        spec,
+        ModelSpec.of(backbone.graph, preprocessing),
         backbone_arrays(backbone),
         path,
         reference=reference,

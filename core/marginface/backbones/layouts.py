@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backbones.graph import Conv, Graph, Linear, Weighted
+from marginface.errors import unknown_name
+
+FRAMEWORKS = ("torch", "tf")
 
 
 class Layout(NamedTuple):
@@ -34,10 +37,15 @@ class Layout(NamedTuple):
 def layouts(graph: Graph, framework: str) -> dict[str, Layout]:
     """Return the layout of every array for "torch" (canonical) or "tf" (channels last).
 
+    Raises:
+        MarginfaceError: another framework.
+
     >>> from marginface.backbones import describe
     >>> layouts(describe("iresnet18"), "tf")["conv1.weight"].shape
     (3, 3, 3, 64)
     """
+    if framework not in FRAMEWORKS:
+        raise unknown_name("framework", framework, FRAMEWORKS)
     found = {}
     for name, parameter in graph.parameters().items():
         shape = parameter.shape

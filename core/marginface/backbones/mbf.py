@@ -1,26 +1,11 @@
 """mbf: InsightFace's wide MobileFaceNet (2.06 M parameters), under its parameter names."""
 
+from functools import partial
+
+from marginface.backbones import blocks
 from marginface.backbones.graph import IMAGES, Graph
 
-
-def conv_block(
-    graph: Graph,
-    name: str,
-    x: int,
-    channels: int,
-    kernel: int | tuple[int, int],
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    activation: bool = True,
-) -> int:
-    """Convolution, BN and, unless it is a linear block, PReLU."""
-    x = graph.conv(
-        f"{name}.layers.0", x, channels, kernel, stride=stride, padding=padding, groups=groups
-    )
-    x = graph.batch_norm(f"{name}.layers.1", x)
-    return graph.prelu(f"{name}.layers.2", x) if activation else x
+conv_block = partial(blocks.conv_block, parts=("layers.0", "layers.1", "layers.2"))
 
 
 def depthwise(

@@ -1,29 +1,14 @@
 """MobileFaceNet of the paper (1804.04573, table 1), under the names of the public PyTorch port."""
 
+from functools import partial
+
+from marginface.backbones import blocks
 from marginface.backbones.graph import IMAGES, Graph
 
 # expansion, channels, repeats, stride of the first
 BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 
-
-def conv_block(
-    graph: Graph,
-    name: str,
-    x: int,
-    channels: int,
-    kernel: int | tuple[int, int],
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    activation: bool = True,
-) -> int:
-    """Convolution, BN and, unless it is linear, PReLU."""
-    x = graph.conv(
-        f"{name}.conv", x, channels, kernel, stride=stride, padding=padding, groups=groups
-    )
-    x = graph.batch_norm(f"{name}.bn", x)
-    return graph.prelu(f"{name}.prelu", x) if activation else x
+conv_block = partial(blocks.conv_block, parts=("conv", "bn", "prelu"))
 
 
 def bottleneck(graph: Graph, name: str, x: int, expansion: int, channels: int, stride: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.backbones import Graph
 from marginface.errors import MarginfaceError
 
 Triple = tuple[float, float, float]
@@ -78,6 +79,16 @@ class ModelSpec:
     input_size: tuple[int, int] = (112, 112)  # height, width, after the crop
     dropout: float = 0.0
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    @classmethod
+    def of(cls, graph: Graph, preprocessing: Preprocessing | None = None) -> Self:
+        """Return the model whose network a graph describes; the default preprocessing for None."""
+        return cls(
+            graph.name,
+            graph.embedding_size,
+            graph.input_size,
+            preprocessing=preprocessing or Preprocessing(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file or ONNX metadata."""
