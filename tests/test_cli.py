@@ -1,10 +1,12 @@
 import os
 import re
+import shutil
 import signal
 import sys
 
 import pytest
 import yaml
+from PIL import Image
 
 from marginface import __version__
 from marginface.cli.main import COMMANDS, load_command, main
@@ -127,6 +129,22 @@ def test_file_and_options_train_a_model(cli, train_options, tmp_path, fake_backe
     assert (written["augment"], written["mean"]) == ([], [1.0, 2.0, 3.0])
     assert fake_backend.created["loss"].m3 == 0.1
     assert "finished 8 steps" in err
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_skipped_images_are_named_and_counted(cli, train_options, tiny_faces, tmp_path):
+    shutil.copytree(tiny_faces, tmp_path / "faces")
+    (tmp_path / "faces" / "person_0" / "odd.png").write_bytes(b"no image")
+    Image.new("RGB", (96, 112)).save(tmp_path / "faces" / "person_1" / "small.png")
+    options = [*train_options, "--data", tmp_path / "faces"]
+    status, _, err = cli(*options)
+    assert status == 2
+    assert "2 of 26 images in" in err
+    status, _, err = cli(*options, "--skip-bad")
+    assert status == 0
+    assert "skipped person_0/odd.png: cannot read the image" in err
+    assert "skipped person_1/small.png: the image is 112x96" in err
+    assert "skipped 2 bad images or empty folders in all" in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from typer.testing import CliRunner, Result
 
 from marginface import MarginfaceError
@@ -162,6 +163,33 @@ def test_crop_and_resize_of_images_of_another_size(model, images, pairs):
     assert run("evaluate", *arguments, "--resize").exit_code == 0
 
 
+def test_images_smaller_than_the_model_are_not_to_be_cropped(model, images, pairs):
+    for path in images.rglob("*.png"):
+        Image.open(path).resize((140, 90)).save(path)
+    hint = refusal("evaluate", "--model", model, "--images", images, "--pairs", pairs)
+    assert "90x140" in hint
+    assert "--resize" in hint
+    assert "crop" not in hint
+
+
+def test_evaluate_decodes_an_image_once(model, images, pairs, monkeypatch):
+    decoded = []
+    load = JpegImageFile.load
+
+    def counting(file):
+        if file.fp is not None:
+            decoded.append(file.filename)
+        return load(file)
+
+    monkeypatch.setattr(JpegImageFile, "load", counting)
+    for path in images.rglob("*.png"):
+        Image.open(path).save(path, "jpeg")
+    decoded.clear()
+    result = run("evaluate", "--model", model, "--images", images, "--pairs", pairs)
+    assert result.exit_code == 0, result.output
+    assert len(decoded) == len(set(decoded)) == 2 * PEOPLE
+
+
 def test_embed_writes_every_image(model, images, tmp_path):
     output = tmp_path / "out.parquet"
     result = run("embed", "--model", model, "--images", images, "--output", output)
@@ -177,12 +205,14 @@ def test_embed_writes_every_image(model, images, tmp_path):
 
 def test_embed_counts_and_names_what_it_skips(model, images, tmp_path):
     (images / "p0" / "[bold]odd.png").write_bytes(b"no image")
+    Image.new("RGB", (96, 112)).save(images / "p1" / "small.png")
     arguments = ("--model", model, "--images", images, "--output", tmp_path / "out.npz")
     assert "odd.png: cannot read the image" in refusal("embed", *arguments)
     result = run("embed", *arguments, "--skip-bad")
     assert result.exit_code == 0, result.output
-    assert "1 unreadable images skipped" in result.stdout
+    assert "2 bad images skipped" in result.stdout
     assert f"skipped: {images}/p0/[bold]odd.png: cannot read" in result.stdout
+    assert f"skipped: {images}/p1/small.png: the image is 112x96" in result.stdout
     with np.load(tmp_path / "out.npz") as arrays:
         assert arrays["embedding"].shape == (12, 12)
 

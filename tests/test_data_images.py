@@ -1,4 +1,5 @@
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from marginface.data.images import list_images, read_image
+from marginface.data.images import image_size, list_images, read_image
 from marginface.errors import MarginfaceError
 
 GRADIENT = np.arange(112 * 112 * 3).reshape(112, 112, 3).astype(np.uint8)
@@ -32,6 +33,17 @@ def test_grey_becomes_rgb(tmp_path: Path, extension: str) -> None:
     grey = GRADIENT[..., 0]
     image = read_image(save(tmp_path / f"a.{extension}", grey))
     np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_in_the_header_is_that_of_the_upright_image(
+    tmp_path: Path, extension: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / f"a.{extension}", GRADIENT[:60], exif=exif)
+    assert image_size(path) == read_image(path, None).shape[:2]
 
 
 def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
@@ -86,6 +98,8 @@ def test_damaged_bytes_give_an_image_or_a_clear_error(
     for _ in range(data.draw(st.integers(1, 8))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    with suppress(MarginfaceError):
+        image_size(path)
     try:
         image = read_image(path, (16, 16))
     except MarginfaceError as error:

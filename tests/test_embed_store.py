@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def test_parts_of_another_model_list_or_option_are_not_mixed_in(faces, tmp_path)
 def test_a_run_that_finished_nothing_binds_nobody(faces, tmp_path):
     Image.new("RGB", (9, 8)).save(faces / NAMES[0])
     output = tmp_path / "out.parquet"
-    with pytest.raises(MarginfaceError, match=r"expected 8x8 as the model takes.* --resize"):
+    with pytest.raises(MarginfaceError, match=r"expected 8x8; .* --resize"):
         embed_folder(EMBEDDER, faces, output)
     assert embed_folder(EMBEDDER, faces, output, resize=True).embedded == 7
 
@@ -195,12 +196,16 @@ def test_only_bad_images_is_an_error(tmp_path):
     assert not (tmp_path / "out.npz").exists()
 
 
-def test_an_image_of_another_size_is_never_skipped_silently(faces, tmp_path):
+def test_an_image_of_another_size_is_named_or_skipped_and_counted(faces, tmp_path):
     Image.new("RGB", (9, 8)).save(faces / "bob/1.png")
     output = tmp_path / "out.parquet"
-    with pytest.raises(MarginfaceError, match=r"bob/1\.png: the image is 8x9 .* expected 8x8"):
-        embed_folder(EMBEDDER, faces, output, skip_bad=True)
-    # The interrupted work was begun without --resize: it is other work.
+    wrong = r"bob/1\.png: the image is 8x9 .* expected 8x8"
+    with pytest.raises(MarginfaceError, match=wrong):
+        embed_folder(EMBEDDER, faces, output)
+    summary = embed_folder(EMBEDDER, faces, output, skip_bad=True)
+    ((path, reason),) = summary.skipped
+    assert (summary.embedded, path) == (6, "bob/1.png")
+    assert re.search(wrong, reason)
     summary = embed_folder(EMBEDDER, faces, output, resize=True, overwrite=True)
     assert (summary.embedded, summary.skipped) == (7, ())
 

@@ -23,7 +23,10 @@ def embed(
     batch_size: options.BatchSize = 64,
     resize: options.Resize = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and count them.")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Skip images that are unreadable or of another size; count them."
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file, or parts of other work.")
@@ -57,7 +60,7 @@ def embed(
     if summary.resumed:
         details.append(f"{summary.resumed:,} images taken up from the interrupted run")
     if summary.skipped:
-        details.append(f"{len(summary.skipped):,} unreadable images skipped")
+        details.append(f"{len(summary.skipped):,} bad images skipped")
     console = Console(soft_wrap=True)
     console.print(f"wrote {summary.embedded:,} embeddings to {output} ({'; '.join(details)})")
     for _, reason in summary.skipped[:10]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from marginface.errors import MarginfaceError
 
@@ -28,24 +30,51 @@ def read_image(
         MarginfaceError: the file is missing, truncated, no image, of more than 8 bits a channel,
             or of another size; the message begins with its path.
     """
-    image = _decode(path)
+    with _opened(path) as file:
+        image = ImageOps.exif_transpose(file).convert("RGB")
     if size is not None and (image.height, image.width) != size:
         if not resize:
-            raise MarginfaceError(
-                f"{path}: the image is {image.height}x{image.width} (height x width), expected "
-                f"{size[0]}x{size[1]}; align and crop it, or resize it (--resize, resize=True)"
-            )
+            raise wrong_size(path, (image.height, image.width), size)
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.array(image)
 
 
-def _decode(path: str | Path) -> Image.Image:
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return the (height, width) of what `read_image` gives, from the file's header where it can.
+
+    Raises:
+        MarginfaceError: as `read_image`, but for damage behind the header.
+    """
+    with _opened(path) as file:
+        if file.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return file.height, file.width
+    height, width, _ = read_image(path, None).shape  # formats differ in which size they state
+    return height, width
+
+
+def wrong_size(
+    path: str | Path, found: tuple[int, int], expected: tuple[int, int], reason: str = ""
+) -> MarginfaceError:
+    """Return the error for an image of another (height, width) than expected."""
+    larger = found[0] >= expected[0] and found[1] >= expected[1]
+    crop = ", or cut out a part (evaluate and embed: --crop)" if larger else ""
+    return MarginfaceError(
+        f"{path}: the image is {found[0]}x{found[1]} (height x width), expected "
+        f"{expected[0]}x{expected[1]}{reason}; align it to that size, scale it with --resize "
+        f"(resize=True){crop}"
+    )
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image file; whatever fails in the block, too, is one line that names the file."""
     try:
         with Image.open(path) as file:
             # 16-bit and float pixels would be clipped to white on the way to RGB.
             if file.mode.startswith("I") or file.mode == "F":
                 raise ValueError(f"pixel mode {file.mode} has more than 8 bits a channel")
-            return ImageOps.exif_transpose(file).convert("RGB")
+            yield file
+            return
     except UnidentifiedImageError:
         reason = "not an image in a known format"
     except OSError as error:

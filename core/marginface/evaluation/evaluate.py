@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.data.images import image_size, wrong_size
 from marginface.data.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_batches import ImageReader
@@ -83,14 +84,23 @@ def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDAr
 def check_images(
     paths: Sequence[str], images_root: Path, *, size: tuple[int, int] | None, resize: bool
 ) -> tuple[int, int]:
-    """Decode every image once, before a model is run on them, and return their common size.
+    """Read the header of every image, before a model is run on them; return their common size.
+
+    Args:
+        paths: images, relative to `images_root`.
+        size: (height, width) that they must have, or None: all must be like the first.
+        resize: whether images of another size will be scaled to `size`.
 
     Raises:
         MarginfaceError: an image is unreadable or of another size.
     """
-    reader = ImageReader(images_root, size, resize=resize)
-    for _ in reader.batches(paths, batch_size=64):
-        pass
-    if reader.size is None:
+    common = size
+    for path in paths:
+        found = image_size(images_root / path)
+        common = common or found
+        if found != common and not resize:
+            why = "" if size else " as the first image is"
+            raise wrong_size(images_root / path, found, common, why)
+    if common is None:
         raise MarginfaceError("there are no images to check")
-    return reader.size
+    return common

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.images import read_image
+from marginface.data.images import read_image, wrong_size
 from marginface.errors import MarginfaceError
 
 THREADS = 2  # decoding is a hundredth of the model's work on a CPU, and Pillow releases the GIL
@@ -24,9 +24,9 @@ class ImageReader:
 
     Args:
         root: the folder that paths are relative to.
-        size: (height, width) that every image must have, or None: the first one read decides.
+        size: (height, width) that every image must have, or None: all must be like the first.
         resize: bring images of another size to `size` instead of refusing them.
-        skip_bad: leave out images that cannot be decoded, and list them in `skipped`.
+        skip_bad: leave out images that are unreadable or not of `size`; list them in `skipped`.
     """
 
     def __init__(
@@ -40,8 +40,7 @@ class ImageReader:
         if resize and size is None:
             raise MarginfaceError("cannot resize without a size to resize to")
         self.root = root
-        self.size = size
-        self._size_of = "the model takes"
+        self.size = self._common_size = size
         self.resize = resize
         self.skip_bad = skip_bad
         self.skipped: list[tuple[str, str]] = []  # path, reason
@@ -52,7 +51,7 @@ class ImageReader:
         """Yield paths and their images [batch, height, width, 3] in order.
 
         Raises:
-            MarginfaceError: an image is unreadable (unless skipped) or of another size.
+            MarginfaceError: an image is unreadable or of another size, unless such are skipped.
         """
         chunks = (paths[at : at + batch_size] for at in range(0, len(paths), batch_size))
         with ThreadPoolExecutor(THREADS) as pool:
@@ -65,7 +64,7 @@ class ImageReader:
                 yield from self._collect(waiting.popleft())
 
     def _read(self, path: str) -> Image:
-        return read_image(self.root / path, self.size if self.resize else None, resize=self.resize)
+        return read_image(self.root / path, self.size, resize=self.resize)
 
     def _collect(
         self, batch: list[tuple[str, Future[Image]]]
@@ -79,20 +78,12 @@ class ImageReader:
                     raise
                 self.skipped.append((path, str(error)))
                 continue
-            self._check_size(path, image)
+            found = image.shape[:2]
+            self._common_size = self._common_size or found
+            if found != self._common_size:
+                why = " as the first image is"
+                raise wrong_size(self.root / path, found, self._common_size, why)
             paths.append(path)
             images.append(image)
         if images:
             yield tuple(paths), np.stack(images)
-
-    def _check_size(self, path: str, image: Image) -> None:
-        height, width = image.shape[:2]
-        if self.size is None:
-            self.size = (height, width)
-            self._size_of = "the first image is"
-        if (height, width) != self.size:
-            raise MarginfaceError(
-                f"{self.root / path}: the image is {height}x{width} (height x width), expected "
-                f"{self.size[0]}x{self.size[1]} as {self._size_of}; align it to that size, pass "
-                "--resize to scale it, or --crop top,left,height,width to cut out a part"
-            )

@@ -52,6 +52,7 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 
 
 DECAY_HELP = f"Default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
+SKIP_HELP = "Skip images that are unreadable or of another size; count them."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
 
@@ -106,7 +107,7 @@ class TrainConfig(BaseModel):
 
     augment: Names = key("Data", "Augmentations, comma-separated; '' for none.", ("flip",))
     resize: bool = key("Data", "Resize images of another size.", False)
-    skip_bad: bool = key("Data", "Skip unreadable images, and count them.", False)
+    skip_bad: bool = key("Data", SKIP_HELP, False)
     loader_threads: int = key("Data", "Threads that read images.", 2, ge=1)
 
     val_images: Path | None = key("Verification", "Images that val-pairs names.", None)

@@ -14,7 +14,8 @@ from marginface.data.folder import ImageFolder, open_image_folder
 from marginface.data.pairs import Pairs, read_pairs
 from marginface.data.pipeline import TrainingPipeline
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import check_images, distinct_images
+from marginface.evaluation.evaluate import distinct_images
+from marginface.evaluation.image_batches import ImageReader
 from marginface.losses import MarginLoss
 from marginface.training.checkpoints import (
     check_fits,
@@ -86,9 +87,10 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
     pairs = None
     if config.val_pairs and config.val_images:
         pairs = read_pairs(config.val_pairs, config.val_images)
-        check_images(
-            distinct_images(pairs), config.val_images, size=config.input_size, resize=config.resize
-        )
+        # Decoded whole, as the training images are: damage must not end the run hours later.
+        reader = ImageReader(config.val_images, config.input_size, resize=config.resize)
+        for _ in reader.batches(distinct_images(pairs), config.batch_size):
+            pass
     backend = load_backend(config.backend)
     folder = _open_folder(config, console)
     _check_identities(config, folder, run, resume)
@@ -183,14 +185,11 @@ def _open_folder(config: TrainConfig, console: Console) -> ImageFolder:
             skip_bad=config.skip_bad,
             on_progress=lambda done, total: status.update(f"checking images: {done}/{total}"),
         )
+    lines = [f"skipped {path}: {reason}" for path, reason in folder.skipped[:10]]
     if folder.skipped:
-        path, reason = folder.skipped[0]
-        console.print(
-            f"skipped {len(folder.skipped)} bad images or empty folders, first {path}: {reason}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        lines.append(f"skipped {len(folder.skipped)} bad images or empty folders in all")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return folder
 
 
