@@ -93,6 +93,20 @@ def test_evaluate_prints_a_table_and_writes_the_report(model, images, pairs, tmp
     assert (tmp_path / "out" / "verification.png").stat().st_size > 10_000
 
 
+def test_evaluate_takes_the_folds_that_the_pairs_file_declares(model, images, pairs, tmp_path):
+    _, *lines = pairs.read_text().splitlines()
+    same, different = lines[:PEOPLE], lines[PEOPLE:]
+    folds = [
+        line for at in range(0, PEOPLE, 2) for line in same[at : at + 2] + different[at : at + 2]
+    ]
+    pairs.write_text("\n".join(["3\t2", *folds]) + "\n")
+    arguments = ("--model", model, "--images", images, "--pairs", pairs, "--output", tmp_path)
+    result = run("evaluate", *arguments)
+    assert "accuracy, 3 folds" in result.stdout
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["folds"] == len(metrics["fold_accuracies"]) == 3
+
+
 def test_evaluate_sums_the_mirror_image_unless_told_not_to(model, images, pairs, tmp_path):
     thresholds = {}
     for flip in ("--flip", "--no-flip"):

@@ -59,6 +59,17 @@ def test_folds_keep_their_order(tmp_path: Path, images: Path) -> None:
     np.testing.assert_array_equal(pairs.same, [True, False, True, False])
 
 
+@pytest.mark.parametrize(
+    ("header", "rounds", "folds"),
+    [("2\t1", 2, 2), ("5 3", 15, 5), ("30", 30, 10), ("1\t30", 30, 10), ("3", 3, 6)],
+)
+def test_folds_are_the_files_or_ten_where_it_has_one(tmp_path, images, header, rounds, folds):
+    size = int(header.split()[-1])
+    fold = [SAME[0]] * size + [DIFFERENT[0]] * size
+    pairs = read_pairs(written(tmp_path, [header, *fold * (rounds // size)]), images)
+    assert (pairs.folds, len(pairs)) == (folds, 2 * rounds)
+
+
 def test_windows_line_ends_byte_order_mark_and_blank_lines(tmp_path: Path, images: Path) -> None:
     path = tmp_path / "pairs.txt"
     text = "\r\n".join(["2", *SAME, *DIFFERENT, "", ""])

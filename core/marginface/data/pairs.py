@@ -13,6 +13,8 @@ from marginface.errors import MarginfaceError
 
 Pair = tuple[str, str, bool]
 
+FOLDS_OF_ONE_SPLIT = 10  # LFW's number
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -21,11 +23,13 @@ class Pairs:
     Attributes:
         first, second: paths relative to the folder of images, [number of pairs].
         same: bool [number of pairs], whether both show the same person.
+        folds: contiguous parts to cross-validate over: the file's, or ten where it has but one.
     """
 
     first: tuple[str, ...]
     second: tuple[str, ...]
     same: NDArray[np.bool_]
+    folds: int
 
     def __len__(self) -> int:
         return len(self.first)
@@ -51,7 +55,9 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
     _check_counts(path, lines, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
-    return Pairs(first, second, np.array(same, np.bool_))
+    if folds == 1:
+        folds = min(FOLDS_OF_ONE_SPLIT, len(pairs))
+    return Pairs(first, second, np.array(same, np.bool_), folds)
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:

@@ -70,7 +70,7 @@ def evaluate_pairs(
     first = np.array([index[path] for path in pairs.first])
     second = np.array([index[path] for path in pairs.second])
     scores = pair_scores(embeddings, first, second)
-    return verify(scores, pairs.same), scores
+    return verify(scores, pairs.same, pairs.folds), scores
 
 
 def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:
