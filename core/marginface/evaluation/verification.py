@@ -17,9 +17,7 @@ from rich.table import Table
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
-PAIRS_AT_ONCE = (
-    65_536  # of pair_scores: bounds the gathered embeddings, whatever the protocol's size
-)
+PAIRS_AT_ONCE = 65_536  # of pair_scores: bounds the gathered embeddings in any protocol
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
