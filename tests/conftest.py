@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
+
+from runs import STEPS
+
 from marginface.backend import StepResult
+from marginface.training.config import TrainConfig
 
 SIDE = 8  # images are averaged down to SIDE x SIDE
 
@@ -120,3 +126,31 @@ def tiny_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[..., identity] += 100
             Image.fromarray(pixels).save(folder / f"person_{identity}_{number:04d}.png")
     return root
+
+
+@pytest.fixture
+def pairs_file(tmp_path):
+    path = tmp_path / "pairs.txt"
+    same = [f"person_{i}\t{a}\t{a + 1}" for i in range(3) for a in (1, 3, 5, 7)][:10]
+    other = [f"person_{i % 3}\t{i % 8 + 1}\tperson_{(i + 1) % 3}\t{i % 8 + 1}" for i in range(10)]
+    path.write_text("\n".join(["10", *same, *other]) + "\n")
+    return path
+
+
+@pytest.fixture
+def make(tiny_faces, tmp_path):
+    def config(name: str = "run", **values) -> TrainConfig:
+        defaults = {
+            "data": tiny_faces,
+            "output": tmp_path / name,
+            "backbone": "mobilefacenet",
+            "embedding_size": 4,
+            "batch_size": 4,
+            "max_steps": STEPS,
+            "log_every": 5,
+            "checkpoint_every": 10,
+            "warmup_steps": 3,
+        }
+        return TrainConfig(**{**defaults, **values})
+
+    return config

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NOTICE = "stopping after this step (minutes, where it is being compiled); again to stop at once"
+SHOW_CURSOR = "\x1b[?25h"  # which the progress bar hides and a process that is ended cannot restore
 
 
 class StopRequest:
@@ -25,6 +29,8 @@ class StopRequest:
         self.received = number
         for stop in SIGNALS:
             signal.signal(stop, signal.SIG_DFL)  # the next one ends the process
+        with suppress(OSError):  # not print: the signal may have come in the middle of one
+            os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}\n{NOTICE}\n".encode())
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

@@ -1,0 +1,132 @@
+import json
+import signal
+
+import pytest
+from runs import QUIET, STEPS, die_at, final_state, record, resumed, stop_at
+
+from marginface.errors import MarginfaceError
+from marginface.losses import ArcFace
+from marginface.training.checkpoints import latest_checkpoint
+from marginface.training.config_files import read_config_file
+from marginface.training.trainer import train
+
+pytestmark = pytest.mark.usefixtures("fake_backend")
+
+
+@pytest.mark.parametrize(
+    ("step", "number"), [(7, signal.SIGINT), (10, signal.SIGTERM), (17, signal.SIGINT)]
+)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    make, fake_backend, pairs_file, tiny_faces, number, step
+):
+    verification = {"val_images": tiny_faces, "val_pairs": pairs_file, "val_every": 5}
+    whole = make("whole", **verification)
+    train(whole, console=QUIET)
+
+    config = make("stopped", **verification)
+    fake_backend.prepare = stop_at(step, number)
+    result = train(config, console=QUIET)
+    assert (result.step, result.signal) == (step, number)
+    assert latest_checkpoint(config.output / "checkpoints").name == f"step-{step:08d}"
+
+    fake_backend.prepare = lambda _: None
+    result = train(resumed(config), resume=True, console=QUIET)
+    assert (result.step, result.signal) == (STEPS, None)
+    assert final_state(config.output) == final_state(whole.output)
+    assert record(config.output) == record(whole.output)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(make, fake_backend, pairs_file, tiny_faces):
+    verification = {"val_images": tiny_faces, "val_pairs": pairs_file, "val_every": 5}
+    whole = make("whole", **verification)
+    train(whole, console=QUIET)
+    config = make("killed", **verification)
+
+    fake_backend.prepare = die_at(18)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, console=QUIET)
+    with (config.output / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')  # the line that was being written
+    fake_backend.prepare = lambda _: None
+    train(resumed(config, backend="tf"), resume=True, console=QUIET)
+    assert final_state(config.output) == final_state(whole.output)
+    assert record(config.output) == record(whole.output)
+    assert read_config_file(config.output / "config.yaml")["backend"] == "tf"
+    sessions = json.loads((config.output / "environment.json").read_text())["sessions"]
+    assert [session["first_step"] for session in sessions] == [0, 10]
+
+
+def test_stopped_before_a_verification_then_killed_after_it(
+    make, fake_backend, pairs_file, tiny_faces
+):
+    verification = {"val_images": tiny_faces, "val_pairs": pairs_file, "val_every": 5}
+    whole = make("whole", **verification)
+    train(whole, console=QUIET)
+    config = make("unlucky", **verification)
+    fake_backend.prepare = stop_at(10, signal.SIGTERM)
+    train(config, console=QUIET)
+    assert record(config.output)[-1]["kind"] == "train"
+    fake_backend.prepare = die_at(12)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(resumed(config), resume=True, console=QUIET)
+    assert record(config.output)[-1]["kind"] == "verification"
+    fake_backend.prepare = lambda _: None
+    train(resumed(config), resume=True, console=QUIET)
+    assert record(config.output) == record(whole.output)
+
+
+def test_random_draws_depend_on_seed_and_step_alone(make, fake_backend, monkeypatch):
+    monkeypatch.setattr(ArcFace, "draw", lambda _, rng, batch: {"m": rng.normal(size=batch)})
+
+    def draws():
+        return [draw["m"].tolist() for draw in fake_backend.learner.draws]
+
+    train(make("whole"), console=QUIET)
+    whole = draws()
+    assert len({tuple(draw) for draw in whole}) == STEPS
+    train(make("other", seed=1), console=QUIET)
+    assert draws()[0] != whole[0]
+    config = make("stopped")
+    fake_backend.prepare = stop_at(9, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    train(resumed(config), resume=True, console=QUIET)
+    assert draws() == whole[9:]
+
+
+def test_resuming_needs_a_run(make):
+    with pytest.raises(MarginfaceError, match=r"cannot resume: .*does not exist"):
+        train(make(), resume=True, console=QUIET)
+
+
+def test_other_identities_are_refused_on_resuming(make, fake_backend, tiny_faces, tmp_path):
+    config = make()
+    fake_backend.prepare = stop_at(5, signal.SIGINT)
+    train(config, console=QUIET)
+    other = tmp_path / "other"
+    for name in ("person_0", "person_1"):
+        (other / name).mkdir(parents=True)
+        for image in (tiny_faces / name).iterdir():
+            (other / name / image.name).write_bytes(image.read_bytes())
+    with pytest.raises(MarginfaceError, match="has 2 identities that differ from the 3"):
+        train(resumed(config, data=other), resume=True, console=QUIET)
+
+
+def test_a_checkpoint_of_another_shape_names_the_parameter(make, fake_backend):
+    config = make()
+    fake_backend.prepare = stop_at(5, signal.SIGINT)
+    train(config, console=QUIET)
+    path = config.output / "config.yaml"
+    path.write_text(path.read_text().replace("embedding_size: 4", "embedding_size: 6"))
+    with pytest.raises(MarginfaceError) as caught:
+        train(resumed(config), resume=True, console=QUIET)
+    assert "backbone.weight has shape [192, 4] in checkpoint" in str(caught.value)
+    assert "[192, 6] in the model" in str(caught.value)
+
+
+def test_a_resumed_run_may_end_before_its_milestones(make, fake_backend):
+    config = make(schedule="step", milestones="5,20")
+    fake_backend.prepare = stop_at(8, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    assert train(resumed(config, max_steps=10), resume=True, console=QUIET).step == 10
