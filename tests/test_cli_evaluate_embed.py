@@ -159,8 +159,10 @@ def test_evaluate_refuses_before_the_model_runs(model, images, pairs, monkeypatc
     (tmp_path / "file").write_text("")
     assert "needs a folder" in refusal("evaluate", *arguments, "--output", tmp_path / "file")
     assert "does not fit" in refusal("evaluate", *arguments, "--crop", "1,0,112,112")
-    assert "--mean takes 1 or 3" in refusal("evaluate", *arguments, "--mean", "1,2")
-    assert "--std takes 1 or 3" in refusal("evaluate", *arguments, "--std", "high")
+    assert "--mean must be one number or three, got '1,2'" in refusal(
+        "evaluate", *arguments, "--mean", "1,2"
+    )
+    assert "--std must be one number or three" in refusal("evaluate", *arguments, "--std", "high")
     assert "--crop takes 4 comma-separated whole" in refusal("evaluate", *arguments, "--crop", "1")
     assert "did you mean 'torch'" in refusal("evaluate", *arguments, "--backend", "toch")
 

@@ -185,7 +185,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         ({"backend": "tensorflow"}, "unknown backend 'tensorflow'"),
         ({"backend": "torch"}, "use --backend onnx, or give a run folder"),
         ({"threads": 0}, "threads must be at least 1, got 0"),
-        ({"mean": (1, 2)}, "mean must be one number or three, got 2"),
+        ({"mean": (1, 2)}, r"mean must be one number or three, got \(1, 2\)"),
         ({"std": 0}, "std must be positive"),
         ({"channels": "gbr"}, "channels must be 'rgb' or 'bgr', got 'gbr'"),
         ({"crop": (0, 0, 16)}, r"crop must be top,left,height,width .*, got \[0, 0, 16\]"),

@@ -113,21 +113,18 @@ def _spec(
     input_size: str | None,
     preprocessing: tuple[str | None, ...],
 ) -> ModelSpec:
-    from marginface.deployment.model import ModelSpec, Preprocessing
+    from marginface.deployment.model import ModelSpec, Preprocessing, for_each_channel
 
     if backbone is None:
         raise MarginfaceError("--weights needs --backbone, the network that they belong to")
     mean, std, channels, crop = preprocessing
     given: dict[str, Any] = {
-        "mean": options.numbers("--mean", mean, float, (1, 3)),
-        "std": options.numbers("--std", std, float, (1, 3)),
+        "mean": None if mean is None else for_each_channel("--mean", mean),
+        "std": None if std is None else for_each_channel("--std", std),
         "channels": channels,
-        "crop": options.numbers("--crop", crop, int, (4,)),
+        "crop": options.whole_numbers("--crop", crop, 4),
     }
-    for name in ("mean", "std"):
-        if given[name] is not None and len(given[name]) == 1:
-            given[name] *= 3
-    height, width = options.numbers("--input-size", input_size, int, (2,)) or (112, 112)
+    height, width = options.whole_numbers("--input-size", input_size, 2) or (112, 112)
     return ModelSpec(
         backbone,
         512 if embedding_size is None else embedding_size,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -53,34 +52,31 @@ def open_model(
 ) -> Embedder:
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.deployment.embedder import open_embedder
+    from marginface.deployment.model import for_each_channel
 
     return open_embedder(
         model,
         backend=backend,
-        mean=numbers("--mean", mean, float, (1, 3)),
-        std=numbers("--std", std, float, (1, 3)),
+        mean=None if mean is None else for_each_channel("--mean", mean),
+        std=None if std is None else for_each_channel("--std", std),
         channels=channels,
-        crop=numbers("--crop", crop, int, (4,)),
+        crop=whole_numbers("--crop", crop, 4),
         threads=threads,
     )
 
 
-def numbers(
-    option: str, text: str | None, kind: Callable[[str], Any], counts: tuple[int, ...]
-) -> tuple[Any, ...] | None:
-    """Read comma-separated numbers.
+def whole_numbers(option: str, text: str | None, count: int) -> tuple[int, ...] | None:
+    """Read `count` comma-separated numbers.
 
-    >>> numbers("--crop", "0, 8,112,96", int, (4,))
+    >>> whole_numbers("--crop", "0, 8,112,96", 4)
     (0, 8, 112, 96)
     """
     if text is None:
         return None
     try:
-        values = tuple(kind(part) for part in text.split(","))
+        values = tuple(int(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) not in counts:
-        what = "whole numbers" if kind is int else "numbers"
-        expected = " or ".join(str(count) for count in counts)
-        raise MarginfaceError(f"{option} takes {expected} comma-separated {what}, got '{text}'")
+    if len(values) != count:
+        raise MarginfaceError(f"{option} takes {count} comma-separated whole numbers, got '{text}'")
     return values

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backend import Arrays, load_backend
-from marginface.deployment.model import ModelSpec, Preprocessing, Triple
+from marginface.deployment.model import ModelSpec, Preprocessing, for_each_channel
 from marginface.deployment.session import OnnxSession
 from marginface.errors import MarginfaceError, unknown_name
 
@@ -133,19 +133,12 @@ def _overrides(
     crop: Sequence[int] | None,
 ) -> dict[str, Any]:
     given = {
-        "mean": None if mean is None else _triple("mean", mean),
-        "std": None if std is None else _triple("std", std),
+        "mean": None if mean is None else for_each_channel("mean", mean),
+        "std": None if std is None else for_each_channel("std", std),
         "channels": channels,
         "crop": None if crop is None else _crop(crop),
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _triple(name: str, value: float | Sequence[float]) -> Triple:
-    values = tuple(np.atleast_1d(np.asarray(value, np.float64)).tolist())
-    if len(values) not in (1, 3):
-        raise MarginfaceError(f"{name} must be one number or three, got {len(values)}")
-    return cast(Triple, values * 3 if len(values) == 1 else values)
 
 
 def _crop(values: Sequence[int]) -> tuple[int, int, int, int]:

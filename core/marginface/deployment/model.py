@@ -14,6 +14,23 @@ from marginface.errors import MarginfaceError
 Triple = tuple[float, float, float]
 
 
+def for_each_channel(name: str, value: Any) -> Triple:
+    """Return `value` (a mean or std) for three channels: one number, three, or such as text.
+
+    >>> for_each_channel("mean", "127.5"), for_each_channel("std", [1, 2, 3])
+    ((127.5, 127.5, 127.5), (1.0, 2.0, 3.0))
+    """
+    try:
+        parts = value.split(",") if isinstance(value, str) else np.atleast_1d(value)
+        values = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        values = []
+    if len(values) not in (1, 3):
+        raise MarginfaceError(f"{name} must be one number or three, got {value!r}")
+    first, second, third = values * (3 // len(values))
+    return first, second, third
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How an RGB uint8 image becomes the network's input: crop, channel order, (x - mean) / std.

@@ -6,6 +6,7 @@ The command line's options and the YAML file's keys are generated from these fie
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.config import JsonDict
 
 from marginface import backbones, losses
-from marginface.deployment.model import ModelSpec, Preprocessing
+from marginface.deployment.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD, AdamW, Optimizer
@@ -22,13 +23,13 @@ from marginface.training.schedules import SCHEDULES, Schedule
 from marginface.training.values import (
     height_and_width,
     name_value_pairs,
-    one_for_each_channel,
     one_line,
     one_of,
     split_commas,
 )
 
-Triple = Annotated[tuple[float, float, float], BeforeValidator(one_for_each_channel)]
+Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
+Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
@@ -85,8 +86,8 @@ class TrainConfig(BaseModel):
     embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1)
     input_size: Size = key("Model", "Height and width of images, in pixels.", (112, 112))
     dropout: float = key("Model", "Share dropped before the embedding layer.", 0.0, ge=0, lt=1)
-    mean: Triple = key("Model", "Subtracted, on the 0..255 scale; one or three.", (127.5,) * 3)
-    std: Triple = key("Model", "Divides, on the 0..255 scale; one or three.", (127.5,) * 3)
+    mean: Mean = key("Model", "Subtracted, on the 0..255 scale; one or three.", (127.5,) * 3)
+    std: Std = key("Model", "Divides, on the 0..255 scale; one or three.", (127.5,) * 3)
     channels: Channels = key("Model", "Channel order that the network sees: rgb or bgr.", "rgb")
 
     epochs: int | None = key("Length", "Passes; default: 20 without max-steps.", None, ge=1)

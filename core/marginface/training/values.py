@@ -36,15 +36,6 @@ def split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def one_for_each_channel(value: Any) -> Any:
-    """Repeat a single number for the three channels; "a,b,c" is split.
-
-    >>> one_for_each_channel("127.5"), one_for_each_channel(128)
-    (['127.5', '127.5', '127.5'], [128, 128, 128])
-    """
-    return _repeated(split_commas(value), 3, "one number or three")
-
-
 def height_and_width(value: Any) -> Any:
     """Read "112,96", "112x96" or 112 as height and width.
 
@@ -52,16 +43,10 @@ def height_and_width(value: Any) -> Any:
     (['112', '96'], [112, 112])
     """
     values = split_commas(value.replace("x", ",")) if isinstance(value, str) else value
-    return _repeated(values, 2, "one number or two")
-
-
-def _repeated(values: Any, count: int, expected: str) -> Any:
-    listed = [values] if isinstance(values, int | float) else values
-    if isinstance(listed, list | tuple):
-        if len(listed) not in (1, count):
-            raise MarginfaceError(f"expected {expected}, got {','.join(map(str, listed))}")
-        listed = list(listed) * (count // len(listed))
-    return listed
+    listed = [values] if isinstance(values, int) else values
+    if not isinstance(listed, list | tuple) or len(listed) not in (1, 2):
+        raise MarginfaceError(f"input_size must be height,width or one number, got {value!r}")
+    return list(listed) * (2 // len(listed))
 
 
 def name_value_pairs(value: Any) -> Any:
