@@ -34,7 +34,7 @@ def export_onnx(
         opset: 13 to 23.
         preprocess: `images` are uint8 [N, H, W, 3] and the graph scales them.
         normalize: embeddings have length 1.
-        metadata: more key-value pairs for the file.
+        metadata: more key-value pairs for the file, such as the loss.
 
     Raises:
         MarginfaceError: ONNX Runtime disagrees with PyTorch; nothing is written then.

@@ -84,15 +84,22 @@ def read_weights(path: str | Path) -> Arrays:
     """
     path = Path(path)
     if not path.is_file():
-        raise MarginfaceError(f"no weights at {path}; expected a .safetensors, .pt or .pth file")
+        raise MarginfaceError(
+            f"no weights at {path}; expected a .safetensors, .pt, .pth or .ckpt file"
+        )
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         try:
-            return dict(load_file(path))
+            arrays = load_file(path)
         except (SafetensorError, ValueError) as error:
             raise MarginfaceError(f"{path} is not a whole safetensors file: {error}") from error
+        # bfloat16, which NumPy lacks, arrives as a type of its own (kind "V").
+        return {
+            name: array.astype(np.float32) if array.dtype.kind == "V" else array
+            for name, array in arrays.items()
+        }
     if path.suffix in PICKLED:
         return _read_pickled(path)
     raise MarginfaceError(

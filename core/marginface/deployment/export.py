@@ -46,8 +46,10 @@ def export_model(
     path = Path(path)
     if path.suffix != ".onnx":
         raise MarginfaceError(f"the model is written as .onnx, got '{path.name}'")
+    if path.is_dir():
+        raise MarginfaceError(f"output {path} is a folder, expected the name of a file")
     if not path.parent.is_dir():
-        raise MarginfaceError(f"folder {path.parent} does not exist; create it first")
+        raise MarginfaceError(f"{path.parent} is not an existing folder; create it first")
     model = build_onnx(
         spec,
         weights,

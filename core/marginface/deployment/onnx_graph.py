@@ -58,7 +58,8 @@ def build_onnx(
         metadata: more key-value pairs, such as loss and source framework.
 
     Raises:
-        MarginfaceError: weights that do not fit, or an opset out of range.
+        MarginfaceError: weights that do not fit, an opset out of range, or metadata under a name
+            that is written anyway.
     """
     if opset not in OPSETS:
         raise MarginfaceError(
@@ -93,8 +94,7 @@ def build_onnx(
         producer_name="marginface",
         producer_version=__version__,
     )
-    properties = {
-        **(metadata or {}),
+    own = {
         "marginface": json.dumps(spec.to_json()),
         "backbone": spec.backbone,
         "embedding_size": str(spec.embedding_size),
@@ -102,7 +102,12 @@ def build_onnx(
         "normalize": str(normalize).lower(),
         "version": __version__,
     }
-    helper.set_model_props(model, properties)
+    given = dict(metadata or {})
+    if taken := [name for name in given if name in own]:
+        raise MarginfaceError(
+            f"metadata '{taken[0]}' is what the export itself writes; choose another name"
+        )
+    helper.set_model_props(model, given | own)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -1,0 +1,225 @@
+"""`marginface export` as a user types it: what the file holds, and what is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from marginface import MarginfaceError, __version__, backbones
+from marginface.cli.main import main
+from marginface.demo.people import draw_person, draw_shot
+from marginface.demo.picture import draw_face
+from marginface.deployment.embedder import open_embedder
+from marginface.deployment.model import ModelSpec
+from marginface.deployment.onnx_graph import build_onnx
+
+pytest.importorskip("torch")
+
+MEAN = (100.0, 110.0, 120.0)
+
+
+def command(*arguments: object) -> int:
+    """Run `marginface` in this process and return its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["marginface", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    return int(stop.value.code or 0)
+
+
+export = partial(command, "export")
+
+
+def read(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
+    model = onnx.load(path)
+    return model, {entry.key: entry.value for entry in model.metadata_props}
+
+
+@pytest.fixture(scope="module")
+def photos() -> np.ndarray:
+    """Two people, four pictures each."""
+    rng = np.random.default_rng(0)
+    people = [draw_person(rng) for _ in range(2)]
+    return np.stack([draw_face(person, draw_shot(rng)) for person in people for _ in range(4)])
+
+
+@pytest.fixture(scope="module")
+def run(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training run of two steps."""
+    root = tmp_path_factory.mktemp("export")
+    for number, photo in enumerate(photos):
+        folder = root / "faces" / f"person_{number // 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo).save(folder / f"{number}.png")
+    options = f"""train --data {root / "faces"} --output {root / "run"} --backbone mobilefacenet
+        --embedding-size 16 --loss cosface --scale 8 --max-steps 2 --batch-size 4 --threads 1
+        --channels bgr --mean {",".join(map(str, MEAN))}"""
+    assert command(*options.split()) == 0
+    return root / "run"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Weights of mbf with 16 numbers an embedding."""
+    path = tmp_path / "weights.safetensors"
+    backbones.write_weights(path, backbones.initial_weights(backbones.describe("mbf", 16), 0))
+    return path
+
+
+def test_every_variant_gives_the_same_embeddings(
+    run: Path, photos: np.ndarray, tmp_path: Path
+) -> None:
+    variants = {"plain": [], "whole": ["--preprocess", "--normalize", "--opset", "18"]}
+    for name, options in variants.items():
+        assert export("--run", run, "--output", tmp_path / f"{name}.onnx", *options) == 0
+    expected, found = (open_embedder(tmp_path / f"{name}.onnx")(photos) for name in variants)
+    length = np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.abs(length - 1).min() > 0.01
+    np.testing.assert_allclose(found, expected / length, atol=1e-5)
+    np.testing.assert_allclose(
+        open_embedder(run)(photos) / length, expected / length, atol=1e-5, rtol=0
+    )
+
+
+def test_what_the_file_says_of_itself(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model.onnx"
+    output.write_text("an older one")
+    assert export("--run", run, "--output", output, "--preprocess", "--opset", 21) == 0
+    model, metadata = read(output)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 21)]
+    shapes = {
+        value.name: [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {"images": ["batch", 112, 112, 3], "embeddings": ["batch", 16]}
+    spec = json.loads(metadata.pop("marginface"))
+    assert spec["preprocessing"]["channels"] == "bgr"
+    assert spec["preprocessing"]["mean"] == list(MEAN)
+    assert json.loads(metadata.pop("loss_parameters"))["scale"] == 8
+    assert metadata.pop("source").startswith("torch 2.")
+    assert metadata == {
+        "backbone": "mobilefacenet",
+        "embedding_size": "16",
+        "loss": "cosface",
+        "normalize": "false",
+        "preprocess": "true",
+        "version": __version__,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--opset", 12], "opset must be between 13 and 23, got 12"),
+        (["--opset", 24], "opset must be between 13 and 23, got 24"),
+        (["--output", "absent/model.onnx"], "absent is not an existing folder; create it"),
+        (["--output", "folder.onnx"], "folder.onnx is a folder, expected the name of a file"),
+        (["--output", "model.pb"], "written as .onnx, got 'model.pb'"),
+        (["--backbone", "mbf"], "--backbone goes with --weights"),
+        (["--backend", "trch"], "unknown backend 'trch'; did you mean 'torch'?"),
+        (["--run", "absent"], "absent does not exist; expected the --output folder"),
+    ],
+    ids=str,
+)
+def test_refused_options(run, options, words, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.onnx").mkdir()
+    assert export("--run", run, "--output", "model.onnx", *options) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder.onnx"]
+
+
+class Foreign:
+    """What a plain state_dict does not hold."""
+
+
+def damage(weights: Path, kind: str) -> Path:
+    """Return a file that holds no usable weights."""
+    import torch
+
+    path = weights.with_name(f"{kind}.pt")
+    match kind:
+        case "safetensors":
+            path = weights.with_name("cut.safetensors")
+            path.write_bytes(weights.read_bytes()[:-1000])
+        case "cut":
+            torch.save({"a": torch.zeros(100_000)}, path)
+            path.write_bytes(path.read_bytes()[:-1000])
+        case "pickle":
+            path.write_bytes(pickle.dumps(Foreign(), protocol=2))
+        case "object":
+            torch.save({"a": Foreign()}, path)
+        case "list":
+            torch.save([1, 2], path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("safetensors", "cut.safetensors is not a whole safetensors file"),
+        ("cut", "cut.pt holds damaged data, expected a plain state_dict"),
+        ("pickle", "pickle.pt holds other objects, expected a plain state_dict"),
+        ("object", "object.pt holds other objects, expected a plain state_dict"),
+        ("list", "list.pt holds a list; expected a state_dict"),
+        ("absent", "no weights at"),
+    ],
+)
+def test_damaged_and_foreign_weights(weights, kind, words, tmp_path, capsys) -> None:
+    path, output = damage(weights, kind), tmp_path / "model.onnx"
+    assert export("--weights", path, "--backbone", "mbf", "--output", output) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--weights needs --backbone"),
+        (["--backbone", "mobilefacenet"], "283 of 283 parameters are missing"),
+        (["--backbone", "mbff"], "did you mean 'mbf'?"),
+        (["--backbone", "mbf", "--embedding-size", 8], "has shape (16, 512), expected (8, 512)"),
+    ],
+    ids=str,
+)
+def test_weights_that_do_not_fit(weights, options, words, tmp_path, capsys) -> None:
+    output = tmp_path / "model.onnx"
+    output.write_text("an older one")
+    arguments = ("--embedding-size", 16, "--output", output, *options)
+    assert export("--weights", weights, *arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert output.read_text() == "an older one"
+
+
+def test_half_precision_weights(weights: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    values = load_file(weights)
+    for kind in (torch.bfloat16, torch.float16):
+        save_file({name: value.to(kind) for name, value in values.items()}, weights)
+        arguments = ("--backbone", "mbf", "--embedding-size", 16)
+        assert export("--weights", weights, *arguments, "--output", tmp_path / "model.onnx") == 0
+
+
+def test_metadata_of_the_caller_replaces_none_of_ours() -> None:
+    spec = ModelSpec("mobilefacenet", 8, (32, 32))
+    weights = backbones.initial_weights(backbones.describe("mobilefacenet", 8, (32, 32)), 0)
+    model = build_onnx(spec, weights, metadata={"note": "first"})
+    assert [entry.value for entry in model.metadata_props if entry.key == "note"] == ["first"]
+    for name in ("marginface", "version"):
+        with pytest.raises(MarginfaceError, match=f"'{name}' is what the export itself writes"):
+            build_onnx(spec, weights, metadata={name: "mine"})
