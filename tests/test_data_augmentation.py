@@ -60,24 +60,24 @@ def test_flip_mirrors_half_of_the_time() -> None:
 
 
 def test_affine_without_movement_changes_nothing() -> None:
-    still = affine(RAMP, Drawn(1.0, 0.0, np.zeros(2)))  # type: ignore[arg-type]
+    still = affine(RAMP, Drawn(1.0, 0.0, np.zeros(2)))
     np.testing.assert_array_equal(still, RAMP)
 
 
 def test_affine_shifts_right_and_down() -> None:
-    moved = affine(RAMP, Drawn(1.0, 0.0, np.array([3.0, 2.0])))  # type: ignore[arg-type]
+    moved = affine(RAMP, Drawn(1.0, 0.0, np.array([3.0, 2.0])))
     np.testing.assert_array_equal(moved[2:, 3:], RAMP[:-2, :-3])
     assert (moved[:2] == 0).all()
 
 
 def test_affine_zooms_about_the_centre() -> None:
-    zoomed = affine(RAMP, Drawn(2.0, 0.0, np.zeros(2)))  # type: ignore[arg-type]
+    zoomed = affine(RAMP, Drawn(2.0, 0.0, np.zeros(2)))
     assert abs(int(zoomed[56, 56, 0]) - 56) <= 1
     assert abs(int(zoomed[56, 111, 0]) - 83) <= 1  # half as far from the centre
 
 
 def test_affine_rotates_about_the_centre() -> None:
-    turned = affine(RAMP, Drawn(1.0, np.pi / 2, np.zeros(2)))  # type: ignore[arg-type]
+    turned = affine(RAMP, Drawn(1.0, np.pi / 2, np.zeros(2)))
     np.testing.assert_allclose(turned[1:-1, 1:-1], np.rot90(RAMP, -1)[1:-1, 1:-1], atol=1)
 
 
