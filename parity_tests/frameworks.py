@@ -146,8 +146,8 @@ class Torch:
 
     def clip(self, gradients: list[Any], clip_norm: float | None) -> tuple[list[Any], float]:
         tensors = [self.torch.tensor(gradient) for gradient in gradients]
-        norm = self.module("optimizers").clip_scale(tensors, clip_norm)
-        return [tensor.numpy() for tensor in tensors], norm
+        clipped, norm = self.module("optimizers").clip_scale(tensors, clip_norm)
+        return [tensor.numpy() for tensor in clipped], float(norm)
 
 
 class Tf:

@@ -64,10 +64,20 @@ def test_same_names(torch: Framework, tf: Framework) -> None:
 
 
 def test_same_signatures(torch: Framework, tf: Framework) -> None:
-    shared = [n for n in torch.backend.__all__ if n not in NAMES_OF_ONE and n != "name"]
+    shared = set(torch.backend.__all__) - NAMES_OF_ONE - {"name", "MarginHead"}
     assert len(shared) > 5
     for name in shared:
         assert_same_signature(getattr(tf.backend, name), getattr(torch.backend, name))
+
+
+def test_same_head(torch: Framework, tf: Framework) -> None:
+    """What every Keras layer takes is the one argument that PyTorch's modules have not."""
+    found = list(inspect.signature(tf.backend.MarginHead).parameters.values())
+    expected = list(inspect.signature(torch.backend.MarginHead).parameters.values())
+    assert found.pop().kind is inspect.Parameter.VAR_KEYWORD
+    assert [(p.name, p.kind, p.default) for p in found] == [
+        (p.name, p.kind, p.default) for p in expected
+    ]
 
 
 def test_same_learner(torch: Framework, tf: Framework) -> None:
@@ -125,11 +135,19 @@ def head(framework: Framework) -> Any:
 
 
 X, Y = np.ones((2, 4), np.float32), np.array([0, 2])
+PIXELS = np.zeros((2, 3, 32, 32), np.float32)
 MISTAKES: dict[str, Callable[[Framework, Path], Any]] = {
     "unknown loss": lambda f, _: f.head("arcfase", 4, 3),
     "no classes": lambda f, _: f.head("arcface", 4, None),
     "negative classes": lambda f, _: f.head("arcface", 4, -1),
+    "classes in words": lambda f, _: f.head("arcface", 4, "3"),
+    "half a class": lambda f, _: f.head("arcface", 4, 2.5),
+    "yes for classes": lambda f, _: f.head("arcface", 4, True),
     "no embedding": lambda f, _: f.head("arcface", 0, 3),
+    "half an embedding": lambda f, _: f.head("arcface", 4.5, 3),
+    "no loss": lambda f, _: f.head(None, 4, 3),
+    "a loss's class": lambda f, _: f.head(losses.ArcFace, 4, 3),
+    "nothing": lambda f, _: f.call(head(f), X[:0], Y[:0]),
     "rank": lambda f, _: f.call(head(f), X[0], Y),
     "embedding size": lambda f, _: f.call(head(f), X[:, :3], Y),
     "labels' rank": lambda f, _: f.call(head(f), X, Y[:, None]),
@@ -139,8 +157,16 @@ MISTAKES: dict[str, Callable[[Framework, Path], Any]] = {
     "label too large": lambda f, _: f.call(head(f), X, Y + 1),
     "label negative": lambda f, _: f.call(head(f), X, Y - 5),
     "unknown backbone": lambda f, _: f.backend.create_backbone("iresnet5"),
+    "half an embedding size": lambda f, _: f.backend.create_backbone("mbf", 16.5),
+    "one side": lambda f, _: f.backend.create_backbone("mbf", input_size=112),
+    "half a pixel": lambda f, _: f.backend.create_backbone("mbf", input_size=(112, 8.5)),
     "no pixels": lambda f, _: f.backend.create_backbone("mobilefacenet", input_size=(0, 8)),
     "dropout": lambda f, _: f.backend.create_backbone("mbf", dropout=1.0),
+    "dropout in words": lambda f, _: f.backend.create_backbone("mbf", dropout="0.5"),
+    "image size": lambda f, _: f.embed(small(f), PIXELS[:, :, 1:], training=False),
+    "one image": lambda f, _: f.embed(small(f), PIXELS[0], training=False),
+    "load into another thing": lambda f, _: f.backend.load_weights(Path(), {}),
+    "save another thing": lambda f, path: f.backend.save_weights(Path(), path / "w.safetensors"),
     "missing weights": lambda f, _: f.backend.load_weights(small(f), {}),
     "no file": lambda f, _: f.backend.load_weights(small(f), "nowhere.safetensors"),
     "other suffix": lambda f, path: f.backend.save_weights(small(f), path / "weights.bin"),
@@ -163,6 +189,26 @@ def test_same_messages(torch: Framework, tf: Framework, mistake: str, tmp_path: 
     assert messages[0] == messages[1]
     assert "\n" not in messages[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_numpys_numbers_are_numbers(framework: Framework) -> None:
+    made = framework.backend.create_backbone(
+        "mobilefacenet", np.int64(4), input_size=np.array([32, 32]), dropout=np.float32(0)
+    )
+    embeddings = framework.embed(made, PIXELS, training=False)
+    assert np.isfinite(framework.call(framework.head("arcface", np.int64(4), np.int32(3)), X, Y))
+    assert embeddings.shape == (2, 4)
+
+
+def test_torch_asks_for_tensors(torch: Framework) -> None:
+    tensor = torch.torch.tensor
+    for call in (
+        lambda: head(torch)(tensor(X), Y),
+        lambda: head(torch)(X, tensor(Y)),
+        lambda: small(torch)(PIXELS),
+    ):
+        with pytest.raises(MarginfaceError, match=r"must be a Tensor, got a ndarray; torch\.as"):
+            call()
 
 
 def test_a_run_without_backends_stops() -> None:

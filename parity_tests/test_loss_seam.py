@@ -41,13 +41,10 @@ class Wandering(MarginLoss):
 
 def wandering_ops(framework: Framework) -> type:
     """Return the same as tensor code; written once, as both frameworks' tensors take it."""
-    stop = framework.torch.Tensor.detach if framework.name == "torch" else None
-    stop = stop or framework.tf.stop_gradient
     mean_of = framework.torch.mean if framework.name == "torch" else framework.tf.reduce_mean
 
     class WanderingOps(framework.module("losses").LossOps):
         def prepare(self, cosines: Any, norms: Any, state: Any, draw: Any) -> Any:
-            norms = stop(norms)
             mean = 0.9 * state["mean"] + 0.1 * mean_of(norms) + 0.01 * mean_of(cosines)
             after = {"mean": mean, "count": state["count"] + 1}
             return {"margin": draw["margin"] * norms / mean}, after

@@ -1,4 +1,4 @@
-"""The parts in a user's own loop: tf.function, torch.compile, Keras models, mixed precision."""
+"""The parts in a user's own loop: tf.function, torch.compile, precision, seeds."""
 
 from typing import Any
 
@@ -19,43 +19,6 @@ def images() -> Any:
 def make(framework: Framework) -> tuple[Any, Any]:
     backbone = framework.backend.create_backbone("mobilefacenet", 16, input_size=(32, 32), seed=0)
     return backbone, framework.head(losses.get("arcface", scale=8), 16, 5)
-
-
-def test_keras_model_fits(tf: Framework, images: Any) -> None:
-    """Backbone and head as layers of a functional model, trained by Keras itself."""
-    import keras
-
-    backbone, head = make(tf)
-    pixels, labels = keras.Input((3, 32, 32)), keras.Input((), dtype="int32")
-    model = keras.Model([pixels, labels], head(backbone(pixels), labels))
-    model.compile(keras.optimizers.SGD(1e-3), loss=lambda _, value: value)
-    before = backbone.arrays["conv1.bn.running_mean"].numpy()
-    found = model.fit([images, LABELS], np.zeros(4), epochs=3, verbose=0).history["loss"]
-    assert found[2] < found[0]
-    assert np.abs(backbone.arrays["conv1.bn.running_mean"].numpy() - before).max() > 0
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_keras_mixed_precision(tf: Framework, images: Any, policy: str) -> None:
-    import keras
-
-    backbone, head = make(tf)
-    expected = float(head(backbone(images, training=True), LABELS))
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = tf.backend.create_backbone("mobilefacenet", 16, input_size=(32, 32), seed=0)
-        other = tf.backend.MarginHead(losses.get("arcface", scale=8), 16, 5)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    other.weight.assign(head.weight)
-    with tf.tf.GradientTape() as tape:
-        embeddings = mixed(images, training=True)
-        loss = other(embeddings, LABELS)
-    gradients = tape.gradient(loss, [v.value for v in mixed.trainable_variables])
-    assert embeddings.dtype.name == policy.removeprefix("mixed_")
-    assert loss.dtype.name == other.weight.dtype == "float32"
-    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
-    assert float(loss) == pytest.approx(expected, rel=0.05)
 
 
 def test_torch_mixed_precision(torch: Framework, images: Any) -> None:
@@ -84,6 +47,49 @@ def test_graphs_give_what_eager_gives(framework: Framework) -> None:
         graph = code.function(lambda e, y: head(e, y), input_signature=signature)
         found = [float(graph(x[:n], LABELS[:n])) for n in (4, 2)]
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_label_out_of_range_is_never_silent(framework: Framework) -> None:
+    """In graphs too, where Python sees no values."""
+    x, labels = np.ones((2, 16), np.float32), np.array([0, 7])
+    _, head = make(framework)
+    if framework.name == "torch":
+        compiled = framework.torch.compile(head, backend="eager", fullgraph=True)
+        with pytest.raises(RuntimeError, match="index 7 is out of bounds"):
+            framework.call(compiled, x, labels)
+    else:
+        code = framework.tf
+        with pytest.raises(code.errors.InvalidArgumentError, match="7 is not in"):
+            code.function(head)(x, labels)
+        assert np.isnan(code.function(head, jit_compile=True)(x, labels))
+
+
+def test_small_label_types(framework: Framework) -> None:
+    """Their range is smaller than the batch and the classes."""
+    x = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
+    head = framework.head("arcface", 16, 400)
+    labels = np.arange(300) % 100
+    expected = framework.call(head, x, labels)
+    for dtype in (np.uint8, np.int8, np.int32):
+        assert framework.call(head, x, labels.astype(dtype)) == expected
+
+
+def test_precision_is_an_argument(framework: Framework, images: Any) -> None:
+    backbone, _ = make(framework)
+    expected = framework.embed(backbone, images, training=False)
+    code = framework.torch if framework.name == "torch" else framework.tf
+    for dtype, rtol in ((code.float64, 1e-5), (code.bfloat16, 0.1)):
+        made = framework.backend.create_backbone(
+            "mobilefacenet", 16, input_size=(32, 32), seed=0, dtype=dtype
+        )
+        kind = next(iter(made.parameters())).dtype if framework.name == "torch" else None
+        assert (kind or made.arrays["conv1.conv.weight"].value.dtype) == dtype
+        if framework.name == "torch":
+            tensor = code.tensor(images, dtype=dtype)
+            found = made.eval()(tensor).detach().double().numpy()
+        else:
+            found = np.asarray(code.cast(made(images), "float64"))
+        assert np.abs(found - expected).max() < rtol * np.abs(expected).max()
 
 
 def test_seeds_decide_the_start(framework: Framework) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -21,10 +21,11 @@ from marginface.backbones.graph import (
     Linear,
     PReLU,
 )
-from marginface_tf.layers import batch_norm, conv, prelu
+from marginface_tf.layers import as_tensor, batch_norm, conv, prelu
 from marginface_tf.weights import load_weights
 
 
+@keras.saving.register_keras_serializable("marginface")
 class Backbone(keras.Model):
     """Images [batch, 3, height, width] to embeddings [batch, embedding_size].
 
@@ -36,27 +37,46 @@ class Backbone(keras.Model):
         layouts: how each canonical array lies in its variable.
     """
 
-    def __init__(self, graph: Graph, *, dtype: Any = None) -> None:
-        super().__init__(name=graph.name, dtype=dtype)
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        seed: int | None = None,
+        dtype: Any = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name=name or graph.name, dtype=dtype, **options)
+        # XLA's depthwise convolutions are five times slower on a CPU, where Keras would take it.
+        self.supports_jit = bool(tf.config.list_physical_devices("GPU"))
         self.graph = graph
         self.layouts = backbones.layouts(graph, "tf")
         self.arrays = {}
         norms = tuple(
             f"{node.layer.name}." for node in graph.nodes if isinstance(node.layer, BatchNorm)
         )
+        wide = keras.backend.result_type(self.variable_dtype, "float32")  # statistics need it
         for name, parameter in graph.parameters().items():
             self.arrays[name] = self.add_weight(
                 shape=self.layouts[name].shape,
                 initializer="zeros",
+                dtype=wide if name.startswith(norms) else self.variable_dtype,
                 trainable=parameter.trainable,
-                autocast=not name.startswith(norms),  # statistics need float32
+                autocast=not name.startswith(norms),
                 name=name,
             )
         self.built = True
+        drawn = int(keras.random.randint((), 0, 2**31 - 1)) if seed is None else seed
+        load_weights(self, backbones.initial_weights(graph, drawn))
+
+    def __call__(self, images: Any, *args: Any, **options: Any) -> Any:
+        """Check the images, then call; inside `call` Keras would wrap the message."""
+        images = as_tensor(images)
+        self.graph.check_images(images.shape)
+        return super().__call__(images, *args, **options)
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         """Return embeddings, not normalised."""
-        self.graph.check_images(images.shape)
         values = {IMAGES: tf.transpose(images, [0, 2, 3, 1])}
         for position, node in enumerate(self.graph.nodes):
             inputs = [values[source] for source in node.inputs]
@@ -96,6 +116,24 @@ class Backbone(keras.Model):
             arrays[3].assign(variance)
         return y
 
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` makes the same backbone from, with new weights."""
+        graph = self.graph
+        rates = [node.layer.rate for node in graph.nodes if isinstance(node.layer, Dropout)]
+        described = {
+            "name": graph.name,
+            "embedding_size": graph.embedding_size,
+            "input_size": graph.input_size,
+            "dropout": max(rates, default=0.0),
+        }
+        config: dict[str, Any] = super().get_config()
+        return config | {"graph": described}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return a backbone of a configuration."""
+        return cls(**config | {"graph": backbones.describe(**config["graph"])})
+
 
 def create_backbone(
     name: str,
@@ -104,6 +142,7 @@ def create_backbone(
     input_size: tuple[int, int] = (112, 112),
     dropout: float = 0.0,
     seed: int | None = None,
+    dtype: Any = None,
 ) -> Backbone:
     """Return a freshly initialised backbone.
 
@@ -114,6 +153,7 @@ def create_backbone(
         dropout: share of the values dropped before the embedding layer, in training.
         seed: of the core's generator, the same weights in every framework; None draws one from
             Keras' global generator, so that `keras.utils.set_random_seed` decides.
+        dtype: of the weights, or a Keras dtype policy; Keras' default for None.
 
     Raises:
         MarginfaceError: an unknown name, or a value out of range.
@@ -122,7 +162,4 @@ def create_backbone(
     TensorShape([2, 64])
     """
     graph = backbones.describe(name, embedding_size, input_size, dropout)
-    backbone = Backbone(graph)
-    drawn = int(keras.random.randint((), 0, 2**31 - 1)) if seed is None else seed
-    load_weights(backbone, backbones.initial_weights(graph, drawn))
-    return backbone
+    return Backbone(graph, seed=seed, dtype=dtype)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import asdict
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface import losses
-from marginface.errors import MarginfaceError
 from marginface.losses import MarginLoss
+from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops, unit
 from marginface_tf.losses.base import Tensors
 
 
+@keras.saving.register_keras_serializable("marginface")
 class MarginHead(keras.layers.Layer):
     """Mean margin loss of embeddings against learned class weights.
 
@@ -23,6 +26,7 @@ class MarginHead(keras.layers.Layer):
         embedding_size: length of the embeddings.
         num_classes: number of identities.
         dtype: of `weight`, or a Keras dtype policy; Keras' default for None.
+        options: what every Keras layer takes, such as `name`.
 
     Attributes:
         weight: class weights [num_classes, embedding_size], not normalised.
@@ -30,7 +34,7 @@ class MarginHead(keras.layers.Layer):
         state: what the loss carries from step to step, by name; not trainable.
 
     Raises:
-        MarginfaceError: an unknown loss, or a size below 1.
+        MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
 
     >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
     >>> head(tf.ones([2, 8]), tf.constant([0, 4])).shape
@@ -44,13 +48,14 @@ class MarginHead(keras.layers.Layer):
         num_classes: int | None = None,
         *,
         dtype: Any = None,
+        **options: Any,
     ) -> None:
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
-        super().__init__(dtype=dtype, autocast=False)
-        self.loss = losses.get(loss) if isinstance(loss, str) else loss
+        super().__init__(dtype=dtype, autocast=False, **options)
+        self.loss = losses.as_loss(loss)
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
         self.weight = self.add_weight(
-            shape=(self.num_classes, embedding_size),
+            shape=(self.num_classes, self.embedding_size),
             initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
             autocast=False,
             name="weight",
@@ -77,10 +82,7 @@ class MarginHead(keras.layers.Layer):
         self, embeddings: Any, labels: Any, draw: Tensors | None = None, **options: Any
     ) -> Any:
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""
-        embeddings, labels = (
-            value if isinstance(value, keras.KerasTensor) else tf.convert_to_tensor(value)
-            for value in (embeddings, labels)
-        )
+        embeddings, labels = as_tensor(embeddings), as_tensor(labels)
         losses.check_call(
             embeddings.shape,
             labels.shape,
@@ -88,7 +90,8 @@ class MarginHead(keras.layers.Layer):
             embedding_size=self.embedding_size,
         )
         if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
-            _check_range(labels, self.num_classes)
+            smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
+            losses.check_range(int(smallest), int(largest), self.num_classes)
         return super().__call__(embeddings, labels, draw, **options)
 
     def call(
@@ -107,8 +110,11 @@ class MarginHead(keras.layers.Layer):
             training: False leaves the loss's state as it is.
 
         Raises:
-            MarginfaceError: a wrong shape or type, or (run eagerly) a label out of range.
+            MarginfaceError: a wrong shape or type, or a label out of range, which is named. In a
+                graph, where Python sees no values, TensorFlow's gather raises instead on a CPU;
+                on a GPU and under XLA, where it never does, the loss is NaN.
         """
+        labels = tf.cast(labels, tf.int64)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x, w = tf.cast(embeddings, compute), tf.cast(self.weight.value, compute)
@@ -117,11 +123,13 @@ class MarginHead(keras.layers.Layer):
             logits = tf.matmul(units, unit(w)[0], transpose_b=True)
         else:
             logits = tf.matmul(x, w, transpose_b=True) + tf.cast(self.bias.value, compute)
-        rows = tf.range(tf.shape(logits)[0], dtype=labels.dtype)
-        on_target = tf.gather_nd(logits, tf.stack([rows, labels], 1))
+        inside = (labels >= 0) & (labels < self.num_classes)
+        on_target = tf.where(inside, tf.gather(logits, labels, axis=1, batch_dims=1), math.nan)
         state = _cast({name: variable.value for name, variable in self.state.items()}, compute)
         draws = _cast(draw or {}, compute)
-        prepared, after = self._ops.prepare(tf.stop_gradient(on_target), norms, state, draws)
+        prepared, after = self._ops.prepare(
+            tf.stop_gradient(on_target), tf.stop_gradient(norms), state, draws
+        )
         target = self.loss.scale * self._ops.target(on_target, prepared)
         others = self.loss.scale * self._ops.negatives(logits, prepared)
         value = tf.reduce_mean(self._ops.reduce(target, others, labels))
@@ -130,17 +138,22 @@ class MarginHead(keras.layers.Layer):
                 variable.assign(tf.cast(after[name], variable.dtype))
         return value
 
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` makes the same head from, with new weights."""
+        config: dict[str, Any] = super().get_config()
+        return config | {
+            "loss": {"name": self.loss.name, **asdict(self.loss)},
+            "embedding_size": self.embedding_size,
+            "num_classes": self.num_classes,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return a head of a configuration."""
+        return cls(**config | {"loss": losses.get(**config["loss"])})
+
 
 def _cast(values: Tensors, dtype: str) -> dict[str, Tensor]:
     """Bring the floating-point ones of named tensors to the computation's type."""
     found = {name: tf.convert_to_tensor(value) for name, value in values.items()}
     return {name: tf.cast(v, dtype) if v.dtype.is_floating else v for name, v in found.items()}
-
-
-def _check_range(labels: Tensor, num_classes: int) -> None:
-    outside = (labels < 0) | (labels >= num_classes)
-    if tf.reduce_any(outside):
-        raise MarginfaceError(
-            f"label {int(labels[outside][0])} is out of range for {num_classes} classes; expected "
-            f"0 to {num_classes - 1}"
-        )

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.backbones.graph import BN_EPSILON, BN_MOMENTUM, Conv
+
+
+def as_tensor(value: Any) -> Any:
+    """Return a value as a tensor that has a shape and a type; Keras' symbolic ones stay."""
+    return value if isinstance(value, keras.KerasTensor) else tf.convert_to_tensor(value)
 
 
 def conv(x: Tensor, weight: Tensor, layer: Conv) -> Tensor:

@@ -18,7 +18,7 @@ from marginface.losses import MarginLoss
 from marginface.training.checkpoints import check_fits
 from marginface.training.initial import initial_head
 from marginface.training.optimizers import Optimizer
-from marginface_tf.backbone import Backbone, create_backbone
+from marginface_tf.backbone import create_backbone
 from marginface_tf.head import MarginHead
 from marginface_tf.losses.base import Tensors
 from marginface_tf.optimizers import clip_scale, create_optimizer, read_slots
@@ -49,11 +49,14 @@ class Learner:
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         tf.random.set_seed(seed)  # dropout's masks
         self.model, self.optimizer_spec, self.dtype = model, optimizer, dtype
-        graph = backbones.describe(
-            model.backbone, model.embedding_size, model.input_size, model.dropout
+        self.backbone = create_backbone(
+            model.backbone,
+            model.embedding_size,
+            input_size=model.input_size,
+            dropout=model.dropout,
+            seed=seed,
+            dtype=dtype,
         )
-        self.backbone = Backbone(graph, dtype=dtype)
-        load_weights(self.backbone, backbones.initial_weights(graph, seed))
         self.head = MarginHead(loss, model.embedding_size, num_classes, dtype=dtype)
         self.head.weight.assign(initial_head(self.head.weight.shape, seed))
         self.arrays = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}

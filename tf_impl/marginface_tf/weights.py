@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from marginface import backbones
+from marginface.checks import check_type
 
 if TYPE_CHECKING:
     from marginface_tf.backbone import Backbone
@@ -27,6 +28,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     Raises:
         MarginfaceError: a parameter is missing, left over, or of another shape; it is named.
     """
+    _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
     label = "weights" if isinstance(source, Mapping) else str(source)
     for name, array in backbones.check_weights(backbone.graph, arrays, label).items():
@@ -40,7 +42,16 @@ def save_weights(backbone: Backbone, path: str | Path) -> None:
 
 def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
     """Return a backbone's weights and statistics under canonical names."""
+    _check(backbone)
     return {
         name: backbone.layouts[name].to_canonical(variable.numpy())
         for name, variable in backbone.arrays.items()
     }
+
+
+def _check(backbone: object) -> None:
+    from marginface_tf.backbone import Backbone  # which needs this module to start
+
+    check_type(
+        "backbone", backbone, Backbone, "pass what create_backbone made, not a wrapper of it"
+    )

@@ -23,6 +23,7 @@ from marginface.backbones.graph import (
     PReLU,
     Weighted,
 )
+from marginface.checks import check_type
 from marginface_torch.weights import load_weights
 
 
@@ -30,9 +31,14 @@ class Backbone(nn.Module):
     """Images [batch, 3, height, width] to embeddings [batch, embedding_size].
 
     Its state_dict has the published names: InsightFace's for `iresnet*` and `mbf`.
+
+    Attributes:
+        graph: the core's description.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(
+        self, graph: Graph, *, seed: int | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.graph = graph
         for node in graph.nodes:
@@ -46,9 +52,13 @@ class Backbone(nn.Module):
             [source for source in node.inputs if source != IMAGES and last_use[source] == position]
             for position, node in enumerate(graph.nodes)
         ]
+        self.to(dtype)
+        drawn = int(torch.randint(2**31, ()).item()) if seed is None else seed
+        load_weights(self, backbones.initial_weights(graph, drawn))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return embeddings, not normalised."""
+        check_type("images", images, Tensor, "torch.as_tensor makes one")
         self.graph.check_images(images.shape)
         values = {IMAGES: images}
         for position, node in enumerate(self.graph.nodes):
@@ -78,6 +88,7 @@ def create_backbone(
     input_size: tuple[int, int] = (112, 112),
     dropout: float = 0.0,
     seed: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Backbone:
     """Return a freshly initialised backbone.
 
@@ -88,6 +99,7 @@ def create_backbone(
         dropout: share of the values dropped before the embedding layer, in training.
         seed: of the core's generator, the same weights in every framework; None draws one from
             PyTorch's global generator, so that `torch.manual_seed` decides.
+        dtype: of the weights; PyTorch's default for None.
 
     Raises:
         MarginfaceError: an unknown name, or a value out of range.
@@ -96,10 +108,7 @@ def create_backbone(
     torch.Size([2, 64])
     """
     graph = backbones.describe(name, embedding_size, input_size, dropout)
-    backbone = Backbone(graph)
-    drawn = int(torch.randint(2**31, ()).item()) if seed is None else seed
-    load_weights(backbone, backbones.initial_weights(graph, drawn))
-    return backbone
+    return Backbone(graph, seed=seed, dtype=dtype)
 
 
 def channels_last(backbone: Backbone) -> Backbone:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from marginface import losses
-from marginface.errors import MarginfaceError
+from marginface.checks import check_type
 from marginface.losses import MarginLoss
 from marginface_torch.losses import loss_ops, unit
 from marginface_torch.losses.base import Tensors
@@ -30,7 +28,7 @@ class MarginHead(nn.Module):
         state: what the loss carries from step to step, by name; in the state_dict.
 
     Raises:
-        MarginfaceError: an unknown loss, or a size below 1.
+        MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
 
     >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
     >>> head(torch.ones(2, 8), torch.tensor([0, 4])).shape
@@ -48,9 +46,9 @@ class MarginHead(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.loss = losses.get(loss) if isinstance(loss, str) else loss
+        self.loss = losses.as_loss(loss)
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
-        self.weight = nn.Parameter(torch.empty(self.num_classes, embedding_size, dtype=dtype))
+        self.weight = nn.Parameter(torch.empty(self.num_classes, self.embedding_size, dtype=dtype))
         nn.init.normal_(self.weight, std=losses.WEIGHT_STD)
         if self.loss.normalized:
             self.register_parameter("bias", None)
@@ -70,17 +68,22 @@ class MarginHead(nn.Module):
             draw: what `loss.draw` drew for this batch, for losses with randomness.
 
         Raises:
-            MarginfaceError: a wrong shape or type, or a label out of range, which is named.
+            MarginfaceError: a wrong shape or type, or a label out of range, which is named. Code
+                from `torch.compile` does not look at labels first; PyTorch's own bounds check
+                then stops it, on CUDA as a device-side assertion.
         """
+        for name, value in (("embeddings", embeddings), ("labels", labels)):
+            check_type(name, value, Tensor, "torch.as_tensor makes one")
         losses.check_call(
             embeddings.shape,
             labels.shape,
             integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
             embedding_size=self.embedding_size,
         )
-        if not torch.compiler.is_compiling():
-            _check_range(labels, self.num_classes)
         labels = labels.long()
+        if not torch.compiler.is_compiling():
+            smallest, largest = torch.aminmax(labels)
+            losses.check_range(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = torch.promote_types(embeddings.dtype, torch.float32)
         compute = torch.promote_types(compute, self.weight.dtype)
@@ -93,9 +96,8 @@ class MarginHead(nn.Module):
                 logits = linear(x, w, self.bias.to(compute))
             on_target = logits.gather(1, labels[:, None]).squeeze(1)
             state: dict[str, Tensor] = dict(self.state.named_buffers())
-            prepared, after = self._ops.prepare(
-                on_target.detach(), norms, _cast(state, compute), _cast(draw or {}, compute)
-            )
+            carried, draws = _cast(state, compute), _cast(draw or {}, compute)
+            prepared, after = self._ops.prepare(on_target.detach(), norms.detach(), carried, draws)
             target = self.loss.scale * self._ops.target(on_target, prepared)
             others = self.loss.scale * self._ops.negatives(logits, prepared)
             value = self._ops.reduce(target, others, labels).mean()
@@ -112,13 +114,3 @@ class MarginHead(nn.Module):
 def _cast(values: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
     """Bring the floating-point ones of named tensors to the computation's type."""
     return {n: v.to(dtype) if v.is_floating_point() else v for n, v in values.items()}
-
-
-def _check_range(labels: Tensor, num_classes: int) -> None:
-    outside = (labels < 0) | (labels >= num_classes)
-    if bool(outside.any()):
-        value: Any = labels[outside][0].item()
-        raise MarginfaceError(
-            f"label {value} is out of range for {num_classes} classes; expected 0 to "
-            f"{num_classes - 1}"
-        )

@@ -48,10 +48,11 @@ class Learner:
             input_size=model.input_size,
             dropout=model.dropout,
             seed=seed,
+            dtype=self.dtype,
         )
-        head = MarginHead(loss, model.embedding_size, num_classes)
-        self.backbone = channels_last(backbone.to(self.device, self.dtype))
-        self.head = head.to(self.device, self.dtype)
+        self.backbone = channels_last(backbone.to(self.device))
+        head = MarginHead(loss, model.embedding_size, num_classes, dtype=self.dtype)
+        self.head = head.to(self.device)
         named = {f"backbone.{name}": p for name, p in self.backbone.named_parameters()}
         named |= {f"head.{name}": p for name, p in self.head.named_parameters()}
         self.parameters = {name: p for name, p in named.items() if p.requires_grad}
@@ -85,12 +86,12 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [p.grad for p in self.backbone.parameters() if p.grad is not None]
-        norm = clip_scale(gradients, self.optimizer_spec.clip_norm)
+        _, norm = clip_scale(gradients, self.optimizer_spec.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.steps += 1
-        return StepResult(loss.item(), norm)
+        return StepResult(loss.item(), norm.item())
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings [batch, embedding_size] in inference mode, not normalised."""

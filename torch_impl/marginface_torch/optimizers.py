@@ -32,13 +32,16 @@ def create_optimizer(
     raise TypeError(f"no PyTorch optimizer for {spec!r}")
 
 
-def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> float:
-    """Scale gradients in place to a global norm of at most `clip_norm`; return the norm before."""
+def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[list[Tensor], Tensor]:
+    """Return gradients scaled to a global norm of at most `clip_norm`, and the norm before.
+
+    They are scaled in place: an optimizer reads them where they are.
+    """
     found = list(gradients)
     norm = torch.nn.utils.get_total_norm(found)
     if clip_norm is not None:
         torch._foreach_mul_(found, torch.clamp(clip_norm / (norm + 1e-6), max=1.0))
-    return float(norm)
+    return found, norm
 
 
 def read_slots(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from marginface import backbones
+from marginface.checks import check_type
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     Raises:
         MarginfaceError: a parameter is missing, left over, or of another shape; it is named.
     """
+    _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
     label = "weights" if isinstance(source, Mapping) else str(source)
     checked = backbones.check_weights(backbone.graph, arrays, label)
@@ -46,8 +48,17 @@ def save_weights(backbone: Backbone, path: str | Path) -> None:
 
 def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
     """Return a backbone's weights and statistics under canonical names."""
+    _check(backbone)
     state = backbone.state_dict()
     return {name: to_numpy(state[name]) for name in backbone.graph.parameters()}
+
+
+def _check(backbone: object) -> None:
+    from marginface_torch.backbone import Backbone  # which needs this module to start
+
+    check_type(
+        "backbone", backbone, Backbone, "pass what create_backbone made, not a wrapper of it"
+    )
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:

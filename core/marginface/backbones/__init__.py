@@ -1,6 +1,7 @@
 """Backbones: neutral descriptions that every framework and ONNX interpret."""
 
 from collections.abc import Callable
+from numbers import Real
 
 from marginface.backbones.graph import Graph
 from marginface.backbones.iresnet import BLOCKS, iresnet
@@ -8,6 +9,7 @@ from marginface.backbones.layouts import Layout, layouts
 from marginface.backbones.mbf import mbf
 from marginface.backbones.mobilefacenet import mobilefacenet
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
+from marginface.checks import check_count, check_size
 from marginface.errors import MarginfaceError, unknown_name
 
 __all__ = [
@@ -56,10 +58,10 @@ def describe(
     """
     if name not in _BUILDERS:
         raise unknown_name("backbone", name, _BUILDERS)
-    if embedding_size < 1:
-        raise MarginfaceError(f"embedding_size must be at least 1, got {embedding_size}")
-    if not 0 <= dropout < 1:
-        raise MarginfaceError(f"dropout must be in [0, 1), got {dropout}")
+    embedding_size = check_count("embedding_size", embedding_size)
+    input_size = check_size("input_size", input_size)
+    if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+        raise MarginfaceError(f"dropout must be in [0, 1), got {dropout!r}")
     graph = Graph(name, input_size, embedding_size)
     _BUILDERS[name](graph, dropout)
     return graph

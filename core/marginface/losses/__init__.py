@@ -7,7 +7,7 @@ from typing import Any
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.losses.arcface import ArcFace, CombinedMargin
 from marginface.losses.base import MIN_NORM, MIN_SINE, Evaluation, Logit, MarginLoss
-from marginface.losses.checks import WEIGHT_STD, check_call, check_head
+from marginface.losses.checks import WEIGHT_STD, check_call, check_head, check_range
 from marginface.losses.cosface import CosFace
 from marginface.losses.softmax import NormFace, Softmax
 
@@ -23,8 +23,10 @@ __all__ = [
     "MarginLoss",
     "NormFace",
     "Softmax",
+    "as_loss",
     "check_call",
     "check_head",
+    "check_range",
     "get",
     "names",
     "parameters",
@@ -70,3 +72,14 @@ def get(name: str, **values: Any) -> MarginLoss:
             kind = "a name" if wanted is str else "a number"
             raise MarginfaceError(f"{name}: {parameter} must be {kind}, got {value!r}")
     return _LOSSES[name](**values)
+
+
+def as_loss(loss: MarginLoss | str) -> MarginLoss:
+    """Return a loss that an argument gives by name, or as it is."""
+    if isinstance(loss, str):
+        return get(loss)
+    if not isinstance(loss, MarginLoss):
+        raise MarginfaceError(
+            f"loss must be a name or what marginface.losses.get returns, got {loss!r}"
+        )
+    return loss

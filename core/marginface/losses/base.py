@@ -74,6 +74,9 @@ class MarginLoss:
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
         """Return what `target` and `negative` take for each sample, and the next state.
 
+        What it returns is constant to the gradient, here and in every framework, whose heads
+        detach `cosines` and `norms` first: AdaFace asks for that, and a loss need not remember.
+
         Args:
             cosines: cos theta_y, [batch].
             norms: Euclidean norms of the embeddings, [batch].

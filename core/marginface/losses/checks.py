@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from marginface.checks import check_count
 from marginface.errors import MarginfaceError
 
 WEIGHT_STD = 0.01  # class weights start from N(0, 0.01), as InsightFace's do
@@ -11,10 +12,7 @@ def check_head(embedding_size: int, num_classes: int | None) -> tuple[int, int]:
     """Return both sizes of a head, or raise naming the one that is wrong."""
     if num_classes is None:
         raise MarginfaceError("MarginHead needs num_classes, the number of identities")
-    for name, value in (("embedding_size", embedding_size), ("num_classes", num_classes)):
-        if value < 1:
-            raise MarginfaceError(f"{name} must be at least 1, got {value}")
-    return embedding_size, num_classes
+    return check_count("embedding_size", embedding_size), check_count("num_classes", num_classes)
 
 
 def check_call(
@@ -27,11 +25,27 @@ def check_call(
     """Raise unless the shapes are [batch, embedding_size] and [batch], and labels are integers."""
     if len(embeddings) != 2 or embeddings[1] != embedding_size:
         raise MarginfaceError(
-            f"embeddings have shape {tuple(embeddings)}, expected [batch, {embedding_size}]"
+            f"embeddings have shape {tuple(embeddings)}, expected [batch, {embedding_size}]; give "
+            "the head their embedding_size"
+        )
+    if embeddings[0] == 0:
+        raise MarginfaceError(
+            f"embeddings have shape {tuple(embeddings)}, expected at least one row: nothing has no "
+            "mean; leave empty batches out"
         )
     if len(labels) != 1 or (None not in (labels[0], embeddings[0]) and labels[0] != embeddings[0]):
         raise MarginfaceError(
             f"labels have shape {tuple(labels)}, expected [{embeddings[0]}], one for each embedding"
         )
     if not integer_labels:
-        raise MarginfaceError("labels must be integers (int32 or int64)")
+        raise MarginfaceError("labels must be integers, each the number of a class; cast them")
+
+
+def check_range(smallest: int, largest: int, num_classes: int) -> None:
+    """Raise unless labels from `smallest` to `largest` lie in 0 .. num_classes - 1."""
+    for label in (smallest, largest):
+        if not 0 <= label < num_classes:
+            raise MarginfaceError(
+                f"label {label} is out of range for {num_classes} classes; expected 0 to "
+                f"{num_classes - 1}"
+            )

@@ -23,7 +23,10 @@ class LossOps(Generic[Spec]):
     def prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draw: Tensors
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return what `target` and `negatives` take for each sample [batch], and the next state."""
+        """Return what `target` and `negatives` take for each sample [batch], and the next state.
+
+        The head detaches `cosines` and `norms`: what comes of them is a constant to the gradient.
+        """
         del cosines, norms, draw
         return {}, dict(state)
 

@@ -1,0 +1,41 @@
+"""Checks of Python arguments: what was found, what was expected, how to mend it."""
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import TypeGuard
+
+from marginface.errors import MarginfaceError
+
+
+def check_count(name: str, value: object) -> int:
+    """Return a whole number of at least 1, Python's or NumPy's, as an int.
+
+    >>> check_count("num_classes", 2.5)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: num_classes must be at least 1, a whole number, got 2.5
+    """
+    if not _whole(value) or int(value) < 1:
+        raise MarginfaceError(f"{name} must be at least 1, a whole number, got {value!r}")
+    return int(value)
+
+
+def check_size(name: str, value: object) -> tuple[int, int]:
+    """Return a height and a width in pixels as ints."""
+    sides = list(value) if isinstance(value, Iterable) else []
+    if len(sides) != 2 or not all(map(_whole, sides)):
+        raise MarginfaceError(
+            f"{name} must be (height, width), whole numbers of pixels, got {value!r}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def check_type(name: str, value: object, kind: type, hint: str) -> None:
+    """Raise unless a value is of a kind, with a hint at how to make one."""
+    if not isinstance(value, kind):
+        raise MarginfaceError(
+            f"{name} must be a {kind.__name__}, got a {type(value).__name__}; {hint}"
+        )
+
+
+def _whole(value: object) -> TypeGuard[Integral]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
