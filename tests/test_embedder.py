@@ -115,8 +115,21 @@ def test_our_metadata_sets_the_preprocessing_and_overrides_win(tmp_path):
 def test_a_model_that_takes_pixels_gets_pixels(tmp_path):
     path, images = model_file(tmp_path, "pixels"), pictures(3)
     np.testing.assert_allclose(open_embedder(path)(images), pooled(images, 0, 1), rtol=1e-6)
-    with pytest.raises(MarginfaceError, match="its preprocessing is built in; drop --mean, --std"):
+    with pytest.raises(MarginfaceError, match="so mean and std are built in; drop --mean, --std"):
         open_embedder(path, mean=0, std=1)
+
+
+def test_the_channel_order_of_pixels_is_not_built_in(tmp_path):
+    path, images = model_file(tmp_path, "pixels"), pictures(3)
+    expected = pooled(images[..., ::-1], 0, 1)
+    np.testing.assert_allclose(open_embedder(path, channels="bgr")(images), expected, rtol=1e-6)
+
+
+def test_a_crop_of_another_size_makes_no_model():
+    with pytest.raises(MarginfaceError, match="cuts out 100x96, the model takes 112x96"):
+        ModelSpec("mbf", 12, (112, 96), preprocessing=Preprocessing(crop=(0, 8, 100, 96)))
+    with pytest.raises(MarginfaceError, match="none negative"):
+        Preprocessing(crop=(0, -8, 112, 96))
 
 
 def test_an_output_with_ones_at_the_end_is_flattened(tmp_path):

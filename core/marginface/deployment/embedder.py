@@ -7,18 +7,16 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.backend import Arrays, load_backend
-from marginface.deployment.model import ModelSpec, Preprocessing, for_each_channel
+from marginface.backend import Arrays, backend_names, load_backend
+from marginface.deployment.model import METADATA_KEY, ModelSpec, Preprocessing, for_each_channel
 from marginface.deployment.session import OnnxSession
 from marginface.errors import MarginfaceError, unknown_name
 
-BACKENDS = ("onnx", "torch", "tf")
-METADATA_KEY = "marginface"
 ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
 
 
@@ -57,18 +55,13 @@ class Embedder:
 
     def check_size(self, height: int, width: int) -> None:
         """Raise if images of `height` x `width` pixels do not fit this model."""
-        crop = self.preprocessing.crop
-        if crop is None and (height, width) != self.input_size:
+        if self.preprocessing.crop is None and (height, width) != self.input_size:
             rows, columns = self.input_size
             raise MarginfaceError(
                 f"images are {height}x{width} (height x width), the model takes {rows}x{columns}; "
                 f"pass --crop top,left,{rows},{columns} to cut that out, or --resize to scale"
             )
-        if crop is not None and (crop[0] + crop[2] > height or crop[1] + crop[3] > width):
-            raise MarginfaceError(
-                f"crop {','.join(map(str, crop))} (top,left,height,width) does not fit into images "
-                f"of {height}x{width} (height x width)"
-            )
+        self.preprocessing.check_images(height, width)
 
     def image_size(self, *, resize: bool) -> tuple[int, int] | None:
         """Return the (height, width) to read images at; None where a crop fits several sizes.
@@ -106,8 +99,9 @@ def open_embedder(
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
     """
     model = Path(model)
-    if backend not in BACKENDS:
-        raise unknown_name("backend", backend, BACKENDS)
+    backends = ("onnx", *backend_names())
+    if backend not in backends:
+        raise unknown_name("backend", backend, backends)
     overrides = _overrides(mean, std, channels, crop)
     if model.is_dir():
         return _open_run(model, backend, overrides, threads)
@@ -136,17 +130,9 @@ def _overrides(
         "mean": None if mean is None else for_each_channel("mean", mean),
         "std": None if std is None else for_each_channel("std", std),
         "channels": channels,
-        "crop": None if crop is None else _crop(crop),
+        "crop": None if crop is None else tuple(crop),
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _crop(values: Sequence[int]) -> tuple[int, int, int, int]:
-    if len(values) != 4 or min(values[:2]) < 0 or min(values[2:]) < 1:
-        raise MarginfaceError(
-            f"crop must be top,left,height,width in pixels, none negative, got {list(values)}"
-        )
-    return cast(tuple[int, int, int, int], tuple(values))
 
 
 def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Embedder:
@@ -161,10 +147,10 @@ def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Em
                 "it again"
             ) from None
         preprocessing = spec.preprocessing
-    built_in = sorted(overrides.keys() & {"mean", "std", "channels"})
+    built_in = sorted(overrides.keys() & {"mean", "std"})
     if session.takes_pixels and built_in:
         raise MarginfaceError(
-            f"{path} takes uint8 pixels, so its preprocessing is built in; "
+            f"{path} takes uint8 pixels, so mean and std are built in; "
             f"drop {', '.join('--' + name for name in built_in)}"
         )
     return _embedder(
@@ -210,13 +196,7 @@ def _embedder(
     *,
     takes_pixels: bool = False,
 ) -> Embedder:
-    crop = preprocessing.crop
-    if crop is not None and crop[2:] != input_size:
-        raise MarginfaceError(
-            f"crop {','.join(map(str, crop))} (top,left,height,width) cuts out "
-            f"{crop[2]}x{crop[3]}, the model takes {input_size[0]}x{input_size[1]}; "
-            "make the last two numbers that"
-        )
+    preprocessing.check_input(*input_size)
     fingerprint = hashlib.sha256(f"{digest} {preprocessing}".encode()).hexdigest()
     return Embedder(run, preprocessing, input_size, embedding_size, fingerprint, takes_pixels)
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from marginface.backbones import Graph
 from marginface.errors import MarginfaceError
 
+METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
+
 Triple = tuple[float, float, float]
 
 
@@ -58,21 +60,36 @@ class Preprocessing:
             raise MarginfaceError(f"std must be positive, got {self.std}")
         if self.channels not in ("rgb", "bgr"):
             raise MarginfaceError(f"channels must be 'rgb' or 'bgr', got '{self.channels}'")
+        crop = self.crop
+        if crop is not None and (len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1):
+            raise MarginfaceError(
+                f"crop must be top,left,height,width in pixels, none negative, got {list(crop)}"
+            )
+
+    def check_images(self, height: int, width: int) -> None:
+        """Raise if the crop reaches beyond images of `height` x `width` pixels."""
+        crop = self.crop
+        if crop is not None and (crop[0] + crop[2] > height or crop[1] + crop[3] > width):
+            raise MarginfaceError(
+                f"crop {','.join(map(str, crop))} (top,left,height,width) does not fit into images "
+                f"of {height}x{width} (height x width)"
+            )
+
+    def check_input(self, height: int, width: int) -> None:
+        """Raise if the crop cuts out another size than the `height` x `width` of a network."""
+        crop = self.crop
+        if crop is not None and crop[2:] != (height, width):
+            raise MarginfaceError(
+                f"crop {','.join(map(str, crop))} (top,left,height,width) cuts out "
+                f"{crop[2]}x{crop[3]}, the model takes {height}x{width}; "
+                "make the last two numbers that"
+            )
 
     def pixels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Crop and order the channels of RGB images [N, H, W, 3]; still uint8."""
+        self.check_images(*images.shape[1:3])
         if self.crop is not None:
             top, left, height, width = self.crop
-            if (
-                top < 0
-                or left < 0
-                or top + height > images.shape[1]
-                or left + width > images.shape[2]
-            ):
-                raise MarginfaceError(
-                    f"crop {self.crop} (top, left, height, width) does not fit images of "
-                    f"{images.shape[1]}x{images.shape[2]} (height x width)"
-                )
             images = images[:, top : top + height, left : left + width]
         return images[..., ::-1] if self.channels == "bgr" else images
 
@@ -96,6 +113,9 @@ class ModelSpec:
     input_size: tuple[int, int] = (112, 112)  # height, width, after the crop
     dropout: float = 0.0
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def __post_init__(self) -> None:
+        self.preprocessing.check_input(*self.input_size)
 
     @classmethod
     def of(cls, graph: Graph, preprocessing: Preprocessing | None = None) -> Self:

@@ -29,7 +29,7 @@ from marginface.backbones.graph import (
     Linear,
     PReLU,
 )
-from marginface.deployment.model import ModelSpec
+from marginface.deployment.model import METADATA_KEY, ModelSpec
 from marginface.errors import MarginfaceError
 
 Array = NDArray[Any]
@@ -95,7 +95,7 @@ def build_onnx(
         producer_version=__version__,
     )
     own = {
-        "marginface": json.dumps(spec.to_json()),
+        METADATA_KEY: json.dumps(spec.to_json()),
         "backbone": spec.backbone,
         "embedding_size": str(spec.embedding_size),
         "preprocess": str(preprocess).lower(),
