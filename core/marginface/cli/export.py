@@ -40,7 +40,8 @@ def export(
     backend: Annotated[
         str | None,
         typer.Option(
-            "--backend", help="The framework to check against, torch | tf; the run's by default."
+            "--backend",
+            help="The framework to check against, torch | tf; the run's, or torch, by default.",
         ),
     ] = None,
     opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 13 to 23.")] = 17,
@@ -53,8 +54,6 @@ def export(
     ] = False,
 ) -> None:
     """Write the ONNX contract, once ONNX Runtime and the framework give the same embeddings."""
-    import json
-
     from marginface import backbones
     from marginface.backend import load_backend
     from marginface.deployment.export import TOLERANCE, export_model
@@ -79,12 +78,7 @@ def export(
         loaded = load_run(run)
         spec, arrays = loaded.spec, loaded.weights
         backend = backend or loaded.config.get("backend", "torch")
-        if "loss" in loaded.config:
-            metadata["loss"] = loaded.config["loss"]
-            given = {name: loaded.config.get(name) for name in ("scale", "margin")}
-            given = {name: value for name, value in given.items() if value is not None}
-            parameters = given | loaded.config.get("loss_parameters", {})
-            metadata["loss_parameters"] = json.dumps(parameters)
+        metadata = _about_the_loss(loaded.config)
     else:
         assert weights is not None
         spec = _spec(backbone, embedding_size, input_size, (mean, std, channels, crop))
@@ -105,6 +99,16 @@ def export(
         metadata=metadata,
     )
     print(f"wrote {output}: agrees with {framework.version()} within {TOLERANCE:g}")
+
+
+def _about_the_loss(config: dict[str, Any]) -> dict[str, str]:
+    import json
+
+    if "loss" not in config:
+        return {}
+    given = {name: config[name] for name in ("scale", "margin") if config.get(name) is not None}
+    parameters = given | config.get("loss_parameters", {})
+    return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
 
 
 def _spec(

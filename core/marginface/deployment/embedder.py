@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
-from marginface.deployment.model import METADATA_KEY, ModelSpec, Preprocessing, for_each_channel
+from marginface.deployment.model import (
+    ALIGNED_SIZE,
+    METADATA_KEY,
+    ModelSpec,
+    Preprocessing,
+    for_each_channel,
+)
 from marginface.deployment.session import OnnxSession
 from marginface.errors import MarginfaceError, unknown_name
-
-ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from marginface.backbones import Graph
 from marginface.errors import MarginfaceError
 
 METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
+ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
 
 Triple = tuple[float, float, float]
 
@@ -110,7 +111,7 @@ class ModelSpec:
 
     backbone: str = "iresnet50"
     embedding_size: int = 512
-    input_size: tuple[int, int] = (112, 112)  # height, width, after the crop
+    input_size: tuple[int, int] = ALIGNED_SIZE  # height, width, after the crop
     dropout: float = 0.0
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 

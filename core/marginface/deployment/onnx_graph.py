@@ -226,20 +226,15 @@ class _Writer:
         scale = weight / np.sqrt(variance + BN_EPSILON)
         return scale, bias - mean * scale
 
-    def _only_consumer(self, position: int, kind: type) -> int | None:
-        """Return the position of the one node that reads `position`, if it is of `kind`."""
+    def _only_consumer(self, position: int, *kinds: type) -> int | None:
+        """Return the position of the one node that reads `position`, if it is of these kinds."""
         readers = [i for i, node in enumerate(self.graph.nodes) if position in node.inputs]
-        if len(readers) == 1 and isinstance(self.graph.nodes[readers[0]].layer, kind):
+        if len(readers) == 1 and isinstance(self.graph.nodes[readers[0]].layer, kinds):
             return readers[0]
         return None
 
     def _linear_behind(self, position: int) -> int | None:
         """Return the linear layer that alone reads `position` through flattening and dropout."""
-        while True:
-            for kind in (Flatten, Dropout):
-                onward = self._only_consumer(position, kind)
-                if onward is not None:
-                    position = onward
-                    break
-            else:
-                return self._only_consumer(position, Linear)
+        while (onward := self._only_consumer(position, Flatten, Dropout)) is not None:
+            position = onward
+        return self._only_consumer(position, Linear)

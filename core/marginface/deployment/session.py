@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from marginface.deployment.model import ALIGNED_SIZE
 from marginface.errors import MarginfaceError
 
 NUMBER_TYPES: dict[str, Any] = {
@@ -37,12 +38,11 @@ class OnnxSession:
     Args:
         model: an ONNX file, or a serialised model.
         threads: CPU threads for one run, None for ONNX Runtime's choice.
-        default_size: (height, width) to feed where the model leaves them open.
 
     Attributes:
-        takes_pixels: the input is uint8, so preprocessing is part of the model.
+        takes_pixels: the input is uint8, so mean and std are part of the model.
         batch: the number of images that the model takes at once, None for any.
-        input_size: (height, width) in pixels.
+        input_size: (height, width) in pixels; the aligned face's where the model leaves them open.
         embedding_size: length of an embedding.
         metadata: the model's own key-value properties.
 
@@ -50,19 +50,13 @@ class OnnxSession:
         MarginfaceError: no such file, not an ONNX model, or not a face embedder's interface.
     """
 
-    def __init__(
-        self,
-        model: Path | bytes,
-        *,
-        threads: int | None = None,
-        default_size: tuple[int, int] = (112, 112),
-    ) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None:
         self.name = str(model) if isinstance(model, Path) else "the model"
         self._session = self._open(model, threads)
         entry = self._only("input", self._session.get_inputs())
         self._only("output", self._session.get_outputs())
         self._input_name = entry.name
-        self._read_input(entry.shape, entry.type, default_size)
+        self._read_input(entry.shape, entry.type)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.takes_pixels = self._dtype is np.uint8
         probe = self._run(np.zeros((self.batch or 1, *self._image_shape), self._dtype))
@@ -113,9 +107,7 @@ class OnnxSession:
             )
         return entries[0]
 
-    def _read_input(
-        self, shape: list[int | str | None], type_name: str, default_size: tuple[int, int]
-    ) -> None:
+    def _read_input(self, shape: list[int | str | None], type_name: str) -> None:
         if type_name not in NUMBER_TYPES:
             raise MarginfaceError(
                 f"the input of {self.name} is {type_name}, expected {', '.join(NUMBER_TYPES)}"
@@ -126,8 +118,8 @@ class OnnxSession:
                 "[N, 3, height, width] or [N, height, width, 3]"
             )
         self._dtype = NUMBER_TYPES[type_name]
-        batch, *dims = [size if isinstance(size, int) and size > 0 else None for size in shape]
-        self.batch = batch
+        sizes = [size if isinstance(size, int) and size > 0 else None for size in shape]
+        self.batch, *dims = sizes
         self._channels_last = dims[2] == 3 and dims[0] != 3
         channels, height, width = (dims[2], *dims[:2]) if self._channels_last else dims
         if channels not in (3, None):
@@ -135,9 +127,9 @@ class OnnxSession:
                 f"the input of {self.name} has shape {shape}, expected 3 channels: "
                 "[N, 3, height, width] or [N, height, width, 3]"
             )
-        self.input_size = (height or default_size[0], width or default_size[1])
-        spatial = self.input_size
-        self._image_shape = (*spatial, 3) if self._channels_last else (3, *spatial)
+        self.input_size = (height or ALIGNED_SIZE[0], width or ALIGNED_SIZE[1])
+        size = self.input_size
+        self._image_shape = (*size, 3) if self._channels_last else (3, *size)
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         try:
