@@ -54,7 +54,7 @@ def describe(
         MarginfaceError: an unknown name, or a value out of range.
 
     >>> len(describe("mbf").parameters())
-    285
+    283
     """
     if name not in _BUILDERS:
         raise unknown_name("backbone", name, _BUILDERS)
