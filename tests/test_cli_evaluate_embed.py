@@ -224,6 +224,7 @@ def test_embed_counts_and_names_what_it_skips(model, images, tmp_path):
     Image.new("RGB", (96, 112)).save(images / "p1" / "small.png")
     arguments = ("--model", model, "--images", images, "--output", tmp_path / "out.npz")
     assert "odd.png: cannot read the image" in refusal("embed", *arguments)
+    assert run("embed", *arguments).stderr == ""  # nothing before the line that main() prints
     result = run("embed", *arguments, "--skip-bad")
     assert result.exit_code == 0, result.output
     assert "2 bad images skipped" in result.stdout

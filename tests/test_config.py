@@ -60,6 +60,8 @@ def test_the_recorded_configuration_states_every_default():
     [
         ({"batchsize": 3}, "unknown config key 'batchsize'; did you mean 'batch_size'?"),
         ({"loss": "arcfase"}, "unknown loss 'arcfase'; did you mean 'arcface'?"),
+        ({"output": ""}, "^output: expected a folder, got an empty name$"),
+        ({"embedding_size": 10**10}, "embedding_size must be less than or equal to 65536, got"),
         ({"batch_size": 0}, "batch_size must be greater than or equal to 2, got 0"),
         ({"lr": 0}, "lr must be greater than 0, got 0"),
         ({"lr": "fast"}, "lr must be a valid number, .*got 'fast'"),

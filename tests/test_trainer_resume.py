@@ -130,3 +130,20 @@ def test_a_resumed_run_may_end_before_its_milestones(make, fake_backend):
     train(config, console=QUIET)
     fake_backend.prepare = lambda _: None
     assert train(resumed(config, max_steps=10), resume=True, console=QUIET).step == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metrics.jsonl", '{"kind"\n', "metrics.jsonl:1: not a line of metrics"),
+        ("environment.json", "{", "environment.json is not what was written"),
+    ],
+)
+def test_a_damaged_record_is_named(make, fake_backend, name, text, message):
+    config = make()
+    fake_backend.prepare = stop_at(5, signal.SIGINT)
+    train(config, console=QUIET)
+    (config.output / name).write_text(text)
+    with pytest.raises(MarginfaceError, match=message):
+        train(resumed(config), resume=True, console=QUIET)
+    assert (config.output / name).read_text() == text

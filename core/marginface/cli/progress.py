@@ -29,6 +29,15 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
-    with Progress(*columns, ImagesPerSecond(), TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(description, total=None, visible=False)  # until there is progress
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+    bar = Progress(*columns, ImagesPerSecond(), TimeRemainingColumn(), console=console)
+    task = bar.add_task(description, total=None)
+
+    def show(done: int, total: int) -> None:
+        bar.start()  # not before there is progress: an error then is the one line on stderr
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -23,6 +23,7 @@ from marginface.training.schedules import SCHEDULES, Schedule
 from marginface.training.values import (
     height_and_width,
     name_value_pairs,
+    not_empty,
     one_line,
     one_of,
     split_commas,
@@ -30,6 +31,7 @@ from marginface.training.values import (
 
 Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
 Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]
+Location = Annotated[Path, BeforeValidator(not_empty)]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
@@ -70,8 +72,8 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     backend: str = key("Run", "Framework: torch or tf.", "torch")
-    data: Path = key("Run", "Training images, one folder for each identity.")
-    output: Path = key("Run", "Run folder to create.")
+    data: Location = key("Run", "Training images, one folder for each identity.")
+    output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
     init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
     seed: int = key("Run", "Of weights, data order and randomness.", 0, ge=0, lt=2**32)
@@ -83,7 +85,7 @@ class TrainConfig(BaseModel):
     num_classes: int | None = key("Loss", "Identities expected in the data; checked.", None, ge=2)
 
     backbone: str = key("Model", f"{', '.join(backbones.names())}.", "iresnet50")
-    embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1)
+    embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1, le=65_536)
     input_size: Size = key("Model", "Height and width of images, in pixels.", (112, 112))
     dropout: float = key("Model", "Share dropped before the embedding layer.", 0.0, ge=0, lt=1)
     mean: Mean = key("Model", "Subtracted, on the 0..255 scale; one or three.", (127.5,) * 3)

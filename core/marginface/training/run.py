@@ -84,6 +84,18 @@ class RunFolder:
                 f"cannot resume: {self.path} {state}; give the run's folder with --output"
             )
 
+    def read_sessions(self) -> list[dict[str, Any]]:
+        """Return what the run's sessions so far ran on."""
+        if not self.environment.is_file():
+            return []
+        try:
+            sessions: list[dict[str, Any]] = json.loads(self.environment.read_bytes())["sessions"]
+        except (ValueError, KeyError, TypeError):
+            raise MarginfaceError(
+                f"{self.environment} is not what was written; restore or delete it"
+            ) from None
+        return sessions
+
     def read_identities(self) -> tuple[str, ...]:
         """Return the identities' names in the order of their labels."""
         text = self.identities.read_text(encoding="utf-8", errors="surrogateescape")

@@ -149,11 +149,9 @@ def record_session(session: Session, *, resume: bool) -> None:
     """Create the run folder, or bring a resumed one back to its checkpoint."""
     run, progress = session.run, session.progress
     run.path.mkdir(parents=True, exist_ok=True)
-    sessions = []
+    sessions = run.read_sessions() if resume else []
     if resume:
         cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
-        if run.environment.is_file():
-            sessions = json.loads(run.environment.read_text(encoding="utf-8"))["sessions"]
     sessions.append(environment(session.backend.version(), first_step=progress.step))
     model = session.config.model_spec().to_json()
     for path, text in (

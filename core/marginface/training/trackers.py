@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from marginface.errors import MarginfaceError
 from marginface.training.event_file import EventFile
 from marginface.training.run import RunFolder, write_text
 
@@ -110,9 +111,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            records.append(json.loads(line))
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                raise MarginfaceError(
+                    f"{path}:{number}: not a line of metrics; restore or delete that line"
+                ) from None
     return records
 
 

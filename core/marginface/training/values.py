@@ -25,6 +25,13 @@ def one_of(kind: str, *choices: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def not_empty(value: Any) -> Any:
+    """Refuse an empty path, as an unset shell variable gives it: it would be the current folder."""
+    if value == "":
+        raise MarginfaceError("expected a folder, got an empty name")
+    return value
+
+
 def split_commas(value: Any) -> Any:
     """Split "a,b" into ["a", "b"]; everything that is no text passes unchanged.
 
