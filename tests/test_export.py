@@ -154,8 +154,11 @@ def damage(weights: Path, kind: str) -> Path:
         case "cut":
             torch.save({"a": torch.zeros(100_000)}, path)
             path.write_bytes(path.read_bytes()[:-1000])
+        case "small":  # its reader seeks to before the start
+            torch.save({"a": torch.zeros(3)}, path)
+            path.write_bytes(path.read_bytes()[:20])
         case "pickle":
-            path.write_bytes(pickle.dumps(Foreign(), protocol=2))
+            path.write_bytes(pickle.dumps(Foreign(), protocol=4))
         case "object":
             torch.save({"a": Foreign()}, path)
         case "list":
@@ -168,6 +171,7 @@ def damage(weights: Path, kind: str) -> Path:
     [
         ("safetensors", "cut.safetensors is not a whole safetensors file"),
         ("cut", "cut.pt holds damaged data, expected a plain state_dict"),
+        ("small", "small.pt holds damaged data, expected a plain state_dict"),
         ("pickle", "pickle.pt holds other objects, expected a plain state_dict"),
         ("object", "object.pt holds other objects, expected a plain state_dict"),
         ("list", "list.pt holds a list; expected a state_dict"),

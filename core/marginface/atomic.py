@@ -27,5 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())  # else a power cut can leave the name without the content
         temporary.replace(path)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)  # the name that the caller knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,16 +64,16 @@ def _check(backbone: object) -> None:
 
 def read_state_dict(path: Path) -> dict[str, Any]:
     """Read a PyTorch file without running code from it; tensors become arrays, in nested dicts."""
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle can make its reader raise anything
-        kind = "other objects" if "weights_only" in str(error).lower() else "damaged data"
-        raise MarginfaceError(
-            f"{path} holds {kind}, expected a plain state_dict saved by torch.save; save "
-            "model.state_dict() again"
-        ) from error
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a pickle's age, before the error that matters
+        try:
+            values = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged pickle can make its reader raise anything
+            kind = "other objects" if "weights_only" in str(error).lower() else "damaged data"
+            raise MarginfaceError(
+                f"{path} holds {kind}, expected a plain state_dict saved by torch.save; save "
+                "model.state_dict() again"
+            ) from error
     if not isinstance(values, dict):
         raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
     return _arrays(values)
