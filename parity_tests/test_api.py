@@ -164,6 +164,7 @@ MISTAKES: dict[str, Callable[[Framework, Path], Any]] = {
     "dropout": lambda f, _: f.backend.create_backbone("mbf", dropout=1.0),
     "dropout in words": lambda f, _: f.backend.create_backbone("mbf", dropout="0.5"),
     "image size": lambda f, _: f.embed(small(f), PIXELS[:, :, 1:], training=False),
+    "whole numbers": lambda f, _: f.embed(small(f), PIXELS.astype(np.uint8), training=False),
     "one image": lambda f, _: f.embed(small(f), PIXELS[0], training=False),
     "load into another thing": lambda f, _: f.backend.load_weights(Path(), {}),
     "save another thing": lambda f, path: f.backend.save_weights(Path(), path / "w.safetensors"),

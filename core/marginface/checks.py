@@ -37,5 +37,14 @@ def check_type(name: str, value: object, kind: type, hint: str) -> None:
         )
 
 
+def check_floating(floating: bool) -> None:
+    """Raise unless images are of a floating-point type: pixels as they are need scaling first."""
+    if not floating:
+        raise MarginfaceError(
+            "images are whole numbers, expected floating point; scale pixels as the model was "
+            "trained, by default (x / 255 - 0.5) / 0.5"
+        )
+
+
 def _whole(value: object) -> TypeGuard[Integral]:
     return isinstance(value, Integral) and not isinstance(value, bool)

@@ -21,6 +21,7 @@ from marginface.backbones.graph import (
     Linear,
     PReLU,
 )
+from marginface.checks import check_floating
 from marginface_tf.layers import as_tensor, batch_norm, conv, prelu
 from marginface_tf.weights import load_weights
 
@@ -29,7 +30,8 @@ from marginface_tf.weights import load_weights
 class Backbone(keras.Model):
     """Images [batch, 3, height, width] to embeddings [batch, embedding_size].
 
-    Inside, images are channels last, which TensorFlow's CPU kernels need.
+    Inside, images are channels last, which TensorFlow's CPU kernels need. Keras saves, loads and
+    clones it, as it does the head, wherever `marginface_tf` is imported.
 
     Attributes:
         graph: the core's description.
@@ -72,6 +74,7 @@ class Backbone(keras.Model):
     def __call__(self, images: Any, *args: Any, **options: Any) -> Any:
         """Check the images, then call; inside `call` Keras would wrap the message."""
         images = as_tensor(images)
+        check_floating(keras.backend.is_float_dtype(images.dtype))
         self.graph.check_images(images.shape)
         return super().__call__(images, *args, **options)
 
@@ -117,7 +120,7 @@ class Backbone(keras.Model):
         return y
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` makes the same backbone from, with new weights."""
+        """Return what `from_config` makes such a backbone from, with new weights."""
         graph = self.graph
         rates = [node.layer.rate for node in graph.nodes if isinstance(node.layer, Dropout)]
         described = {

@@ -139,7 +139,7 @@ class MarginHead(keras.layers.Layer):
         return value
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` makes the same head from, with new weights."""
+        """Return what `from_config` makes such a head from, with new weights."""
         config: dict[str, Any] = super().get_config()
         return config | {
             "loss": {"name": self.loss.name, **asdict(self.loss)},

@@ -23,7 +23,7 @@ from marginface.backbones.graph import (
     PReLU,
     Weighted,
 )
-from marginface.checks import check_type
+from marginface.checks import check_floating, check_type
 from marginface_torch.weights import load_weights
 
 
@@ -59,6 +59,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return embeddings, not normalised."""
         check_type("images", images, Tensor, "torch.as_tensor makes one")
+        check_floating(images.is_floating_point())
         self.graph.check_images(images.shape)
         values = {IMAGES: images}
         for position, node in enumerate(self.graph.nodes):
