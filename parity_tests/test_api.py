@@ -17,6 +17,13 @@ from marginface import MarginfaceError, load_backend, losses
 # it is loud when imported. Only PyTorch reads its own pickles.
 FILES_OF_ONE = {"layers.py", "quiet.py"}
 NAMES_OF_ONE = {"read_state_dict"}
+HELPERS_OF_ONE = {
+    "backbone": {"channels_last"},
+    "export": set(),
+    "learner": set(),
+    "optimizers": {"write_slots"},
+    "weights": {"read_state_dict", "to_float32", "to_numpy"},
+}
 MODULES = ["losses", "losses.base", "losses.softmax", "losses.cosface", "losses.arcface"]
 
 
@@ -97,6 +104,22 @@ def test_same_loss_code(torch: Framework, tf: Framework, name: str) -> None:
             assert set(methods(found[key])) == set(methods(value))
             for method, code in methods(value).items():
                 assert_same_signature(methods(found[key])[method], code)
+
+
+@pytest.mark.parametrize("name", list(HELPERS_OF_ONE))
+def test_same_functions(torch: Framework, tf: Framework, name: str) -> None:
+    """Each module's functions, but for helpers that PyTorch alone needs."""
+    found, expected = (
+        {
+            key: value
+            for key, value in public(each.module(name)).items()
+            if inspect.isfunction(value)
+        }
+        for each in (tf, torch)
+    )
+    assert set(found) ^ set(expected) == HELPERS_OF_ONE[name]
+    for key, value in found.items():
+        assert_same_signature(value, expected[key])
 
 
 def test_every_loss_is_in_both(framework: Framework) -> None:
