@@ -12,7 +12,8 @@ from marginface.errors import MarginfaceError
 
 @pytest.fixture
 def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("IDENTITIES", 16), ("IMAGES", 3), ("HELD_OUT", 4), ("COMPARED", 5)):
+    few = {"IDENTITIES": 16, "IMAGES": 3, "HELD_OUT": 4, "COMPARED": 5, "BATCH_SIZE": 4}
+    for name, value in few.items():
         monkeypatch.setattr(run, name, value)
 
 

@@ -82,7 +82,8 @@ def test_rates_stay_in_range_and_never_rise_after_the_warm_up(kind, total, warmu
     [
         ({"kind": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
         ({"total_steps": 0}, "total_steps must be >= 1, got 0"),
-        ({"milestones": (5, 5)}, r"milestones must rise, got \[5, 5\]"),
+        ({"milestones": (5, 5)}, r"milestones must rise from 1 on, got \[5, 5\]"),
+        ({"milestones": (0, 5)}, r"milestones must rise from 1 on, got \[0, 5\]"),
     ],
 )
 def test_bad_values_are_refused(values, message):

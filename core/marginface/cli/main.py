@@ -84,9 +84,10 @@ for _name, _summary in COMMANDS.items():
 
 def _usage_message(error: Any) -> str:
     """Return what is wrong; of the options that are like an unknown one, only the nearest."""
-    if near := getattr(error, "option_name", None) and error.possibilities:
-        near = max(near, key=lambda name: SequenceMatcher(None, error.option_name, name).ratio())
-        return f"unknown option '{error.option_name}'; did you mean '{near}'?"
+    name, near = (getattr(error, key, None) for key in ("option_name", "possibilities"))
+    if name and near:
+        nearest = max(near, key=lambda other: SequenceMatcher(None, name, other).ratio())
+        return f"unknown option '{name}'; did you mean '{nearest}'?"
     return str(error.format_message())
 
 

@@ -52,8 +52,8 @@ class Schedule:
             raise unknown_name("schedule", self.kind, SCHEDULES)
         if self.total_steps < 1:
             raise MarginfaceError(f"total_steps must be >= 1, got {self.total_steps}")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise MarginfaceError(f"milestones must rise, got {list(self.milestones)}")
+        if list(self.milestones) != sorted({mark for mark in self.milestones if mark > 0}):
+            raise MarginfaceError(f"milestones must rise from 1 on, got {list(self.milestones)}")
 
     def require_reached(self) -> None:
         """Raise if the run ends before its warm-up does, or before one of its milestones."""
