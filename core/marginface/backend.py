@@ -75,6 +75,7 @@ class Backend(Protocol):
         input_size: tuple[int, int] = (112, 112),
         dropout: float = 0.0,
         seed: int | None = None,
+        dtype: Any = None,
     ) -> Any:
         """Return a freshly initialised backbone: images [batch, 3, height, width] to embeddings."""
 

@@ -16,13 +16,13 @@ class TrainingDivergedError(MarginfaceError):
     """The loss became NaN or infinite."""
 
 
-def unknown_name(kind: str, name: str, choices: Iterable[str]) -> MarginfaceError:
+def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MarginfaceError:
     """Return the error for a name that is not among `choices`, with the nearest one.
 
     >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
     unknown loss 'arcfase'; did you mean 'arcface'? (known: arcface, cosface)
     """
     known = sorted(choices)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return MarginfaceError(f"unknown {kind} '{name}'{hint} (known: {', '.join(known)})")

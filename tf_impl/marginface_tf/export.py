@@ -39,13 +39,14 @@ def export_onnx(
     Raises:
         MarginfaceError: ONNX Runtime disagrees with TensorFlow; nothing is written then.
     """
+    arrays = backbone_arrays(backbone)
 
     def reference(images: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(backbone(images, training=False), np.float32)
 
     return export_model(
         ModelSpec.of(backbone.graph, preprocessing),
-        backbone_arrays(backbone),
+        arrays,
         path,
         reference=reference,
         opset=opset,

@@ -39,6 +39,7 @@ def export_onnx(
     Raises:
         MarginfaceError: ONNX Runtime disagrees with PyTorch; nothing is written then.
     """
+    arrays = backbone_arrays(backbone)
 
     def reference(images: NDArray[np.float32]) -> NDArray[np.float32]:
         first = next(backbone.parameters())
@@ -52,7 +53,7 @@ def export_onnx(
 
     return export_model(
         ModelSpec.of(backbone.graph, preprocessing),
-        backbone_arrays(backbone),
+        arrays,
         path,
         reference=reference,
         opset=opset,

@@ -70,7 +70,7 @@ def export_model(
         raise MarginfaceError(
             f"ONNX Runtime's embeddings differ from the framework's by {difference:.2g} of their "
             f"length (allowed {TOLERANCE:g}); nothing was written; was a layer of the backbone "
-            "replaced?"
+            "replaced, or does it compute in half precision?"
         )
     with replacing(path) as part:
         part.write_bytes(model)
