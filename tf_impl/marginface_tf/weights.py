@@ -30,7 +30,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     """
     _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
-    label = "weights" if isinstance(source, Mapping) else str(source)
+    label = "the given mapping" if isinstance(source, Mapping) else str(source)
     for name, array in backbones.check_weights(backbone.graph, arrays, label).items():
         backbone.arrays[name].assign(backbone.layouts[name].to_framework(array))
 

@@ -34,7 +34,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     """
     _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
-    label = "weights" if isinstance(source, Mapping) else str(source)
+    label = "the given mapping" if isinstance(source, Mapping) else str(source)
     checked = backbones.check_weights(backbone.graph, arrays, label)
     state = backbone.state_dict()
     with torch.no_grad():

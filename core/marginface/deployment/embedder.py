@@ -63,7 +63,8 @@ class Embedder:
             rows, columns = self.input_size
             raise MarginfaceError(
                 f"images are {height}x{width} (height x width), the model takes {rows}x{columns}; "
-                f"pass --crop top,left,{rows},{columns} to cut that out, or --resize to scale"
+                "align them to that size, scale them (--resize), or cut that out of larger ones "
+                "(--crop)"
             )
         self.preprocessing.check_images(height, width)
 

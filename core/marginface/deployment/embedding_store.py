@@ -74,7 +74,7 @@ def embed_folder(
         output: a .parquet or .npz file.
         batch_size: images for one call of `embedder`.
         resize: scale images of another size instead of refusing them.
-        skip_bad: leave unreadable images out instead of stopping at them.
+        skip_bad: leave out what is unreadable or of another size instead of stopping at it.
         overwrite: replace an existing `output`, and parts that belong to other work.
         on_progress: called with (images done, images in all).
 
@@ -91,19 +91,23 @@ def embed_folder(
     starts = range(0, len(paths), PART_SIZE)
     parts = [folder / f"part-{start // PART_SIZE:06d}.parquet" for start in starts]
     resumed = 0
-    for start, part in zip(starts, parts, strict=True):
-        chunk = paths[start : start + PART_SIZE]
-        if part.exists():
-            resumed += len(chunk)
-            _report(on_progress, start + len(chunk), len(paths))
-            continue
-        table = _embed_part(embedder, reader, chunk, batch_size, start, len(paths), on_progress)
-        with replacing(part) as temporary:
-            pq.write_table(table, temporary)
+    try:
+        for start, part in zip(starts, parts, strict=True):
+            chunk = paths[start : start + PART_SIZE]
+            if part.exists():
+                resumed += len(chunk)
+                _report(on_progress, start + len(chunk), len(paths))
+                continue
+            table = _embed_part(embedder, reader, chunk, batch_size, start, len(paths), on_progress)
+            with replacing(part) as temporary:
+                pq.write_table(table, temporary)
+    finally:
+        if not any(part.exists() for part in parts):
+            shutil.rmtree(folder)  # nothing to take up
     rows, skipped = _contents(parts)
     if rows == 0:
         raise MarginfaceError(
-            f"none of the {len(paths)} images in {images_root} can be read; first: {skipped[0][1]}"
+            f"none of the {len(paths)} images in {images_root} can be used; first: {skipped[0][1]}"
         )
     # The merged file grows inside the parts folder: whatever happens, no stray file remains.
     merged = folder / f"merged{output.suffix}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backbones import Graph
-from marginface.errors import MarginfaceError
+from marginface.errors import MarginfaceError, unknown_name
 
 METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
 ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
@@ -60,7 +60,7 @@ class Preprocessing:
         if not all(value > 0 and np.isfinite(value) for value in self.std):
             raise MarginfaceError(f"std must be positive, got {self.std}")
         if self.channels not in ("rgb", "bgr"):
-            raise MarginfaceError(f"channels must be 'rgb' or 'bgr', got '{self.channels}'")
+            raise unknown_name("channels", self.channels, ("rgb", "bgr"))
         crop = self.crop
         if crop is not None and (len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1):
             raise MarginfaceError(
