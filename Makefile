@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # ONNX Runtime, OpenMP and TensorFlow spin while they wait: one thread each where tests run side by side.
 TEST_ENV := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3
 
-.PHONY: demo demo-tf test test-slow check format lock docs clean
+.PHONY: demo demo-tf test test-slow check format lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/marginface demo --backend torch
