@@ -99,13 +99,12 @@ def test_train_evaluate_embed_export(monkeypatch, backend, tiny_faces, pairs, tm
     capsys.readouterr()
 
 
-def test_resume_equals_an_uninterrupted_run(monkeypatch, backend, tiny_faces, tmp_path):
+@pytest.mark.parametrize("dropout", [0, 0.4])
+def test_resume_equals_an_uninterrupted_run(monkeypatch, backend, tiny_faces, tmp_path, dropout):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(monkeypatch, backend, tiny_faces, whole, "--max-steps", 4) == 0
-    assert (
-        train(monkeypatch, backend, tiny_faces, parts, "--max-steps", 4, "--checkpoint-every", 2)
-        == 0
-    )
+    options = ("--max-steps", 4, "--dropout", dropout)
+    assert train(monkeypatch, backend, tiny_faces, whole, *options) == 0
+    assert train(monkeypatch, backend, tiny_faces, parts, *options, "--checkpoint-every", 2) == 0
     newest = latest_checkpoint(parts / "checkpoints")
     for path in newest.iterdir():
         path.unlink()

@@ -37,6 +37,7 @@ class Backbone(keras.Model):
         graph: the core's description.
         arrays: every variable by canonical name.
         layouts: how each canonical array lies in its variable.
+        masks: where dropout's randomness comes from.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Backbone(keras.Model):
         self.graph = graph
         self.layouts = backbones.layouts(graph, "tf")
         self.arrays = {}
+        self.masks = keras.random.SeedGenerator(None if seed is None else seed % 2**32)
         norms = tuple(
             f"{node.layer.name}." for node in graph.nodes if isinstance(node.layer, BatchNorm)
         )
@@ -99,7 +101,7 @@ class Backbone(keras.Model):
                 y = tf.matmul(x, self._value(layer, "weight"))
                 return y + self._value(layer, "bias") if layer.bias else y
             case Dropout():
-                return tf.nn.dropout(x, layer.rate) if training else x
+                return keras.random.dropout(x, layer.rate, seed=self.masks) if training else x
             case Flatten():
                 return tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
             case Add():

@@ -47,8 +47,8 @@ class Learner:
         # This pass rewrites the same step in one way or another from start to start, with other
         # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-        tf.random.set_seed(seed)  # dropout's masks
         self.model, self.optimizer_spec, self.dtype = model, optimizer, dtype
+        self.seed = seed
         self.backbone = create_backbone(
             model.backbone,
             model.embedding_size,
@@ -123,6 +123,8 @@ class Learner:
         self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
     ) -> tuple[Tensor, Tensor]:
         names = list(self.parameters)
+        # Masks follow from seed and step, so that a resumed run draws the ones it would have drawn.
+        self.backbone.masks.state.assign(tf.cast(tf.stack([self.seed, step]), "uint32"))
         with tf.GradientTape() as tape:
             embeddings = self.backbone(self._input(pixels), training=True)
             loss = self.head(embeddings, labels, draw, training=True)

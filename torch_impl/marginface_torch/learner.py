@@ -39,8 +39,7 @@ class Learner:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(seed)  # dropout's masks
-        self.model, self.optimizer_spec = model, optimizer
+        self.model, self.optimizer_spec, self.seed = model, optimizer, seed
         self.dtype: torch.dtype = getattr(torch, dtype)
         backbone = create_backbone(
             model.backbone,
@@ -80,6 +79,9 @@ class Learner:
         """Take one optimizer step on RGB images [batch, height, width, 3]."""
         self.backbone.train()
         self.head.train()
+        if self.model.dropout:
+            # Masks follow from seed and step: a resumed run draws the ones it would have drawn.
+            torch.manual_seed(int(np.random.default_rng([self.seed, self.steps]).integers(2**63)))
         draws = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
         embeddings = self._forward(self._input(images))
         loss = self.head(embeddings, torch.from_numpy(labels).to(self.device), draws)
