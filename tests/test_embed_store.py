@@ -140,12 +140,12 @@ def test_parts_of_another_model_list_or_option_are_not_mixed_in(faces, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         embed_folder(stop_after(EMBEDDER, 1), faces, output)
     other = replace(EMBEDDER, fingerprint="second model")
-    with pytest.raises(MarginfaceError, match=r"the model has changed since; .*--overwrite"):
+    with pytest.raises(MarginfaceError, match=r"the model changed since; .*--overwrite"):
         embed_folder(other, faces, output)
-    with pytest.raises(MarginfaceError, match="the choice of --resize has changed"):
+    with pytest.raises(MarginfaceError, match="the choice of --resize changed"):
         embed_folder(EMBEDDER, faces, output, resize=True)
     (faces / "eve.png").rename(faces / "eva.png")
-    with pytest.raises(MarginfaceError, match="the list of images has changed"):
+    with pytest.raises(MarginfaceError, match="the list of images changed"):
         embed_folder(EMBEDDER, faces, output)
     assert embed_folder(other, faces, output, overwrite=True).resumed == 0
     names = [*NAMES[:-1], "eva.png"]
@@ -189,6 +189,23 @@ def test_a_bad_image_is_named_or_skipped_and_counted_once_resumed(faces, tmp_pat
     assert all("cannot read the image" in reason for _, reason in summary.skipped)
     with np.load(output) as arrays:
         assert arrays["path"].tolist() == [name for name in NAMES if "bob" not in name]
+
+
+def test_parts_that_skipped_are_not_taken_up_by_a_run_that_must_not(faces, tmp_path):
+    (faces / NAMES[0]).write_bytes(b"")
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(stop_after(EMBEDDER, 1), faces, tmp_path / "out.npz", skip_bad=True)
+    with pytest.raises(MarginfaceError, match="cannot read the image"):
+        embed_folder(EMBEDDER, faces, tmp_path / "out.npz")
+
+
+def test_an_image_that_changed_meanwhile_is_embedded_again(faces, tmp_path):
+    output = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(stop_after(EMBEDDER, 2), faces, output)
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(faces / NAMES[0])
+    assert embed_folder(EMBEDDER, faces, output).resumed == 2
+    check_rows(pq.read_table(output).to_pylist(), faces, NAMES)
 
 
 def test_only_bad_images_is_an_error(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -180,10 +180,16 @@ def create_embedder(
 
 
 def _set_threads(threads: int | None) -> None:
-    """Use so many CPU threads, unless TensorFlow runs already: then it can no longer be told."""
-    if threads is not None:
-        with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
+    """Use so many CPU threads; TensorFlow can be told only before its first operation."""
+    if threads is None or threads == tf.config.threading.get_intra_op_parallelism_threads():
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:
+        warnings.warn(
+            f"TensorFlow runs already: it keeps its number of threads, {threads} comes too late",
+            stacklevel=4,
+        )
 
 
 def _without_slot(name: str) -> str:

@@ -25,6 +25,7 @@ from marginface.evaluation.verification import directionless
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"
 SKIPPED_KEY = b"marginface.skipped"
+FILES_KEY = b"marginface.files"
 MERGERS = {".parquet": merge_to_parquet, ".npz": merge_to_npz}
 
 
@@ -79,7 +80,7 @@ def embed_folder(
         on_progress: called with (images done, images in all).
 
     Raises:
-        MarginfaceError: `output` exists, its parts are of another model or list, or an image is
+        MarginfaceError: `output` exists, its parts are of other work, or an image is
             unreadable or of another size.
     """
     check_output(output, overwrite=overwrite)
@@ -94,13 +95,15 @@ def embed_folder(
     try:
         for start, part in zip(starts, parts, strict=True):
             chunk = paths[start : start + PART_SIZE]
-            if part.exists():
+            files = _files(images_root, chunk)
+            if part.exists() and _can_be_taken_up(part, files, skip_bad):
                 resumed += len(chunk)
                 _report(on_progress, start + len(chunk), len(paths))
                 continue
             table = _embed_part(embedder, reader, chunk, batch_size, start, len(paths), on_progress)
+            metadata = {**table.schema.metadata, FILES_KEY: files}
             with replacing(part) as temporary:
-                pq.write_table(table, temporary)
+                pq.write_table(table.replace_schema_metadata(metadata), temporary)
     finally:
         if not any(part.exists() for part in parts):
             shutil.rmtree(folder)  # nothing to take up
@@ -130,6 +133,13 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool) -> dict[st
     }
 
 
+def _files(root: Path, paths: Sequence[str]) -> bytes:
+    """Return what changes when one of the files does."""
+    found = [(root / path).stat() for path in paths]
+    listed = [(path.st_size, path.st_mtime_ns) for path in found]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
+
+
 def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
     """Make `folder` hold the parts of the work that `manifest` describes, and of no other."""
     path = folder / MANIFEST_NAME
@@ -146,7 +156,7 @@ def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
             return
         if any(folder.glob("part-*.parquet")) and not overwrite:
             raise MarginfaceError(
-                f"{folder} holds unfinished embeddings, but the {changed[0]} has changed since; "
+                f"{folder} holds unfinished embeddings, but the {changed[0]} changed since; "
                 "restore it to go on, or pass --overwrite to start again"
             )
         shutil.rmtree(folder)
@@ -188,13 +198,23 @@ def _contents(parts: Sequence[Path]) -> tuple[int, tuple[tuple[str, str], ...]]:
     """Return the number of embeddings in `parts` and what they left out."""
     rows, skipped = 0, []
     for part in parts:
-        try:
-            rows += pq.read_metadata(part).num_rows
-            listed = (pq.read_schema(part).metadata or {}).get(SKIPPED_KEY, b"[]")
-        except pa.ArrowInvalid as error:
-            raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
-        skipped += [(path, reason) for path, reason in json.loads(listed)]
+        rows += pq.read_metadata(part).num_rows
+        skipped += [(path, reason) for path, reason in json.loads(_metadata(part)[SKIPPED_KEY])]
     return rows, tuple(skipped)
+
+
+def _can_be_taken_up(part: Path, files: bytes, skip_bad: bool) -> bool:
+    """Return whether a part is of these very files, and left out no more than is allowed."""
+    found = _metadata(part)
+    return found[FILES_KEY] == files and (skip_bad or found[SKIPPED_KEY] == b"[]")
+
+
+def _metadata(part: Path) -> dict[bytes, bytes]:
+    try:
+        found: dict[bytes, bytes] = pq.read_schema(part).metadata
+    except pa.ArrowInvalid as error:
+        raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
+    return found
 
 
 def _report(on_progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
