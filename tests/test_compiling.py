@@ -30,6 +30,11 @@ def test_compiling_waits_for_a_measured_step_and_a_long_run(left, compiles):
     assert learner.compiled == int(compiles)
 
 
+def test_nothing_is_said_of_compiling_when_no_step_is_left():
+    auto = compiling.AutoCompile(None)
+    assert [auto.observe(1.0, left) for left in (5, 4, 3, 2, 1, 0)] == [None] * 6
+
+
 def test_a_run_that_compiled_compiles_at_once_when_resumed(make, fake_backend, monkeypatch):
     monkeypatch.setattr(compiling, "WORTHWHILE_SECONDS", 0.0)
     compiled = []

@@ -35,7 +35,7 @@ class AutoCompile:
 
     def observe(self, seconds: float, remaining_steps: int) -> str | None:
         """Take one step's time; return a line for the log when this one decides."""
-        if self.compiled is not None:
+        if self.compiled is not None or remaining_steps == 0:
             return None
         self._seconds.append(seconds)
         if len(self._seconds) < WARM_UP_STEPS + TIMED_STEPS:
