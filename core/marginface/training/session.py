@@ -38,8 +38,7 @@ class Progress:
         step: steps taken.
         losses: of the steps since the last line of metrics.
         verified_step: the last step that was verified.
-        best_accuracy: the best verification accuracy, at `best_step`; None before the first.
-        best_step: where it was reached.
+        best_accuracy: the best verification accuracy; None before the first.
         compiled_backend: the backend for which compiling was found to pay.
     """
 
@@ -47,7 +46,6 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     verified_step: int = 0
     best_accuracy: float | None = None
-    best_step: int = 0
     compiled_backend: str | None = None
 
 

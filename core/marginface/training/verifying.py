@@ -38,7 +38,7 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> None:
         return
     progress.verified_step = progress.step
     if progress.best_accuracy is None or result.accuracy > progress.best_accuracy:
-        progress.best_accuracy, progress.best_step = result.accuracy, progress.step
+        progress.best_accuracy = result.accuracy
     tracker.verification(
         progress.step,
         {
