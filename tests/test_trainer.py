@@ -95,6 +95,22 @@ def test_a_folder_that_holds_a_run_is_not_used_again(make):
     assert (config.output / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_start_that_was_cut_short_is_no_run(make, monkeypatch):
+    def write(path, text):
+        if path.name == "config.yaml":
+            raise RuntimeError("power cut")
+        path.write_text(text)
+
+    config = make()
+    with monkeypatch.context() as patch:
+        patch.setattr("marginface.training.session.write_text", write)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(config, console=QUIET)
+    assert (config.output / "model.json").exists()
+    train(config, console=QUIET)
+    assert load_run(config.output).step == STEPS
+
+
 def test_the_trained_backbone_is_read_from_the_newest_or_a_chosen_checkpoint(make, fake_backend):
     config = make()
     train(config, console=QUIET)
@@ -121,6 +137,24 @@ def test_what_is_no_run_cannot_be_loaded(make, fake_backend, tmp_path):
     for path in list_checkpoints(config.output / "checkpoints"):
         path.rename(tmp_path / path.name)
     with pytest.raises(MarginfaceError, match="has no checkpoint yet"):
+        load_run(config.output)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.yaml", b"- a\n- list", "config.yaml is no configuration in YAML; restore it"),
+        ("config.yaml", b"lr: \xff", "config.yaml is no configuration in YAML; restore it"),
+        ("config.yaml", b"lr: [", "config.yaml is no configuration in YAML; restore it"),
+        ("model.json", b'"\xff"', "model.json is no model specification; restore it"),
+        ("model.json", b"[]", "model.json is no model specification; restore it"),
+    ],
+)
+def test_a_damaged_description_of_a_run_is_named(make, name, content, message):
+    config = make(max_steps=4, checkpoint_every=4)
+    train(config, console=QUIET)
+    (config.output / name).write_bytes(content)
+    with pytest.raises(MarginfaceError, match=message):
         load_run(config.output)
 
 

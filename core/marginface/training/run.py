@@ -67,10 +67,10 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def require_free(self) -> None:
-        """Raise if a run, or a file, is here already."""
+        """Raise if a run, or a file, is here already; what a start cut short left is none."""
         if self.path.exists() and not self.path.is_dir():
             raise MarginfaceError(f"output {self.path} is a file; choose a folder with --output")
-        if any(part.exists() for part in (self.config, self.model, self.checkpoints)):
+        if any(part.exists() for part in (self.config, self.checkpoints)):
             raise MarginfaceError(
                 f"output {self.path} already holds a run; "
                 "continue it with --resume, or choose another --output"
@@ -139,16 +139,18 @@ def load_run(path: str | Path) -> LoadedRun:
         raise MarginfaceError(f"run {path} has no checkpoint yet; train it further with --resume")
     try:
         spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
         raise MarginfaceError(f"{run.model} is no model specification; restore it") from None
     try:
         text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
-        config = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise MarginfaceError(f"{run.config} is not YAML; restore it") from None
+        config = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise MarginfaceError(f"{run.config} is no configuration in YAML; restore it")
     checkpoint = load_checkpoint(checkpoint_path, prefix="backbone.")
     weights = {name.removeprefix("backbone."): value for name, value in checkpoint.state.items()}
-    return LoadedRun(spec, weights, config or {}, checkpoint.step)
+    return LoadedRun(spec, weights, config, checkpoint.step)
 
 
 def write_text(path: Path, text: str) -> None:
