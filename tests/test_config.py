@@ -139,29 +139,40 @@ def test_command_line_overrides_file_overrides_recipe_overrides_default():
     assert (config.batch_size, config.lr, config.scale, config.seed) == (8, 0.05, SMALL["scale"], 0)
 
 
-def test_another_loss_keeps_what_it_has_of_the_recipe_and_drops_the_rest():
-    cosface = resolve_config(NEEDED, {"recipe": "small-set", "loss": "cosface"})
-    assert (cosface.scale, cosface.margin) == (SMALL["scale"], SMALL["margin"])
-    normface = resolve_config(NEEDED, {"recipe": "small-set", "loss": "normface"})
-    assert normface.make_loss() == losses.get("normface", scale=SMALL["scale"])
-    file = {
-        **NEEDED,
-        "loss": "combined_margin",
-        "loss_parameters": {"m3": 0.2, "past_pi": "clip"},
-    }
-    arcface = resolve_config(file, {"loss": "arcface"})
-    assert arcface.make_loss() == losses.get("arcface", past_pi="clip")
+@pytest.mark.parametrize(
+    ("loss", "kept"),
+    [
+        ("cosface", {"scale": SMALL["scale"]}),
+        ("normface", {"scale": SMALL["scale"]}),
+        ("combined_margin", {"scale": SMALL["scale"]}),
+        ("softmax", {}),
+        ("arcface", {"scale": SMALL["scale"], "margin": SMALL["margin"]}),
+    ],
+)
+def test_another_loss_keeps_the_scale_of_cosines_and_nothing_else(loss, kept):
+    config = resolve_config(NEEDED, {"recipe": "small-set", "loss": loss})
+    assert config.make_loss() == losses.get(loss, **kept)
 
 
-def test_another_optimizer_or_schedule_drops_what_it_has_not():
-    config = resolve_config(
-        NEEDED, {"recipe": "small-set", "optimizer": "adamw", "schedule": "cosine"}
-    )
-    assert (config.momentum, config.power, config.weight_decay) == (
-        None,
-        None,
-        SMALL["weight_decay"],
-    )
+def test_another_loss_takes_what_is_given_with_it_or_above():
+    given = {"recipe": "small-set", "loss": "cosface", "margin": 0.4}
+    cosface = losses.get("cosface", scale=SMALL["scale"], margin=0.4)
+    assert resolve_config(NEEDED, given).make_loss() == cosface
+    assert resolve_config({**NEEDED, **given}, {"loss": "cosface"}).make_loss() == cosface
+    assert resolve_config({**NEEDED, "loss": "softmax"}, given | {"scale": 8}).scale == 8
+    file = {**NEEDED, "margin": 0.3, "loss_parameters": {"past_pi": "clip"}}  # of the default loss
+    assert resolve_config(file, {"loss": "cosface"}).make_loss() == losses.get("cosface")
+    assert resolve_config(file, {"loss": "arcface"}).margin == 0.3
+
+
+def test_another_optimizer_or_schedule_drops_what_belonged_to_the_first():
+    given = {"recipe": "small-set", "optimizer": "adamw", "schedule": "cosine"}
+    config = resolve_config(NEEDED, given)
+    assert (config.momentum, config.power) == (None, None)
+    assert config.weight_decay == AdamW().weight_decay
+    assert resolve_config(NEEDED, given | {"weight_decay": 0.01}).weight_decay == 0.01
+    same = resolve_config(NEEDED, {"recipe": "ms1mv3-mbf", "optimizer": "sgd"})
+    assert same.weight_decay == RECIPES["ms1mv3-mbf"].values["weight_decay"]
 
 
 def test_loss_parameters_of_file_and_command_line_are_merged():
@@ -199,6 +210,8 @@ def test_a_recorded_configuration_reads_back_the_same(tmp_path):
         ("schedule: plynomial", "unknown schedule 'plynomial'; did you mean 'polynomial'?"),
         ("- lr", "expected 'key: value' lines, got a list"),
         ("lr: 1\nseed: [", "line 2: not valid YAML"),
+        ("lr: 1\nseed: 2\nlr: 3", "line 3: not valid YAML: 'lr' is given twice"),
+        ("loss_parameters: {m3: 0, m3: 1}", "line 1: not valid YAML: 'm3' is given twice"),
     ],
 )
 def test_errors_in_a_file_name_it(tmp_path, text, message):

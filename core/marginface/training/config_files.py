@@ -24,10 +24,24 @@ RESUMABLE = (
 )
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own loader takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping, once its keys are found to differ."""
+        seen = []
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"'{key.value}' is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.append(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """Return the keys of a YAML file, each validated by itself; messages name the file."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise MarginfaceError(f"cannot read the config file {path}: {reason}") from None
@@ -77,7 +91,8 @@ def resume_config(run: TrainConfig, given: Values) -> TrainConfig:
     if changed:
         raise MarginfaceError(
             f"a resumed run cannot change {', '.join(changed)}; "
-            f"leave that out, or start a new run with another --output"
+            "leave that out (--config too, the run has its own), "
+            "or start a new run with another --output"
         )
     kept = {name: value for name, value in values.items() if name in RESUMABLE}
     if {"epochs", "max_steps"} & set(kept):  # a new length replaces the old one, however stated
@@ -104,21 +119,30 @@ def _same(name: str, recorded: Any, given: Any) -> bool:
 
 
 def _override(lower: Values, upper: Values) -> dict[str, Any]:
-    """Lay `upper` over `lower`, dropping what only suited a choice that `upper` replaces.
+    """Lay `upper` over `lower`, dropping what belonged to a choice that `upper` replaces.
 
-    `--recipe small-set --loss softmax` thus drops the recipe's margin, which softmax has not.
+    A margin or a weight decay means another thing, or nothing, to another loss or optimizer:
+    `--recipe small-set --loss cosface` starts from CosFace's own margin. The scale is kept from
+    one loss of cosines to another, to which it means the same.
     """
     values = dict(lower)
     for choice, table in (("optimizer", OPTIMIZER_KEYS), ("schedule", SCHEDULE_KEYS)):
-        if choice in upper:
-            suits = table.get(upper[choice], {})
-            for name in {name for keys in table.values() for name in keys} - set(suits):
+        if _replaces(choice, lower, upper):
+            for name in {name for keys in table.values() for name in keys}:
                 values.pop(name, None)
     parameters = name_value_pairs(values.pop("loss_parameters", {}))
-    if "loss" in upper:
-        suits = losses.parameters(upper["loss"])
-        parameters = {name: value for name, value in parameters.items() if name in suits}
-        for name in {"scale", "margin"} - set(suits):
-            values.pop(name, None)
+    if _replaces("loss", lower, upper):
+        parameters = {}
+        values.pop("margin", None)
+        if not all(losses.get(_chosen("loss", layer)).normalized for layer in (lower, upper)):
+            values.pop("scale", None)
     parameters = {**parameters, **name_value_pairs(upper.get("loss_parameters", {}))}
     return {**values, **upper, "loss_parameters": parameters}
+
+
+def _replaces(choice: str, lower: Values, upper: Values) -> bool:
+    return choice in upper and upper[choice] != _chosen(choice, lower)
+
+
+def _chosen(choice: str, layer: Values) -> Any:
+    return layer.get(choice, TrainConfig.model_fields[choice].default)
