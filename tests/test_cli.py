@@ -57,10 +57,13 @@ def test_version(cli):
     assert cli("--version") == (0, f"marginface {__version__}\n", "")
 
 
-def test_an_unknown_command_names_the_nearest(cli):
-    status, _, err = cli("trian")
-    assert status == 2
-    assert "No such command 'trian'. Did you mean 'train'" in err
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("trian", "; did you mean 'train'?"), ("frobnicate", "")]
+)
+def test_an_unknown_command_names_the_nearest_and_all(cli, name, nearest):
+    known = ", ".join(sorted(COMMANDS))
+    message = f"marginface: error: unknown command '{name}'{nearest} (known: {known})\n"
+    assert cli(name) == (2, "", message)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,7 @@ def test_an_unknown_command_names_the_nearest(cli):
         (("train", "--epocs", 3), "'--epocs'; did you mean '--epochs'?"),
         (("train", "--resumee"), "'--resumee'; did you mean '--resume'?"),
         (("embed", "--modle", "x"), "'--modle'; did you mean '--model'?"),
+        (("train", "--learning-rate", 1), "'--learning-rate'; see marginface train --help"),
     ],
 )
 def test_an_unknown_option_names_the_nearest(cli, arguments, nearest):
@@ -97,6 +101,7 @@ def test_every_configuration_key_is_an_option_with_its_help(cli):
         (["--num-classes", 9], "num_classes is 9, but"),
         (["--resume"], "cannot resume: "),
         (["--resize=yes"], "Option '--resize' does not take a value."),
+        (["--lr"], "Option '--lr' requires an argument."),
     ],
 )
 @pytest.mark.usefixtures("fake_backend")
@@ -183,7 +188,7 @@ def test_resuming_as_another_run_is_refused(cli, train_options):
     assert cli(*train_options)[0] == 0
     status, _, err = cli(*train_options, "--resume", "--batch-size", 6)
     assert status == 2
-    assert "cannot change batch_size (4 to 6)" in err
+    assert "cannot change batch_size (4 to 6); leave that out (--config too, the run has" in err
 
 
 @pytest.mark.usefixtures("fake_backend")

@@ -35,7 +35,7 @@ def embed(
 ) -> None:
     """Write path, identity, norm and embedding of every image to a Parquet or NumPy file.
 
-    A run that was interrupted goes on where it stopped when the command is given again.
+    After an interruption the same command goes on; at most 1,024 images are done again.
     """
     from rich.console import Console
 

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from marginface import MarginfaceError, __version__
+from marginface.errors import unknown_name
 
 # Each command is the function of the same name in marginface.cli.<name>, imported when it is run:
 # listing them must stay fast and load no framework.
@@ -36,6 +37,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Replace the listed stand-in by the command itself."""
+        if args[0] not in COMMANDS:
+            raise unknown_name("command", args[0], COMMANDS)
         name, _, rest = super().resolve_command(ctx, args)
         app = typer.Typer(add_completion=False)
         app.command(name)(load_command(str(name)))
@@ -83,18 +86,20 @@ for _name, _summary in COMMANDS.items():
 
 
 def _usage_message(error: Any) -> str:
-    """Return what is wrong; of the options that are like an unknown one, only the nearest."""
-    name, near = (getattr(error, key, None) for key in ("option_name", "possibilities"))
-    if name and near:
-        nearest = max(near, key=lambda other: SequenceMatcher(None, name, other).ratio())
-        return f"unknown option '{name}'; did you mean '{nearest}'?"
-    return str(error.format_message())
+    """Return what is wrong; for an unknown option with the nearest one, or where all are listed."""
+    if not hasattr(error, "possibilities"):
+        return str(error.format_message())
+    name, near = error.option_name, error.possibilities
+    if not near:
+        return f"unknown option '{name}'; see {error.ctx.command_path} --help"
+    nearest = max(near, key=lambda other: SequenceMatcher(None, name, other).ratio())
+    return f"unknown option '{name}'; did you mean '{nearest}'?"
 
 
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="marginface", standalone_mode=False))
     except UsageProblem as error:
         if message := _usage_message(error):  # none where typer has shown the help instead
             print(f"marginface: error: {' '.join(message.split())}", file=sys.stderr)
