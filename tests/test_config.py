@@ -210,6 +210,7 @@ def test_a_recorded_configuration_reads_back_the_same(tmp_path):
         ("schedule: plynomial", "unknown schedule 'plynomial'; did you mean 'polynomial'?"),
         ("- lr", "expected 'key: value' lines, got a list"),
         ("lr: 1\nseed: [", "line 2: not valid YAML"),
+        ("seed: 2020-13-45", "not valid YAML"),
         ("lr: 1\nseed: 2\nlr: 3", "line 3: not valid YAML: 'lr' is given twice"),
         ("loss_parameters: {m3: 0, m3: 1}", "line 1: not valid YAML: 'm3' is given twice"),
     ],
