@@ -8,7 +8,7 @@ import pytest
 from comparison import assert_same_arrays
 from frameworks import Framework, lively_weights
 
-from marginface import backbones
+from marginface import MarginfaceError, backbones
 
 GRAPHS = [("mobilefacenet", (32, 32)), ("mbf", (32, 32)), ("iresnet18", (32, 48))]
 
@@ -47,6 +47,20 @@ def test_insightface_file(
     made = framework.backend.create_backbone("iresnet18", 16, input_size=(32, 32), seed=1)
     framework.backend.load_weights(made, path)
     assert_same_arrays(framework.backend.backbone_arrays(made), weights, rtol=0)
+
+
+def test_wrappers_of_pytorch(torch: Framework) -> None:
+    """What they save loads; they themselves are refused with the way to what they hold."""
+    graph = backbones.describe("mobilefacenet", 16, (32, 32))
+    weights = lively_weights(graph, 0)
+    bare, module = torch.backbone(graph, weights), torch.torch.nn
+    compiled = torch.torch.compile(bare)
+    averaged = torch.torch.optim.swa_utils.AveragedModel(bare)
+    for wrapped in (compiled, averaged, module.DataParallel(bare), module.DataParallel(compiled)):
+        saved = {name: value.numpy() for name, value in wrapped.state_dict().items()}
+        assert_same_arrays(backbones.check_weights(graph, saved), weights, rtol=0)
+        with pytest.raises(MarginfaceError, match=r"holds it as \.module or \._orig_mod$"):
+            torch.backend.backbone_arrays(wrapped)
 
 
 def test_published_names_are_pytorchs(torch: Framework) -> None:
