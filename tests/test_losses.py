@@ -1,6 +1,7 @@
 """The spec itself: hand-computed values, finite differences, and what it refuses."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -150,6 +151,7 @@ def test_a_zero_embedding_has_no_direction() -> None:
         ("arcfase", {}, "did you mean 'arcface'"),
         ("arcface", {"scale": 0}, "arcface: scale must be greater than 0, got 0"),
         ("arcface", {"scale": math.nan}, "scale must be greater than 0, got nan"),
+        ("arcface", {"scale": np.float64("nan")}, "scale must be greater than 0, got nan"),
         ("arcface", {"margin": 3.5}, "margin must be in [0, pi) radians, got 3.5"),
         ("arcface", {"margin": "0.5"}, "margin must be a number, got '0.5'"),
         ("arcface", {"margn": 0.5}, "did you mean 'margin'"),
@@ -165,6 +167,18 @@ def test_refusals(name: str, values: dict, said: str) -> None:
         losses.get(name, **values)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_numpys_numbers_become_pythons() -> None:
+    loss = losses.get("arcface", scale=np.int64(32), margin=np.float32(0.5))
+    assert repr(loss) == "ArcFace(scale=32, margin=0.5, gradient='exact', past_pi='monotone')"
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_every_margin_names_its_source(name: str) -> None:
+    """An arXiv number, in the one place that says it."""
+    loss = losses.get(name)
+    assert re.search(r"\d{4}\.\d{5}", type(loss).__doc__ or "") or not loss.normalized
 
 
 def test_reference_leaves_arguments_alone() -> None:

@@ -34,7 +34,6 @@ class CombinedMargin(MarginLoss):
     """
 
     name: ClassVar[str] = "combined_margin"
-    paper: ClassVar[str] = "1801.07698"
 
     scale: float = 64.0
     m1: float = 1.0
@@ -77,7 +76,6 @@ class ArcFace(MarginLoss):
     """
 
     name: ClassVar[str] = "arcface"
-    paper: ClassVar[str] = "1801.07698"
 
     scale: float = 64.0
     margin: float = 0.5

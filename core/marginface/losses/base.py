@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -47,12 +47,15 @@ class MarginLoss:
     """
 
     name: ClassVar[str]
-    paper: ClassVar[str]
     normalized: ClassVar[bool] = True  # logits are cosines; False: W x + b
 
     scale: float
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # Python's number instead, for messages and JSON
+                object.__setattr__(self, field.name, value.item())
         self._require("scale", 0 < self.scale < math.inf, "greater than 0")
 
     def _require(self, parameter: str, ok: bool, allowed: str) -> None:

@@ -22,7 +22,6 @@ class CosFace(MarginLoss):
     """
 
     name: ClassVar[str] = "cosface"
-    paper: ClassVar[str] = "1801.09414"
 
     scale: float = 64.0
     margin: float = 0.40

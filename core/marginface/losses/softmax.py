@@ -17,7 +17,6 @@ class Softmax(MarginLoss):
     """
 
     name: ClassVar[str] = "softmax"
-    paper: ClassVar[str] = "-"
     normalized: ClassVar[bool] = False
 
     scale: float = 1.0
@@ -42,7 +41,6 @@ class NormFace(MarginLoss):
     """
 
     name: ClassVar[str] = "normface"
-    paper: ClassVar[str] = "1704.06369"
 
     scale: float = 64.0
 
