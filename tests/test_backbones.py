@@ -1,9 +1,12 @@
 """The neutral descriptions: published names and sizes, layouts, weights files."""
 
+import os
+
 import numpy as np
 import pytest
 
 from marginface import MarginfaceError, backbones
+from marginface.training.checkpoints import Checkpoint, save_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -70,10 +73,24 @@ def test_weights_file_round_trip(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_published_decorations_are_dropped() -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_files_of_arrays_follow_the_umask(tmp_path) -> None:
+    before = os.umask(0o027)
+    try:
+        backbones.write_weights(tmp_path / "w.safetensors", {"a": np.ones(2)})
+        folder = save_checkpoint(tmp_path, Checkpoint(1, {"a": np.ones(2)}, {}))
+    finally:
+        os.umask(before)
+    files = [tmp_path / "w.safetensors", *folder.iterdir()]
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_decorations_are_dropped(prefix: str) -> None:
     graph = backbones.describe("mbf", 16)
-    weights = {f"module.{k}": v for k, v in backbones.initial_weights(graph, 0).items()}
-    weights["module.layers.0.layers.1.num_batches_tracked"] = np.array(7)
+    weights = {f"{prefix}{k}": v for k, v in backbones.initial_weights(graph, 0).items()}
+    weights[f"{prefix}layers.0.layers.1.num_batches_tracked"] = np.array(7)
+    weights["n_averaged"] = np.array(7)
     assert list(backbones.check_weights(graph, weights)) == list(graph.parameters())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.arrays import save_file
 from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
 from marginface.errors import BackendNotInstalledError, MarginfaceError
@@ -44,16 +46,16 @@ def check_weights(
 ) -> Arrays:
     """Return `weights` in the graph's order; names and shapes must be the graph's.
 
-    Counters that PyTorch keeps beside BatchNorm's statistics, and DataParallel's `module.`
-    prefix, are dropped.
+    What PyTorch adds is dropped: counters, and the prefixes of its wrappers (DataParallel and
+    AveragedModel write `module.`, torch.compile `_orig_mod.`, both when one holds the other).
 
     Raises:
         MarginfaceError: naming the parameter and both shapes, or what is missing or left over.
     """
     found = {
-        name.removeprefix("module."): array
+        re.sub(r"^((module|_orig_mod)\.)+", "", name): array
         for name, array in weights.items()
-        if not name.endswith("num_batches_tracked")
+        if not name.endswith(("num_batches_tracked", "n_averaged"))
     }
     expected = graph.parameters()
     label = f"{source} does not fit backbone '{graph.name}'"
@@ -130,12 +132,10 @@ def _read_pickled(path: Path) -> Arrays:
 
 def write_weights(path: str | Path, weights: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to a safetensors file, under its final name only when whole."""
-    from safetensors.numpy import save_file
-
     path = Path(path)
     if path.suffix != ".safetensors":
         raise MarginfaceError(f"weights are written as .safetensors, got '{path.name}'")
     if not path.parent.is_dir():
         raise MarginfaceError(f"folder {path.parent} does not exist; create it first")
     with replacing(path) as part:
-        save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, part)
+        save_file(weights, part)

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from marginface.arrays import save_file
 from marginface.errors import MarginfaceError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -72,9 +72,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 3) -> P
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    # order="C" because safetensors writes the buffer as it lies.
-    arrays = {name: np.asarray(value, order="C") for name, value in checkpoint.state.items()}
-    save_file(arrays, folder / ARRAYS)
+    save_file(checkpoint.state, folder / ARRAYS)
     record = {
         "format": FORMAT,
         "step": checkpoint.step,
