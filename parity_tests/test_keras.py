@@ -68,6 +68,20 @@ def test_backbone_saved_alone(tf: Framework, tmp_path: Path) -> None:
     assert loaded.graph == backbone.graph
 
 
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_exported_as_saved_model(tf: Framework, reloaded: bool, tmp_path: Path) -> None:
+    import keras
+
+    backbone, _ = parts(tf)
+    if reloaded:
+        backbone.save(tmp_path / "backbone.keras")
+        backbone = keras.models.load_model(tmp_path / "backbone.keras")
+    expected = backbone(IMAGES)
+    backbone.export(tmp_path / "saved", verbose=False)
+    loaded = tf.tf.saved_model.load(tmp_path / "saved")
+    np.testing.assert_allclose(loaded.serve(IMAGES), expected, rtol=0, atol=1e-5)
+
+
 def test_cloned_with_new_weights(tf: Framework) -> None:
     import keras
 

@@ -69,9 +69,12 @@ class Backbone(keras.Model):
                 autocast=not name.startswith(norms),
                 name=name,
             )
-        self.built = True
+        self.build((None, 3, *graph.input_size))
         drawn = int(keras.random.randint((), 0, 2**31 - 1)) if seed is None else seed
         load_weights(self, backbones.initial_weights(graph, drawn))
+
+    def build(self, input_shape: Any) -> None:
+        """Make nothing, for all is there; Keras notes the shape, which its `export` asks for."""
 
     def __call__(self, images: Any, *args: Any, **options: Any) -> Any:
         """Check the images, then call; inside `call` Keras would wrap the message."""
