@@ -22,14 +22,19 @@ def make(framework: Framework) -> tuple[Any, Any]:
 
 
 def test_torch_mixed_precision(torch: Framework, images: Any) -> None:
+    """Autocast halves the backbone's precision and leaves the head in float32."""
     backbone, head = make(torch)
     tensors = torch.torch.tensor(images), torch.torch.tensor(LABELS)
-    expected = head(backbone(tensors[0]), tensors[1]).item()
     with torch.torch.autocast("cpu", torch.torch.bfloat16):
-        loss = head(backbone(tensors[0]), tensors[1])
-    loss.backward()
+        embeddings = backbone(tensors[0])
+        loss = head(embeddings, tensors[1])
+    assert embeddings.dtype is torch.torch.bfloat16
     assert loss.dtype is torch.torch.float32
-    assert loss.item() == pytest.approx(expected, rel=0.05)
+    assert loss.item() == pytest.approx(head(embeddings.float(), tensors[1]).item(), rel=1e-6)
+    loss.backward()
+    gradients = [parameter.grad for parameter in (*backbone.parameters(), head.weight)]
+    assert all(gradient.dtype is torch.torch.float32 for gradient in gradients)
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
 
 
 def test_graphs_give_what_eager_gives(framework: Framework) -> None:

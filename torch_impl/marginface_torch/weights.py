@@ -57,8 +57,9 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 def _check(backbone: object) -> None:
     from marginface_torch.backbone import Backbone  # which needs this module to start
 
-    hint = "pass what create_backbone made; a wrapper holds it as .module or ._orig_mod"
-    check_type("backbone", backbone, Backbone, hint)
+    check_type(
+        "backbone", backbone, Backbone, "pass what create_backbone made, not a wrapper of it"
+    )
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
