@@ -120,7 +120,7 @@ def _starving(backend: str, name: str, data: Path, batch: int, rounds: int, thre
         "fixed": lambda: learner.step(fixed.images, fixed.labels, 0.01, {}).loss,
         "data": with_data,
     }
-    seconds = interleave(rivals, rounds=max(rounds, 9), repeats=4)
+    seconds = interleave(rivals, rounds=max(rounds, 16), repeats=4)
     median, low, high = ratios(seconds, "data", "fixed")
     print(
         f"{name}: a step with real data takes {median:.3f} of one with a fixed batch "
