@@ -52,6 +52,4 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 def _check(backbone: object) -> None:
     from marginface_tf.backbone import Backbone  # which needs this module to start
 
-    check_type(
-        "backbone", backbone, Backbone, "pass what create_backbone made, not a wrapper of it"
-    )
+    check_type("backbone", backbone, Backbone, "pass what create_backbone made")

@@ -57,9 +57,8 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 def _check(backbone: object) -> None:
     from marginface_torch.backbone import Backbone  # which needs this module to start
 
-    check_type(
-        "backbone", backbone, Backbone, "pass what create_backbone made, not a wrapper of it"
-    )
+    inner = (f"pass its .{name}" for name in ("_orig_mod", "module") if hasattr(backbone, name))
+    check_type("backbone", backbone, Backbone, next(inner, "pass what create_backbone made"))
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:
