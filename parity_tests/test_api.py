@@ -24,7 +24,9 @@ HELPERS_OF_ONE = {
     "optimizers": {"write_slots"},
     "weights": {"read_state_dict", "to_float32", "to_numpy"},
 }
-MODULES = ["losses", "losses.base", "losses.softmax", "losses.cosface", "losses.arcface"]
+LOSS_FILES = sorted(path.stem for path in Path(losses.__file__).parent.glob("[a-z]*.py"))
+CORE_ONLY = {"checks", "describe", "plot", "subcenter"}  # what is no tensor code
+MODULES = ["losses", *(f"losses.{name}" for name in LOSS_FILES if name not in CORE_ONLY)]
 
 
 def files(package: str) -> set[str]:

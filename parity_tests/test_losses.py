@@ -1,174 +1,236 @@
-"""Spec, PyTorch and TensorFlow: the same loss values and gradients."""
+"""Spec, PyTorch and TensorFlow: the same values, gradients and states of every loss."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from comparison import RTOL, assert_same_evaluation
 from frameworks import Framework
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marginface import losses
 from marginface.losses import MarginLoss
+from marginface.parity import DTYPES, Problem, broken, compare, errors, problem, tolerance, variants
+from marginface.parity.measure import LAST_PLACE, evaluate_spec
+from marginface.parity.problems import label
 
 SEEDED = settings(
-    max_examples=25,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-GRADIENTS = ("exact", "straight_through")
-PAST_PI = ("monotone", "clip", "none")
-LOSSES = [
-    losses.get("softmax"),
-    losses.get("softmax", scale=2.5),
-    losses.get("normface", scale=16),
-    losses.get("cosface", scale=30, margin=0.35),
-    *(
-        losses.get(name, scale=20, **margins, gradient=gradient, past_pi=past_pi)
-        for name, margins in (
-            ("arcface", {"margin": 0.5}),
-            ("arcface", {"margin": 1.3}),
-            ("combined_margin", {"m1": 1.0, "m2": 0.3, "m3": 0.2}),
-            ("combined_margin", {"m1": 1.35, "m2": 0.0, "m3": 0.0}),
-            ("combined_margin", {"m1": 3.0, "m2": 0.4, "m3": 0.1}),
-        )
-        for gradient in GRADIENTS
-        for past_pi in PAST_PI
-    ),
-]
+ALL = [variant for name in losses.names() for variant in variants(name)]
+# Bounds to draw hyperparameters from, besides the scale; those of a name in one loss or another.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "margin": (0, 0.95),
+    "m1": (1, 4),
+    "m2": (0, 1.5),
+    "m3": (0, 1),
+    "lambda_base": (0, 1500),
+    "lambda_min": (0, 10),
+    "gamma": (0, 1),
+    "alpha": (0.01, 0.99),
+    "t": (1, 5),
+    "lw": (0.5, 60),
+    "l_a": (1, 20),
+    "u_a": (30, 150),
+    "l_margin": (0, 0.5),
+    "u_margin": (0.5, 1.5),
+    "lambda_g": (0, 50),
+    "h": (0, 1),
+    "t_alpha": (0.01, 1),
+    "eps": (0, 0.1),
+    "std": (0, 0.1),
+    "negative_weight": (0.1, 3),
+}
+FROM_ONE = ("sphereface", "sphereface_r_v1", "sphereface_r_v2")  # their margin multiplies
 
 
-def problem(seed: int, dtype: str, batch: int = 5, classes: int = 7, size: int = 6) -> Any:
-    """Return embeddings, class weights, labels and bias."""
-    rng = np.random.default_rng(seed)
+def check(framework: Framework, loss: MarginLoss, case: Problem, dtype: str, rtol: float) -> None:
+    """Compare a framework with the spec; half precision gradients may be off by a last place.
+
+    A gradient along the embedding itself cancels, as at a cosine of 1; it is measured against what
+    it is made of, the target logit's gradient.
+    """
+    found = framework.backend.evaluate_loss(loss, case, dtype)
+    least = logit_gradient(loss, case)
+    for quantity, error in errors(found, evaluate_spec(loss, case), least=least).items():
+        half = quantity == "d embeddings" and dtype in LAST_PLACE
+        assert error <= (LAST_PLACE[dtype] if half else rtol), (quantity, error)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", losses.names())
+def test_every_choice(framework: Framework, name: str, dtype: str) -> None:
+    rows = compare(name, dtype, {framework.name: framework.backend}, seeds=2)
+    wanted = {"loss", "d embeddings", "d weight"}
+    wanted |= {"d bias"} if losses.get(name).initial_bias(3) is not None else set()
+    wanted |= {"state"} if losses.get(name).initial_state() else set()
+    assert {row.quantity for row in rows} == wanted
+    assert broken(rows) == []
+
+
+def logit_gradient(loss: MarginLoss, case: Problem) -> float:
+    """Return the largest gradient that a target logit has by itself, as the mean divides it."""
+    x, w = (a.astype(np.float64) for a in (case.embeddings, case.weight))
+    norms = np.linalg.norm(x, axis=1)
+    own = w[case.labels * loss.num_centers]
+    lengths = np.maximum(norms, 1e-3) * np.maximum(np.linalg.norm(own, axis=1), 1e-3)
+    cosines = ((x * own).sum(1) / lengths).clip(-1, 1)
+    prepared, _ = loss.prepare(cosines, norms, case.state, case.draw)
     return (
-        rng.normal(0, 2, (batch, size)).astype(dtype),
-        rng.normal(0, 0.5, (classes, size)).astype(dtype),
-        rng.integers(0, classes, batch),
-        rng.normal(0, 0.1, classes).astype(dtype),
+        max(
+            loss.scale
+            * max(abs(loss.target(c, n, {k: v[i] for k, v in prepared.items()}).slope), 1)
+            for i, (c, n) in enumerate(zip(cosines.tolist(), norms.tolist(), strict=True))
+        )
+        / max(norms.max(), 1e-3)
+        / len(norms)
     )
 
 
-def check(framework: Framework, loss: MarginLoss, x: Any, w: Any, labels: Any, bias: Any) -> None:
-    """Compare a framework with the spec, in the arrays' precision."""
-    head = framework.head(loss, x.shape[1], len(w), x.dtype.name)
-    bias = None if loss.normalized else bias
-    expected = loss.evaluate(x, w, labels, bias=bias)
-    found = framework.evaluate(head, x, w, labels, bias=bias)
-    assert_same_evaluation(found, expected, RTOL[x.dtype.name])
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-@pytest.mark.parametrize("dtype", list(RTOL))
-def test_values_and_gradients(framework: Framework, loss: MarginLoss, dtype: str) -> None:
-    check(framework, loss, *problem(0, dtype))
-
-
-def on_circle(angles: list[float], dtype: str) -> Any:
-    """Embeddings at these angles to their class, exact at 0 and pi, and classes on three axes."""
+def at_angles(loss: MarginLoss, angles: list[float], dtype: str = "float64") -> Problem:
+    """Return embeddings at these angles to class 0, exact at 0 and pi, in every class's plane."""
     cosines = [math.cos(a) if 0 < a < math.pi else round(math.cos(a)) for a in angles]
     sines = [math.sqrt(1 - c * c) for c in cosines]
-    x = np.array([[2 * c, 2 * s, 0] for c, s in zip(cosines, sines, strict=True)], dtype)
-    return x, np.diag([0.5, 4.0, 1.0]).astype(dtype), np.zeros(len(x), int), np.zeros(3, dtype)
+    x = np.array([[12 * c, 12 * s, 0] for c, s in zip(cosines, sines, strict=True)])
+    axes = np.array([[0.5, 0, 0], [0, 4.0, 0], [0, 0, 1.0], [-2.0, 0, 0]])
+    drawn = problem(loss, np.random.default_rng(0), batch=len(x), classes=4, size=3, dtype=dtype)
+    # Other centres of a class point the other way, so that the first one counts or ties.
+    weight = np.repeat(axes, loss.num_centers, 0).reshape(4, loss.num_centers, 3)
+    weight[:, 1:] *= np.array([1.0, 1.0, -1.0])
+    return replace(
+        drawn,
+        embeddings=x.astype(drawn.embeddings.dtype),
+        weight=weight.reshape(-1, 3).astype(drawn.weight.dtype),
+        labels=np.zeros(len(x), int),
+    )
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("loss", ALL, ids=label)
 def test_extreme_angles(framework: Framework, loss: MarginLoss) -> None:
-    """Cosines of +-1, and both sides of each angle at which a policy changes."""
-    m1, m2 = getattr(loss, "m1", 1.0), getattr(loss, "m2", 0.5)
-    bends = [(k * math.pi - m2) / m1 for k in range(1, 4)]
+    """Cosines of +-1 to the target and to others, and both sides of each bend of the target."""
+    margin = getattr(loss, "margin", 0.5)
+    multiplied = getattr(loss, "m1", margin if loss.name in FROM_ONE else 1.0)
+    added = getattr(loss, "m2", 0.0 if loss.name in FROM_ONE else margin)
+    bends = [(k * math.pi - added) / multiplied for k in range(1, 5)] + [math.pi / 2]
     angles = [b + side for b in bends for side in (-1e-4, 1e-4) if 0 < b + side < math.pi]
-    check(framework, loss, *on_circle([0.0, math.pi, 1e-4, math.pi - 1e-4, *angles], "float64"))
+    case = at_angles(loss, [0.0, math.pi, 1e-4, math.pi - 1e-4, *angles])
+    check(framework, loss, case, "float64", 1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("loss", ALL, ids=label)
+def test_extreme_angles_in_few_digits(framework: Framework, loss: MarginLoss, dtype: str) -> None:
+    """Exactly representable cosines of +-1: nothing to lose, so everything must be right."""
+    check(framework, loss, at_angles(loss, [0.0, math.pi], dtype), dtype, 1e-5)
 
 
 DEGENERATE = {
-    "zero embedding": lambda x, w, y, b: (np.where(x == x[0], 0, x), w, y, b),
-    "shorter than the limit": lambda x, w, y, b: (x * 1e-14, w, y, b),
-    "short embeddings": lambda x, w, y, b: (x * 1e-6, w, y, b),
-    "zero class weights": lambda x, w, y, b: (x, np.where(w == w[y[0]], 0, w), y, b),
-    "one class": lambda x, w, y, b: (x, w[:1], y * 0, b[:1]),
-    "one sample": lambda x, w, y, b: (x[:1], w, y[:1], b),
-    "one label": lambda x, w, y, b: (x, w, y * 0 + 3, b),
+    "zero embedding": lambda p: replace(p, embeddings=p.embeddings * [[0], *[[1]] * 5]),
+    "shorter than the limit": lambda p: replace(p, embeddings=p.embeddings * 1e-16),
+    "short embeddings": lambda p: replace(p, embeddings=p.embeddings * 1e-8),
+    "long embeddings": lambda p: replace(p, embeddings=p.embeddings * 1e4),
+    "zero class weights": lambda p: replace(
+        p, weight=p.weight * [[0], *[[1]] * (len(p.weight) - 1)]
+    ),
+    "one sample": lambda p: replace(
+        p,
+        embeddings=p.embeddings[:1],
+        labels=p.labels[:1],
+        draw={name: values[:1] for name, values in p.draw.items()},
+    ),
+    "one label": lambda p: replace(p, labels=p.labels * 0 + 1),
+    "int32 labels": lambda p: replace(p, labels=p.labels.astype(np.int32)),
 }
 
 
 @pytest.mark.parametrize("change", DEGENERATE)
 @pytest.mark.parametrize("name", losses.names())
-@pytest.mark.parametrize("dtype", list(RTOL))
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_degenerate_input(framework: Framework, name: str, change: str, dtype: str) -> None:
-    arrays = DEGENERATE[change](*problem(1, dtype))
-    check(framework, losses.get(name, scale=8), *arrays)
-
-
-@SEEDED
-@given(
-    seed=st.integers(0, 10_000),
-    sizes=st.tuples(st.integers(1, 6), st.integers(1, 8), st.integers(3, 9)),
-    scale=st.floats(0.5, 64),
-    margins=st.tuples(st.floats(1, 4), st.floats(0, 1.5), st.floats(0, 1)),
-    gradient=st.sampled_from(GRADIENTS),
-    past_pi=st.sampled_from(PAST_PI),
-)
-def test_any_combined_margin(
-    framework: Framework,
-    seed: int,
-    sizes: tuple[int, int, int],
-    scale: float,
-    margins: tuple[float, float, float],
-    gradient: str,
-    past_pi: str,
-) -> None:
-    m1, m2, m3 = margins
-    options = {"scale": scale, "gradient": gradient, "past_pi": past_pi}
-    loss = losses.get("combined_margin", m1=m1, m2=m2, m3=m3, **options)
-    check(framework, loss, *problem(seed, "float64", *sizes))
-
-
-@pytest.mark.parametrize("loss", [x for x in LOSSES if getattr(x, "gradient", "exact") == "exact"])
-def test_spec_gradients_are_slopes(loss: MarginLoss) -> None:
-    """Central differences of the spec's loss along a random direction of each argument."""
-    x, w, labels, bias = problem(2, "float64", batch=3, classes=3, size=3)
-    arguments = {"embeddings": x, "weight": w} | ({} if loss.normalized else {"bias": bias})
-    gradients = loss.evaluate(**arguments, labels=labels).gradients
-    for name, values in arguments.items():
-        way = np.random.default_rng(3).normal(size=values.shape)
-        ends = [
-            loss.evaluate(**arguments | {name: values + step * way}, labels=labels).loss
-            for step in (1e-6, -1e-6)
-        ]
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(
-            float((gradients[name] * way).sum()), rel=1e-5, abs=1e-6
-        )
-
-
-def test_half_precision_is_widened(framework: Framework) -> None:
-    """float16 embeddings give what their float32 copies give."""
-    x, w, labels, _ = problem(4, "float32")
-    x = x.astype(np.float16)
-    loss = losses.get("arcface")
-    head = framework.head(loss, x.shape[1], len(w))
-    assert_same_evaluation(
-        framework.evaluate(head, x.astype(np.float32), w, labels),
-        loss.evaluate(x, w, labels),
-        RTOL["float32"],
+    loss = losses.get(name)
+    drawn = problem(loss, np.random.default_rng(1), dtype=dtype)
+    changed = DEGENERATE[change](drawn)
+    case = replace(
+        changed,
+        embeddings=changed.embeddings.astype(dtype),
+        weight=changed.weight.astype(dtype),
     )
-    assert framework.call(head, x, labels) == pytest.approx(
-        framework.call(head, x.astype(np.float32), labels), rel=1e-6
+    check(framework, loss, case, dtype, {"float64": 1e-9, "float32": 1e-5}[dtype])
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_one_class(framework: Framework, name: str) -> None:
+    loss = losses.get(name)
+    case = problem(loss, np.random.default_rng(2), classes=1)
+    check(framework, loss, case, "float64", 1e-9)
+
+
+@st.composite
+def hyperparameters(draw: st.DrawFn, name: str) -> MarginLoss:
+    """Draw a loss with parameters from all over their ranges, and any of its choices."""
+    values: dict[str, Any] = {"scale": draw(st.floats(0.5, 256))}
+    for parameter, default in losses.parameters(name).items():
+        if parameter in losses.choices(name):
+            values[parameter] = draw(st.sampled_from(losses.choices(name)[parameter]))
+        elif isinstance(default, int):
+            values[parameter] = draw(st.integers(1, 4))
+        elif parameter != "scale":
+            low, high = BOUNDS[parameter]
+            from_one = parameter == "margin" and name in FROM_ONE
+            values[parameter] = draw(st.floats(low, high)) + from_one
+    return losses.get(name, **values)
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_any_parameters(framework: Framework, name: str) -> None:
+    @SEEDED
+    @given(
+        loss=hyperparameters(name),
+        seed=st.integers(0, 10_000),
+        sizes=st.tuples(st.integers(1, 6), st.integers(1, 8), st.integers(2, 9)),
     )
+    def run(loss: MarginLoss, seed: int, sizes: tuple[int, int, int]) -> None:
+        batch, classes, size = sizes
+        rng = np.random.default_rng(seed)
+        case = problem(loss, rng, batch=batch, classes=classes, size=size)
+        check(framework, loss, case, "float64", 1e-9)
+
+    run()
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_any_angles(framework: Framework, name: str) -> None:
+    """Hypothesis looks for cosines that break a loss."""
+
+    @SEEDED
+    @given(angles=st.lists(st.floats(0, math.pi), min_size=1, max_size=4))
+    def run(angles: list[float]) -> None:
+        loss = losses.get(name)
+        case = at_angles(loss, angles)
+        found = framework.backend.evaluate_loss(loss, case, "float64")
+        assert math.isfinite(found.loss)
+        assert all(np.isfinite(gradient).all() for gradient in found.gradients.values())
+        if all(abs(a - b) > 1e-6 for a in angles for b in (0, math.pi)):
+            check(framework, loss, case, "float64", 1e-7)
+
+    run()
 
 
 def wrong_ops(framework: Framework, change: str) -> type:
     """Return tensor code for ArcFace that is a little wrong."""
-    right = framework.module("losses.arcface").CombinedMarginOps
+    right = framework.module("losses.arcface").ArcFaceOps
 
     class Wrong(right):
-        def target(self, cosines: Any, prepared: Any) -> Any:
+        def target(self, cosines: Any, norms: Any, prepared: Any) -> Any:
             if change == "no margin":
                 return cosines
-            return super().target(cosines, prepared) * (-1 if change == "sign" else 1)
+            sign = -1 if change == "sign" else 1
+            return super().target(cosines, norms, prepared) * sign
 
         def reduce(self, target: Any, logits: Any, labels: Any) -> Any:
             return super().reduce(target, logits, labels) * (1.0001 if change == "scaled" else 1)
@@ -180,18 +242,32 @@ def wrong_ops(framework: Framework, change: str) -> type:
 def test_mutants_are_caught(
     framework: Framework, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss = losses.get("arcface")
     registry = framework.module("losses").OPS
-    monkeypatch.setitem(registry, type(loss), wrong_ops(framework, change))
-    with pytest.raises(AssertionError):
-        check(framework, loss, *problem(0, "float32"))
+    monkeypatch.setitem(registry, losses.ArcFace, wrong_ops(framework, change))
+    assert broken(compare("arcface", "float32", {framework.name: framework.backend}, seeds=1))
 
 
-@pytest.mark.parametrize("argument", ["embeddings", "weight"])
-def test_wrong_gradients_are_caught(framework: Framework, argument: str) -> None:
-    loss = losses.get("arcface")
-    x, w, labels, _ = problem(0, "float32")
-    found = framework.evaluate(framework.head(loss, x.shape[1], len(w)), x, w, labels)
-    found.gradients[argument][0, 0] *= 1.001
-    with pytest.raises(AssertionError):
-        assert_same_evaluation(found, loss.evaluate(x, w, labels), RTOL["float32"])
+@pytest.mark.parametrize("quantity", ["embeddings", "weight", "state", "lost"])
+def test_wrong_results_are_caught(framework: Framework, quantity: str) -> None:
+    loss = losses.get("curricularface")
+    case = problem(loss, np.random.default_rng(0), dtype="float32")
+    found = framework.backend.evaluate_loss(loss, case, "float32")
+    if quantity == "lost":
+        del found.gradients["weight"]
+        with pytest.raises(KeyError):
+            errors(found, evaluate_spec(loss, case))
+        return
+    if quantity == "state":
+        found.state["t"] = found.state["t"] * 1.001
+    else:
+        found.gradients[quantity].flat[np.abs(found.gradients[quantity]).argmax()] *= 1.001
+    measured = errors(found, evaluate_spec(loss, case))
+    assert any(error > tolerance("float32", name) for name, error in measured.items())
+
+
+def test_not_a_number_is_beyond_tolerance(framework: Framework) -> None:
+    loss = losses.get("normface")
+    case = problem(loss, np.random.default_rng(0))
+    found = framework.backend.evaluate_loss(loss, case, "float64")
+    found.gradients["weight"][0, 0] = math.nan
+    assert errors(found, evaluate_spec(loss, case))["d weight"] == math.inf

@@ -14,7 +14,8 @@ from marginface.errors import BackendNotInstalledError, unknown_name
 
 if TYPE_CHECKING:
     from marginface.deployment.model import ModelSpec
-    from marginface.losses import MarginLoss
+    from marginface.losses import Evaluation, MarginLoss
+    from marginface.parity.problems import Problem
     from marginface.training.optimizers import Optimizer
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -108,6 +109,9 @@ class Backend(Protocol):
         self, model: ModelSpec, weights: Arrays, *, threads: int | None = None
     ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """Return a function from preprocessed images [N, 3, H, W] to embeddings [N, D]."""
+
+    def evaluate_loss(self, loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
+        """Return loss, gradients and next state on embeddings of `dtype`, as the spec does."""
 
 
 def backend_names() -> list[str]:

@@ -15,6 +15,7 @@ from marginface_tf.backbone import create_backbone
 from marginface_tf.export import export_onnx
 from marginface_tf.head import MarginHead
 from marginface_tf.learner import create_embedder, create_learner
+from marginface_tf.parity import evaluate_loss
 from marginface_tf.weights import backbone_arrays, load_weights, save_weights
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "create_backbone",
     "create_embedder",
     "create_learner",
+    "evaluate_loss",
     "export_onnx",
     "load_weights",
     "name",

@@ -7,10 +7,13 @@ from dataclasses import asdict
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import losses
+from marginface.checks import check_count
 from marginface.losses import MarginLoss
 from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops, unit
@@ -26,11 +29,16 @@ class MarginHead(keras.layers.Layer):
         embedding_size: length of the embeddings.
         num_classes: number of identities.
         dtype: of `weight`, or a Keras dtype policy; Keras' default for None.
+        accumulation: calls to one optimizer step. The state moves with the last of them, to the
+            mean of what each would have made it.
         options: what every Keras layer takes, such as `name`.
 
+    In a replica of tf.distribute, a call in training gathers target cosines, norms and draws, so
+    that state and margins are those of the whole batch.
+
     Attributes:
-        weight: class weights [num_classes, embedding_size], not normalised.
-        bias: [num_classes] for losses that are not normalised (softmax), else None.
+        weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised.
+        bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; not trainable.
 
     Raises:
@@ -48,35 +56,45 @@ class MarginHead(keras.layers.Layer):
         num_classes: int | None = None,
         *,
         dtype: Any = None,
+        accumulation: int = 1,
         **options: Any,
     ) -> None:
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **options)
         self.loss = losses.as_loss(loss)
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
+        self.accumulation = check_count("accumulation", accumulation)
         self.weight = self.add_weight(
-            shape=(self.num_classes, self.embedding_size),
+            shape=(self.num_classes * self.loss.num_centers, self.embedding_size),
             initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
             autocast=False,
             name="weight",
         )
-        self.bias = None
-        if not self.loss.normalized:
-            self.bias = self.add_weight(
-                shape=(self.num_classes,), initializer="zeros", autocast=False, name="bias"
-            )
-        self.state = {}
-        for name, value in self.loss.initial_state().items():
-            self.state[name] = self.add_weight(
-                shape=value.shape,
-                dtype=self.variable_dtype if value.dtype.kind == "f" else value.dtype.name,
-                initializer=keras.initializers.Constant(value),
-                trainable=False,
-                autocast=False,
-                name=name,
-            )
+        bias, start = self.loss.initial_bias(self.num_classes), self.loss.initial_state()
+        self.bias = None if bias is None else self._add("bias", bias, trainable=True)
+        self.state = {name: self._add(name, value) for name, value in start.items()}
+        self._sums: dict[str, Any] = {}
+        if self.accumulation > 1 and start:
+            zero = np.array(0, np.int64)
+            self._calls = self._add("accumulated_calls", zero)
+            self._sums = {n: self._add(f"accumulated_{n}", v * 0) for n, v in start.items()}
         self._ops = loss_ops(self.loss)
         self.built = True
+
+    def _add(self, name: str, value: NDArray[Any], *, trainable: bool = False) -> Any:
+        # Running statistics would not move in half precision.
+        wide = keras.backend.result_type(self.variable_dtype, "float32")
+        floating = self.variable_dtype if trainable else wide
+        return self.add_weight(
+            shape=value.shape,
+            dtype=floating if value.dtype.kind == "f" else value.dtype.name,
+            initializer=keras.initializers.Constant(value),
+            trainable=trainable,
+            autocast=False,
+            # Every replica computes the same state from the whole batch.
+            aggregation="mean" if trainable else "only_first_replica",
+            name=name,
+        )
 
     def __call__(
         self, embeddings: Any, labels: Any, draw: Tensors | None = None, **options: Any
@@ -89,10 +107,12 @@ class MarginHead(keras.layers.Layer):
             integer_labels=keras.backend.is_int_dtype(labels.dtype),
             embedding_size=self.embedding_size,
         )
+        draws = {name: as_tensor(value) for name, value in (draw or {}).items()}
+        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, embeddings.shape[0])
         if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
             smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
             losses.check_range(int(smallest), int(largest), self.num_classes)
-        return super().__call__(embeddings, labels, draw, **options)
+        return super().__call__(embeddings, labels, draws, **options)
 
     def call(
         self,
@@ -106,7 +126,7 @@ class MarginHead(keras.layers.Layer):
         Args:
             embeddings: [batch, embedding_size], not normalised.
             labels: [batch], integers in 0 .. num_classes - 1.
-            draw: what `loss.draw` drew for this batch, for losses with randomness.
+            draw: what `loss.draw` drew for this batch, for losses with randomness; else nothing.
             training: False leaves the loss's state as it is.
 
         Raises:
@@ -119,24 +139,66 @@ class MarginHead(keras.layers.Layer):
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x, w = tf.cast(embeddings, compute), tf.cast(self.weight.value, compute)
         units, norms = unit(x)
-        if self.bias is None:
-            logits = tf.matmul(units, unit(w)[0], transpose_b=True)
-        else:
-            logits = tf.matmul(x, w, transpose_b=True) + tf.cast(self.bias.value, compute)
+        directions = (units, unit(w)[0]) if self.loss.normalized else (x, w)
+        cosines = tf.matmul(*directions, transpose_b=True)
+        if self.loss.num_centers > 1:
+            each = [-1, self.num_classes, self.loss.num_centers]
+            cosines = tf.reduce_max(tf.reshape(cosines, each), 2)
         inside = (labels >= 0) & (labels < self.num_classes)
-        on_target = tf.where(inside, tf.gather(logits, labels, axis=1, batch_dims=1), math.nan)
+        on_target = tf.where(inside, tf.gather(cosines, labels, axis=1, batch_dims=1), math.nan)
         state = _cast({name: variable.value for name, variable in self.state.items()}, compute)
-        draws = _cast(draw or {}, compute)
-        prepared, after = self._ops.prepare(
-            tf.stop_gradient(on_target), tf.stop_gradient(norms), state, draws
+        prepared, after = self._prepare(
+            tf.stop_gradient(on_target),
+            tf.stop_gradient(norms),
+            state,
+            _cast(draw or {}, compute),
+            training=training is not False,
         )
-        target = self.loss.scale * self._ops.target(on_target, prepared)
-        others = self.loss.scale * self._ops.negatives(logits, prepared)
-        value = tf.reduce_mean(self._ops.reduce(target, others, labels))
+        target = self._ops.target(on_target, norms, prepared) * self.loss.scale
+        others = self._ops.negatives(cosines, prepared) * self.loss.scale
+        if self.loss.norm_scaled:
+            target, others = target * norms, others * norms[:, None]
+        if self.bias is not None:
+            bias = tf.cast(self.bias.value, compute)
+            target += tf.gather(bias, labels) if bias.shape[0] > 1 else bias
+            others += bias
+        each = self._ops.reduce(target, others, labels) + self._ops.penalty(norms)
         if training is not False:
+            self._carry(state, after)
+        return tf.reduce_mean(each)
+
+    def _prepare(
+        self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool
+    ) -> tuple[Tensors, Tensors]:
+        """Return what the loss prepares for these samples, and the next state."""
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1 or not training:
+            return self._ops.prepare(cosines, norms, state, draws)
+        if not (state or draws):
+            return self._ops.prepare(cosines, norms, state, draws)
+        whole = {name: replica.all_gather(value, 0) for name, value in draws.items()}
+        prepared, after = self._ops.prepare(
+            replica.all_gather(cosines, 0), replica.all_gather(norms, 0), state, whole
+        )
+        batch = tf.shape(cosines)[0]
+        sizes = replica.all_gather(batch[None], 0)  # the last batch of an epoch may differ
+        first = tf.reduce_sum(sizes[: replica.replica_id_in_sync_group])
+        return {name: value[first : first + batch] for name, value in prepared.items()}, after
+
+    def _carry(self, state: Tensors, after: Tensors) -> None:
+        """Set the state, with the last call of an optimizer step."""
+        if self.accumulation == 1:
             for name, variable in self.state.items():
                 variable.assign(tf.cast(after[name], variable.dtype))
-        return value
+        elif self.state:
+            calls = self._calls.value + 1
+            last = calls == self.accumulation
+            self._calls.assign(tf.where(last, tf.zeros_like(calls), calls))
+            for name, variable in self.state.items():
+                total = self._sums[name].value + tf.cast(after[name], variable.dtype)
+                mean = tf.cast(total / tf.cast(calls, total.dtype), variable.dtype)
+                variable.assign(tf.where(last, mean, tf.cast(state[name], variable.dtype)))
+                self._sums[name].assign(tf.where(last, tf.zeros_like(total), total))
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` makes such a head from, with new weights."""
@@ -145,6 +207,7 @@ class MarginHead(keras.layers.Layer):
             "loss": {"name": self.loss.name, **asdict(self.loss)},
             "embedding_size": self.embedding_size,
             "num_classes": self.num_classes,
+            "accumulation": self.accumulation,
         }
 
     @classmethod

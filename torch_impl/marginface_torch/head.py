@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch import Tensor, distributed, nn
 
 from marginface import losses
-from marginface.checks import check_type
+from marginface.checks import check_count, check_type
 from marginface.losses import MarginLoss
 from marginface_torch.losses import loss_ops, unit
 from marginface_torch.losses.base import Tensors
@@ -21,10 +20,16 @@ class MarginHead(nn.Module):
         embedding_size: length of the embeddings.
         num_classes: number of identities.
         dtype: of `weight`; PyTorch's default for None.
+        accumulation: calls to one optimizer step. The state moves with the last of them, to the
+            mean of what each would have made it.
+
+    Where torch.distributed runs on several processes, a call in training gathers target cosines,
+    norms and draws, so that state and margins are those of the whole batch. All processes call
+    together, with batches of one size.
 
     Attributes:
-        weight: class weights [num_classes, embedding_size], not normalised.
-        bias: [num_classes] for losses that are not normalised (softmax), else None.
+        weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised.
+        bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; in the state_dict.
 
     Raises:
@@ -36,6 +41,7 @@ class MarginHead(nn.Module):
     """
 
     bias: Tensor | None
+    _calls: Tensor
 
     def __init__(
         self,
@@ -44,19 +50,29 @@ class MarginHead(nn.Module):
         num_classes: int | None = None,
         *,
         dtype: torch.dtype | None = None,
+        accumulation: int = 1,
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
-        self.weight = nn.Parameter(torch.empty(self.num_classes, self.embedding_size, dtype=dtype))
+        self.accumulation = check_count("accumulation", accumulation)
+        rows = self.num_classes * self.loss.num_centers
+        self.weight = nn.Parameter(torch.empty(rows, self.embedding_size, dtype=dtype))
         nn.init.normal_(self.weight, std=losses.WEIGHT_STD)
-        if self.loss.normalized:
-            self.register_parameter("bias", None)
-        else:
-            self.bias = nn.Parameter(torch.zeros(self.num_classes, dtype=dtype))
-        self.state = nn.Module()
-        for name, value in self.loss.initial_state().items():
-            self.state.register_buffer(name, torch.tensor(value))
+        bias = self.loss.initial_bias(self.num_classes)
+        self.register_parameter("bias", None)
+        if bias is not None:
+            self.bias = nn.Parameter(torch.tensor(bias, dtype=self.weight.dtype))
+        start = {name: torch.tensor(value) for name, value in self.loss.initial_state().items()}
+        # Running statistics would not move in half precision, and some devices have no float64.
+        wide = torch.promote_types(self.weight.dtype, torch.float32)
+        self.state, self._sums = nn.Module(), nn.Module()
+        for name, value in _cast(start, wide).items():
+            self.state.register_buffer(name, value)
+            if self.accumulation > 1:  # not saved, for neither are the gradients summed so far
+                zero = torch.zeros_like(value)
+                self._sums.register_buffer(name, zero, persistent=False)
+        self.register_buffer("_calls", torch.tensor(0), persistent=False)
         self._ops = loss_ops(self.loss)
 
     def forward(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None = None) -> Tensor:
@@ -65,7 +81,7 @@ class MarginHead(nn.Module):
         Args:
             embeddings: [batch, embedding_size], not normalised.
             labels: [batch], integers in 0 .. num_classes - 1.
-            draw: what `loss.draw` drew for this batch, for losses with randomness.
+            draw: what `loss.draw` drew for this batch, for losses with randomness; else nothing.
 
         Raises:
             MarginfaceError: a wrong shape or type, or a label out of range, which is named. Code
@@ -80,6 +96,8 @@ class MarginHead(nn.Module):
             integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
             embedding_size=self.embedding_size,
         )
+        draws = draw or {}
+        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, len(labels))
         labels = labels.long()
         if not torch.compiler.is_compiling():
             smallest, largest = torch.aminmax(labels)
@@ -90,21 +108,55 @@ class MarginHead(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             x, w = embeddings.to(compute), self.weight.to(compute)
             units, norms = unit(x)
-            if self.bias is None:
-                logits = units @ unit(w)[0].T
-            else:
-                logits = linear(x, w, self.bias.to(compute))
-            on_target = logits.gather(1, labels[:, None]).squeeze(1)
+            cosines = units @ unit(w)[0].T if self.loss.normalized else x @ w.T
+            if self.loss.num_centers > 1:
+                cosines = cosines.reshape(len(x), -1, self.loss.num_centers).amax(2)
+            on_target = cosines.gather(1, labels[:, None]).squeeze(1)
             state: dict[str, Tensor] = dict(self.state.named_buffers())
-            carried, draws = _cast(state, compute), _cast(draw or {}, compute)
-            prepared, after = self._ops.prepare(on_target.detach(), norms.detach(), carried, draws)
-            target = self.loss.scale * self._ops.target(on_target, prepared)
-            others = self.loss.scale * self._ops.negatives(logits, prepared)
-            value = self._ops.reduce(target, others, labels).mean()
+            prepared, after = self._prepare(
+                on_target.detach(), norms.detach(), _cast(state, compute), _cast(draws, compute)
+            )
+            target = self._ops.target(on_target, norms, prepared) * self.loss.scale
+            others = self._ops.negatives(cosines, prepared) * self.loss.scale
+            if self.loss.norm_scaled:
+                target, others = target * norms, others * norms[:, None]
+            if self.bias is not None:
+                bias = self.bias.to(compute)
+                target = target + (bias[labels] if len(bias) > 1 else bias)
+                others = others + bias
+            each = self._ops.reduce(target, others, labels) + self._ops.penalty(norms)
         if self.training:
+            self._carry(state, after)
+        return each.mean()
+
+    def _prepare(
+        self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors
+    ) -> tuple[Tensors, Tensors]:
+        """Return what the loss prepares for these samples, and the next state."""
+        together = distributed.is_available() and distributed.is_initialized()
+        if not (together and self.training and (state or draws)):
+            return self._ops.prepare(cosines, norms, state, draws)
+        batch = len(cosines)
+        first = distributed.get_rank() * batch
+        whole = {name: _gather(value) for name, value in draws.items()}
+        prepared, after = self._ops.prepare(_gather(cosines), _gather(norms), state, whole)
+        return {name: value[first : first + batch] for name, value in prepared.items()}, after
+
+    @torch.no_grad()
+    def _carry(self, state: Tensors, after: Tensors) -> None:
+        """Set the state, with the last call of an optimizer step."""
+        if self.accumulation == 1:
             for name, buffer in state.items():
                 buffer.copy_(after[name])
-        return value
+            return
+        calls = self._calls + 1
+        last = calls == self.accumulation
+        self._calls.copy_(torch.where(last, 0, calls))
+        for name, sums in self._sums.named_buffers():
+            buffer, total = state[name], sums + after[name]
+            whole = None if buffer.is_floating_point() else "floor"
+            buffer.copy_(torch.where(last, torch.div(total, calls, rounding_mode=whole), buffer))
+            sums.copy_(torch.where(last, 0, total))
 
     def extra_repr(self) -> str:
         """Return the loss and the sizes."""
@@ -114,3 +166,10 @@ class MarginHead(nn.Module):
 def _cast(values: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
     """Bring the floating-point ones of named tensors to the computation's type."""
     return {n: v.to(dtype) if v.is_floating_point() else v for n, v in values.items()}
+
+
+def _gather(values: Tensor) -> Tensor:
+    """Return the values [batch] of all processes, one after the other."""
+    whole = values.new_empty(distributed.get_world_size() * len(values))
+    distributed.all_gather_into_tensor(whole, values.contiguous())
+    return whole

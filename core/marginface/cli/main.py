@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "Measure verification accuracy on pairs of images.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
+    "parity": "Compare every loss in every framework with the reference.",
     "demo": "Train, evaluate and export on drawn faces; needs no data.",
 }
 

@@ -1,11 +1,12 @@
 """The seam inside every loss, and its NumPy float64 reference.
 
     loss_i = logaddexp(t_i, n_i) - t_i
-    t_i = scale * psi(cos theta_y)                        the target logit: the margin lives here
-    n_i = logsumexp over j != y of scale * nu(cos theta_j)    the negatives: no margin
+    t_i = scale * psi(cos theta_y) + bias                 the target logit: the margin lives here
+    n_i = logsumexp over j != y of scale * nu(cos theta_j) + bias    the negatives: no margin
 
 A loss of the family says what `psi` (`target`) and `nu` (`negative`) are, each with its slope, so
-that a gradient is what the loss says it is, finite everywhere, in every framework.
+that a gradient is what the loss says it is, finite everywhere, in every framework. SphereFace2 and
+UniFace replace the first line (`reduce`); MagFace adds a penalty on the norm (`penalty`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from marginface.errors import MarginfaceError
 
 Float = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
+Numbers = Mapping[str, float]
 Gradient = Literal["exact", "straight_through"]
 PastPi = Literal["monotone", "clip", "none"]
 
@@ -32,10 +34,11 @@ MIN_SINE = 1e-3
 
 
 class Logit(NamedTuple):
-    """A value and its derivative with respect to the cosine."""
+    """A value, and its derivatives with respect to the cosine and to the embedding's norm."""
 
     value: float
     slope: float
+    norm_slope: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,9 @@ class MarginLoss:
     """
 
     name: ClassVar[str]
-    normalized: ClassVar[bool] = True  # logits are cosines; False: W x + b
+    normalized: ClassVar[bool] = True  # `target` and `negative` take cosines; False: w . x
+    norm_scaled: ClassVar[bool] = False  # logits are multiplied by the embedding's norm
+    draws: ClassVar[tuple[str, ...]] = ()  # names of the arrays [batch] that `draw` returns
 
     scale: float
 
@@ -63,13 +68,24 @@ class MarginLoss:
             value = getattr(self, parameter)
             raise MarginfaceError(f"{self.name}: {parameter} must be {allowed}, got {value!r}")
 
+    def _require_one_of(self, parameter: str, names: tuple[str, ...]) -> None:
+        self._require(parameter, getattr(self, parameter) in names, f"one of {names}")
+
+    @property
+    def num_centers(self) -> int:
+        """Class weights a class; a class's cosine is the largest of its centres'."""
+        return 1
+
+    def initial_bias(self, num_classes: int) -> Float | None:
+        """Return where the bias starts, [num_classes] or [1]; None for losses without one."""
+        return None
+
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return what the loss carries from step to step; nothing for most."""
         return {}
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
-        """Draw what the loss needs at random for a batch; nothing for most."""
-        del rng, batch
+        """Draw what the loss needs at random for a batch, [batch]; nothing for most."""
         return {}
 
     def prepare(
@@ -78,25 +94,42 @@ class MarginLoss:
         """Return what `target` and `negative` take for each sample, and the next state.
 
         What it returns is constant to the gradient, here and in every framework, whose heads
-        detach `cosines` and `norms` first: AdaFace asks for that, and a loss need not remember.
+        detach `cosines` and `norms` first.
 
         Args:
-            cosines: cos theta_y, [batch].
+            cosines: cos theta_y, [batch]; of all processes together, where there are several.
             norms: Euclidean norms of the embeddings, [batch].
             state: as from `initial_state` or the last step.
             draw: as from `draw`.
         """
-        del cosines, norms, draw
         return {}, dict(state)
 
-    def target(self, cosine: float, **prepared: float) -> Logit:
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return psi at the target cosine, before the scale."""
         raise NotImplementedError
 
-    def negative(self, cosine: float, **prepared: float) -> Logit:
+    def negative(self, cosine: float, prepared: Numbers) -> Logit:
         """Return nu at another class's cosine, before the scale; the cosine itself for most."""
-        del prepared
         return Logit(cosine, 1.0)
+
+    def reduce(self, logits: list[float], label: int) -> tuple[float, list[float]]:
+        """Return one sample's loss, logaddexp(t, n) - t, and its derivative to every logit."""
+        others = [z for j, z in enumerate(logits) if j != label]
+        if not others:
+            return 0.0, [0.0]
+        top = max(others)
+        total = sum(math.exp(z - top) for z in others)
+        ahead = top + math.log(total) - logits[label]  # n - t
+        missing = _sigmoid(ahead)  # 1 - the softmax probability of the target
+        slopes = [
+            -missing if j == label else missing * math.exp(z - top) / total
+            for j, z in enumerate(logits)
+        ]
+        return float(np.logaddexp(0.0, ahead)), slopes
+
+    def penalty(self, norm: float) -> tuple[float, float]:
+        """Return what is added for an embedding of this norm, and its slope; 0 for most."""
+        return 0.0, 0.0
 
     def evaluate(
         self,
@@ -112,53 +145,67 @@ class MarginLoss:
 
         Args:
             embeddings: [batch, embedding_size], not normalised.
-            weight: class weights [classes, embedding_size], not normalised.
+            weight: class weights [classes * num_centers, embedding_size], not normalised; a class's
+                centres follow each other.
             labels: [batch], in 0 .. classes - 1.
-            bias: [classes], for losses that are not normalised.
+            bias: as from `initial_bias` (the default).
             state: from `initial_state` (the default) or the last step.
             draw: from `draw`, for losses that need it.
         """
         x, w = np.asarray(embeddings, np.float64), np.asarray(weight, np.float64)
-        b = np.zeros(len(w)) if bias is None else np.asarray(bias, np.float64)
-        batch, classes = len(x), len(w)
-        norms = np.array([math.sqrt(sum(v * v for v in row)) for row in x])
-        units_x, units_w = (np.array([_unit(row) for row in m]) for m in (x, w))
-        left, right = (units_x, units_w) if self.normalized else (x, w)
-        raw = np.array(
-            [[_dot(left[i], right[j]) + b[j] for j in range(classes)] for i in range(batch)]
+        batch, centers = len(x), self.num_centers
+        classes = len(w) // centers
+        start = self.initial_bias(classes) if bias is None else np.asarray(bias, np.float64)
+        b = np.zeros(classes) if start is None else np.broadcast_to(start, classes)
+        lengths = np.array([math.sqrt(_dot(row, row)) for row in x])
+        norms = np.where(lengths > MIN_NORM, lengths, 0.0)
+        directions = np.array([_unit(row) for row in x])
+        left, right = (
+            (directions, np.array([_unit(row) for row in w])) if self.normalized else (x, w)
         )
+        each = np.array([[_dot(row, center) for center in right] for row in left])
         if self.normalized:
-            raw = raw.clip(-1.0, 1.0)
-        on_target = np.array([raw[i, labels[i]] for i in range(batch)])
+            each = each.clip(-1.0, 1.0)
+        cosines = each.reshape(batch, classes, centers).max(2)
+        on_target = np.array([cosines[i, labels[i]] for i in range(batch)])
         prepared, after = self.prepare(
             on_target, norms, self.initial_state() if state is None else state, draw or {}
         )
-        losses, d_raw = np.zeros(batch), np.zeros((batch, classes))
+        losses, d_each = np.zeros(batch), np.zeros_like(each)
+        d_norms, d_bias = np.zeros(batch), np.zeros(classes)
         for i in range(batch):
             own = {name: float(values[i]) for name, values in prepared.items()}
+            radius = self.scale * (norms[i] if self.norm_scaled else 1.0)
             logits = [
-                (self.target if j == labels[i] else self.negative)(float(raw[i, j]), **own)
+                self.target(float(cosines[i, j]), float(norms[i]), own)
+                if j == labels[i]
+                else self.negative(float(cosines[i, j]), own)
                 for j in range(classes)
             ]
-            losses[i], d_logits = self.reduce(
-                [self.scale * z.value for z in logits], int(labels[i])
+            loss, d_logits = self.reduce(
+                [radius * logit.value + b[j] for j, logit in enumerate(logits)], int(labels[i])
             )
-            for j in range(classes):
-                d_raw[i, j] = d_logits[j] * self.scale * logits[j].slope / batch
-        d_left, d_right = d_raw @ right, d_raw.T @ left
+            extra, d_norms[i] = self.penalty(float(norms[i]))
+            losses[i] = loss + extra
+            for j, (logit, d_logit) in enumerate(zip(logits, d_logits, strict=True)):
+                d_bias[j] += d_logit / batch
+                d_norms[i] += d_logit * radius * logit.norm_slope
+                if self.norm_scaled:
+                    d_norms[i] += d_logit * self.scale * logit.value
+                own_centers = each[i, j * centers : (j + 1) * centers]
+                winners = own_centers == own_centers.max()  # equal ones share the gradient
+                d_each[i, j * centers : (j + 1) * centers] = (
+                    d_logit * radius * logit.slope / batch * winners / winners.sum()
+                )
+        d_left, d_right = d_each @ right, d_each.T @ left
         if self.normalized:
             d_left = np.array([_through_unit(g, v) for g, v in zip(d_left, x, strict=True)])
             d_right = np.array([_through_unit(g, v) for g, v in zip(d_right, w, strict=True)])
-        gradients = {"embeddings": d_left, "weight": d_right, "bias": d_raw.sum(0)}
+        d_left = d_left + d_norms[:, None] / batch * directions
+        gradients = {"embeddings": d_left, "weight": d_right}
+        if start is not None:
+            gradients["bias"] = d_bias if len(start) == classes else d_bias.sum(keepdims=True)
         return Evaluation(float(losses.mean()), gradients, after)
-
-    def reduce(self, logits: list[float], label: int) -> tuple[float, list[float]]:
-        """Return one sample's loss, logaddexp(t, n) - t, and its derivative to every logit."""
-        top = max(logits)
-        total = sum(math.exp(z - top) for z in logits)
-        loss = top + math.log(total) - logits[label]
-        shares = [math.exp(z - top) / total for z in logits]
-        return loss, [share - (j == label) for j, share in enumerate(shares)]
 
 
 class Evaluation(NamedTuple):
@@ -167,6 +214,25 @@ class Evaluation(NamedTuple):
     loss: float
     gradients: dict[str, Float]
     state: dict[str, NDArray[Any]]
+
+
+def softplus_sum(
+    logits: list[float], label: int, positive: float, negative: float
+) -> tuple[float, list[float]]:
+    """Return positive * softplus(-t) + negative * sum_j softplus(n_j), and its derivatives.
+
+    The reduction of losses that ask of every class for itself whether it is the sample's.
+    """
+    loss, slopes = 0.0, []
+    for j, z in enumerate(logits):
+        weight, sign = (positive, -1.0) if j == label else (negative, 1.0)
+        loss += weight * float(np.logaddexp(0.0, sign * z))
+        slopes.append(weight * sign * _sigmoid(sign * z))
+    return loss, slopes
+
+
+def _sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
 
 
 def _dot(a: Float, b: Float) -> float:

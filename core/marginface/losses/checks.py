@@ -1,9 +1,10 @@
 """What every head checks first, in words that are the same in every framework."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from marginface.checks import check_count
 from marginface.errors import MarginfaceError
+from marginface.losses.base import MarginLoss
 
 WEIGHT_STD = 0.01  # class weights start from N(0, 0.01), as InsightFace's do
 
@@ -48,4 +49,22 @@ def check_range(smallest: int, largest: int, num_classes: int) -> None:
             raise MarginfaceError(
                 f"label {label} is out of range for {num_classes} classes; expected 0 to "
                 f"{num_classes - 1}"
+            )
+
+
+def check_draw(
+    loss: MarginLoss, given: Mapping[str, Sequence[int | None]], batch: int | None
+) -> None:
+    """Raise unless `given`, names and shapes, is what the loss draws for a batch."""
+    if sorted(given) != sorted(loss.draws):
+        wanted = ", ".join(loss.draws) or "nothing"
+        raise MarginfaceError(
+            f"{loss.name} draws {wanted} at random, got {', '.join(sorted(given)) or 'nothing'}; "
+            + ("pass draw=loss.draw(rng, batch)" if loss.draws else "leave draw out")
+        )
+    for name, shape in given.items():
+        if len(shape) != 1 or (None not in (shape[0], batch) and shape[0] != batch):
+            raise MarginfaceError(
+                f"draw[{name!r}] has shape {tuple(shape)}, expected [{batch}], one for each "
+                "embedding"
             )

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from marginface.losses.base import Logit, MarginLoss
+from marginface.losses.base import Logit, MarginLoss, Numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class CosFace(MarginLoss):
-    """CosFace (1801.09414, eq. 4); AM-Softmax (1801.05599) is the same.
+    """CosFace (1801.09414, eq. 4): a margin on the cosine; AM-Softmax (1801.05599) is the same.
 
     target logit = scale * (cos(theta) - margin)
 
@@ -17,8 +17,8 @@ class CosFace(MarginLoss):
         margin: subtracted from the target cosine, in [0, 2); InsightFace uses 0.40, 0.35 is
             common too.
 
-    >>> CosFace(margin=0.25).target(0.5)
-    Logit(value=0.25, slope=1.0)
+    >>> CosFace(margin=0.25).target(0.5, 1.0, {}).value
+    0.25
     """
 
     name: ClassVar[str] = "cosface"
@@ -30,7 +30,6 @@ class CosFace(MarginLoss):
         super().__post_init__()
         self._require("margin", 0 <= self.margin < 2, "in [0, 2)")
 
-    def target(self, cosine: float, **prepared: float) -> Logit:
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return cos(theta) - margin."""
-        del prepared
         return Logit(cosine - self.margin, 1.0)

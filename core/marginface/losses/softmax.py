@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from marginface.losses.base import Logit, MarginLoss
+import numpy as np
+
+from marginface.losses.base import Float, Logit, MarginLoss, Numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Softmax(MarginLoss):
-    """Plain softmax cross entropy on W x + b: no normalisation, no margin.
+    """Softmax: plain cross entropy on W x + b, no normalisation, no margin.
 
-    logit_j = scale * (w_j . x + b_j)
+    logit_j = scale * w_j . x + b_j
+
+    Args:
+        scale: multiplies the products, > 0; 1 is the textbook's.
 
     >>> Softmax().normalized
     False
@@ -21,30 +26,32 @@ class Softmax(MarginLoss):
 
     scale: float = 1.0
 
-    def target(self, cosine: float, **prepared: float) -> Logit:
+    def initial_bias(self, num_classes: int) -> Float:
+        """Return zeros, one for each class."""
+        return np.zeros(num_classes)
+
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return the logit itself."""
-        del prepared
         return Logit(cosine, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormFace(MarginLoss):
-    """NormFace: softmax over scaled cosines (1704.06369, eq. 6).
+    """NormFace (1704.06369, eq. 6): softmax over scaled cosines, no margin.
 
     logit_j = scale * cos(theta_j)
 
     Args:
         scale: radius of the hypersphere, > 0.
 
-    >>> NormFace(scale=64).target(0.5)
-    Logit(value=0.5, slope=1.0)
+    >>> NormFace(scale=64).target(0.5, 1.0, {}).value
+    0.5
     """
 
     name: ClassVar[str] = "normface"
 
     scale: float = 64.0
 
-    def target(self, cosine: float, **prepared: float) -> Logit:
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return the cosine itself."""
-        del prepared
         return Logit(cosine, 1.0)

@@ -123,7 +123,7 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
 
     A margin or a weight decay means another thing, or nothing, to another loss or optimizer:
     `--recipe small-set --loss cosface` starts from CosFace's own margin. The scale is kept from
-    one loss of cosines to another, to which it means the same.
+    one loss to another with the same default, to which it means the same.
     """
     values = dict(lower)
     for choice, table in (("optimizer", OPTIMIZER_KEYS), ("schedule", SCHEDULE_KEYS)):
@@ -134,7 +134,8 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
     if _replaces("loss", lower, upper):
         parameters = {}
         values.pop("margin", None)
-        if not all(losses.get(_chosen("loss", layer)).normalized for layer in (lower, upper)):
+        scales = [losses.parameters(_chosen("loss", layer))["scale"] for layer in (lower, upper)]
+        if scales[0] != scales[1]:
             values.pop("scale", None)
     parameters = {**parameters, **name_value_pairs(upper.get("loss_parameters", {}))}
     return {**values, **upper, "loss_parameters": parameters}

@@ -9,7 +9,6 @@ from marginface_tf.losses.base import LossOps, Tensors
 class CosFaceOps(LossOps[CosFace]):
     """target logit = scale * (cos(theta) - margin)."""
 
-    def target(self, cosines: Tensor, prepared: Tensors) -> Tensor:
+    def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return cos(theta) - margin."""
-        del prepared
         return cosines - self.spec.margin

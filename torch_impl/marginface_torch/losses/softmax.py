@@ -5,7 +5,7 @@ from marginface_torch.losses.base import LossOps
 
 
 class SoftmaxOps(LossOps[Softmax]):
-    """logit = scale * (w . x + b)."""
+    """logit = scale * w . x + b."""
 
 
 class NormFaceOps(LossOps[NormFace]):

@@ -1,0 +1,78 @@
+"""`marginface parity`: the losses of the installed frameworks against the spec."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def parity(
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[BACKEND]...", help="Further backends: --backend torch tf."),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option("--backend", help="torch | tf; both, or the one installed, by default."),
+    ] = None,
+    loss: Annotated[
+        list[str] | None, typer.Option("--loss", help="A loss's name; all by default. Repeatable.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Markdown file to write, with a heat map beside it."),
+    ] = None,
+) -> None:
+    """Compare values, gradients and states of losses with the float64 reference."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from marginface import losses
+    from marginface.backend import EXTRA_OF_MODULE, backend_names, load_backend
+    from marginface.errors import MarginfaceError, unknown_name
+    from marginface.parity import DTYPES, broken, compare
+    from marginface.parity.report import check_report, pairs, table, write_report
+
+    if report is not None:
+        check_report(report)
+    for name in loss or []:
+        if name not in losses.names():
+            raise unknown_name("loss", name, losses.names())
+    named = list(dict.fromkeys([*(backend or []), *(more or [])]))
+    installed = {extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)}
+    backends = {
+        name: load_backend(name)
+        for name in named or [name for name in backend_names() if name in installed]
+    }
+    if not backends:
+        raise MarginfaceError(
+            "no backend is installed, so there is nothing to compare; run: "
+            "pip install 'marginface[all]'"
+        )
+    cases = [(name, dtype) for name in loss or losses.names() for dtype in DTYPES]
+    rows = [
+        row
+        for name, dtype in track(cases, "Comparing", console=Console(stderr=True), transient=True)
+        for row in compare(name, dtype, backends)
+    ]
+    console = Console()
+    for pair in pairs(rows):
+        console.print(table(rows, pair))
+    if report is not None:
+        frameworks = [each.version() for each in backends.values()]
+        picture = write_report(rows, frameworks, report)
+        console.print(f"wrote {report} and {picture}", soft_wrap=True)
+    beyond = broken(rows)
+    if beyond:
+        worst = beyond[0]
+        console.print(
+            f"{len(beyond)} of {len(rows)} comparisons are beyond tolerance; the worst: "
+            f"{worst.quantity} of {worst.case}, {worst.dtype}, {worst.pair[0]} against "
+            f"{worst.pair[1]}: {worst.error:.1e}, allowed {worst.allowed:.0e}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
+    console.print(f"all {len(rows)} comparisons are within tolerance")

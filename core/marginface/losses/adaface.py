@@ -1,0 +1,109 @@
+"""AdaFace: an angular and an additive margin that follow the norm, as a proxy of quality."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.losses.angular import GRADIENTS
+from marginface.losses.base import (
+    MIN_SINE,
+    Arrays,
+    Float,
+    Gradient,
+    Logit,
+    MarginLoss,
+    Numbers,
+)
+
+NORM_RANGE = (1e-3, 100.0)  # norms outside are taken as these
+STD_OFFSET = 1e-3  # keeps the standard deviation away from 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaFace(MarginLoss):
+    """AdaFace (2204.00964): hard samples count where the embedding's norm speaks for quality.
+
+    target logit = scale * (cos(theta - margin k) - (margin + margin k))
+    k = clip(h (|x| - mu) / (sigma + 0.001), -1, 1)
+
+    mu and sigma are running mean and standard deviation (unbiased) of the norms, the loss's state;
+    they start at 20 and 100 and take in a batch, t_alpha of it, before they are used. No gradient
+    flows through k. A batch of one sample has no deviation and leaves sigma alone.
+
+    In the wild:
+        The authors' class has t_alpha = 1.0, their command line 0.01, the default here.
+        Their code keeps every cosine in +-(1 - eps), the other classes' too, and the target angle
+        in eps .. pi - eps; the paper does not. eps = 0 is the paper's formula.
+        In data-parallel training each process keeps statistics of its own; here they are of all.
+
+    Args:
+        scale: radius of the hypersphere, > 0.
+        margin: of both kinds, in [0, 1).
+        h: how strongly the norm counts, >= 0.
+        t_alpha: weight of a new batch in the running statistics, in (0, 1].
+        eps: as above, in [0, 0.5).
+        gradient: "exact", or "straight_through", d target / d cos = scale.
+        past_pi: "clip" keeps the target angle in eps .. pi - eps; "none" does not.
+
+    >>> round(AdaFace(eps=0.0).target(0.0, 1.0, {"quality": 0.0}).value, 6)
+    -0.4
+    """
+
+    name: ClassVar[str] = "adaface"
+
+    scale: float = 64.0
+    margin: float = 0.4
+    h: float = 0.333
+    t_alpha: float = 0.01
+    eps: float = 1e-3
+    gradient: Gradient = "exact"
+    past_pi: Literal["clip", "none"] = "clip"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("margin", 0 <= self.margin < 1, "in [0, 1)")
+        self._require("h", 0 <= self.h < math.inf, "at least 0")
+        self._require("t_alpha", 0 < self.t_alpha <= 1, "in (0, 1]")
+        self._require("eps", 0 <= self.eps < 0.5, "in [0, 0.5)")
+        self._require_one_of("gradient", GRADIENTS)
+        self._require_one_of("past_pi", ("clip", "none"))
+
+    def initial_state(self) -> dict[str, NDArray[Any]]:
+        """Return the running statistics of the norms: mean 20, standard deviation 100."""
+        return {"mean": np.array(20.0), "std": np.array(100.0)}
+
+    def prepare(
+        self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
+    ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
+        """Return k as `quality`, and the statistics with this batch in them."""
+        safe = norms.clip(*NORM_RANGE)
+        mean = self.t_alpha * safe.mean() + (1 - self.t_alpha) * state["mean"]
+        std = state["std"]
+        if len(safe) > 1:
+            std = self.t_alpha * safe.std(ddof=1) + (1 - self.t_alpha) * std
+        quality = (self.h * (safe - mean) / (std + STD_OFFSET)).clip(-1.0, 1.0)
+        return {"quality": quality}, {"mean": np.array(mean), "std": np.array(std)}
+
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
+        """Return cos(theta - margin k) - (margin + margin k)."""
+        kept = self._kept(cosine)
+        shift = self.margin * prepared["quality"]
+        theta = math.acos(kept.value)
+        angle, slope = theta - shift, kept.slope
+        if self.past_pi == "clip":
+            inside = self.eps <= angle <= math.pi - self.eps
+            angle, slope = min(max(angle, self.eps), math.pi - self.eps), slope * inside
+        slope *= math.sin(angle) / max(math.sin(theta), MIN_SINE)
+        value = math.cos(angle) - (self.margin + shift)
+        return Logit(value, slope if self.gradient == "exact" else 1.0)
+
+    def negative(self, cosine: float, prepared: Numbers) -> Logit:
+        """Return the cosine, kept in +-(1 - eps)."""
+        return self._kept(cosine)
+
+    def _kept(self, cosine: float) -> Logit:
+        limit = 1 - self.eps
+        return Logit(min(max(cosine, -limit), limit), float(abs(cosine) <= limit))

@@ -1,0 +1,52 @@
+"""cos(m1 theta + m2), its slopes, and what may happen past pi: what the angular losses share."""
+
+from __future__ import annotations
+
+import math
+
+from marginface.losses.base import MIN_SINE, Gradient, Logit, MarginLoss, PastPi
+
+GRADIENTS = ("exact", "straight_through")
+POLICIES = ("monotone", "clip", "none")
+
+
+class AngularLoss(MarginLoss):
+    """Base of losses with a margin on the angle: they declare the two choices as parameters."""
+
+    gradient: Gradient
+    past_pi: PastPi
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_one_of("gradient", GRADIENTS)
+        self._require_one_of("past_pi", POLICIES)
+
+    def _angular(
+        self, cosine: float, m1: float, m2: float, *, easy_margin: bool = False
+    ) -> tuple[Logit, float]:
+        """Return cos(m1 theta + m2) as this loss's choices have it, and its slope to m2."""
+        value, slope, margin_slope = angular(
+            cosine, m1, m2, past_pi=self.past_pi, easy_margin=easy_margin
+        )
+        return Logit(value, 1.0 if self.gradient == "straight_through" else slope), margin_slope
+
+
+def angular(
+    cosine: float, m1: float, m2: float, *, past_pi: PastPi, easy_margin: bool = False
+) -> tuple[float, float, float]:
+    """Return cos(m1 theta + m2) under a past-pi policy, and its slopes to cos(theta) and to m2."""
+    if easy_margin and cosine <= 0:
+        return cosine, 1.0, 0.0
+    theta = math.acos(min(max(cosine, -1.0), 1.0))
+    angle = m1 * theta + m2
+    factor = m1 / max(math.sin(theta), MIN_SINE)  # - d angle / d cos(theta)
+    turns = math.floor(angle / math.pi) if m1 > 1 else int(angle > math.pi)
+    if turns == 0 or past_pi == "none":
+        return math.cos(angle), math.sin(angle) * factor, -math.sin(angle)
+    if past_pi == "clip":
+        return -1.0, 0.0, 0.0
+    if m1 > 1:
+        sign = (-1.0) ** turns
+        value, slope = sign * math.cos(angle) - 2 * turns, sign * math.sin(angle)
+        return value, slope * factor, -slope
+    return cosine - m2 * math.sin(m2), 1.0, -math.sin(m2) - m2 * math.cos(m2)

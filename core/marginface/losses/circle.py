@@ -1,0 +1,54 @@
+"""Circle loss in its form for classification."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from marginface.losses.base import Logit, MarginLoss, Numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circle(MarginLoss):
+    """Circle loss (2002.10857), with class weights: each similarity weighed by what it lacks.
+
+    target logit = scale * a_p (cos(theta) - (1 - margin)), a_p = max(1 + margin - cos(theta), 0)
+    logit_j = scale * a_n (cos(theta_j) - margin), a_n = max(cos(theta_j) + margin, 0)
+
+    In the wild:
+        The paper's gradient takes the weights a_p, a_n as constants, and so do implementations:
+        gradient="detached", the default. "exact" is the derivative of the formula as it stands.
+
+    Args:
+        scale: gamma of the paper, > 0.
+        margin: in [0, 1); 0.25 is the paper's for faces.
+        gradient: "detached" or "exact".
+
+    >>> Circle(margin=0.25).target(0.75, 1.0, {}).value
+    0.0
+    """
+
+    name: ClassVar[str] = "circle"
+
+    scale: float = 256.0
+    margin: float = 0.25
+    gradient: Literal["detached", "exact"] = "detached"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("margin", 0 <= self.margin < 1, "in [0, 1)")
+        self._require_one_of("gradient", ("detached", "exact"))
+
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
+        """Return a_p (cos(theta) - (1 - margin))."""
+        weight = max(1 + self.margin - cosine, 0.0)
+        return Logit(
+            weight * (cosine - (1 - self.margin)),
+            weight if self.gradient == "detached" else (2 - 2 * cosine) * (weight > 0),
+        )
+
+    def negative(self, cosine: float, prepared: Numbers) -> Logit:
+        """Return a_n (cos(theta_j) - margin)."""
+        weight = max(cosine + self.margin, 0.0)
+        return Logit(
+            weight * (cosine - self.margin),
+            weight if self.gradient == "detached" else 2 * cosine * (weight > 0),
+        )

@@ -1,0 +1,193 @@
+"""ElasticFace: a margin drawn anew for every sample."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.losses.angular import AngularLoss
+from marginface.losses.base import Arrays, Float, Gradient, Logit, MarginLoss, Numbers, PastPi
+
+Assignment = Literal["sorted", "released"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticFaceArc(AngularLoss):
+    """ElasticFace-Arc (2109.09416): ArcFace with a drawn margin.
+
+    target logit = scale * cos(theta + m_i), m_i ~ N(margin, std)
+
+    `draw` draws the margins; every framework takes the same.
+
+    Args:
+        scale: radius of the hypersphere, > 0.
+        margin: mean of the margins, radians, in [0, pi).
+        std: their standard deviation, >= 0.
+        gradient: "exact", or "straight_through", d target / d cos = scale.
+        past_pi: "monotone", "clip", or "none", which is the authors' code.
+
+    >>> ElasticFaceArc(std=0.0).draw(np.random.default_rng(0), 2)["margin"].tolist()
+    [0.5, 0.5]
+    """
+
+    name: ClassVar[str] = "elasticface_arc"
+    draws: ClassVar[tuple[str, ...]] = ("margin",)
+
+    scale: float = 64.0
+    margin: float = 0.5
+    std: float = 0.05
+    gradient: Gradient = "exact"
+    past_pi: PastPi = "monotone"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("margin", 0 <= self.margin < math.pi, "in [0, pi) radians")
+        self._require("std", 0 <= self.std < math.inf, "at least 0")
+
+    def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
+        """Draw a margin for every sample."""
+        return {"margin": rng.normal(self.margin, self.std, batch)}
+
+    def prepare(
+        self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
+    ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
+        """Return the drawn margins as they are."""
+        return {"margin": np.asarray(draw["margin"], np.float64)}, {}
+
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
+        """Return cos(theta + m_i)."""
+        return self._angular(cosine, 1.0, prepared["margin"])[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticFaceArcPlus(ElasticFaceArc):
+    """ElasticFace-Arc+ (2109.09416): the larger of the drawn margins go to the farther samples.
+
+    target logit = scale * cos(theta + m_i), m_i ~ N(margin, std), sorted by theta
+
+    In the wild:
+        The released code means to sort, but indexes the sorted margins with the order of the
+        cosines instead of scattering them by it: sample i gets the margin whose rank is the number
+        of the sample that stands at place i. assignment="released" does the same; the default does
+        what the paper says.
+
+    Args:
+        scale: radius of the hypersphere, > 0.
+        margin: mean of the margins, radians, in [0, pi).
+        std: their standard deviation, >= 0.
+        assignment: "sorted", the paper's, or "released", the code's.
+        gradient: "exact", or "straight_through", d target / d cos = scale.
+        past_pi: "monotone", "clip", or "none", which is the authors' code.
+
+    >>> loss = ElasticFaceArcPlus()
+    >>> cosines, draw = np.array([0.1, 0.9]), {"margin": np.array([0.4, 0.6])}
+    >>> loss.prepare(cosines, np.ones(2), {}, draw)[0]["margin"].tolist()
+    [0.6, 0.4]
+    """
+
+    name: ClassVar[str] = "elasticface_arc_plus"
+
+    std: float = 0.0175
+    assignment: Assignment = "sorted"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_one_of("assignment", ("sorted", "released"))
+
+    def prepare(
+        self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
+    ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
+        """Return the drawn margins, given out by the target cosines."""
+        return {"margin": _give_out(draw["margin"], cosines, self.assignment)}, {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticFaceCos(MarginLoss):
+    """ElasticFace-Cos (2109.09416): CosFace with a drawn margin.
+
+    target logit = scale * (cos(theta) - m_i), m_i ~ N(margin, std)
+
+    Args:
+        scale: radius of the hypersphere, > 0.
+        margin: mean of the margins, in [0, 2).
+        std: their standard deviation, >= 0.
+
+    >>> ElasticFaceCos().target(0.5, 1.0, {"margin": 0.25}).value
+    0.25
+    """
+
+    name: ClassVar[str] = "elasticface_cos"
+    draws: ClassVar[tuple[str, ...]] = ("margin",)
+
+    scale: float = 64.0
+    margin: float = 0.35
+    std: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("margin", 0 <= self.margin < 2, "in [0, 2)")
+        self._require("std", 0 <= self.std < math.inf, "at least 0")
+
+    def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
+        """Draw a margin for every sample."""
+        return {"margin": rng.normal(self.margin, self.std, batch)}
+
+    def prepare(
+        self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
+    ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
+        """Return the drawn margins as they are."""
+        return {"margin": np.asarray(draw["margin"], np.float64)}, {}
+
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
+        """Return cos(theta) - m_i."""
+        return Logit(cosine - prepared["margin"], 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticFaceCosPlus(ElasticFaceCos):
+    """ElasticFace-Cos+ (2109.09416): the larger of the drawn margins go to the farther samples.
+
+    target logit = scale * (cos(theta) - m_i), m_i ~ N(margin, std), sorted by theta
+
+    In the wild:
+        As for elasticface_arc_plus: the released code gives the margins out in another order.
+
+    Args:
+        scale: radius of the hypersphere, > 0.
+        margin: mean of the margins, in [0, 2).
+        std: their standard deviation, >= 0.
+        assignment: "sorted", the paper's, or "released", the code's.
+
+    >>> ElasticFaceCosPlus().std
+    0.02
+    """
+
+    name: ClassVar[str] = "elasticface_cos_plus"
+
+    std: float = 0.02
+    assignment: Assignment = "sorted"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_one_of("assignment", ("sorted", "released"))
+
+    def prepare(
+        self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
+    ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
+        """Return the drawn margins, given out by the target cosines."""
+        return {"margin": _give_out(draw["margin"], cosines, self.assignment)}, {}
+
+
+def _give_out(drawn: NDArray[Any], cosines: Float, assignment: Assignment) -> Float:
+    """Give the smallest margin to the largest cosine and so on; equal ones in their order."""
+    margins = sorted(float(margin) for margin in drawn)
+    order = sorted(range(len(cosines)), key=lambda i: -cosines[i])
+    given = np.zeros(len(cosines))
+    for place, sample in enumerate(order):
+        if assignment == "sorted":
+            given[sample] = margins[place]
+        else:
+            given[place] = margins[sample]
+    return given

@@ -1,0 +1,92 @@
+"""Sub-center ArcFace, and the cleaning of noisy identities that it allows."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+from marginface.losses.arcface import ArcFace
+from marginface.losses.base import MIN_NORM
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubCenterArcFace(ArcFace):
+    """Sub-center ArcFace (ECCV 2020): several centres a class, the nearest one counts.
+
+    target logit = scale * cos(theta + margin), cos(theta_j) = max over k of cos(theta_jk)
+
+    Noisy images gather at the lesser centres. `angles_to_dominant` finds them after training.
+
+    Args:
+        scale: radius of the hypersphere, > 0.
+        margin: added to the target angle, radians, in [0, pi).
+        centers: K, centres a class, >= 1; the head's weight is [classes * K, embedding_size].
+        easy_margin: the margin only where cos(theta) > 0, else cos(theta).
+        gradient: "exact", or "straight_through", d target / d cos = scale.
+        past_pi: "monotone", "clip" (the angle stays at pi) or "none".
+
+    >>> SubCenterArcFace(centers=3).num_centers
+    3
+    """
+
+    name: ClassVar[str] = "subcenter_arcface"
+
+    centers: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole = float(self.centers).is_integer()
+        self._require("centers", whole and self.centers >= 1, "a whole number of at least 1")
+        object.__setattr__(self, "centers", int(self.centers))
+
+    @property
+    def num_centers(self) -> int:
+        """Class weights a class."""
+        return self.centers
+
+
+def angles_to_dominant(
+    embeddings: NDArray[Any], labels: NDArray[Any], weight: NDArray[Any], centers: int
+) -> NDArray[np.float64]:
+    """Return each sample's angle to the dominant centre of its class, radians, [samples].
+
+    A class's dominant centre is nearest to more of its samples than any other; of equal ones the
+    first. The paper drops samples farther than 75 degrees and trains again.
+
+    Args:
+        embeddings: [samples, embedding_size], not normalised.
+        labels: [samples], in 0 .. classes - 1.
+        weight: class weights [classes * centers, embedding_size].
+        centers: K, centres a class.
+
+    Raises:
+        MarginfaceError: shapes that do not fit.
+
+    >>> weight = np.array([[1.0, 0.0], [0.0, 1.0]])  # one class, two centres
+    >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 2.0]])
+    >>> np.degrees(angles_to_dominant(x, np.zeros(3, int), weight, centers=2)).round(1).tolist()
+    [0.0, 5.7, 90.0]
+    """
+    x, w, y = np.asarray(embeddings), np.asarray(weight), np.asarray(labels)
+    if len(w) % centers or x.shape != (len(y), w.shape[1]):
+        raise MarginfaceError(
+            f"embeddings {x.shape}, labels {y.shape} and weight {w.shape} do not fit {centers} "
+            "centres; expected [samples, size], [samples] and [classes * centers, size]"
+        )
+    angles = np.zeros(len(y))
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        own = _units(w[label * centers : (label + 1) * centers])
+        cosines = _units(x[members]) @ own.T
+        dominant = np.bincount(cosines.argmax(1), minlength=centers).argmax()
+        angles[members] = np.arccos(cosines[:, dominant].clip(-1, 1))
+    return angles
+
+
+def _units(rows: NDArray[Any]) -> NDArray[np.float64]:
+    wide = rows.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    units: NDArray[np.float64] = np.where(norms > MIN_NORM, wide / np.maximum(norms, MIN_NORM), 0)
+    return units

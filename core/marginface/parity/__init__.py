@@ -1,0 +1,17 @@
+"""Parity: every loss in every framework against the spec, and the frameworks against each other."""
+
+from marginface.parity.measure import Comparison, broken, compare, errors, tolerance
+from marginface.parity.problems import DTYPES, Problem, problem, rounded, variants
+
+__all__ = [
+    "DTYPES",
+    "Comparison",
+    "Problem",
+    "broken",
+    "compare",
+    "errors",
+    "problem",
+    "rounded",
+    "tolerance",
+    "variants",
+]

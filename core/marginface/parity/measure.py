@@ -1,0 +1,129 @@
+"""How far two evaluations of a loss are apart, and how far they may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from marginface.backend import Backend
+from marginface.losses import Evaluation, MarginLoss
+from marginface.parity.problems import SIZES, Problem, label, problem, variants
+
+SPEC = "spec"
+SEEDS = 4
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+# Half precision embeddings are widened before anything is computed. Only their gradient is given
+# back in half precision, where it may be off by its last place.
+LAST_PLACE = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The largest error of one quantity of one loss in one dtype, between two implementations.
+
+    Args:
+        loss: name of the loss.
+        dtype: of the embeddings.
+        pair: what was compared: a backend and "spec", or two backends.
+        quantity: "loss", "d embeddings", "d weight", "d bias" or "state".
+        error: relative to the largest value of the array.
+        allowed: the tolerance.
+        case: the variant and problem that it was found at.
+    """
+
+    loss: str
+    dtype: str
+    pair: tuple[str, str]
+    quantity: str
+    error: float
+    allowed: float
+    case: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within its tolerance; an error that is no number is not."""
+        return self.error <= self.allowed
+
+
+def compare(
+    name: str, dtype: str, backends: Mapping[str, Backend], *, seeds: int = SEEDS
+) -> list[Comparison]:
+    """Return the largest errors of a loss, over its named choices and drawn problems."""
+    worst: dict[tuple[tuple[str, str], str], Comparison] = {}
+    for loss, case, each in _cases(name, dtype, seeds):
+        found = {b: backend.evaluate_loss(loss, each, dtype) for b, backend in backends.items()}
+        found[SPEC] = evaluate_spec(loss, each)
+        for pair in combinations(found, 2):
+            for quantity, error in errors(found[pair[0]], found[pair[1]]).items():
+                key, allowed = (pair, quantity), tolerance(dtype, quantity)
+                if key not in worst or not error <= worst[key].error:
+                    worst[key] = Comparison(name, dtype, pair, quantity, error, allowed, case)
+    return list(worst.values())
+
+
+def evaluate_spec(loss: MarginLoss, each: Problem) -> Evaluation:
+    """Return what the spec says of a problem."""
+    return loss.evaluate(
+        each.embeddings,
+        each.weight,
+        each.labels,
+        bias=each.bias,
+        state=each.state,
+        draw=each.draw,
+    )
+
+
+def errors(found: Evaluation, expected: Evaluation, *, least: float = 1e-30) -> dict[str, float]:
+    """Return the errors of loss, gradients and state, each relative to its array's largest value.
+
+    Args:
+        found: what an implementation gives.
+        expected: what it is held to.
+        least: a gradient whose largest value is smaller counts as this large: what is left of one
+            that cancels is rounding.
+
+    Raises:
+        KeyError: a gradient or a state that only one of them has.
+    """
+    result = {"loss": _error(found.loss, expected.loss, 1e-30)}
+    for name in expected.gradients | found.gradients:
+        result[f"d {name}"] = _error(found.gradients[name], expected.gradients[name], least)
+    for name in expected.state | found.state:
+        error = _error(found.state[name], expected.state[name], 1e-30)
+        result["state"] = max(result.get("state", 0.0), error)
+    return result
+
+
+def tolerance(dtype: str, quantity: str) -> float:
+    """Return the largest error that rounding explains."""
+    if dtype in LAST_PLACE:
+        return LAST_PLACE[dtype] if quantity == "d embeddings" else TOLERANCE["float32"]
+    return TOLERANCE[dtype]
+
+
+def broken(rows: Iterable[Comparison]) -> list[Comparison]:
+    """Return the comparisons whose error is beyond the tolerance, the worst first."""
+    return sorted((row for row in rows if not row.passed), key=lambda row: -row.error)
+
+
+def _cases(name: str, dtype: str, seeds: int) -> Iterator[tuple[MarginLoss, str, Problem]]:
+    for loss in variants(name):
+        for seed in range(seeds):
+            batch, classes, size = SIZES[seed % len(SIZES)]
+            rng = np.random.default_rng(seed)
+            drawn = problem(loss, rng, batch=batch, classes=classes, size=size, dtype=dtype)
+            yield loss, f"{label(loss)}, seed {seed}", drawn
+
+
+def _error(found: Any, expected: Any, least: float) -> float:
+    """Return the largest difference over the largest expected value; infinite if not finite."""
+    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if a.shape != b.shape or not np.isfinite(a).all():
+        return math.inf
+    largest = max(float(np.abs(b).max(initial=0)), least)
+    return float(np.abs(a - b).max(initial=0)) / largest

@@ -1,0 +1,92 @@
+"""What a loss is compared on: embeddings at all angles and norms, class weights, state, draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface import losses
+from marginface.losses import MarginLoss
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+SIZES = ((6, 7, 5), (5, 3, 8), (9, 12, 4), (4, 2, 3))  # batch, classes, embedding size
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Arguments of one evaluation of a loss, as `MarginLoss.evaluate` takes them."""
+
+    embeddings: NDArray[Any]  # [batch, size]
+    weight: NDArray[Any]  # [classes * centers, size]
+    labels: NDArray[Any]  # [batch]
+    bias: NDArray[Any] | None  # [classes], [1] or None
+    state: dict[str, NDArray[Any]]
+    draw: dict[str, NDArray[Any]]
+
+
+def problem(
+    loss: MarginLoss,
+    rng: np.random.Generator,
+    *,
+    batch: int = 6,
+    classes: int = 7,
+    size: int = 5,
+    dtype: str = "float64",
+) -> Problem:
+    """Draw a problem: angles to the own class all over (0, pi), norms from 5 to 120."""
+    weight = rng.normal(size=(classes * loss.num_centers, size))
+    labels = rng.integers(0, classes, batch)
+    own = weight[labels * loss.num_centers]
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    aside = rng.normal(size=own.shape)
+    aside -= (aside * own).sum(1, keepdims=True) * own
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    theta = rng.uniform(0.05, np.pi - 0.05, (batch, 1))
+    embeddings = rng.uniform(5, 120, (batch, 1)) * (np.cos(theta) * own + np.sin(theta) * aside)
+    bias = loss.initial_bias(classes)
+    wide = "float64" if dtype == "float64" else "float32"  # what weights are kept in
+    return Problem(
+        embeddings=rounded(embeddings, dtype),
+        weight=weight.astype(wide),
+        labels=labels,
+        bias=None if bias is None else (bias + rng.normal(0, 0.1, bias.shape)).astype(wide),
+        state=_later(loss, rng),
+        draw=loss.draw(rng, batch),
+    )
+
+
+def rounded(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Round to a dtype; bfloat16, which NumPy lacks, comes as float32 of exactly such values."""
+    if dtype != "bfloat16":
+        return values.astype(dtype)
+    bits = values.astype(np.float32).view(np.uint32)
+    nearest = bits + 0x7FFF + ((bits >> 16) & 1)  # to even
+    return (nearest & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def variants(name: str) -> Iterator[MarginLoss]:
+    """Return a loss in every combination of its named choices, such as gradient and past_pi."""
+    found = losses.choices(name)
+    for values in product(*found.values()):
+        yield losses.get(name, **dict(zip(found, values, strict=True)))
+
+
+def label(loss: MarginLoss) -> str:
+    """Return a loss's name with the choices that are not its defaults."""
+    usual = losses.parameters(loss.name)
+    changed = [f"{k}={v}" for k, v in asdict(loss).items() if v != usual[k]]
+    return f"{loss.name}({', '.join(changed)})" if changed else loss.name
+
+
+def _later(loss: MarginLoss, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Return the state as some steps would leave it, for a start hides what forgets it."""
+    state = loss.initial_state()
+    for _ in range(3):
+        draw = loss.draw(rng, 4)
+        _, state = loss.prepare(rng.uniform(-1, 1, 4), rng.uniform(5, 60, 4), state, draw)
+    return state

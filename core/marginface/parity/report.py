@@ -1,0 +1,151 @@
+"""What parity found, for people: tables, Markdown and a heat map."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from rich.box import SIMPLE
+from rich.table import Table
+
+from marginface.atomic import replacing
+from marginface.errors import MarginfaceError
+from marginface.parity.measure import LAST_PLACE, SEEDS, TOLERANCE, Comparison
+from marginface.parity.problems import DTYPES
+
+QUANTITIES = ("loss", "d embeddings", "d weight", "d bias", "state")
+
+
+def pairs(rows: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Return what was compared with what, in the order found."""
+    return list(dict.fromkeys(row.pair for row in rows))
+
+
+def cells(rows: Sequence[Comparison], pair: tuple[str, str]) -> list[list[str]]:
+    """Return a line for each loss and dtype: its errors, those beyond tolerance with a mark."""
+    found: dict[tuple[str, str], dict[str, Comparison]] = {}
+    for row in rows:
+        if row.pair == pair:
+            found.setdefault((row.loss, row.dtype), {})[row.quantity] = row
+    return [
+        [*key, *(_cell(errors.get(quantity)) for quantity in QUANTITIES)]
+        for key, errors in found.items()
+    ]
+
+
+def table(rows: Sequence[Comparison], pair: tuple[str, str]) -> Table:
+    """Return one pair's errors as a table for the terminal."""
+    result = Table(title=f"{pair[0]} against {pair[1]}", box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("loss", "dtype"):
+        result.add_column(column, no_wrap=True)
+    for column in QUANTITIES:
+        result.add_column(column, justify="right", no_wrap=True)
+    previous = None
+    for line in cells(rows, pair):
+        result.add_row("" if line[0] == previous else line[0], *line[1:])
+        previous = line[0]
+    return result
+
+
+def check_report(path: Path) -> None:
+    """Raise unless a report can be written there."""
+    if path.suffix != ".md":
+        raise MarginfaceError(f"--report {path}: expected a name that ends in .md")
+    if not path.parent.is_dir():
+        raise MarginfaceError(f"--report {path}: there is no folder {path.parent}; make it first")
+
+
+def write_report(rows: Sequence[Comparison], frameworks: Sequence[str], path: Path) -> Path:
+    """Write Markdown to `path` and the heat map beside it, whose path is returned."""
+    picture = path.with_suffix(".png")
+    with replacing(picture) as temporary:
+        draw(rows).savefig(temporary, format="png", dpi=110)
+    with replacing(path) as temporary:
+        temporary.write_text(markdown(rows, frameworks, picture.name), encoding="utf-8")
+    return picture
+
+
+def markdown(rows: Sequence[Comparison], frameworks: Sequence[str], picture: str) -> str:
+    """Return the report as Markdown."""
+    tolerances = ", ".join(f"{dtype} {value:.0e}" for dtype, value in TOLERANCE.items())
+    places = ", ".join(f"{dtype} {value:.1e}" for dtype, value in LAST_PLACE.items())
+    broken = sum(not row.passed for row in rows)
+    lines = [
+        "# Parity of the losses",
+        "",
+        "Written by `marginface parity --report docs/parity.md`. Each figure is the largest error",
+        "of a value, a gradient or a next state against the float64 reference, or between",
+        "frameworks, relative to the array's largest value, over every combination of a loss's",
+        f"named choices and {SEEDS} drawn problems with target angles from 0.05 to pi - 0.05.",
+        "",
+        f"Tolerances: {tolerances}. In half precision the embeddings are widened to float32 before",
+        "anything is computed, so float32's tolerance holds; their gradient, given back in half",
+        f"precision, may be off by its last place ({places}).",
+        "",
+        f"Versions: Python {platform.python_version()}, NumPy {version('numpy')}, "
+        + ", ".join(frameworks)
+        + ".",
+        "",
+        f"Beyond tolerance: {broken or 'none'} of {len(rows)} comparisons.",
+        "",
+        f"![Largest errors of each loss and dtype]({picture})",
+    ]
+    for pair in pairs(rows):
+        lines += ["", f"## {pair[0]} against {pair[1]}", ""]
+        lines.append("| loss | dtype | " + " | ".join(QUANTITIES) + " |")
+        lines.append("|---|---|" + "---:|" * len(QUANTITIES))
+        lines += ["| " + " | ".join(line) + " |" for line in cells(rows, pair)]
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: Sequence[Comparison]) -> Figure:
+    """Return the heat map: losses down, quantities by dtype across, one panel a pair."""
+    losses = list(dict.fromkeys(row.loss for row in rows))
+    dtypes = [dtype for dtype in DTYPES if any(row.dtype == dtype for row in rows)]
+    columns = [(dtype, quantity) for dtype in dtypes for quantity in QUANTITIES]
+    shown = pairs(rows)
+    height, width = 1.6 + 0.26 * len(losses), 2.2 + 0.27 * len(columns) * len(shown)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axis, pair in zip(axes, shown, strict=True):
+        grid = np.full((len(losses), len(columns)), np.nan)
+        for row in rows:
+            if row.pair == pair:
+                at = losses.index(row.loss), columns.index((row.dtype, row.quantity))
+                grid[at] = max(row.error, 1e-17)
+                if not row.passed:
+                    axis.text(at[1], at[0], "x", ha="center", va="center", color="black")
+        image = axis.imshow(
+            np.ma.masked_invalid(grid), norm=LogNorm(1e-17, 1e-2), cmap="viridis", aspect="auto"
+        )
+        axis.set_facecolor("#eeeeee")
+        axis.set_title(f"{pair[0]} against {pair[1]}", fontsize=10)
+        names = [quantity for _, quantity in columns]
+        axis.set_xticks(range(len(columns)), names, rotation=90, fontsize=7)
+        axis.set_yticks(range(len(losses)), losses, fontsize=8)
+        for number, dtype in enumerate(dtypes):
+            left = number * len(QUANTITIES) - 0.5
+            middle = left + len(QUANTITIES) / 2
+            axis.text(middle, len(losses) - 0.4, dtype, ha="center", va="top", fontsize=8)
+            if number:
+                axis.axvline(left, color="white", linewidth=2)
+        axis.tick_params(axis="x", pad=14, length=0)
+        axis.tick_params(axis="y", length=0)
+        axis.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
+    bar.set_label("largest relative error", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _cell(row: Comparison | None) -> str:
+    if row is None:
+        return ""
+    error = "not finite" if math.isinf(row.error) else f"{row.error:.1e}"
+    return error if row.passed else f"{error} !"

@@ -1,0 +1,33 @@
+"""SphereFace2: one binary question a class."""
+
+import tensorflow as tf
+from tensorflow import Tensor
+
+from marginface.losses import SphereFace2
+from marginface_tf.losses.base import LossOps, Tensors, softplus_sum, with_slope
+
+
+class SphereFace2Ops(LossOps[SphereFace2]):
+    """t = scale * (g(cos(theta)) - margin) + b; n_j = scale * (g(cos(theta_j)) + margin) + b."""
+
+    def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return g(cos(theta)) - margin."""
+        return self._spread(cosines, -self.spec.margin)
+
+    def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:
+        """Return g(cos(theta_j)) + margin."""
+        return self._spread(cosines, self.spec.margin)
+
+    def _spread(self, cosines: Tensor, margin: float) -> Tensor:
+        half = (tf.clip_by_value(tf.stop_gradient(cosines), -1, 1) + 1) / 2
+        if self.spec.gradient == "exact":
+            slope = self.spec.t * half ** (self.spec.t - 1)
+        else:
+            slope = tf.ones_like(half)
+        return with_slope(2 * half**self.spec.t - 1 + margin, slope, cosines)
+
+    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted sum of softplus terms of each sample."""
+        weight = self.spec.lw / self.spec.scale
+        positive, negative = weight * self.spec.alpha, weight * (1 - self.spec.alpha)
+        return softplus_sum(target, logits, labels, positive, negative)

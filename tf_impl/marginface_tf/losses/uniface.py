@@ -1,0 +1,23 @@
+"""UniFace: one threshold for all pairs, learned as a bias."""
+
+import tensorflow as tf
+from tensorflow import Tensor
+
+from marginface.losses import UniFace
+from marginface_tf.losses.base import LossOps, Tensors, softplus_sum
+
+
+class UniFaceOps(LossOps[UniFace]):
+    """t = scale * (cos(theta) - margin) + b; n_j = scale * cos(theta_j) + b."""
+
+    def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return cos(theta) - margin."""
+        return cosines - self.spec.margin
+
+    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the sum of softplus terms of each sample."""
+        if self.spec.clamp:
+            limit = self.spec.scale
+            target = tf.clip_by_value(target, -limit, limit)
+            logits = tf.clip_by_value(logits, -limit, limit)
+        return softplus_sum(target, logits, labels, 1.0, self.spec.negative_weight)

@@ -1,0 +1,49 @@
+"""SphereFace, annealed, and SphereFace-R: a multiplied angle."""
+
+import torch
+from torch import Tensor
+
+from marginface.losses import SphereFace, SphereFaceRV1, SphereFaceRV2
+from marginface_torch.losses.angular import AngularOps
+from marginface_torch.losses.base import LossOps, Tensors, angle_and_sine, with_slope
+
+
+class SphereFaceOps(AngularOps[SphereFace]):
+    """target logit = scale * |x| * (lambda cos(theta) + psi(theta)) / (1 + lambda)."""
+
+    def prepare(
+        self, cosines: Tensor, norms: Tensor, state: Tensors, draw: Tensors
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return lambda as `annealing`, and the next step."""
+        step = state["step"] + 1
+        falling = self.spec.lambda_base / (1 + self.spec.gamma * step.to(cosines.dtype))
+        annealing = falling.clamp(min=self.spec.lambda_min)
+        return {"annealing": annealing.expand_as(cosines)}, {"step": step}
+
+    def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return (lambda cos(theta) + psi(theta)) / (1 + lambda)."""
+        annealing = prepared["annealing"]
+        psi, _ = self.angular(cosines, self.spec.margin, 0.0)
+        return (annealing * cosines + psi) / (1 + annealing)
+
+
+class SphereFaceRV1Ops(AngularOps[SphereFaceRV1]):
+    """target logit = scale * cos(min(margin theta, pi))."""
+
+    def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return cos(min(margin theta, pi))."""
+        return self.angular(cosines, self.spec.margin, 0.0)[0]
+
+
+class SphereFaceRV2Ops(LossOps[SphereFaceRV2]):
+    """logit_j = scale * cos(theta_j / margin)."""
+
+    def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:
+        """Return cos(theta_j / margin)."""
+        theta, sine = angle_and_sine(cosines)
+        angle = theta / self.spec.margin
+        if self.spec.gradient == "exact":
+            slope = torch.sin(angle) / (self.spec.margin * sine)
+        else:
+            slope = torch.ones_like(angle)
+        return with_slope(torch.cos(angle), slope, cosines)

@@ -1,0 +1,34 @@
+"""One evaluation of a loss by this framework, NumPy arrays in and out, for parity."""
+
+from __future__ import annotations
+
+import torch
+
+from marginface.losses import Evaluation, MarginLoss
+from marginface.parity.problems import Problem
+from marginface_torch.head import MarginHead
+
+
+def evaluate_loss(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
+    """Return loss, gradients and next state of a MarginHead on embeddings of `dtype`."""
+    weight = torch.tensor(problem.weight)
+    classes = len(weight) // loss.num_centers
+    head = MarginHead(loss, weight.shape[1], classes, dtype=weight.dtype)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        if head.bias is not None:
+            head.bias.copy_(torch.tensor(problem.bias))
+        for name, value in problem.state.items():
+            head.state.get_buffer(name).copy_(torch.tensor(value))
+    embeddings = torch.tensor(problem.embeddings).to(getattr(torch, dtype)).requires_grad_()
+    draw = {name: torch.tensor(value) for name, value in problem.draw.items()}
+    value = head(embeddings, torch.tensor(problem.labels), draw)
+    value.backward()
+    tensors = {"embeddings": embeddings, "weight": head.weight, "bias": head.bias}
+    gradients = {
+        name: tensor.grad.double().numpy()
+        for name, tensor in tensors.items()
+        if tensor is not None and tensor.grad is not None
+    }
+    state = {name: buffer.numpy().copy() for name, buffer in head.state.named_buffers()}
+    return Evaluation(value.item(), gradients, state)
