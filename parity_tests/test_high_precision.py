@@ -57,7 +57,7 @@ def test_short_and_long(name: str, length: float) -> None:
 
 @pytest.mark.parametrize("loss", EXACT, ids=label)
 def test_around_the_bends(loss: MarginLoss) -> None:
-    """Angles next to 0, pi and to where theta + m passes pi: acos loses half of float64's digits."""
+    """Angles next to 0, pi and to where theta + m passes pi: acos loses half its digits there."""
     margin = getattr(loss, "margin", 0.5)
     bends = [math.pi - margin, math.pi / 2, math.pi / margin] if margin else [math.pi / 2]
     angles = [2e-3, math.pi - 2e-3]

@@ -92,11 +92,13 @@ def logit_gradient(loss: MarginLoss, case: Problem) -> float:
     )
 
 
-def at_angles(loss: MarginLoss, angles: list[float], dtype: str = "float64") -> Problem:
+def at_angles(
+    loss: MarginLoss, angles: list[float], dtype: str = "float64", *, length: float = 12.0
+) -> Problem:
     """Return embeddings at these angles to class 0, exact at 0 and pi, in every class's plane."""
     cosines = [math.cos(a) if 0 < a < math.pi else round(math.cos(a)) for a in angles]
     sines = [math.sqrt(1 - c * c) for c in cosines]
-    x = np.array([[12 * c, 12 * s, 0] for c, s in zip(cosines, sines, strict=True)])
+    x = length * np.array([[c, s, 0] for c, s in zip(cosines, sines, strict=True)])
     axes = np.array([[0.5, 0, 0], [0, 4.0, 0], [0, 0, 1.0], [-2.0, 0, 0]])
     drawn = problem(loss, np.random.default_rng(0), batch=len(x), classes=4, size=3, dtype=dtype)
     # Other centres of a class point the other way, so that the first one counts or ties.
@@ -107,18 +109,32 @@ def at_angles(loss: MarginLoss, angles: list[float], dtype: str = "float64") -> 
         embeddings=x.astype(drawn.embeddings.dtype),
         weight=weight.reshape(-1, 3).astype(drawn.weight.dtype),
         labels=np.zeros(len(x), int),
+        # As after long training, so that AdaFace's margins differ from 0.
+        state=drawn.state | ({"std": np.array(10.0)} if "std" in drawn.state else {}),
     )
 
 
-@pytest.mark.parametrize("loss", ALL, ids=label)
-def test_extreme_angles(framework: Framework, loss: MarginLoss) -> None:
-    """Cosines of +-1 to the target and to others, and both sides of each bend of the target."""
+def bends(loss: MarginLoss, length: float) -> list[float]:
+    """Return the target angles at which a loss's formula changes."""
     margin = getattr(loss, "margin", 0.5)
     multiplied = getattr(loss, "m1", margin if loss.name in FROM_ONE else 1.0)
     added = getattr(loss, "m2", 0.0 if loss.name in FROM_ONE else margin)
-    bends = [(k * math.pi - added) / multiplied for k in range(1, 5)] + [math.pi / 2]
-    angles = [b + side for b in bends for side in (-1e-4, 1e-4) if 0 < b + side < math.pi]
-    case = at_angles(loss, [0.0, math.pi, 1e-4, math.pi - 1e-4, *angles])
+    found = [(k * math.pi - added) / multiplied for k in range(1, 5)] + [math.pi / 2]
+    if isinstance(loss, losses.AdaFace):  # the angle less what the norm makes of it
+        case = at_angles(loss, [1.0] * 6, length=length)  # 4 ends and a bend from both sides
+        prepared, _ = loss.prepare(np.zeros(6), np.full(6, length), case.state, {})
+        shift = margin * float(prepared["quality"][0])
+        found = [end + shift for end in (loss.eps, math.pi - loss.eps)]
+    return found
+
+
+@pytest.mark.parametrize("length", [12.0, 60.0])
+@pytest.mark.parametrize("loss", ALL, ids=label)
+def test_extreme_angles(framework: Framework, loss: MarginLoss, length: float) -> None:
+    """Cosines of +-1 to the target and to others, and both sides of each bend of the target."""
+    sides = [b + side for b in bends(loss, length) for side in (-1e-4, 1e-4)]
+    angles = [0.0, math.pi, 1e-4, math.pi - 1e-4, *(a for a in sides if 0 < a < math.pi)]
+    case = at_angles(loss, angles, length=length)
     check(framework, loss, case, "float64", 1e-9)
 
 

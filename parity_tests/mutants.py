@@ -1,0 +1,271 @@
+"""Break each backend's losses on purpose, one line at a time: the suite must notice every one.
+
+    python parity_tests/mutants.py              both backends
+    python parity_tests/mutants.py torch 12 13  some mutants of one
+
+Prints a line for each mutant and exits with 1 if one survives. A mutant that no longer finds its
+line ends the run: the list has to follow the code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import pytest
+
+from marginface.backend import load_backend
+
+HERE = Path(__file__).parent
+SUITE = ("test_losses.py", "test_loss_seam.py", "test_loss_processes.py")
+PACKAGES = {"torch": "marginface_torch", "tf": "marginface_tf"}
+
+
+class Mutant(NamedTuple):
+    """One change: in which file, what for what, and the loss whose tests come first.
+
+    `old` and `new` are one text for both backends, or a pair, torch's and tf's.
+    """
+
+    file: str
+    loss: str
+    old: str | tuple[str, str]
+    new: str | tuple[str, str]
+
+    def texts(self, backend: str) -> tuple[str, str]:
+        """Return what to replace by what in a backend."""
+        place = list(PACKAGES).index(backend)
+        old, new = (text if isinstance(text, str) else text[place] for text in self[2:])
+        return old, new
+
+
+MUTANTS = [
+    # margins dropped, signs flipped
+    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines"),
+    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines + self.spec.margin"),
+    Mutant("losses.arcface", "arcface", "1.0, self.spec.margin, easy", "1.0, 0.0, easy"),
+    Mutant("losses.arcface", "arcface", "easy_margin=self.spec.easy_margin", "easy_margin=False"),
+    Mutant("losses.arcface", "combined_margin", "[0] - self.spec.m3", "[0] + self.spec.m3"),
+    Mutant(
+        "losses.arcface", "combined_margin", "self.spec.m1, self.spec.m2)", "self.spec.m1, 0.0)"
+    ),
+    Mutant("losses.arcface", "combined_margin", "cosines, self.spec.m1,", "cosines, 1.0,"),
+    # the angle, its slope, what happens past pi
+    Mutant("losses.angular", "arcface", "m1 * theta + shift", "m1 * theta - shift"),
+    Mutant("losses.angular", "arcface", "fall * m1 / sine, -fall", "-fall * m1 / sine, -fall"),
+    Mutant("losses.angular", "combined_margin", "fall * m1 / sine, -fall", "fall / sine, -fall"),
+    Mutant("losses.angular", "arcface", "fall * m1 / sine, -fall", "fall * m1, -fall"),
+    Mutant("losses.angular", "magface", "fall * m1 / sine, -fall", "fall * m1 / sine, fall"),
+    Mutant("losses.angular", "arcface", "angle > math.pi", "angle > 2 * math.pi"),
+    Mutant(
+        "losses.angular",
+        "arcface",
+        ("c - shift * torch.sin(shift)", "c - shift * tf.sin(shift)"),
+        ("c - shift", "c - shift"),
+    ),
+    Mutant(
+        "losses.angular",
+        "magface",
+        ("-torch.sin(shift) - shift", "-tf.sin(shift) - shift"),
+        ("-torch.sin(shift) + shift", "-tf.sin(shift) + shift"),
+    ),
+    Mutant("losses.angular", "combined_margin", "sign * value - 2 * turns", "sign * value"),
+    Mutant("losses.angular", "combined_margin", "1 - 2 * (turns % 2)", "1 + 0 * turns"),
+    Mutant(
+        "losses.angular",
+        "arcface",
+        ("torch.where(past, 1, slope)", "tf.where(past, ones, slope)"),
+        ("slope", "slope"),
+    ),
+    Mutant(
+        "losses.angular",
+        "arcface",
+        ("torch.where(c > 0, value, c)", "tf.where(c > 0, value, c)"),
+        ("torch.where(c > 0.1, value, c)", "tf.where(c > 0.1, value, c)"),
+    ),
+    Mutant("losses.angular", "arcface", '== "straight_through"', '== "straight"'),
+    # the seam itself
+    Mutant("losses.base", "arcface", "* (1 + c)", "* (1 - c)"),
+    Mutant(
+        "losses.base",
+        "li_arcface",
+        (".clamp(min=MIN_SINE)", ", MIN_SINE)"),
+        (".clamp(min=10 * MIN_SINE)", ", 10 * MIN_SINE)"),
+    ),
+    Mutant("losses.base", "arcface", "MIN_NORM\n", "1e-5\n"),
+    Mutant("losses.base", "sphereface2", "positive * ", "negative * "),
+    Mutant(
+        "losses.base",
+        "uniface",
+        ("softplus(-target, threshold=40)", "tf.nn.softplus(-target)"),
+        ("softplus(target, threshold=40)", "tf.nn.softplus(target)"),
+    ),
+    # SphereFace and its relatives
+    Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),
+    Mutant("losses.sphereface", "sphereface", 'state["step"] + 1', 'state["step"] + 2'),
+    Mutant("losses.sphereface", "sphereface", "self.spec.gamma *", "2 * self.spec.gamma *"),
+    Mutant(
+        "losses.sphereface",
+        "sphereface",
+        ("falling.clamp(min=self.spec.lambda_min)", "tf.maximum(falling, self.spec.lambda_min)"),
+        ("falling", "falling"),
+    ),
+    Mutant("losses.sphereface", "sphereface", "cosines + psi) / (1 + annealing)", "cosines + psi)"),
+    Mutant("losses.sphereface", "sphereface_r_v2", "theta / self.spec.margin", "theta"),
+    Mutant("losses.sphereface", "sphereface_r_v2", "(self.spec.margin * sine)", "sine"),
+    Mutant("losses.sphereface2", "sphereface2", "cosines, -self.spec.margin", "cosines, 0.0"),
+    Mutant("losses.sphereface2", "sphereface2", "cosines, self.spec.margin", "cosines, 0.0"),
+    Mutant("losses.sphereface2", "sphereface2", "self.spec.t - 1", "self.spec.t"),
+    Mutant("losses.sphereface2", "sphereface2", "(1 - self.spec.alpha)", "self.spec.alpha"),
+    Mutant("losses.sphereface2", "sphereface2", "self.spec.lw / self.spec.scale", "self.spec.lw"),
+    # the others
+    Mutant("losses.li_arcface", "li_arcface", "theta + margin", "theta"),
+    Mutant("losses.li_arcface", "li_arcface", "(cosines, 0.0)", "(cosines, self.spec.margin)"),
+    Mutant("losses.li_arcface", "li_arcface", "2 / (math.pi * sine)", "1 / (math.pi * sine)"),
+    Mutant("losses.magface", "magface", "(a - spec.l_a)", "(a - spec.u_a)"),
+    Mutant("losses.magface", "magface", "slope * spec.margin_slope * inside", "slope * 0 * inside"),
+    Mutant(
+        "losses.magface",
+        "magface",
+        "slope * spec.margin_slope * inside",
+        "slope * spec.margin_slope",
+    ),
+    Mutant("losses.magface", "magface", "a / highest**2 + 1 / a,", "1 / a,"),
+    Mutant("losses.magface", "magface", "1 / a**2) * inside", "1 / a**2)"),
+    Mutant("losses.magface", "magface", "return self.spec.lambda_g *", "return 20 *"),
+    Mutant("losses.adaface", "adaface", "theta - shift", "theta + shift"),
+    Mutant("losses.adaface", "adaface", "(self.spec.margin + shift)", "self.spec.margin"),
+    Mutant("losses.adaface", "adaface", "<= 1 - eps", "<= 1"),
+    Mutant("losses.adaface", "adaface", "angle <= math.pi - eps", "angle <= math.pi"),
+    Mutant("losses.adaface", "adaface", "angle >= eps", "angle >= 0"),
+    Mutant("losses.adaface", "adaface", "std + STD_OFFSET", "std"),
+    Mutant("losses.adaface", "adaface", "spec.h * (safe", "(safe"),
+    Mutant("losses.adaface", "adaface", '"mean": mean, "std"', '"mean": state["mean"], "std"'),
+    Mutant("losses.adaface", "adaface", '"std": std}', '"std": state["std"]}'),
+    Mutant(
+        "losses.adaface",
+        "adaface",
+        ("safe.std()", "count - 1, 1"),
+        ("safe.std(correction=0)", "count, 1"),
+    ),
+    Mutant("losses.adaface", "adaface", "limit = 1 - self.spec.eps", "limit = 1"),
+    Mutant("losses.curricularface", "curricularface", '{"t": t}\n', '{"t": state["t"]}\n'),
+    Mutant("losses.curricularface", "curricularface", "(t + cosines)", "(1 + t + cosines)"),
+    Mutant("losses.curricularface", "curricularface", "cosines > threshold", "cosines < threshold"),
+    Mutant("losses.curricularface", "curricularface", '(1 - alpha) * state["t"]', 'state["t"]'),
+    Mutant(
+        "losses.elasticface", "elasticface_cos", 'cosines - prepared["margin"]', "cosines - 0.35"
+    ),
+    Mutant(
+        "losses.elasticface", "elasticface_arc", '1.0, prepared["margin"]', "1.0, self.spec.margin"
+    ),
+    Mutant(
+        "losses.elasticface",
+        "elasticface_arc_plus",
+        ("descending=True", '"DESCENDING"'),
+        ("descending=False", '"ASCENDING"'),
+    ),
+    Mutant("losses.elasticface", "elasticface_arc_plus", 'assignment == "released"', "std > 0"),
+    Mutant("losses.uniface", "uniface", "if self.spec.clamp", "if not self.spec.clamp"),
+    Mutant("losses.uniface", "uniface", "1.0, self.spec.negative_weight", "1.0, 2.0"),
+    Mutant("losses.circle", "circle", "1 + margin - c", "1 - margin - c"),
+    Mutant("losses.circle", "circle", "(c - (1 - margin))", "(c - margin)"),
+    Mutant("losses.circle", "circle", "weight * (c - margin)", "weight * (c + margin)"),
+    Mutant("losses.circle", "circle", '== "detached"', '!= "detached"'),
+    # the head
+    Mutant(
+        "head",
+        "subcenter_arcface",
+        (".amax(2)", "tf.reduce_max(tf.reshape(cosines, each), 2)"),
+        (".mean(2)", "tf.reduce_mean(tf.reshape(cosines, each), 2)"),
+    ),
+    Mutant("head", "sphereface", "target * norms, others", "target, others"),
+    Mutant("head", "magface", " + self._ops.penalty(norms)", ""),
+    Mutant("head", "arcface", "prepared) * self.loss.scale", "prepared)"),
+    Mutant("head", "sphereface2", ("others = others + bias", "others += bias"), ("pass", "pass")),
+]
+
+
+@contextlib.contextmanager
+def mutated(module: types.ModuleType, old: str, new: str) -> Iterator[None]:
+    """Let a module's functions run the code of its changed text for a while."""
+    source = inspect.getsource(module)
+    if old not in source:
+        raise SystemExit(f"{module.__name__} has no line with {old!r} any more: mend the mutant")
+    changed = source.replace(old, new)
+    namespace = {**vars(module)}
+    exec(compile(changed, str(module.__file__), "exec"), namespace)
+    pairs = list(_functions(vars(module), namespace, module.__name__))
+    before = [(function, function.__code__) for function, _ in pairs]
+    for function, other in pairs:
+        function.__code__ = other.__code__
+    try:
+        yield
+    finally:
+        for function, code in before:
+            function.__code__ = code
+
+
+def _functions(
+    old: dict[str, object], new: dict[str, object], module: str
+) -> Iterator[tuple[types.FunctionType, types.FunctionType]]:
+    """Pair the functions and methods that two namespaces define under the same names."""
+    for name, value in list(old.items()):
+        found = value.__func__ if isinstance(value, staticmethod) else value
+        if isinstance(found, types.FunctionType) and found.__module__ == module:
+            other = new[name]
+            yield found, other.__func__ if isinstance(other, staticmethod) else other
+        elif inspect.isclass(value) and value.__module__ == module:
+            yield from _functions(dict(vars(value)), vars(new[name]), module)
+
+
+def killed(backend: str, loss: str) -> bool:
+    """Whether the suite fails: first on the loss that was changed, then as a whole."""
+    files = [str(HERE / name) for name in SUITE if (HERE / name).exists()]
+    quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header"]
+    for chosen in (f"{backend} and {loss}", backend):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            status = pytest.main([*quiet, "-k", chosen, *files])
+        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            raise SystemExit(f"the suite did not run: pytest's exit status is {status}")
+        if status == pytest.ExitCode.TESTS_FAILED:
+            return True
+    return False
+
+
+def main(arguments: list[str]) -> int:
+    """Try the mutants; return the exit status."""
+    backends = [a for a in arguments if a in PACKAGES] or list(PACKAGES)
+    chosen = [int(a) for a in arguments if a.isdigit()] or range(len(MUTANTS))
+    survivors = 0
+    for backend in backends:
+        load_backend(backend)
+        if killed(backend, "arcface"):
+            raise SystemExit(f"the suite fails for {backend} as it is: nothing can be told")
+        for number in chosen:
+            mutant = MUTANTS[number]
+            old, new = mutant.texts(backend)
+            module = importlib.import_module(f"{PACKAGES[backend]}.{mutant.file}")
+            with mutated(module, old, new):
+                dead = killed(backend, mutant.loss)
+            survivors += not dead
+            said = "killed  " if dead else "SURVIVED"
+            print(
+                f"{backend:5} {number:3} {said} {mutant.file}: {old.strip()} -> {new.strip()}",
+                flush=True,
+            )
+    print(f"{len(backends) * len(chosen) - survivors} killed, {survivors} survived")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
