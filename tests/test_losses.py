@@ -203,3 +203,174 @@ def test_reference_leaves_arguments_alone() -> None:
     copies = x.copy(), w.copy(), labels.copy()
     losses.get("arcface").evaluate(x, w, labels)
     assert all((a == b).all() for a, b in zip((x, w, labels), copies, strict=True))
+
+
+def target(name: str, cosine: float, norm: float = 1.0, prepared: dict | None = None, **values):
+    return losses.get(name, **values).target(cosine, norm, prepared or {}).value
+
+
+def negative(name: str, cosine: float, prepared: dict | None = None, **values) -> float:
+    return losses.get(name, **values).negative(cosine, prepared or {}).value
+
+
+ROOT = math.sqrt(0.5)
+
+
+@pytest.mark.parametrize(
+    ("found", "by_hand"),
+    [
+        # theta = pi / 3, 4 theta = 4 pi / 3, k = 1: psi = 1/2 - 2; with lambda = 5: (5/2 - 3/2) / 6
+        (lambda: target("sphereface", 0.5, prepared={"annealing": 5.0}), 1 / 6),
+        (lambda: target("sphereface_r_v1", 0.0, margin=1.5), -ROOT),
+        (lambda: target("sphereface_r_v1", -0.5, margin=2.0), -1.0),  # 4 pi / 3 stops at pi
+        (lambda: target("sphereface_r_v2", 0.3), 0.3),
+        (lambda: negative("sphereface_r_v2", 0.0, margin=2.0), ROOT),
+        (lambda: target("sphereface2", 0.0, t=3.0, margin=0.1), 2 / 8 - 1 - 0.1),
+        (lambda: negative("sphereface2", 0.0, t=3.0, margin=0.1), 2 / 8 - 1 + 0.1),
+        (lambda: target("li_arcface", ROOT, margin=math.pi / 4), 0.0),
+        (lambda: negative("li_arcface", -1.0), -1.0),
+        (lambda: target("magface", 1.0, norm=60.0), math.cos(0.625)),  # half way between margins
+        (lambda: target("magface", 1.0, norm=1000.0), math.cos(0.8)),
+        (lambda: target("magface", -0.5, norm=60.0), -0.5),  # easy margin
+        (lambda: losses.get("magface").penalty(110.0)[0], 35 * 2 / 110),
+        (lambda: losses.get("magface").penalty(1.0)[0], 35 * (10 / 110**2 + 1 / 10)),
+        (lambda: target("adaface", 0.0, prepared={"quality": 1.0}), math.sin(0.4) - 0.8),
+        (lambda: target("adaface", 0.0, prepared={"quality": -1.0}), -math.sin(0.4)),
+        (lambda: negative("adaface", 1.0), 0.999),
+        (lambda: negative("curricularface", 0.5, {"t": 0.2, "threshold": 0.4}), 0.35),
+        (lambda: negative("curricularface", 0.5, {"t": 0.2, "threshold": 0.6}), 0.5),
+        (lambda: target("elasticface_arc", 0.0, prepared={"margin": 0.3}), -math.sin(0.3)),
+        (lambda: target("elasticface_cos", 0.0, prepared={"margin": 0.3}), -0.3),
+        (lambda: target("uniface", 0.9), 0.5),
+        (lambda: target("circle", 0.5), 0.75 * -0.25),
+        (lambda: negative("circle", 0.5), 0.75 * 0.25),
+        (lambda: negative("circle", -0.5), 0.0),
+    ],
+)
+def test_by_hand(found, by_hand: float) -> None:
+    assert found() == pytest.approx(by_hand, abs=1e-14)
+
+
+def prepare(loss: losses.MarginLoss, cosines: list, norms: list, state: dict, **draw) -> tuple:
+    drawn = {name: np.array(values) for name, values in draw.items()}
+    return loss.prepare(np.array(cosines), np.array(norms), state, drawn)
+
+
+def test_annealing_by_hand() -> None:
+    loss = losses.get("sphereface")
+    prepared, state = prepare(loss, [0.1, 0.2], [1.0, 1.0], loss.initial_state())
+    assert prepared["annealing"].tolist() == pytest.approx([1000 / 1.12] * 2)
+    assert state == {"step": 1}
+    late = {"step": np.array(10_000)}
+    assert prepare(loss, [0.1], [1.0], late)[0]["annealing"].tolist() == [5.0]
+
+
+def test_adaface_statistics_by_hand() -> None:
+    loss = losses.get("adaface", t_alpha=0.25, h=0.5)
+    prepared, state = prepare(loss, [0.1, 0.2], [10.0, 14.0], {"mean": 20.0, "std": 100.0})
+    mean, std = 0.25 * 12 + 0.75 * 20, 0.25 * math.sqrt(8) + 75  # unbiased: sum of squares 8, by 1
+    assert state == {"mean": pytest.approx(mean), "std": pytest.approx(std)}
+    wanted = [0.5 * (norm - mean) / (std + 1e-3) for norm in (10, 14)]
+    assert prepared["quality"].tolist() == pytest.approx(wanted)
+
+
+def test_adaface_keeps_its_deviation_for_one_sample() -> None:
+    loss = losses.get("adaface", t_alpha=0.5)
+    _, state = prepare(loss, [0.1], [10.0], {"mean": 20.0, "std": 100.0})
+    assert state == {"mean": 15.0, "std": 100.0}
+
+
+def test_curricularface_mean_by_hand() -> None:
+    prepared, state = prepare(losses.get("curricularface"), [0.2, 0.6], [1.0, 1.0], {"t": 0.5})
+    assert state["t"] == pytest.approx(0.01 * 0.4 + 0.99 * 0.5)
+    assert prepared["threshold"][1] == pytest.approx(math.cos(math.acos(0.6) + 0.5))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "given"),
+    [
+        ("sorted", [0.2, 0.3, 0.1]),  # the largest margin to the smallest cosine
+        ("released", [0.3, 0.1, 0.2]),  # sorted margins in the order of the samples: 2, 0, 1
+    ],
+)
+def test_who_gets_the_larger_margin(assignment: str, given: list) -> None:
+    loss = losses.get("elasticface_arc_plus", assignment=assignment)
+    found, _ = prepare(loss, [0.5, 0.1, 0.9], [1.0] * 3, {}, margin=[0.3, 0.1, 0.2])
+    assert found["margin"].tolist() == given
+
+
+@pytest.mark.parametrize("name", ["sphereface2", "uniface"])
+@pytest.mark.parametrize("classes", [1, 2, 10, 100_000])
+def test_initial_bias(name: str, classes: int) -> None:
+    loss = losses.get(name)
+    bias = float(loss.initial_bias(classes)[0])
+    if name == "uniface":
+        assert bias == -math.log(10 * classes)
+        return
+    # At cosines of 0 the loss, of one target and the others, is smallest at this bias.
+    right = loss.scale * loss.target(0.0, 1.0, {}).value
+    wrong = loss.scale * loss.negative(0.0, {}).value
+
+    def slope(b: float) -> float:
+        others = max(classes - 1, 1)
+        positive, negative = 1 / (1 + math.exp(right + b)), 1 / (1 + math.exp(-wrong - b))
+        return -loss.alpha * positive + (1 - loss.alpha) * others * negative
+
+    assert slope(bias) == pytest.approx(0, abs=1e-10)
+    assert slope(bias - 0.1) < 0 < slope(bias + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("sphereface", {"margin": 0.5}, "margin must be at least 1"),
+        ("sphereface", {"lambda_min": -1}, "sphereface: lambda_min must be at least 0, got -1"),
+        ("sphereface_r_v1", {"margin": 0}, "margin must be at least 1"),
+        ("sphereface_r_v2", {"margin": 0.9}, "margin must be at least 1"),
+        ("sphereface2", {"alpha": 1}, "sphereface2: alpha must be in (0, 1), got 1"),
+        ("sphereface2", {"t": 0.5}, "t must be at least 1"),
+        ("sphereface2", {"lw": 0}, "lw must be greater than 0"),
+        ("sphereface2", {"margin": 1.0}, "margin must be in [0, 1)"),
+        ("li_arcface", {"margin": -0.1}, "margin must be in [0, pi) radians"),
+        (
+            "subcenter_arcface",
+            {"centers": 0},
+            "centers must be a whole number of at least 1, got 0",
+        ),
+        ("subcenter_arcface", {"centers": 1.5}, "centers must be a whole number of at least 1"),
+        ("magface", {"l_a": 0}, "l_a must be greater than 0"),
+        ("magface", {"u_a": 5}, "u_a must be greater than l_a = 10.0, got 5"),
+        ("magface", {"l_margin": 0.9}, "l_margin must be in [0, u_margin = 0.8], got 0.9"),
+        ("magface", {"lambda_g": -1}, "lambda_g must be at least 0"),
+        ("magface", {"easy_margin": 1}, "easy_margin must be True or False, got 1"),
+        ("magface", {"margin": 0.5}, "unknown magface parameter 'margin'"),
+        ("adaface", {"t_alpha": 0}, "t_alpha must be in (0, 1]"),
+        ("adaface", {"eps": 0.5}, "eps must be in [0, 0.5)"),
+        ("adaface", {"h": math.inf}, "h must be at least 0"),
+        ("adaface", {"past_pi": "monotone"}, "past_pi must be one of ('clip', 'none')"),
+        ("curricularface", {"alpha": 0}, "alpha must be in (0, 1]"),
+        ("elasticface_arc", {"std": -0.1}, "std must be at least 0"),
+        ("elasticface_cos", {"margin": 2}, "margin must be in [0, 2)"),
+        ("elasticface_arc_plus", {"assignment": "any"}, "assignment must be one of"),
+        ("uniface", {"negative_weight": 0}, "negative_weight must be greater than 0"),
+        ("uniface", {"clamp": "yes"}, "clamp must be True or False, got 'yes'"),
+        ("circle", {"margin": 1}, "margin must be in [0, 1)"),
+        (
+            "circle",
+            {"gradient": "straight_through"},
+            "gradient must be one of ('detached', 'exact')",
+        ),
+    ],
+)
+def test_refusals_of_the_family(name: str, values: dict, said: str) -> None:
+    assert issubclass(MarginfaceError, ValueError)
+    with pytest.raises(MarginfaceError) as error:
+        losses.get(name, **values)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", losses.names())
+@pytest.mark.parametrize("scale", [0, -1, math.inf, math.nan])
+def test_every_scale_is_checked(name: str, scale: float) -> None:
+    with pytest.raises(MarginfaceError, match="scale must be"):
+        losses.get(name, scale=scale)
