@@ -21,6 +21,8 @@ COMMANDS = {
     "evaluate": "Measure verification accuracy on pairs of images.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
+    "clean": "Find images that do not belong to their identity, by sub-centres.",
+    "losses": "List the losses, explain one, or draw them.",
     "parity": "Compare every loss in every framework with the reference.",
     "demo": "Train, evaluate and export on drawn faces; needs no data.",
 }

@@ -34,10 +34,10 @@ class AdaFace(MarginLoss):
     flows through k. A batch of one sample has no deviation and leaves sigma alone.
 
     In the wild:
-        The authors' class has t_alpha = 1.0, their command line 0.01, the default here.
-        Their code keeps every cosine in +-(1 - eps), the other classes' too, and the target angle
-        in eps .. pi - eps; the paper does not. eps = 0 is the paper's formula.
-        In data-parallel training each process keeps statistics of its own; here they are of all.
+        - The authors' class has t_alpha = 1.0, their command line 0.01, the default here.
+        - Their code keeps every cosine in +-(1 - eps), the other classes' too, and the target angle
+          in eps .. pi - eps; the paper does not. eps = 0 is the paper's formula.
+        - In data-parallel training each process keeps statistics of its own; here they are of all.
 
     Args:
         scale: radius of the hypersphere, > 0.

@@ -22,8 +22,8 @@ class CombinedMargin(AngularLoss):
     - "none": nothing, as InsightFace's arcface_torch does.
 
     In the wild:
-        arcface_torch takes (m1, m2, m3), drops m2 without a word when m3 > 0 as well, and raises a
-        bare error for m1 != 1.
+        - arcface_torch takes (m1, m2, m3), drops m2 without a word when m3 > 0 as well, and
+          raises a bare error for m1 != 1.
 
     Args:
         scale: radius of the hypersphere, > 0.
@@ -68,12 +68,12 @@ class ArcFace(AngularLoss):
     target logit = scale * cos(theta + margin)
 
     In the wild:
-        InsightFace's arcface_torch, since December 2022, and CVLface edit the target logit in place
-        without recording it: their gradient d target / d cos is `scale` for every sample, not
-        scale sin(theta + margin) / sin(theta). That is gradient="straight_through".
-        arcface_torch does nothing past theta + margin = pi, where its logit rises again
-        (past_pi="none"). Older InsightFace continues with cos(theta) - margin sin(margin), the
-        default here.
+        - InsightFace's arcface_torch, since December 2022, and CVLface edit the target logit in
+          place without recording it: their gradient d target / d cos is `scale` for every sample,
+          not scale sin(theta + margin) / sin(theta). That is gradient="straight_through".
+        - arcface_torch does nothing past theta + margin = pi, where its logit rises again
+          (past_pi="none"). Older InsightFace continues with cos(theta) - margin sin(margin), the
+          default here.
 
     Args:
         scale: radius of the hypersphere, > 0.

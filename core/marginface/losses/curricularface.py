@@ -23,9 +23,9 @@ class CurricularFace(AngularLoss):
     t is the loss's state, starts at 0 and takes in a batch before it is used.
 
     In the wild:
-        The paper says "alpha = 0.99" of the momentum; the code gives the new batch 0.01, and so
-        does this alpha.
-        The code updates t in evaluation as well; here only in training.
+        - The paper says "alpha = 0.99" of the momentum; the code gives the new batch 0.01, and so
+          does this alpha.
+        - The code updates t in evaluation as well; here only in training.
 
     Args:
         scale: radius of the hypersphere, > 0.

@@ -68,10 +68,10 @@ class ElasticFaceArcPlus(ElasticFaceArc):
     target logit = scale * cos(theta + m_i), m_i ~ N(margin, std), sorted by theta
 
     In the wild:
-        The released code means to sort, but indexes the sorted margins with the order of the
-        cosines instead of scattering them by it: sample i gets the margin whose rank is the number
-        of the sample that stands at place i. assignment="released" does the same; the default does
-        what the paper says.
+        - The released code means to sort, but indexes the sorted margins with the order of the
+          cosines instead of scattering them by it: sample i gets the margin whose rank is the
+          number of the sample that stands at place i. assignment="released" does the same; the
+          default does what the paper says.
 
     Args:
         scale: radius of the hypersphere, > 0.
@@ -152,7 +152,7 @@ class ElasticFaceCosPlus(ElasticFaceCos):
     target logit = scale * (cos(theta) - m_i), m_i ~ N(margin, std), sorted by theta
 
     In the wild:
-        As for elasticface_arc_plus: the released code gives the margins out in another order.
+        - As for elasticface_arc_plus: the released code gives the margins out in another order.
 
     Args:
         scale: radius of the hypersphere, > 0.

@@ -18,10 +18,10 @@ class LiArcFace(MarginLoss):
     The target falls with the angle all the way, so it needs no policy past pi.
 
     In the wild:
-        There is no official code; third parties take a margin of 0.40 to 0.45.
-        Some make the target linear only and leave the other classes their cosines.
-        Unguarded arccosines give NaN gradients at cos = +-1; here the slope 2 / (pi sin(theta))
-        is held below sin(theta) = 0.001.
+        - There is no official code; third parties take a margin of 0.40 to 0.45.
+        - Some make the target linear only and leave the other classes their cosines.
+        - Unguarded arccosines give NaN gradients at cos = +-1; here the slope 2 / (pi sin(theta))
+          is held below sin(theta) = 0.001.
 
     Args:
         scale: > 0.

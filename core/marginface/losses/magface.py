@@ -20,8 +20,8 @@ class MagFace(AngularLoss):
     for a lambda_g large enough to keep the optimal norm inside.
 
     In the wild:
-        The authors' script trains with easy_margin and lambda_g = 35, the defaults here; the
-        argument's own default is 20. The paper's text has no easy margin.
+        - The authors' script trains with easy_margin and lambda_g = 35, the defaults here; the
+          argument's own default is 20. The paper's text has no easy margin.
 
     Args:
         scale: radius of the hypersphere, > 0.

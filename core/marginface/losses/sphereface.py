@@ -33,10 +33,10 @@ class SphereFace(AngularLoss):
     from 1, and is the loss's state.
 
     In the wild:
-        The authors' Caffe layer normalises its gradient; gradient="exact" is the formula's.
-        A much used PyTorch port anneals with lambda_base=1500, gamma=0.1.
-        Ports keep the counter on the module, where no checkpoint saves it: a resumed run starts
-        annealing again.
+        - The authors' Caffe layer normalises its gradient; gradient="exact" is the formula's.
+        - A much used PyTorch port anneals with lambda_base=1500, gamma=0.1.
+        - Ports keep the counter on the module, where no checkpoint saves it: a resumed run starts
+          annealing again.
 
     Args:
         scale: multiplies all logits, > 0; 1 is the paper's.

@@ -22,9 +22,10 @@ class SphereFace2(MarginLoss):
     The bias b is learned. It starts where it minimises the loss while all cosines are 0.
 
     In the wild:
-        The authors' code (opensphere) takes d g / d cos as 1, gradient="straight_through", the
-        default here: the published figures were trained so. "exact" is the formula's derivative.
-        It writes the mean over batch and classes of weights lw classes / scale, which is this sum.
+        - The authors' code (opensphere) takes d g / d cos as 1, gradient="straight_through", the
+          default here: the published figures were trained so. "exact" is the formula's
+          derivative.
+        - It writes the mean over batch and classes of weights lw classes / scale: this sum.
 
     Args:
         scale: r in the paper, > 0; 64 for millions of images.

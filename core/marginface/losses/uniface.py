@@ -20,8 +20,8 @@ class UniFace(MarginLoss):
     The bias b is learned, minus the paper's, and starts at -ln(10 classes).
 
     In the wild:
-        The released code clamps t and n_j to +-scale, which takes the gradient from the samples
-        with the largest loss: clamp=True. The paper does not.
+        - The released code clamps t and n_j to +-scale, which takes the gradient from the samples
+          with the largest loss: clamp=True. The paper does not.
 
     Args:
         scale: > 0.

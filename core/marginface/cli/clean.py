@@ -1,0 +1,116 @@
+"""`marginface clean`: find the images that do not belong to their identity, by sub-centres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marginface.cli import model_options as options
+from marginface.cli.progress import image_progress
+from marginface.errors import MarginfaceError
+
+if TYPE_CHECKING:
+    from marginface.training.run import RunFolder
+
+
+def clean(
+    run: Annotated[Path, typer.Option("--run", help="Run folder, of --loss subcenter_arcface.")],
+    data: Annotated[Path, typer.Option("--data", help="The images that it was trained on.")],
+    output: Annotated[Path, typer.Option("--output", help="CSV file to write.")],
+    max_angle: Annotated[
+        float,
+        typer.Option("--max-angle", min=0, max=180, help="Degrees; what is farther is dropped."),
+    ] = 75.0,
+    link_to: Annotated[
+        Path | None,
+        typer.Option("--link-to", help="New folder for the kept images, as hard links."),
+    ] = None,
+    backend: options.Backend = "onnx",
+    batch_size: options.BatchSize = 64,
+    resize: options.Resize = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out what training left out with it.")
+    ] = False,
+    threads: options.Threads = None,
+) -> None:
+    """Measure each image's angle to its identity's dominant centre; keep what is near.
+
+    Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
+    """
+    from rich.console import Console
+
+    from marginface.data.cleaning import centers_of, judge, link_kept, write_table
+    from marginface.data.folder import open_image_folder
+    from marginface.deployment.model import ALIGNED_SIZE
+    from marginface.evaluation.image_batches import ImageReader
+    from marginface.training.run import RunFolder
+
+    _require_free(output, link_to, data)
+    chosen = run if run.parent.name == "checkpoints" else None
+    where = RunFolder(run.parents[1] if chosen else run)
+    embedder = options.open_model(run, backend, None, None, None, None, threads)
+    weight = _class_weights(where, chosen)
+    identities = where.read_identities()
+    centers = centers_of(weight, identities, f"run {run}")
+    size = embedder.image_size(resize=resize) or ALIGNED_SIZE
+    with image_progress("Checking") as on_progress:
+        folder = open_image_folder(
+            data, size=size, resize=resize, skip_bad=skip_bad, on_progress=on_progress
+        )
+    if folder.identities != identities:
+        raise MarginfaceError(
+            f"{data} has {len(folder.identities)} identities that differ from the "
+            f"{len(identities)} which run {run} was trained on; clean the same data"
+        )
+    reader = ImageReader(data, size, resize=resize)
+    with image_progress("Embedding") as on_progress:
+
+        def embedded(paths: Sequence[str]) -> Iterator[tuple[Sequence[str], Any]]:
+            done = 0
+            for names, images in reader.batches(paths, batch_size):
+                yield names, embedder(images)
+                done += len(names)
+                on_progress(done, len(paths))
+
+        judged = judge(folder, embedded, weight, centers, max_angle)
+    if link_to is not None:
+        link_kept(judged, data, link_to)
+    write_table(judged, output)
+    dropped = sum(not each.kept for each in judged)
+    left = len({each.identity for each in judged if each.kept})
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"{len(identities):,} identities, {len(judged):,} images, {dropped:,} dropped "
+        f"({dropped / len(judged):.1%} farther than {max_angle:g} degrees); wrote {output}",
+        markup=False,
+    )
+    if left < len(identities):
+        console.print(f"{len(identities) - left:,} identities have no image left")
+    if link_to is not None:
+        console.print(f"linked {len(judged) - dropped:,} images to {link_to}", markup=False)
+
+
+def _require_free(output: Path, link_to: Path | None, data: Path) -> None:
+    """Raise where something stands in the way, before the work."""
+    for option, path in (("output", output), ("link-to", link_to)):
+        if path is not None and path.exists():
+            raise MarginfaceError(
+                f"--{option} {path} exists already; give another name, or remove it"
+            )
+    if link_to is not None and link_to.resolve().is_relative_to(data.resolve()):
+        raise MarginfaceError(
+            f"--link-to {link_to} lies in {data}, among the images; choose a folder outside"
+        )
+
+
+def _class_weights(run: RunFolder, chosen: Path | None) -> Any:
+    """Return the head's weight of the newest checkpoint, or of the chosen one."""
+    from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
+
+    path = chosen or latest_checkpoint(run.checkpoints)
+    if path is None:
+        raise MarginfaceError(f"run {run.path} has no checkpoint yet; train it further")
+    return load_checkpoint(path, prefix="head.weight").state["head.weight"]

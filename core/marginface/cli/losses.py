@@ -1,0 +1,102 @@
+"""`marginface losses`: what there is, what each computes, and how they compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from marginface.losses.describe import Description
+
+
+def losses(
+    name: Annotated[str | None, typer.Argument(help="Explain this one; list all without.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", help="PNG to draw: target logits, gradients and decision boundaries."
+        ),
+    ] = None,
+) -> None:
+    """List the losses, explain one, or draw them."""
+    from rich.console import Console
+
+    from marginface.losses import names
+    from marginface.losses.describe import describe
+
+    console = Console()
+    chosen = names() if name is None else [name]
+    described = [describe(each) for each in chosen]
+    if plot is not None:
+        from marginface.losses.plot import write_plot
+
+        write_plot(chosen, plot)
+        console.print(f"wrote {plot}", soft_wrap=True)
+    elif name is None:
+        _list(console, described)
+    else:
+        _explain(console, described[0])
+
+
+def _list(console: Console, described: list[Description]) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("loss", no_wrap=True)
+    table.add_column("parameters and defaults", ratio=3)
+    table.add_column("source", ratio=1)
+    for each in described:
+        parameters = ", ".join(f"{p.name}={_short(p.default)}" for p in each.parameters)
+        table.add_row(each.name, parameters, each.source)
+    console.print(table)
+    console.print("marginface losses NAME explains one.", soft_wrap=True)
+
+
+def _explain(console: Console, each: Description) -> None:
+    from rich.box import SIMPLE
+    from rich.padding import Padding
+    from rich.table import Table
+
+    console.print(f"[bold]{each.title}[/bold]: {each.summary}", highlight=False)
+    if each.source:
+        console.print(f"Source: {each.source}", highlight=False)
+    console.print()
+    for line in each.formula:
+        console.print(Padding(line, (0, 4)), highlight=False, markup=False)
+    for note in each.notes:
+        console.print()
+        console.print(note, highlight=False, markup=False)
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("parameter", "default", "meaning"):
+        table.add_column(column)
+    for p in each.parameters:
+        table.add_row(p.name, _short(p.default), p.meaning)
+    console.print(table)
+    if each.divergences:
+        console.print("In the wild:")
+        for item in each.divergences:
+            table = Table.grid(padding=(0, 1))
+            table.add_row(" -", item)
+            console.print(table, highlight=False, markup=False)
+        console.print()
+    console.print(f"Train with it: {_example(each)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _example(each: Description) -> str:
+    """Return a command that sets parameters; scale and margin have options of their own."""
+    own = [p for p in each.parameters if p.name in ("scale", "margin")]
+    others = [p for p in each.parameters if p.name not in ("scale", "margin")]
+    options = [f"--{p.name} {_short(p.default)}" for p in own]
+    if others:
+        pairs = ",".join(f"{p.name}={_short(p.default)}" for p in others[:2])
+        options.append(f"--loss-parameters {pairs}")
+    return " ".join([f"marginface train --loss {each.name}", *options])
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

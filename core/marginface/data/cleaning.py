@@ -1,0 +1,120 @@
+"""Sub-center ArcFace's cleaning step: which images lie too far from their identity's centre."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.atomic import replacing
+from marginface.data.folder import ImageFolder
+from marginface.errors import MarginfaceError
+from marginface.losses import angles_to_dominant
+
+COLUMNS = ("path", "identity", "angle", "kept")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An image, its angle in degrees to its identity's dominant centre, whether it is kept."""
+
+    path: str
+    identity: str
+    angle: float
+    kept: bool
+
+
+def centers_of(weight: NDArray[Any], identities: Sequence[str], source: str) -> int:
+    """Return the centres a class in a head's weight [classes * centres, size].
+
+    Raises:
+        MarginfaceError: one centre a class, from which nothing can be cleaned.
+    """
+    centers, rest = divmod(len(weight), max(len(identities), 1))
+    if rest or centers < 2:
+        raise MarginfaceError(
+            f"{source} has {len(weight)} class weights for {len(identities)} identities, expected "
+            "several for each; train it with --loss subcenter_arcface"
+        )
+    return centers
+
+
+def judge(
+    folder: ImageFolder,
+    batches: Callable[[Sequence[str]], Iterator[tuple[Sequence[str], NDArray[Any]]]],
+    weight: NDArray[Any],
+    centers: int,
+    max_angle: float,
+) -> list[Judged]:
+    """Return every image with its angle; one identity's embeddings are in memory at a time.
+
+    Args:
+        folder: the images; label i has rows i * centers and on in `weight`.
+        batches: paths to batches of them with their embeddings, in order.
+        weight: class weights [identities * centers, embedding_size].
+        centers: centres a class.
+        max_angle: degrees; what is farther is not kept.
+    """
+    label_of = {name: label for label, name in enumerate(folder.identities)}
+    rows = (
+        row for paths, values in batches(folder.paths) for row in zip(paths, values, strict=True)
+    )
+    found: list[Judged] = []
+    for name, members in groupby(rows, key=lambda row: row[0].partition("/")[0]):
+        paths, embeddings = zip(*members, strict=True)
+        at = label_of[name] * centers
+        own = np.zeros(len(paths), int)
+        radians = angles_to_dominant(np.stack(embeddings), own, weight[at : at + centers], centers)
+        angles = np.degrees(radians).tolist()
+        found += [
+            Judged(path, name, angle, angle <= max_angle)
+            for path, angle in zip(paths, angles, strict=True)
+        ]
+    return found
+
+
+def write_table(judged: Sequence[Judged], output: Path) -> None:
+    """Write path, identity, angle in degrees and kept (1 or 0) as CSV, whole or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        replacing(output) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(
+            (each.path, each.identity, f"{each.angle:.4f}", int(each.kept)) for each in judged
+        )
+
+
+def link_kept(judged: Sequence[Judged], root: Path, target: Path) -> None:
+    """Make an identity folder tree of the kept images: hard links, or copies where links fail.
+
+    It appears by one rename, so a folder of that name is whole.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for each in judged:
+            if each.kept:
+                new = partial / each.path
+                new.parent.mkdir(exist_ok=True)
+                _link((root / each.path).resolve(), new)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _link(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(old, new)

@@ -1,0 +1,142 @@
+"""What a loss's docstring says, for people: `marginface losses` and docs/losses.md.
+
+python -m marginface.losses.describe docs/losses.md    writes the page
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marginface import losses
+from marginface.atomic import replacing
+
+FIRST_LINE = re.compile(r"(?P<title>[^(:]+?)\s*(?:\((?P<source>[^)]*)\))?: (?P<summary>.+)", re.S)
+ARXIV = re.compile(r"\d{4}\.\d{5}")
+INTRODUCTION = """\
+# The losses
+
+Written by `python -m marginface.losses.describe docs/losses.md` from the code's own docstrings.
+
+Every loss is the mean over a batch of
+
+```
+loss_i = logaddexp(t_i, n_i) - t_i
+t_i = scale * psi(cos(theta_y)) + b                         the target logit
+n_i = logsumexp over j != y of scale * nu(cos(theta_j)) + b     the other classes
+```
+
+where theta_j is the angle between an embedding and class weight j; nu is the cosine itself and b
+is 0 unless a loss says otherwise. SphereFace2 and UniFace sum softplus terms instead. Margins are
+radians where they are angles. These choices, which public code makes silently, are parameters:
+
+- `gradient`: `exact` is the derivative of the formula. `straight_through` takes d psi / d cos as
+  1, as InsightFace's code has done since December 2022. The exact slope has a pole at theta = 0;
+  below sin(theta) = 0.001 it is held constant, so that it is finite in every dtype.
+- `past_pi`: what happens where theta + m passes pi and the cosine would rise again: `monotone` goes
+  on falling, `clip` stops at pi, `none` does nothing.
+- State (running statistics, annealing) is an explicit array in `head.state` and in checkpoints,
+  that of the whole batch under data parallelism. Randomness comes in from outside.
+
+![Target logits, their gradients and decision boundaries](losses.png)
+"""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A hyperparameter: its name, its default and what it is."""
+
+    name: str
+    default: Any
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What there is to say of a loss."""
+
+    name: str
+    title: str
+    source: str  # empty for softmax
+    summary: str
+    formula: list[str]
+    notes: list[str]  # paragraphs
+    divergences: list[str]  # what public code does otherwise
+    parameters: list[Parameter]
+
+
+def describe(name: str) -> Description:
+    """Return what a loss's docstring and defaults say.
+
+    >>> describe("cosface").formula
+    ['target logit = scale * (cos(theta) - margin)']
+    """
+    found = losses.get(name)
+    paragraphs = inspect.cleandoc(type(found).__doc__ or "").split("\n\n")
+    first = FIRST_LINE.fullmatch(_joined(paragraphs[0]))
+    if first is None:
+        raise ValueError(f"{name}: the docstring's first line must be 'Title (source): summary.'")
+    sections = {"Args:": "", "In the wild:": ""}
+    notes = []
+    for paragraph in paragraphs[2:]:
+        head, _, body = paragraph.partition("\n")
+        if head in sections:
+            sections[head] = inspect.cleandoc(body)
+        elif not head.startswith(">>>"):
+            notes.append(paragraph if "\n- " in paragraph else _joined(paragraph))
+    meanings = dict(re.findall(r"^(\w+): (.*(?:\n .*)*)", sections["Args:"], re.M))
+    return Description(
+        name=name,
+        title=first["title"],
+        source=first["source"] or "",
+        summary=first["summary"],
+        formula=paragraphs[1].splitlines(),
+        notes=notes,
+        divergences=[
+            _joined(item) for item in re.split(r"^- ", sections["In the wild:"], flags=re.M)[1:]
+        ],
+        parameters=[
+            Parameter(key, default, _joined(meanings[key]))
+            for key, default in losses.parameters(name).items()
+        ],
+    )
+
+
+def page() -> str:
+    """Return docs/losses.md."""
+    every = [describe(name) for name in losses.names()]
+    lines = [INTRODUCTION, "| loss | what it is | source |", "|---|---|---|"]
+    lines += [
+        f"| [{each.name}](#{each.name}) | {each.title}: {each.summary} | {_linked(each.source)} |"
+        for each in every
+    ]
+    for each in every:
+        lines += ["", f"## {each.name}", "", f"**{each.title}**: {each.summary}"]
+        if each.source:
+            lines += ["", f"Source: {_linked(each.source)}."]
+        lines += ["", "```", *each.formula, "```"]
+        for note in each.notes:
+            lines += ["", note]
+        lines += ["", "| parameter | default | meaning |", "|---|---|---|"]
+        lines += [f"| `{p.name}` | `{p.default!r}` | {p.meaning} |" for p in each.parameters]
+        if each.divergences:
+            lines += ["", "In the wild:", ""]
+            lines += [f"- {item}" for item in each.divergences]
+    return "\n".join(lines) + "\n"
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _linked(source: str) -> str:
+    return ARXIV.sub(lambda found: f"[{found[0]}](https://arxiv.org/abs/{found[0]})", source)
+
+
+if __name__ == "__main__":
+    with replacing(Path(sys.argv[1])) as temporary:
+        temporary.write_text(page(), encoding="utf-8")

@@ -1,0 +1,152 @@
+"""`marginface losses`, and the page that it comes from."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from marginface import losses
+from marginface.cli.main import main
+from marginface.losses import describe
+from marginface.losses.plot import BOUNDARIES, PANELS, boundary, curves
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run the command line in this process; returns exit status, stdout and stderr."""
+
+    def run(*arguments, columns=80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "argv", ["marginface", "losses", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return left.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+def test_the_page_is_current():
+    written = (DOCS / "losses.md").read_text(encoding="utf-8")
+    command = "python -m marginface.losses.describe docs/losses.md"
+    assert written == describe.page(), f"docs/losses.md is behind the code; run: {command}"
+
+
+def test_the_page_has_everything():
+    page = describe.page()
+    for name in losses.names():
+        assert f"\n## {name}\n" in page
+        for parameter, default in losses.parameters(name).items():
+            assert f"| `{parameter}` | `{default!r}` |" in page
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_every_docstring_can_be_read(name):
+    found = describe.describe(name)
+    assert found.formula
+    assert all("=" in line for line in found.formula)
+    assert found.source or name == "softmax"
+    assert [p.name for p in found.parameters] == list(losses.parameters(name))
+    assert all(len(p.meaning) > 2 for p in found.parameters)
+
+
+def test_list_has_every_loss_and_parameter(cli):
+    status, out, _ = cli(columns=200)
+    assert status == 0
+    lines = out.splitlines()
+    for name in losses.names():
+        line = next(line for line in lines if line.split()[:1] == [name])
+        assert all(f"{parameter}=" in line for parameter in losses.parameters(name))
+        assert describe.describe(name).source in line
+
+
+def test_explaining_one(cli):
+    status, out, _ = cli("arcface")
+    assert status == 0
+    assert "target logit = scale * cos(theta + margin)" in out
+    assert "1801.07698, eq. 3" in out
+    assert "arcface_torch" in out
+    assert "marginface train --loss arcface --scale 64 --margin 0.5" in out
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_the_example_works(cli, name):
+    """What is printed as a command is a valid configuration."""
+    from marginface.training.config_files import resolve_config
+
+    _, out, _ = cli(name)
+    command = next(line for line in out.splitlines() if line.startswith("Train with it: "))
+    words = command.removeprefix("Train with it: marginface train ").split()
+    options = {
+        key.removeprefix("--").replace("-", "_"): value
+        for key, value in zip(words[::2], words[1::2], strict=True)
+    }
+    config = resolve_config({"data": "faces", "output": "run"}, options)
+    assert config.make_loss() == losses.get(name)
+
+
+def test_plot(cli, tmp_path):
+    picture = tmp_path / "losses.png"
+    status, out, _ = cli("--plot", picture)
+    assert status == 0
+    assert "wrote" in out
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    assert pixels.shape[1] > 1000
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_plot_of_one(cli, tmp_path, name):
+    status, _, _ = cli(name, "--plot", tmp_path / "one.png")
+    assert status == 0
+    assert Image.open(tmp_path / "one.png").size[0] > 200
+
+
+def test_every_loss_is_in_a_panel():
+    shown = {name for group in PANELS.values() for name in group}
+    assert shown == set(losses.names()) - {"softmax", "normface"}
+    for name in shown:
+        for curve in curves(name):
+            assert np.isfinite([curve.value(c) for c in (-1.0, -0.3, 0.4, 1.0)]).all()
+
+
+def test_boundaries():
+    """NormFace's is the diagonal; a margin of the angle moves it by itself."""
+    others, own = boundary(losses.get("normface"))
+    np.testing.assert_allclose(own, others, atol=0.26)
+    others, own = boundary(losses.get("arcface", margin=0.5))
+    middle = (others > 60) & (others < 120)
+    np.testing.assert_allclose(own[middle], others[middle] - np.degrees(0.5), atol=0.5)
+    assert set(BOUNDARIES) <= set(losses.names())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["li-arcface"], "unknown loss 'li-arcface'; did you mean 'li_arcface'"),
+        (["--plot", "losses.pdf"], "expected a name that ends in .png"),
+        (["--plot", "nowhere/losses.png"], "there is no folder nowhere"),
+    ],
+)
+def test_refusals(cli, arguments, said):
+    status, _, error = cli(*arguments)
+    assert status == 2
+    assert said in error
+    assert error.strip().count("\n") == 0
+
+
+def test_no_framework_is_loaded():
+    code = (
+        "import sys; sys.argv = ['marginface', 'losses', 'arcface']\n"
+        "from marginface.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('loaded', [m for m in ('torch', 'tensorflow', 'keras') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
