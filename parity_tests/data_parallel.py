@@ -1,0 +1,136 @@
+"""One head on half of a batch in each of two replicas: a program that a test starts.
+
+    python data_parallel.py torch|tf PROBLEM.npz LOSS OUT [RANK PORT]
+
+The problem holds, for each step, embeddings, labels and what the loss drew for the whole batch.
+Replica r writes, for each step, loss, gradients, what its half was prepared with, and the state.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from marginface import losses
+from marginface.losses import MarginLoss
+
+REPLICAS = 2
+
+
+def steps_of(problem: dict[str, Any]) -> int:
+    """Return the number of steps in a problem."""
+    return len(problem["x"])
+
+
+def parts(problem: dict[str, Any], step: int) -> list[dict[str, Any]]:
+    """Return each replica's part of one step: x, labels and draws."""
+    names = [name for name in problem if name != "w"]
+    return [
+        {name: np.array_split(problem[name][step], REPLICAS)[replica] for name in names}
+        for replica in range(REPLICAS)
+    ]
+
+
+def record_prepared(head: Any) -> threading.local:
+    """Keep what a head last handed to `target` as prepared, for each replica's thread apart."""
+    kept = threading.local()
+    ops = head._ops
+    right = ops.target
+
+    def target(cosines: Any, norms: Any, prepared: Any) -> Any:
+        kept.last = dict(prepared)
+        return right(cosines, norms, prepared)
+
+    ops.target = target
+    return kept
+
+
+def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str, rank: int, port: int) -> None:
+    """Run one of the processes."""
+    import torch
+    from torch import distributed
+
+    from marginface_torch import MarginHead
+
+    distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=REPLICAS
+    )
+    head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype=torch.float64)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor(problem["w"]))
+    kept = record_prepared(head)
+    found: dict[str, Any] = {}
+    for step in range(steps_of(problem)):
+        own = {k: torch.tensor(v) for k, v in parts(problem, step)[rank].items()}
+        x, labels = own.pop("x").requires_grad_(), own.pop("labels")
+        head.zero_grad()
+        value = head(x, labels, own)
+        value.backward()
+        found |= {f"{step}.loss": value.item(), f"{step}.x": x.grad, f"{step}.w": head.weight.grad}
+        found |= {f"{step}.prepared.{k}": v for k, v in kept.last.items()}
+        found |= {f"{step}.state.{k}": v for k, v in head.state.named_buffers()}
+        found = {k: np.array(v) for k, v in found.items()}
+    np.savez(f"{out}.{rank}.npz", **found)
+    distributed.destroy_process_group()
+
+
+def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
+    """Run both replicas on two logical devices."""
+    import tensorflow as tf
+
+    from marginface_tf import MarginHead
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype="float64")
+        head.weight.assign(problem["w"])
+    kept = record_prepared(head)
+
+    def call(own: dict[str, Any]) -> dict[str, Any]:
+        x, labels = own["x"], own["labels"]
+        draw = {name: own[name] for name in loss.draws}
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = head(x, labels, draw, training=True)
+        d_x, d_w = tape.gradient(value, [x, head.weight.value])
+        prepared = {f"prepared.{name}": each for name, each in kept.last.items()}
+        return {"loss": value, "x": d_x, "w": d_w} | prepared
+
+    @tf.function
+    def step(own: Any) -> Any:
+        return strategy.run(call, (own,))
+
+    found: list[dict[str, Any]] = [{} for _ in range(REPLICAS)]
+    for number in range(steps_of(problem)):
+        given = parts(problem, number)
+        values = strategy.experimental_distribute_values_from_function(
+            lambda context, given=given: {
+                name: tf.constant(value)
+                for name, value in given[context.replica_id_in_sync_group].items()
+            }
+        )
+        results = step(values)
+        for replica in range(REPLICAS):
+            for name, value in results.items():
+                each = strategy.experimental_local_results(value)[replica]
+                found[replica][f"{number}.{name}"] = each.numpy()
+            for name, variable in head.state.items():
+                own = strategy.experimental_local_results(variable._value)[replica]
+                found[replica][f"{number}.state.{name}"] = own.numpy()
+    for replica in range(REPLICAS):
+        np.savez(f"{out}.{replica}.npz", **found[replica])
+
+
+if __name__ == "__main__":
+    framework, path, name, out, *more = sys.argv[1:]
+    with np.load(path) as arrays:
+        given = dict(arrays)
+    if framework == "torch":
+        in_torch(losses.get(name), given, out, *map(int, more))
+    else:
+        in_tf(losses.get(name), given, out)

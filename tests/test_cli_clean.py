@@ -1,0 +1,179 @@
+"""`marginface clean` on a run whose head has several centres a class."""
+
+import csv
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from marginface import backbones
+from marginface.cli.main import main
+from marginface.deployment.model import ModelSpec
+from marginface.training.checkpoints import Checkpoint, save_checkpoint
+
+PEOPLE = ("ann", "bob", "cid")
+SPEC = ModelSpec("mobilefacenet", 8, (32, 32))
+STRAY = "bob/3.png"
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return left.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path):
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 256, (len(PEOPLE), 32, 32, 3))
+    for label, name in enumerate(PEOPLE):
+        folder = tmp_path / "faces" / name
+        folder.mkdir(parents=True)
+        for number in range(4):
+            # The last but one of bob's pictures is cid's.
+            of = 2 if f"{name}/{number}.png" == STRAY else label
+            pixels = (patterns[of] + rng.integers(-5, 6, patterns[of].shape)).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return tmp_path / "faces"
+
+
+def write_run(path, weights, weight, identities=PEOPLE):
+    path.mkdir()
+    (path / "model.json").write_text(json.dumps(SPEC.to_json()))
+    (path / "identities.txt").write_text("".join(f"{name}\n" for name in identities))
+    state = {f"backbone.{name}": value for name, value in weights.items()}
+    save_checkpoint(path / "checkpoints", Checkpoint(1, state | {"head.weight": weight}, {}))
+    return path
+
+
+@pytest.fixture
+def parts(data):
+    """A backbone and class weights: of two centres the second is the identity's own direction."""
+    from marginface.deployment.onnx_graph import build_onnx
+    from marginface.deployment.session import OnnxSession
+
+    graph = backbones.describe("mobilefacenet", 8, (32, 32))
+    weights = backbones.initial_weights(graph, 0)
+    session = OnnxSession(build_onnx(SPEC, weights).SerializeToString())
+    rows = []
+    for name in PEOPLE:
+        pixels = np.array(Image.open(data / name / "0.png"))[None]
+        own = session(SPEC.preprocessing(pixels))[0]
+        rows += [-own, own]
+    return weights, np.array(rows, np.float32)
+
+
+@pytest.fixture
+def run(tmp_path, parts):
+    return write_run(tmp_path / "run", *parts)
+
+
+def test_the_stray_image_is_dropped(cli, run, data, tmp_path):
+    output, kept = tmp_path / "clean.csv", tmp_path / "kept"
+    arguments = ("clean", "--run", run, "--data", data, "--output", output)
+    status, out, err = cli(*arguments, "--link-to", kept, "--max-angle", 10)
+    assert status == 0, err
+    assert "3 identities, 12 images, 1 dropped (8.3% farther than 10 degrees)" in out
+    assert "linked 11 images" in out
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == sorted(f"{n}/{i}.png" for n in PEOPLE for i in range(4))
+    assert [row["path"] for row in rows if row["kept"] == "0"] == [STRAY]
+    assert all((float(row["angle"]) <= 10) == (row["kept"] == "1") for row in rows)
+    linked = sorted(path.relative_to(kept).as_posix() for path in kept.rglob("*.png"))
+    assert linked == [row["path"] for row in rows if row["kept"] == "1"]
+    assert all((kept / path).samefile(data / path) for path in linked)
+
+
+def test_a_wide_angle_keeps_everything(cli, run, data, tmp_path):
+    output = tmp_path / "clean.csv"
+    arguments = ("clean", "--run", run, "--data", data, "--output", output)
+    status, out, _ = cli(*arguments, "--max-angle", 180, "--batch-size", 5)
+    assert status == 0
+    assert "12 images, 0 dropped" in out
+
+
+def test_a_checkpoint_of_the_run_and_bad_images(cli, run, data, tmp_path):
+    (data / "ann" / "bad.png").write_bytes(b"no image")
+    given = ("--data", data, "--output", tmp_path / "clean.csv", "--max-angle", 10)
+    checkpoint = run / "checkpoints" / "step-00000001"
+    assert "bad.png" in refusal(cli, "--run", checkpoint, *given)
+    status, out, _ = cli("clean", "--run", checkpoint, *given, "--skip-bad")
+    assert status == 0
+    assert "12 images, 1 dropped" in out
+
+
+def test_copies_where_links_fail(cli, run, data, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    kept = tmp_path / "kept"
+    arguments = ("--run", run, "--data", data, "--output", tmp_path / "a.csv", "--link-to", kept)
+    assert cli("clean", *arguments, "--max-angle", 10)[0] == 0
+    copies = list(kept.rglob("*.png"))
+    assert len(copies) == 11
+    assert (kept / "ann/0.png").read_bytes() == (data / "ann/0.png").read_bytes()
+    assert not (kept / "ann/0.png").samefile(data / "ann/0.png")
+
+
+def test_a_tree_that_fails_leaves_nothing(cli, run, data, tmp_path, monkeypatch):
+    from marginface.data import cleaning
+
+    made = []
+
+    def fail(old, new):
+        made.append(new)
+        if len(made) == 5:
+            raise OSError(28, "No space left on device", str(new))
+        os.link(old, new)
+
+    monkeypatch.setattr(cleaning, "_link", fail)
+    kept, output = tmp_path / "kept", tmp_path / "clean.csv"
+    before = sorted(tmp_path.iterdir())
+    arguments = ("--run", run, "--data", data, "--output", output, "--link-to", kept)
+    status, _, err = cli("clean", *arguments)
+    assert status == 2
+    assert err.splitlines()[-1].endswith("No space left on device")
+    assert len(made) == 5
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def refusal(cli, *arguments):
+    status, out, err = cli("clean", *arguments)
+    assert (status, out) == (2, "")
+    line = err.splitlines()[-1]
+    assert line.startswith("marginface: error: ")
+    return line
+
+
+def test_refusals(cli, run, data, parts, tmp_path):
+    output = tmp_path / "clean.csv"
+    given = ("--data", data, "--output", output)
+    weights, weight = parts
+    one = write_run(tmp_path / "one", weights, weight[::2])
+    message = refusal(cli, "--run", one, *given)
+    assert "3 class weights for 3 identities" in message
+    assert "subcenter_arcface" in message
+    others = write_run(tmp_path / "others", weights, weight, ("ann", "bob", "dee"))
+    message = refusal(cli, "--run", others, *given)
+    assert "3 identities that differ from the 3 which run" in message
+    assert "does not exist" in refusal(cli, "--run", tmp_path / "none", *given)
+    inside = refusal(cli, "--run", run, *given, "--link-to", data / "kept")
+    assert "among the images" in inside
+    taken = refusal(cli, "--run", run, *given, "--link-to", tmp_path / "one")
+    assert "--link-to" in taken
+    assert "exists already" in taken
+    assert not output.exists()
+    output.write_text("mine")
+    assert "--output" in refusal(cli, "--run", run, *given)
+    assert output.read_text() == "mine"
