@@ -113,6 +113,16 @@ class Backend(Protocol):
     def evaluate_loss(self, loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
         """Return loss, gradients and next state on embeddings of `dtype`, as the spec does."""
 
+    def loss_step(
+        self,
+        loss: MarginLoss,
+        embeddings: NDArray[Any],
+        labels: NDArray[Any],
+        num_classes: int,
+        draw: Arrays,
+    ) -> Callable[[], float]:
+        """Return a function that computes the loss and the gradients of embeddings and weights."""
+
 
 def backend_names() -> list[str]:
     """Return the names that `load_backend` accepts."""

@@ -12,6 +12,7 @@ with quiet_start():
 
 from marginface.errors import MarginfaceError
 from marginface_tf.backbone import create_backbone
+from marginface_tf.bench import loss_step
 from marginface_tf.export import export_onnx
 from marginface_tf.head import MarginHead
 from marginface_tf.learner import create_embedder, create_learner
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate_loss",
     "export_onnx",
     "load_weights",
+    "loss_step",
     "name",
     "save_weights",
     "version",

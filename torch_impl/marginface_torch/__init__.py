@@ -3,6 +3,7 @@
 import torch
 
 from marginface_torch.backbone import create_backbone
+from marginface_torch.bench import loss_step
 from marginface_torch.export import export_onnx
 from marginface_torch.head import MarginHead
 from marginface_torch.learner import create_embedder, create_learner
@@ -18,6 +19,7 @@ __all__ = [
     "evaluate_loss",
     "export_onnx",
     "load_weights",
+    "loss_step",
     "name",
     "read_state_dict",
     "save_weights",

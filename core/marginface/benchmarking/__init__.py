@@ -1,0 +1,5 @@
+"""Time and memory, as ratios within one run."""
+
+from marginface.benchmarking.timing import Work, interleave, machine, ratios
+
+__all__ = ["Work", "interleave", "machine", "ratios"]

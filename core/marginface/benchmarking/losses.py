@@ -1,0 +1,135 @@
+"""What a loss costs: forward and backward of a head, beside NormFace's and whoever else comes.
+
+python -m marginface.benchmarking.losses torch arcface 128 10000    peak memory, in a fresh process
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface import losses
+from marginface.backend import Backend, load_backend
+from marginface.benchmarking.timing import Work, interleave, ratios
+
+BASE = "normface"
+SIZES = ((128, 10_000), (128, 100_000), (512, 10_000))  # batch, classes
+EMBEDDING_SIZE = 512
+STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one loss took.
+
+    Args:
+        backend: "torch" or "tf".
+        name: of the loss, or of a rival's.
+        batch: embeddings in a step.
+        classes: class weights, but for centres.
+        seconds: of each round.
+        to_base: time as a multiple of NormFace's in the same rounds: median, smallest, largest.
+        memory: bytes at the peak above class weights and their gradient; None where unknown.
+    """
+
+    backend: str
+    name: str
+    batch: int
+    classes: int
+    seconds: list[float]
+    to_base: tuple[float, float, float]
+    memory: int | None
+
+
+Rivals = Callable[[NDArray[Any], NDArray[Any], int], dict[str, Work]]
+
+
+def measure(
+    backend: str,
+    names: Sequence[str],
+    batch: int,
+    classes: int,
+    *,
+    rounds: int,
+    rivals: Rivals | None = None,
+) -> list[Cost]:
+    """Return the costs of losses, and of `rivals(embeddings, labels, classes)`, side by side.
+
+    Raises:
+        RuntimeError: a loss that is not finite.
+    """
+    framework = load_backend(backend)
+    wanted = list(dict.fromkeys([BASE, *names]))
+    steps: dict[str, Work] = {name: _step(framework, name, batch, classes) for name in wanted}
+    if rivals is not None:
+        steps |= rivals(*_inputs(batch, classes), classes)
+    for name, step in steps.items():
+        if not np.isfinite(float(str(step()))):
+            raise RuntimeError(f"{backend}: the loss of {name} is not finite")
+    seconds = interleave(steps, rounds=rounds, repeats=1, warm_up=1)
+    return [
+        Cost(
+            backend,
+            name,
+            batch,
+            classes,
+            seconds[name],
+            _inverse(ratios(seconds, BASE, name)),
+            peak_memory(backend, name, batch, classes) if name in wanted else None,
+        )
+        for name in steps
+    ]
+
+
+def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None:
+    """Return the bytes that a step takes at its peak, measured in a process of its own."""
+    if not STATUS.exists():  # Linux tells; others do not
+        return None
+    command = [sys.executable, "-m", __name__, backend, name, str(batch), str(classes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def _step(framework: Backend, name: str, batch: int, classes: int) -> Work:
+    loss = losses.get(name)
+    embeddings, labels = _inputs(batch, classes)
+    draw = loss.draw(np.random.default_rng(1), batch)
+    return framework.loss_step(loss, embeddings, labels, classes, draw)
+
+
+def _inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(batch, EMBEDDING_SIZE)).astype(np.float32)
+    return embeddings, rng.integers(0, classes, batch)
+
+
+def _inverse(values: tuple[float, float, float]) -> tuple[float, float, float]:
+    return 1 / values[0], 1 / values[2], 1 / values[1]
+
+
+def _peak_of_this_process(backend: str, name: str, batch: int, classes: int) -> int:
+    framework = load_backend(backend)
+    _step(framework, name, 4, 50)()  # what libraries allocate once
+    step = _step(framework, name, batch, classes)
+    before = _kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
+    step()
+    step()
+    gradient = classes * losses.get(name).num_centers * EMBEDDING_SIZE * 4
+    return (_kilobytes("VmHWM") - before) * 1024 - gradient
+
+
+def _kilobytes(key: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1])
+
+
+if __name__ == "__main__":
+    print(_peak_of_this_process(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
