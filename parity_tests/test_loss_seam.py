@@ -69,7 +69,7 @@ def wandering_ops(framework: Framework, change: str = "") -> type:
     in_torch = framework.name == "torch"
     mean_of = framework.torch.mean if in_torch else framework.tf.reduce_mean
 
-    softplus_terms = framework.module("losses.base").softplus_sum
+    softplus_terms = framework.module("losses.wide").softplus_sum
 
     def fixed(tensor: Any) -> Any:
         return tensor.detach() if in_torch else framework.tf.stop_gradient(tensor)

@@ -16,8 +16,9 @@ from marginface import losses
 from marginface.checks import check_count
 from marginface.losses import MarginLoss
 from marginface_tf.layers import as_tensor
-from marginface_tf.losses import loss_ops, unit
+from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
+from marginface_tf.losses.wide import class_cosines, unit
 
 
 @keras.saving.register_keras_serializable("marginface")
@@ -139,8 +140,10 @@ class MarginHead(keras.layers.Layer):
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x, w = tf.cast(embeddings, compute), tf.cast(self.weight.value, compute)
         units, norms = unit(x)
-        directions = (units, unit(w)[0]) if self.loss.normalized else (x, w)
-        cosines = tf.matmul(*directions, transpose_b=True)
+        if self.loss.normalized:
+            cosines = class_cosines(units, w)
+        else:
+            cosines = tf.matmul(x, w, transpose_b=True)
         if self.loss.num_centers > 1:
             each = [-1, self.num_classes, self.loss.num_centers]
             cosines = tf.reduce_max(tf.reshape(cosines, each), 2)

@@ -29,6 +29,6 @@ def loss_step(
         head.zero_grad(set_to_none=True)
         value = head(x, y, draws)
         value.backward()
-        return float(value)
+        return float(value.detach())
 
     return step

@@ -8,8 +8,9 @@ from torch import Tensor, distributed, nn
 from marginface import losses
 from marginface.checks import check_count, check_type
 from marginface.losses import MarginLoss
-from marginface_torch.losses import loss_ops, unit
+from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
+from marginface_torch.losses.wide import class_cosines, unit
 
 
 class MarginHead(nn.Module):
@@ -108,7 +109,7 @@ class MarginHead(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             x, w = embeddings.to(compute), self.weight.to(compute)
             units, norms = unit(x)
-            cosines = units @ unit(w)[0].T if self.loss.normalized else x @ w.T
+            cosines = class_cosines(units, w) if self.loss.normalized else x @ w.T
             if self.loss.num_centers > 1:
                 cosines = cosines.reshape(len(x), -1, self.loss.num_centers).amax(2)
             on_target = cosines.gather(1, labels[:, None]).squeeze(1)

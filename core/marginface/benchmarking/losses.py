@@ -5,6 +5,7 @@ python -m marginface.benchmarking.losses torch arcface 128 10000    peak memory,
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 from marginface import losses
 from marginface.backend import Backend, load_backend
 from marginface.benchmarking.timing import Work, interleave, ratios
+from marginface.errors import MarginfaceError
 
 BASE = "normface"
-SIZES = ((128, 10_000), (128, 100_000), (512, 10_000))  # batch, classes
 EMBEDDING_SIZE = 512
 STATUS = Path("/proc/self/status")
 
@@ -36,7 +37,8 @@ class Cost:
         classes: class weights, but for centres.
         seconds: of each round.
         to_base: time as a multiple of NormFace's in the same rounds: median, smallest, largest.
-        memory: bytes at the peak above class weights and their gradient; None where unknown.
+        memory: bytes that a process grows by, at its peak in a step, beyond class weights and their
+            gradient, with what an allocator keeps from drawing the weights; None where unknown.
     """
 
     backend: str
@@ -49,6 +51,20 @@ class Cost:
 
 
 Rivals = Callable[[NDArray[Any], NDArray[Any], int], dict[str, Work]]
+
+
+def parse_sizes(text: str) -> list[tuple[int, int]]:
+    """Read "128x10000,512x10000" as batch and classes.
+
+    >>> parse_sizes("128x10000")
+    [(128, 10000)]
+    """
+    found = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", part.strip()) for part in text.split(",")]
+    if None in found:
+        raise MarginfaceError(
+            f"--sizes {text}: expected batch x classes such as 128x10000,512x10000"
+        )
+    return [(int(each[1]), int(each[2])) for each in found if each]
 
 
 def measure(
@@ -117,13 +133,13 @@ def _inverse(values: tuple[float, float, float]) -> tuple[float, float, float]:
 def _peak_of_this_process(backend: str, name: str, batch: int, classes: int) -> int:
     framework = load_backend(backend)
     _step(framework, name, 4, 50)()  # what libraries allocate once
-    step = _step(framework, name, batch, classes)
     before = _kilobytes("VmRSS")
+    step = _step(framework, name, batch, classes)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
     step()
     step()
-    gradient = classes * losses.get(name).num_centers * EMBEDDING_SIZE * 4
-    return (_kilobytes("VmHWM") - before) * 1024 - gradient
+    weights = classes * losses.get(name).num_centers * EMBEDDING_SIZE * 4
+    return (_kilobytes("VmHWM") - before) * 1024 - 2 * weights  # they and their gradient
 
 
 def _kilobytes(key: str) -> int:

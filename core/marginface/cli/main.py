@@ -24,6 +24,7 @@ COMMANDS = {
     "clean": "Find images that do not belong to their identity, by sub-centres.",
     "losses": "List the losses, explain one, or draw them.",
     "parity": "Compare every loss in every framework with the reference.",
+    "bench": "Time the losses of the installed frameworks.",
     "demo": "Train, evaluate and export on drawn faces; needs no data.",
 }
 

@@ -6,7 +6,7 @@ from marginface import losses
 from marginface.losses import MarginLoss
 from marginface_tf.losses.adaface import AdaFaceOps
 from marginface_tf.losses.arcface import ArcFaceOps, CombinedMarginOps
-from marginface_tf.losses.base import LossOps, unit
+from marginface_tf.losses.base import LossOps
 from marginface_tf.losses.circle import CircleOps
 from marginface_tf.losses.cosface import CosFaceOps
 from marginface_tf.losses.curricularface import CurricularFaceOps
@@ -18,7 +18,7 @@ from marginface_tf.losses.sphereface import SphereFaceOps, SphereFaceRV1Ops, Sph
 from marginface_tf.losses.sphereface2 import SphereFace2Ops
 from marginface_tf.losses.uniface import UniFaceOps
 
-__all__ = ["OPS", "LossOps", "loss_ops", "unit"]
+__all__ = ["OPS", "LossOps", "loss_ops"]
 
 OPS: dict[type[MarginLoss], type[LossOps[Any]]] = {
     losses.Softmax: SoftmaxOps,

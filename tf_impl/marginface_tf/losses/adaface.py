@@ -38,10 +38,8 @@ class AdaFaceOps(LossOps[AdaFace]):
             inside = inside & (angle >= eps) & (angle <= math.pi - eps)
             angle = tf.clip_by_value(angle, eps, math.pi - eps)
         value = tf.cos(angle) - (self.spec.margin + shift)
-        if self.spec.gradient == "exact":
-            slope = tf.sin(angle) / sine * tf.cast(inside, c.dtype)
-        else:
-            slope = tf.ones_like(value)
+        exact = self.spec.gradient == "exact"
+        slope = tf.sin(angle) / sine * tf.cast(inside, c.dtype) if exact else None
         return with_slope(value, slope, cosines)
 
     def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:

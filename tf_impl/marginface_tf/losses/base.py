@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import MIN_NORM, MIN_SINE, MarginLoss
+from marginface.losses import MIN_SINE, MarginLoss
+from marginface_tf.losses.wide import logsumexp_of_others
 
 Spec = TypeVar("Spec", bound=MarginLoss)
 Tensors = Mapping[str, Tensor]
@@ -39,27 +40,11 @@ class LossOps(Generic[Spec]):
 
     def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return logaddexp(t, n) - t of each sample; `logits` are scaled and hold no margin."""
-        others = tf.where(_on_target(logits, labels), logits.dtype.min, logits)
-        return tf.nn.softplus(tf.reduce_logsumexp(others, 1) - target)
+        return tf.nn.softplus(logsumexp_of_others(logits, labels) - target)
 
     def penalty(self, norms: Tensor) -> Tensor:
         """Return what is added for embeddings of these norms [batch]; nothing for most."""
         return tf.zeros_like(norms)
-
-
-def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows of length 1 and their former norms; a zero row stays zero, with zero gradient."""
-    squares = tf.reduce_sum(vectors * vectors, 1)
-    short = tf.sqrt(squares) <= MIN_NORM
-    # The root's slope at 0 is infinite, and times 0 it is no number: short rows never reach it.
-    norms = tf.sqrt(tf.where(short, tf.ones_like(squares), squares))
-    inverse = tf.where(short, tf.zeros_like(norms), 1 / norms)
-    return vectors * inverse[:, None], tf.where(short, tf.zeros_like(norms), norms)
-
-
-def _on_target(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return where in `logits` [batch, classes] a sample's own class stands."""
-    return tf.one_hot(labels, tf.shape(logits)[1], True, False, dtype=tf.bool)
 
 
 def angle_and_sine(cosines: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,24 +53,11 @@ def angle_and_sine(cosines: Tensor) -> tuple[Tensor, Tensor]:
     return tf.acos(c), tf.maximum(tf.sqrt((1 - c) * (1 + c)), MIN_SINE)
 
 
-def with_slope(value: Tensor, slope: Tensor, cosines: Tensor) -> Tensor:
-    """Return `value` whose derivative with respect to `cosines` is `slope`, whatever made it."""
-    return _with_slope(cosines, tf.stop_gradient(value), tf.stop_gradient(slope))
+def with_slope(value: Tensor, slope: Tensor | None, cosines: Tensor) -> Tensor:
+    """Return `value` whose derivative to `cosines` is `slope`, 1 for None, whatever made it."""
 
+    @tf.custom_gradient
+    def attached(cosines: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:  # noqa: ARG001
+        return tf.stop_gradient(value), lambda g: g if slope is None else g * slope
 
-@tf.custom_gradient
-def _with_slope(
-    cosines: Tensor,  # noqa: ARG001
-    value: Tensor,
-    slope: Tensor,
-) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, None, None]]]:
-    return tf.identity(value), lambda gradient: (gradient * slope, None, None)
-
-
-def softplus_sum(
-    target: Tensor, logits: Tensor, labels: Tensor, positive: float, negative: float
-) -> Tensor:
-    """Return positive * softplus(-t) + negative * sum_j softplus(n_j) of each sample."""
-    terms = tf.nn.softplus(logits)
-    others = tf.where(_on_target(logits, labels), tf.zeros_like(terms), terms)
-    return positive * tf.nn.softplus(-target) + negative * tf.reduce_sum(others, 1)
+    return attached(cosines)

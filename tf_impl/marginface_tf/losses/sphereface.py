@@ -42,8 +42,6 @@ class SphereFaceRV2Ops(LossOps[SphereFaceRV2]):
         """Return cos(theta_j / margin)."""
         theta, sine = angle_and_sine(cosines)
         angle = theta / self.spec.margin
-        if self.spec.gradient == "exact":
-            slope = tf.sin(angle) / (self.spec.margin * sine)
-        else:
-            slope = tf.ones_like(angle)
+        exact = self.spec.gradient == "exact"
+        slope = tf.sin(angle) / (self.spec.margin * sine) if exact else None
         return with_slope(tf.cos(angle), slope, cosines)

@@ -4,7 +4,8 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.losses import SphereFace2
-from marginface_tf.losses.base import LossOps, Tensors, softplus_sum, with_slope
+from marginface_tf.losses.base import LossOps, Tensors, with_slope
+from marginface_tf.losses.wide import softplus_sum
 
 
 class SphereFace2Ops(LossOps[SphereFace2]):
@@ -20,10 +21,8 @@ class SphereFace2Ops(LossOps[SphereFace2]):
 
     def _spread(self, cosines: Tensor, margin: float) -> Tensor:
         half = (tf.clip_by_value(tf.stop_gradient(cosines), -1, 1) + 1) / 2
-        if self.spec.gradient == "exact":
-            slope = self.spec.t * half ** (self.spec.t - 1)
-        else:
-            slope = tf.ones_like(half)
+        exact = self.spec.gradient == "exact"
+        slope = self.spec.t * half ** (self.spec.t - 1) if exact else None
         return with_slope(2 * half**self.spec.t - 1 + margin, slope, cosines)
 
     def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:

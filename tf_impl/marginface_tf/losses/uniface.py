@@ -4,7 +4,8 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.losses import UniFace
-from marginface_tf.losses.base import LossOps, Tensors, softplus_sum
+from marginface_tf.losses.base import LossOps, Tensors
+from marginface_tf.losses.wide import softplus_sum
 
 
 class UniFaceOps(LossOps[UniFace]):

@@ -6,7 +6,7 @@ from marginface import losses
 from marginface.losses import MarginLoss
 from marginface_torch.losses.adaface import AdaFaceOps
 from marginface_torch.losses.arcface import ArcFaceOps, CombinedMarginOps
-from marginface_torch.losses.base import LossOps, unit
+from marginface_torch.losses.base import LossOps
 from marginface_torch.losses.circle import CircleOps
 from marginface_torch.losses.cosface import CosFaceOps
 from marginface_torch.losses.curricularface import CurricularFaceOps
@@ -18,7 +18,7 @@ from marginface_torch.losses.sphereface import SphereFaceOps, SphereFaceRV1Ops, 
 from marginface_torch.losses.sphereface2 import SphereFace2Ops
 from marginface_torch.losses.uniface import UniFaceOps
 
-__all__ = ["OPS", "LossOps", "loss_ops", "unit"]
+__all__ = ["OPS", "LossOps", "loss_ops"]
 
 OPS: dict[type[MarginLoss], type[LossOps[Any]]] = {
     losses.Softmax: SoftmaxOps,

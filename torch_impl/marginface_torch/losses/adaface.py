@@ -35,10 +35,8 @@ class AdaFaceOps(LossOps[AdaFace]):
             inside = inside & (angle >= eps) & (angle <= math.pi - eps)
             angle = angle.clamp(eps, math.pi - eps)
         value = torch.cos(angle) - (self.spec.margin + shift)
-        if self.spec.gradient == "exact":
-            slope = torch.sin(angle) / sine * inside
-        else:
-            slope = torch.ones_like(value)
+        exact = self.spec.gradient == "exact"
+        slope = torch.sin(angle) / sine * inside if exact else None
         return with_slope(value, slope, cosines)
 
     def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:

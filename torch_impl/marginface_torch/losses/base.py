@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from marginface.losses import MIN_NORM, MIN_SINE, MarginLoss
+from marginface.losses import MIN_SINE, MarginLoss
+from marginface_torch.losses.wide import logsumexp_of_others
 
 Spec = TypeVar("Spec", bound=MarginLoss)
 Tensors = Mapping[str, Tensor]
@@ -40,21 +41,11 @@ class LossOps(Generic[Spec]):
 
     def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return logaddexp(t, n) - t of each sample; `logits` are scaled and hold no margin."""
-        hidden = torch.finfo(logits.dtype).min
-        others = logits.scatter(1, labels[:, None], hidden)
-        return softplus(others.logsumexp(1) - target, threshold=40)
+        return softplus(logsumexp_of_others(logits, labels) - target, threshold=40)
 
     def penalty(self, norms: Tensor) -> Tensor:
         """Return what is added for embeddings of these norms [batch]; nothing for most."""
         return torch.zeros_like(norms)
-
-
-def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows of length 1 and their former norms; a zero row stays zero, with zero gradient."""
-    norms = torch.linalg.vector_norm(vectors, dim=1)
-    short = norms <= MIN_NORM
-    inverse = torch.where(short, 0, 1 / torch.where(short, 1, norms))
-    return vectors * inverse[:, None], torch.where(short, 0, norms)
 
 
 def angle_and_sine(cosines: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,27 +54,19 @@ def angle_and_sine(cosines: Tensor) -> tuple[Tensor, Tensor]:
     return torch.acos(c), ((1 - c) * (1 + c)).sqrt().clamp(min=MIN_SINE)
 
 
-def with_slope(value: Tensor, slope: Tensor, cosines: Tensor) -> Tensor:
-    """Return `value` whose derivative with respect to `cosines` is `slope`, whatever made it."""
-    found: Tensor = _WithSlope.apply(cosines, value.detach(), slope.detach())  # type: ignore[no-untyped-call]
+def with_slope(value: Tensor, slope: Tensor | None, cosines: Tensor) -> Tensor:
+    """Return `value` whose derivative to `cosines` is `slope`, 1 for None, whatever made it."""
+    found: Tensor = _WithSlope.apply(cosines, value.detach(), slope)  # type: ignore[no-untyped-call]
     return found
 
 
 class _WithSlope(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, cosines: Tensor, value: Tensor, slope: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, cosines: Tensor, value: Tensor, slope: Tensor | None) -> Tensor:  # noqa: ARG004
         ctx.save_for_backward(slope)
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return gradients[0] * slope, None, None
-
-
-def softplus_sum(
-    target: Tensor, logits: Tensor, labels: Tensor, positive: float, negative: float
-) -> Tensor:
-    """Return positive * softplus(-t) + negative * sum_j softplus(n_j) of each sample."""
-    others = softplus(logits, threshold=40).scatter(1, labels[:, None], 0)
-    return positive * softplus(-target, threshold=40) + negative * others.sum(1)
+        return gradients[0] if slope is None else gradients[0] * slope, None, None

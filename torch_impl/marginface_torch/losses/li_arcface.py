@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from marginface.losses import LiArcFace
@@ -22,5 +21,5 @@ class LiArcFaceOps(LossOps[LiArcFace]):
 
     def _linear(self, cosines: Tensor, margin: float) -> Tensor:
         theta, sine = angle_and_sine(cosines)
-        slope = 2 / (math.pi * sine) if self.spec.gradient == "exact" else torch.ones_like(sine)
+        slope = 2 / (math.pi * sine) if self.spec.gradient == "exact" else None
         return with_slope(1 - 2 * (theta + margin) / math.pi, slope, cosines)

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from marginface.losses import UniFace
-from marginface_torch.losses.base import LossOps, Tensors, softplus_sum
+from marginface_torch.losses.base import LossOps, Tensors
+from marginface_torch.losses.wide import softplus_sum
 
 
 class UniFaceOps(LossOps[UniFace]):

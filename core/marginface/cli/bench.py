@@ -1,0 +1,56 @@
+"""`marginface bench`: what a loss costs in an installation's frameworks."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def bench(
+    what: Annotated[Literal["losses"], typer.Argument(help="What to measure.")],
+    backend: Annotated[
+        str, typer.Option("--backend", help="torch | tf | all; all that are installed by default.")
+    ] = "all",
+    names: Annotated[
+        str | None, typer.Option("--losses", help="Comma-separated; all by default.")
+    ] = None,
+    sizes: Annotated[
+        str, typer.Option("--sizes", help="Comma-separated batch x classes.")
+    ] = "128x10000,128x100000,512x10000",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each loss.")] = 7,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for losses.json and losses.png.")
+    ] = None,
+) -> None:
+    """Time forward and backward of each loss beside normface's, and their peak memory."""
+    del what  # one so far
+    from rich.console import Console
+
+    from marginface import losses
+    from marginface.backend import EXTRA_OF_MODULE, backend_names
+    from marginface.benchmarking.losses import measure, parse_sizes
+    from marginface.benchmarking.report import check_output_dir, table, write_costs
+    from marginface.errors import unknown_name
+
+    if output is not None:
+        check_output_dir(output)
+    chosen = names.split(",") if names else losses.names()
+    for name in chosen:
+        losses.parameters(name)  # an unknown name ends here
+    if backend not in ("all", *backend_names()):
+        raise unknown_name("backend", backend, ["all", *backend_names()])
+    installed = [extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)]
+    backends = sorted(set(installed)) if backend == "all" else [backend]
+    console, costs = Console(), []
+    for batch, classes in parse_sizes(sizes):
+        for each in backends:
+            with console.status(f"{each}: batch {batch}, {classes} classes"):
+                found = measure(each, chosen, batch, classes, rounds=rounds)
+            console.print(table(found))
+            costs += found
+    if output is not None:
+        for path in write_costs(costs, output):
+            console.print(f"wrote {path}", soft_wrap=True)
