@@ -23,13 +23,13 @@ from marginface.benchmarking.losses import Cost, measure, parse_sizes
 from marginface.benchmarking.report import table, write_costs
 
 PEER = "pytorch-metric-learning: "
-# Ours: the class there, and its own arguments for our defaults. Its margins are degrees.
+# Ours: the class there, and its own arguments for our defaults; its margins are degrees. That both
+# compute the same is tested in parity_tests/test_peers.py. Its SphereFace is not annealed.
 PEERS = {
     "normface": ("NormalizedSoftmaxLoss", {"temperature": 1 / 64}),
     "cosface": ("CosFaceLoss", {"margin": 0.4, "scale": 64}),
     "arcface": ("ArcFaceLoss", {"margin": np.degrees(0.5), "scale": 64}),
     "subcenter_arcface": ("SubCenterArcFaceLoss", {"margin": np.degrees(0.5), "scale": 64}),
-    "sphereface": ("SphereFaceLoss", {"margin": 4, "scale": 1}),
 }
 
 
@@ -48,24 +48,21 @@ def main(
         _set_threads(each, threads)
         for batch, classes in parse_sizes(sizes):
             chosen = names.split(",")
-            rivals = None
-            if each == "torch":
-                rivals = lambda x, y, c, chosen=chosen: peers(chosen, x, y, c)  # noqa: E731
+            rivals = peers if each == "torch" else None
             found = measure(each, chosen, batch, classes, rounds=rounds, rivals=rivals)
             Console(width=110).print(table(found))
-            Console(width=110).print(_against_peers(found))
+            if rivals is not None:
+                Console(width=110).print(_against_peers(found))
             costs += found
     if output is not None:
         write_costs([cost for cost in costs if not cost.name.startswith(PEER)], output)
 
 
-def peers(chosen: list[str], embeddings: np.ndarray, labels: np.ndarray, classes: int) -> dict:
-    """Return a step of pytorch-metric-learning's for each loss that it has."""
+def peers(name: str, embeddings: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, Work]:
+    """Return a step of pytorch-metric-learning's, if it has that loss."""
     if importlib.util.find_spec("pytorch_metric_learning") is None:
         raise SystemExit("run: pip install pytorch-metric-learning")
-    return {
-        PEER + name: _peer(name, embeddings, labels, classes) for name in chosen if name in PEERS
-    }
+    return {PEER + name: _peer(name, embeddings, labels, classes)} if name in PEERS else {}
 
 
 def _peer(name: str, embeddings: np.ndarray, labels: np.ndarray, classes: int) -> Work:

@@ -1,6 +1,7 @@
 """`marginface bench losses`: what it prints, writes and refuses."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_ratios_are_within_a_round():
 def test_a_loss_that_is_not_finite_is_no_result():
     pytest.importorskip("torch")
     with pytest.raises(RuntimeError, match="the loss of broken is not finite"):
-        measure("torch", [], 2, 3, rounds=1, rivals=lambda *_: {"broken": lambda: float("nan")})
+        measure("torch", [], 2, 3, rounds=1, rivals=lambda *_: {"broken": lambda: math.nan})
 
 
 def test_sizes():

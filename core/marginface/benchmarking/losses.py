@@ -50,7 +50,8 @@ class Cost:
     memory: int | None
 
 
-Rivals = Callable[[NDArray[Any], NDArray[Any], int], dict[str, Work]]
+# From a loss's name, embeddings, labels and classes to what else is timed beside that loss.
+Rivals = Callable[[str, NDArray[Any], NDArray[Any], int], dict[str, Work]]
 
 
 def parse_sizes(text: str) -> list[tuple[int, int]]:
@@ -76,32 +77,36 @@ def measure(
     rounds: int,
     rivals: Rivals | None = None,
 ) -> list[Cost]:
-    """Return the costs of losses, and of `rivals(embeddings, labels, classes)`, side by side.
+    """Return the costs of losses and of their rivals, each in turn with NormFace's head.
 
     Raises:
         RuntimeError: a loss that is not finite.
     """
     framework = load_backend(backend)
-    wanted = list(dict.fromkeys([BASE, *names]))
-    steps: dict[str, Work] = {name: _step(framework, name, batch, classes) for name in wanted}
-    if rivals is not None:
-        steps |= rivals(*_inputs(batch, classes), classes)
-    for name, step in steps.items():
-        if not np.isfinite(float(str(step()))):
-            raise RuntimeError(f"{backend}: the loss of {name} is not finite")
-    seconds = interleave(steps, rounds=rounds, repeats=1, warm_up=1)
-    return [
-        Cost(
-            backend,
-            name,
-            batch,
-            classes,
-            seconds[name],
-            _inverse(ratios(seconds, BASE, name)),
-            peak_memory(backend, name, batch, classes) if name in wanted else None,
-        )
-        for name in steps
-    ]
+    base = _step(framework, BASE, batch, classes)
+    costs = []
+    for name in dict.fromkeys([BASE, *names]):
+        steps = {BASE: base, name: _step(framework, name, batch, classes)}
+        if rivals is not None:
+            steps |= rivals(name, *_inputs(batch, classes), classes)
+        for each, step in steps.items():
+            if not np.isfinite(float(str(step()))):
+                raise RuntimeError(f"{backend}: the loss of {each} is not finite")
+        seconds = interleave(steps, rounds=rounds, repeats=1, warm_up=1)
+        costs += [
+            Cost(
+                backend,
+                each,
+                batch,
+                classes,
+                seconds[each],
+                _inverse(ratios(seconds, BASE, each)),
+                peak_memory(backend, each, batch, classes) if each == name else None,
+            )
+            for each in steps
+            if each != BASE or name == BASE
+        ]
+    return costs
 
 
 def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None:

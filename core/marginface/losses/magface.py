@@ -16,8 +16,9 @@ class MagFace(AngularLoss):
     m(a) = l_margin + (u_margin - l_margin) / (u_a - l_a) * (a - l_a)
     loss = softmax loss + lambda_g * mean(g(a)), g(a) = 1 / a + a / u_a^2
 
-    Gradient flows through the norm in both terms, and stops where it is clamped. The paper asks
-    for a lambda_g large enough to keep the optimal norm inside.
+    Gradient flows through the norm in both terms, and stops where it is clamped: embeddings that
+    start shorter than l_a get no pull. The paper asks for a lambda_g large enough to keep the
+    optimal norm inside.
 
     In the wild:
         - The authors' script trains with easy_margin and lambda_g = 35, the defaults here; the

@@ -19,10 +19,11 @@ class SphereFace2Ops(LossOps[SphereFace2]):
         return self._spread(cosines, self.spec.margin)
 
     def _spread(self, cosines: Tensor, margin: float) -> Tensor:
-        half = (cosines.detach().clamp(-1, 1) + 1) / 2
+        half = cosines.detach().clamp(-1, 1).add_(1).div_(2)
         exact = self.spec.gradient == "exact"
         slope = self.spec.t * half ** (self.spec.t - 1) if exact else None
-        return with_slope(2 * half**self.spec.t - 1 + margin, slope, cosines)
+        value = half.pow(self.spec.t).mul_(2).add_(margin - 1)
+        return with_slope(value, slope, cosines)
 
     def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted sum of softplus terms of each sample."""
