@@ -39,6 +39,7 @@ def main(
     sizes: str = "128x10000,128x100000,512x10000",
     rounds: int = 7,
     threads: int = 2,
+    memory: bool = True,
     output: Path | None = None,
 ) -> None:
     """Measure losses and their peers."""
@@ -49,7 +50,9 @@ def main(
         for batch, classes in parse_sizes(sizes):
             chosen = names.split(",")
             rivals = peers if each == "torch" else None
-            found = measure(each, chosen, batch, classes, rounds=rounds, rivals=rivals)
+            found = measure(
+                each, chosen, batch, classes, rounds=rounds, memory=memory, rivals=rivals
+            )
             Console(width=110).print(table(found))
             if rivals is not None:
                 Console(width=110).print(_against_peers(found))
@@ -104,7 +107,7 @@ def _against_peers(costs: list[Cost]) -> Table:
         middle, low, high = ratios(seconds, PEER + name, name)
         ours, theirs = (statistics.median(seconds[n]) * 1e3 for n in (name, PEER + name))
         first = costs[0]
-        peak = _peer_memory(name, first.batch, first.classes)
+        peak = _peer_memory(name, first.batch, first.classes) if memory[name] else 0
         result.add_row(
             name,
             *(f"{value:.1f}" for value in (ours, theirs)),

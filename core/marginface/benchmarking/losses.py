@@ -75,6 +75,7 @@ def measure(
     classes: int,
     *,
     rounds: int,
+    memory: bool = True,
     rivals: Rivals | None = None,
 ) -> list[Cost]:
     """Return the costs of losses and of their rivals, each in turn with NormFace's head.
@@ -101,7 +102,7 @@ def measure(
                 classes,
                 seconds[each],
                 _inverse(ratios(seconds, BASE, each)),
-                peak_memory(backend, each, batch, classes) if each == name else None,
+                peak_memory(backend, each, batch, classes) if memory and each == name else None,
             )
             for each in steps
             if each != BASE or name == BASE

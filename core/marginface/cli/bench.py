@@ -21,6 +21,9 @@ def bench(
         str, typer.Option("--sizes", help="Comma-separated batch x classes.")
     ] = "128x10000,128x100000,512x10000",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each loss.")] = 7,
+    memory: Annotated[
+        bool, typer.Option(help="Take the peak memory too, each in a process of its own.")
+    ] = True,
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for losses.json and losses.png.")
     ] = None,
@@ -48,7 +51,7 @@ def bench(
     for batch, classes in parse_sizes(sizes):
         for each in backends:
             with console.status(f"{each}: batch {batch}, {classes} classes"):
-                found = measure(each, chosen, batch, classes, rounds=rounds)
+                found = measure(each, chosen, batch, classes, rounds=rounds, memory=memory)
             console.print(table(found))
             costs += found
     if output is not None:

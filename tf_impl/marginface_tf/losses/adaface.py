@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.losses import NORM_RANGE, STD_OFFSET, AdaFace
-from marginface_tf.losses.base import LossOps, Tensors, angle_and_sine, with_slope
+from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 
 
 class AdaFaceOps(LossOps[AdaFace]):
@@ -32,14 +32,14 @@ class AdaFaceOps(LossOps[AdaFace]):
         eps = self.spec.eps
         shift = self.spec.margin * prepared["quality"]
         c = tf.stop_gradient(cosines)
-        theta, sine = angle_and_sine(tf.clip_by_value(c, -1 + eps, 1 - eps))
-        angle, inside = theta - shift, tf.abs(c) <= 1 - eps
+        kept = tf.clip_by_value(c, -1 + eps, 1 - eps)
+        turned, inside = angle(kept) - shift, tf.abs(c) <= 1 - eps
         if self.spec.past_pi == "clip":
-            inside = inside & (angle >= eps) & (angle <= math.pi - eps)
-            angle = tf.clip_by_value(angle, eps, math.pi - eps)
-        value = tf.cos(angle) - (self.spec.margin + shift)
+            inside = inside & (turned >= eps) & (turned <= math.pi - eps)
+            turned = tf.clip_by_value(turned, eps, math.pi - eps)
+        value = tf.cos(turned) - (self.spec.margin + shift)
         exact = self.spec.gradient == "exact"
-        slope = tf.sin(angle) / sine * tf.cast(inside, c.dtype) if exact else None
+        slope = tf.sin(turned) * inverse_sine(kept) * tf.cast(inside, c.dtype) if exact else None
         return with_slope(value, slope, cosines)
 
     def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:

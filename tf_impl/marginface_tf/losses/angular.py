@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.losses import AngularLoss
-from marginface_tf.losses.base import LossOps, angle_and_sine, with_slope
+from marginface_tf.losses.base import LossOps, angle, inverse_sine, with_slope
 
 Angular = TypeVar("Angular", bound=AngularLoss)
 
@@ -20,22 +20,21 @@ class AngularOps(LossOps[Angular]):
     ) -> tuple[Tensor, Tensor]:
         """Return cos(m1 theta + m2) as the loss's choices have it, and its slope to m2."""
         c = tf.stop_gradient(cosines)
-        theta, sine = angle_and_sine(c)
         shift = tf.stop_gradient(tf.convert_to_tensor(m2, c.dtype))
-        angle = m1 * theta + shift
-        value, fall = tf.cos(angle), tf.sin(angle)
-        slope, margin_slope = fall * m1 / sine, -fall
+        turned = m1 * angle(c) + shift
+        value, fall = tf.cos(turned), tf.sin(turned)
+        slope, margin_slope = fall * m1 * inverse_sine(c), -fall
         zeros, ones = tf.zeros_like(c), tf.ones_like(c)
         if self.spec.past_pi == "clip":
-            past = angle > math.pi
+            past = turned > math.pi
             value, slope = tf.where(past, -ones, value), tf.where(past, zeros, slope)
             margin_slope = tf.where(past, zeros, margin_slope)
         elif self.spec.past_pi == "monotone" and m1 > 1:
-            turns = tf.floor(angle / math.pi)
+            turns = tf.floor(turned / math.pi)
             sign = 1 - 2 * (turns % 2)
             value, slope, margin_slope = sign * value - 2 * turns, sign * slope, sign * margin_slope
         elif self.spec.past_pi == "monotone":
-            past = angle > math.pi
+            past = turned > math.pi
             value = tf.where(past, c - shift * tf.sin(shift), value)
             slope = tf.where(past, ones, slope)
             down = -tf.sin(shift) - shift * tf.cos(shift)

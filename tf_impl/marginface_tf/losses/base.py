@@ -47,10 +47,15 @@ class LossOps(Generic[Spec]):
         return tf.zeros_like(norms)
 
 
-def angle_and_sine(cosines: Tensor) -> tuple[Tensor, Tensor]:
-    """Return theta, and sin(theta) that is never below MIN_SINE, of detached cosines."""
+def angle(cosines: Tensor) -> Tensor:
+    """Return theta of cosines, detached."""
+    return tf.acos(tf.clip_by_value(tf.stop_gradient(cosines), -1, 1))
+
+
+def inverse_sine(cosines: Tensor) -> Tensor:
+    """Return 1 / sin(theta) of cosines, detached; sin(theta) counts as MIN_SINE at least."""
     c = tf.clip_by_value(tf.stop_gradient(cosines), -1, 1)
-    return tf.acos(c), tf.maximum(tf.sqrt((1 - c) * (1 + c)), MIN_SINE)
+    return tf.math.rsqrt(tf.maximum((1 - c) * (1 + c), MIN_SINE**2))
 
 
 def with_slope(value: Tensor, slope: Tensor | None, cosines: Tensor) -> Tensor:

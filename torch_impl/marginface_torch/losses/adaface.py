@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from marginface.losses import NORM_RANGE, STD_OFFSET, AdaFace
-from marginface_torch.losses.base import LossOps, Tensors, angle_and_sine, with_slope
+from marginface_torch.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 
 
 class AdaFaceOps(LossOps[AdaFace]):
@@ -29,14 +29,14 @@ class AdaFaceOps(LossOps[AdaFace]):
         eps = self.spec.eps
         shift = self.spec.margin * prepared["quality"]
         c = cosines.detach()
-        theta, sine = angle_and_sine(c.clamp(-1 + eps, 1 - eps))
-        angle, inside = theta - shift, c.abs() <= 1 - eps
+        kept = c.clamp(-1 + eps, 1 - eps)
+        turned, inside = angle(kept) - shift, c.abs() <= 1 - eps
         if self.spec.past_pi == "clip":
-            inside = inside & (angle >= eps) & (angle <= math.pi - eps)
-            angle = angle.clamp(eps, math.pi - eps)
-        value = torch.cos(angle) - (self.spec.margin + shift)
+            inside = inside & (turned >= eps) & (turned <= math.pi - eps)
+            turned = turned.clamp(eps, math.pi - eps)
+        value = torch.cos(turned) - (self.spec.margin + shift)
         exact = self.spec.gradient == "exact"
-        slope = torch.sin(angle) / sine * inside if exact else None
+        slope = torch.sin(turned) * inverse_sine(kept) * inside if exact else None
         return with_slope(value, slope, cosines)
 
     def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:

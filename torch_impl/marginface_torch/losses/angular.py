@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from marginface.losses import AngularLoss
-from marginface_torch.losses.base import LossOps, angle_and_sine, with_slope
+from marginface_torch.losses.base import LossOps, angle, inverse_sine, with_slope
 
 Angular = TypeVar("Angular", bound=AngularLoss)
 
@@ -20,21 +20,20 @@ class AngularOps(LossOps[Angular]):
     ) -> tuple[Tensor, Tensor]:
         """Return cos(m1 theta + m2) as the loss's choices have it, and its slope to m2."""
         c = cosines.detach()
-        theta, sine = angle_and_sine(c)
         shift = torch.as_tensor(m2, dtype=c.dtype, device=c.device).detach()
-        angle = m1 * theta + shift
-        value, fall = torch.cos(angle), torch.sin(angle)
-        slope, margin_slope = fall * m1 / sine, -fall
+        turned = m1 * angle(c) + shift
+        value, fall = torch.cos(turned), torch.sin(turned)
+        slope, margin_slope = fall * m1 * inverse_sine(c), -fall
         if self.spec.past_pi == "clip":
-            past = angle > math.pi
+            past = turned > math.pi
             value, slope = torch.where(past, -1, value), torch.where(past, 0, slope)
             margin_slope = torch.where(past, 0, margin_slope)
         elif self.spec.past_pi == "monotone" and m1 > 1:
-            turns = torch.floor(angle / math.pi)
+            turns = torch.floor(turned / math.pi)
             sign = 1 - 2 * (turns % 2)
             value, slope, margin_slope = sign * value - 2 * turns, sign * slope, sign * margin_slope
         elif self.spec.past_pi == "monotone":
-            past = angle > math.pi
+            past = turned > math.pi
             value = torch.where(past, c - shift * torch.sin(shift), value)
             slope = torch.where(past, 1, slope)
             down = -torch.sin(shift) - shift * torch.cos(shift)

@@ -48,10 +48,15 @@ class LossOps(Generic[Spec]):
         return torch.zeros_like(norms)
 
 
-def angle_and_sine(cosines: Tensor) -> tuple[Tensor, Tensor]:
-    """Return theta, and sin(theta) that is never below MIN_SINE, of detached cosines."""
+def angle(cosines: Tensor) -> Tensor:
+    """Return theta of cosines, detached."""
+    return cosines.detach().clamp(-1, 1).acos_()
+
+
+def inverse_sine(cosines: Tensor) -> Tensor:
+    """Return 1 / sin(theta) of cosines, detached; sin(theta) counts as MIN_SINE at least."""
     c = cosines.detach().clamp(-1, 1)
-    return torch.acos(c), ((1 - c) * (1 + c)).sqrt().clamp(min=MIN_SINE)
+    return (1 - c).mul_(c.add_(1)).clamp_(min=MIN_SINE**2).rsqrt_()
 
 
 def with_slope(value: Tensor, slope: Tensor | None, cosines: Tensor) -> Tensor:

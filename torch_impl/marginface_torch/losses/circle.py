@@ -19,6 +19,6 @@ class CircleOps(LossOps[Circle]):
     def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:
         """Return a_n (cos(theta_j) - margin)."""
         c, margin = cosines.detach(), self.spec.margin
-        weight = (c + margin).clamp(min=0)
+        weight = (c + margin).clamp_(min=0)
         slope = weight if self.spec.gradient == "detached" else 2 * c * (weight > 0)
-        return with_slope(weight * (c - margin), slope, cosines)
+        return with_slope((c - margin).mul_(weight), slope, cosines)

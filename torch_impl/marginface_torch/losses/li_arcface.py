@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from marginface.losses import LiArcFace
-from marginface_torch.losses.base import LossOps, Tensors, angle_and_sine, with_slope
+from marginface_torch.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 
 
 class LiArcFaceOps(LossOps[LiArcFace]):
@@ -20,6 +20,7 @@ class LiArcFaceOps(LossOps[LiArcFace]):
         return self._linear(cosines, 0.0)
 
     def _linear(self, cosines: Tensor, margin: float) -> Tensor:
-        theta, sine = angle_and_sine(cosines)
-        slope = 2 / (math.pi * sine) if self.spec.gradient == "exact" else None
-        return with_slope(1 - 2 * (theta + margin) / math.pi, slope, cosines)
+        exact = self.spec.gradient == "exact"
+        slope = inverse_sine(cosines).mul_(2 / math.pi) if exact else None
+        value = angle(cosines).add_(margin).mul_(-2 / math.pi).add_(1)
+        return with_slope(value, slope, cosines)

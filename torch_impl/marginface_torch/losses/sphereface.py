@@ -5,7 +5,7 @@ from torch import Tensor
 
 from marginface.losses import SphereFace, SphereFaceRV1, SphereFaceRV2
 from marginface_torch.losses.angular import AngularOps
-from marginface_torch.losses.base import LossOps, Tensors, angle_and_sine, with_slope
+from marginface_torch.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 
 
 class SphereFaceOps(AngularOps[SphereFace]):
@@ -40,8 +40,7 @@ class SphereFaceRV2Ops(LossOps[SphereFaceRV2]):
 
     def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:
         """Return cos(theta_j / margin)."""
-        theta, sine = angle_and_sine(cosines)
-        angle = theta / self.spec.margin
-        exact = self.spec.gradient == "exact"
-        slope = torch.sin(angle) / (self.spec.margin * sine) if exact else None
-        return with_slope(torch.cos(angle), slope, cosines)
+        divided, slope = angle(cosines).div_(self.spec.margin), None
+        if self.spec.gradient == "exact":
+            slope = torch.sin(divided) / self.spec.margin * inverse_sine(cosines)
+        return with_slope(divided.cos_(), slope, cosines)
