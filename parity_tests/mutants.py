@@ -26,7 +26,7 @@ import pytest
 from marginface.backend import load_backend
 
 HERE = Path(__file__).parent
-SUITE = ("test_losses.py", "test_loss_seam.py", "test_loss_processes.py")
+SUITE = ("test_losses.py", "test_loss_seam.py", "test_head_blocks.py", "test_loss_processes.py")
 PACKAGES = {"torch": "marginface_torch", "tf": "marginface_tf"}
 
 
@@ -106,32 +106,66 @@ MUTANTS = [
         "MIN_SINE**2",
         "(10 * MIN_SINE) ** 2",
     ),
-    Mutant("losses.wide", "arcface", "<= MIN_NORM", "<= 1e-5"),
-    Mutant("losses.wide", "sphereface2", "positive * ", "negative * "),
+    # the pass over the classes
+    Mutant("classes", "arcface", "<= MIN_NORM", "<= 1e-5"),
     Mutant(
-        "losses.wide",
+        "losses.uniface",
         "uniface",
         ("softplus(-target, threshold=40)", "tf.nn.softplus(-target)"),
         ("softplus(target, threshold=40)", "tf.nn.softplus(target)"),
     ),
-    Mutant("losses.wide", "arcface", "scaled = ", "scaled = 2 * "),
+    Mutant("losses.sphereface2", "sphereface2", "alpha * ", "(1 - alpha) * "),
+    Mutant("classes", "arcface", "right = wide * ", "right = 2 * wide * "),
     Mutant(
-        "losses.wide",
+        "classes",
         "arcface",
-        ("(weight, along[:, None], value=-1)", " - weight * along[:, None]"),
-        ("(weight, along[:, None], value=1)", " + weight * along[:, None]"),
+        ("value=-1", "d_block -= w"),
+        ("value=1", "d_block += w"),
     ),
     Mutant(
-        "losses.wide",
-        "arcface",
-        ("(top + total.log())", "top + tf.math.log(total)"),
-        ("total.log()", "tf.math.log(total)"),
+        "classes", "arcface", ("inverse[rows] ** 2", "inverse**2"), ("inverse[rows]", "inverse")
     ),
     Mutant(
-        "losses.wide",
+        "classes",
         "arcface",
-        ("torch.finfo(logits.dtype).min", "logits.dtype.min"),
-        ("0.0", "tf.zeros_like(logits)"),
+        ("self.top + self.total.log()", "top + tf.math.log(total)"),
+        ("self.total.log()", "tf.math.log(total)"),
+    ),
+    Mutant(
+        "classes",
+        "arcface",
+        ("self.total.mul_((self.top - top).exp_())", "total * tf.exp(top - highest)"),
+        ("self.total", "total"),
+    ),
+    Mutant(
+        "classes",
+        "arcface",
+        ("logits[block.samples, block.columns] = self.lowest", "block.hidden, dtype.min, logits"),
+        ("pass", "block.hidden & False, dtype.min, logits"),
+    ),
+    Mutant(
+        "classes",
+        "uniface",
+        ("if found.free is None else slopes.mul_(found.free)", "& found.free"),
+        ("", ""),
+    ),
+    Mutant(
+        "classes",
+        "softmax",
+        ("d_bias.index_add_(0, own.labels,", "own.labels[:, None], d_own)"),
+        ("d_bias.index_add_(0, own.labels * 0,", "own.labels[:, None] * 0, d_own)"),
+    ),
+    Mutant(
+        "classes",
+        "sphereface",
+        ("        d_radius *= d_others", "        d_radius *= upstream.others"),
+        ("        d_radius *= 2 * d_others", "        d_radius *= 2 * upstream.others"),
+    ),
+    Mutant(
+        "classes",
+        "arcface",
+        ("kept[k] if k < len(kept) else", "saved.products[k] if keep else"),
+        ("kept[0] if k < len(kept) else", "saved.products[0] if keep else"),
     ),
     # SphereFace and its relatives
     Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),
@@ -159,7 +193,7 @@ MUTANTS = [
     Mutant("losses.sphereface2", "sphereface2", "cosines, -self.spec.margin", "cosines, 0.0"),
     Mutant("losses.sphereface2", "sphereface2", "cosines, self.spec.margin", "cosines, 0.0"),
     Mutant("losses.sphereface2", "sphereface2", "self.spec.t - 1", "self.spec.t"),
-    Mutant("losses.sphereface2", "sphereface2", "(1 - self.spec.alpha)", "self.spec.alpha"),
+    Mutant("losses.sphereface2", "sphereface2", "(1 - alpha) * others", "alpha * others"),
     Mutant("losses.sphereface2", "sphereface2", "self.spec.lw / self.spec.scale", "self.spec.lw"),
     # the others
     Mutant("losses.li_arcface", "li_arcface", (".add_(margin)", " + margin)"), ("", ")")),

@@ -28,6 +28,7 @@ class Wandering(MarginLoss):
 
     name: ClassVar[str] = "wandering"
     norm_scaled: ClassVar[bool] = True
+    binary: ClassVar[bool] = True
     draws: ClassVar[tuple[str, ...]] = ("margin",)
     scale: float = 3.0
 
@@ -69,7 +70,7 @@ def wandering_ops(framework: Framework, change: str = "") -> type:
     in_torch = framework.name == "torch"
     mean_of = framework.torch.mean if in_torch else framework.tf.reduce_mean
 
-    softplus_terms = framework.module("losses.wide").softplus_sum
+    softplus = framework.torch.nn.functional.softplus if in_torch else framework.tf.nn.softplus
 
     def fixed(tensor: Any) -> Any:
         return tensor.detach() if in_torch else framework.tf.stop_gradient(tensor)
@@ -89,11 +90,11 @@ def wandering_ops(framework: Framework, change: str = "") -> type:
             stretch = (1 + prepared["margin"])[:, None]
             return cosines * (stretch[:1] if change == "another sample's margin" else stretch)
 
-        def reduce(self, target: Any, logits: Any, labels: Any) -> Any:
+        def reduce(self, target: Any, others: Any) -> Any:
             if change == "softmax":
-                return super().reduce(target, logits, labels)
+                return super().reduce(target, others)
             weights = (0.5, 1.0) if change == "weights the other way" else (1.0, 0.5)
-            return softplus_terms(target, logits, labels, *weights)
+            return weights[0] * softplus(-target) + weights[1] * others
 
         def penalty(self, norms: Any) -> Any:
             norms = fixed(norms) if change == "no gradient of the penalty" else norms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Self
 
 import keras
@@ -14,11 +14,14 @@ from tensorflow import Tensor
 
 from marginface import losses
 from marginface.checks import check_count
+from marginface.heads import HeadPlan, plan_head
 from marginface.losses import MarginLoss
+from marginface_tf.classes import Classes, class_terms, own_cosines, unit
 from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
-from marginface_tf.losses.wide import class_cosines, unit
+
+BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all
 
 
 @keras.saving.register_keras_serializable("marginface")
@@ -32,6 +35,8 @@ class MarginHead(keras.layers.Layer):
         dtype: of `weight`, or a Keras dtype policy; Keras' default for None.
         accumulation: calls to one optimizer step. The state moves with the last of them, to the
             mean of what each would have made it.
+        block: classes whose logits are computed at a time; for None what is fastest. It changes
+            memory and time, and nothing else.
         options: what every Keras layer takes, such as `name`.
 
     In a replica of tf.distribute, a call in training gathers target cosines, norms and draws, so
@@ -58,6 +63,7 @@ class MarginHead(keras.layers.Layer):
         *,
         dtype: Any = None,
         accumulation: int = 1,
+        block: int | None = None,
         **options: Any,
     ) -> None:
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
@@ -65,6 +71,7 @@ class MarginHead(keras.layers.Layer):
         self.loss = losses.as_loss(loss)
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
+        self.block = None if block is None else check_count("block", block)
         self.weight = self.add_weight(
             shape=(self.num_classes * self.loss.num_centers, self.embedding_size),
             initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
@@ -138,37 +145,44 @@ class MarginHead(keras.layers.Layer):
         labels = tf.cast(labels, tf.int64)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
-        x, w = tf.cast(embeddings, compute), tf.cast(self.weight.value, compute)
+        x = tf.cast(embeddings, compute)
         units, norms = unit(x)
-        if self.loss.normalized:
-            cosines = class_cosines(units, w)
-        else:
-            cosines = tf.matmul(x, w, transpose_b=True)
-        if self.loss.num_centers > 1:
-            each = [-1, self.num_classes, self.loss.num_centers]
-            cosines = tf.reduce_max(tf.reshape(cosines, each), 2)
-        inside = (labels >= 0) & (labels < self.num_classes)
-        on_target = tf.where(inside, tf.gather(cosines, labels, axis=1, batch_dims=1), math.nan)
-        state = _cast({name: variable.value for name, variable in self.state.items()}, compute)
+        left = units if self.loss.normalized else x
+        weight, bias = self.weight.value, None if self.bias is None else self.bias.value
+        classes = Classes(self._ops, {}, labels, self.plan(x.shape[0] or 1, x.dtype.size))
         prepared, after = self._prepare(
-            tf.stop_gradient(on_target),
+            own_cosines(left, weight, classes),
             tf.stop_gradient(norms),
-            state,
+            _cast({name: variable.value for name, variable in self.state.items()}, compute),
             _cast(draw or {}, compute),
             training=training is not False,
         )
-        target = self._ops.target(on_target, norms, prepared) * self.loss.scale
-        others = self._ops.negatives(cosines, prepared) * self.loss.scale
-        if self.loss.norm_scaled:
-            target, others = target * norms, others * norms[:, None]
-        if self.bias is not None:
-            bias = tf.cast(self.bias.value, compute)
-            target += tf.gather(bias, labels) if bias.shape[0] > 1 else bias
-            others += bias
-        each = self._ops.reduce(target, others, labels) + self._ops.penalty(norms)
+        classes = replace(classes, prepared=prepared)
+        radius = norms if self.loss.norm_scaled else None
+        own, own_bias, others = class_terms(left, radius, weight, bias, classes)
+        target = self._ops.target(own, norms, prepared) * self.loss.scale
+        if radius is not None:
+            target *= radius
+        target += own_bias
+        if self.loss.logit_limit is not None:
+            target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
+        inside = (labels >= 0) & (labels < self.num_classes)
+        target = tf.where(inside, target, math.nan)
+        each = self._ops.reduce(target, others) + self._ops.penalty(norms)
         if training is not False:
-            self._carry(state, after)
+            self._carry(after)
         return tf.reduce_mean(each)
+
+    def plan(self, batch: int, itemsize: int = 4) -> HeadPlan:
+        """Return how a batch will be computed, and how much memory that takes; it prints as text.
+
+        Args:
+            batch: embeddings.
+            itemsize: bytes of a logit.
+        """
+        return plan_head(
+            batch, self.num_classes, itemsize=itemsize, block_logits=BLOCK_LOGITS, block=self.block
+        )
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool
@@ -188,7 +202,7 @@ class MarginHead(keras.layers.Layer):
         first = tf.reduce_sum(sizes[: replica.replica_id_in_sync_group])
         return {name: value[first : first + batch] for name, value in prepared.items()}, after
 
-    def _carry(self, state: Tensors, after: Tensors) -> None:
+    def _carry(self, after: Tensors) -> None:
         """Set the state, with the last call of an optimizer step."""
         if self.accumulation == 1:
             for name, variable in self.state.items():
@@ -200,7 +214,7 @@ class MarginHead(keras.layers.Layer):
             for name, variable in self.state.items():
                 total = self._sums[name].value + tf.cast(after[name], variable.dtype)
                 mean = tf.cast(total / tf.cast(calls, total.dtype), variable.dtype)
-                variable.assign(tf.where(last, mean, tf.cast(state[name], variable.dtype)))
+                variable.assign(tf.where(last, mean, variable.value))
                 self._sums[name].assign(tf.where(last, tf.zeros_like(total), total))
 
     def get_config(self) -> dict[str, Any]:
@@ -211,6 +225,7 @@ class MarginHead(keras.layers.Layer):
             "embedding_size": self.embedding_size,
             "num_classes": self.num_classes,
             "accumulation": self.accumulation,
+            "block": self.block,
         }
 
     @classmethod

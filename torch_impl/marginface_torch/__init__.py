@@ -1,5 +1,11 @@
 """marginface in PyTorch: the same names and signatures as `marginface_tf`."""
 
+import os
+
+# Class weights get a new gradient in every step, which Linux hands out in pages of 4 kB, at a fifth
+# of the head's whole time, unless PyTorch asks for large ones. It looks here when it starts.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 import torch
 
 from marginface_torch.backbone import create_backbone

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
+
 import torch
 from torch import Tensor, distributed, nn
 
 from marginface import losses
 from marginface.checks import check_count, check_type
+from marginface.heads import HeadPlan, plan_head
 from marginface.losses import MarginLoss
+from marginface_torch.classes import Classes, class_terms, own_cosines, unit
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
-from marginface_torch.losses.wide import class_cosines, unit
+
+# Logits of a block: what stays in a processor's cache; on a GPU, what keeps it busy.
+BLOCK_LOGITS = defaultdict(lambda: 2**24, cpu=2**18)
 
 
 class MarginHead(nn.Module):
@@ -23,6 +30,8 @@ class MarginHead(nn.Module):
         dtype: of `weight`; PyTorch's default for None.
         accumulation: calls to one optimizer step. The state moves with the last of them, to the
             mean of what each would have made it.
+        block: classes whose logits are computed at a time; for None what is fastest. It changes
+            memory and time, and nothing else.
 
     Where torch.distributed runs on several processes, a call in training gathers target cosines,
     norms and draws, so that state and margins are those of the whole batch. All processes call
@@ -52,11 +61,13 @@ class MarginHead(nn.Module):
         *,
         dtype: torch.dtype | None = None,
         accumulation: int = 1,
+        block: int | None = None,
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
+        self.block = None if block is None else check_count("block", block)
         rows = self.num_classes * self.loss.num_centers
         self.weight = nn.Parameter(torch.empty(rows, self.embedding_size, dtype=dtype))
         nn.init.normal_(self.weight, std=losses.WEIGHT_STD)
@@ -107,28 +118,42 @@ class MarginHead(nn.Module):
         compute = torch.promote_types(embeddings.dtype, torch.float32)
         compute = torch.promote_types(compute, self.weight.dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
-            x, w = embeddings.to(compute), self.weight.to(compute)
+            x = embeddings.to(compute)
             units, norms = unit(x)
-            cosines = class_cosines(units, w) if self.loss.normalized else x @ w.T
-            if self.loss.num_centers > 1:
-                cosines = cosines.reshape(len(x), -1, self.loss.num_centers).amax(2)
-            on_target = cosines.gather(1, labels[:, None]).squeeze(1)
+            left = units if self.loss.normalized else x
             state: dict[str, Tensor] = dict(self.state.named_buffers())
+            classes = Classes(self._ops, {}, labels, self.plan(len(x), compute.itemsize))
             prepared, after = self._prepare(
-                on_target.detach(), norms.detach(), _cast(state, compute), _cast(draws, compute)
+                own_cosines(left, self.weight, classes),
+                norms.detach(),
+                _cast(state, compute),
+                _cast(draws, compute),
             )
-            target = self._ops.target(on_target, norms, prepared) * self.loss.scale
-            others = self._ops.negatives(cosines, prepared) * self.loss.scale
-            if self.loss.norm_scaled:
-                target, others = target * norms, others * norms[:, None]
-            if self.bias is not None:
-                bias = self.bias.to(compute)
-                target = target + (bias[labels] if len(bias) > 1 else bias)
-                others = others + bias
-            each = self._ops.reduce(target, others, labels) + self._ops.penalty(norms)
+            classes = replace(classes, prepared=prepared)
+            radius = norms if self.loss.norm_scaled else None
+            own, own_bias, others = class_terms(left, radius, self.weight, self.bias, classes)
+            target = self._ops.target(own, norms, prepared) * self.loss.scale
+            if radius is not None:
+                target = target * radius
+            target = target + own_bias
+            if self.loss.logit_limit is not None:
+                target = target.clamp(-self.loss.logit_limit, self.loss.logit_limit)
+            each = self._ops.reduce(target, others) + self._ops.penalty(norms)
         if self.training:
             self._carry(state, after)
         return each.mean()
+
+    def plan(self, batch: int, itemsize: int = 4) -> HeadPlan:
+        """Return how a batch will be computed, and how much memory that takes; it prints as text.
+
+        Args:
+            batch: embeddings.
+            itemsize: bytes of a logit.
+        """
+        limit = BLOCK_LOGITS[self.weight.device.type]
+        return plan_head(
+            batch, self.num_classes, itemsize=itemsize, block_logits=limit, block=self.block
+        )
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors

@@ -52,6 +52,7 @@ class MarginLoss:
     name: ClassVar[str]
     normalized: ClassVar[bool] = True  # `target` and `negative` take cosines; False: w . x
     norm_scaled: ClassVar[bool] = False  # logits are multiplied by the embedding's norm
+    binary: ClassVar[bool] = False  # `reduce` adds up softplus(n_j), no logsumexp
     draws: ClassVar[tuple[str, ...]] = ()  # names of the arrays [batch] that `draw` returns
 
     scale: float
@@ -75,6 +76,11 @@ class MarginLoss:
     def num_centers(self) -> int:
         """Class weights a class; a class's cosine is the largest of its centres'."""
         return 1
+
+    @property
+    def logit_limit(self) -> float | None:
+        """How far from 0 logits may be, beyond which they are clamped; None for no limit."""
+        return None
 
     def initial_bias(self, num_classes: int) -> Float | None:
         """Return where the bias starts, [num_classes] or [1]; None for losses without one."""

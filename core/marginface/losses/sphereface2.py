@@ -40,6 +40,7 @@ class SphereFace2(MarginLoss):
     """
 
     name: ClassVar[str] = "sphereface2"
+    binary: ClassVar[bool] = True
 
     scale: float = 40.0
     margin: float = 0.4

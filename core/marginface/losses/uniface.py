@@ -34,6 +34,7 @@ class UniFace(MarginLoss):
     """
 
     name: ClassVar[str] = "uniface"
+    binary: ClassVar[bool] = True
 
     scale: float = 64.0
     margin: float = 0.4
@@ -45,6 +46,11 @@ class UniFace(MarginLoss):
         self._require("margin", 0 <= self.margin < 2, "in [0, 2)")
         self._require("negative_weight", 0 < self.negative_weight < math.inf, "greater than 0")
 
+    @property
+    def logit_limit(self) -> float | None:
+        """The scale, where logits are clamped."""
+        return self.scale if self.clamp else None
+
     def initial_bias(self, num_classes: int) -> Float:
         """Return -ln(10 classes), [1]."""
         return np.array([-math.log(10 * num_classes)])
@@ -55,6 +61,7 @@ class UniFace(MarginLoss):
 
     def reduce(self, logits: list[float], label: int) -> tuple[float, list[float]]:
         """Return the sum of softplus terms of one sample."""
-        kept = [min(max(z, -self.scale), self.scale) for z in logits] if self.clamp else logits
+        limit = math.inf if self.logit_limit is None else self.logit_limit
+        kept = [min(max(z, -limit), limit) for z in logits]
         loss, slopes = softplus_sum(kept, label, 1.0, self.negative_weight)
         return loss, [slope * (k == z) for slope, k, z in zip(slopes, kept, logits, strict=True)]

@@ -9,7 +9,6 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.losses import MIN_SINE, MarginLoss
-from marginface_tf.losses.wide import logsumexp_of_others
 
 Spec = TypeVar("Spec", bound=MarginLoss)
 Tensors = Mapping[str, Tensor]
@@ -38,9 +37,9 @@ class LossOps(Generic[Spec]):
         """Return nu at all cosines [batch, classes], before the scale."""
         return cosines
 
-    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return logaddexp(t, n) - t of each sample; `logits` are scaled and hold no margin."""
-        return tf.nn.softplus(logsumexp_of_others(logits, labels) - target)
+    def reduce(self, target: Tensor, others: Tensor) -> Tensor:
+        """Return logaddexp(t, n) - t of each sample; `others` is n, or the sum of softplus(n_j)."""
+        return tf.nn.softplus(others - target)
 
     def penalty(self, norms: Tensor) -> Tensor:
         """Return what is added for embeddings of these norms [batch]; nothing for most."""

@@ -5,7 +5,6 @@ from tensorflow import Tensor
 
 from marginface.losses import SphereFace2
 from marginface_tf.losses.base import LossOps, Tensors, with_slope
-from marginface_tf.losses.wide import softplus_sum
 
 
 class SphereFace2Ops(LossOps[SphereFace2]):
@@ -25,8 +24,8 @@ class SphereFace2Ops(LossOps[SphereFace2]):
         slope = self.spec.t * half ** (self.spec.t - 1) if exact else None
         return with_slope(2 * half**self.spec.t - 1 + margin, slope, cosines)
 
-    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    def reduce(self, target: Tensor, others: Tensor) -> Tensor:
         """Return the weighted sum of softplus terms of each sample."""
-        weight = self.spec.lw / self.spec.scale
-        positive, negative = weight * self.spec.alpha, weight * (1 - self.spec.alpha)
-        return softplus_sum(target, logits, labels, positive, negative)
+        alpha = self.spec.alpha
+        terms = alpha * tf.nn.softplus(-target) + (1 - alpha) * others
+        return terms * (self.spec.lw / self.spec.scale)

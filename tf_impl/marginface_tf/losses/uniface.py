@@ -5,7 +5,6 @@ from tensorflow import Tensor
 
 from marginface.losses import UniFace
 from marginface_tf.losses.base import LossOps, Tensors
-from marginface_tf.losses.wide import softplus_sum
 
 
 class UniFaceOps(LossOps[UniFace]):
@@ -15,10 +14,6 @@ class UniFaceOps(LossOps[UniFace]):
         """Return cos(theta) - margin."""
         return cosines - self.spec.margin
 
-    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    def reduce(self, target: Tensor, others: Tensor) -> Tensor:
         """Return the sum of softplus terms of each sample."""
-        if self.spec.clamp:
-            limit = self.spec.scale
-            target = tf.clip_by_value(target, -limit, limit)
-            logits = tf.clip_by_value(logits, -limit, limit)
-        return softplus_sum(target, logits, labels, 1.0, self.spec.negative_weight)
+        return tf.nn.softplus(-target) + self.spec.negative_weight * others

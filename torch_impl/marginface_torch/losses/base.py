@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from marginface.losses import MIN_SINE, MarginLoss
-from marginface_torch.losses.wide import logsumexp_of_others
 
 Spec = TypeVar("Spec", bound=MarginLoss)
 Tensors = Mapping[str, Tensor]
@@ -39,9 +38,9 @@ class LossOps(Generic[Spec]):
         """Return nu at all cosines [batch, classes], before the scale."""
         return cosines
 
-    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return logaddexp(t, n) - t of each sample; `logits` are scaled and hold no margin."""
-        return softplus(logsumexp_of_others(logits, labels) - target, threshold=40)
+    def reduce(self, target: Tensor, others: Tensor) -> Tensor:
+        """Return logaddexp(t, n) - t of each sample; `others` is n, or the sum of softplus(n_j)."""
+        return softplus(others - target, threshold=40)
 
     def penalty(self, norms: Tensor) -> Tensor:
         """Return what is added for embeddings of these norms [batch]; nothing for most."""

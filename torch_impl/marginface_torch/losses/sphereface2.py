@@ -1,10 +1,10 @@
 """SphereFace2: one binary question a class."""
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from marginface.losses import SphereFace2
 from marginface_torch.losses.base import LossOps, Tensors, with_slope
-from marginface_torch.losses.wide import softplus_sum
 
 
 class SphereFace2Ops(LossOps[SphereFace2]):
@@ -25,8 +25,8 @@ class SphereFace2Ops(LossOps[SphereFace2]):
         value = half.pow(self.spec.t).mul_(2).add_(margin - 1)
         return with_slope(value, slope, cosines)
 
-    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    def reduce(self, target: Tensor, others: Tensor) -> Tensor:
         """Return the weighted sum of softplus terms of each sample."""
-        weight = self.spec.lw / self.spec.scale
-        positive, negative = weight * self.spec.alpha, weight * (1 - self.spec.alpha)
-        return softplus_sum(target, logits, labels, positive, negative)
+        alpha = self.spec.alpha
+        terms = alpha * softplus(-target, threshold=40) + (1 - alpha) * others
+        return terms * (self.spec.lw / self.spec.scale)

@@ -1,10 +1,10 @@
 """UniFace: one threshold for all pairs, learned as a bias."""
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from marginface.losses import UniFace
 from marginface_torch.losses.base import LossOps, Tensors
-from marginface_torch.losses.wide import softplus_sum
 
 
 class UniFaceOps(LossOps[UniFace]):
@@ -14,9 +14,6 @@ class UniFaceOps(LossOps[UniFace]):
         """Return cos(theta) - margin."""
         return cosines - self.spec.margin
 
-    def reduce(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    def reduce(self, target: Tensor, others: Tensor) -> Tensor:
         """Return the sum of softplus terms of each sample."""
-        if self.spec.clamp:
-            limit = self.spec.scale
-            target, logits = target.clamp(-limit, limit), logits.clamp(-limit, limit)
-        return softplus_sum(target, logits, labels, 1.0, self.spec.negative_weight)
+        return softplus(-target, threshold=40) + self.spec.negative_weight * others

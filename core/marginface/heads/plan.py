@@ -1,0 +1,97 @@
+"""How a head goes over its classes: a block at a time, and what it keeps in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from marginface.checks import check_count
+
+# Logits kept from the forward to the backward pass save one of four matrix products. Beyond this
+# much they are computed once more.
+KEPT_BYTES = 64 * 2**20
+WORKING_COPIES = 5  # arrays [batch, block] alive at once while a block is computed
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """What a head does for one batch.
+
+    Args:
+        batch: embeddings, of all processes where classes are sharded.
+        classes: classes that this process goes over.
+        block: classes at a time.
+        kept: classes whose logits stay until the backward pass; the others' come a second time.
+        itemsize: bytes of a logit.
+
+    >>> print(plan_head(128, 1_000_000, itemsize=4, block_logits=2**18))
+    1000000 classes for 128 embeddings in 489 blocks of 2045, 64 MiB of logits kept, the others \
+computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB an array)
+    """
+
+    batch: int
+    classes: int
+    block: int
+    kept: int
+    itemsize: int
+
+    @property
+    def blocks(self) -> int:
+        """Return how many blocks there are; the last may be smaller."""
+        return -(-self.classes // self.block)
+
+    @property
+    def kept_blocks(self) -> int:
+        """Return how many blocks' logits are kept."""
+        return -(-self.kept // self.block)
+
+    @property
+    def extra_bytes(self) -> int:
+        """Return about how much memory it takes beside class weights and their gradient."""
+        working = min(self.block, self.classes) * WORKING_COPIES
+        return self.batch * self.itemsize * (self.kept + working)
+
+    def __str__(self) -> str:
+        """Return the plan in a sentence."""
+        whole = self.batch * self.classes * self.itemsize
+        blocks = f"in {self.blocks} blocks of {self.block}" if self.blocks > 1 else "in one block"
+        if self.kept == self.classes:
+            kept = "all logits kept"
+        elif self.kept:
+            kept = f"{_mib(self.batch * self.kept * self.itemsize)} of logits kept, the others "
+            kept += "computed twice"
+        else:
+            kept = "logits computed twice"
+        return (
+            f"{self.classes} classes for {self.batch} embeddings {blocks}, {kept}; "
+            f"{_mib(self.extra_bytes)} beside weights and gradient "
+            f"(all logits at once: {_mib(whole)} an array)"
+        )
+
+
+def plan_head(
+    batch: int, classes: int, *, itemsize: int, block_logits: int, block: int | None = None
+) -> HeadPlan:
+    """Return how to go over `classes` classes.
+
+    Args:
+        batch: embeddings.
+        classes: classes of this process.
+        itemsize: bytes of a logit.
+        block_logits: logits of a block that the framework and the device are fastest with.
+        block: classes at a time, instead of what these come to.
+
+    Raises:
+        MarginfaceError: a size that is no whole number of at least 1.
+    """
+    if block is None:
+        block = max(1, block_logits // batch)
+        # One block and a little more would cost another round for nothing; others are of one size.
+        block = classes if classes <= 2 * block else -(-classes // -(-classes // block))
+    block = min(check_count("block", block), classes)
+    fitting = KEPT_BYTES // (batch * itemsize)
+    kept = classes if fitting >= classes else fitting // block * block
+    return HeadPlan(batch, classes, block, kept, itemsize)
+
+
+def _mib(size: int) -> str:
+    return f"{max(1, round(size / 2**20))} MiB"

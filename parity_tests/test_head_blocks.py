@@ -1,0 +1,132 @@
+"""A head that goes over its classes in blocks finds what one that has them all at once finds."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison import RTOL, assert_same_evaluation
+from frameworks import Framework
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from marginface import MarginfaceError, losses
+from marginface.heads import plan, plan_head
+
+SIZE, CLASSES, BATCH = 5, 7, 6
+LABELS = np.array([0, 6, 3, 3, 2, 0])  # in the first, a middle and the last block
+
+
+def make(framework: Framework, loss: Any, classes: int, dtype: str, block: int | None) -> Any:
+    options = {"dtype": getattr(framework.torch, dtype) if framework.name == "torch" else dtype}
+    return framework.backend.MarginHead(loss, SIZE, classes, block=block, **options)
+
+
+def check(
+    framework: Framework, name: str, block: int | None, dtype: str = "float64", seed: int = 0
+) -> None:
+    """Hold a head to the spec, weights of any length, a bias that is not the initial one."""
+    loss, rng = losses.get(name), np.random.default_rng(seed)
+    x = (rng.normal(size=(BATCH, SIZE)) * 5).astype(dtype)
+    w = rng.normal(size=(CLASSES * loss.num_centers, SIZE)).astype(dtype)
+    bias, draw = loss.initial_bias(CLASSES), loss.draw(rng, BATCH)
+    if bias is not None:
+        bias = bias + rng.normal(size=bias.shape)
+    head = make(framework, loss, CLASSES, dtype, block)
+    found = framework.evaluate(head, x, w, LABELS, bias=bias, draw=draw)
+    wanted = loss.evaluate(x, w, LABELS, bias=bias, draw=draw)
+    assert_same_evaluation(found, wanted, RTOL[dtype])
+
+
+# Of 7 classes: blocks of 3, one of them kept, the last not whole.
+KEPT_OF_ONE = BATCH * 4 * 8
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_blocks_are_one(framework: Framework, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "KEPT_BYTES", KEPT_OF_ONE)
+    loss = losses.get(name)
+    made = make(framework, loss, CLASSES, "float64", 3).plan(BATCH, itemsize=8)
+    assert (made.blocks, made.kept, made.kept_blocks) == (3, 3, 1)
+    check(framework, name, 3)
+
+
+@pytest.mark.parametrize("name", ["arcface", "subcenter_arcface", "sphereface", "uniface"])
+@pytest.mark.parametrize("kept", [0, 2**20])
+def test_what_is_kept_changes_nothing(
+    framework: Framework, name: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "KEPT_BYTES", kept)
+    for block in (2, None):
+        check(framework, name, block)
+
+
+def test_float32(framework: Framework) -> None:
+    check(framework, "li_arcface", 3, "float32")
+
+
+@given(
+    name=st.sampled_from(losses.names()),
+    block=st.integers(1, CLASSES + 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_block_size(torch: Framework, name: str, block: int, seed: int) -> None:
+    check(torch, name, block, seed=seed)
+
+
+def test_an_error_in_one_block_is_caught(framework: Framework) -> None:
+    loss, rng = losses.get("arcface"), np.random.default_rng(0)
+    x, w = rng.normal(size=(BATCH, SIZE)), rng.normal(size=(CLASSES, SIZE))
+    found = framework.evaluate(make(framework, loss, CLASSES, "float64", 3), x, w, LABELS)
+    w[4] *= 1 + 1e-6
+    with pytest.raises(AssertionError):
+        assert_same_evaluation(found, loss.evaluate(x, w, LABELS), RTOL["float64"])
+
+
+def test_extremes_meet_in_different_blocks(framework: Framework) -> None:
+    """Logits of +-256 in one block and the next; a zero embedding; a zero class weight."""
+    loss = losses.get("cosface", scale=256)
+    w = np.array([[1.0, 0, 0, 0, 0], [-1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
+    x = np.array([[3.0, 0, 0, 0, 0], [-2, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    labels = np.array([1, 1, 3])
+    for block in (1, None):
+        head = make(framework, loss, 4, "float64", block)
+        found = framework.evaluate(head, x, w, labels)
+        assert_same_evaluation(found, loss.evaluate(x, w, labels), RTOL["float64"])
+
+
+@pytest.mark.parametrize("block", [0, -1, 2.5, "8"])
+def test_bad_blocks(framework: Framework, block: Any) -> None:
+    with pytest.raises(MarginfaceError, match="block must be at least 1, a whole number, got"):
+        make(framework, "arcface", CLASSES, "float32", block)
+
+
+def test_the_plan_says_what_it_does() -> None:
+    small = plan_head(128, 1000, itemsize=4, block_logits=2**18)
+    assert (small.blocks, small.kept) == (1, 1000)
+    assert "in one block, all logits kept" in str(small)
+    large = plan_head(128, 10_000_000, itemsize=4, block_logits=2**18)
+    assert large.extra_bytes < 80 * 2**20
+    assert large.kept % large.block == 0
+    assert "computed twice" in str(large)
+    assert "10000000 classes for 128 embeddings in 4883 blocks of 2048" in str(large)
+    none = plan_head(2**16, 10_000, itemsize=4, block_logits=2**18, block=1000)
+    assert none.kept == 0
+    assert ", logits computed twice;" in str(none)
+
+
+@given(
+    batch=st.integers(1, 4096),
+    classes=st.integers(1, 10**7),
+    logits=st.sampled_from([2**10, 2**18, 2**24]),
+)
+@settings(deadline=None)
+def test_plans_cover_all_classes_within_their_budget(batch: int, classes: int, logits: int) -> None:
+    made = plan_head(batch, classes, itemsize=4, block_logits=logits)
+    assert (made.blocks - 1) * made.block < classes <= made.blocks * made.block
+    assert batch * made.kept * 4 <= plan.KEPT_BYTES
+    assert made.block <= max(2 * logits // batch, 2)
