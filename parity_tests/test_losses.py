@@ -248,8 +248,8 @@ def wrong_ops(framework: Framework, change: str) -> type:
             sign = -1 if change == "sign" else 1
             return super().target(cosines, norms, prepared) * sign
 
-        def reduce(self, target: Any, logits: Any, labels: Any) -> Any:
-            return super().reduce(target, logits, labels) * (1.0001 if change == "scaled" else 1)
+        def reduce(self, target: Any, others: Any) -> Any:
+            return super().reduce(target, others) * (1.0001 if change == "scaled" else 1)
 
     return Wrong
 

@@ -139,8 +139,7 @@ class MarginHead(keras.layers.Layer):
 
         Raises:
             MarginfaceError: a wrong shape or type, or a label out of range, which is named. In a
-                graph, where Python sees no values, TensorFlow's gather raises instead on a CPU;
-                on a GPU and under XLA, where it never does, the loss is NaN.
+                graph, where Python sees no values, the loss of such a label is NaN.
         """
         labels = tf.cast(labels, tf.int64)
         # Angles need float32: half precision cannot tell cosines near 1 apart.

@@ -87,6 +87,8 @@ class MarginHead(nn.Module):
         self.register_buffer("_calls", torch.tensor(0), persistent=False)
         self._ops = loss_ops(self.loss)
 
+    # It has loops and gradients of its own: torch.compile has nothing to fuse.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None = None) -> Tensor:
         """Return the mean loss.
 
@@ -96,9 +98,7 @@ class MarginHead(nn.Module):
             draw: what `loss.draw` drew for this batch, for losses with randomness; else nothing.
 
         Raises:
-            MarginfaceError: a wrong shape or type, or a label out of range, which is named. Code
-                from `torch.compile` does not look at labels first; PyTorch's own bounds check
-                then stops it, on CUDA as a device-side assertion.
+            MarginfaceError: a wrong shape or type, or a label out of range, which is named.
         """
         for name, value in (("embeddings", embeddings), ("labels", labels)):
             check_type(name, value, Tensor, "torch.as_tensor makes one")
@@ -111,9 +111,8 @@ class MarginHead(nn.Module):
         draws = draw or {}
         losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, len(labels))
         labels = labels.long()
-        if not torch.compiler.is_compiling():
-            smallest, largest = torch.aminmax(labels)
-            losses.check_range(int(smallest), int(largest), self.num_classes)
+        smallest, largest = torch.aminmax(labels)
+        losses.check_range(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = torch.promote_types(embeddings.dtype, torch.float32)
         compute = torch.promote_types(compute, self.weight.dtype)
