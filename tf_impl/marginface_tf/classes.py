@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 from tensorflow import Tensor
@@ -20,6 +20,13 @@ from tensorflow.compiler.tf2xla.python import xla
 from marginface.heads import HeadPlan
 from marginface.losses import MIN_NORM, MarginLoss
 from marginface_tf.losses.base import LossOps, Tensors
+
+
+class Update(Protocol):
+    """What a step does to some rows of a parameter, once their gradient is there."""
+
+    def __call__(self, name: str, rows: Tensor | None, gradient: Tensor) -> None:
+        """Step rows of `weight` or `bias`; all of them for None."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,31 @@ class Classes:
         prepared: what `ops.prepare` made, [batch] each.
         labels: [batch]; outside 0 .. classes - 1 where the sample's class is elsewhere.
         plan: blocks, and what is kept.
+        sampled: numbers of the classes that count, ascending; None for all. Labels and the plan
+            are then places among them.
+        log_weights: [sampled], what is added to their logits in the sum over the others.
+        update: takes rows and their gradient in the backward pass; weight and bias then get none.
     """
 
     ops: LossOps[MarginLoss]
     prepared: Tensors
     labels: Tensor
     plan: HeadPlan
+    sampled: Tensor | None = None
+    log_weights: Tensor | None = None
+    update: Update | None = None
+
+    def rows(self) -> Tensor | None:
+        """Return where the weights of the sampled classes stand; None for all."""
+        if self.sampled is None:
+            return None
+        centers = tf.range(self.ops.spec.num_centers, dtype=self.sampled.dtype)
+        return tf.reshape(self.sampled[:, None] * len(centers) + centers, [-1])
+
+    def taken(self, values: Any, *, by_class: bool = True) -> Tensor:
+        """Return the sampled rows of weights, or of a bias that has one for each class."""
+        rows = self.rows() if by_class else None
+        return tf.convert_to_tensor(values) if rows is None else tf.gather(values, rows)
 
 
 class Terms(NamedTuple):
@@ -63,44 +89,53 @@ def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return vectors * inverse[..., None], tf.where(short, tf.zeros_like(norms), norms)
 
 
-def own_cosines(left: Tensor, weight: Tensor, classes: Classes) -> Tensor:
+def own_cosines(left: Tensor, weight: Any, classes: Classes) -> Tensor:
     """Return each sample's product with its own class, [batch]: `Terms.cosines`, no gradient."""
     own = _Own(classes.ops.spec, classes.plan, classes.labels)
-    left, rows = tf.stop_gradient(left), tf.stop_gradient(own.take(weight, left.dtype))
-    return own.products(left, rows)
+    rows = own.take(weight, left.dtype, classes.rows())
+    return own.products(tf.stop_gradient(left), tf.stop_gradient(rows))
 
 
 def class_terms(
-    left: Tensor, radius: Tensor | None, weight: Tensor, bias: Tensor | None, classes: Classes
+    left: Tensor, radius: Tensor | None, weight: Any, bias: Any, classes: Classes
 ) -> Terms:
     """Return what the losses of all samples are made of.
 
     Args:
         left: [batch, embedding_size], of length 1 where the loss is normalised.
         radius: [batch], what logits are multiplied by besides the loss's scale; None for nothing.
-        weight: [classes * centers, embedding_size].
+        weight: [classes * centers, embedding_size], a variable or its value.
         bias: [classes], [1] or None.
         classes: everything else.
     """
-    ops, plan = classes.ops, classes.plan
+    ops, plan, update = classes.ops, classes.plan, classes.update
     if plan.blocks > 1:
         forward, backward = _compiled(type(ops), ops.spec, plan)  # type: ignore[arg-type]
     else:
         forward, backward = partial(_forward, ops, plan), partial(_backward, ops, plan)
-    given = {"left": left, "radius": radius, "weight": weight, "bias": bias}
-    names = [name for name, value in given.items() if value is not None]
-    fixed = (classes.prepared, classes.labels)
+    given = {"left": left, "radius": radius, "weight": classes.taken(weight)}
+    if bias is not None:
+        given["bias"] = classes.taken(bias, by_class=bias.shape[0] > 1)
+    stepped = () if update is None else ("weight", "bias")
+    names = [name for name, value in given.items() if value is not None and name not in stepped]
+    apart = {name: given[name] for name in stepped if name in given}
+    fixed = (classes.prepared, classes.labels, classes.log_weights)
 
     @tf.custom_gradient
     def terms(*values: Tensor) -> tuple[tuple[Tensor, ...], Callable[..., list[Tensor]]]:
         # The gradient is ours: a tape outside must not follow, nor could it, into XLA's loops.
         constant = map(tf.stop_gradient, values)
-        tensors = _Tensors(**dict(zip(names, constant, strict=True)))
+        tensors = _Tensors(**dict(zip(names, constant, strict=True)), **apart)
         found, saved = forward(tensors, *fixed)
 
         def gradients(*upstream: Tensor) -> list[Tensor]:
             constant = Terms(*map(tf.stop_gradient, upstream))
             slopes = backward(tensors, constant, found.others, saved, *fixed)
+            if update is not None:
+                for name in apart:
+                    rows = classes.rows() if name == "weight" else classes.sampled
+                    whole = name == "bias" and bias.shape[0] == 1
+                    update(name, None if whole else rows, getattr(slopes, name))
             return [getattr(slopes, name) for name in names]
 
         return tuple(found), gradients
@@ -134,9 +169,13 @@ class _Own:
         centers = tf.range(spec.num_centers, dtype=labels.dtype)
         self.rows = self.labels[:, None] * spec.num_centers + centers
 
-    def take(self, weight: Tensor, dtype: tf.DType) -> Tensor:
-        """Return the weights [batch, centers, embedding_size]; class 0's for those elsewhere."""
-        return tf.cast(tf.gather(weight, self.rows), dtype)
+    def take(self, weight: Any, dtype: tf.DType, among: Tensor | None = None) -> Tensor:
+        """Return the weights [batch, centers, embedding_size]; some class's for those elsewhere.
+
+        `among` are the rows that the sample's places stand for.
+        """
+        rows = self.rows if among is None else tf.gather(among, self.rows)
+        return tf.cast(tf.gather(weight, rows), dtype)
 
     def products(self, left: Tensor, own: Tensor) -> Tensor:
         """Return cosines, or w . x, [batch]; 0 for those elsewhere."""
@@ -187,6 +226,7 @@ class _Logits:
         products: Tensor,
         tensors: _Tensors,
         prepared: Tensors,
+        log_weights: Tensor | None,
         block: _Block,
     ) -> None:
         self.spec = spec = ops.spec
@@ -208,6 +248,9 @@ class _Logits:
         limit = spec.logit_limit
         self.free = None if limit is None else tf.abs(logits) <= limit
         self.logits = logits if limit is None else tf.clip_by_value(logits, -limit, limit)
+        self.log_weights = None
+        if log_weights is not None:
+            self.log_weights = tf.cast(block.columns(log_weights), logits.dtype)
 
     def _scale(self) -> Tensor:
         return self.spec.scale if self.radius is None else self.spec.scale * self.radius[:, None]
@@ -222,8 +265,8 @@ class _Logits:
         return self.tape.gradient(self.values, self.products, slopes * self._scale()), to_radius
 
 
-Forward = Callable[[_Tensors, Tensors, Tensor], tuple[Terms, _Saved]]
-Backward = Callable[[_Tensors, Terms, Tensor, _Saved, Tensors, Tensor], _Tensors]
+Forward = Callable[[_Tensors, Tensors, Tensor, Tensor | None], tuple[Terms, _Saved]]
+Backward = Callable[[_Tensors, Terms, Tensor, _Saved, Tensors, Tensor, Tensor | None], _Tensors]
 
 
 @lru_cache
@@ -243,6 +286,7 @@ def _forward(
     tensors: _Tensors,
     prepared: Tensors,
     labels: Tensor,
+    log_weights: Tensor | None,
 ) -> tuple[Terms, _Saved]:
     spec, wide = ops.spec, _wide(ops, tensors)
     batch, dtype = tf.shape(wide)[0], wide.dtype
@@ -260,10 +304,15 @@ def _forward(
         products = _products(wide, w, inverse)
         if keep:
             kept = _write(kept, products[None], k)
-        logits = _Logits(ops, products, tensors, prepared, block).logits
+        found = _Logits(ops, products, tensors, prepared, log_weights, block)
+        logits = found.logits
         if spec.binary:
             terms = tf.where(block.hidden, tf.zeros_like(logits), tf.nn.softplus(logits))
+            if found.log_weights is not None:
+                terms *= tf.exp(found.log_weights)
             return top, total + tf.reduce_sum(terms, 1), inverses, kept
+        if found.log_weights is not None:
+            logits += found.log_weights
         logits = tf.where(block.hidden, dtype.min, logits)
         highest = tf.maximum(top, tf.reduce_max(logits, 1))
         parts = tf.reduce_sum(tf.exp(logits - highest[:, None]), 1)
@@ -295,6 +344,7 @@ def _backward(
     saved: _Saved,
     prepared: Tensors,
     labels: Tensor,
+    log_weights: Tensor | None,
 ) -> _Tensors:
     spec, wide = ops.spec, _wide(ops, tensors)
     dtype, weight = wide.dtype, tensors.weight
@@ -307,9 +357,18 @@ def _backward(
         w = tf.cast(block.rows(weight), dtype)
         inverse = saved.inverse[k] if spec.normalized else None
         products = saved.products[k] if keep else _products(wide, w, inverse)
-        found = _Logits(ops, products, tensors, prepared, block)
-        logits = found.logits
-        slopes = tf.sigmoid(logits) if spec.binary else tf.exp(logits - others[:, None])
+        found = _Logits(ops, products, tensors, prepared, log_weights, block)
+        if spec.binary:
+            slopes = tf.sigmoid(found.logits)
+            if found.log_weights is not None:
+                slopes *= tf.exp(found.log_weights)
+        else:
+            shift = (
+                others[:, None]
+                if found.log_weights is None
+                else others[:, None] - found.log_weights
+            )
+            slopes = tf.exp(found.logits - shift)
         free = ~block.hidden if found.free is None else ~block.hidden & found.free
         slopes = tf.where(free, slopes, tf.zeros_like(slopes))
         if tensors.bias is not None:

@@ -14,8 +14,17 @@ from tensorflow import Tensor
 
 from marginface import losses
 from marginface.checks import check_count
-from marginface.heads import HeadPlan, plan_head
+from marginface.errors import MarginfaceError
+from marginface.heads import (
+    HeadPlan,
+    Sampling,
+    check_update,
+    draw_step,
+    plan_head,
+    split_draw,
+)
 from marginface.losses import MarginLoss
+from marginface.training.optimizers import SGD
 from marginface_tf.classes import Classes, class_terms, own_cosines, unit
 from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops
@@ -37,6 +46,12 @@ class MarginHead(keras.layers.Layer):
             mean of what each would have made it.
         block: classes whose logits are computed at a time; for None what is fastest. It changes
             memory and time, and nothing else.
+        update: steps class weights and bias in the backward pass at the learning rate `rate`; for
+            None that is an optimizer's work.
+        sample_rate: how many of the classes a step looks at; below 1 it needs `update`, which
+            leaves weights, momentum and decay of all others as they are. `draw` draws them. In
+            evaluation all classes count.
+        sampling: what the sample stands for, see `marginface.heads.draw_classes`.
         options: what every Keras layer takes, such as `name`.
 
     In a replica of tf.distribute, a call in training gathers target cosines, norms and draws, so
@@ -46,6 +61,8 @@ class MarginHead(keras.layers.Layer):
         weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised.
         bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; not trainable.
+        momentum: what `update` carries for `weight` and `bias`, by name; not trainable.
+        rate: the learning rate of `update`, to be set before the backward pass.
 
     Raises:
         MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
@@ -64,6 +81,9 @@ class MarginHead(keras.layers.Layer):
         dtype: Any = None,
         accumulation: int = 1,
         block: int | None = None,
+        update: SGD | None = None,
+        sample_rate: float = 1.0,
+        sampling: Sampling = "partial_fc",
         **options: Any,
     ) -> None:
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
@@ -72,15 +92,30 @@ class MarginHead(keras.layers.Layer):
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
+        check_update(update, sample_rate, sampling, self.accumulation)
+        self.update, self.sample_rate, self.sampling = update, sample_rate, sampling
+        self.rate: Any = None
         self.weight = self.add_weight(
+            trainable=update is None,
             shape=(self.num_classes * self.loss.num_centers, self.embedding_size),
             initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
             autocast=False,
             name="weight",
         )
         bias, start = self.loss.initial_bias(self.num_classes), self.loss.initial_state()
-        self.bias = None if bias is None else self._add("bias", bias, trainable=True)
+        self.bias = None if bias is None else self._add("bias", bias, trainable=update is None)
         self.state = {name: self._add(name, value) for name, value in start.items()}
+        self.momentum: dict[str, Any] = {}
+        if update is not None:
+            for name, variable in self._stepped().items():
+                self.momentum[name] = self.add_weight(
+                    shape=variable.shape,
+                    dtype=variable.dtype,
+                    initializer="zeros",
+                    trainable=False,
+                    autocast=False,
+                    name=f"momentum_{name}",
+                )
         self._sums: dict[str, Any] = {}
         if self.accumulation > 1 and start:
             zero = np.array(0, np.int64)
@@ -115,12 +150,14 @@ class MarginHead(keras.layers.Layer):
             integer_labels=keras.backend.is_int_dtype(labels.dtype),
             embedding_size=self.embedding_size,
         )
-        draws = {name: as_tensor(value) for name, value in (draw or {}).items()}
+        given = {name: as_tensor(value) for name, value in (draw or {}).items()}
+        whole = options.get("training") is False
+        sample, draws = split_draw(given, 1 if whole else self.sample_rate)
         losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, embeddings.shape[0])
         if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
             smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
             losses.check_range(int(smallest), int(largest), self.num_classes)
-        return super().__call__(embeddings, labels, draws, **options)
+        return super().__call__(embeddings, labels, sample | draws, **options)
 
     def call(
         self,
@@ -148,13 +185,15 @@ class MarginHead(keras.layers.Layer):
         units, norms = unit(x)
         left = units if self.loss.normalized else x
         weight, bias = self.weight.value, None if self.bias is None else self.bias.value
-        classes = Classes(self._ops, {}, labels, self.plan(x.shape[0] or 1, x.dtype.size))
+        learning = training is not False
+        sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
+        classes, inside = self._classes(labels, sample, x, learning=learning)
         prepared, after = self._prepare(
             own_cosines(left, weight, classes),
             tf.stop_gradient(norms),
             _cast({name: variable.value for name, variable in self.state.items()}, compute),
-            _cast(draw or {}, compute),
-            training=training is not False,
+            _cast(draws, compute),
+            training=learning,
         )
         classes = replace(classes, prepared=prepared)
         radius = norms if self.loss.norm_scaled else None
@@ -165,22 +204,80 @@ class MarginHead(keras.layers.Layer):
         target += own_bias
         if self.loss.logit_limit is not None:
             target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
-        inside = (labels >= 0) & (labels < self.num_classes)
         target = tf.where(inside, target, math.nan)
         each = self._ops.reduce(target, others) + self._ops.penalty(norms)
-        if training is not False:
+        if learning:
             self._carry(after)
         return tf.reduce_mean(each)
 
-    def plan(self, batch: int, itemsize: int = 4) -> HeadPlan:
+    def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
+        """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
+        given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
+        return {name: tf.constant(value) for name, value in given.items()}
+
+    def _classes(
+        self, labels: Tensor, sample: Tensors, x: Tensor, *, learning: bool
+    ) -> tuple[Classes, Tensor]:
+        """Return what the pass over the classes goes by, and which labels are among them."""
+        sampled, number = sample.get("classes"), self.num_classes
+        inside = (labels >= 0) & (labels < number)
+        if sampled is not None:
+            number = sampled.shape[0]
+            if number is None:
+                raise MarginfaceError(
+                    "draw['classes'] has an unknown length; trace for each length"
+                )
+            sampled = tf.cast(sampled, tf.int64)
+            places = tf.minimum(tf.searchsorted(sampled, labels, out_type=tf.int64), number - 1)
+            inside = tf.gather(sampled, places) == labels
+            if tf.executing_eagerly() and not bool(tf.reduce_all(inside)):
+                raise MarginfaceError(
+                    "draw['classes'] lacks the class of a label; draw it for these labels"
+                )
+            labels = places
+        plan = self.plan(x.shape[0] or 1, x.dtype.size, number)
+        update = self._step if self.update is not None and learning else None
+        weights = sample.get("log_weights")
+        return Classes(self._ops, {}, labels, plan, sampled, weights, update), inside
+
+    def _stepped(self) -> dict[str, Any]:
+        """Return the variables that `update` steps."""
+        found = {"weight": self.weight, "bias": self.bias}
+        return {name: variable for name, variable in found.items() if variable is not None}
+
+    def _step(self, name: str, rows: Tensor | None, gradient: Tensor) -> None:
+        """Step rows of the weight or the bias; all of them for None."""
+        assert self.update is not None
+        if self.rate is None:
+            raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
+        values, velocities = self._stepped()[name].value, self.momentum[name].value
+        decay = self.update.decay_for(values.shape.rank)
+        # tf.cast would take a float through float32.
+        known = tf.is_tensor(self.rate)
+        rate = (tf.cast if known else tf.constant)(self.rate, gradient.dtype)
+        if rows is None:
+            velocity = self.update.momentum * velocities + gradient + decay * values
+            velocities.assign(velocity)
+            values.assign_sub(rate * velocity)
+            return
+        value, velocity = tf.gather(values, rows), tf.gather(velocities, rows)
+        velocity = self.update.momentum * velocity + gradient + decay * value
+        value -= rate * velocity
+        velocities.scatter_nd_update(rows[:, None], velocity)
+        values.scatter_nd_update(rows[:, None], value)
+
+    def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Return how a batch will be computed, and how much memory that takes; it prints as text.
 
         Args:
             batch: embeddings.
             itemsize: bytes of a logit.
+            classes: how many it looks at; for None as many as it samples in training.
         """
+        if classes is None:
+            classes = max(1, int(self.sample_rate * self.num_classes))
         return plan_head(
-            batch, self.num_classes, itemsize=itemsize, block_logits=BLOCK_LOGITS, block=self.block
+            batch, classes, itemsize=itemsize, block_logits=BLOCK_LOGITS, block=self.block
         )
 
     def _prepare(
@@ -225,12 +322,16 @@ class MarginHead(keras.layers.Layer):
             "num_classes": self.num_classes,
             "accumulation": self.accumulation,
             "block": self.block,
+            "update": None if self.update is None else asdict(self.update),
+            "sample_rate": self.sample_rate,
+            "sampling": self.sampling,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Return a head of a configuration."""
-        return cls(**config | {"loss": losses.get(**config["loss"])})
+        update = config["update"] and SGD(**config["update"])
+        return cls(**config | {"loss": losses.get(**config["loss"]), "update": update})
 
 
 def _cast(values: Tensors, dtype: str) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,13 @@ from marginface.losses import MIN_NORM, MarginLoss
 from marginface_torch.losses.base import LossOps, Tensors
 
 
+class Update(Protocol):
+    """What a step does to some rows of a parameter, once their gradient is there."""
+
+    def __call__(self, name: str, rows: slice | Tensor, gradient: Tensor) -> None:
+        """Step rows of `weight` or `bias`."""
+
+
 @dataclass(frozen=True)
 class Classes:
     """What a pass takes beside the tensors that get gradients.
@@ -30,12 +37,34 @@ class Classes:
         prepared: what `ops.prepare` made, [batch] each.
         labels: [batch]; outside 0 .. classes - 1 where the sample's class is elsewhere.
         plan: blocks, and what is kept.
+        sampled: numbers of the classes that count, ascending; None for all. Labels and the plan
+            are then places among them.
+        log_weights: [sampled], what is added to their logits in the sum over the others.
+        update: takes rows and their gradient in the backward pass; weight and bias then get none.
     """
 
     ops: LossOps[MarginLoss]
     prepared: Tensors
     labels: Tensor
     plan: HeadPlan
+    sampled: Tensor | None = None
+    log_weights: Tensor | None = None
+    update: Update | None = None
+
+    def rows(self, start: int, stop: int) -> slice | Tensor:
+        """Return where the weights of classes from `start` to `stop` stand."""
+        centers = self.ops.spec.num_centers
+        if self.sampled is None:
+            return slice(start * centers, stop * centers)
+        return self._centers(self.sampled[start:stop])
+
+    def rows_of_labels(self, labels: Tensor) -> Tensor:
+        """Return the rows [batch * centers] of labels' own weights."""
+        return self._centers(_numbers(labels, self))
+
+    def _centers(self, classes: Tensor) -> Tensor:
+        centers = torch.arange(self.ops.spec.num_centers, device=classes.device)
+        return (classes[:, None] * len(centers) + centers).flatten()
 
 
 class Terms(NamedTuple):
@@ -63,7 +92,7 @@ def own_cosines(left: Tensor, weight: Tensor, classes: Classes) -> Tensor:
     """Return each sample's product with its own class, [batch]: `Terms.cosines`, no gradient."""
     with torch.no_grad():
         own = _Own(classes, left.dtype)
-        return own.spread(own.products(left[own.samples], own.take(weight)), len(left))
+        return own.products(left, own.take(weight))
 
 
 def class_terms(
@@ -83,30 +112,24 @@ def class_terms(
 
 
 class _Own:
-    """The samples whose class is here, and that class's weights."""
+    """Each sample's own class, where it is here."""
 
     def __init__(self, classes: Classes, dtype: torch.dtype) -> None:
-        self.spec = classes.ops.spec
+        self.spec, self.dtype = classes.ops.spec, dtype
         labels = classes.labels
-        self.dtype = dtype
-        self.samples = ((labels >= 0) & (labels < classes.plan.classes)).nonzero().squeeze(1)
-        self.labels = labels[self.samples]
-        centers = torch.arange(self.spec.num_centers, device=labels.device)
-        self.rows = (self.labels[:, None] * self.spec.num_centers + centers).flatten()
+        self.here = (labels >= 0) & (labels < classes.plan.classes)
+        self.labels = torch.where(self.here, labels, 0)
+        self.rows = classes.rows_of_labels(self.labels)
 
     def take(self, weight: Tensor) -> Tensor:
-        """Return the weights [samples, centers, embedding_size]."""
+        """Return the weights [batch, centers, embedding_size]; some class's for those elsewhere."""
         found = weight.index_select(0, self.rows).to(self.dtype)
         return found.reshape(-1, self.spec.num_centers, weight.shape[1])
 
     def products(self, left: Tensor, own: Tensor) -> Tensor:
-        """Return cosines, or w . x, [samples]."""
+        """Return cosines, or w . x, [batch]; 0 for those elsewhere."""
         right = unit(own)[0] if self.spec.normalized else own
-        return (right * left[:, None]).sum(2).amax(1)
-
-    def spread(self, values: Tensor, batch: int) -> Tensor:
-        """Return values of these samples among all of the batch, [batch, ...]; 0 elsewhere."""
-        return values.new_zeros(batch, *values.shape[1:]).index_copy_(0, self.samples, values)
+        return torch.where(self.here, (right * left[:, None]).sum(2).amax(1), 0)
 
 
 class _Block(NamedTuple):
@@ -114,9 +137,6 @@ class _Block(NamedTuple):
     stop: int
     samples: Tensor  # whose own class is in the block
     columns: Tensor  # where in the block it is
-
-    def rows(self, centers: int) -> slice:
-        return slice(self.start * centers, self.stop * centers)
 
 
 def _blocks(classes: Classes) -> Iterator[_Block]:
@@ -138,6 +158,7 @@ class _Logits:
         products: Tensor,
         radius: Tensor | None,
         bias: Tensor | None,
+        block: _Block,
         classes: Classes,
         *,
         gradient: bool,
@@ -159,10 +180,13 @@ class _Logits:
             scale = spec.scale if radius is None else spec.scale * radius[:, None]
             logits = self.values.detach() * scale
         if bias is not None:
-            logits = logits + bias
+            logits = logits + _bias_of(bias, block, classes, logits)
         self.limit = spec.logit_limit
         self.free = None if self.limit is None else logits.abs() <= self.limit
         self.logits = logits if self.limit is None else logits.clamp(-self.limit, self.limit)
+        self.log_weights = None
+        if classes.log_weights is not None:
+            self.log_weights = classes.log_weights[block.start : block.stop].to(logits.dtype)
 
     def back(self, slopes: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the slopes to products [batch, block * centers] and to the radius [batch]."""
@@ -192,21 +216,21 @@ class _ClassTerms(torch.autograd.Function):
         total = _Sum(len(left), spec, left)
         kept: list[Tensor] = []
         for block in _blocks(classes):
-            rows = block.rows(spec.num_centers)
-            w = weight[rows].to(left.dtype)
+            place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
+            w = weight[classes.rows(block.start, block.stop)].to(left.dtype)
             if inverse is not None:
-                inverse[rows] = _inverse(torch.linalg.vector_norm(w, dim=1))
-            products = _products(wide, w, inverse, rows)
-            found = _Logits(products, radius, _bias_of(bias, block, left), classes, gradient=False)
-            total.add(found.logits, block)
+                inverse[place] = _inverse(torch.linalg.vector_norm(w, dim=1))
+            products = _products(wide, w, inverse, place)
+            found = _Logits(products, radius, bias, block, classes, gradient=False)
+            total.add(found, block)
             if block.stop <= plan.kept:
                 kept.append(products)
         own = _Own(classes, left.dtype)
-        cosines = own.spread(own.products(left[own.samples], own.take(weight)), len(left))
+        cosines = own.products(left, own.take(weight))
         own_bias = torch.zeros_like(cosines)
         if bias is not None:
-            each = bias.to(left.dtype).expand(plan.classes)[own.labels]
-            own_bias = own.spread(each, len(left))
+            each = bias if len(bias) == 1 else bias[_numbers(own.labels, classes)]
+            own_bias = torch.where(own.here, each.to(left.dtype), 0)
         others = total.result()
         ctx.save_for_backward(left, radius, weight, bias, inverse, others, *kept)
         ctx.classes = classes
@@ -234,7 +258,7 @@ def _gradients(
     kept: list[Tensor],
     classes: Classes,
     upstream: Terms,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of left, radius, weight and bias."""
     spec = classes.ops.spec
     d_others = upstream.others
@@ -243,20 +267,21 @@ def _gradients(
     right = wide * d_others[:, None]  # what a row of slopes brings to each class's weight
     d_wide = torch.zeros_like(left)
     d_radius = None if radius is None else torch.zeros_like(radius)
-    d_weight = torch.empty_like(weight)
+    d_weight = torch.empty_like(weight) if classes.update is None else None
     d_bias = None if bias is None else left.new_zeros(classes.plan.classes)
     own = _Own(classes, left.dtype)
     with torch.enable_grad():
-        own_left, own_weight = left[own.samples].requires_grad_(), own.take(weight).requires_grad_()
+        own_left, own_weight = left.detach().requires_grad_(), own.take(weight).requires_grad_()
         own_cosines = own.products(own_left, own_weight)
     d_own_left, d_own_weight = torch.autograd.grad(
-        own_cosines, (own_left, own_weight), upstream.cosines[own.samples]
+        own_cosines, (own_left, own_weight), upstream.cosines
     )
     for k, block in enumerate(_blocks(classes)):
-        rows = block.rows(spec.num_centers)
+        place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
+        rows = classes.rows(block.start, block.stop)
         w = weight[rows].to(left.dtype)
-        products = kept[k] if k < len(kept) else _products(wide, w, inverse, rows)
-        found = _Logits(products, radius, _bias_of(bias, block, left), classes, gradient=True)
+        products = kept[k] if k < len(kept) else _products(wide, w, inverse, place)
+        found = _Logits(products, radius, bias, block, classes, gradient=True)
         slopes = _slopes(found, others, block, spec)
         if d_bias is not None:
             torch.mv(slopes.T, d_others, out=d_bias[block.start : block.stop])
@@ -268,22 +293,32 @@ def _gradients(
         else:
             # What would only change a weight's length is taken away again.
             along = torch.mv((to_products * found.products.detach()).T, d_others)
-            to_products = to_products.mul_(inverse[rows])
+            to_products = to_products.mul_(inverse[place])
             d_block = (to_products.T @ right).addcmul_(
-                w, along.mul_(inverse[rows] ** 2)[:, None], value=-1
+                w, along.mul_(inverse[place] ** 2)[:, None], value=-1
             )
         d_wide.addmm_(to_products, w)
-        d_weight[rows] = d_block
-    d_weight.index_add_(0, own.rows, d_own_weight.flatten(0, 1).to(d_weight.dtype))
+        by_class = d_block.view(-1, spec.num_centers, d_block.shape[1])
+        by_class.index_add_(0, block.columns, d_own_weight[block.samples])
+        if d_weight is not None:
+            d_weight[rows] = d_block.to(weight.dtype)
+        elif classes.update is not None:
+            classes.update("weight", rows, d_block)
     d_left = d_wide.mul_(d_others[:, None])
     if folded:
         d_left *= spec.scale
-    d_left.index_add_(0, own.samples, d_own_left)
+    d_left += d_own_left
     if d_radius is not None:
         d_radius *= d_others
     if bias is not None and d_bias is not None:
-        d_bias.index_add_(0, own.labels, upstream.bias[own.samples])
-        d_bias = (d_bias if len(bias) > 1 else d_bias.sum(0, keepdim=True)).to(bias.dtype)
+        d_bias.index_add_(0, own.labels, torch.where(own.here, upstream.bias, 0))
+        d_bias = d_bias if len(bias) > 1 else d_bias.sum(0, keepdim=True)
+        if classes.update is not None:
+            everything = slice(None) if classes.sampled is None else classes.sampled
+            classes.update("bias", everything if len(bias) > 1 else slice(None), d_bias)
+            d_bias = None
+        else:
+            d_bias = d_bias.to(bias.dtype)
     return d_left, d_radius, d_weight, d_bias
 
 
@@ -296,11 +331,17 @@ class _Sum:
         self.top = like.new_full((batch, 1), self.lowest)
         self.total = like.new_zeros(batch, 1)
 
-    def add(self, logits: Tensor, block: _Block) -> None:
+    def add(self, found: _Logits, block: _Block) -> None:
         """Add a block; each sample's own class counts for nothing."""
+        logits = found.logits
+        if found.log_weights is not None and not self.binary:
+            logits = logits + found.log_weights
         logits[block.samples, block.columns] = self.lowest
         if self.binary:
-            self.total += softplus(logits, threshold=40).sum(1, keepdim=True)
+            terms = softplus(logits, threshold=40)
+            if found.log_weights is not None:
+                terms *= found.log_weights.exp()
+            self.total += terms.sum(1, keepdim=True)
             return
         top = torch.maximum(self.top, logits.amax(1, keepdim=True))
         parts = torch.sub(logits, top).exp_().sum(1, keepdim=True)
@@ -314,8 +355,14 @@ class _Sum:
 
 def _slopes(found: _Logits, others: Tensor, block: _Block, spec: MarginLoss) -> Tensor:
     """Return the slopes of the sum to a block's logits, as they were before any clamping."""
-    logits = found.logits
-    slopes = torch.sigmoid(logits) if spec.binary else torch.sub(logits, others[:, None]).exp_()
+    logits, log_weights = found.logits, found.log_weights
+    if spec.binary:
+        slopes = torch.sigmoid(logits)
+        if log_weights is not None:
+            slopes *= log_weights.exp()
+    else:
+        slopes = torch.sub(logits, others[:, None])
+        slopes = (slopes if log_weights is None else slopes.add_(log_weights)).exp_()
     slopes[block.samples, block.columns] = 0
     return slopes if found.free is None else slopes.mul_(found.free)
 
@@ -326,16 +373,24 @@ def _scale_folded(ops: LossOps[MarginLoss], radius: Tensor | None) -> bool:
     return plain and radius is None
 
 
-def _products(left: Tensor, w: Tensor, inverse: Tensor | None, rows: slice) -> Tensor:
+def _products(left: Tensor, w: Tensor, inverse: Tensor | None, place: slice) -> Tensor:
     found = left @ w.T
-    return found if inverse is None else found.mul_(inverse[rows])
+    return found if inverse is None else found.mul_(inverse[place])
 
 
-def _bias_of(bias: Tensor | None, block: _Block, like: Tensor) -> Tensor | None:
-    if bias is None:
-        return None
-    found = bias if len(bias) == 1 else bias[block.start : block.stop]
+def _bias_of(bias: Tensor, block: _Block, classes: Classes, like: Tensor) -> Tensor:
+    numbers = slice(block.start, block.stop)
+    found = (
+        bias
+        if len(bias) == 1
+        else bias[numbers if classes.sampled is None else classes.sampled[numbers]]
+    )
     return found.to(like.dtype)
+
+
+def _numbers(labels: Tensor, classes: Classes) -> Tensor:
+    """Return the classes' own numbers of labels, which may be places in a sample."""
+    return labels if classes.sampled is None else classes.sampled[labels]
 
 
 def _inverse(norms: Tensor) -> Tensor:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 from marginface import losses
 from marginface.checks import check_count, check_type
-from marginface.heads import HeadPlan, plan_head
+from marginface.errors import MarginfaceError
+from marginface.heads import (
+    HeadPlan,
+    Sampling,
+    check_update,
+    draw_step,
+    plan_head,
+    split_draw,
+)
 from marginface.losses import MarginLoss
+from marginface.training.optimizers import SGD
 from marginface_torch.classes import Classes, class_terms, own_cosines, unit
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
@@ -32,6 +45,12 @@ class MarginHead(nn.Module):
             mean of what each would have made it.
         block: classes whose logits are computed at a time; for None what is fastest. It changes
             memory and time, and nothing else.
+        update: steps class weights and bias in the backward pass, block by block, at the learning
+            rate `rate`, so that they need no gradient; for None that is an optimizer's work.
+        sample_rate: how many of the classes a step looks at; below 1 it needs `update`, which
+            leaves weights, momentum and decay of all others as they are. `draw` draws them. In
+            evaluation all classes count.
+        sampling: what the sample stands for, see `marginface.heads.draw_classes`.
 
     Where torch.distributed runs on several processes, a call in training gathers target cosines,
     norms and draws, so that state and margins are those of the whole batch. All processes call
@@ -41,6 +60,8 @@ class MarginHead(nn.Module):
         weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised.
         bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; in the state_dict.
+        momentum: what `update` carries for `weight` and `bias`, by name; in the state_dict.
+        rate: the learning rate of `update`, to be set before the backward pass.
 
     Raises:
         MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
@@ -62,6 +83,9 @@ class MarginHead(nn.Module):
         dtype: torch.dtype | None = None,
         accumulation: int = 1,
         block: int | None = None,
+        update: SGD | None = None,
+        sample_rate: float = 1.0,
+        sampling: Sampling = "partial_fc",
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
@@ -85,10 +109,17 @@ class MarginHead(nn.Module):
                 zero = torch.zeros_like(value)
                 self._sums.register_buffer(name, zero, persistent=False)
         self.register_buffer("_calls", torch.tensor(0), persistent=False)
+        self.sample_rate, self.sampling = sample_rate, sampling
+        self.update = update
+        self.rate: float | None = None
+        check_update(update, sample_rate, sampling, self.accumulation)
+        self.momentum = nn.Module()
+        if update is not None:
+            for name, value in self.named_parameters():
+                value.requires_grad = False
+                self.momentum.register_buffer(name, torch.zeros_like(value))
         self._ops = loss_ops(self.loss)
 
-    # It has loops and gradients of its own: torch.compile has nothing to fuse.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None = None) -> Tensor:
         """Return the mean loss.
 
@@ -100,6 +131,14 @@ class MarginHead(nn.Module):
         Raises:
             MarginfaceError: a wrong shape or type, or a label out of range, which is named.
         """
+        if torch.compiler.is_compiling():
+            # It has loops and gradients of its own: there is nothing to fuse, so it runs as it is.
+            # The decorator would load the compiler for everybody who imports this.
+            plain: Callable[..., Tensor] = torch.compiler.disable(self._mean)  # type: ignore[no-untyped-call]
+            return plain(embeddings, labels, draw)
+        return self._mean(embeddings, labels, draw)
+
+    def _mean(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None) -> Tensor:
         for name, value in (("embeddings", embeddings), ("labels", labels)):
             check_type(name, value, Tensor, "torch.as_tensor makes one")
         losses.check_call(
@@ -108,7 +147,7 @@ class MarginHead(nn.Module):
             integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
             embedding_size=self.embedding_size,
         )
-        draws = draw or {}
+        sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
         losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, len(labels))
         labels = labels.long()
         smallest, largest = torch.aminmax(labels)
@@ -121,7 +160,7 @@ class MarginHead(nn.Module):
             units, norms = unit(x)
             left = units if self.loss.normalized else x
             state: dict[str, Tensor] = dict(self.state.named_buffers())
-            classes = Classes(self._ops, {}, labels, self.plan(len(x), compute.itemsize))
+            classes = self._classes(labels, sample, compute)
             prepared, after = self._prepare(
                 own_cosines(left, self.weight, classes),
                 norms.detach(),
@@ -142,17 +181,53 @@ class MarginHead(nn.Module):
             self._carry(state, after)
         return each.mean()
 
-    def plan(self, batch: int, itemsize: int = 4) -> HeadPlan:
+    def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
+        """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
+        given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
+        device = self.weight.device
+        return {name: torch.as_tensor(value, device=device) for name, value in given.items()}
+
+    def _classes(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> Classes:
+        """Return what the pass over the classes goes by."""
+        sampled = sample.get("classes")
+        number = self.num_classes if sampled is None else len(sampled)
+        if sampled is not None:
+            places = torch.searchsorted(sampled, labels).clamp_(max=number - 1)
+            if not torch.equal(sampled[places], labels):
+                raise MarginfaceError(
+                    "draw['classes'] lacks the class of a label; draw it for these labels"
+                )
+            labels = places
+        plan = self.plan(len(labels), compute.itemsize, number)
+        update = self._step if self.update is not None and self.training else None
+        return Classes(self._ops, {}, labels, plan, sampled, sample.get("log_weights"), update)
+
+    @torch.no_grad()
+    def _step(self, name: str, rows: slice | Tensor, gradient: Tensor) -> None:
+        """Step rows of the weight or the bias."""
+        assert self.update is not None
+        if self.rate is None:
+            raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
+        values, velocities = self.get_parameter(name), self.momentum.get_buffer(name)
+        decay = self.update.decay_for(values.dim())
+        value, velocity = values[rows].to(gradient.dtype), velocities[rows].to(gradient.dtype)
+        velocity.mul_(self.update.momentum).add_(gradient).add_(value, alpha=decay)
+        value.sub_(velocity, alpha=self.rate)
+        values[rows], velocities[rows] = value.to(values.dtype), velocity.to(values.dtype)
+
+    def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Return how a batch will be computed, and how much memory that takes; it prints as text.
 
         Args:
             batch: embeddings.
             itemsize: bytes of a logit.
+            classes: how many it looks at; for None as many as it samples.
         """
+        if classes is None:
+            rate = self.sample_rate if self.training else 1
+            classes = max(1, int(rate * self.num_classes))
         limit = BLOCK_LOGITS[self.weight.device.type]
-        return plan_head(
-            batch, self.num_classes, itemsize=itemsize, block_logits=limit, block=self.block
-        )
+        return plan_head(batch, classes, itemsize=itemsize, block_logits=limit, block=self.block)
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors

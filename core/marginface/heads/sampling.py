@@ -1,0 +1,118 @@
+"""Which classes a sampled head looks at in a step, drawn here for every framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+from marginface.losses import MarginLoss
+from marginface.training.optimizers import SGD
+
+Sampling = Literal["partial_fc", "corrected"]
+T = TypeVar("T")
+SAMPLE_DRAWS = ("classes", "log_weights")  # what a sampled head takes in `draw`
+
+
+def draw_classes(
+    rng: np.random.Generator,
+    labels: NDArray[np.integer[Any]],
+    num_classes: int,
+    sample_rate: float,
+    sampling: Sampling = "partial_fc",
+) -> dict[str, NDArray[Any]]:
+    """Draw the classes of a step: every label's, and others at random up to the rate.
+
+    Of C classes there are max(P, floor(rate C)), where P are the labels' own; each other class is
+    as likely as the next, q = (sampled - P) / (C - P).
+
+    Args:
+        rng: the step's generator; the same on every process.
+        labels: [batch], of all processes.
+        num_classes: C.
+        sample_rate: in (0, 1].
+        sampling: `"partial_fc"` takes the softmax over the sampled classes alone, as InsightFace
+            does (2203.15565). `"corrected"` adds -ln q to the logits of classes that are there by
+            chance, so that the expected sum of exponentials (of softplus terms, in SphereFace2 and
+            UniFace) is that of all classes.
+
+    Returns:
+        `classes`, sorted, int64 [sampled], and `log_weights`, float64 [sampled].
+
+    Raises:
+        MarginfaceError: a rate or a kind of sampling that is none.
+
+    >>> rng = np.random.default_rng(0)
+    >>> draw_classes(rng, np.array([7, 2, 7]), 10, 0.5)["classes"]
+    array([2, 5, 6, 7, 9])
+    """
+    check_update(SGD(), sample_rate, sampling, 1)
+    positives = np.unique(np.asarray(labels, np.int64))
+    wanted = min(max(len(positives), int(sample_rate * num_classes)), num_classes)
+    others = wanted - len(positives)
+    chosen = rng.choice(num_classes - len(positives), others, replace=False, shuffle=False)
+    # Numbers among the classes that are no label's, to numbers among all.
+    chosen += np.searchsorted(positives - np.arange(len(positives)), chosen, side="right")
+    found = np.concatenate([positives, chosen])
+    order = found.argsort()
+    weights = np.zeros(wanted)
+    if sampling == "corrected" and others:
+        weights[len(positives) :] = -math.log(others / (num_classes - len(positives)))
+    return {"classes": found[order], "log_weights": weights[order]}
+
+
+def draw_step(
+    loss: MarginLoss,
+    rng: np.random.Generator,
+    labels: NDArray[np.integer[Any]],
+    num_classes: int,
+    sample_rate: float = 1.0,
+    sampling: Sampling = "partial_fc",
+) -> dict[str, NDArray[Any]]:
+    """Draw all that a head takes for a batch: the loss's margins, and classes below rate 1."""
+    found = loss.draw(rng, len(labels))
+    if sample_rate < 1:
+        found |= draw_classes(rng, labels, num_classes, sample_rate, sampling)
+    return found
+
+
+def split_draw(given: Mapping[str, T], sample_rate: float) -> tuple[dict[str, T], dict[str, T]]:
+    """Return the drawn classes and what is the loss's.
+
+    Raises:
+        MarginfaceError: classes for a head that takes all of them, or none for one that does not.
+    """
+    sample = {name: given[name] for name in SAMPLE_DRAWS if name in given}
+    if len(sample) != (0 if sample_rate == 1 else len(SAMPLE_DRAWS)):
+        raise MarginfaceError(
+            f"a head with sample_rate {sample_rate} got {', '.join(sample) or 'no classes'} in "
+            "draw; pass draw=head.draw(rng, labels)"
+        )
+    return sample, {name: value for name, value in given.items() if name not in sample}
+
+
+def check_update(update: object, sample_rate: float, sampling: str, accumulation: int) -> None:
+    """Raise unless a head can step its own weights so, and look at so many classes."""
+    number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
+    if not (number and 0 < sample_rate <= 1):
+        raise MarginfaceError(f"sample_rate must be in (0, 1], got {sample_rate!r}")
+    if sampling not in get_args(Sampling):
+        raise MarginfaceError(f"sampling must be one of {get_args(Sampling)}, got {sampling!r}")
+    if update is None and sample_rate < 1:
+        raise MarginfaceError(
+            f"sample_rate {sample_rate} needs update=SGD(...): an optimizer would move the "
+            "classes that were not sampled"
+        )
+    if update is not None and not isinstance(update, SGD):
+        raise MarginfaceError(
+            f"update must be marginface.training.optimizers.SGD, got {type(update).__name__}"
+        )
+    if update is not None and accumulation > 1:
+        raise MarginfaceError(
+            f"update steps at every call, so accumulation must be 1, got {accumulation}"
+        )
