@@ -17,6 +17,7 @@ from marginface_tf.export import export_onnx
 from marginface_tf.head import MarginHead
 from marginface_tf.learner import create_embedder, create_learner
 from marginface_tf.parity import evaluate_loss
+from marginface_tf.processes import join
 from marginface_tf.weights import backbone_arrays, load_weights, save_weights
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "create_learner",
     "evaluate_loss",
     "export_onnx",
+    "join",
     "load_weights",
     "loss_step",
     "name",

@@ -41,6 +41,8 @@ class Classes:
         sampled: numbers of the classes that count, ascending; None for all. Labels and the plan
             are then places among them.
         log_weights: [sampled], what is added to their logits in the sum over the others.
+        count: how many of the sampled, the first of them, are; what follows only fills up to the
+            plan's number of classes, which must be known when a graph is made. None for all.
         update: takes rows and their gradient in the backward pass; weight and bias then get none.
     """
 
@@ -50,14 +52,16 @@ class Classes:
     plan: HeadPlan
     sampled: Tensor | None = None
     log_weights: Tensor | None = None
+    count: Tensor | None = None
     update: Update | None = None
 
     def rows(self) -> Tensor | None:
         """Return where the weights of the sampled classes stand; None for all."""
         if self.sampled is None:
             return None
-        centers = tf.range(self.ops.spec.num_centers, dtype=self.sampled.dtype)
-        return tf.reshape(self.sampled[:, None] * len(centers) + centers, [-1])
+        count = self.ops.spec.num_centers
+        centers = tf.range(count, dtype=self.sampled.dtype)
+        return tf.reshape(self.sampled[:, None] * count + centers, [-1])
 
     def taken(self, values: Any, *, by_class: bool = True) -> Tensor:
         """Return the sampled rows of weights, or of a bias that has one for each class."""
@@ -119,7 +123,7 @@ def class_terms(
     stepped = () if update is None else ("weight", "bias")
     names = [name for name, value in given.items() if value is not None and name not in stepped]
     apart = {name: given[name] for name in stepped if name in given}
-    fixed = (classes.prepared, classes.labels, classes.log_weights)
+    fixed = (classes.prepared, classes.labels, classes.log_weights, classes.count)
 
     @tf.custom_gradient
     def terms(*values: Tensor) -> tuple[tuple[Tensor, ...], Callable[..., list[Tensor]]]:
@@ -134,8 +138,14 @@ def class_terms(
             if update is not None:
                 for name in apart:
                     rows = classes.rows() if name == "weight" else classes.sampled
-                    whole = name == "bias" and bias.shape[0] == 1
-                    update(name, None if whole else rows, getattr(slopes, name))
+                    gradient = getattr(slopes, name)
+                    if name == "bias" and bias.shape[0] == 1:
+                        rows = None
+                    elif rows is not None and classes.count is not None:
+                        centers = ops.spec.num_centers if name == "weight" else 1
+                        own = tf.cast(classes.count, tf.int32) * centers
+                        rows, gradient = rows[:own], gradient[:own]
+                    update(name, rows, gradient)
             return [getattr(slopes, name) for name in names]
 
         return tuple(found), gradients
@@ -196,7 +206,14 @@ class _Block:
     shares with the one before it counts for nothing, and its gradient is written over later.
     """
 
-    def __init__(self, k: Tensor, spec: MarginLoss, plan: HeadPlan, labels: Tensor) -> None:
+    def __init__(
+        self,
+        k: Tensor,
+        spec: MarginLoss,
+        plan: HeadPlan,
+        labels: Tensor,
+        count: Tensor | None,
+    ) -> None:
         last = (plan.blocks - 1) * plan.block
         size = min(plan.block, plan.classes)
         self.k, self.spec, self.size = k, spec, size
@@ -205,6 +222,8 @@ class _Block:
         position = columns + tf.cast(self.start, labels.dtype)
         own = position == labels[:, None]
         self.hidden = own | ((k == 0) & (position < last))
+        if count is not None:
+            self.hidden |= position >= tf.cast(count, position.dtype)
 
     def rows(self, values: Tensor) -> Tensor:
         """Return the block's rows of what has a row for every centre of every class."""
@@ -265,8 +284,8 @@ class _Logits:
         return self.tape.gradient(self.values, self.products, slopes * self._scale()), to_radius
 
 
-Forward = Callable[[_Tensors, Tensors, Tensor, Tensor | None], tuple[Terms, _Saved]]
-Backward = Callable[[_Tensors, Terms, Tensor, _Saved, Tensors, Tensor, Tensor | None], _Tensors]
+Forward = Callable[..., tuple[Terms, _Saved]]
+Backward = Callable[..., _Tensors]
 
 
 @lru_cache
@@ -287,6 +306,7 @@ def _forward(
     prepared: Tensors,
     labels: Tensor,
     log_weights: Tensor | None,
+    count: Tensor | None,
 ) -> tuple[Terms, _Saved]:
     spec, wide = ops.spec, _wide(ops, tensors)
     batch, dtype = tf.shape(wide)[0], wide.dtype
@@ -295,7 +315,7 @@ def _forward(
     def add(
         k: Tensor, top: Tensor, total: Tensor, inverses: Tensor, kept: Tensor, *, keep: bool
     ) -> tuple[Tensor, ...]:
-        block = _Block(k, spec, plan, labels)
+        block = _Block(k, spec, plan, labels, count)
         w = tf.cast(block.rows(tensors.weight), dtype)
         inverse = None
         if spec.normalized:
@@ -345,6 +365,7 @@ def _backward(
     prepared: Tensors,
     labels: Tensor,
     log_weights: Tensor | None,
+    count: Tensor | None,
 ) -> _Tensors:
     spec, wide = ops.spec, _wide(ops, tensors)
     dtype, weight = wide.dtype, tensors.weight
@@ -353,7 +374,7 @@ def _backward(
     def add(
         k: Tensor, d_wide: Tensor, d_radius: Tensor, d_weight: Tensor, d_bias: Tensor, *, keep: bool
     ) -> tuple[Tensor, ...]:
-        block = _Block(k, spec, plan, labels)
+        block = _Block(k, spec, plan, labels, count)
         w = tf.cast(block.rows(weight), dtype)
         inverse = saved.inverse[k] if spec.normalized else None
         products = saved.products[k] if keep else _products(wide, w, inverse)

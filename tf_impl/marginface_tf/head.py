@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from marginface.errors import MarginfaceError
 from marginface.heads import (
     HeadPlan,
     Sampling,
+    Shard,
     check_update,
     draw_step,
     plan_head,
@@ -25,10 +27,12 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD
-from marginface_tf.classes import Classes, class_terms, own_cosines, unit
+from marginface_tf.classes import Classes, Terms, class_terms, own_cosines, unit
 from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
+from marginface_tf.processes import add_up, check_processes, gather, gather_rows, in_replica
+from marginface_tf.sharding import added_gradient, combine, embeddings_of_all, own_part
 
 BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all
 
@@ -52,13 +56,20 @@ class MarginHead(keras.layers.Layer):
             leaves weights, momentum and decay of all others as they are. `draw` draws them. In
             evaluation all classes count.
         sampling: what the sample stands for, see `marginface.heads.draw_classes`.
+        shard: which of the classes this process owns; None for all. The loss is the mean over this
+            process's samples, over all classes. A drawn sample is of all classes, the same on every
+            process, and `draw` takes the labels of all.
         options: what every Keras layer takes, such as `name`.
 
     In a replica of tf.distribute, a call in training gathers target cosines, norms and draws, so
-    that state and margins are those of the whole batch.
+    that state and margins are those of the whole batch. A head with a shard is made outside the
+    scope of its MultiWorkerMirroredStrategy and called in its `run`, with batches of one size. A
+    shard's gradients are final; those of embeddings, and of what all processes have alike, are to
+    be averaged.
 
     Attributes:
-        weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised.
+        weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised; of
+            a shard, its classes' alone.
         bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; not trainable.
         momentum: what `update` carries for `weight` and `bias`, by name; not trainable.
@@ -84,6 +95,7 @@ class MarginHead(keras.layers.Layer):
         update: SGD | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
+        shard: Shard | None = None,
         **options: Any,
     ) -> None:
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
@@ -95,14 +107,19 @@ class MarginHead(keras.layers.Layer):
         check_update(update, sample_rate, sampling, self.accumulation)
         self.update, self.sample_rate, self.sampling = update, sample_rate, sampling
         self.rate: Any = None
+        self.shard = shard
+        self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
         self.weight = self.add_weight(
             trainable=update is None,
-            shape=(self.num_classes * self.loss.num_centers, self.embedding_size),
+            shape=(len(self.classes) * self.loss.num_centers, self.embedding_size),
             initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
             autocast=False,
             name="weight",
         )
         bias, start = self.loss.initial_bias(self.num_classes), self.loss.initial_state()
+        self._one_bias = bias is not None and len(bias) == 1  # for all classes
+        if bias is not None and not self._one_bias:
+            bias = bias[self.classes.start : self.classes.stop]
         self.bias = None if bias is None else self._add("bias", bias, trainable=update is None)
         self.state = {name: self._add(name, value) for name, value in start.items()}
         self.momentum: dict[str, Any] = {}
@@ -183,24 +200,29 @@ class MarginHead(keras.layers.Layer):
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x = tf.cast(embeddings, compute)
         units, norms = unit(x)
+        all_norms = norms
+        inside = (labels >= 0) & (labels < self.num_classes)
+        if self.shard is not None:
+            check_processes(self.shard)
+            labels, x = gather(labels), embeddings_of_all(x, self.shard)
+            units, all_norms = unit(x)
         left = units if self.loss.normalized else x
-        weight, bias = self.weight.value, None if self.bias is None else self.bias.value
+        radius = all_norms if self.loss.norm_scaled else None
         learning = training is not False
         sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
-        classes, inside = self._classes(labels, sample, x, learning=learning)
-        prepared, after = self._prepare(
-            own_cosines(left, weight, classes),
-            tf.stop_gradient(norms),
+        classes = self._classes(labels, sample, x, learning=learning)
+        whole, prepared, after = self._prepare(
+            own_cosines(left, self.weight.value, classes),
+            tf.stop_gradient(all_norms),
             _cast({name: variable.value for name, variable in self.state.items()}, compute),
             _cast(draws, compute),
             training=learning,
         )
-        classes = replace(classes, prepared=prepared)
-        radius = norms if self.loss.norm_scaled else None
-        own, own_bias, others = class_terms(left, radius, weight, bias, classes)
+        classes = replace(classes, prepared=whole)
+        own, own_bias, others = self._terms(left, radius, classes)
         target = self._ops.target(own, norms, prepared) * self.loss.scale
-        if radius is not None:
-            target *= radius
+        if self.loss.norm_scaled:
+            target *= norms
         target += own_bias
         if self.loss.logit_limit is not None:
             target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
@@ -210,35 +232,64 @@ class MarginHead(keras.layers.Layer):
             self._carry(after)
         return tf.reduce_mean(each)
 
+    def _terms(self, left: Tensor, radius: Tensor | None, classes: Classes) -> Terms:
+        """Return what the losses of this process's samples are made of."""
+        bias = None if self.bias is None else self.bias.value
+        if self.shard is None:
+            return class_terms(left, radius, self.weight.value, bias, classes)
+        if bias is not None and self._one_bias:
+            bias = added_gradient(bias)
+        here = class_terms(left, radius, self.weight.value, bias, classes)
+        return combine(here, self.shard, binary=self.loss.binary)
+
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
         given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
         return {name: tf.constant(value) for name, value in given.items()}
 
-    def _classes(
-        self, labels: Tensor, sample: Tensors, x: Tensor, *, learning: bool
-    ) -> tuple[Classes, Tensor]:
-        """Return what the pass over the classes goes by, and which labels are among them."""
-        sampled, number = sample.get("classes"), self.num_classes
-        inside = (labels >= 0) & (labels < number)
+    def _classes(self, labels: Tensor, sample: Tensors, x: Tensor, *, learning: bool) -> Classes:
+        """Return what the pass over this process's classes goes by."""
+        sampled, weights, count = sample.get("classes"), sample.get("log_weights"), None
+        first, number = self.classes.start, len(self.classes)
+        batch = x.shape[0] or 1
+        labels -= first
         if sampled is not None:
-            number = sampled.shape[0]
-            if number is None:
+            if sampled.shape[0] is None:
                 raise MarginfaceError(
                     "draw['classes'] has an unknown length; trace for each length"
                 )
-            sampled = tf.cast(sampled, tf.int64)
-            places = tf.minimum(tf.searchsorted(sampled, labels, out_type=tf.int64), number - 1)
-            inside = tf.gather(sampled, places) == labels
-            if tf.executing_eagerly() and not bool(tf.reduce_all(inside)):
+            sampled = tf.cast(sampled, tf.int64) - first
+            known = _places(sampled, labels) >= 0
+            if tf.executing_eagerly() and not bool(tf.reduce_all(known)):
                 raise MarginfaceError(
                     "draw['classes'] lacks the class of a label; draw it for these labels"
                 )
-            labels = places
-        plan = self.plan(x.shape[0] or 1, x.dtype.size, number)
+            if self.shard is None:
+                number = sampled.shape[0]
+            else:
+                number = self._room(sampled.shape[0], batch)
+                start, stop = tf.unstack(
+                    tf.searchsorted(sampled, tf.constant([0, len(self.classes)], tf.int64))
+                )
+                count = tf.minimum(stop - start, number)
+                place = tf.minimum(start + tf.range(number), sampled.shape[0] - 1)
+                sampled, weights = tf.gather(sampled, place), tf.gather(weights, place)
+                # What fills up counts for nothing; its number has only to be one of a class here.
+                sampled = tf.where(tf.range(number) < count, sampled, len(self.classes) - 1)
+            # Of a class that the sample lacks, where no error can be raised, the loss is NaN.
+            labels = _places(sampled, labels, count)
+        plan = self.plan(batch, x.dtype.size, number)
         update = self._step if self.update is not None and learning else None
-        weights = sample.get("log_weights")
-        return Classes(self._ops, {}, labels, plan, sampled, weights, update), inside
+        return Classes(self._ops, {}, labels, plan, sampled, weights, count, update)
+
+    def _room(self, sampled: int, batch: int) -> int:
+        """Return a number that a shard's part of a sample stays below.
+
+        Eight standard deviations above the mean, and all labels here: a graph needs a number.
+        """
+        share = len(self.classes) / self.num_classes
+        wanted = sampled * share + 8 * math.sqrt(sampled * share * (1 - share)) + batch
+        return min(sampled, len(self.classes), math.ceil(wanted))
 
     def _stepped(self) -> dict[str, Any]:
         """Return the variables that `update` steps."""
@@ -251,6 +302,8 @@ class MarginHead(keras.layers.Layer):
         if self.rate is None:
             raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
         values, velocities = self._stepped()[name].value, self.momentum[name].value
+        if name == "bias" and self._one_bias and self.shard is not None:
+            gradient = add_up(gradient)
         decay = self.update.decay_for(values.shape.rank)
         # tf.cast would take a float through float32.
         known = tf.is_tensor(self.rate)
@@ -275,28 +328,73 @@ class MarginHead(keras.layers.Layer):
             classes: how many it looks at; for None as many as it samples in training.
         """
         if classes is None:
-            classes = max(1, int(self.sample_rate * self.num_classes))
+            classes = max(1, int(self.sample_rate * len(self.classes)))
         return plan_head(
             batch, classes, itemsize=itemsize, block_logits=BLOCK_LOGITS, block=self.block
         )
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that there is to save, of all classes, as NumPy arrays.
+
+        `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
+        changes neither names nor shapes. With shards, all processes call it together, in the scope
+        of their strategy.
+        """
+        found = self._saved()
+        if self.shard is not None:
+            check_processes(self.shard)
+            found = in_replica(self._gathered)
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    def _gathered(self) -> dict[str, Tensor]:
+        ranges = {name: self._ranges(name) for name in self._saved()}
+        return {
+            name: gather_rows(variable.value, ranges[name]) if ranges[name] else variable.value
+            for name, variable in self._saved().items()
+        }
+
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Set what `arrays` returns; of a shard, its part of it."""
+        for name, variable in self._saved().items():
+            ranges, given = self._ranges(name), arrays[name]
+            if ranges and self.shard is not None:
+                own = ranges[self.shard.index]
+                given = given[own.start : own.stop]
+            variable.assign(given)
+
+    def _saved(self) -> dict[str, Any]:
+        found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}
+        return found | {f"momentum.{k}": v for k, v in self.momentum.items()}
+
+    def _ranges(self, name: str) -> list[range]:
+        """Return each shard's rows of what `arrays` names; nothing where all have all."""
+        last = name.rpartition(".")[2]
+        if self.shard is None or name.startswith("state.") or (last == "bias" and self._one_bias):
+            return []
+        centers, count = self.loss.num_centers if last == "weight" else 1, self.shard.count
+        parts = [Shard(i, count).classes(self.num_classes) for i in range(count)]
+        return [range(part.start * centers, part.stop * centers) for part in parts]
+
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool
-    ) -> tuple[Tensors, Tensors]:
-        """Return what the loss prepares for these samples, and the next state."""
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        """Return what the loss prepares for the pass, and for this process's samples; the state."""
+        if self.shard is not None:  # all samples are here, but each has its cosine in one shard
+            draws = {name: gather(value) for name, value in draws.items()}
+            whole, after = self._ops.prepare(add_up(cosines), norms, state, draws)
+            return whole, {k: own_part(v, self.shard) for k, v in whole.items()}, after
         replica = tf.distribute.get_replica_context()
-        if replica is None or replica.num_replicas_in_sync == 1 or not training:
-            return self._ops.prepare(cosines, norms, state, draws)
-        if not (state or draws):
-            return self._ops.prepare(cosines, norms, state, draws)
-        whole = {name: replica.all_gather(value, 0) for name, value in draws.items()}
-        prepared, after = self._ops.prepare(
-            replica.all_gather(cosines, 0), replica.all_gather(norms, 0), state, whole
-        )
+        alone = replica is None or replica.num_replicas_in_sync == 1
+        if alone or not training or not (state or draws):
+            prepared, after = self._ops.prepare(cosines, norms, state, draws)
+            return prepared, prepared, after
+        draws = {name: gather(value) for name, value in draws.items()}
+        whole, after = self._ops.prepare(gather(cosines), gather(norms), state, draws)
         batch = tf.shape(cosines)[0]
-        sizes = replica.all_gather(batch[None], 0)  # the last batch of an epoch may differ
+        sizes = gather(batch[None])  # the last batch of an epoch may differ
         first = tf.reduce_sum(sizes[: replica.replica_id_in_sync_group])
-        return {name: value[first : first + batch] for name, value in prepared.items()}, after
+        prepared = {name: value[first : first + batch] for name, value in whole.items()}
+        return prepared, prepared, after
 
     def _carry(self, after: Tensors) -> None:
         """Set the state, with the last call of an optimizer step."""
@@ -325,13 +423,26 @@ class MarginHead(keras.layers.Layer):
             "update": None if self.update is None else asdict(self.update),
             "sample_rate": self.sample_rate,
             "sampling": self.sampling,
+            "shard": None if self.shard is None else asdict(self.shard),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Return a head of a configuration."""
-        update = config["update"] and SGD(**config["update"])
-        return cls(**config | {"loss": losses.get(**config["loss"]), "update": update})
+        made = {
+            "loss": losses.get(**config["loss"]),
+            "update": config["update"] and SGD(**config["update"]),
+            "shard": config["shard"] and Shard(**config["shard"]),
+        }
+        return cls(**config | made)
+
+
+def _places(sampled: Tensor, labels: Tensor, count: Tensor | None = None) -> Tensor:
+    """Return where labels stand among the first `count` of a sample; -1 for those that do not."""
+    places = tf.searchsorted(sampled, labels, out_type=tf.int64)
+    number = sampled.shape[0] if count is None else tf.cast(count, tf.int64)
+    at = tf.gather(sampled, tf.minimum(places, sampled.shape[0] - 1))
+    return tf.where((at == labels) & (places < number), places, -1)
 
 
 def _cast(values: Tensors, dtype: str) -> dict[str, Tensor]:

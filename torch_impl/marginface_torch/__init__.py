@@ -14,6 +14,7 @@ from marginface_torch.export import export_onnx
 from marginface_torch.head import MarginHead
 from marginface_torch.learner import create_embedder, create_learner
 from marginface_torch.parity import evaluate_loss
+from marginface_torch.processes import join
 from marginface_torch.weights import backbone_arrays, load_weights, read_state_dict, save_weights
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "create_learner",
     "evaluate_loss",
     "export_onnx",
+    "join",
     "load_weights",
     "loss_step",
     "name",

@@ -284,7 +284,9 @@ def _gradients(
         found = _Logits(products, radius, bias, block, classes, gradient=True)
         slopes = _slopes(found, others, block, spec)
         if d_bias is not None:
-            torch.mv(slopes.T, d_others, out=d_bias[block.start : block.stop])
+            to_bias = d_bias[block.start : block.stop]
+            torch.mv(slopes.T, d_others, out=to_bias)
+            to_bias.index_add_(0, block.columns, upstream.bias[block.samples])
         to_products, to_radius = found.back(slopes)
         if d_radius is not None and to_radius is not None:
             d_radius += to_radius
@@ -311,7 +313,6 @@ def _gradients(
     if d_radius is not None:
         d_radius *= d_others
     if bias is not None and d_bias is not None:
-        d_bias.index_add_(0, own.labels, torch.where(own.here, upstream.bias, 0))
         d_bias = d_bias if len(bias) > 1 else d_bias.sum(0, keepdim=True)
         if classes.update is not None:
             everything = slice(None) if classes.sampled is None else classes.sampled
@@ -390,7 +391,8 @@ def _bias_of(bias: Tensor, block: _Block, classes: Classes, like: Tensor) -> Ten
 
 def _numbers(labels: Tensor, classes: Classes) -> Tensor:
     """Return the classes' own numbers of labels, which may be places in a sample."""
-    return labels if classes.sampled is None else classes.sampled[labels]
+    sampled = classes.sampled
+    return labels if sampled is None or len(sampled) == 0 else sampled[labels]
 
 
 def _inverse(norms: Tensor) -> Tensor:

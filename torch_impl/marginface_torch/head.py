@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from marginface.errors import MarginfaceError
 from marginface.heads import (
     HeadPlan,
     Sampling,
+    Shard,
     check_update,
     draw_step,
     plan_head,
@@ -25,9 +26,12 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD
-from marginface_torch.classes import Classes, class_terms, own_cosines, unit
+from marginface_torch.classes import Classes, Terms, class_terms, own_cosines, unit
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
+from marginface_torch.processes import add_up, check_processes, gather, gather_rows
+from marginface_torch.sharding import added_gradient, combine, embeddings_of_all
+from marginface_torch.weights import to_numpy
 
 # Logits of a block: what stays in a processor's cache; on a GPU, what keeps it busy.
 BLOCK_LOGITS = defaultdict(lambda: 2**24, cpu=2**18)
@@ -51,13 +55,18 @@ class MarginHead(nn.Module):
             leaves weights, momentum and decay of all others as they are. `draw` draws them. In
             evaluation all classes count.
         sampling: what the sample stands for, see `marginface.heads.draw_classes`.
+        shard: which of the classes this process owns; None for all. The loss is the mean over this
+            process's samples, over all classes. A drawn sample is of all classes, the same on every
+            process, and `draw` takes the labels of all.
 
     Where torch.distributed runs on several processes, a call in training gathers target cosines,
     norms and draws, so that state and margins are those of the whole batch. All processes call
-    together, with batches of one size.
+    together, with batches of one size. A shard's gradients are final; those of embeddings, and of
+    what all processes have alike, are to be averaged, as DistributedDataParallel does.
 
     Attributes:
-        weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised.
+        weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised; of
+            a shard, its classes' alone.
         bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; in the state_dict.
         momentum: what `update` carries for `weight` and `bias`, by name; in the state_dict.
@@ -86,19 +95,24 @@ class MarginHead(nn.Module):
         update: SGD | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
+        shard: Shard | None = None,
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
         self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
-        rows = self.num_classes * self.loss.num_centers
+        self.shard = shard
+        self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
+        rows = len(self.classes) * self.loss.num_centers
         self.weight = nn.Parameter(torch.empty(rows, self.embedding_size, dtype=dtype))
         nn.init.normal_(self.weight, std=losses.WEIGHT_STD)
         bias = self.loss.initial_bias(self.num_classes)
+        self._one_bias = bias is not None and len(bias) == 1  # for all classes
         self.register_parameter("bias", None)
         if bias is not None:
-            self.bias = nn.Parameter(torch.tensor(bias, dtype=self.weight.dtype))
+            own = bias if self._one_bias else bias[self.classes.start : self.classes.stop]
+            self.bias = nn.Parameter(torch.tensor(own, dtype=self.weight.dtype))
         start = {name: torch.tensor(value) for name, value in self.loss.initial_state().items()}
         # Running statistics would not move in half precision, and some devices have no float64.
         wide = torch.promote_types(self.weight.dtype, torch.float32)
@@ -150,6 +164,9 @@ class MarginHead(nn.Module):
         sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
         losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, len(labels))
         labels = labels.long()
+        if self.shard is not None:
+            check_processes(self.shard)
+            labels = gather(labels)
         smallest, largest = torch.aminmax(labels)
         losses.check_range(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
@@ -158,21 +175,25 @@ class MarginHead(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             x = embeddings.to(compute)
             units, norms = unit(x)
+            all_norms = norms
+            if self.shard is not None:
+                x = embeddings_of_all(x)
+                units, all_norms = unit(x)
             left = units if self.loss.normalized else x
-            state: dict[str, Tensor] = dict(self.state.named_buffers())
+            radius = all_norms if self.loss.norm_scaled else None
             classes = self._classes(labels, sample, compute)
-            prepared, after = self._prepare(
+            state: dict[str, Tensor] = dict(self.state.named_buffers())
+            whole, prepared, after = self._prepare(
                 own_cosines(left, self.weight, classes),
-                norms.detach(),
+                all_norms.detach(),
                 _cast(state, compute),
                 _cast(draws, compute),
             )
-            classes = replace(classes, prepared=prepared)
-            radius = norms if self.loss.norm_scaled else None
-            own, own_bias, others = class_terms(left, radius, self.weight, self.bias, classes)
+            classes = replace(classes, prepared=whole)
+            own, own_bias, others = self._terms(left, radius, classes)
             target = self._ops.target(own, norms, prepared) * self.loss.scale
-            if radius is not None:
-                target = target * radius
+            if self.loss.norm_scaled:
+                target = target * norms
             target = target + own_bias
             if self.loss.logit_limit is not None:
                 target = target.clamp(-self.loss.logit_limit, self.loss.logit_limit)
@@ -181,6 +202,16 @@ class MarginHead(nn.Module):
             self._carry(state, after)
         return each.mean()
 
+    def _terms(self, left: Tensor, radius: Tensor | None, classes: Classes) -> Terms:
+        """Return what the losses of this process's samples are made of."""
+        if self.shard is None:
+            return class_terms(left, radius, self.weight, self.bias, classes)
+        bias = self.bias
+        if bias is not None and self._one_bias:
+            bias = added_gradient(bias)
+        here = class_terms(left, radius, self.weight, bias, classes)
+        return combine(here, binary=self.loss.binary)
+
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
         given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
@@ -188,19 +219,24 @@ class MarginHead(nn.Module):
         return {name: torch.as_tensor(value, device=device) for name, value in given.items()}
 
     def _classes(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> Classes:
-        """Return what the pass over the classes goes by."""
-        sampled = sample.get("classes")
-        number = self.num_classes if sampled is None else len(sampled)
-        if sampled is not None:
-            places = torch.searchsorted(sampled, labels).clamp_(max=number - 1)
-            if not torch.equal(sampled[places], labels):
+        """Return what the pass over this process's classes goes by."""
+        sampled, weights = sample.get("classes"), None
+        first, number = self.classes.start, len(self.classes)
+        batch = len(labels)
+        if sampled is None:
+            labels = labels - first
+        else:
+            if (_places(sampled, labels) < 0).any():
                 raise MarginfaceError(
                     "draw['classes'] lacks the class of a label; draw it for these labels"
                 )
-            labels = places
-        plan = self.plan(len(labels), compute.itemsize, number)
+            bounds = torch.tensor([first, first + number], device=sampled.device)
+            own = slice(*torch.searchsorted(sampled, bounds).tolist())
+            sampled, weights = sampled[own] - first, sample["log_weights"][own]
+            labels, number = _places(sampled, labels - first), len(sampled)
         update = self._step if self.update is not None and self.training else None
-        return Classes(self._ops, {}, labels, plan, sampled, sample.get("log_weights"), update)
+        plan = self.plan(batch, compute.itemsize, number)
+        return Classes(self._ops, {}, labels, plan, sampled, weights, update)
 
     @torch.no_grad()
     def _step(self, name: str, rows: slice | Tensor, gradient: Tensor) -> None:
@@ -209,6 +245,8 @@ class MarginHead(nn.Module):
         if self.rate is None:
             raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
         values, velocities = self.get_parameter(name), self.momentum.get_buffer(name)
+        if name == "bias" and self._one_bias and self.shard is not None:
+            gradient = add_up(gradient)
         decay = self.update.decay_for(values.dim())
         value, velocity = values[rows].to(gradient.dtype), velocities[rows].to(gradient.dtype)
         velocity.mul_(self.update.momentum).add_(gradient).add_(value, alpha=decay)
@@ -225,22 +263,65 @@ class MarginHead(nn.Module):
         """
         if classes is None:
             rate = self.sample_rate if self.training else 1
-            classes = max(1, int(rate * self.num_classes))
+            classes = max(1, int(rate * len(self.classes)))
         limit = BLOCK_LOGITS[self.weight.device.type]
         return plan_head(batch, classes, itemsize=itemsize, block_logits=limit, block=self.block)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that there is to save, of all classes, as NumPy arrays.
+
+        `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
+        changes neither names nor shapes. With shards, all processes call it together.
+        """
+        found = {}
+        for name, value in self.state_dict().items():
+            ranges = self._ranges(name)
+            found[name] = to_numpy(gather_rows(value, ranges) if ranges else value)
+        return found
+
+    @torch.no_grad()
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Set what `arrays` returns; of a shard, its part of it."""
+        for name, value in self.state_dict().items():
+            ranges, given = self._ranges(name), arrays[name]
+            if ranges and self.shard is not None:
+                own = ranges[self.shard.index]
+                given = given[own.start : own.stop]
+            value.copy_(torch.as_tensor(given))
+
+    def _ranges(self, name: str) -> list[range]:
+        """Return each shard's rows of what `arrays` names; nothing where all have all."""
+        last = name.rpartition(".")[2]
+        if self.shard is None or name.startswith("state.") or (last == "bias" and self._one_bias):
+            return []
+        centers = self.loss.num_centers if last == "weight" else 1
+        parts = [
+            Shard(i, self.shard.count).classes(self.num_classes) for i in range(self.shard.count)
+        ]
+        return [range(part.start * centers, part.stop * centers) for part in parts]
+
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors
-    ) -> tuple[Tensors, Tensors]:
-        """Return what the loss prepares for these samples, and the next state."""
-        together = distributed.is_available() and distributed.is_initialized()
-        if not (together and self.training and (state or draws)):
-            return self._ops.prepare(cosines, norms, state, draws)
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        """Return what the loss prepares for the pass, and for this process's samples; the state."""
         batch = len(cosines)
+        if self.shard is not None:  # all samples are here, but each has its cosine in one shard
+            cosines, batch = add_up(cosines), batch // self.shard.count
+        elif self._processes() > 1 and self.training and (state or draws):
+            cosines, norms = gather(cosines), gather(norms)
+        else:
+            prepared, after = self._ops.prepare(cosines, norms, state, draws)
+            return prepared, prepared, after
+        draws = {name: gather(value) for name, value in draws.items()}
+        whole, after = self._ops.prepare(cosines, norms, state, draws)
         first = distributed.get_rank() * batch
-        whole = {name: _gather(value) for name, value in draws.items()}
-        prepared, after = self._ops.prepare(_gather(cosines), _gather(norms), state, whole)
-        return {name: value[first : first + batch] for name, value in prepared.items()}, after
+        own = {name: value[first : first + batch] for name, value in whole.items()}
+        return own if self.shard is None else whole, own, after
+
+    @staticmethod
+    def _processes() -> int:
+        running = distributed.is_available() and distributed.is_initialized()
+        return distributed.get_world_size() if running else 1
 
     @torch.no_grad()
     def _carry(self, state: Tensors, after: Tensors) -> None:
@@ -263,13 +344,12 @@ class MarginHead(nn.Module):
         return f"{self.loss}, embedding_size={self.embedding_size}, num_classes={self.num_classes}"
 
 
+def _places(sampled: Tensor, labels: Tensor) -> Tensor:
+    """Return where labels stand in an ascending sample; -1 for those that are not in it."""
+    places = torch.searchsorted(sampled, labels)
+    return torch.where(torch.searchsorted(sampled, labels, right=True) > places, places, -1)
+
+
 def _cast(values: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:
     """Bring the floating-point ones of named tensors to the computation's type."""
     return {n: v.to(dtype) if v.is_floating_point() else v for n, v in values.items()}
-
-
-def _gather(values: Tensor) -> Tensor:
-    """Return the values [batch] of all processes, one after the other."""
-    whole = values.new_empty(distributed.get_world_size() * len(values))
-    distributed.all_gather_into_tensor(whole, values.contiguous())
-    return whole

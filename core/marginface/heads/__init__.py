@@ -1,4 +1,4 @@
-"""What every head plans before it computes: blocks of classes, and samples of them."""
+"""What every head plans before it computes: blocks of classes, samples of them, shards."""
 
 from marginface.heads.plan import HeadPlan, plan_head
 from marginface.heads.sampling import (
@@ -8,10 +8,12 @@ from marginface.heads.sampling import (
     draw_step,
     split_draw,
 )
+from marginface.heads.sharding import Shard
 
 __all__ = [
     "HeadPlan",
     "Sampling",
+    "Shard",
     "check_update",
     "draw_classes",
     "draw_step",

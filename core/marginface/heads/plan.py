@@ -87,7 +87,8 @@ def plan_head(
         block = max(1, block_logits // batch)
         # One block and a little more would cost another round for nothing; others are of one size.
         block = classes if classes <= 2 * block else -(-classes // -(-classes // block))
-    block = min(check_count("block", block), classes)
+        block = max(1, block)  # a shard may have none of a sample's classes
+    block = min(check_count("block", block), max(1, classes))
     fitting = KEPT_BYTES // (batch * itemsize)
     kept = classes if fitting >= classes else fitting // block * block
     return HeadPlan(batch, classes, block, kept, itemsize)

@@ -1,0 +1,187 @@
+"""Heads whose classes are shared among processes: a program that a test starts once a process.
+
+    python sharded.py torch|tf CASES.json OUT
+
+RANK, WORLD_SIZE and so on say which process this is. Every case is some steps of embeddings
+x @ table and a head on them; what each process found goes to OUT.RANK.npz.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marginface import losses
+from marginface.heads import Shard, draw_step
+from marginface.losses import MarginLoss
+from marginface.training.optimizers import SGD
+
+INPUTS, SIZE, CLASSES, BATCH, STEPS, RATE = 4, 5, 11, 12, 10, 0.05
+STEP = SGD(weight_decay=0.02, momentum=0.7)
+MODES = ("dense", "blocks", "update", "sampled", "corrected")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one run of a head is made of; the same in every process.
+
+    Args:
+        name: of the loss.
+        mode: dense and blocks give gradients, which plain SGD takes; the others step themselves.
+    """
+
+    name: str
+    mode: str
+
+    @property
+    def loss(self) -> MarginLoss:
+        return losses.get(self.name)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the head's options."""
+        match self.mode:
+            case "dense":
+                return {}
+            case "blocks":
+                return {"block": 2}
+            case "update":
+                return {"update": STEP}
+            case "sampled":
+                return {"update": STEP, "sample_rate": 0.7, "block": 2}
+            case _:
+                return {"update": STEP, "sample_rate": 0.7, "sampling": "corrected"}
+
+    def start(self) -> tuple[Any, dict[str, Any]]:
+        """Return the table [INPUTS, SIZE] and the head's arrays, before the first step."""
+        rng = np.random.default_rng(1)
+        table = rng.normal(size=(INPUTS, SIZE)) * 4
+        arrays = {"weight": rng.normal(size=(CLASSES * self.loss.num_centers, SIZE))}
+        bias = self.loss.initial_bias(CLASSES)
+        if bias is not None:
+            arrays["bias"] = bias + rng.normal(size=bias.shape)
+        if "update" in self.options:
+            arrays |= {f"momentum.{k}": np.zeros_like(v) for k, v in arrays.items()}
+        return table, arrays | {f"state.{k}": v for k, v in self.loss.initial_state().items()}
+
+    def steps(self) -> list[tuple[Any, Any, dict[str, Any]]]:
+        """Return each step's inputs [BATCH, INPUTS], labels [BATCH] and draw."""
+        rng, found = np.random.default_rng(2), []
+        rate = self.options.get("sample_rate", 1.0)
+        for number in range(STEPS):
+            # At times one class alone, so that a sample of few leaves a shard without any.
+            labels = rng.integers(0, CLASSES if number % 3 else 1, BATCH)
+            sampling = self.options.get("sampling", "partial_fc")
+            share = 0.2 if rate < 1 and number % 3 == 0 else rate
+            draw = draw_step(self.loss, rng, labels, CLASSES, share, sampling)
+            found.append((rng.normal(size=(BATCH, INPUTS)), labels, draw))
+        return found
+
+    def part(self, step: tuple[Any, Any, dict[str, Any]], rank: int, size: int) -> Any:
+        """Return one process's part of a step; drawn classes are everybody's."""
+        x, labels, draw = step
+        own = {k: v[rank::size] if k in self.loss.draws else v for k, v in draw.items()}
+        return x[rank::size], labels[rank::size], own
+
+
+def in_torch(cases: list[Case], out: str) -> None:
+    """Run one of the processes."""
+    import torch
+
+    import marginface_torch
+    from marginface_torch.processes import add_up
+
+    torch.set_num_threads(1)
+    size = int(os.environ["WORLD_SIZE"])
+    group = marginface_torch.join()
+    rank = group.rank
+    assert group.exchange(f"{rank}") == [f"{each}" for each in range(size)]
+    found: dict[str, Any] = {}
+    for case in cases:
+        head = marginface_torch.MarginHead(
+            case.loss, SIZE, CLASSES, dtype=torch.float64, shard=Shard(rank, size), **case.options
+        )
+        head.rate = RATE
+        table, arrays = case.start()
+        head.load_arrays(arrays)
+        table = torch.tensor(table, requires_grad=True)
+        for number, step in enumerate(case.steps()):
+            x, labels, draw = case.part(step, rank, size)
+            draws = {name: torch.tensor(value) for name, value in draw.items()}
+            value = head(torch.tensor(x) @ table, torch.tensor(labels), draws)
+            table.grad = None
+            head.zero_grad()
+            value.backward()
+            with torch.no_grad():
+                table -= RATE * add_up(table.grad) / size
+                for parameter in head.parameters():
+                    if parameter.requires_grad:
+                        parameter -= RATE * parameter.grad
+            found[f"{case.name}.{case.mode}.loss.{number}"] = add_up(value.detach()).item() / size
+        found[f"{case.name}.{case.mode}.table"] = table.detach().numpy()
+        found |= {f"{case.name}.{case.mode}.{k}": v for k, v in head.arrays().items()}
+    np.savez(f"{out}.{rank}.npz", **found)
+    torch.distributed.destroy_process_group()
+
+
+def in_tf(cases: list[Case], out: str) -> None:
+    """Run one of the processes."""
+    import tensorflow as tf
+
+    import marginface_tf
+    from marginface_tf.processes import add_up
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    size = int(os.environ["WORLD_SIZE"])
+    group = marginface_tf.join()
+    rank, strategy = group.rank, group.strategy
+    assert group.exchange(f"{rank}") == [f"{each}" for each in range(size)]
+    found: dict[str, Any] = {}
+    for case in cases:
+        start, arrays = case.start()
+        head = marginface_tf.MarginHead(
+            case.loss, SIZE, CLASSES, dtype="float64", shard=Shard(rank, size), **case.options
+        )
+        head.rate = RATE
+        head.load_arrays(arrays)
+        table = tf.Variable(start)
+
+        def call(x: Any, labels: Any, draw: Any, head: Any = head, table: Any = table) -> Any:
+            with tf.GradientTape() as tape:
+                value = head(x @ table, labels, draw, training=True)
+            own = [v.value for v in head.trainable_variables]
+            d_table, *gradients = tape.gradient(value, [table, *own])
+            table.assign_sub(RATE * add_up(d_table) / size)
+            for variable, gradient in zip(own, gradients, strict=True):
+                variable.assign_sub(RATE * gradient)
+            return add_up(value) / size
+
+        step = tf.function(lambda *given, call=call: strategy.run(call, given))
+        for number, each in enumerate(case.steps()):
+            x, labels, draw = case.part(each, rank, size)
+            value = step(
+                tf.constant(x),
+                tf.constant(labels),
+                {k: tf.constant(v) for k, v in draw.items()},
+            )
+            found[f"{case.name}.{case.mode}.loss.{number}"] = value.numpy()
+        found[f"{case.name}.{case.mode}.table"] = table.numpy()
+        with strategy.scope():
+            saved = head.arrays()
+        found |= {f"{case.name}.{case.mode}.{k}": v for k, v in saved.items()}
+    np.savez(f"{out}.{rank}.npz", **found)
+
+
+if __name__ == "__main__":
+    framework, path, out = sys.argv[1:]
+    given = [Case(*each) for each in json.loads(Path(path).read_text())]
+    if framework == "torch":
+        in_torch(given, out)
+    else:
+        in_tf(given, out)

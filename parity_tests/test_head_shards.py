@@ -1,0 +1,201 @@
+"""Classes shared among real processes: the same losses and weights as in one, by the spec."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sharded
+from comparison import RTOL, assert_same_arrays
+from frameworks import Framework
+from sharded import CLASSES, MODES, RATE, STEP, Case
+
+from marginface import MarginfaceError, losses
+from marginface.heads import Shard
+
+ALL = tuple(Case(name, mode) for name in losses.names() for mode in MODES)
+# What differs between losses as a shard sees it: a bias for each class or for all, several centres,
+# softplus instead of logsumexp, the norm, state, draws, negatives that depend on the batch.
+SOME = (
+    *(Case("arcface", mode) for mode in MODES),
+    Case("softmax", "sampled"),
+    Case("sphereface2", "sampled"),
+    Case("subcenter_arcface", "sampled"),
+    Case("curricularface", "blocks"),
+    Case("elasticface_arc_plus", "dense"),
+    Case("magface", "dense"),
+    Case("sphereface", "dense"),
+)
+FEW = (Case("arcface", "blocks"), Case("arcface", "update"), *SOME[5:7], Case("adaface", "dense"))
+QUICK = {"torch": SOME, "tf": FEW}  # TensorFlow traces and compiles each case anew
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    held = [socket.socket() for _ in range(count)]
+    for each in held:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+def environments(count: int) -> list[dict[str, str]]:
+    """Return each process's environment, as a launcher sets it."""
+    ports = free_ports(count + 1)
+    workers = [f"127.0.0.1:{port}" for port in ports[1:]]
+    return [
+        {
+            **os.environ,
+            "RANK": str(rank),
+            "WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(ports[0]),
+            "TF_CONFIG": json.dumps(
+                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
+            ),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+        for rank in range(count)
+    ]
+
+
+def run(framework: str, count: int, cases: tuple[Case, ...], folder: Path) -> list[dict[str, Any]]:
+    """Return what each process found."""
+    path = folder / "cases.json"
+    path.write_text(json.dumps([[case.name, case.mode] for case in cases]))
+    command = [sys.executable, str(Path(sharded.__file__)), framework, path, folder / "out"]
+    running = [
+        subprocess.Popen([*map(str, command)], env=env, stderr=subprocess.PIPE, text=True)
+        for env in environments(count)
+    ]
+    try:
+        for each in running:
+            _, errors = each.communicate(timeout=1200)
+            assert each.returncode == 0, errors[-3000:]
+    finally:
+        for each in running:
+            each.kill()
+    return [dict(np.load(folder / f"out.{rank}.npz")) for rank in range(count)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a function that runs so many processes of a framework, once."""
+
+    @cache
+    def once(framework: str, count: int, cases: tuple[Case, ...]) -> list[dict[str, Any]]:
+        return run(framework, count, cases, tmp_path_factory.mktemp(f"{framework}_{count}"))
+
+    return once
+
+
+@cache
+def reference(case: Case) -> dict[str, Any]:
+    """Return the same run by the spec, in one process, with the reference's optimizer."""
+    loss = case.loss
+    table, arrays = case.start()
+    arrays = {name: value.copy() for name, value in arrays.items()}
+    state: Any = loss.initial_state()
+    found: dict[str, Any] = {}
+    for number, (x, labels, draw) in enumerate(case.steps()):
+        classes = draw.get("classes", np.arange(CLASSES))
+        rows: dict[str, Any] = {"bias": slice(None)}
+        if "bias" in arrays and len(arrays["bias"]) > 1:
+            rows["bias"] = classes
+        centers = np.arange(loss.num_centers)
+        rows["weight"] = (classes[:, None] * loss.num_centers + centers).ravel()
+        each = loss.evaluate(
+            x @ table,
+            arrays["weight"][rows["weight"]],
+            np.searchsorted(classes, labels),
+            bias=arrays["bias"][rows["bias"]] if "bias" in arrays else None,
+            state=state,
+            draw={name: draw[name] for name in loss.draws},
+        )
+        state = each.state
+        found[f"loss.{number}"] = each.loss
+        table = table - RATE * x.T @ each.gradients["embeddings"]
+        for name in {"weight", "bias"} & set(arrays):
+            value, at, gradient = arrays[name], rows[name], each.gradients[name]
+            if "update" in case.options:
+                velocity = arrays[f"momentum.{name}"]
+                value[at], slots = STEP.update(
+                    value[at], gradient, {"momentum": velocity[at]}, RATE, number + 1
+                )
+                velocity[at] = slots["momentum"]
+            else:
+                value -= RATE * gradient
+    found |= {"table": table} | arrays
+    return found | {f"state.{name}": value for name, value in state.items()}
+
+
+def of(case: Case, found: dict[str, Any]) -> dict[str, Any]:
+    """Return one case's arrays."""
+    prefix = f"{case.name}.{case.mode}."
+    return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+
+
+def assert_as_one(found: list[dict[str, Any]], cases: tuple[Case, ...]) -> None:
+    """Every process has the spec's losses and weights, those of all classes."""
+    for case in cases:
+        if case.mode == "corrected":  # which the spec has not; test_head_sampling holds it to sums
+            continue
+        for each in found:
+            assert_same_arrays(of(case, each), reference(case), RTOL["float64"])
+
+
+def test_two_processes_are_one(framework: Framework, runs: Any) -> None:
+    cases = QUICK[framework.name]
+    assert_as_one(runs(framework.name, 2, cases), cases)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_so_are_one_and_three(torch: Framework, count: int, runs: Any) -> None:
+    assert_as_one(runs(torch.name, count, SOME), SOME)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_all_losses_in_all_modes(framework: Framework, count: int, runs: Any) -> None:
+    assert_as_one(runs(framework.name, count, ALL), ALL)
+
+
+def test_corrected_samples_are_one_process_s(torch: Framework, runs: Any) -> None:
+    one, *others = (runs(torch.name, count, SOME)[0] for count in (1, 2, 3))
+    case = Case("arcface", "corrected")
+    for each in others:
+        assert_same_arrays(of(case, each), of(case, one), RTOL["float64"])
+
+
+@pytest.mark.parametrize("change", ["loss.9", "weight", "table", "momentum.weight"])
+def test_another_result_is_caught(framework: Framework, change: str, runs: Any) -> None:
+    case = Case("arcface", "update")
+    found = dict(of(case, runs(framework.name, 2, QUICK[framework.name])[1]))
+    found[change] = found[change] * (1 + 1e-6)
+    with pytest.raises(AssertionError):
+        assert_same_arrays(found, reference(case), RTOL["float64"])
+
+
+@pytest.mark.parametrize(("index", "count"), [(2, 2), (-1, 2)])
+def test_no_such_shard(index: int, count: int) -> None:
+    with pytest.raises(MarginfaceError, match=f"shard {index} of {count} is none; count from 0"):
+        Shard(index, count)
+
+
+def test_more_processes_than_classes(framework: Framework) -> None:
+    with pytest.raises(MarginfaceError, match="3 processes cannot share 2 classes; start at most"):
+        framework.backend.MarginHead("arcface", 4, 2, shard=Shard(0, 3))
+
+
+def test_a_shard_alone_says_so(framework: Framework) -> None:
+    head = framework.backend.MarginHead("arcface", 4, 6, shard=Shard(1, 2))
+    with pytest.raises(MarginfaceError, match=r"this head is shard 1 of 2, but .* does not run"):
+        framework.call(head, np.ones((2, 4), np.float32), np.array([0, 5]))

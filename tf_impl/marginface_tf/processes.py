@@ -1,0 +1,99 @@
+"""The processes of a run: joining them, and what they tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from marginface.errors import MarginfaceError
+from marginface.heads import Shard
+
+
+class Group:
+    """The processes of a run, as this one sees them; all call its methods together.
+
+    Attributes:
+        rank: this process's number.
+        size: how many there are.
+        strategy: under whose `run` they compute together.
+    """
+
+    def __init__(self, strategy: Any) -> None:
+        self.strategy = strategy
+        self.rank = strategy.cluster_resolver.task_id
+        self.size = strategy.num_replicas_in_sync
+        numbers = tf.TensorSpec([None], tf.int32)
+        self._gather = tf.function(
+            lambda values: strategy.run(gather, (values,)), input_signature=[numbers]
+        )
+
+    def exchange(self, text: str) -> list[str]:
+        """Return what every process gave, by rank."""
+        given = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+        lengths = self._gather(np.array([len(given)], np.int32)).numpy()
+        padded = np.zeros(max(lengths.max(), 1), np.int32)
+        padded[: len(given)] = given
+        rows = self._gather(padded).numpy().reshape(self.size, -1).astype(np.uint8)
+        return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
+
+
+def join() -> Group:
+    """Join the processes that TF_CONFIG names."""
+    return Group(tf.distribute.MultiWorkerMirroredStrategy())
+
+
+def check_processes(shard: Shard) -> None:
+    """Raise unless a strategy runs with the processes that a shard is made for."""
+    strategy = tf.distribute.get_strategy()
+    said = f"{type(strategy).__name__} keeps all variables alike"
+    if not tf.distribute.has_strategy():
+        said = "tf.distribute does not run"
+    elif isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        found = (strategy.cluster_resolver.task_id, strategy.num_replicas_in_sync)
+        if found == (shard.index, shard.count):
+            return
+        said = f"tf.distribute has this as process {found[0]} of {found[1]}"
+    raise MarginfaceError(
+        f"this head is shard {shard.index} of {shard.count}, but {said}; call it in the run of a "
+        "MultiWorkerMirroredStrategy, with Shard(task_id, num_replicas_in_sync)"
+    )
+
+
+def gather(values: Tensor) -> Tensor:
+    """Return the values [batch, ...] of all processes, one after the other; no gradient."""
+    return tf.stop_gradient(_context().all_gather(_placed(values), 0))
+
+
+def add_up(values: Tensor) -> Tensor:
+    """Return the sum over all processes; no gradient."""
+    return tf.stop_gradient(_context().all_reduce("SUM", _placed(values)))
+
+
+def gather_rows(values: Tensor, ranges: list[range]) -> Tensor:
+    """Return the rows of all processes, whose numbers may differ."""
+    most = max(map(len, ranges))
+    lacking = [[0, most - values.shape[0]], *[[0, 0]] * (values.shape.rank - 1)]
+    whole = gather(tf.pad(values, lacking))
+    return tf.concat([whole[i * most : i * most + len(rows)] for i, rows in enumerate(ranges)], 0)
+
+
+def in_replica(function: Callable[[], Any]) -> Any:
+    """Return what a function gives in this process, called by all together in a scope."""
+    strategy = tf.distribute.get_strategy()
+    return tf.function(lambda: strategy.run(function))()
+
+
+def _context() -> Any:
+    return tf.distribute.get_replica_context()
+
+
+def _placed(values: Tensor) -> Tensor:
+    """Return values that name their device: a gather takes no others."""
+    if values.device:
+        return values
+    with tf.device("/gpu:0" if tf.config.list_logical_devices("GPU") else "/cpu:0"):
+        return tf.identity(values)

@@ -1,0 +1,79 @@
+"""The processes of a run: joining them, and what they tell each other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from marginface.errors import MarginfaceError
+from marginface.heads import Shard
+
+PATIENCE = timedelta(minutes=10)  # for another process that has stopped, before it is an error
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, as this one sees them; all call its methods together."""
+
+    rank: int
+    size: int
+
+    def exchange(self, text: str) -> list[str]:
+        """Return what every process gave, by rank."""
+        found: list[Any] = [None] * self.size
+        distributed.all_gather_object(found, text)
+        return found
+
+
+def join() -> Group:
+    """Join the processes that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT name."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if not distributed.is_initialized():
+        kind = "nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(kind, timeout=PATIENCE)
+    return Group(distributed.get_rank(), distributed.get_world_size())
+
+
+def check_processes(shard: Shard) -> None:
+    """Raise unless torch.distributed runs with the processes that a shard is made for."""
+    running = distributed.is_available() and distributed.is_initialized()
+    found = (distributed.get_rank(), distributed.get_world_size()) if running else (0, 1)
+    if found != (shard.index, shard.count):
+        raise MarginfaceError(
+            f"this head is shard {shard.index} of {shard.count}, but torch.distributed "
+            + (f"has this as process {found[0]} of {found[1]}" if running else "does not run")
+            + "; call init_process_group, and make the head with Shard(get_rank(), "
+            "get_world_size())"
+        )
+
+
+def gather(values: Tensor) -> Tensor:
+    """Return the values [batch, ...] of all processes, one after the other; no gradient."""
+    count = distributed.get_world_size()
+    whole = values.new_empty(count * len(values), *values.shape[1:])
+    distributed.all_gather_into_tensor(whole, values.contiguous())
+    return whole
+
+
+def gather_rows(values: Tensor, ranges: list[range]) -> Tensor:
+    """Return the rows of all processes, whose numbers may differ."""
+    whole = values.new_empty(ranges[-1].stop, *values.shape[1:])
+    for source, rows in enumerate(ranges):
+        part = whole[rows.start : rows.stop]
+        if source == distributed.get_rank():
+            part.copy_(values)
+        distributed.broadcast(part, source)
+    return whole
+
+
+def add_up(values: Tensor) -> Tensor:
+    """Return the sum over all processes; no gradient."""
+    total = values.clone()
+    distributed.all_reduce(total)
+    return total
