@@ -13,12 +13,13 @@ from frameworks import Framework, require_some
 
 from marginface import MarginfaceError, load_backend, losses
 
-# PyTorch brings its layers along; TensorFlow's have other semantics, so they are written out, and
-# it is loud when imported. Only PyTorch reads its own pickles.
-FILES_OF_ONE = {"layers.py", "quiet.py"}
+# TensorFlow is loud when imported. Only PyTorch reads its own pickles.
+FILES_OF_ONE = {"quiet.py"}
 NAMES_OF_ONE = {"read_state_dict"}
 HELPERS_OF_ONE = {
     "backbone": {"channels_last"},
+    "processes": {"in_replica", "mean_of_all"},  # DistributedDataParallel takes the means
+    "sharding": {"own_part"},
     "export": set(),
     "learner": set(),
     "optimizers": {"write_slots"},

@@ -80,8 +80,8 @@ def test_seeded_backbones_start_alike(torch: Framework, tf: Framework, name: str
 def biased(batch_norm: Any) -> Any:
     """Return a batch normalisation that puts the biased variance into the running one."""
 
-    def wrong(x: Any, *arrays: Any, training: bool) -> Any:
-        y, mean, variance = batch_norm(x, *arrays, training=training)
+    def wrong(x: Any, *arrays: Any, **options: Any) -> Any:
+        y, mean, variance = batch_norm(x, *arrays, **options)
         count = np.prod(x.shape[:-1])
         kept = 0.9 * arrays[3]
         return y, mean, kept + (variance - kept) * (count - 1) / count

@@ -1,10 +1,6 @@
 """Classes shared among real processes: the same losses and weights as in one, by the spec."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import pytest
 import sharded
 from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
+from processes import run_all
 from sharded import CLASSES, MODES, RATE, STEP, Case
 
 from marginface import MarginfaceError, losses
@@ -36,53 +33,11 @@ FEW = (Case("arcface", "blocks"), Case("arcface", "update"), *SOME[5:7], Case("a
 QUICK = {"torch": SOME, "tf": FEW}  # TensorFlow traces and compiles each case anew
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    held = [socket.socket() for _ in range(count)]
-    for each in held:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
-def environments(count: int) -> list[dict[str, str]]:
-    """Return each process's environment, as a launcher sets it."""
-    ports = free_ports(count + 1)
-    workers = [f"127.0.0.1:{port}" for port in ports[1:]]
-    return [
-        {
-            **os.environ,
-            "RANK": str(rank),
-            "WORLD_SIZE": str(count),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(ports[0]),
-            "TF_CONFIG": json.dumps(
-                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
-            ),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        }
-        for rank in range(count)
-    ]
-
-
 def run(framework: str, count: int, cases: tuple[Case, ...], folder: Path) -> list[dict[str, Any]]:
     """Return what each process found."""
     path = folder / "cases.json"
     path.write_text(json.dumps([[case.name, case.mode] for case in cases]))
-    command = [sys.executable, str(Path(sharded.__file__)), framework, path, folder / "out"]
-    running = [
-        subprocess.Popen([*map(str, command)], env=env, stderr=subprocess.PIPE, text=True)
-        for env in environments(count)
-    ]
-    try:
-        for each in running:
-            _, errors = each.communicate(timeout=1200)
-            assert each.returncode == 0, errors[-3000:]
-    finally:
-        for each in running:
-            each.kill()
+    run_all([sharded.__file__, framework, path, folder / "out"], count)
     return [dict(np.load(folder / f"out.{rank}.npz")) for rank in range(count)]
 
 

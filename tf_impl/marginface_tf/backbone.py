@@ -38,7 +38,10 @@ class Backbone(keras.Model):
         arrays: every variable by canonical name.
         layouts: how each canonical array lies in its variable.
         masks: where dropout's randomness comes from.
+        synchronized: whether BatchNorm takes its statistics over the batches of all processes.
     """
+
+    synchronized = False
 
     def __init__(
         self,
@@ -118,7 +121,12 @@ class Backbone(keras.Model):
             self.arrays[f"{layer.name}.{suffix}"]
             for suffix in ("weight", "bias", "running_mean", "running_var")
         ]
-        y, mean, variance = batch_norm(x, *(array.value for array in arrays), training=training)
+        y, mean, variance = batch_norm(
+            x,
+            *(array.value for array in arrays),
+            training=training,
+            synchronized=self.synchronized,
+        )
         if training:
             arrays[2].assign(mean)
             arrays[3].assign(variance)
@@ -171,3 +179,8 @@ def create_backbone(
     """
     graph = backbones.describe(name, embedding_size, input_size, dropout)
     return Backbone(graph, seed=seed, dtype=dtype)
+
+
+def synchronize(backbone: Backbone) -> None:
+    """Let BatchNorm take its statistics over the batches of all processes, in training."""
+    backbone.synchronized = True

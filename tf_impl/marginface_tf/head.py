@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Self
 
 import keras
@@ -333,29 +334,27 @@ class MarginHead(keras.layers.Layer):
             batch, classes, itemsize=itemsize, block_logits=BLOCK_LOGITS, block=self.block
         )
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self, more: Mapping[str, Any] | None = None) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
         `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
         changes neither names nor shapes. With shards, all processes call it together, in the scope
         of their strategy.
+
+        Args:
+            more: what else has a row for each class, such as an optimizer's `<slot>.weight`.
         """
-        found = self._saved()
+        found = self._saved() | dict(more or {})
         if self.shard is not None:
             check_processes(self.shard)
-            found = in_replica(self._gathered)
+            found = in_replica(partial(self._gathered, found))
         return {name: np.asarray(value) for name, value in found.items()}
 
-    def _gathered(self) -> dict[str, Tensor]:
-        ranges = {name: self._ranges(name) for name in self._saved()}
-        return {
-            name: gather_rows(variable.value, ranges[name]) if ranges[name] else variable.value
-            for name, variable in self._saved().items()
-        }
-
-    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def load_arrays(
+        self, arrays: Mapping[str, NDArray[Any]], more: Mapping[str, Any] | None = None
+    ) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        for name, variable in self._saved().items():
+        for name, variable in (self._saved() | dict(more or {})).items():
             ranges, given = self._ranges(name), arrays[name]
             if ranges and self.shard is not None:
                 own = ranges[self.shard.index]
@@ -365,6 +364,13 @@ class MarginHead(keras.layers.Layer):
     def _saved(self) -> dict[str, Any]:
         found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}
         return found | {f"momentum.{k}": v for k, v in self.momentum.items()}
+
+    def _gathered(self, variables: Mapping[str, Any]) -> dict[str, Tensor]:
+        found = {}
+        for name, variable in variables.items():
+            value, ranges = tf.convert_to_tensor(variable), self._ranges(name)
+            found[name] = gather_rows(value, ranges) if ranges else value
+        return found
 
     def _ranges(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.backbones.graph import BN_EPSILON, BN_MOMENTUM, Conv
+from marginface_tf.processes import add_up, gather
 
 
 def as_tensor(value: Any) -> Any:
@@ -82,17 +83,27 @@ def batch_norm(
     running_var: Tensor,
     *,
     training: bool,
+    synchronized: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise [N, H, W, C] or [N, C]; return it and the running statistics, moved in training.
 
-    The batch's biased variance normalises, its unbiased variance enters the running one.
+    The batch's biased variance normalises, its unbiased variance enters the running one. The batch
+    is that of all processes where `synchronized`; theirs must be of one size.
     """
     if x.shape.rank == 2:
         y, mean, variance = batch_norm(
-            x[:, None, None], scale, offset, running_mean, running_var, training=training
+            x[:, None, None],
+            scale,
+            offset,
+            running_mean,
+            running_var,
+            training=training,
+            synchronized=synchronized,
         )
         return y[:, 0, 0], mean, variance
-    if x.dtype == tf.float64:
+    if training and synchronized:
+        y, mean, variance = _synchronized(x, scale, offset)
+    elif x.dtype == tf.float64:
         y, mean, variance = _plain(x, scale, offset, running_mean, running_var, training)
     else:
         empty = tf.zeros([0], tf.float32)
@@ -130,3 +141,29 @@ def _plain(
         unbiased = variance * (count / tf.maximum(count - 1, 1))
     y = (x - mean) * (tf.math.rsqrt(variance + BN_EPSILON) * scale) + offset
     return y, mean, unbiased
+
+
+def _synchronized(x: Tensor, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise by all processes' batches; return mean and unbiased variance as well."""
+    wide = tf.cast(tf.stop_gradient(x), scale.dtype)
+    found = gather(tf.stack(tf.nn.moments(wide, [0, 1, 2]))[None])  # [processes, 2, C]
+    mean = tf.reduce_mean(found[:, 0], 0)
+    variance = tf.reduce_mean(found[:, 1] + (found[:, 0] - mean) ** 2, 0)
+    count = tf.cast(tf.size(x) // tf.size(mean) * tf.shape(found)[0], scale.dtype)
+    inverse = tf.math.rsqrt(variance + BN_EPSILON)
+
+    @tf.custom_gradient
+    def normalize(x: Tensor, scale: Tensor, offset: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        unit = (tf.cast(x, scale.dtype) - mean) * inverse
+
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            wide = tf.cast(upstream, scale.dtype)
+            own = tf.stack([tf.reduce_sum(wide, [0, 1, 2]), tf.reduce_sum(wide * unit, [0, 1, 2])])
+            # The statistics are everybody's, and so is what they pass on of the gradient.
+            down, along = tf.unstack(add_up(own) / count)
+            d_x = (wide - down - unit * along) * (inverse * scale)
+            return tf.cast(d_x, x.dtype), own[1], own[0]
+
+        return tf.cast(unit * scale + offset, x.dtype), gradient
+
+    return normalize(x, scale, offset), mean, variance * (count / tf.maximum(count - 1, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,16 @@ from tensorflow import Tensor
 from marginface import backbones
 from marginface.backend import StepResult
 from marginface.deployment.model import ModelSpec
+from marginface.heads import Sampling, Shard
 from marginface.losses import MarginLoss
-from marginface.training.checkpoints import check_fits
+from marginface.training.checkpoints import check_fits, head_name
 from marginface.training.initial import initial_head
-from marginface.training.optimizers import Optimizer
-from marginface_tf.backbone import create_backbone
+from marginface.training.optimizers import SGD, Optimizer
+from marginface_tf.backbone import create_backbone, synchronize
 from marginface_tf.head import MarginHead
 from marginface_tf.losses.base import Tensors
 from marginface_tf.optimizers import clip_scale, create_optimizer, read_slots
+from marginface_tf.processes import Group, mean_of_all
 from marginface_tf.weights import load_weights
 
 
@@ -42,8 +45,12 @@ class Learner:
         seed: int,
         threads: int | None = None,
         dtype: str = "float32",
+        group: Group | None = None,
+        sample_rate: float = 1.0,
+        sampling: Sampling = "partial_fc",
     ) -> None:
         _set_threads(threads)
+        self.group = group if group is not None and group.size > 1 else None
         # This pass rewrites the same step in one way or another from start to start, with other
         # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
@@ -57,15 +64,28 @@ class Learner:
             seed=seed,
             dtype=dtype,
         )
-        self.head = MarginHead(loss, model.embedding_size, num_classes, dtype=dtype)
-        self.head.weight.assign(initial_head(self.head.weight.shape, seed))
-        self.arrays = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
-        self.arrays |= {f"head.{v.name}": v for v in self.head.trainable_variables}
-        self.arrays |= {f"head.state.{name}": v for name, v in self.head.state.items()}
-        self.parameters = {name: v for name, v in self.arrays.items() if v.trainable}
+        self.head = MarginHead(
+            loss,
+            model.embedding_size,
+            num_classes,
+            dtype=dtype,
+            update=optimizer if isinstance(optimizer, SGD) else None,
+            sample_rate=sample_rate,
+            sampling=sampling,
+            shard=Shard(self.group.rank, self.group.size) if self.group else None,
+        )
+        if self.group:
+            # Statistics of the whole batch: then any number of processes gives the same run.
+            synchronize(self.backbone)
+        named = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
+        self.parameters = {name: v for name, v in named.items() if v.trainable}
+        self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
         self.optimizer = create_optimizer(optimizer, self.parameters)
         self.steps = 0
-        self._step = tf.function(self._train, reduce_retracing=True)
+        rows = num_classes * loss.num_centers
+        start = initial_head((rows, model.embedding_size), seed)
+        self.head.load_arrays({**self._head_arrays(), "weight": start}, self._head_slots())
+        self._step = tf.function(self._together, reduce_retracing=True)
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)
         self._embed = tf.function(self._infer, input_signature=[pixels])
 
@@ -93,13 +113,18 @@ class Learner:
         return np.asarray(self._embed(tf.constant(pixels)), np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return everything that training goes on from, under canonical names."""
+        """Return everything that training goes on from, under canonical names.
+
+        That of all classes, whatever the number of processes, which call it together.
+        """
         layouts = self._layouts()
         found = {}
-        for name, variable in self._variables().items():
+        for name, variable in self._alike().items():
             array = variable.numpy()
             layout = layouts.get(_without_slot(name))
             found[name] = layout.to_canonical(array) if layout else array
+        for name, array in self._head_arrays().items():
+            found[head_name(name)] = array
         return found | {"optimizer.step": np.array(self.steps, np.int64)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -107,30 +132,57 @@ class Learner:
         check_fits(state, self.state(), "the given state")
         layouts = self._layouts()
         self.steps = int(state["optimizer.step"])
-        for name, variable in self._variables().items():
+        for name, variable in self._alike().items():
             layout = layouts.get(_without_slot(name))
             variable.assign(layout.to_framework(state[name]) if layout else state[name])
+        given = {name: state[head_name(name)] for name in self._head_arrays()}
+        self.head.load_arrays(given, self._head_slots())
 
-    def _variables(self) -> dict[str, Any]:
-        """Every variable of the state, by canonical name."""
+    def _alike(self) -> dict[str, Any]:
+        """Every variable that all processes have alike, by canonical name."""
+        found = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        return self.arrays | {f"optimizer.{name}": slot for name, slot in slots.items()}
+        return found | {
+            f"optimizer.{name}": slot for name, slot in slots.items() if ".head." not in name
+        }
+
+    def _head_slots(self) -> dict[str, Any]:
+        """The optimizer's slots of the head, as `<slot>.weight`; none where it steps itself."""
+        slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
+        return {k.replace(".head.", "."): v for k, v in slots.items() if ".head." in k}
+
+    def _head_arrays(self) -> dict[str, NDArray[Any]]:
+        with self.group.strategy.scope() if self.group else nullcontext():
+            return self.head.arrays(self._head_slots())
 
     def _layouts(self) -> dict[str, backbones.Layout]:
         return {f"backbone.{name}": layout for name, layout in self.backbone.layouts.items()}
+
+    def _together(self, *given: Any) -> tuple[Tensor, Tensor]:
+        """Take the step in all processes."""
+        if self.group is None:
+            return self._train(*given)
+        found: tuple[Tensor, Tensor] = self.group.strategy.run(self._train, given)
+        return found
 
     def _train(
         self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
     ) -> tuple[Tensor, Tensor]:
         names = list(self.parameters)
         # Masks follow from seed and step, so that a resumed run draws the ones it would have drawn.
-        self.backbone.masks.state.assign(tf.cast(tf.stack([self.seed, step]), "uint32"))
+        share = self.seed if self.group is None else self.seed + self.group.rank
+        self.backbone.masks.state.assign(tf.cast(tf.stack([share, step]), "uint32"))
+        self.head.rate = rate
         with tf.GradientTape() as tape:
             embeddings = self.backbone(self._input(pixels), training=True)
             loss = self.head(embeddings, labels, draw, training=True)
         found = tape.gradient(loss, [self.parameters[name].value for name in names])
         gradients = dict(zip(names, found, strict=True))
         backbone = [name for name in names if name.startswith("backbone.")]
+        if self.group:
+            means = mean_of_all([gradients[name] for name in backbone] + [loss])
+            gradients |= zip(backbone, means[:-1], strict=True)
+            loss = means[-1]
         clipped, norm = clip_scale(
             [gradients[name] for name in backbone], self.optimizer_spec.clip_norm
         )
@@ -156,9 +208,23 @@ def create_learner(
     seed: int,
     threads: int | None = None,
     dtype: str = "float32",
+    group: Group | None = None,
+    sample_rate: float = 1.0,
+    sampling: Sampling = "partial_fc",
 ) -> Learner:
     """Return a learner whose initial weights come from the core's generator and `seed`."""
-    return Learner(model, loss, num_classes, optimizer, seed=seed, threads=threads, dtype=dtype)
+    return Learner(
+        model,
+        loss,
+        num_classes,
+        optimizer,
+        seed=seed,
+        threads=threads,
+        dtype=dtype,
+        group=group,
+        sample_rate=sample_rate,
+        sampling=sampling,
+    )
 
 
 def create_embedder(

@@ -73,6 +73,14 @@ def add_up(values: Tensor) -> Tensor:
     return tf.stop_gradient(_context().all_reduce("SUM", _placed(values)))
 
 
+def mean_of_all(values: list[Tensor]) -> list[Tensor]:
+    """Return the means over all processes, which speak once for all of them."""
+    flat = tf.concat([tf.reshape(value, [-1]) for value in values], 0)
+    mean = add_up(flat) / _context().num_replicas_in_sync
+    parts = tf.split(mean, [value.shape.num_elements() for value in values])
+    return [tf.reshape(part, value.shape) for part, value in zip(parts, values, strict=True)]
+
+
 def gather_rows(values: Tensor, ranges: list[range]) -> Tensor:
     """Return the rows of all processes, whose numbers may differ."""
     most = max(map(len, ranges))

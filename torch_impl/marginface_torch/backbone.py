@@ -24,6 +24,7 @@ from marginface.backbones.graph import (
     Weighted,
 )
 from marginface.checks import check_floating, check_type
+from marginface_torch.layers import BatchNorm as BatchNormModule
 from marginface_torch.weights import load_weights
 
 
@@ -124,6 +125,13 @@ def channels_last(backbone: Backbone) -> Backbone:
     return backbone
 
 
+def synchronize(backbone: Backbone) -> None:
+    """Let BatchNorm take its statistics over the batches of all processes, in training."""
+    for module in backbone.modules():
+        if isinstance(module, BatchNormModule):
+            module.synchronized = True
+
+
 def _module(layer: Conv | BatchNorm | PReLU | Linear) -> nn.Module:
     match layer:
         case Conv():
@@ -137,21 +145,13 @@ def _module(layer: Conv | BatchNorm | PReLU | Linear) -> nn.Module:
                 bias=False,
             )
         case BatchNorm():
-            norm = _BatchNorm(layer.channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
+            norm = BatchNormModule(layer.channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
             norm.weight.requires_grad = layer.trainable_scale
             return norm
         case PReLU():
             return nn.PReLU(layer.channels)
         case Linear():
             return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
-
-
-class _BatchNorm(nn.BatchNorm2d):
-    """BatchNorm over [N, C, H, W] and [N, C] alike."""
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in (2, 4):
-            raise ValueError(f"expected [N, C] or [N, C, H, W], got {tuple(input.shape)}")
 
 
 def _flatten(x: Tensor) -> Tensor:

@@ -267,22 +267,25 @@ class MarginHead(nn.Module):
         limit = BLOCK_LOGITS[self.weight.device.type]
         return plan_head(batch, classes, itemsize=itemsize, block_logits=limit, block=self.block)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self, more: Tensors | None = None) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
         `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
         changes neither names nor shapes. With shards, all processes call it together.
+
+        Args:
+            more: what else has a row for each class, such as an optimizer's `<slot>.weight`.
         """
         found = {}
-        for name, value in self.state_dict().items():
+        for name, value in {**self.state_dict(), **(more or {})}.items():
             ranges = self._ranges(name)
             found[name] = to_numpy(gather_rows(value, ranges) if ranges else value)
         return found
 
     @torch.no_grad()
-    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]], more: Tensors | None = None) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        for name, value in self.state_dict().items():
+        for name, value in {**self.state_dict(), **(more or {})}.items():
             ranges, given = self._ranges(name), arrays[name]
             if ranges and self.shard is not None:
                 own = ranges[self.shard.index]

@@ -9,16 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from marginface.backend import StepResult
 from marginface.deployment.model import ModelSpec
+from marginface.heads import Sampling, Shard
 from marginface.losses import MarginLoss
-from marginface.training.checkpoints import check_fits
+from marginface.training.checkpoints import check_fits, head_name
 from marginface.training.initial import initial_head
-from marginface.training.optimizers import Optimizer
-from marginface_torch.backbone import channels_last, create_backbone
+from marginface.training.optimizers import SGD, Optimizer
+from marginface_torch.backbone import channels_last, create_backbone, synchronize
 from marginface_torch.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, write_slots
+from marginface_torch.processes import Group, add_up
 from marginface_torch.weights import load_weights, to_float32, to_numpy
 
 
@@ -35,9 +38,13 @@ class Learner:
         seed: int,
         threads: int | None = None,
         dtype: str = "float32",
+        group: Group | None = None,
+        sample_rate: float = 1.0,
+        sampling: Sampling = "partial_fc",
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
+        self.group = group if group is not None and group.size > 1 else None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.optimizer_spec, self.seed = model, optimizer, seed
         self.dtype: torch.dtype = getattr(torch, dtype)
@@ -50,7 +57,16 @@ class Learner:
             dtype=self.dtype,
         )
         self.backbone = channels_last(backbone.to(self.device))
-        head = MarginHead(loss, model.embedding_size, num_classes, dtype=self.dtype)
+        head = MarginHead(
+            loss,
+            model.embedding_size,
+            num_classes,
+            dtype=self.dtype,
+            update=optimizer if isinstance(optimizer, SGD) else None,
+            sample_rate=sample_rate,
+            sampling=sampling,
+            shard=Shard(self.group.rank, self.group.size) if self.group else None,
+        )
         self.head = head.to(self.device)
         named = {f"backbone.{name}": p for name, p in self.backbone.named_parameters()}
         named |= {f"head.{name}": p for name, p in self.head.named_parameters()}
@@ -58,12 +74,19 @@ class Learner:
         self.optimizer = create_optimizer(optimizer, self.parameters)
         self.steps = 0
         self._forward: Callable[[Tensor], Tensor] = self.backbone
+        if self.group:
+            # Statistics of the whole batch: then any number of processes gives the same run.
+            synchronize(self.backbone)
+            self._forward = DistributedDataParallel(
+                self.backbone, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
         self._scaling = [
             torch.tensor(values, dtype=self.dtype, device=self.device)[:, None, None]
             for values in (model.preprocessing.mean, model.preprocessing.std)
         ]
-        with torch.no_grad():
-            self.head.weight.copy_(torch.tensor(initial_head(self.head.weight.shape, seed)))
+        rows = num_classes * loss.num_centers
+        start = initial_head((rows, model.embedding_size), seed)
+        self.head.load_arrays({**self.head.arrays(), "weight": start})
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
@@ -81,9 +104,11 @@ class Learner:
         self.head.train()
         if self.model.dropout:
             # Masks follow from seed and step: a resumed run draws the ones it would have drawn.
-            torch.manual_seed(int(np.random.default_rng([self.seed, self.steps]).integers(2**63)))
+            drawn = [self.seed, self.steps, *([self.group.rank] if self.group else [])]
+            torch.manual_seed(int(np.random.default_rng(drawn).integers(2**63)))
         draws = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
         embeddings = self._forward(self._input(images))
+        self.head.rate = learning_rate
         loss = self.head(embeddings, torch.from_numpy(labels).to(self.device), draws)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -93,6 +118,9 @@ class Learner:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.steps += 1
+        loss = loss.detach()
+        if self.group:
+            loss = add_up(loss) / self.group.size
         return StepResult(loss.item(), norm.item())
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -102,31 +130,41 @@ class Learner:
             return to_float32(self.backbone(self._input(images)))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return everything that training goes on from, under canonical names."""
-        return {name: to_numpy(value) for name, value in self._tensors().items()} | {
-            "optimizer.step": np.array(self.steps, np.int64)
-        }
+        """Return everything that training goes on from, under canonical names.
+
+        That of all classes, whatever the number of processes, which call it together.
+        """
+        found = {name: to_numpy(value) for name, value in self._alike().items()}
+        for name, value in self.head.arrays(self._head_slots()).items():
+            found[head_name(name)] = value
+        return found | {"optimizer.step": np.array(self.steps, np.int64)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Set everything that `state` returns; names and shapes must be the same."""
         check_fits(state, self.state(), "the given state")
-        tensors = self._tensors()
         self.steps = int(state["optimizer.step"])
-        given = {name: torch.tensor(state[name], device=self.device) for name in tensors}
-        with torch.no_grad():
-            for name, value in tensors.items():
-                if not name.startswith("optimizer."):
-                    value.copy_(given[name])
-        slots = {k.removeprefix("optimizer."): v for k, v in given.items() if k.startswith("opt")}
-        write_slots(self.optimizer, self.parameters, self.optimizer_spec, slots, self.steps)
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state but the step count, by canonical name, in place."""
-        backbone, head = self.backbone.state_dict(), self.head.state_dict()
-        found = {f"backbone.{name}": backbone[name] for name in self.backbone.graph.parameters()}
-        found |= {f"head.{name}": value for name, value in head.items()}
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        return found | {f"optimizer.{name}": value for name, value in slots.items()}
+        write_slots(self.optimizer, self.parameters, self.optimizer_spec, slots, self.steps)
+        with torch.no_grad():
+            for name, value in self._alike().items():
+                value.copy_(torch.tensor(state[name]))
+        names = {head_name(name): name for name in self.head.arrays(self._head_slots())}
+        given = {name: state[canonical] for canonical, name in names.items()}
+        self.head.load_arrays(given, self._head_slots())
+
+    def _alike(self) -> dict[str, Tensor]:
+        """Every tensor that all processes have alike, by canonical name, in place."""
+        backbone = self.backbone.state_dict()
+        found = {f"backbone.{name}": backbone[name] for name in self.backbone.graph.parameters()}
+        slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
+        return found | {
+            f"optimizer.{name}": value for name, value in slots.items() if ".head." not in name
+        }
+
+    def _head_slots(self) -> dict[str, Tensor]:
+        """The optimizer's slots of the head, as `<slot>.weight`; none where it steps itself."""
+        slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
+        return {k.replace(".head.", "."): v for k, v in slots.items() if ".head." in k}
 
     def _input(self, images: NDArray[np.uint8]) -> Tensor:
         pixels = self.model.preprocessing.pixels(images)
@@ -145,9 +183,23 @@ def create_learner(
     seed: int,
     threads: int | None = None,
     dtype: str = "float32",
+    group: Group | None = None,
+    sample_rate: float = 1.0,
+    sampling: Sampling = "partial_fc",
 ) -> Learner:
     """Return a learner whose initial weights come from the core's generator and `seed`."""
-    return Learner(model, loss, num_classes, optimizer, seed=seed, threads=threads, dtype=dtype)
+    return Learner(
+        model,
+        loss,
+        num_classes,
+        optimizer,
+        seed=seed,
+        threads=threads,
+        dtype=dtype,
+        group=group,
+        sample_rate=sample_rate,
+        sampling=sampling,
+    )
 
 
 def create_embedder(

@@ -132,6 +132,16 @@ def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
         raise _damaged(path, f"{ARRAYS}: {error}") from None
 
 
+def head_name(name: str) -> str:
+    """Return the canonical name of what a head's `arrays` calls `name`; slots are the optimizer's.
+
+    >>> [head_name(name) for name in ("weight", "state.mean", "momentum.weight")]
+    ['head.weight', 'head.state.mean', 'optimizer.momentum.head.weight']
+    """
+    first, _, rest = name.partition(".")
+    return f"head.{name}" if not rest or first == "state" else f"optimizer.{first}.head.{rest}"
+
+
 def check_fits(state: Arrays, expected: Arrays, source: str) -> None:
     """Raise if `state` has not exactly the names and shapes of `expected`.
 

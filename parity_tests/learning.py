@@ -1,0 +1,70 @@
+"""A learner in several processes, from a checkpoint to the next: a program that a test starts.
+
+    python learning.py torch|tf CASE STATE.npz OUT
+
+RANK, WORLD_SIZE and so on say which process this is. STATE.npz may be absent: then it starts anew.
+Each process's losses and whole state go to OUT.RANK.npz.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marginface import load_backend, losses
+from marginface.deployment.model import ModelSpec
+from marginface.heads import draw_step
+from marginface.training.optimizers import SGD, AdamW
+
+CLASSES, BATCH, STEPS, RATE = 7, 12, 5, 0.02
+MODEL = ModelSpec("mobilefacenet", 16, (32, 32))
+# Loss, optimizer, sample rate. Small rates and few steps: BatchNorm amplifies rounding.
+CASES: dict[str, tuple[Any, Any, float]] = {
+    "all": (losses.get("adaface", scale=16), SGD(), 1.0),
+    "sampled": (losses.get("elasticface_arc", scale=16), SGD(decay_norm_and_bias=False), 0.6),
+    "adamw": (losses.get("softmax"), AdamW(clip_norm=None), 1.0),
+}
+
+
+def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group: Any) -> Any:
+    """Return the losses of STEPS steps from step `first` on, and the state after them."""
+    loss, optimizer, sample_rate = CASES[case]
+    rank, size = (0, 1) if group is None else (group.rank, group.size)
+    learner = load_backend(name).create_learner(
+        MODEL,
+        loss,
+        CLASSES,
+        optimizer,
+        seed=0,
+        dtype="float64",
+        group=group,
+        sample_rate=sample_rate,
+    )
+    if state is not None:
+        learner.load_state(state)
+    found = []
+    for step in range(first, first + STEPS):
+        rng = np.random.default_rng([3, step])
+        images = rng.integers(0, 256, (BATCH, *MODEL.input_size, 3), np.uint8)
+        labels = rng.integers(0, CLASSES, BATCH)
+        draw = draw_step(loss, rng, labels, CLASSES, sample_rate)
+        own = {k: v[rank::size] if k in loss.draws else v for k, v in draw.items()}
+        rate = RATE if isinstance(optimizer, SGD) else 1e-4
+        result = learner.step(images[rank::size], labels[rank::size], rate, own)
+        found.append([result.loss, result.gradient_norm])
+    return np.array(found), learner.state()
+
+
+if __name__ == "__main__":
+    framework, case, path, out = sys.argv[1:]
+    before, first = None, 0
+    if Path(path).exists():
+        before, first = dict(np.load(path)), STEPS
+    group = load_backend(framework).join()
+    assert os.environ["WORLD_SIZE"] == f"{group.size}"
+    losses_found, state = learn(framework, case, before, first, group)
+    np.savez(f"{out}.{group.rank}.npz", losses=losses_found, **state)
