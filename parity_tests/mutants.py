@@ -243,8 +243,8 @@ MUTANTS = [
         ("descending=False", '"ASCENDING"'),
     ),
     Mutant("losses.elasticface", "elasticface_arc_plus", 'assignment == "released"', "std > 0"),
-    Mutant("losses.uniface", "uniface", "if self.spec.clamp", "if not self.spec.clamp"),
-    Mutant("losses.uniface", "uniface", "1.0, self.spec.negative_weight", "1.0, 2.0"),
+    Mutant("head", "uniface", "if self.loss.logit_limit is not None", "if False"),
+    Mutant("losses.uniface", "uniface", "self.spec.negative_weight * others", "2.0 * others"),
     Mutant("losses.circle", "circle", "1 + margin - c", "1 - margin - c"),
     Mutant("losses.circle", "circle", "(c - (1 - margin))", "(c - margin)"),
     Mutant(
@@ -256,15 +256,15 @@ MUTANTS = [
     Mutant("losses.circle", "circle", '== "detached"', '!= "detached"'),
     # the head
     Mutant(
-        "head",
+        "classes",
         "subcenter_arcface",
-        (".amax(2)", "tf.reduce_max(tf.reshape(cosines, each), 2)"),
-        (".mean(2)", "tf.reduce_mean(tf.reshape(cosines, each), 2)"),
+        (".amax(2)", "tf.reduce_max(tf.reshape(best, centers), 2)"),
+        (".mean(2)", "tf.reduce_mean(tf.reshape(best, centers), 2)"),
     ),
-    Mutant("head", "sphereface", "target * norms, others", "target, others"),
+    Mutant("head", "sphereface", ("target * radius", "target *= radius"), ("target", "pass")),
     Mutant("head", "magface", " + self._ops.penalty(norms)", ""),
     Mutant("head", "arcface", "prepared) * self.loss.scale", "prepared)"),
-    Mutant("head", "sphereface2", ("others = others + bias", "others += bias"), ("pass", "pass")),
+    Mutant("head", "sphereface2", ("target + own_bias", "target += own_bias"), ("target", "pass")),
 ]
 
 

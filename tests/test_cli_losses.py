@@ -11,7 +11,7 @@ from PIL import Image
 from marginface import losses
 from marginface.cli.main import main
 from marginface.losses import describe
-from marginface.losses.plot import BOUNDARIES, PANELS, boundary, curves
+from marginface.losses.plot import BOUNDARIES, PANELS, boundary, curves, draw
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -113,6 +113,14 @@ def test_every_loss_is_in_a_panel():
     for name in shown:
         for curve in curves(name):
             assert np.isfinite([curve.value(c) for c in (-1.0, -0.3, 0.4, 1.0)]).all()
+
+
+@pytest.mark.parametrize("name", ["elasticface_arc_plus", "elasticface_cos_plus"])
+def test_a_plus_variant_alone_has_its_own_curves(name):
+    drawn = draw([name]).axes[0].lines
+    assert name in [line.get_label() for line in drawn]
+    together = [line.get_label() for axis in draw(losses.names()).axes for line in axis.lines]
+    assert name not in together
 
 
 def test_boundaries():

@@ -369,6 +369,45 @@ def test_refusals_of_the_family(name: str, values: dict, said: str) -> None:
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (losses.ArcFace, {"easy_margin": "no"}, "easy_margin must be True or False, got 'no'"),
+        (losses.ArcFace, {"margin": True}, "arcface: margin must be a number, got True"),
+        (losses.UniFace, {"clamp": 0}, "uniface: clamp must be True or False, got 0"),
+        (losses.SubCenterArcFace, {"centers": "3"}, "centers must be a number, got '3'"),
+    ],
+)
+def test_classes_refuse_what_get_refuses(kind: type, values: dict, said: str) -> None:
+    with pytest.raises(MarginfaceError, match=said):
+        kind(**values)
+
+
+def test_a_parameter_called_name_is_unknown() -> None:
+    with pytest.raises(MarginfaceError, match="unknown arcface parameter 'name'"):
+        losses.get("arcface", name="cosface")
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_the_reference_and_the_cleaning_refuse_labels_out_of_range(label: int) -> None:
+    embeddings, labels = np.ones((2, 2)), np.array([0, label])
+    said = f"label {label} is out of range for 2 classes"
+    with pytest.raises(MarginfaceError, match=said):
+        losses.get("arcface").evaluate(embeddings, np.eye(2), labels)
+    with pytest.raises(MarginfaceError, match=said):
+        losses.angles_to_dominant(embeddings, labels, np.ones((4, 2)), centers=2)
+
+
+def test_cleaning_needs_centres() -> None:
+    with pytest.raises(MarginfaceError, match="centers must be at least 1, a whole number, got 0"):
+        losses.angles_to_dominant(np.ones((1, 2)), np.array([0]), np.ones((4, 2)), centers=0)
+
+
+def test_the_reference_refuses_a_missing_draw() -> None:
+    with pytest.raises(MarginfaceError, match="elasticface_arc draws margin at random"):
+        losses.get("elasticface_arc").evaluate(np.ones((1, 2)), np.eye(2), np.array([0]))
+
+
 @pytest.mark.parametrize("name", losses.names())
 @pytest.mark.parametrize("scale", [0, -1, math.inf, math.nan])
 def test_every_scale_is_checked(name: str, scale: float) -> None:

@@ -36,7 +36,8 @@ class AdaFace(MarginLoss):
     In the wild:
         - The authors' class has t_alpha = 1.0, their command line 0.01, the default here.
         - Their code keeps every cosine in +-(1 - eps), the other classes' too, and the target angle
-          in eps .. pi - eps; the paper does not. eps = 0 is the paper's formula.
+          in eps .. pi - eps; the paper does not. The default is the code's, which the published
+          models were trained with; eps = 0 is the paper's formula.
         - In data-parallel training each process keeps statistics of its own; here they are of all.
 
     Args:

@@ -73,7 +73,9 @@ class ArcFace(AngularLoss):
           not scale sin(theta + margin) / sin(theta). That is gradient="straight_through".
         - arcface_torch does nothing past theta + margin = pi, where its logit rises again
           (past_pi="none"). Older InsightFace continues with cos(theta) - margin sin(margin), the
-          default here.
+          default here, so that a larger angle always costs more (for margins up to 2.33).
+        - Its sharded cross entropy clamps probabilities, so that it reports no loss above
+          -ln(1e-30) = 69.0776, while the gradients are right.
 
     Args:
         scale: radius of the hypersphere, > 0.

@@ -14,18 +14,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
+from marginface.losses.checks import check_draw, check_range
 
 Float = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 Numbers = Mapping[str, float]
 Gradient = Literal["exact", "straight_through"]
 PastPi = Literal["monotone", "clip", "none"]
+
+# What a parameter may be, by its default's type; a number where it is none of these.
+KINDS: dict[type, tuple[type, str]] = {str: (str, "a name"), bool: (bool, "True or False")}
 
 MIN_NORM = 1e-12  # a shorter vector has no direction: its cosines and their gradients are 0
 # d cos(theta + m) / d cos(theta) = sin(theta + m) / sin(theta) has a pole at theta = 0. Below this
@@ -61,7 +66,11 @@ class MarginLoss:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.generic):  # Python's number instead, for messages and JSON
-                object.__setattr__(self, field.name, value.item())
+                value = value.item()
+                object.__setattr__(self, field.name, value)
+            wanted, kind = KINDS.get(type(field.default), (Real, "a number"))
+            fitting = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+            self._require(field.name, fitting, kind)
         self._require("scale", 0 < self.scale < math.inf, "greater than 0")
 
     def _require(self, parameter: str, ok: bool, allowed: str) -> None:
@@ -157,10 +166,15 @@ class MarginLoss:
             bias: as from `initial_bias` (the default).
             state: from `initial_state` (the default) or the last step.
             draw: from `draw`, for losses that need it.
+
+        Raises:
+            MarginfaceError: a label out of range, or a draw that is not what the loss draws.
         """
         x, w = np.asarray(embeddings, np.float64), np.asarray(weight, np.float64)
         batch, centers = len(x), self.num_centers
         classes = len(w) // centers
+        check_range(int(labels.min()), int(labels.max()), classes)
+        check_draw(self, {key: np.shape(value) for key, value in (draw or {}).items()}, batch)
         start = self.initial_bias(classes) if bias is None else np.asarray(bias, np.float64)
         b = np.zeros(classes) if start is None else np.broadcast_to(start, classes)
         lengths = np.array([math.sqrt(_dot(row, row)) for row in x])

@@ -1,10 +1,15 @@
 """What every head checks first, in words that are the same in every framework."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from marginface.checks import check_count
 from marginface.errors import MarginfaceError
-from marginface.losses.base import MarginLoss
+
+if TYPE_CHECKING:
+    from marginface.losses.base import MarginLoss
 
 WEIGHT_STD = 0.01  # class weights start from N(0, 0.01), as InsightFace's do
 

@@ -8,7 +8,7 @@ from marginface.losses.base import Logit, MarginLoss, Numbers
 
 @dataclass(frozen=True, kw_only=True)
 class Circle(MarginLoss):
-    """Circle loss (2002.10857): between class weights, each similarity weighed by what it lacks.
+    """Circle loss (2002.10857, eq. 6): each similarity to a class weighed by what it lacks.
 
     target logit = scale * a_p (cos(theta) - (1 - margin)), a_p = max(1 + margin - cos(theta), 0)
     logit_j = scale * a_n (cos(theta_j) - margin), a_n = max(cos(theta_j) + margin, 0)

@@ -22,7 +22,7 @@ class MagFace(AngularLoss):
 
     In the wild:
         - The authors' script trains with easy_margin and lambda_g = 35, the defaults here; the
-          argument's own default is 20. The paper's text has no easy margin.
+          argument's own default is 20. The paper's text has no easy margin: easy_margin=False.
 
     Args:
         scale: radius of the hypersphere, > 0.

@@ -61,7 +61,9 @@ def write_plot(names: Sequence[str], path: Path) -> None:
 
 def draw(names: Sequence[str]) -> Figure:
     """Return the figure: a column for each group of losses, then the decision boundaries."""
-    groups = {title: [n for n in group if n in names] for title, group in PANELS.items()}
+    # Of a + variant only the spread of the margins and who gets which are its own: one is enough.
+    shown = {n for n in names if n.removesuffix("_plus") not in names or not n.endswith("_plus")}
+    groups = {title: [n for n in group if n in shown] for title, group in PANELS.items()}
     groups = {title: group for title, group in groups.items() if group}
     if not groups:  # softmax and normface: the cosine itself
         groups = {"No margin": []}
@@ -104,8 +106,6 @@ def curves(name: str) -> list[Curve]:
         return [own(f", k = {k:+g}", quality=k) for k in (-1.0, 0.0, 1.0)]
     if name.startswith("elasticface"):
         margin, std = getattr(loss, "margin"), getattr(loss, "std")  # noqa: B009
-        if name.endswith("plus"):
-            return []  # the same curves; only who gets which differs
         return [
             own(f", {sign:+d} std" if sign else "", margin=margin + sign * std)
             for sign in (-2, 0, 2)

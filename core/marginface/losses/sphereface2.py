@@ -63,7 +63,7 @@ class SphereFace2(MarginLoss):
         middle = 2 * 0.5**self.t - 1
         positive, negative = (self.scale * (middle + sign * self.margin) for sign in (-1, 1))
         # u = e^b solves e^positive u^2 + (1 - z) u - z e^-negative = 0; without cancellation:
-        root = math.sqrt((1 - z) ** 2 + 4 * z * math.exp(positive - negative))
+        root = math.hypot(1 - z, 2 * math.sqrt(z) * math.exp((positive - negative) / 2))
         if z <= 1:
             return np.array([math.log(2 * z) - negative - math.log(1 - z + root)])
         return np.array([math.log(z - 1 + root) - positive - math.log(2)])

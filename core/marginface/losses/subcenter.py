@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.checks import check_count
 from marginface.errors import MarginfaceError
 from marginface.losses.arcface import ArcFace
 from marginface.losses.base import MIN_NORM
+from marginface.losses.checks import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ def angles_to_dominant(
         centers: K, centres a class.
 
     Raises:
-        MarginfaceError: shapes that do not fit.
+        MarginfaceError: shapes that do not fit, a label out of range.
 
     >>> weight = np.array([[1.0, 0.0], [0.0, 1.0]])  # one class, two centres
     >>> x = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 2.0]])
@@ -70,11 +72,14 @@ def angles_to_dominant(
     [0.0, 5.7, 90.0]
     """
     x, w, y = np.asarray(embeddings), np.asarray(weight), np.asarray(labels)
+    centers = check_count("centers", centers)
     if len(w) % centers or x.shape != (len(y), w.shape[1]):
         raise MarginfaceError(
             f"embeddings {x.shape}, labels {y.shape} and weight {w.shape} do not fit {centers} "
             "centres; expected [samples, size], [samples] and [classes * centers, size]"
         )
+    if len(y):
+        check_range(int(y.min()), int(y.max()), len(w) // centers)
     angles = np.zeros(len(y))
     for label in np.unique(y):
         members = np.flatnonzero(y == label)

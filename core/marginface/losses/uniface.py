@@ -21,7 +21,8 @@ class UniFace(MarginLoss):
 
     In the wild:
         - The released code clamps t and n_j to +-scale, which takes the gradient from the samples
-          with the largest loss: clamp=True. The paper does not.
+          with the largest loss: clamp=True. The paper does not, nor
+          does the default.
 
     Args:
         scale: > 0.
