@@ -20,12 +20,12 @@ from marginface.deployment.model import ModelSpec
 from marginface.heads import draw_step
 from marginface.training.optimizers import SGD, AdamW
 
-CLASSES, BATCH, STEPS, RATE = 7, 12, 5, 0.02
+CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
 MODEL = ModelSpec("mobilefacenet", 16, (32, 32))
 # Loss, optimizer, sample rate. Small rates and few steps: BatchNorm amplifies rounding.
 CASES: dict[str, tuple[Any, Any, float]] = {
     "all": (losses.get("adaface", scale=16), SGD(), 1.0),
-    "sampled": (losses.get("elasticface_arc", scale=16), SGD(decay_norm_and_bias=False), 0.6),
+    "sampled": (losses.get("elasticface_arc", scale=16), SGD(decay_norm_and_bias=False), 0.8),
     "adamw": (losses.get("softmax"), AdamW(clip_norm=None), 1.0),
 }
 

@@ -18,7 +18,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
@@ -26,7 +26,13 @@ import pytest
 from marginface.backend import load_backend
 
 HERE = Path(__file__).parent
-SUITE = ("test_losses.py", "test_loss_seam.py", "test_head_blocks.py", "test_loss_processes.py")
+SUITE = (
+    "test_losses.py",
+    "test_loss_seam.py",
+    "test_head_blocks.py",
+    "test_head_sampling.py",
+    "test_loss_processes.py",
+)
 PACKAGES = {"torch": "marginface_torch", "tf": "marginface_tf"}
 
 
@@ -123,7 +129,7 @@ MUTANTS = [
         ("value=1", "d_block += w"),
     ),
     Mutant(
-        "classes", "arcface", ("inverse[rows] ** 2", "inverse**2"), ("inverse[rows]", "inverse")
+        "classes", "arcface", ("inverse[place] ** 2", "inverse**2"), ("inverse[place]", "inverse")
     ),
     Mutant(
         "classes",
@@ -152,8 +158,8 @@ MUTANTS = [
     Mutant(
         "classes",
         "softmax",
-        ("d_bias.index_add_(0, own.labels,", "own.labels[:, None], d_own)"),
-        ("d_bias.index_add_(0, own.labels * 0,", "own.labels[:, None] * 0, d_own)"),
+        ("to_bias.index_add_(0, block.columns,", "own.labels[:, None], d_own)"),
+        ("to_bias.index_add_(0, block.columns * 0,", "own.labels[:, None] * 0, d_own)"),
     ),
     Mutant(
         "classes",
@@ -261,10 +267,68 @@ MUTANTS = [
         (".amax(2)", "tf.reduce_max(tf.reshape(best, centers), 2)"),
         (".mean(2)", "tf.reduce_mean(tf.reshape(best, centers), 2)"),
     ),
-    Mutant("head", "sphereface", ("target * radius", "target *= radius"), ("target", "pass")),
+    Mutant("head", "sphereface", ("target * norms", "target *= norms"), ("target", "pass")),
     Mutant("head", "magface", " + self._ops.penalty(norms)", ""),
     Mutant("head", "arcface", "prepared) * self.loss.scale", "prepared)"),
     Mutant("head", "sphereface2", ("target + own_bias", "target += own_bias"), ("target", "pass")),
+    # steps in the backward pass, and samples of classes
+    Mutant(
+        "head",
+        "steps_as_the_optimizer",
+        ("mul_(self.update.momentum)", "self.update.momentum * velocities + gradient"),
+        ("mul_(1.0)", "velocities + gradient"),
+    ),
+    Mutant(
+        "head",
+        "steps_as_the_optimizer",
+        ("add_(value, alpha=decay)", "+ decay * values"),
+        ("add_(value, alpha=0)", ""),
+    ),
+    Mutant(
+        "head",
+        "head_of_its_classes",
+        ("add_(value, alpha=decay)", "+ decay * value\n"),
+        ("add_(value, alpha=0)", "\n"),
+    ),
+    Mutant(
+        "head",
+        "steps_as_the_optimizer",
+        ("sub_(velocity, alpha=self.rate)", "assign_sub(rate * velocity)"),
+        ("add_(velocity, alpha=self.rate)", "assign_add(rate * velocity)"),
+    ),
+    Mutant(
+        "classes",
+        "correction",
+        ("logits + found.log_weights", "logits += found.log_weights"),
+        ("logits", "pass"),
+    ),
+    Mutant(
+        "classes",
+        "correction",
+        ("terms *= found.log_weights.exp()", "terms *= tf.exp(found.log_weights)"),
+        ("pass", "pass"),
+    ),
+    Mutant(
+        "classes",
+        "corrected",
+        ("slopes.add_(log_weights)", "others[:, None] - found.log_weights"),
+        ("slopes", "others[:, None]"),
+    ),
+    Mutant(
+        "classes",
+        "corrected",
+        ("slopes *= log_weights.exp()", "slopes *= tf.exp(found.log_weights)"),
+        ("pass", "pass"),
+    ),
+    Mutant(
+        "classes",
+        "head_of_its_classes",
+        (
+            "self._centers(self.sampled[start:stop])",
+            "self.sampled[:, None] * count + centers",
+        ),
+        ("self._centers(self.sampled[start:stop] * 0)", "self.sampled[:, None] * 0 + centers"),
+    ),
 ]
 
 
@@ -293,12 +357,16 @@ def _functions(
 ) -> Iterator[tuple[types.FunctionType, types.FunctionType]]:
     """Pair the functions and methods that two namespaces define under the same names."""
     for name, value in list(old.items()):
-        found = value.__func__ if isinstance(value, staticmethod) else value
+        found = _bare(value)
         if isinstance(found, types.FunctionType) and found.__module__ == module:
-            other = new[name]
-            yield found, other.__func__ if isinstance(other, staticmethod) else other
+            yield found, _bare(new[name])
         elif inspect.isclass(value) and value.__module__ == module:
             yield from _functions(dict(vars(value)), vars(new[name]), module)
+
+
+def _bare(value: Any) -> Any:
+    """Return the function itself, without what decorators put around it."""
+    return inspect.unwrap(value.__func__ if isinstance(value, staticmethod) else value)
 
 
 def killed(backend: str, loss: str) -> bool:

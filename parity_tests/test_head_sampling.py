@@ -152,28 +152,26 @@ def test_what_is_not_sampled_stays(framework: Framework) -> None:
     assert (found["weight"][moved] != w[moved]).any(axis=1).all()
 
 
+def corrected(framework: Framework, name: str) -> tuple[Any, Any, Any, Any]:
+    """Return a head that weighs its sample, its weights and bias, and one batch."""
+    loss = losses.get(name)
+    w, bias = start(loss)
+    (batch, *_) = batches(loss, 0.7, "corrected")
+    assert batch[2]["log_weights"].max() > 0
+    head = make(framework, loss, sample_rate=0.7, sampling="corrected", block=3)
+    arrays = {"weight": w * np.linspace(1, 3, len(w))[:, None]}  # what is not a cosine would show
+    if bias is not None:
+        arrays["bias"] = bias
+    head.load_arrays(arrays | {f"momentum.{k}": np.zeros_like(v) for k, v in arrays.items()})
+    return head, w, bias, batch
+
+
 @pytest.mark.parametrize("name", ["cosface", "uniface"])
 def test_correction_weighs_the_others(framework: Framework, name: str) -> None:
     """Each sampled class counts as often as it stands for others: the sum written out."""
-    loss = losses.get(name)
-    w, bias = start(loss)
-    ((x, labels, draw), *_) = batches(loss, 0.7, "corrected")
-    assert draw["log_weights"].max() > 0
-    head = make(framework, loss, sample_rate=0.7, sampling="corrected", block=3)
-    w[draw["classes"]] *= 3  # what is not a cosine would show
-    if framework.name == "torch":
-        torch = framework.torch
-        with torch.no_grad():
-            head.weight.copy_(torch.tensor(w))
-            if bias is not None:
-                head.bias.copy_(torch.tensor(bias))
-        draws = {k: torch.tensor(v) for k, v in draw.items()}
-        found = head(torch.tensor(x), torch.tensor(labels), draws).item()
-    else:
-        head.weight.assign(w)
-        if bias is not None:
-            head.bias.assign(bias)
-        found = float(head(x, labels, draw))
+    head, w, bias, (x, labels, draw) = corrected(framework, name)
+    loss = head.loss
+    found = framework.call(head, x, labels, draw)
     units = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, w)]
     cosines = units[0] @ units[1].T
     each = []
@@ -188,6 +186,19 @@ def test_correction_weighs_the_others(framework: Framework, name: str) -> None:
             target, c = target + bias[0], c + bias[0]
             each.append(np.log1p(np.exp(-target)) + (times * np.log1p(np.exp(c))).sum())
     assert found == pytest.approx(np.mean(each), rel=RTOL["float64"])
+
+
+@pytest.mark.parametrize("name", ["cosface", "uniface"])
+def test_corrected_gradients_are_those_of_the_value(framework: Framework, name: str) -> None:
+    head, w, bias, batch = corrected(framework, name)
+    x, labels, draw = batch
+    _, (found,) = stepped(framework, head, w, bias, [batch], rate=0.0)
+    step = 1e-6
+    for i, k in ((0, 0), (2, 4), (5, 1)):
+        off = np.zeros_like(x)
+        off[i, k] = step
+        above, below = (framework.call(head, x + by, labels, draw) for by in (off, -off))
+        assert found[i, k] == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-7)
 
 
 @given(

@@ -40,12 +40,18 @@ def assert_same_run(found: Any, expected: Any) -> None:
     assert_same_arrays(found[1], expected[1], rtol=RTOL * 10, atol=NOISE)
 
 
-@pytest.mark.parametrize(("case", "count"), [("all", 2), ("sampled", 3), ("adamw", 2)])
+@pytest.mark.parametrize(
+    ("case", "count"),
+    [
+        pytest.param("all", 2, marks=pytest.mark.slow),
+        ("sampled", 2),
+        pytest.param("sampled", 3, marks=pytest.mark.slow),
+        pytest.param("adamw", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_so_many_processes_are_one(
     framework: Framework, case: str, count: int, tmp_path: Path
 ) -> None:
-    if framework.name == "tf" and case == "adamw":
-        pytest.skip("the same code as for SGD; each start traces for ten seconds")
     half, whole = alone(framework.name, case)
     found = run(framework.name, case, count, None, tmp_path)
     for each in found:
@@ -62,6 +68,7 @@ def test_several_go_on_where_one_stopped(torch: Framework, tmp_path: Path) -> No
         assert_same_run(each, whole)
 
 
+@pytest.mark.slow
 def test_several_go_on_in_the_other_framework(
     torch: Framework, tf: Framework, tmp_path: Path
 ) -> None:

@@ -85,7 +85,8 @@ class Learner:
         rows = num_classes * loss.num_centers
         start = initial_head((rows, model.embedding_size), seed)
         self.head.load_arrays({**self._head_arrays(), "weight": start}, self._head_slots())
-        self._step = tf.function(self._together, reduce_retracing=True)
+        # A sample's length must be known: it changes only where a batch has more labels than slots.
+        self._step = tf.function(self._together, reduce_retracing=sample_rate == 1)
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)
         self._embed = tf.function(self._infer, input_signature=[pixels])
 

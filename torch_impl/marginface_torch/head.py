@@ -251,7 +251,8 @@ class MarginHead(nn.Module):
         value, velocity = values[rows].to(gradient.dtype), velocities[rows].to(gradient.dtype)
         velocity.mul_(self.update.momentum).add_(gradient).add_(value, alpha=decay)
         value.sub_(velocity, alpha=self.rate)
-        values[rows], velocities[rows] = value.to(values.dtype), velocity.to(values.dtype)
+        if not (isinstance(rows, slice) and value.dtype is values.dtype):  # those were views
+            values[rows], velocities[rows] = value.to(values.dtype), velocity.to(values.dtype)
 
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Return how a batch will be computed, and how much memory that takes; it prints as text.
