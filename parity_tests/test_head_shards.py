@@ -154,3 +154,17 @@ def test_a_shard_alone_says_so(framework: Framework) -> None:
     head = framework.backend.MarginHead("arcface", 4, 6, shard=Shard(1, 2))
     with pytest.raises(MarginfaceError, match=r"this head is shard 1 of 2, but .* does not run"):
         framework.call(head, np.ones((2, 4), np.float32), np.array([0, 5]))
+
+
+def test_beside_a_backbone_in_fsdp(torch: Framework, tmp_path: Path) -> None:
+    import fully_sharded
+
+    del torch  # it must be installed
+    run_all([fully_sharded.__file__, tmp_path / "out"], 2)
+    expected = fully_sharded.learn(0, 1)
+    for rank in range(2):
+        found = dict(np.load(tmp_path / f"out.{rank}.npz"))
+        assert_same_arrays(found, expected, RTOL["float64"])
+        found["weight"] = found["weight"] * (1 + 1e-6)
+        with pytest.raises(AssertionError):
+            assert_same_arrays(found, expected, RTOL["float64"])
