@@ -114,14 +114,14 @@ def test_augmentation_is_drawn_anew_in_each_epoch(folder: ImageFolder) -> None:
     assert not np.array_equal(*decisions)
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(deadline=None, max_examples=4, derandomize=True)
 @given(st.data())
 def test_processes_share_the_batches_of_one(folder: ImageFolder, data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 5), "size")
     options = {
-        "batch_size": size * data.draw(st.integers(-(-7 // size), 40 // size), "share"),
+        "batch_size": size * data.draw(st.integers(-(-13 // size), 40 // size), "share"),
         "seed": data.draw(st.integers(0, 2**32 - 1), "seed"),
-        "augment": tuple(AUGMENTATIONS),
+        "augment": ("flip", "erase"),
         "threads": 0,
     }
     alone = TrainingPipeline(folder, **options)
