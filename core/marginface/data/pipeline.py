@@ -11,6 +11,7 @@ import absl.logging
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.checks import check_shares
 from marginface.data.augmentation import augmentation
 from marginface.data.folder import ImageFolder
 from marginface.errors import MarginfaceError
@@ -144,15 +145,6 @@ class TrainingPipeline(Iterator[Batch]):
                     "resume with the data and settings that the run began with"
                 )
         self._batches.set_state({"next_index": state["next_batch"]})
-
-
-def check_shares(batch_size: int, size: int) -> None:
-    """Raise unless `size` processes can take as many images of a batch each."""
-    if size < 1 or batch_size % size:
-        raise MarginfaceError(
-            f"batch_size {batch_size} cannot be shared evenly by {size} processes; "
-            "choose a multiple of the number of processes"
-        )
 
 
 def _stack(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -19,7 +19,8 @@ Values = Mapping[str, Any]
 
 # What a resumed run may change: where things are, how long it goes on, what it records, how fast.
 RESUMABLE = (
-    *("backend", "data", "output", "epochs", "max_steps", "loader_threads", "threads", "compile"),
+    *("backend", "data", "output", "epochs", "max_steps"),
+    *("processes", "loader_threads", "threads", "compile"),
     *("val_images", "val_pairs", "val_every", "checkpoint_every", "keep_checkpoints", "log_every"),
 )
 
