@@ -72,7 +72,7 @@ def test_an_unknown_command_names_the_nearest_and_all(cli, name, nearest):
         (("train", "--epocs", 3), "'--epocs'; did you mean '--epochs'?"),
         (("train", "--resumee"), "'--resumee'; did you mean '--resume'?"),
         (("embed", "--modle", "x"), "'--modle'; did you mean '--model'?"),
-        (("train", "--learning-rate", 1), "'--learning-rate'; see marginface train --help"),
+        (("train", "--frobnicate", 1), "'--frobnicate'; see marginface train --help"),
     ],
 )
 def test_an_unknown_option_names_the_nearest(cli, arguments, nearest):
