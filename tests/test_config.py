@@ -169,6 +169,9 @@ def test_sampling_has_a_default_below_rate_1_only():
     assert (make().sample_rate, make().sampling) == (1.0, None)
     assert make(sample_rate="0.1").sampling == "partial_fc"
     assert make(sample_rate=0.1, sampling="corrected").sampling == "corrected"
+    file = {**NEEDED, "sample_rate": 0.1, "sampling": "corrected"}
+    assert resolve_config(file, {"sample_rate": "0.2"}).sampling == "corrected"
+    assert resolve_config(file, {"sample_rate": "1"}).sampling is None
 
 
 def test_another_loss_takes_what_is_given_with_it_or_above():

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import threading
 
@@ -146,8 +147,7 @@ def test_what_differs_between_processes_is_named_on_all(
     ends = on_processes(fake_backend, 2, lambda rank: train(configs[rank], console=QUIET))
     for end in ends:
         assert isinstance(end, AgreedError)
-        with pytest.raises(AgreedError, match=message):
-            raise end
+        assert re.search(message, str(end))
     assert not configs[0].output.exists()
 
 
@@ -234,7 +234,7 @@ def test_an_image_that_one_process_cannot_read_ends_all(make, fake_backend, monk
     read = TrainingPipeline.__next__
 
     def next_batch(pipeline):
-        if pipeline._next_batch() == 5 and fake_backend.place().rank == 1:
+        if pipeline.state()["next_batch"] == 5 and fake_backend.place().rank == 1:
             raise MarginfaceError("face.png: cannot read the image")
         return read(pipeline)
 

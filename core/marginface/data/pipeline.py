@@ -108,7 +108,7 @@ class TrainingPipeline(Iterator[Batch]):
             .batch(batch_size // size, batch_fn=_stack)
             .repeat()
         )
-        self._labels = (
+        labels = (
             grain.MapDataset.source(folder.labels)
             .seed(seed)
             .shuffle()
@@ -118,19 +118,16 @@ class TrainingPipeline(Iterator[Batch]):
         )
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCHED_BATCHES)
         self._batches = iter(batches.to_iter_dataset(options))
-        self._shared = size > 1
+        # Of one process they come with the images.
+        self._labels = iter(labels.to_iter_dataset(options)) if size > 1 else None
 
     def __next__(self) -> Batch:
-        number = self._next_batch()
         images, labels = next(self._batches)
-        return Batch(images, labels, self._labels[number] if self._shared else labels)
-
-    def _next_batch(self) -> int:
-        return int(self._batches.get_state()["next_index"])
+        return Batch(images, labels, next(self._labels) if self._labels else labels)
 
     def state(self) -> dict[str, Any]:
         """Return plain values from which `restore` continues with the batch after the last one."""
-        return {**self._setup, "next_batch": self._next_batch()}
+        return {**self._setup, "next_batch": self._batches.get_state()["next_index"]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken, without reading what came before.
@@ -144,7 +141,8 @@ class TrainingPipeline(Iterator[Batch]):
                     f"the saved input pipeline has {key} {state.get(key)}, this one {value}; "
                     "resume with the data and settings that the run began with"
                 )
-        self._batches.set_state({"next_index": state["next_batch"]})
+        for iterator in filter(None, (self._batches, self._labels)):
+            iterator.set_state({"next_index": state["next_batch"]})
 
 
 def _stack(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
