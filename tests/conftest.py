@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and t
 
 from runs import STEPS
 
-from marginface.backend import StepResult
+from marginface.backend import Group, StepResult
 from marginface.training.config import TrainConfig
+from marginface.training.processes import ALONE, Place
 
 SIDE = 8  # images are averaged down to SIDE x SIDE
 
@@ -26,9 +29,13 @@ def nothing(*_: object) -> None:
 
 
 class FakeLearner:
-    """A linear backbone with softmax regression on it, trained by SGD with momentum."""
+    """A linear backbone with softmax regression on it, trained by SGD with momentum.
 
-    def __init__(self, embedding_size: int, num_classes: int, seed: int) -> None:
+    Gradients are means over the processes of a group. A sampled head looks at the drawn classes.
+    """
+
+    def __init__(self, embedding_size: int, num_classes: int, seed: int, group: Group) -> None:
+        self.group = group
         rng = np.random.default_rng(seed)
         self.arrays = {
             "backbone.weight": rng.normal(0, 0.1, (SIDE * SIDE * 3, embedding_size)),
@@ -52,6 +59,9 @@ class FakeLearner:
         weight, head = self.arrays["backbone.weight"], self.arrays["head.weight"]
         embeddings = features @ weight
         logits = embeddings @ head.T
+        if "classes" in draw:
+            left_out = np.setdiff1d(np.arange(len(head)), draw["classes"])
+            logits[:, left_out] = -np.inf
         logits -= logits.max(1, keepdims=True)
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         rows = np.arange(len(labels))
@@ -59,6 +69,7 @@ class FakeLearner:
         p[rows, labels] -= 1
         p /= len(labels)
         gradients = {"backbone.weight": features.T @ (p @ head), "head.weight": p.T @ embeddings}
+        loss, gradients = self._mean(loss, gradients)
         for name, gradient in gradients.items():
             self.slots[name] = 0.9 * self.slots[name] + gradient
             self.arrays[name] = self.arrays[name] - learning_rate * self.slots[name]
@@ -70,10 +81,17 @@ class FakeLearner:
         norm = float(np.linalg.norm(gradients["backbone.weight"]))
         return StepResult(self.loss_at.get(self.steps, loss), norm)
 
+    def _mean(self, loss: float, gradients: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+        mine = json.dumps([loss, {name: value.tolist() for name, value in gradients.items()}])
+        said = [json.loads(text) for text in self.group.exchange(mine)]
+        means = {name: np.mean([theirs[name] for _, theirs in said], 0) for name in gradients}
+        return float(np.mean([theirs for theirs, _ in said])), means
+
     def embed(self, images: Any) -> Any:
         return (self._features(images) @ self.arrays["backbone.weight"]).astype(np.float32)
 
     def state(self) -> dict[str, Any]:
+        self.group.exchange("state")  # as where each process has some of the classes
         slots = {f"optimizer.momentum.{name}": value for name, value in self.slots.items()}
         return {**self.arrays, **slots, "optimizer.step": np.array(self.steps)}
 
@@ -84,11 +102,15 @@ class FakeLearner:
 
 
 class FakeBackend:
-    """Makes fake learners and keeps the last one; `prepare` may change it before training."""
+    """Makes fake learners and keeps the last one; `prepare` may change it before training.
+
+    Processes are threads: each has set `local.group` before it trains.
+    """
 
     name = "fake"
 
     def __init__(self) -> None:
+        self.local = threading.local()
         self.prepare: Callable[[FakeLearner], None] = nothing
         self.learner: FakeLearner | None = None
         self.created: dict[str, Any] = {}
@@ -96,11 +118,20 @@ class FakeBackend:
     def version(self) -> str:
         return "fake 1.0"
 
+    def join(self) -> Group:
+        return self.local.group
+
+    def place(self) -> Place:
+        """Return where this thread stands."""
+        group = getattr(self.local, "group", ALONE)
+        return Place(group.rank, group.size, group.rank, group.size, group.size > 1)
+
     def create_learner(
         self, model: Any, loss: Any, num_classes: int, optimizer: Any, **options: Any
     ) -> FakeLearner:
         self.created = {"model": model, "loss": loss, "optimizer": optimizer, **options}
-        self.learner = FakeLearner(model.embedding_size, num_classes, options["seed"])
+        group = options.get("group") or ALONE
+        self.learner = FakeLearner(model.embedding_size, num_classes, options["seed"], group)
         self.prepare(self.learner)
         return self.learner
 
@@ -110,6 +141,8 @@ def fake_backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     """Every backend's name gives this one."""
     backend = FakeBackend()
     monkeypatch.setattr("marginface.training.session.load_backend", lambda _: backend)
+    monkeypatch.setattr("marginface.training.session.this_process", backend.place)
+    monkeypatch.setattr("marginface.training.trainer.this_process", backend.place)
     return backend
 
 

@@ -1,10 +1,13 @@
 """Training runs of the fake framework: what their tests share."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
 
+from marginface.errors import MarginfaceError
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.training.config import TrainConfig
 from marginface.training.config_files import read_config_file, resume_config
@@ -13,6 +16,44 @@ from marginface.training.trackers import read_metrics
 
 QUIET = Console(quiet=True)
 STEPS = 23
+
+
+class Threads:
+    """A group of threads, each a process of a run.
+
+    Args:
+        rank: of this one.
+        texts: what each gave, shared by all.
+        barrier: of all.
+    """
+
+    def __init__(self, rank: int, texts: list[str], barrier: threading.Barrier) -> None:
+        self.rank, self.size = rank, len(texts)
+        self._texts, self._barrier = texts, barrier
+
+    def exchange(self, text: str) -> list[str]:
+        self._texts[self.rank] = text
+        self._barrier.wait()
+        said = list(self._texts)
+        self._barrier.wait()
+        return said
+
+
+def on_processes(backend, size, run):
+    """Call `run(rank)` on as many threads as one group; return what each returned or raised."""
+    barrier, texts = threading.Barrier(size, timeout=20), [""] * size
+
+    def process(rank):
+        backend.local.group = Threads(rank, texts, barrier)
+        try:
+            return run(rank)
+        except Exception as error:
+            if not isinstance(error, MarginfaceError):
+                barrier.abort()  # the others would wait for it
+            return error
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(process, range(size)))
 
 
 def stop_at(step, number):

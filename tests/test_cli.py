@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -72,7 +73,7 @@ def test_an_unknown_command_names_the_nearest_and_all(cli, name, nearest):
         (("train", "--epocs", 3), "'--epocs'; did you mean '--epochs'?"),
         (("train", "--resumee"), "'--resumee'; did you mean '--resume'?"),
         (("embed", "--modle", "x"), "'--modle'; did you mean '--model'?"),
-        (("train", "--learning-rate", 1), "'--learning-rate'; see marginface train --help"),
+        (("train", "--frobnicate", 1), "'--frobnicate'; see marginface train --help"),
     ],
 )
 def test_an_unknown_option_names_the_nearest(cli, arguments, nearest):
@@ -199,3 +200,81 @@ def test_a_disk_error_is_one_line(cli, train_options, monkeypatch):
     monkeypatch.setattr("marginface.training.trainer.record_session", refuse)
     status, _, err = cli(*train_options)
     assert (status, err) == (2, "marginface: error: run/config.yaml: Permission denied\n")
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Record what would be launched, which then ends with status 3."""
+    calls = []
+    monkeypatch.setattr("marginface.cli.train.launch", lambda *given: calls.append(given) or 3)
+    return calls
+
+
+def test_several_processes_are_launched_with_the_same_options(
+    cli, train_options, launched, tmp_path
+):
+    options = [*map(str, train_options), "--processes", "2"]
+    assert cli(*options) == (3, "", "")
+    ((command, count, output),) = launched
+    assert command[0] == sys.executable
+    assert command[-len(options) :] == options
+    assert (count, output) == (2, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--processes", 3], "batch_size 4 cannot be shared evenly by 3 processes"),
+        (["--processes", 2, "--loss", "arcfase"], "unknown loss 'arcfase'"),
+        (["--processes", 2, "--resume"], "cannot resume: "),
+        (["--processes", 0], "processes must be greater than or equal to 1"),
+    ],
+)
+def test_nothing_is_launched_for_a_run_that_cannot_work(
+    cli, train_options, launched, options, message
+):
+    status, _, err = cli(*train_options, *options)
+    assert (status, launched, err.count("\n")) == (2, [], 1)
+    assert message in err
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_a_resumed_run_has_its_number_of_processes_unless_another_is_given(
+    cli, train_options, launched, tmp_path
+):
+    assert cli(*train_options, "--max-steps", 4)[0] == 0
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(file.read_text().replace("processes: 1", "processes: 2"))
+    again = ["train", "--output", tmp_path / "run", "--resume"]
+    assert cli(*again)[0] == 3
+    assert cli(*again, "--processes", 4)[0] == 3
+    assert [count for _, count, _ in launched] == [2, 4]
+    assert cli(*again, "--processes", 1, "--max-steps", 8)[0] == 0
+    assert yaml.safe_load(file.read_text())["processes"] == 1
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_the_environment_decides_how_many_processes_there_are(
+    cli, train_options, launched, monkeypatch
+):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    status, _, err = cli(*train_options, "--processes", 2)
+    assert status == 2
+    assert "processes is 2, but the environment names 1 (WORLD_SIZE); leave processes out" in err
+    assert cli(*train_options, "--processes", 1)[0] == 0
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    status, _, err = cli(*train_options, "--resume")
+    assert status == 2
+    assert "batch_size 4 cannot be shared evenly by 3 processes" in err
+    assert launched == []
+
+
+def test_what_ends_all_processes_is_said_by_one(train_options, tmp_path):
+    options = [*map(str, train_options), "--processes", "2", "--backend", "tff"]
+    command = [sys.executable, "-m", "marginface.cli.main", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("marginface: error: unknown backend 'tff'; did you mean 'tf'?")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -94,6 +94,17 @@ def test_the_recorded_configuration_states_every_default():
         ({"schedule": "step", "milestones": "20,10"}, "milestones must rise"),
         ({"val_images": "faces"}, "val_images is given without val_pairs"),
         ({"val_every": 5}, "val_every has no effect without val_images"),
+        ({"processes": 0}, "processes must be greater than or equal to 1, got 0"),
+        ({"batch_size": 8, "processes": 3}, "batch_size 8 cannot be shared evenly by 3 processes"),
+        ({"sample_rate": 0}, "sample_rate must be greater than 0, got 0"),
+        ({"sample_rate": "1.5"}, "sample_rate must be less than or equal to 1, got '1.5'"),
+        ({"sample_rate": "few"}, "sample_rate must be a valid number, .*got 'few'"),
+        ({"sampling": "partial_fc"}, "sampling has no effect with sample_rate 1; leave it out"),
+        ({"sample_rate": 0.5, "sampling": "correct"}, "'correct'; did you mean 'corrected'"),
+        (
+            {"sample_rate": 0.5, "optimizer": "adamw"},
+            "sample_rate 0.5 does not go with optimizer adamw",
+        ),
     ],
 )
 def test_bad_values_give_one_line_with_key_value_and_range(values, message):
@@ -152,6 +163,15 @@ def test_command_line_overrides_file_overrides_recipe_overrides_default():
 def test_another_loss_keeps_the_scale_of_cosines_and_nothing_else(loss, kept):
     config = resolve_config(NEEDED, {"recipe": "small-set", "loss": loss})
     assert config.make_loss() == losses.get(loss, **kept)
+
+
+def test_sampling_has_a_default_below_rate_1_only():
+    assert (make().sample_rate, make().sampling) == (1.0, None)
+    assert make(sample_rate="0.1").sampling == "partial_fc"
+    assert make(sample_rate=0.1, sampling="corrected").sampling == "corrected"
+    file = {**NEEDED, "sample_rate": 0.1, "sampling": "corrected"}
+    assert resolve_config(file, {"sample_rate": "0.2"}).sampling == "corrected"
+    assert resolve_config(file, {"sample_rate": "1"}).sampling is None
 
 
 def test_another_loss_takes_what_is_given_with_it_or_above():
@@ -249,6 +269,10 @@ def test_a_resumed_run_may_change_how_long_and_where():
     assert (config.backend, config.max_steps, config.epochs, config.threads) == ("tf", 50, None, 1)
     assert resume_config(config, {"epochs": 3}).total_steps(10) == 30
     assert resume_config(run, {}) == run
+    pair = resume_config(run, {"processes": "2"})
+    assert (pair.processes, resume_config(pair, {}).processes) == (2, 2)
+    with pytest.raises(MarginfaceError, match="batch_size 8 cannot be shared evenly by 3 proc"):
+        resume_config(pair, {"processes": 3})
 
 
 def test_a_resumed_run_may_not_become_another_one():

@@ -114,6 +114,53 @@ def test_augmentation_is_drawn_anew_in_each_epoch(folder: ImageFolder) -> None:
     assert not np.array_equal(*decisions)
 
 
+@settings(deadline=None, max_examples=4, derandomize=True)
+@given(st.data())
+def test_processes_share_the_batches_of_one(folder: ImageFolder, data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 5), "size")
+    options = {
+        "batch_size": size * data.draw(st.integers(-(-13 // size), 40 // size), "share"),
+        "seed": data.draw(st.integers(0, 2**32 - 1), "seed"),
+        "augment": ("flip", "erase"),
+        "threads": 0,
+    }
+    alone = TrainingPipeline(folder, **options)
+    shares = [TrainingPipeline(folder, **options, rank=rank, size=size) for rank in range(size)]
+    for _ in range(2 * alone.steps_per_epoch + 1):
+        whole = next(alone)
+        for rank, pipeline in enumerate(shares):
+            share = next(pipeline)
+            np.testing.assert_array_equal(share.images, whole.images[rank::size])
+            np.testing.assert_array_equal(share.labels, whole.labels[rank::size])
+            np.testing.assert_array_equal(share.all_labels, whole.labels)
+            assert share.all_labels.dtype == whole.all_labels.dtype == np.int64
+
+
+def test_each_process_reads_its_own_share_alone(folder: ImageFolder) -> None:
+    counting = [CountingFolder(**vars(folder)) for _ in range(3)]
+    for rank, own in enumerate(counting):
+        take(TrainingPipeline(own, batch_size=12, seed=5, threads=0, rank=rank, size=3), 3)
+    assert [len(vars(own)["reads"]) for own in counting] == [12] * 3
+    reads = [index for own in counting for index in vars(own)["reads"]]
+    assert len(set(reads)) == 36  # an epoch
+
+
+def test_a_state_is_the_same_for_any_number_of_processes(folder: ImageFolder) -> None:
+    options = {"batch_size": 12, "seed": 11, "augment": ("flip", "erase"), "threads": 2}
+    alone = TrainingPipeline(folder, **options)
+    pair = [TrainingPipeline(folder, **options, rank=rank, size=2) for rank in range(2)]
+    for pipeline in (alone, *pair):
+        take(pipeline, 5)
+        assert pipeline.state() == alone.state()
+    saved, rest = json.dumps(pair[1].state()), take(alone, 5)
+    for rank in range(3):
+        third = TrainingPipeline(folder, **options, rank=rank, size=3)
+        third.restore(json.loads(saved))
+        for share, whole in zip(take(third, 5), rest, strict=True):
+            np.testing.assert_array_equal(share.images, whole.images[rank::3])
+            np.testing.assert_array_equal(share.all_labels, whole.labels)
+
+
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("killed_after", [0, 5, 7])
 def test_a_killed_run_continues_exactly(
@@ -192,6 +239,8 @@ def test_a_state_of_other_images_is_refused(folder: ImageFolder) -> None:
         ({"seed": 2**32}, "seed"),
         ({"threads": -1}, "threads must be 0 or more"),
         ({"augment": ("flipp",)}, "unknown augmentation 'flipp'"),
+        ({"size": 3}, "batch_size 8 cannot be shared evenly by 3 processes"),
+        ({"rank": 2, "size": 2}, "rank must be 0 to 1, got 2"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -236,7 +285,7 @@ def test_real_faces_come_with_their_labels() -> None:
     found = [
         (pixels[image.tobytes()], label)
         for batch in take(pipeline, 10)
-        for image, label in zip(*batch, strict=True)
+        for image, label in zip(batch.images, batch.labels, strict=True)
         if image.tobytes() in pixels
     ]
     assert len(found) > 30

@@ -60,7 +60,7 @@ def test_the_environment_names_no_host_or_user(make):
     train(config, console=QUIET)
     text = (config.output / "environment.json").read_text()
     (session,) = json.loads(text)["sessions"]
-    assert session["framework"] == "fake 1.0"
+    assert (session["framework"], session["processes"]) == ("fake 1.0", 1)
     assert session["packages"]["numpy"] == np.__version__
     assert os.uname().nodename not in text
 

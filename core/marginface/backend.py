@@ -14,6 +14,7 @@ from marginface.errors import BackendNotInstalledError, unknown_name
 
 if TYPE_CHECKING:
     from marginface.deployment.model import ModelSpec
+    from marginface.heads import Sampling
     from marginface.losses import Evaluation, MarginLoss
     from marginface.parity.problems import Problem
     from marginface.training.optimizers import Optimizer
@@ -24,15 +25,31 @@ EXTRA_OF_MODULE = {"torch": "torch", "tensorflow": "tf", "keras": "tf"}
 
 
 class StepResult(NamedTuple):
-    """What one training step reports."""
+    """What one training step reports; equal on all processes."""
 
-    loss: float
+    loss: float  # mean over the images of all processes
     gradient_norm: float  # of the backbone, before clipping
+
+
+class Group(Protocol):
+    """The processes of a run, as one of them sees them; every process calls its methods together.
+
+    Args:
+        rank: which process this is, from 0.
+        size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def exchange(self, text: str) -> list[str]:
+        """Return what every process gave, by rank."""
 
 
 class Learner(Protocol):
     """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays.
 
+    With a group, all processes call `step`, `state` and `load_state` together; `embed` is local.
     A learner whose step can be compiled has `compile() -> None` as well.
     """
 
@@ -43,7 +60,11 @@ class Learner(Protocol):
         learning_rate: float,
         draw: Arrays,
     ) -> StepResult:
-        """Take one optimizer step on `images` [batch, height, width, 3] (RGB)."""
+        """Take one optimizer step on `images` [batch, height, width, 3] (RGB).
+
+        With a group, images, labels and what is drawn for each of them are this process's; drawn
+        classes and their weights are of all processes.
+        """
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings [batch, embedding_size] in inference mode, not normalised."""
@@ -52,7 +73,8 @@ class Learner(Protocol):
         """Return weights, statistics, loss state and optimizer slots under canonical names.
 
         `backbone.<name>`, `head.weight`, `head.bias`, `head.state.<name>`,
-        `optimizer.<slot>.<backbone or head name>`, `optimizer.step`.
+        `optimizer.<slot>.<backbone or head name>`, `optimizer.step`. Every process returns the
+        whole, as one process alone would.
         """
 
     def load_state(self, state: Arrays) -> None:
@@ -67,6 +89,9 @@ class Backend(Protocol):
 
     def version(self) -> str:
         """Return the framework's name and version."""
+
+    def join(self) -> Group:
+        """Join the other processes that the environment names, before anything else is computed."""
 
     def create_backbone(
         self,
@@ -102,8 +127,24 @@ class Backend(Protocol):
         seed: int,
         threads: int | None = None,
         dtype: str = "float32",
+        group: Group | None = None,
+        sample_rate: float = 1.0,
+        sampling: Sampling = "partial_fc",
     ) -> Learner:
-        """Return a learner whose initial weights come from the core's generator and `seed`."""
+        """Return a learner whose initial weights come from the core's generator and `seed`.
+
+        Args:
+            model: what the backbone is.
+            loss: what the head computes.
+            num_classes: of all processes.
+            optimizer: of backbone and head.
+            seed: of the initial weights.
+            threads: CPU threads; None for the framework's default.
+            dtype: of weights and computation.
+            group: the processes that share each step; None for this one alone.
+            sample_rate: share of the classes that the head looks at in a step.
+            sampling: how it weighs them.
+        """
 
     def create_embedder(
         self, model: ModelSpec, weights: Arrays, *, threads: int | None = None

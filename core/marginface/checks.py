@@ -29,6 +29,21 @@ def check_size(name: str, value: object) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
+def check_shares(batch_size: int, size: int) -> None:
+    """Raise unless `size` processes can take as many images of a batch each.
+
+    >>> check_shares(8, 3)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: batch_size 8 cannot be shared evenly by 3 processes; choose \
+a multiple of the number of processes
+    """
+    if size < 1 or batch_size % size:
+        raise MarginfaceError(
+            f"batch_size {batch_size} cannot be shared evenly by {size} processes; "
+            "choose a multiple of the number of processes"
+        )
+
+
 def check_type(name: str, value: object, kind: type, hint: str) -> None:
     """Raise unless a value is of a kind, with a hint at how to make one."""
     if not isinstance(value, kind):

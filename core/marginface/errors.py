@@ -16,6 +16,22 @@ class TrainingDivergedError(MarginfaceError):
     """The loss became NaN or infinite."""
 
 
+class AgreedError(MarginfaceError):
+    """What ends a run of several processes on all of them; process 0 reports it."""
+
+
+def message_of(error: MarginfaceError | OSError) -> str:
+    """Return an error as one line, with the file that the system complains of.
+
+    >>> message_of(FileNotFoundError(2, "No such file or directory", "faces"))
+    'faces: No such file or directory'
+    """
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MarginfaceError:
     """Return the error for a name that is not among `choices`, with the nearest one.
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from marginface import MarginfaceError, __version__
-from marginface.errors import unknown_name
+from marginface.errors import message_of, unknown_name
 
 # Each command is the function of the same name in marginface.cli.<name>, imported when it is run:
 # listing them must stay fast and load no framework.
@@ -116,8 +116,7 @@ def main() -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"marginface: error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"marginface: error: {message_of(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

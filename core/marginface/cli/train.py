@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args
 
 import typer
 
+from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.training.config import TrainConfig
-from marginface.training.config_files import read_config_file, resolve_config, resume_config
-from marginface.training.run import RunFolder
+from marginface.training.config_files import (
+    coerce,
+    read_config_file,
+    resolve_config,
+    resume_config,
+)
+from marginface.training.launching import PARENT, launch, leave_with
+from marginface.training.processes import this_process
+from marginface.training.run import RunFolder, check_output
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 
@@ -24,6 +34,10 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     """
     given = {name: value for name, value in options.items() if value is not None}
     file = read_config_file(config) if config else {}
+    place = this_process()
+    if place.named:
+        _require_processes(place.size, {**file, **given})
+        given["processes"] = place.size
     if resume:
         run = RunFolder(Path({**file, **given}.get("output", ".")))
         run.require_run()
@@ -32,11 +46,33 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     else:
         settings = resolve_config(file, given)
 
+    if settings.processes > 1 and not place.named:
+        check_output(settings, resume=resume)
+        # -P: the folder in which the command is called is no place to import from.
+        command = [sys.executable, "-P", "-m", "marginface.cli.main", *sys.argv[1:]]
+        raise typer.Exit(launch(command, settings.processes, settings.output))
+    if place.named and (parent := os.environ.get(PARENT)):
+        leave_with(int(parent))
+
     from marginface.training.trainer import train as run_training
 
-    result = run_training(settings, resume=resume)
+    try:
+        result = run_training(settings, resume=resume)
+    except (AgreedError, TrainingDivergedError):
+        if place.rank == 0:
+            raise
+        raise typer.Exit(2) from None  # process 0 says it
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
+
+
+def _require_processes(size: int, given: dict[str, Any]) -> None:
+    """Raise if another number of processes is given than the environment names."""
+    if "processes" in given and coerce("processes", given["processes"]) != size:
+        raise MarginfaceError(
+            f"processes is {given['processes']}, but the environment names {size} (WORLD_SIZE); "
+            "leave processes out under torchrun"
+        )
 
 
 def _parameter(name: str) -> inspect.Parameter:

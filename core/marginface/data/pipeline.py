@@ -11,6 +11,7 @@ import absl.logging
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.checks import check_shares
 from marginface.data.augmentation import augmentation
 from marginface.data.folder import ImageFolder
 from marginface.errors import MarginfaceError
@@ -28,28 +29,35 @@ PREFETCHED_BATCHES = 4
 
 
 class Batch(NamedTuple):
-    """One step's input: images uint8 [batch, height, width, 3] (RGB) and labels int64 [batch]."""
+    """What one process takes of a step: images uint8 [share, height, width, 3] (RGB), their labels.
+
+    Sample i of process r is number r + i size of the batch: `labels` is `all_labels[rank::size]`.
+    """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # [share]
+    all_labels: NDArray[np.int64]  # [batch], of every process
 
 
 class TrainingPipeline(Iterator[Batch]):
     """Endless batches of an image folder, each epoch in a new order.
 
     Batch number n depends on the folder, the seed, the batch size and the augmentations alone: not
-    on the number of threads, nor on which batches were read before. What remains of an epoch after
-    the last whole batch is left out, so no batch mixes epochs.
+    on the number of threads or processes, nor on which batches were read before. What remains of an
+    epoch after the last whole batch is left out, so no batch mixes epochs.
 
     Args:
         folder: the labelled images.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of all processes.
         seed: 0 .. 2**32 - 1; decides order and augmentation.
         augment: names of augmentations, applied in this order.
         threads: how many decode and augment ahead; 0 works in the calling thread.
+        rank: which process this is; it decodes its own share of each batch alone.
+        size: how many processes share a batch.
 
     Raises:
-        MarginfaceError: an unknown augmentation, or a number out of range.
+        MarginfaceError: an unknown augmentation, a number out of range, or a batch that the
+            processes cannot share evenly.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class TrainingPipeline(Iterator[Batch]):
         seed: int,
         augment: Sequence[str] = ("flip",),
         threads: int = 2,
+        rank: int = 0,
+        size: int = 1,
     ) -> None:
         if not 1 <= batch_size <= len(folder):
             raise MarginfaceError(
@@ -70,6 +80,9 @@ class TrainingPipeline(Iterator[Batch]):
             raise MarginfaceError(f"seed must be 0 to {2**32 - 1}, got {seed}")
         if threads < 0:
             raise MarginfaceError(f"threads must be 0 or more, got {threads}")
+        check_shares(batch_size, size)
+        if not 0 <= rank < size:
+            raise MarginfaceError(f"rank must be 0 to {size - 1}, got {rank}")
         apply = augmentation(augment)
 
         def augmented(sample: Sample, rng: np.random.Generator) -> Sample:
@@ -83,20 +96,34 @@ class TrainingPipeline(Iterator[Batch]):
             "images": len(folder),
             "images_sha256": _fingerprint(folder),
         }
+        # Slices keep each sample's place in its epoch, on which order and augmentation depend.
+        whole, own = slice(self.steps_per_epoch * batch_size), slice(rank, None, size)
         batches = (
             grain.MapDataset.source(folder)
             .seed(seed)
             .shuffle()
             .random_map(augmented)
-            .batch(batch_size, drop_remainder=True, batch_fn=_stack)
+            .slice(whole)
+            .slice(own)
+            .batch(batch_size // size, batch_fn=_stack)
+            .repeat()
+        )
+        labels = (
+            grain.MapDataset.source(folder.labels)
+            .seed(seed)
+            .shuffle()
+            .slice(whole)
+            .batch(batch_size)
             .repeat()
         )
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCHED_BATCHES)
         self._batches = iter(batches.to_iter_dataset(options))
+        # Of one process they come with the images.
+        self._labels = iter(labels.to_iter_dataset(options)) if size > 1 else None
 
     def __next__(self) -> Batch:
-        batch: Batch = next(self._batches)
-        return batch
+        images, labels = next(self._batches)
+        return Batch(images, labels, next(self._labels) if self._labels else labels)
 
     def state(self) -> dict[str, Any]:
         """Return plain values from which `restore` continues with the batch after the last one."""
@@ -114,12 +141,13 @@ class TrainingPipeline(Iterator[Batch]):
                     f"the saved input pipeline has {key} {state.get(key)}, this one {value}; "
                     "resume with the data and settings that the run began with"
                 )
-        self._batches.set_state({"next_index": state["next_batch"]})
+        for iterator in filter(None, (self._batches, self._labels)):
+            iterator.set_state({"next_index": state["next_batch"]})
 
 
-def _stack(samples: Sequence[Sample]) -> Batch:
+def _stack(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images, labels = zip(*samples, strict=True)
-    return Batch(np.stack(images), np.array(labels, np.int64))
+    return np.stack(images), np.array(labels, np.int64)
 
 
 def _fingerprint(folder: ImageFolder) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Protocol, cast
 
+from marginface.backend import Group
+from marginface.training.processes import ALONE
 from marginface.training.session import Session
 
 WARM_UP_STEPS = 2  # allocation and autotuning make the first ones slow
@@ -26,10 +28,12 @@ class AutoCompile:
 
     Args:
         learner: compiled at most once.
+        group: all processes, of which the slowest decides for all.
     """
 
-    def __init__(self, learner: Compilable) -> None:
+    def __init__(self, learner: Compilable, group: Group = ALONE) -> None:
         self._learner = learner
+        self._group = group
         self._seconds: list[float] = []
         self.compiled: bool | None = None  # None until decided
 
@@ -40,7 +44,8 @@ class AutoCompile:
         self._seconds.append(seconds)
         if len(self._seconds) < WARM_UP_STEPS + TIMED_STEPS:
             return None
-        typical = statistics.median(self._seconds[WARM_UP_STEPS:])
+        mine = statistics.median(self._seconds[WARM_UP_STEPS:])
+        typical = max(map(float, self._group.exchange(repr(mine))))
         left = typical * remaining_steps
         self.compiled = left > WORTHWHILE_SECONDS
         facts = f"{remaining_steps} steps left at {typical:.3g} s are {left / 60:.3g} min eager"
@@ -57,6 +62,6 @@ def start_compiling(session: Session) -> AutoCompile | None:
         return None
     compilable = cast(Compilable, learner)
     if config.compile == "auto" and session.progress.compiled_backend != config.backend:
-        return AutoCompile(compilable)
+        return AutoCompile(compilable, session.group)
     compilable.compile()
     return None

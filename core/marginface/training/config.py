@@ -6,16 +6,19 @@ The command line's options and the YAML file's keys are generated from these fie
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
 
 from marginface import backbones, losses
+from marginface.checks import check_shares
 from marginface.deployment.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.heads import Sampling
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD, AdamW, Optimizer
 from marginface.training.recipes import RECIPES
@@ -41,6 +44,7 @@ Channels = Annotated[Literal["rgb", "bgr"], one_of("channels", "rgb", "bgr")]
 OptimizerName = Annotated[Literal["sgd", "adamw"], one_of("optimizer", "sgd", "adamw")]
 ScheduleName = Annotated[Literal["polynomial", "cosine", "step"], one_of("schedule", *SCHEDULES)]
 Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on", "off")]
+SamplingName = Annotated[Sampling, one_of("sampling", *get_args(Sampling))]
 
 # What belongs to one choice of optimizer or schedule only, with its default there.
 OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {
@@ -55,6 +59,10 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 
 
 DECAY_HELP = f"Default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
+RATE_HELP = "Share of the identities that a step looks at; below 1: sgd only."
+SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_fc."
+PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
+THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
 SKIP_HELP = "Skip images that are unreadable or of another size; count them."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
@@ -83,6 +91,8 @@ class TrainConfig(BaseModel):
     margin: float | None = key("Loss", "Margin m, radians for angles; default: the loss's.", None)
     loss_parameters: Parameters = key("Loss", "Further ones: name=value,name=value.", {})
     num_classes: int | None = key("Loss", "Identities expected in the data; checked.", None, ge=2)
+    sample_rate: float = key("Loss", RATE_HELP, 1.0, gt=0, le=1)
+    sampling: SamplingName | None = key("Loss", SAMPLING_HELP, None)
 
     backbone: str = key("Model", f"{', '.join(backbones.names())}.", "iresnet50")
     embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1, le=65_536)
@@ -121,7 +131,8 @@ class TrainConfig(BaseModel):
     keep_checkpoints: int = key("Records", "Older ones are deleted.", 3, ge=1)
     log_every: int = key("Records", "Steps between lines of metrics.", 10, ge=1)
 
-    threads: int | None = key("Speed", "CPU threads; default: the framework's.", None, ge=1)
+    processes: int = key("Speed", PROCESSES_HELP, 1, ge=1)
+    threads: int | None = key("Speed", THREADS_HELP, None, ge=1)
     compile: Compile = key("Speed", "auto (where it gains time), on or off.", "auto")
 
     def __init__(self, **values: Any) -> None:
@@ -147,6 +158,9 @@ class TrainConfig(BaseModel):
                     values[name] = value
         if values.get("epochs") is None and values.get("max_steps") is None:
             values["epochs"] = 20
+        with suppress(TypeError, ValueError):  # the field's own type check has the message
+            if values.get("sampling") is None and float(values.get("sample_rate", 1)) < 1:
+                values["sampling"] = "partial_fc"
         return values
 
     @model_validator(mode="after")
@@ -163,6 +177,17 @@ class TrainConfig(BaseModel):
                         )
         if self.schedule == "step" and not self.milestones:
             raise MarginfaceError("schedule step needs milestones, such as --milestones 1000,2000")
+        if self.sampling is not None and self.sample_rate == 1:
+            raise MarginfaceError(
+                "sampling has no effect with sample_rate 1; leave it out or choose a rate below 1"
+            )
+        if self.sample_rate < 1 and self.optimizer != "sgd":
+            raise MarginfaceError(
+                f"sample_rate {self.sample_rate} does not go with optimizer {self.optimizer}, "
+                "which would move identities that were not sampled; choose optimizer sgd or "
+                "sample_rate 1"
+            )
+        check_shares(self.batch_size, self.processes)
         if (self.val_images is None) != (self.val_pairs is None):
             given, lacking = "val_images", "val_pairs"
             if self.val_images is None:

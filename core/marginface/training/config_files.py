@@ -19,7 +19,8 @@ Values = Mapping[str, Any]
 
 # What a resumed run may change: where things are, how long it goes on, what it records, how fast.
 RESUMABLE = (
-    *("backend", "data", "output", "epochs", "max_steps", "loader_threads", "threads", "compile"),
+    *("backend", "data", "output", "epochs", "max_steps"),
+    *("processes", "loader_threads", "threads", "compile"),
     *("val_images", "val_pairs", "val_every", "checkpoint_every", "keep_checkpoints", "log_every"),
 )
 
@@ -130,6 +131,8 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
         if _replaces(choice, lower, upper):
             for name in {name for keys in table.values() for name in keys}:
                 values.pop(name, None)
+    if "sample_rate" in upper and coerce("sample_rate", upper["sample_rate"]) == 1:
+        values.pop("sampling", None)
     parameters = name_value_pairs(values.pop("loss_parameters", {}))
     if _replaces("loss", lower, upper):
         parameters = {}

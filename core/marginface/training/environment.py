@@ -14,12 +14,13 @@ PACKAGES = (
 )
 
 
-def environment(framework: str, first_step: int) -> dict[str, Any]:
+def environment(framework: str, first_step: int, processes: int) -> dict[str, Any]:
     """Return what identifies this machine's software and processor.
 
     Args:
         framework: name and version of the framework in use.
         first_step: the step at which this session of the run begins.
+        processes: how many took part in it.
     """
     packages = {}
     for package in PACKAGES:
@@ -34,6 +35,7 @@ def environment(framework: str, first_step: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "processes": processes,
         "packages": packages,
     }
 

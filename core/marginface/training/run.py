@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from marginface.atomic import replacing
 from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
+
+if TYPE_CHECKING:
+    from marginface.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,23 @@ class RunFolder:
         """Return the identities' names in the order of their labels."""
         text = self.identities.read_text(encoding="utf-8", errors="surrogateescape")
         return tuple(text.split("\n")[:-1])
+
+
+def check_output(config: TrainConfig, *, resume: bool) -> None:
+    """Raise if a run cannot be written, or gone on with, where the configuration says."""
+    run = RunFolder(config.output)
+    if resume:
+        run.require_run()
+        return
+    run.require_free()
+    # Among the images it would be read as identities next time.
+    output = config.output.resolve()
+    for name, images in (("data", config.data), ("val_images", config.val_images)):
+        if images is not None and output.is_relative_to(images.resolve()):
+            raise MarginfaceError(
+                f"output {config.output} lies in {name} {images}, among the images; "
+                "choose a folder outside"
+            )
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from rich.console import Console
 
 from marginface import backbones
-from marginface.backend import Backend, Learner, load_backend
+from marginface.backend import Backend, Group, Learner, load_backend
 from marginface.data.folder import ImageFolder, open_image_folder
 from marginface.data.pairs import Pairs, read_pairs
 from marginface.data.pipeline import TrainingPipeline
-from marginface.errors import MarginfaceError
+from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.losses import MarginLoss
 from marginface.training.checkpoints import (
+    Checkpoint,
     check_fits,
     latest_checkpoint,
     load_checkpoint,
@@ -25,7 +28,8 @@ from marginface.training.checkpoints import (
 from marginface.training.config import TrainConfig
 from marginface.training.config_files import config_text
 from marginface.training.environment import environment
-from marginface.training.run import RunFolder, write_text
+from marginface.training.processes import ALONE, require_same, this_process, together
+from marginface.training.run import RunFolder, check_output, write_text
 from marginface.training.schedules import Schedule
 from marginface.training.trackers import cut_back
 
@@ -55,6 +59,7 @@ class Session:
 
     config: TrainConfig
     run: RunFolder
+    group: Group
     backend: Backend
     loss: MarginLoss
     learner: Learner
@@ -66,19 +71,79 @@ class Session:
     checkpoint: Path | None  # the one that it goes on from
 
 
+@dataclass
+class _Opened:
+    """What a process reads and checks by itself."""
+
+    backend: Backend
+    folder: ImageFolder
+    pipeline: TrainingPipeline
+    pairs: Pairs | None
+    schedule: Schedule
+    path: Path | None
+    checkpoint: Checkpoint | None
+    init_weights: dict[str, NDArray[Any]]
+
+
 def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Session:
     """Return a new or resumed run, having created nothing.
+
+    Several processes call it together; what keeps one of them from working ends all.
 
     Raises:
         MarginfaceError: anything that would keep the run from working.
     """
+    group = _join(config)
+    with together(group):
+        opened = _open(config, group, resume=resume, console=console)
+    require_same(
+        group,
+        _facts(config, opened),
+        "give every process the same configuration, images and run folder",
+    )
+    with together(group):
+        learner = _create_learner(config, group, opened)
+    checkpoint = opened.checkpoint
+    return Session(
+        config=config,
+        run=RunFolder(config.output),
+        group=group,
+        backend=opened.backend,
+        loss=config.make_loss(),
+        learner=learner,
+        folder=opened.folder,
+        pipeline=opened.pipeline,
+        pairs=opened.pairs,
+        schedule=opened.schedule,
+        progress=Progress(**checkpoint.extra["progress"]) if checkpoint else Progress(),
+        checkpoint=opened.path,
+    )
+
+
+def _join(config: TrainConfig) -> Group:
+    """Join the run's other processes, if there are any."""
+    place = this_process()
+    if place.size != config.processes:
+        raise MarginfaceError(
+            f"processes is {config.processes}, but this process is one of {place.size}; start all "
+            f"with marginface train --processes {config.processes} or torchrun, or set "
+            f"processes to {place.size}"
+        )
+    if place.size == 1:
+        return ALONE
+    try:
+        return load_backend(config.backend).join()
+    except MarginfaceError as error:
+        if place.local_rank:  # the first process of this machine says the same
+            raise AgreedError(str(error)) from error
+        raise
+
+
+def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> _Opened:
+    """Read and check all that needs no other process."""
     run = RunFolder(config.output)
-    if resume:
-        run.require_run()
-    else:
-        run.require_free()
-        _require_apart(config)
-    loss, spec = config.make_loss(), config.model_spec()
+    check_output(config, resume=resume)
+    spec = config.model_spec()
     graph = backbones.describe(
         spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
     )
@@ -98,59 +163,91 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         seed=config.seed,
         augment=config.augment,
         threads=config.loader_threads,
+        rank=group.rank,
+        size=group.size,
     )
     schedule = config.make_schedule(config.total_steps(pipeline.steps_per_epoch))
     if not resume:  # a resumed run may be cut short
         schedule.require_reached()
     newest = latest_checkpoint(run.checkpoints) if resume else None
     checkpoint = load_checkpoint(newest) if newest else None
-    progress = Progress(**checkpoint.extra["progress"]) if checkpoint else Progress()
-    learner = backend.create_learner(
-        spec,
-        loss,
-        len(folder.identities),
+    weights = {}
+    if checkpoint:
+        pipeline.restore(checkpoint.extra["pipeline"])
+    elif config.init_weights:
+        found = backbones.check_weights(
+            graph, backbones.read_weights(config.init_weights), str(config.init_weights)
+        )
+        weights = {f"backbone.{name}": value for name, value in found.items()}
+    return _Opened(backend, folder, pipeline, pairs, schedule, newest, checkpoint, weights)
+
+
+def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
+    """Create the learner and set its state, on all processes together."""
+    options: dict[str, Any] = {}
+    if group.size > 1:
+        options["group"] = group
+    if config.sampling is not None:
+        options |= {"sample_rate": config.sample_rate, "sampling": config.sampling}
+    learner = opened.backend.create_learner(
+        config.model_spec(),
+        config.make_loss(),
+        len(opened.folder.identities),
         config.make_optimizer(),
         seed=config.seed,
-        threads=config.threads,
+        threads=config.threads or this_process().threads(),
+        **options,
     )
     if config.compile == "on" and not hasattr(learner, "compile"):
         raise MarginfaceError(
             f"compile is on, but backend {config.backend} has nothing to compile; "
             "use --compile auto or off"
         )
-    if checkpoint:
-        check_fits(checkpoint.state, learner.state(), f"checkpoint {newest}")
-        learner.load_state(checkpoint.state)
-        pipeline.restore(checkpoint.extra["pipeline"])
-    elif config.init_weights:
-        weights = backbones.check_weights(
-            graph, backbones.read_weights(config.init_weights), str(config.init_weights)
-        )
-        named = {f"backbone.{name}": value for name, value in weights.items()}
-        learner.load_state({**learner.state(), **named})
-    return Session(
-        config=config,
-        run=run,
-        backend=backend,
-        loss=loss,
-        learner=learner,
-        folder=folder,
-        pipeline=pipeline,
-        pairs=pairs,
-        schedule=schedule,
-        progress=progress,
-        checkpoint=newest,
-    )
+    if opened.checkpoint:
+        check_fits(opened.checkpoint.state, learner.state(), f"checkpoint {opened.path}")
+        learner.load_state(opened.checkpoint.state)
+    elif opened.init_weights:
+        learner.load_state({**learner.state(), **opened.init_weights})
+    return learner
+
+
+def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
+    """Return what must be the same on every process: all but where files are and how they are read.
+
+    Lengths and intervals are among it, as they decide when processes meet.
+    """
+    own = {"data", "output", "init_weights", "val_images", "val_pairs", "loader_threads", "threads"}
+    values = config.model_dump(mode="json", exclude=own)
+    facts = [f"{name} {value}" for name, value in values.items()]
+    folder, pairs, checkpoint = opened.folder, opened.pairs, opened.checkpoint
+    facts += [
+        f"{len(folder.identities)} identities",
+        f"{len(folder)} images",
+        f"images with names of digest {opened.pipeline.state()['images_sha256'][:12]}",
+        f"{len(pairs.same) if pairs else 'no'} verification pairs",
+        f"the checkpoint of step {checkpoint.step}" if checkpoint else "no checkpoint",
+    ]
+    return facts
 
 
 def record_session(session: Session, *, resume: bool) -> None:
-    """Create the run folder, or bring a resumed one back to its checkpoint."""
+    """Create the run folder, or bring a resumed one back to its checkpoint; process 0 does it."""
+    with together(session.group):
+        if session.group.rank == 0:
+            _record(session, resume=resume)
+
+
+def _record(session: Session, *, resume: bool) -> None:
     run, progress = session.run, session.progress
     run.path.mkdir(parents=True, exist_ok=True)
     sessions = run.read_sessions() if resume else []
     if resume:
         cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
-    sessions.append(environment(session.backend.version(), first_step=progress.step))
+    sessions.append(
+        environment(
+            session.backend.version(), first_step=progress.step, processes=session.group.size
+        )
+    )
     model = session.config.model_spec().to_json()
     for path, text in (
         (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
@@ -159,17 +256,6 @@ def record_session(session: Session, *, resume: bool) -> None:
         (run.config, config_text(session.config)),  # the last: it makes the folder a run
     ):
         write_text(path, text)
-
-
-def _require_apart(config: TrainConfig) -> None:
-    """Raise if the run would lie among the images: it would be read as identities next time."""
-    output = config.output.resolve()
-    for name, images in (("data", config.data), ("val_images", config.val_images)):
-        if images is not None and output.is_relative_to(images.resolve()):
-            raise MarginfaceError(
-                f"output {config.output} lies in {name} {images}, among the images; "
-                "choose a folder outside"
-            )
 
 
 def _open_folder(config: TrainConfig, console: Console) -> ImageFolder:
@@ -197,6 +283,11 @@ def _check_identities(
         raise MarginfaceError(
             f"num_classes is {config.num_classes}, but {config.data} has {found} identities; "
             "correct it, or leave it out to use what is there"
+        )
+    if found < config.processes:
+        raise MarginfaceError(
+            f"{config.processes} processes cannot share the {found} identities of {config.data}; "
+            f"use at most {found} processes"
         )
     if resume and run.identities.is_file():
         recorded = run.read_identities()

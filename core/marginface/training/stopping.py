@@ -18,9 +18,13 @@ class StopRequest:
     """Within the `with` block, `received` is the first stop signal's number, or None.
 
     Outside the main thread, where Python delivers no signals, it never stops anything.
+
+    Args:
+        quiet: leave it to another process to say that it stops.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self.received: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -29,6 +33,8 @@ class StopRequest:
         self.received = number
         for stop in SIGNALS:
             signal.signal(stop, signal.SIG_DFL)  # the next one ends the process
+        if self._quiet:
+            return
         with suppress(OSError):  # not print: the signal may have come in the middle of one
             os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}\n{NOTICE}\n".encode())
 

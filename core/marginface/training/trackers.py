@@ -106,6 +106,34 @@ class Tracker:
         self._metrics.close()
 
 
+class Silence(Tracker):
+    """The tracker of the processes that leave recording to process 0."""
+
+    def __init__(self) -> None: ...
+
+    def step(self, step: int, *, loss: float, lr: float, images_per_second: float) -> None:
+        """Show nothing."""
+
+    def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:
+        """Record nothing."""
+
+    def verification(self, step: int, metrics: dict[str, float]) -> None:
+        """Record nothing."""
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a metrics file; a last line that was cut off is left out."""
     if not path.is_file():

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
+from marginface.heads import draw_step, split_draw
 from marginface.training.checkpoints import Checkpoint, save_checkpoint
 from marginface.training.compiling import start_compiling
 from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_state, require_finite_step
+from marginface.training.processes import agree, this_process, together
 from marginface.training.session import Session, open_session, record_session
 from marginface.training.stopping import StopRequest
-from marginface.training.trackers import Tracker
+from marginface.training.trackers import Silence, Tracker
 from marginface.training.verifying import verify
 
 
@@ -41,6 +45,9 @@ def train(
 ) -> TrainResult:
     """Train as `config` says and leave everything in its run folder.
 
+    Where the environment names several processes (RANK and WORLD_SIZE, as torchrun sets them), all
+    call this together; process 0 alone writes and prints.
+
     Args:
         config: the configuration; for a resumed run from `resume_config`.
         resume: continue the run in `config.output` from its newest checkpoint.
@@ -48,13 +55,15 @@ def train(
 
     Raises:
         MarginfaceError: bad data or configuration; nothing has been created then.
-        TrainingDivergedError: the loss became NaN or infinite.
+        TrainingDivergedError: the loss became NaN or infinite, on every process alike.
+        AgreedError: something failed on one of several processes; all raise it.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=this_process().rank > 0)
     session = open_session(config, resume=resume, console=console)
     record_session(session, resume=resume)
 
     learner, pipeline, progress = session.learner, session.pipeline, session.progress
+    group, first = session.group, session.group.rank == 0  # which alone writes and prints
     total_steps = session.schedule.total_steps
     val_every = config.val_every or pipeline.steps_per_epoch
     checkpoint_every = config.checkpoint_every or min(
@@ -63,40 +72,50 @@ def train(
     newest, saved_step, rate = session.checkpoint, progress.step, 0.0
     auto_compile = start_compiling(session)
     seconds, steps = 0.0, 0  # since the last line of metrics
+    grown = ""  # what was said of batches with more identities than are sampled
 
-    tracker = Tracker(
-        session.run, total_steps=total_steps, first_step=progress.step, console=console
-    )
-    with StopRequest() as stop, tracker:
+    tracker: Tracker = Silence()
+    if first:
+        tracker = Tracker(
+            session.run, total_steps=total_steps, first_step=progress.step, console=console
+        )
+    with StopRequest(quiet=not first) as stop, tracker:
         tracker.say(_summary(session))
         while True:
             step = progress.step
             finished = step >= total_steps
+            received = agree(group, stop.received)
 
             verification_due = finished or step % val_every == 0
-            if session.pairs and verification_due and step > progress.verified_step:
+            verification_due &= received is None and step > progress.verified_step
+            if session.pairs and verification_due:
                 require_finite_state(learner.state(), config, step, rate, newest)
-                verify(session, tracker, stop)
+                received = verify(session, tracker, stop)
 
-            stopping = finished or stop.received is not None
+            stopping = finished or received is not None
             if (stopping or step % checkpoint_every == 0) and step > saved_step:
                 state = learner.state()
                 require_finite_state(state, config, step, rate, newest)
                 extra = {"progress": asdict(progress), "pipeline": pipeline.state()}
-                newest = save_checkpoint(
-                    session.run.checkpoints,
-                    Checkpoint(step, state, extra),
-                    keep=config.keep_checkpoints,
-                )
+                with together(group):
+                    if first:
+                        newest = save_checkpoint(
+                            session.run.checkpoints,
+                            Checkpoint(step, state, extra),
+                            keep=config.keep_checkpoints,
+                        )
                 saved_step = step
 
             if stopping:
                 break
 
             started = time.perf_counter()
-            batch = next(pipeline)
+            with together(group):
+                batch = next(pipeline)
             rate = session.schedule(step)
-            draw = session.loss.draw(np.random.default_rng([config.seed, step]), len(batch.labels))
+            draw = _draw(session, batch.all_labels, step)
+            if not grown and (grown := _growth(session, draw)):
+                tracker.say(grown)
             result = learner.step(batch.images, batch.labels, rate, draw)
             elapsed = time.perf_counter() - started
 
@@ -124,8 +143,35 @@ def train(
                 progress.compiled_backend = config.backend if auto_compile.compiled else None
                 tracker.say(said)
 
-        tracker.say(_ending(session, stop.received, newest))
-    return TrainResult(session.run.path, progress.step, progress.best_accuracy, stop.received)
+        tracker.say(_ending(session, received, newest))
+    return TrainResult(session.run.path, progress.step, progress.best_accuracy, received)
+
+
+def _draw(session: Session, labels: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
+    """Draw a step's randomness for all processes alike; return what this one takes of it."""
+    config, group = session.config, session.group
+    drawn = draw_step(
+        session.loss,
+        np.random.default_rng([config.seed, step]),
+        labels,
+        len(session.folder.identities),
+        config.sample_rate,
+        config.sampling or "partial_fc",
+    )
+    classes, samples = split_draw(drawn, config.sample_rate)
+    return classes | {name: value[group.rank :: group.size] for name, value in samples.items()}
+
+
+def _growth(session: Session, draw: dict[str, NDArray[Any]]) -> str:
+    """Say that a batch has more identities than sample_rate samples, where it has."""
+    rate, identities = session.config.sample_rate, len(session.folder.identities)
+    wanted = int(rate * identities)
+    if rate == 1 or len(draw["classes"]) <= wanted:
+        return ""
+    return (
+        f"a batch of {len(draw['classes'])} identities takes them all, though sample_rate {rate} "
+        f"of {identities} is {wanted}; so does every batch of more than {wanted}"
+    )
 
 
 def _summary(session: Session) -> str:

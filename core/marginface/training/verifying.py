@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from marginface.evaluation.evaluate import evaluate_pairs
+import json
+
+from marginface.evaluation.evaluate import distinct_images, evaluate_pairs
+from marginface.training.processes import agree, together
 from marginface.training.session import Session
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Tracker
@@ -12,42 +15,59 @@ class _Stopped(Exception):
     """Leaves a verification that a stop signal made pointless."""
 
 
-def verify(session: Session, tracker: Tracker, stop: StopRequest) -> None:
-    """Measure verification accuracy and record it; a stop signal leaves it for the resumed run."""
-    config, progress = session.config, session.progress
+def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
+    """Measure verification accuracy on process 0 and record it.
+
+    The others wait, and hear from process 0 at every batch: no wait is so long that the framework
+    gives up on it.
+
+    Returns:
+        The stop signal that cut it short, which leaves it for the resumed run; or None.
+    """
+    config, progress, group = session.config, session.progress, session.group
     assert session.pairs is not None
     assert config.val_images is not None
+    figures: dict[str, float] = {}
 
-    def leave_if_stopped(done: int, total: int) -> None:
+    def meet(done: int = 0, total: int = 0) -> None:
         del done, total
-        if stop.received:
-            raise _Stopped
+        if received := agree(group, stop.received):
+            raise _Stopped(received)
 
     try:
-        leave_if_stopped(0, 0)
-        result, _ = evaluate_pairs(
-            session.learner.embed,
-            session.pairs,
-            config.val_images,
-            batch_size=config.batch_size,
-            size=config.input_size,
-            resize=config.resize,
-            on_progress=leave_if_stopped,
-        )
-    except _Stopped:
-        return
+        meet()
+        with together(group):
+            if group.rank == 0:
+                result, _ = evaluate_pairs(
+                    session.learner.embed,
+                    session.pairs,
+                    config.val_images,
+                    batch_size=config.batch_size,
+                    size=config.input_size,
+                    resize=config.resize,
+                    on_progress=meet,
+                )
+                figures = {
+                    "accuracy": result.accuracy,
+                    "accuracy_std": result.accuracy_std,
+                    "accuracy_at_one_threshold": result.best_accuracy,
+                    "auc": result.auc,
+                    "eer": result.eer,
+                }
+            else:
+                for _ in range(0, len(distinct_images(session.pairs)), config.batch_size):
+                    meet()
+    except _Stopped as stopped:
+        return int(stopped.args[0])
+    figures = json.loads(group.exchange(json.dumps(figures))[0])
     progress.verified_step = progress.step
-    if progress.best_accuracy is None or result.accuracy > progress.best_accuracy:
-        progress.best_accuracy = result.accuracy
+    progress.best_accuracy = max(figures["accuracy"], progress.best_accuracy or 0.0)
     tracker.verification(
         progress.step,
         {
             "epoch": progress.step / session.pipeline.steps_per_epoch,
-            "accuracy": result.accuracy,
-            "accuracy_std": result.accuracy_std,
-            "accuracy_at_one_threshold": result.best_accuracy,
-            "auc": result.auc,
-            "eer": result.eer,
+            **figures,
             "best_accuracy": progress.best_accuracy,
         },
     )
+    return None

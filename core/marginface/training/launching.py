@@ -1,0 +1,159 @@
+"""Start the processes of a run on this machine, and see them all to their end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from marginface.training.processes import share_of_cores
+from marginface.training.run import RunFolder
+
+# SIGHUP, of a terminal that closes, would leave the processes without the one that minds them.
+FORWARDED = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+PARENT = "MARGINFACE_LAUNCHER"  # the variable with the number of the process that launched
+GRACE_SECONDS = 5.0  # from the first process's failure to the end of those that it left waiting
+POLL_SECONDS = 0.05
+
+
+def launch(command: Sequence[str], count: int, output: Path) -> int:
+    """Run `count` copies of a command as the processes of one run; return the exit status.
+
+    Each finds its place in the variables that torchrun sets, and in TF_CONFIG. A stop signal goes
+    to all of them, a second one ends them at once. Where one of them fails, the others, which would
+    wait for it, are ended.
+
+    Args:
+        command: program and arguments.
+        count: how many processes.
+        output: the run folder, for the advice how to go on.
+    """
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        del frame
+        received.append(number)
+
+    # From before the first process starts until the last has ended, no signal ends this one.
+    before = {number: signal.signal(number, receive) for number in FORWARDED}
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        for environment in environments(count):
+            children.append(_start(command, environment))
+        return _mind(children, received, output)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def environments(count: int) -> list[dict[str, str]]:
+    """Return what to add to the environment of each process."""
+    master, *workers = free_ports(count + 1)
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in workers]}
+    common = {
+        PARENT: str(os.getpid()),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(master),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(share_of_cores(count)),
+    }
+    return [
+        {
+            **common,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "TF_CONFIG": json.dumps(
+                {"cluster": cluster, "task": {"type": "worker", "index": rank}}
+            ),
+        }
+        for rank in range(count)
+    ]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listened at just now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        list(command),
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        # A terminal sends Ctrl-C to its whole session: it must reach them by way of us alone.
+        start_new_session=True,
+    )
+
+
+def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: Path) -> int:
+    """Wait for all processes, pass signals on, end those that a failed one left behind."""
+    forwarded = 0
+    culprit: int | None = None
+    deadline = math.inf
+    while True:
+        codes = [child.poll() for child in children]
+        failed = [rank for rank, code in enumerate(codes) if code]
+        if failed and culprit is None:
+            # Where one was killed, the others may have failed for it within the same moment.
+            culprit = min(failed, key=lambda rank: (codes[rank] or 0) > 0)
+            deadline = time.monotonic() + GRACE_SECONDS
+        if None not in codes:
+            break
+        if len(received) > forwarded or time.monotonic() > deadline:
+            again = forwarded > 0 or time.monotonic() > deadline
+            for child in children:
+                child.send_signal(signal.SIGKILL if again else received[0])
+            forwarded = len(received)
+        time.sleep(POLL_SECONDS)
+    if culprit is None:
+        return 0
+    code = children[culprit].returncode
+    if code == 2 or code - 128 in FORWARDED:  # it has said why
+        return code
+    if received and code < 0:
+        return 128 + received[0]
+    print(f"marginface: error: {_account(culprit, children, output)}", file=sys.stderr)
+    return 1
+
+
+def _account(culprit: int, children: Sequence[subprocess.Popen[bytes]], output: Path) -> str:
+    """Say which process failed, how, and how to go on."""
+    code = children[culprit].returncode
+    how = f"ended with exit status {code}"
+    if code < 0:
+        how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+    text = f"process {culprit} of {len(children)} {how}; the others were ended"
+    if RunFolder(output).config.is_file():
+        text += f"; continue: marginface train --output {output} --resume"
+    return text
+
+
+def leave_with(parent: int) -> None:
+    """Stop this process, as SIGTERM does, once `parent` is no longer the one that minds it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

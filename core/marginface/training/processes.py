@@ -1,0 +1,142 @@
+"""Several processes as one run: which of them this is, and what they tell each other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from marginface.backend import Group
+from marginface.errors import AgreedError, MarginfaceError, message_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands, as torchrun and `marginface train --processes` say it.
+
+    Args:
+        rank: which process of the run this is, from 0.
+        size: how many processes the run has.
+        local_rank: which one of this machine.
+        local_size: how many are on this machine.
+        named: False where the environment names no run of several processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    named: bool = False
+
+    def threads(self) -> int | None:
+        """Return how many CPU threads are this process's share; None for what it likes."""
+        if self.local_size == 1:
+            return None
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        return int(given) if given.isdecimal() and int(given) else share_of_cores(self.local_size)
+
+
+def this_process(environment: Mapping[str, str] = os.environ) -> Place:
+    """Return which process the environment says this is; without RANK one that is alone.
+
+    >>> this_process({"RANK": "1", "WORLD_SIZE": "2"})
+    Place(rank=1, size=2, local_rank=0, local_size=1, named=True)
+    """
+    if "RANK" not in environment:
+        return Place()
+    defaults = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    found = {name: environment.get(name, defaults.get(name, "nothing")) for name in names}
+    if all(value.isdecimal() for value in found.values()):
+        rank, size, local_rank, local_size = map(int, found.values())
+        place = Place(rank, size, local_rank, local_size, named=True)
+        if place.rank < place.size and place.local_rank < place.local_size <= place.size:
+            return place
+    said = ", ".join(f"{name} is {value}" for name, value in found.items())
+    raise MarginfaceError(
+        f"the environment names no process of a run: {said}; torchrun and --processes set these, "
+        "unset RANK to train with one process"
+    )
+
+
+def share_of_cores(processes: int) -> int:
+    """Return how many of this machine's cores each of `processes` gets, at least one."""
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    return max(1, cores // processes)
+
+
+class Alone:
+    """The group of a process that has no other."""
+
+    rank = 0
+    size = 1
+
+    def exchange(self, text: str) -> list[str]:
+        """Return what was given."""
+        return [text]
+
+
+ALONE = Alone()
+
+
+def agree(
+    group: Group, received: int | None = None, error: MarginfaceError | OSError | None = None
+) -> int | None:
+    """Return the stop signal that any process received, or raise what failed on any.
+
+    Args:
+        group: all processes, which call this together.
+        received: number of the stop signal that this one received.
+        error: what failed on this one.
+
+    Raises:
+        AgreedError: on every process, naming those on which something failed.
+    """
+    if group.size == 1:
+        if error is not None:
+            raise error
+        return received
+    mine = json.dumps([received, error and message_of(error)])
+    said = [json.loads(text) for text in group.exchange(mine)]
+    failed = {rank: message for rank, (_, message) in enumerate(said) if message is not None}
+    if failed:
+        rank, message = next(iter(failed.items()))
+        everywhere = len(failed) == group.size and len(set(failed.values())) == 1
+        where = "" if everywhere else f"process {rank} of {group.size}: "
+        raise AgreedError(f"{where}{message}") from error
+    return next((number for number, _ in said if number is not None), None)
+
+
+@contextmanager
+def together(group: Group) -> Iterator[None]:
+    """End the block on all processes at once: what fails on one of them is raised on each."""
+    failure = None
+    try:
+        yield
+    except AgreedError:
+        raise
+    except (MarginfaceError, OSError) as error:
+        failure = error
+    agree(group, error=failure)
+
+
+def require_same(group: Group, facts: Sequence[str], remedy: str) -> None:
+    """Raise unless all processes give the same facts.
+
+    Args:
+        group: all processes, which call this together.
+        facts: such as "40 identities", in the same order on every process.
+        remedy: how to mend it.
+
+    Raises:
+        AgreedError: on every process, naming two of them and each fact that differs.
+    """
+    said = [json.loads(text) for text in group.exchange(json.dumps(list(facts)))]
+    for rank, theirs in enumerate(said):
+        pairs = [(a, b) for a, b in zip(theirs, said[0], strict=True) if a != b]
+        if pairs:
+            there, here = (" and ".join(side) for side in zip(*pairs, strict=True))
+            raise AgreedError(f"process {rank} has {there}, process 0 has {here}; {remedy}")
