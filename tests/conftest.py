@@ -118,7 +118,8 @@ class FakeBackend:
     def version(self) -> str:
         return "fake 1.0"
 
-    def join(self) -> Group:
+    def join(self, *, threads: int | None = None) -> Group:
+        del threads
         return self.local.group
 
     def place(self) -> Place:

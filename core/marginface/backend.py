@@ -90,8 +90,12 @@ class Backend(Protocol):
     def version(self) -> str:
         """Return the framework's name and version."""
 
-    def join(self) -> Group:
-        """Join the other processes that the environment names, before anything else is computed."""
+    def join(self, *, threads: int | None = None) -> Group:
+        """Join the other processes that the environment names, before anything else is computed.
+
+        Args:
+            threads: CPU threads to use from now on.
+        """
 
     def create_backbone(
         self,

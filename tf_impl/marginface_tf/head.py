@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any, Self
 
 import keras
@@ -140,6 +139,7 @@ class MarginHead(keras.layers.Layer):
             self._calls = self._add("accumulated_calls", zero)
             self._sums = {n: self._add(f"accumulated_{n}", v * 0) for n, v in start.items()}
         self._ops = loss_ops(self.loss)
+        self._gather = in_replica(self._gathered)
         self.built = True
 
     def _add(self, name: str, value: NDArray[Any], *, trainable: bool = False) -> Any:
@@ -347,7 +347,7 @@ class MarginHead(keras.layers.Layer):
         found = self._saved() | dict(more or {})
         if self.shard is not None:
             check_processes(self.shard)
-            found = in_replica(partial(self._gathered, found))
+            found = self._gather(found)
         return {name: np.asarray(value) for name, value in found.items()}
 
     def load_arrays(
@@ -435,8 +435,9 @@ class MarginHead(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Return a head of a configuration."""
+        parameters = dict(config["loss"])
         made = {
-            "loss": losses.get(**config["loss"]),
+            "loss": losses.get(parameters.pop("name"), **parameters),
             "update": config["update"] and SGD(**config["update"]),
             "shard": config["shard"] and Shard(**config["shard"]),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -24,7 +23,7 @@ from marginface_tf.backbone import create_backbone, synchronize
 from marginface_tf.head import MarginHead
 from marginface_tf.losses.base import Tensors
 from marginface_tf.optimizers import clip_scale, create_optimizer, read_slots
-from marginface_tf.processes import Group, mean_of_all
+from marginface_tf.processes import Group, mean_of_all, set_threads
 from marginface_tf.weights import load_weights
 
 
@@ -49,7 +48,7 @@ class Learner:
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
     ) -> None:
-        _set_threads(threads)
+        set_threads(threads)
         self.group = group if group is not None and group.size > 1 else None
         # This pass rewrites the same step in one way or another from start to start, with other
         # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
@@ -232,7 +231,7 @@ def create_embedder(
     model: ModelSpec, weights: Mapping[str, NDArray[Any]], *, threads: int | None = None
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Return a function from images [N, 3, H, W], preprocessed, to embeddings [N, D]."""
-    _set_threads(threads)
+    set_threads(threads)
     backbone = create_backbone(
         model.backbone, model.embedding_size, input_size=model.input_size, seed=0
     )
@@ -244,19 +243,6 @@ def create_embedder(
         return np.asarray(network(tf.constant(images)))
 
     return embed
-
-
-def _set_threads(threads: int | None) -> None:
-    """Use so many CPU threads; TensorFlow can be told only before its first operation."""
-    if threads is None or threads == tf.config.threading.get_intra_op_parallelism_threads():
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-    except RuntimeError:
-        warnings.warn(
-            f"TensorFlow runs already: it keeps its number of threads, {threads} comes too late",
-            stacklevel=4,
-        )
 
 
 def _without_slot(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -41,9 +42,27 @@ class Group:
         return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
 
 
-def join() -> Group:
-    """Join the processes that TF_CONFIG names."""
+def join(*, threads: int | None = None) -> Group:
+    """Join the processes that TF_CONFIG names.
+
+    Args:
+        threads: CPU threads to use from now on.
+    """
+    set_threads(threads)
     return Group(tf.distribute.MultiWorkerMirroredStrategy())
+
+
+def set_threads(threads: int | None) -> None:
+    """Use so many CPU threads; TensorFlow can be told only before its first operation."""
+    if threads is None or threads == tf.config.threading.get_intra_op_parallelism_threads():
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:
+        warnings.warn(
+            f"TensorFlow runs already: it keeps its number of threads, {threads} comes too late",
+            stacklevel=4,
+        )
 
 
 def check_processes(shard: Shard) -> None:
@@ -89,10 +108,13 @@ def gather_rows(values: Tensor, ranges: list[range]) -> Tensor:
     return tf.concat([whole[i * most : i * most + len(rows)] for i, rows in enumerate(ranges)], 0)
 
 
-def in_replica(function: Callable[[], Any]) -> Any:
-    """Return what a function gives in this process, called by all together in a scope."""
-    strategy = tf.distribute.get_strategy()
-    return tf.function(lambda: strategy.run(function))()
+def in_replica(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a graph of a function that all processes call together, in their strategy's scope."""
+
+    def run(*given: Any) -> Any:
+        return tf.distribute.get_strategy().run(function, given)
+
+    return tf.function(run)
 
 
 def _context() -> Any:

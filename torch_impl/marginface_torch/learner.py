@@ -21,7 +21,7 @@ from marginface.training.optimizers import SGD, Optimizer
 from marginface_torch.backbone import channels_last, create_backbone, synchronize
 from marginface_torch.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, write_slots
-from marginface_torch.processes import Group, add_up
+from marginface_torch.processes import Group, add_up, set_threads
 from marginface_torch.weights import load_weights, to_float32, to_numpy
 
 
@@ -42,8 +42,7 @@ class Learner:
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        set_threads(threads)
         self.group = group if group is not None and group.size > 1 else None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.optimizer_spec, self.seed = model, optimizer, seed
@@ -90,7 +89,7 @@ class Learner:
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
-        self._forward = torch.compile(self.backbone)
+        self._forward = torch.compile(self._forward)
 
     def step(
         self,
@@ -206,8 +205,7 @@ def create_embedder(
     model: ModelSpec, weights: Mapping[str, NDArray[Any]], *, threads: int | None = None
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Return a function from images [N, 3, H, W], preprocessed, to embeddings [N, D]."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = create_backbone(
         model.backbone, model.embedding_size, input_size=model.input_size, seed=0

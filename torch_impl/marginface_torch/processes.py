@@ -30,14 +30,25 @@ class Group:
         return found
 
 
-def join() -> Group:
-    """Join the processes that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT name."""
+def join(*, threads: int | None = None) -> Group:
+    """Join the processes that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT name.
+
+    Args:
+        threads: CPU threads to use from now on.
+    """
+    set_threads(threads)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not distributed.is_initialized():
         kind = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(kind, timeout=PATIENCE)
     return Group(distributed.get_rank(), distributed.get_world_size())
+
+
+def set_threads(threads: int | None) -> None:
+    """Use so many CPU threads; for None, PyTorch's choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def check_processes(shard: Shard) -> None:
@@ -57,7 +68,7 @@ def gather(values: Tensor) -> Tensor:
     """Return the values [batch, ...] of all processes, one after the other; no gradient."""
     count = distributed.get_world_size()
     whole = values.new_empty(count * len(values), *values.shape[1:])
-    distributed.all_gather_into_tensor(whole, values.contiguous())
+    distributed.all_gather(list(whole.chunk(count)), values.contiguous())
     return whole
 
 

@@ -45,7 +45,7 @@ class _OfAll(torch.autograd.Function):
         count = distributed.get_world_size()
         whole = gradients[0].contiguous()
         own = whole.new_empty(len(whole) // count, *whole.shape[1:])
-        distributed.reduce_scatter_tensor(own, whole)
+        distributed.reduce_scatter(own, list(whole.chunk(count)))
         return own.mul_(count)  # whoever averages gradients over the processes takes it away again
 
 

@@ -132,7 +132,7 @@ def _join(config: TrainConfig) -> Group:
     if place.size == 1:
         return ALONE
     try:
-        return load_backend(config.backend).join()
+        return load_backend(config.backend).join(threads=config.threads or place.threads())
     except MarginfaceError as error:
         if place.local_rank:  # the first process of this machine says the same
             raise AgreedError(str(error)) from error
@@ -184,11 +184,6 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
 
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
     """Create the learner and set its state, on all processes together."""
-    options: dict[str, Any] = {}
-    if group.size > 1:
-        options["group"] = group
-    if config.sampling is not None:
-        options |= {"sample_rate": config.sample_rate, "sampling": config.sampling}
     learner = opened.backend.create_learner(
         config.model_spec(),
         config.make_loss(),
@@ -196,7 +191,9 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
         config.make_optimizer(),
         seed=config.seed,
         threads=config.threads or this_process().threads(),
-        **options,
+        group=group,
+        sample_rate=config.sample_rate,
+        sampling=config.sampling or "partial_fc",
     )
     if config.compile == "on" and not hasattr(learner, "compile"):
         raise MarginfaceError(
