@@ -114,7 +114,8 @@ def in_replica(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*given: Any) -> Any:
         return tf.distribute.get_strategy().run(function, given)
 
-    return tf.function(run)
+    graph: Callable[..., Any] = tf.function(run)
+    return graph
 
 
 def _context() -> Any:

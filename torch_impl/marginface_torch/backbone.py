@@ -121,7 +121,7 @@ def channels_last(backbone: Backbone) -> Backbone:
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             weight = module.weight.data
-            # contiguous() would leave depthwise weights' strides, which do not fit their gradients'.
+            # contiguous() would leave depthwise weights other strides than their gradients have.
             laid_out = torch.empty_like(weight, memory_format=torch.channels_last)
             module.weight.data = laid_out.copy_(weight)
     return backbone

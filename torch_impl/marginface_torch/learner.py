@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,9 +77,12 @@ class Learner:
         if self.group:
             # Statistics of the whole batch: then any number of processes gives the same run.
             synchronize(self.backbone)
-            self._forward = DistributedDataParallel(
-                self.backbone, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            with warnings.catch_warnings():
+                # Its new name is not in every PyTorch that we take.
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
+                self._forward = DistributedDataParallel(
+                    self.backbone, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
         self._scaling = [
             torch.tensor(values, dtype=self.dtype, device=self.device)[:, None, None]
             for values in (model.preprocessing.mean, model.preprocessing.std)
