@@ -56,8 +56,9 @@ class Classes:
         """Return where the weights of the sampled classes stand; None for all."""
         if self.sampled is None:
             return None
-        centers = tf.range(self.ops.spec.num_centers, dtype=self.sampled.dtype)
-        return tf.reshape(self.sampled[:, None] * len(centers) + centers, [-1])
+        number = self.ops.spec.num_centers  # AutoGraph lets nobody take a tensor's length
+        centers = tf.range(number, dtype=self.sampled.dtype)
+        return tf.reshape(self.sampled[:, None] * number + centers, [-1])
 
     def taken(self, values: Any, *, by_class: bool = True) -> Tensor:
         """Return the sampled rows of weights, or of a bias that has one for each class."""
