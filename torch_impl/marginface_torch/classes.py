@@ -283,27 +283,28 @@ def _gradients(
         products = kept[k] if k < len(kept) else _products(wide, w, inverse, place)
         found = _Logits(products, radius, bias, block, classes, gradient=True)
         slopes = _slopes(found, others, block, spec)
+        whole = d_weight if d_weight is not None and d_weight.dtype is w.dtype else None
+        d_block = torch.empty_like(w) if whole is None else whole[rows]  # there at once, or later
         if d_bias is not None:
             torch.mv(slopes.T, d_others, out=d_bias[block.start : block.stop])
         to_products, to_radius = found.back(slopes)
         if d_radius is not None and to_radius is not None:
             d_radius += to_radius
         if inverse is None:
-            d_block = to_products.T @ right
+            torch.mm(to_products.T, right, out=d_block)
         else:
             # What would only change a weight's length is taken away again.
             along = torch.mv((to_products * found.products.detach()).T, d_others)
             to_products = to_products.mul_(inverse[place])
-            d_block = (to_products.T @ right).addcmul_(
-                w, along.mul_(inverse[place] ** 2)[:, None], value=-1
-            )
+            torch.mm(to_products.T, right, out=d_block)
+            d_block.addcmul_(w, along.mul_(inverse[place] ** 2)[:, None], value=-1)
         d_wide.addmm_(to_products, w)
         by_class = d_block.view(-1, spec.num_centers, d_block.shape[1])
         by_class.index_add_(0, block.columns, d_own_weight[block.samples])
-        if d_weight is not None:
-            d_weight[rows] = d_block.to(weight.dtype)
-        elif classes.update is not None:
+        if classes.update is not None:
             classes.update("weight", rows, d_block)
+        elif d_weight is not None and whole is None:
+            d_weight[rows] = d_block.to(weight.dtype)
     d_left = d_wide.mul_(d_others[:, None])
     if folded:
         d_left *= spec.scale
@@ -374,7 +375,8 @@ def _scale_folded(ops: LossOps[MarginLoss], radius: Tensor | None) -> bool:
 
 
 def _products(left: Tensor, w: Tensor, inverse: Tensor | None, place: slice) -> Tensor:
-    found = left @ w.T
+    # [classes, batch] in memory: all three matrix products are fastest so.
+    found = (w @ left.T).T
     return found if inverse is None else found.mul_(inverse[place])
 
 
