@@ -227,7 +227,15 @@ class MarginHead(nn.Module):
             rate = self.sample_rate if self.training else 1
             classes = max(1, int(rate * self.num_classes))
         limit = BLOCK_LOGITS[self.weight.device.type]
-        return plan_head(batch, classes, itemsize=itemsize, block_logits=limit, block=self.block)
+        same = self.update is None and self.weight.dtype.itemsize == itemsize
+        return plan_head(
+            batch,
+            classes,
+            itemsize=itemsize,
+            block_logits=limit,
+            block=self.block,
+            gradient_room=self.embedding_size if same else 0,
+        )
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors
