@@ -49,11 +49,11 @@ def test_logits_wait_in_the_gradients_memory(torch: Framework, name: str, dtype:
     assert head.plan(len(labels), itemsize).in_gradient
     x = (rng.normal(size=(len(labels), size)) * 5).astype(dtype)
     w = rng.normal(size=(CLASSES * loss.num_centers, size)).astype(dtype)
-    draw = loss.draw(rng, len(labels))
-    found = torch.evaluate(head, x, w, labels, draw=draw)
-    assert_same_evaluation(found, loss.evaluate(x, w, labels, draw=draw), RTOL[dtype])
+    more = {"bias": loss.initial_bias(CLASSES), "draw": loss.draw(rng, len(labels))}
+    found = torch.evaluate(head, x, w, labels, **more)
+    assert_same_evaluation(found, loss.evaluate(x, w, labels, **more), RTOL[dtype])
     given = library.tensor(x, requires_grad=True)
-    draws = {key: library.tensor(value) for key, value in draw.items()}
+    draws = {key: library.tensor(value) for key, value in more["draw"].items()}
     value = head(given, library.tensor(labels), draws)
     once, again = (
         library.autograd.grad(value, [given, head.weight], retain_graph=True) for _ in range(2)

@@ -276,8 +276,15 @@ class MarginHead(keras.layers.Layer):
         """
         if classes is None:
             classes = max(1, int(self.sample_rate * self.num_classes))
+        # XLA cannot put them where the gradient will be; a quarter more than it saves a product.
+        gradient = 0 if self.update is not None else classes * self.embedding_size * itemsize
         return plan_head(
-            batch, classes, itemsize=itemsize, block_logits=BLOCK_LOGITS, block=self.block
+            batch,
+            classes,
+            itemsize=itemsize,
+            block_logits=BLOCK_LOGITS,
+            block=self.block,
+            kept_bytes=gradient // 4,
         )
 
     def _prepare(

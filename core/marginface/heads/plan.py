@@ -80,6 +80,7 @@ def plan_head(
     block_logits: int,
     block: int | None = None,
     gradient_room: int = 0,
+    kept_bytes: int = 0,
 ) -> HeadPlan:
     """Return how to go over `classes` classes.
 
@@ -91,6 +92,7 @@ def plan_head(
         block: classes at a time, instead of what these come to.
         gradient_room: logits for which a row of the gradient of class weights has room; 0 where
             there is no such gradient, or none that can hold logits.
+        kept_bytes: memory for logits where that is more than usual.
 
     Raises:
         MarginfaceError: a size that is no whole number of at least 1.
@@ -102,7 +104,7 @@ def plan_head(
     block = min(check_count("block", block), classes)
     if batch <= gradient_room:
         return HeadPlan(batch, classes, block, classes, itemsize, in_gradient=True)
-    fitting = KEPT_BYTES // (batch * itemsize)
+    fitting = max(KEPT_BYTES, kept_bytes) // (batch * itemsize)
     kept = classes if fitting >= classes else fitting // block * block
     return HeadPlan(batch, classes, block, kept, itemsize)
 
