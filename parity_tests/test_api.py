@@ -111,7 +111,7 @@ def test_same_loss_code(torch: Framework, tf: Framework, name: str) -> None:
 
 @pytest.mark.parametrize("name", list(HELPERS_OF_ONE))
 def test_same_functions(torch: Framework, tf: Framework, name: str) -> None:
-    """Each module's functions, but for helpers that PyTorch alone needs."""
+    """Each module's functions, but for helpers that one of them alone needs."""
     found, expected = (
         {
             key: value
@@ -121,8 +121,8 @@ def test_same_functions(torch: Framework, tf: Framework, name: str) -> None:
         for each in (tf, torch)
     )
     assert set(found) ^ set(expected) == HELPERS_OF_ONE[name]
-    for key, value in found.items():
-        assert_same_signature(value, expected[key])
+    for key in set(found) & set(expected):
+        assert_same_signature(found[key], expected[key])
 
 
 def test_every_loss_is_in_both(framework: Framework) -> None:

@@ -37,6 +37,31 @@ def check(
     assert_same_evaluation(found, wanted, RTOL[dtype])
 
 
+@pytest.mark.parametrize("name", losses.names())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logits_wait_in_the_gradients_memory(torch: Framework, name: str, dtype: str) -> None:
+    """Fewer embeddings than they are long; a second way back finds the same gradient."""
+    library, loss, rng = torch.torch, losses.get(name), np.random.default_rng(1)
+    labels, size = LABELS[:4], 8
+    options = {"dtype": getattr(library, dtype), "block": 3}
+    head = torch.backend.MarginHead(loss, size, CLASSES, **options)
+    itemsize = np.dtype(dtype).itemsize
+    assert head.plan(len(labels), itemsize).in_gradient
+    x = (rng.normal(size=(len(labels), size)) * 5).astype(dtype)
+    w = rng.normal(size=(CLASSES * loss.num_centers, size)).astype(dtype)
+    more = {"bias": loss.initial_bias(CLASSES), "draw": loss.draw(rng, len(labels))}
+    found = torch.evaluate(head, x, w, labels, **more)
+    assert_same_evaluation(found, loss.evaluate(x, w, labels, **more), RTOL[dtype])
+    given = library.tensor(x, requires_grad=True)
+    draws = {key: library.tensor(value) for key, value in more["draw"].items()}
+    value = head(given, library.tensor(labels), draws)
+    once, again = (
+        library.autograd.grad(value, [given, head.weight], retain_graph=True) for _ in range(2)
+    )
+    for first, second in zip(once, again, strict=True):
+        library.testing.assert_close(first, second)
+
+
 # Of 7 classes: blocks of 3, one of them kept, the last not whole.
 KEPT_OF_ONE = BATCH * 4 * 8
 
@@ -114,6 +139,10 @@ def test_the_plan_says_what_it_does() -> None:
     assert large.kept % large.block == 0
     assert "computed twice" in str(large)
     assert "10000000 classes for 128 embeddings in 4883 blocks of 2048" in str(large)
+    waiting = plan_head(128, 1_000_000, itemsize=4, block_logits=2**18, gradient_room=512)
+    assert (waiting.kept, waiting.in_gradient) == (1_000_000, True)
+    assert "all logits kept in the gradient's memory; 5 MiB beside" in str(waiting)
+    assert not plan_head(513, 2, itemsize=4, block_logits=2**18, gradient_room=512).in_gradient
     none = plan_head(2**16, 10_000, itemsize=4, block_logits=2**18, block=1000)
     assert none.kept == 0
     assert ", logits computed twice;" in str(none)

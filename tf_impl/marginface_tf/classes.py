@@ -59,9 +59,9 @@ class Classes:
         """Return where the weights of the sampled classes stand; None for all."""
         if self.sampled is None:
             return None
-        count = self.ops.spec.num_centers
-        centers = tf.range(count, dtype=self.sampled.dtype)
-        return tf.reshape(self.sampled[:, None] * count + centers, [-1])
+        number = self.ops.spec.num_centers  # AutoGraph lets nobody take a tensor's length
+        centers = tf.range(number, dtype=self.sampled.dtype)
+        return tf.reshape(self.sampled[:, None] * number + centers, [-1])
 
     def taken(self, values: Any, *, by_class: bool = True) -> Tensor:
         """Return the sampled rows of weights, or of a bias that has one for each class."""
@@ -96,6 +96,9 @@ def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
 def own_cosines(left: Tensor, weight: Any, classes: Classes) -> Tensor:
     """Return each sample's product with its own class, [batch]: `Terms.cosines`, no gradient."""
     own = _Own(classes.ops.spec, classes.plan, classes.labels)
+    if classes.sampled is None:
+        # A gather from the variable itself would have it copied at every later reading.
+        weight = tf.convert_to_tensor(weight)
     rows = own.take(weight, left.dtype, classes.rows())
     return own.products(tf.stop_gradient(left), tf.stop_gradient(rows))
 
@@ -230,6 +233,14 @@ class _Block:
         centers = self.spec.num_centers
         first = [self.start * centers, *([0] * (values.shape.rank - 1))]
         return tf.slice(values, first, [self.size * centers, *values.shape[1:]])
+
+    def add_own(self, d_block: Tensor, own: _Own, d_rows: Tensor) -> Tensor:
+        """Return a gradient [block * centers, size] with that of the samples' own weights."""
+        at = own.rows - tf.cast(self.start * self.spec.num_centers, own.rows.dtype)
+        inside = own.here[:, None] & (at >= 0) & (at < self.size * self.spec.num_centers)
+        at = tf.where(inside, at, tf.zeros_like(at))
+        d_rows = tf.where(inside[..., None], d_rows, tf.zeros_like(d_rows))
+        return tf.tensor_scatter_nd_add(d_block, at[..., None], d_rows)
 
     def columns(self, bias: Tensor) -> Tensor:
         """Return the block's part of a bias."""
@@ -370,6 +381,12 @@ def _backward(
     spec, wide = ops.spec, _wide(ops, tensors)
     dtype, weight = wide.dtype, tensors.weight
     right = wide * upstream.others[:, None]  # what a row of slopes brings to each class's weight
+    own = _Own(spec, plan, labels)
+    with tf.GradientTape() as tape:
+        rows = own.take(weight, dtype)
+        tape.watch([tensors.left, rows])
+        cosines = own.products(tensors.left, rows)
+    d_own_left, d_rows = tape.gradient(cosines, [tensors.left, rows], upstream.cosines)
 
     def add(
         k: Tensor, d_wide: Tensor, d_radius: Tensor, d_weight: Tensor, d_bias: Tensor, *, keep: bool
@@ -407,6 +424,7 @@ def _backward(
         d_block = tf.matmul(to_products, right, transpose_a=True)
         if along is not None:
             d_block -= w * along[:, None]
+        d_block = block.add_own(d_block, own, d_rows)  # to the whole, XLA would copy it
         d_block = tf.cast(d_block, weight.dtype)
         d_weight = _write(d_weight, d_block, block.start * spec.num_centers)
         return d_wide + tf.matmul(to_products, w), d_radius, d_weight, d_bias
@@ -419,14 +437,6 @@ def _backward(
         tf.zeros_like(weight),
         tf.zeros([plan.classes], dtype),
     )
-    own = _Own(spec, plan, labels)
-    with tf.GradientTape() as tape:
-        rows = own.take(weight, dtype)
-        tape.watch([tensors.left, rows])
-        cosines = own.products(tensors.left, rows)
-    d_own_left, d_rows = tape.gradient(cosines, [tensors.left, rows], upstream.cosines)
-    d_rows = tf.cast(d_rows, weight.dtype)
-    d_weight = tf.tensor_scatter_nd_add(d_weight, own.rows[..., None], d_rows)
     d_wide *= upstream.others[:, None]
     if _scale_folded(ops, tensors.radius):
         d_wide *= spec.scale

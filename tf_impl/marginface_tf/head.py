@@ -330,8 +330,15 @@ class MarginHead(keras.layers.Layer):
         """
         if classes is None:
             classes = max(1, int(self.sample_rate * len(self.classes)))
+        # XLA cannot put them where the gradient will be; a quarter more than it saves a product.
+        gradient = 0 if self.update is not None else classes * self.embedding_size * itemsize
         return plan_head(
-            batch, classes, itemsize=itemsize, block_logits=BLOCK_LOGITS, block=self.block
+            batch,
+            classes,
+            itemsize=itemsize,
+            block_logits=BLOCK_LOGITS,
+            block=self.block,
+            kept_bytes=gradient // 4,
         )
 
     def arrays(self, more: Mapping[str, Any] | None = None) -> dict[str, NDArray[Any]]:

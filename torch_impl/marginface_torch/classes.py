@@ -215,15 +215,21 @@ class _ClassTerms(torch.autograd.Function):
         inverse = left.new_empty(plan.classes * spec.num_centers) if spec.normalized else None
         total = _Sum(len(left), spec, left)
         kept: list[Tensor] = []
+        learning = any(ctx.needs_input_grad)
+        # Logits wait for the backward pass where it will write the gradient.
+        room = None
+        if plan.in_gradient and ctx.needs_input_grad[2]:
+            room = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
         for block in _blocks(classes):
             place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
             w = weight[classes.rows(block.start, block.stop)].to(left.dtype)
             if inverse is not None:
                 inverse[place] = _inverse(torch.linalg.vector_norm(w, dim=1))
-            products = _products(wide, w, inverse, place)
+            out = None if room is None else _waiting(room[place], len(left))
+            products = _products(wide, w, inverse, place, out)
             found = _Logits(products, radius, bias, block, classes, gradient=False)
             total.add(found, block)
-            if block.stop <= plan.kept:
+            if learning and room is None and block.stop <= plan.kept:
                 kept.append(products)
         own = _Own(classes, left.dtype)
         cosines = own.products(left, own.take(weight))
@@ -233,7 +239,7 @@ class _ClassTerms(torch.autograd.Function):
             own_bias = torch.where(own.here, each.to(left.dtype), 0)
         others = total.result()
         ctx.save_for_backward(left, radius, weight, bias, inverse, others, *kept)
-        ctx.classes = classes
+        ctx.classes, ctx.room = classes, room
         return cosines, own_bias, others
 
     @staticmethod
@@ -241,9 +247,10 @@ class _ClassTerms(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         left, radius, weight, bias, inverse, others, *kept = ctx.saved_tensors
         classes: Classes = ctx.classes
+        room, ctx.room = ctx.room, None  # a second pass back finds no logits there any more
         with torch.autocast(left.device.type, enabled=False):
             found = _gradients(
-                left, radius, weight, bias, inverse, others, kept, classes, Terms(*gradients)
+                left, radius, weight, bias, inverse, others, kept, room, classes, Terms(*gradients)
             )
         return *found, None
 
@@ -256,6 +263,7 @@ def _gradients(
     inverse: Tensor | None,
     others: Tensor,
     kept: list[Tensor],
+    room: Tensor | None,
     classes: Classes,
     upstream: Terms,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
@@ -267,7 +275,9 @@ def _gradients(
     right = wide * d_others[:, None]  # what a row of slopes brings to each class's weight
     d_wide = torch.zeros_like(left)
     d_radius = None if radius is None else torch.zeros_like(radius)
-    d_weight = torch.empty_like(weight) if classes.update is None else None
+    d_weight = room
+    if d_weight is None and classes.update is None:
+        d_weight = torch.empty_like(weight)
     d_bias = None if bias is None else left.new_zeros(classes.plan.classes)
     own = _Own(classes, left.dtype)
     with torch.enable_grad():
@@ -280,9 +290,14 @@ def _gradients(
         place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
         rows = classes.rows(block.start, block.stop)
         w = weight[rows].to(left.dtype)
-        products = kept[k] if k < len(kept) else _products(wide, w, inverse, place)
+        if room is not None:
+            products = _waiting(room[place], len(left)).T
+        else:
+            products = kept[k] if k < len(kept) else _products(wide, w, inverse, place)
         found = _Logits(products, radius, bias, block, classes, gradient=True)
         slopes = _slopes(found, others, block, spec)
+        whole = d_weight if d_weight is not None and d_weight.dtype is w.dtype else None
+        d_block = torch.empty_like(w) if whole is None else whole[rows]  # there at once, or later
         if d_bias is not None:
             to_bias = d_bias[block.start : block.stop]
             torch.mv(slopes.T, d_others, out=to_bias)
@@ -291,21 +306,20 @@ def _gradients(
         if d_radius is not None and to_radius is not None:
             d_radius += to_radius
         if inverse is None:
-            d_block = to_products.T @ right
+            torch.mm(to_products.T, right, out=d_block)
         else:
             # What would only change a weight's length is taken away again.
             along = torch.mv((to_products * found.products.detach()).T, d_others)
             to_products = to_products.mul_(inverse[place])
-            d_block = (to_products.T @ right).addcmul_(
-                w, along.mul_(inverse[place] ** 2)[:, None], value=-1
-            )
+            torch.mm(to_products.T, right, out=d_block)
+            d_block.addcmul_(w, along.mul_(inverse[place] ** 2)[:, None], value=-1)
         d_wide.addmm_(to_products, w)
         by_class = d_block.view(-1, spec.num_centers, d_block.shape[1])
         by_class.index_add_(0, block.columns, d_own_weight[block.samples])
-        if d_weight is not None:
-            d_weight[rows] = d_block.to(weight.dtype)
-        elif classes.update is not None:
+        if classes.update is not None:
             classes.update("weight", rows, d_block)
+        elif d_weight is not None and whole is None:
+            d_weight[rows] = d_block.to(weight.dtype)
     d_left = d_wide.mul_(d_others[:, None])
     if folded:
         d_left *= spec.scale
@@ -374,9 +388,17 @@ def _scale_folded(ops: LossOps[MarginLoss], radius: Tensor | None) -> bool:
     return plain and radius is None
 
 
-def _products(left: Tensor, w: Tensor, inverse: Tensor | None, place: slice) -> Tensor:
-    found = left @ w.T
+def _products(
+    left: Tensor, w: Tensor, inverse: Tensor | None, place: slice, out: Tensor | None = None
+) -> Tensor:
+    # [classes, batch] in memory: all three matrix products are fastest so.
+    found = torch.mm(w, left.T, out=out).T
     return found if inverse is None else found.mul_(inverse[place])
+
+
+def _waiting(room: Tensor, batch: int) -> Tensor:
+    """Return where in a block's gradient its products wait, [rows, batch]."""
+    return room.view(-1)[: len(room) * batch].view(len(room), batch)
 
 
 def _bias_of(bias: Tensor, block: _Block, classes: Classes, like: Tensor) -> Tensor:

@@ -266,7 +266,15 @@ class MarginHead(nn.Module):
             rate = self.sample_rate if self.training else 1
             classes = max(1, int(rate * len(self.classes)))
         limit = BLOCK_LOGITS[self.weight.device.type]
-        return plan_head(batch, classes, itemsize=itemsize, block_logits=limit, block=self.block)
+        same = self.weight.requires_grad and self.weight.dtype.itemsize == itemsize
+        return plan_head(
+            batch,
+            classes,
+            itemsize=itemsize,
+            block_logits=limit,
+            block=self.block,
+            gradient_room=self.embedding_size if same else 0,
+        )
 
     def arrays(self, more: Tensors | None = None) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.

@@ -22,6 +22,8 @@ class HeadPlan:
         block: classes at a time.
         kept: classes whose logits stay until the backward pass; the others' come a second time.
         itemsize: bytes of a logit.
+        in_gradient: logits are kept where the gradient of class weights will be, which has the
+            room from the forward pass on; else in memory of their own.
 
     >>> print(plan_head(128, 1_000_000, itemsize=4, block_logits=2**18))
     1000000 classes for 128 embeddings in 489 blocks of 2045, 64 MiB of logits kept, the others \
@@ -33,6 +35,7 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
     block: int
     kept: int
     itemsize: int
+    in_gradient: bool = False
 
     @property
     def blocks(self) -> int:
@@ -48,14 +51,15 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
     def extra_bytes(self) -> int:
         """Return about how much memory it takes beside class weights and their gradient."""
         working = min(self.block, self.classes) * WORKING_COPIES
-        return self.batch * self.itemsize * (self.kept + working)
+        kept = 0 if self.in_gradient else self.kept
+        return self.batch * self.itemsize * (kept + working)
 
     def __str__(self) -> str:
         """Return the plan in a sentence."""
         whole = self.batch * self.classes * self.itemsize
         blocks = f"in {self.blocks} blocks of {self.block}" if self.blocks > 1 else "in one block"
         if self.kept == self.classes:
-            kept = "all logits kept"
+            kept = "all logits kept" + " in the gradient's memory" * self.in_gradient
         elif self.kept:
             kept = f"{_mib(self.batch * self.kept * self.itemsize)} of logits kept, the others "
             kept += "computed twice"
@@ -69,7 +73,14 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
 
 
 def plan_head(
-    batch: int, classes: int, *, itemsize: int, block_logits: int, block: int | None = None
+    batch: int,
+    classes: int,
+    *,
+    itemsize: int,
+    block_logits: int,
+    block: int | None = None,
+    gradient_room: int = 0,
+    kept_bytes: int = 0,
 ) -> HeadPlan:
     """Return how to go over `classes` classes.
 
@@ -79,6 +90,9 @@ def plan_head(
         itemsize: bytes of a logit.
         block_logits: logits of a block that the framework and the device are fastest with.
         block: classes at a time, instead of what these come to.
+        gradient_room: logits for which a row of the gradient of class weights has room; 0 where
+            there is no such gradient, or none that can hold logits.
+        kept_bytes: memory for logits where that is more than usual.
 
     Raises:
         MarginfaceError: a size that is no whole number of at least 1.
@@ -89,7 +103,9 @@ def plan_head(
         block = classes if classes <= 2 * block else -(-classes // -(-classes // block))
         block = max(1, block)  # a shard may have none of a sample's classes
     block = min(check_count("block", block), max(1, classes))
-    fitting = KEPT_BYTES // (batch * itemsize)
+    if batch <= gradient_room:
+        return HeadPlan(batch, classes, block, classes, itemsize, in_gradient=True)
+    fitting = max(KEPT_BYTES, kept_bytes) // (batch * itemsize)
     kept = classes if fitting >= classes else fitting // block * block
     return HeadPlan(batch, classes, block, kept, itemsize)
 

@@ -1,0 +1,132 @@
+"""Heads that take the same batch: one step of each, what it found, and the memory it takes.
+
+python benchmarks/head_rivals.py torch ours 128 100000 float32 5    # in a fresh process
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.benchmarking.losses import EMBEDDING_SIZE, _inputs, _kilobytes
+
+SIZE, RATE, THREADS = EMBEDDING_SIZE, 0.1, 2
+Found = tuple[float, NDArray[Any], NDArray[Any]]  # the loss, gradients of embeddings and of rows
+
+
+@dataclass
+class Rival:
+    """One way to take a step.
+
+    Args:
+        step: forward and backward, and the update where there is one; returns the loss.
+        evaluate: takes rows, returns the loss and the gradients of embeddings and of those rows.
+        weight: what others may share.
+    """
+
+    step: Callable[[], float]
+    evaluate: Callable[[NDArray[np.int64]], Found] | None
+    weight: Any
+
+
+def inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    return _inputs(batch, classes)
+
+
+def build(
+    backend: str,
+    name: str,
+    batch: int,
+    classes: int,
+    *,
+    dtype: str = "float32",
+    weight: Any = None,
+    block: int | None = None,
+) -> Rival:
+    """Return a rival with weights of its own, or with those given."""
+    module = importlib.import_module(f"head_{backend}")
+    found: Rival = module.build(name, batch, classes, dtype, weight, block)
+    return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a process of its own took.
+
+    Args:
+        seconds: of each step but the first.
+        memory: bytes that the process grows by, from libraries loaded and used once to the highest
+            point of any step, less class weights and their gradient or, where weights are stepped,
+            their momentum. What a framework keeps from making the weights counts.
+        peak: bytes of the whole process at that point.
+    """
+
+    seconds: list[float]
+    memory: int
+    peak: int
+
+
+def measure(
+    backend: str, name: str, batch: int, classes: int, *, dtype: str = "float32", steps: int = 2
+) -> Measured:
+    """Return what a rival takes in a process of its own."""
+    command = [sys.executable, __file__, backend, name, str(batch), str(classes), dtype, str(steps)]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def needed(name: str, batch: int, classes: int, dtype: str = "float32") -> int:
+    """Return about how many bytes a process with this rival takes at its peak."""
+    rows = classes * SIZE * (2 if dtype == "bfloat16" else 4)
+    if name.startswith("sampled"):  # rows of the sample, widened
+        rate = float(name.split()[1])
+        return int(2 * rows + 4 * rate * classes * SIZE * 4) + 2**30
+    copies = {"dense": 4, "dense jit": 2.5, "pytorch-metric-learning": 4, "optimizer": 3}
+    arrays = {"dense": 4, "dense jit": 1, "pytorch-metric-learning": 4, "products": 1}
+    logits = arrays.get(name, 0) * batch * classes * 4
+    return int(copies.get(name, 2) * rows + logits) + 2**30
+
+
+def available() -> int:
+    """Return the bytes that the machine has left."""
+    text = Path("/proc/meminfo").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if "MemAvailable" in line) << 10
+
+
+def _in_this_process(
+    backend: str, name: str, batch: int, classes: int, dtype: str, steps: int
+) -> Measured:
+    # What libraries allocate once: threads, compilers. Several blocks, as the real one has them.
+    build(backend, name, batch, 1000, dtype=dtype, block=400).step()
+    before = _kilobytes("VmRSS")
+    rival = build(backend, name, batch, classes, dtype=dtype)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
+    seconds = []
+    for _ in range(1 + steps):
+        started = time.perf_counter()
+        if not np.isfinite(rival.step()):
+            raise SystemExit("the loss is not finite")
+        seconds.append(time.perf_counter() - started)
+    held = 2 * classes * SIZE * (2 if dtype == "bfloat16" else 4)
+    peak = _kilobytes("VmHWM")
+    return Measured(seconds[1:], (peak - before) * 1024 - held, peak * 1024)
+
+
+if __name__ == "__main__":
+    backend_, name_, batch_, classes_, dtype_, steps_ = sys.argv[1:]
+    measured = _in_this_process(backend_, name_, int(batch_), int(classes_), dtype_, int(steps_))
+    print(json.dumps(asdict(measured)))

@@ -1,0 +1,87 @@
+"""Heads in TensorFlow: ours, and those that people write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from head_rivals import RATE, SIZE, THREADS, Found, Rival, inputs
+
+from marginface import losses
+from marginface.training.optimizers import SGD
+from marginface_tf import MarginHead
+
+RIVALS = ("ours", "dense", "dense jit")
+SCALE, MARGIN = 64.0, 0.5
+ARCFACE = losses.get("arcface", scale=SCALE, margin=MARGIN, past_pi="none")
+
+
+def build(name: str, batch: int, classes: int, dtype: str, weight: Any, block: int | None) -> Rival:
+    if not tf.config.list_logical_devices():
+        tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    embeddings, numbers = inputs(batch, classes)
+    x, y = tf.constant(embeddings), tf.constant(numbers)
+    if name == "optimizer" or name.startswith(("update", "sampled")):
+        return _stepping(name, x, y, classes, dtype, block)
+    if name.startswith("ours"):
+        head = MarginHead(ARCFACE, SIZE, classes, block=block)
+        return _taped(lambda: head(x, y), x, head.weight.value, jit=False)
+    if weight is None:
+        weight = tf.Variable(tf.random.normal([classes, SIZE], stddev=losses.WEIGHT_STD))
+    return _taped(lambda: _dense(x, y, weight, classes), x, weight, jit=name == "dense jit")
+
+
+def _dense(x: Any, y: Any, weight: Any, classes: int) -> Any:
+    """Return what people write: normalise, multiply, the margin where the label is."""
+    unit, rows = tf.math.l2_normalize(x, 1), tf.math.l2_normalize(weight, 1)
+    cosines = tf.clip_by_value(tf.matmul(unit, rows, transpose_b=True), -0.9999999, 0.9999999)
+    own = tf.one_hot(y, classes, on_value=True, off_value=False, dtype=tf.bool)
+    logits = SCALE * tf.where(own, tf.cos(tf.acos(cosines) + MARGIN), cosines)
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
+
+
+def _taped(loss: Any, x: Any, weight: Any, *, jit: bool) -> Rival:
+    @tf.function(jit_compile=jit)
+    def run() -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = loss()
+        return value, *tape.gradient(value, [x, weight])
+
+    def evaluate(rows: np.ndarray) -> Found:
+        value, d_x, d_weight = run()
+        return float(value), d_x.numpy(), tf.gather(d_weight, rows).numpy()
+
+    return Rival(lambda: float(run()[0]), evaluate, weight)
+
+
+def _stepping(name: str, x: Any, y: Any, classes: int, dtype: str, block: int | None) -> Rival:
+    """Return a whole step, update and all."""
+    own = name != "optimizer"
+    rate = float(name.split()[1]) if name.startswith("sampled") else 1
+    update = SGD() if own else None
+    head = MarginHead(
+        ARCFACE, SIZE, classes, dtype=dtype, update=update, sample_rate=rate, block=block
+    )
+    rng, labels = np.random.default_rng(0), y.numpy()
+    optimizer = None
+    if own:
+        head.rate = tf.Variable(RATE)
+    else:
+        optimizer = keras.optimizers.SGD(RATE, momentum=0.9, weight_decay=5e-4)
+        optimizer.build([head.weight])
+
+    @tf.function
+    def run(draw: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = head(x, y, draw)
+        wanted = [x, *(v.value for v in head.trainable_variables)]
+        _, *gradients = tape.gradient(value, wanted)
+        if optimizer is not None:
+            optimizer.apply_gradients(zip(gradients, [head.weight], strict=True))
+        return value
+
+    return Rival(lambda: float(run(head.draw(rng, labels))), None, head.weight)
