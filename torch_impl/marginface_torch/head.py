@@ -177,7 +177,7 @@ class MarginHead(nn.Module):
             units, norms = unit(x)
             all_norms = norms
             if self.shard is not None:
-                x = embeddings_of_all(x)
+                x = embeddings_of_all(x, self.shard)
                 units, all_norms = unit(x)
             left = units if self.loss.normalized else x
             radius = all_norms if self.loss.norm_scaled else None
@@ -210,7 +210,7 @@ class MarginHead(nn.Module):
         if bias is not None and self._one_bias:
             bias = added_gradient(bias)
         here = class_terms(left, radius, self.weight, bias, classes)
-        return combine(here, binary=self.loss.binary)
+        return combine(here, self.shard, binary=self.loss.binary)
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""

@@ -13,19 +13,23 @@ import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
+from marginface.heads import Shard
 from marginface_torch.classes import Terms
 from marginface_torch.processes import add_up, gather
 
 
-def embeddings_of_all(embeddings: Tensor) -> Tensor:
-    """Return the embeddings of all processes; their gradient is added up over them."""
-    found: Tensor = _OfAll.apply(embeddings)  # type: ignore[no-untyped-call]
+def embeddings_of_all(embeddings: Tensor, shard: Shard) -> Tensor:
+    """Return the embeddings of all processes; their gradient is added up over them.
+
+    All have batches of one size.
+    """
+    found: Tensor = _OfAll.apply(embeddings, shard)  # type: ignore[no-untyped-call]
     return found
 
 
-def combine(terms: Terms, *, binary: bool) -> Terms:
+def combine(terms: Terms, shard: Shard, *, binary: bool) -> Terms:
     """Return the terms of this process's samples over all classes, of those over each shard's."""
-    return Terms(*_Combine.apply(*terms, binary))  # type: ignore[no-untyped-call]
+    return Terms(*_Combine.apply(*terms, shard, binary))  # type: ignore[no-untyped-call]
 
 
 def added_gradient(parameter: Tensor) -> Tensor:
@@ -36,37 +40,38 @@ def added_gradient(parameter: Tensor) -> Tensor:
 
 class _OfAll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, embeddings: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, embeddings: Tensor, shard: Shard) -> Tensor:
+        ctx.count = shard.count
         return gather(embeddings)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
-        count = distributed.get_world_size()
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        count: int = ctx.count
         whole = gradients[0].contiguous()
         own = whole.new_empty(len(whole) // count, *whole.shape[1:])
         distributed.reduce_scatter(own, list(whole.chunk(count)))
-        return own.mul_(count)  # whoever averages gradients over the processes takes it away again
+        # Whoever averages gradients over the processes takes the factor away again.
+        return own.mul_(count), None
 
 
 class _Combine(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cosines: Tensor, bias: Tensor, others: Tensor, binary: bool
+        ctx: Any, cosines: Tensor, bias: Tensor, others: Tensor, shard: Shard, binary: bool
     ) -> tuple[Tensor, ...]:
-        count, rank = distributed.get_world_size(), distributed.get_rank()
         shards = gather(torch.stack([cosines, bias, others])[None])
         total = shards[:, 2].sum(0) if binary else shards[:, 2].logsumexp(0)
         ctx.share = None if binary else (others - total).exp_()
         found = torch.stack([shards[:, 0].sum(0), shards[:, 1].sum(0), total])
-        return found.chunk(count, dim=1)[rank].unbind(0)
+        return found.chunk(shard.count, dim=1)[shard.index].unbind(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         whole = gather(torch.stack(gradients)[None])  # [processes, 3, batch]
         cosines, bias, others = whole.transpose(0, 1).flatten(1) / len(whole)
-        return cosines, bias, others if ctx.share is None else others * ctx.share, None
+        return cosines, bias, others if ctx.share is None else others * ctx.share, None, None
 
 
 class _AddedGradient(torch.autograd.Function):
