@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import keras
 import numpy as np
@@ -26,11 +27,33 @@ def build(name: str, batch: int, classes: int, dtype: str, weight: Any, block: i
     if name == "optimizer" or name.startswith(("update", "sampled")):
         return _stepping(name, x, y, classes, dtype, block)
     if name.startswith("ours"):
-        head = MarginHead(ARCFACE, SIZE, classes, block=block)
+        head = _head(classes, block=block)
         return _taped(lambda: head(x, y), x, head.weight.value, jit=False)
     if weight is None:
-        weight = tf.Variable(tf.random.normal([classes, SIZE], stddev=losses.WEIGHT_STD))
+        weight = tf.Variable(_drawn((classes, SIZE)))
     return _taped(lambda: _dense(x, y, weight, classes), x, weight, jit=name == "dense jit")
+
+
+def _head(classes: int, **options: Any) -> MarginHead:
+    """Return a head whose weights were made without others: TensorFlow keeps what it had."""
+    with patch.object(keras.initializers, "RandomNormal", lambda stddev: _drawn):  # noqa: ARG005
+        return MarginHead(ARCFACE, SIZE, classes, **options)
+
+
+def _drawn(shape: Any, dtype: Any = "float32") -> Any:
+    """Return weights of one allocation; bfloat16 ones repeat, for lack of memory."""
+    half = tf.as_dtype(dtype) == tf.bfloat16
+    kind = tf.bfloat16.as_numpy_dtype if half else np.float32
+    values, rng = np.empty(shape, kind), np.random.default_rng(0)
+    part = rng.standard_normal((10_000, shape[1]), dtype=np.float32) * losses.WEIGHT_STD
+    for start in range(0, len(values), len(part)):
+        rows = values[start : start + len(part)]
+        if half:
+            rows[:] = part[: len(rows)].astype(kind)
+        else:
+            rng.standard_normal(out=rows, dtype=np.float32)
+            rows *= losses.WEIGHT_STD
+    return tf.convert_to_tensor(values)
 
 
 def _dense(x: Any, y: Any, weight: Any, classes: int) -> Any:
@@ -62,9 +85,7 @@ def _stepping(name: str, x: Any, y: Any, classes: int, dtype: str, block: int | 
     own = name != "optimizer"
     rate = float(name.split()[1]) if name.startswith("sampled") else 1
     update = SGD() if own else None
-    head = MarginHead(
-        ARCFACE, SIZE, classes, dtype=dtype, update=update, sample_rate=rate, block=block
-    )
+    head = _head(classes, dtype=dtype, update=update, sample_rate=rate, block=block)
     rng, labels = np.random.default_rng(0), y.numpy()
     optimizer = None
     if own:
