@@ -325,7 +325,7 @@ MUTANTS = [
         "head_of_its_classes",
         (
             "self._centers(self.sampled[start:stop])",
-            "self.sampled[:, None] * count + centers",
+            "self.sampled[:, None] * number + centers",
         ),
         ("self._centers(self.sampled[start:stop] * 0)", "self.sampled[:, None] * 0 + centers"),
     ),
@@ -345,11 +345,20 @@ def mutated(module: types.ModuleType, old: str, new: str) -> Iterator[None]:
     before = [(function, function.__code__) for function, _ in pairs]
     for function, other in pairs:
         function.__code__ = other.__code__
+    _forget(module)
     try:
         yield
     finally:
         for function, code in before:
             function.__code__ = code
+        _forget(module)
+
+
+def _forget(module: types.ModuleType) -> None:
+    """Clear a module's caches: they hold programs compiled from the other code."""
+    for value in vars(module).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 def _functions(
