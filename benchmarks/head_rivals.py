@@ -89,12 +89,14 @@ def measure(
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def needed(name: str, batch: int, classes: int, dtype: str = "float32") -> int:
+def needed(backend: str, name: str, batch: int, classes: int, dtype: str = "float32") -> int:
     """Return about how many bytes a process with this rival takes at its peak."""
     rows = classes * SIZE * (2 if dtype == "bfloat16" else 4)
-    if name.startswith("sampled"):  # rows of the sample, widened
-        rate = float(name.split()[1])
-        return int(2 * rows + 4 * rate * classes * SIZE * 4) + 2**30
+    if name.startswith("sampled"):  # TensorFlow has all of the sample's rows at once
+        copies_of_sample = 6 if backend == "tf" else 0
+        return int(rows * (2 + copies_of_sample * float(name.split()[1]))) + 2**30
+    if name == "update":
+        return rows * (6 if backend == "tf" else 2) + 2**30
     copies = {"dense": 4, "dense jit": 2.5, "pytorch-metric-learning": 4, "optimizer": 3}
     arrays = {"dense": 4, "dense jit": 1, "pytorch-metric-learning": 4, "products": 1}
     logits = arrays.get(name, 0) * batch * classes * 4

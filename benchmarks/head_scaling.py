@@ -57,7 +57,7 @@ def main(backend: str = "all", steps: int = 5, most: int = MANY, output: Path = 
         for rival, batch, classes in sizes():
             # Weights and momentum of ten million classes take 20 GB in half precision.
             dtype = "bfloat16" if classes >= MANY else "float32"
-            if classes > most or needed(rival, batch, classes, dtype) > available():
+            if classes > most or needed(each, rival, batch, classes, dtype) > available():
                 print(f"{each}, {rival}, {classes:,} classes: left out, too little memory")
                 continue
             found = measure(each, rival, batch, classes, dtype=dtype, steps=steps)
