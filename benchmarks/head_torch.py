@@ -15,7 +15,6 @@ from marginface import losses
 from marginface.training.optimizers import SGD
 from marginface_torch import MarginHead
 
-RIVALS = ("ours", "dense", "pytorch-metric-learning", "products")
 SCALE, MARGIN = 64.0, 0.5
 ARCFACE = losses.get("arcface", scale=SCALE, margin=MARGIN)
 # What arcface_torch computes: it records nothing of the margin.
