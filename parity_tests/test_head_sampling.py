@@ -251,6 +251,44 @@ def test_bad_options(framework: Framework, options: Any, said: str) -> None:
         framework.backend.MarginHead("arcface", SIZE, CLASSES, **{"update": STEP, **options})
 
 
+def test_small_steps_are_not_lost_in_bfloat16(torch: Framework) -> None:
+    """Between two bfloat16 numbers each is drawn as often as it is near."""
+    library, narrow = torch.torch, torch.module("head")._narrow
+    library.manual_seed(0)
+    near = library.full((100_000,), 1 + 2.0**-10)  # an eighth of the way from 1 to the next
+    for sign in (1, -1):
+        found = narrow(sign * near, library.bfloat16)
+        assert set(found.tolist()) == {sign * 1.0, sign * (1 + 2.0**-7)}
+        share = (found.float() != sign).float().mean().item()
+        assert share == pytest.approx(1 / 8, abs=5 * (1 / 8 * 7 / 8 / 100_000) ** 0.5)
+    exact = library.tensor([1.0, -2.5, 0.0])
+    assert library.equal(narrow(exact, library.bfloat16).float(), exact)
+
+
+def test_bfloat16_weights_are_stepped(torch: Framework) -> None:
+    """They move as wide ones do, but for what the type cannot hold."""
+    loss = losses.get("arcface", scale=8)
+    w, steps = start(loss)[0], batches(loss, 0.8)
+    library = torch.torch
+    moved = {}
+    for dtype in ("bfloat16", "float32"):
+        library.manual_seed(0)
+        head = make(torch, loss, dtype, sample_rate=0.8)
+        narrow = library.tensor(w).bfloat16().double().numpy()
+        with library.no_grad():
+            head.weight.copy_(library.tensor(narrow))
+        head.rate = RATE
+        for x, labels, draw in steps:
+            given = library.tensor(x, dtype=library.float32)
+            draws = {k: library.tensor(v) for k, v in draw.items()}
+            head(given.requires_grad_(), library.tensor(labels), draws).backward()
+        assert head.weight.dtype is getattr(library, dtype)
+        moved[dtype] = head.weight.detach().double().numpy() - narrow
+    error = np.abs(moved["bfloat16"] - moved["float32"]).max()
+    assert np.abs(moved["float32"]).max() > 0.1
+    assert error < 3 * 2**-7 * np.abs(w).max()  # three roundings
+
+
 def test_bad_draws(framework: Framework) -> None:
     head = make(framework, "arcface", sample_rate=0.5)
     x, labels = np.ones((2, SIZE)), np.array([1, 8])

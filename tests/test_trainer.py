@@ -11,6 +11,7 @@ from marginface.errors import MarginfaceError
 from marginface.training.checkpoints import list_checkpoints
 from marginface.training.config import TrainConfig
 from marginface.training.config_files import read_config_file
+from marginface.training.processes import ALONE
 from marginface.training.run import load_run
 from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
@@ -52,6 +53,9 @@ def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend)
         "optimizer": config.make_optimizer(),
         "seed": 7,
         "threads": 1,
+        "group": ALONE,
+        "sample_rate": 1.0,
+        "sampling": "partial_fc",
     }
 
 

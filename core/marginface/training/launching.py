@@ -119,11 +119,11 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
             deadline = time.monotonic() + GRACE_SECONDS
         if None not in codes:
             break
-        if len(received) > forwarded or time.monotonic() > deadline:
-            again = forwarded > 0 or time.monotonic() > deadline
+        count, late = len(received), time.monotonic() > deadline
+        if count > forwarded or late:
             for child in children:
-                child.send_signal(signal.SIGKILL if again else received[0])
-            forwarded = len(received)
+                child.send_signal(signal.SIGKILL if count > 1 or late else received[0])
+            forwarded = count
         time.sleep(POLL_SECONDS)
     if culprit is None:
         return 0
