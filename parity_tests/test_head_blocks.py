@@ -85,6 +85,21 @@ def test_what_is_kept_changes_nothing(
         check(framework, name, block)
 
 
+def test_nothing_is_made_that_is_not_needed(torch: Framework) -> None:
+    """Without gradients the plan keeps no logits for them; frozen weights get none."""
+    library = torch.torch
+    head = torch.backend.MarginHead("arcface", 8, CLASSES, block=3)
+    assert head.plan(4).in_gradient
+    with library.no_grad():
+        assert not head.plan(4).in_gradient
+    head.weight.requires_grad_(False)
+    assert not head.plan(4).in_gradient
+    x = library.randn(4, 8, requires_grad=True)
+    head(x, library.tensor(LABELS[:4])).backward()
+    assert head.weight.grad is None
+    assert x.grad.abs().sum() > 0
+
+
 def test_float32(framework: Framework) -> None:
     check(framework, "li_arcface", 3, "float32")
 
@@ -122,6 +137,13 @@ def test_extremes_meet_in_different_blocks(framework: Framework) -> None:
         head = make(framework, loss, 4, "float64", block)
         found = framework.evaluate(head, x, w, labels)
         assert_same_evaluation(found, loss.evaluate(x, w, labels), RTOL["float64"])
+
+
+@pytest.mark.parametrize("batch", [0, 2.5])
+def test_no_plan_for_such_a_batch(framework: Framework, batch: Any) -> None:
+    head = make(framework, "arcface", CLASSES, "float32", None)
+    with pytest.raises(MarginfaceError, match="batch must be at least 1, a whole number, got"):
+        head.plan(batch)
 
 
 @pytest.mark.parametrize("block", [0, -1, 2.5, "8"])

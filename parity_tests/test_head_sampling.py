@@ -301,6 +301,23 @@ def test_bad_draws(framework: Framework) -> None:
         framework.call(make(framework, "arcface"), x, labels, other)
 
 
+def test_in_a_graph_a_class_that_lacks_is_nan(tf: Framework) -> None:
+    """No error can be raised there, but no finite loss may come of it either."""
+    head = make(tf, "cosface", sample_rate=0.5)
+    head.rate = 0.1
+    code = tf.tf
+    x, labels = np.ones((2, SIZE)), np.array([1, 8])
+    good, bad = (
+        draw_classes(np.random.default_rng(0), np.array(own), CLASSES, 0.5)
+        for own in ([1, 8], [0, 2])
+    )
+    assert not {1, 8} <= set(bad["classes"])
+    graph = code.function(lambda draw: head(x, labels, draw, training=True))
+    values = [float(graph({k: code.constant(v) for k, v in draw.items()})) for draw in (good, bad)]
+    assert np.isfinite(values[0])
+    assert np.isnan(values[1])
+
+
 def test_a_rate_is_needed(framework: Framework) -> None:
     loss = losses.get("arcface")
     head = make(framework, loss)

@@ -168,3 +168,31 @@ def test_beside_a_backbone_in_fsdp(torch: Framework, tmp_path: Path) -> None:
         found["weight"] = found["weight"] * (1 + 1e-6)
         with pytest.raises(AssertionError):
             assert_same_arrays(found, expected, RTOL["float64"])
+
+
+def test_arrays_of_another_head_are_refused(framework: Framework) -> None:
+    make = framework.backend.MarginHead
+    head, shard = make("softmax", 4, 6), make("softmax", 4, 6, shard=Shard(1, 2))
+    arrays = {"weight": np.ones((6, 4), np.float32), "bias": np.ones(6, np.float32)}
+    for each in (head, shard):
+        each.load_arrays(arrays)
+        with pytest.raises(MarginfaceError, match=r"weight has shape \[6, 4\], got shape \[9, 4\]"):
+            each.load_arrays(arrays | {"weight": np.ones((9, 4), np.float32)})
+        with pytest.raises(MarginfaceError, match=r"bias has shape \[6\], got nothing; use"):
+            each.load_arrays({"weight": arrays["weight"]})
+
+
+def test_a_draw_for_all_is_each_process_s(framework: Framework) -> None:
+    head = framework.backend.MarginHead("elasticface_arc", 4, 6, shard=Shard(1, 2))
+    draw = head.draw(np.random.default_rng(0), np.arange(4))
+    whole = losses.get("elasticface_arc").draw(np.random.default_rng(0), 4)
+    np.testing.assert_array_equal(np.asarray(draw["margin"]), whole["margin"][2:])
+
+
+def test_shards_differ_under_one_seed(torch: Framework) -> None:
+    weights = []
+    for index in range(2):
+        torch.torch.manual_seed(0)
+        head = torch.backend.MarginHead("arcface", 4, 6, shard=Shard(index, 2))
+        weights.append(head.weight.detach().numpy())
+    assert (weights[0] != weights[1]).all()

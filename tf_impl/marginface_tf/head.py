@@ -17,12 +17,16 @@ from marginface import losses
 from marginface.checks import check_count
 from marginface.errors import MarginfaceError
 from marginface.heads import (
+    UPDATE_APART,
     HeadPlan,
     Sampling,
     Shard,
     check_update,
     draw_step,
+    own_draw,
+    own_rows,
     plan_head,
+    shard_rows,
     split_draw,
 )
 from marginface.losses import MarginLoss
@@ -34,6 +38,7 @@ from marginface_tf.losses.base import Tensors
 from marginface_tf.processes import add_up, check_processes, gather, gather_rows, in_replica
 from marginface_tf.sharding import added_gradient, combine, embeddings_of_all, own_part
 
+USUAL_BATCH = 256  # where a graph is made for any: more costs a little time, fewer the memory
 BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all
 
 
@@ -196,7 +201,7 @@ class MarginHead(keras.layers.Layer):
             MarginfaceError: a wrong shape or type, or a label out of range, which is named. In a
                 graph, where Python sees no values, the loss of such a label is NaN.
         """
-        labels = tf.cast(labels, tf.int64)
+        labels, learning = tf.cast(labels, tf.int64), training is not False
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x = tf.cast(embeddings, compute)
@@ -207,9 +212,10 @@ class MarginHead(keras.layers.Layer):
             check_processes(self.shard)
             labels, x = gather(labels), embeddings_of_all(x, self.shard)
             units, all_norms = unit(x)
+        elif self.update is not None and learning and _replicas() > 1:
+            raise MarginfaceError(UPDATE_APART)
         left = units if self.loss.normalized else x
         radius = all_norms if self.loss.norm_scaled else None
-        learning = training is not False
         sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
         classes = self._classes(labels, sample, x, learning=learning)
         whole, prepared, after = self._prepare(
@@ -246,13 +252,14 @@ class MarginHead(keras.layers.Layer):
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
         given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
+        given = own_draw(given, self.loss, self.shard)
         return {name: tf.constant(value) for name, value in given.items()}
 
     def _classes(self, labels: Tensor, sample: Tensors, x: Tensor, *, learning: bool) -> Classes:
         """Return what the pass over this process's classes goes by."""
         sampled, weights, count = sample.get("classes"), sample.get("log_weights"), None
         first, number = self.classes.start, len(self.classes)
-        batch = x.shape[0] or 1
+        batch = x.shape[0] or USUAL_BATCH
         labels -= first
         if sampled is not None:
             if sampled.shape[0] is None:
@@ -261,6 +268,7 @@ class MarginHead(keras.layers.Layer):
                 )
             sampled = tf.cast(sampled, tf.int64) - first
             known = _places(sampled, labels) >= 0
+            sound = tf.reduce_all(known)
             if tf.executing_eagerly() and not bool(tf.reduce_all(known)):
                 raise MarginfaceError(
                     "draw['classes'] lacks the class of a label; draw it for these labels"
@@ -272,12 +280,14 @@ class MarginHead(keras.layers.Layer):
                 start, stop = tf.unstack(
                     tf.searchsorted(sampled, tf.constant([0, len(self.classes)], tf.int64))
                 )
+                sound &= stop - start <= number
                 count = tf.minimum(stop - start, number)
                 place = tf.minimum(start + tf.range(number), sampled.shape[0] - 1)
                 sampled, weights = tf.gather(sampled, place), tf.gather(weights, place)
                 # What fills up counts for nothing; its number has only to be one of a class here.
                 sampled = tf.where(tf.range(number) < count, sampled, len(self.classes) - 1)
-            # Of a class that the sample lacks, where no error can be raised, the loss is NaN.
+            # Where no error can be raised, a sample that lacks a class makes the loss NaN.
+            weights = tf.where(sound, weights, math.nan)
             labels = _places(sampled, labels, count)
         plan = self.plan(batch, x.dtype.size, number)
         update = self._step if self.update is not None and learning else None
@@ -306,19 +316,22 @@ class MarginHead(keras.layers.Layer):
         if name == "bias" and self._one_bias and self.shard is not None:
             gradient = add_up(gradient)
         decay = self.update.decay_for(values.shape.rank)
+        gradient = tf.cast(gradient, keras.backend.result_type(gradient.dtype.name, "float32"))
         # tf.cast would take a float through float32.
         known = tf.is_tensor(self.rate)
         rate = (tf.cast if known else tf.constant)(self.rate, gradient.dtype)
         if rows is None:
-            velocity = self.update.momentum * velocities + gradient + decay * values
-            velocities.assign(velocity)
-            values.assign_sub(rate * velocity)
+            value, velocity = (tf.cast(v, gradient.dtype) for v in (values, velocities))
+            velocity = self.update.momentum * velocity + gradient + decay * value
+            velocities.assign(tf.cast(velocity, values.dtype))
+            values.assign(tf.cast(value - rate * velocity, values.dtype))
             return
-        value, velocity = tf.gather(values, rows), tf.gather(velocities, rows)
+        wide = gradient.dtype
+        value, velocity = (tf.cast(tf.gather(v, rows), wide) for v in (values, velocities))
         velocity = self.update.momentum * velocity + gradient + decay * value
         value -= rate * velocity
-        velocities.scatter_nd_update(rows[:, None], velocity)
-        values.scatter_nd_update(rows[:, None], value)
+        velocities.scatter_nd_update(rows[:, None], tf.cast(velocity, values.dtype))
+        values.scatter_nd_update(rows[:, None], tf.cast(value, values.dtype))
 
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Return how a batch will be computed, and how much memory that takes; it prints as text.
@@ -362,11 +375,7 @@ class MarginHead(keras.layers.Layer):
     ) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         for name, variable in (self._saved() | dict(more or {})).items():
-            ranges, given = self._ranges(name), arrays[name]
-            if ranges and self.shard is not None:
-                own = ranges[self.shard.index]
-                given = given[own.start : own.stop]
-            variable.assign(given)
+            variable.assign(own_rows(arrays, name, variable.shape, self._ranges(name), self.shard))
 
     def _saved(self) -> dict[str, Any]:
         found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}
@@ -381,12 +390,7 @@ class MarginHead(keras.layers.Layer):
 
     def _ranges(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
-        last = name.rpartition(".")[2]
-        if self.shard is None or name.startswith("state.") or (last == "bias" and self._one_bias):
-            return []
-        centers, count = self.loss.num_centers if last == "weight" else 1, self.shard.count
-        parts = [Shard(i, count).classes(self.num_classes) for i in range(count)]
-        return [range(part.start * centers, part.stop * centers) for part in parts]
+        return shard_rows(self.loss, self.num_classes, self.shard, name)
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool
@@ -449,6 +453,11 @@ class MarginHead(keras.layers.Layer):
             "shard": config["shard"] and Shard(**config["shard"]),
         }
         return cls(**config | made)
+
+
+def _replicas() -> int:
+    replica = tf.distribute.get_replica_context()
+    return 1 if replica is None else int(replica.num_replicas_in_sync)
 
 
 def _places(sampled: Tensor, labels: Tensor, count: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ class Group:
 
     def __init__(self, strategy: Any) -> None:
         self.strategy = strategy
-        self.rank = strategy.cluster_resolver.task_id
+        self.rank = strategy.cluster_resolver.task_id or 0
         self.size = strategy.num_replicas_in_sync
         numbers = tf.TensorSpec([None], tf.int32)
         self._gather = tf.function(
@@ -49,6 +50,11 @@ def join(*, threads: int | None = None) -> Group:
         threads: CPU threads to use from now on.
     """
     set_threads(threads)
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.set_visible_devices(
+            gpus[int(os.environ.get("LOCAL_RANK", "0")) % len(gpus)], "GPU"
+        )
     return Group(tf.distribute.MultiWorkerMirroredStrategy())
 
 
@@ -94,10 +100,12 @@ def add_up(values: Tensor) -> Tensor:
 
 def mean_of_all(values: list[Tensor]) -> list[Tensor]:
     """Return the means over all processes, which speak once for all of them."""
-    flat = tf.concat([tf.reshape(value, [-1]) for value in values], 0)
+    wide = max((value.dtype for value in values), key=lambda dtype: dtype.size)
+    flat = tf.concat([tf.cast(tf.reshape(value, [-1]), wide) for value in values], 0)
     mean = add_up(flat) / _context().num_replicas_in_sync
     parts = tf.split(mean, [value.shape.num_elements() for value in values])
-    return [tf.reshape(part, value.shape) for part, value in zip(parts, values, strict=True)]
+    pairs = zip(parts, values, strict=True)
+    return [tf.cast(tf.reshape(part, value.shape), value.dtype) for part, value in pairs]
 
 
 def gather_rows(values: Tensor, ranges: list[range]) -> Tensor:

@@ -276,7 +276,7 @@ def _gradients(
     d_wide = torch.zeros_like(left)
     d_radius = None if radius is None else torch.zeros_like(radius)
     d_weight = room
-    if d_weight is None and classes.update is None:
+    if d_weight is None and classes.update is None and weight.requires_grad:
         d_weight = torch.empty_like(weight)
     d_bias = None if bias is None else left.new_zeros(classes.plan.classes)
     own = _Own(classes, left.dtype)

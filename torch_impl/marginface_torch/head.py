@@ -16,12 +16,16 @@ from marginface import losses
 from marginface.checks import check_count, check_type
 from marginface.errors import MarginfaceError
 from marginface.heads import (
+    UPDATE_APART,
     HeadPlan,
     Sampling,
     Shard,
     check_update,
     draw_step,
+    own_draw,
+    own_rows,
     plan_head,
+    shard_rows,
     split_draw,
 )
 from marginface.losses import MarginLoss
@@ -106,7 +110,11 @@ class MarginHead(nn.Module):
         self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
         rows = len(self.classes) * self.loss.num_centers
         self.weight = nn.Parameter(torch.empty(rows, self.embedding_size, dtype=dtype))
-        nn.init.normal_(self.weight, std=losses.WEIGHT_STD)
+        source = None
+        if shard is not None:  # under one seed for all processes, their shards must still differ
+            drawn = int(torch.randint(2**62, ())) + shard.index
+            source = torch.Generator(self.weight.device).manual_seed(drawn)
+        nn.init.normal_(self.weight, std=losses.WEIGHT_STD, generator=source)
         bias = self.loss.initial_bias(self.num_classes)
         self._one_bias = bias is not None and len(bias) == 1  # for all classes
         self.register_parameter("bias", None)
@@ -167,6 +175,8 @@ class MarginHead(nn.Module):
         if self.shard is not None:
             check_processes(self.shard)
             labels = gather(labels)
+        elif self.update is not None and self.training and self._processes() > 1:
+            raise MarginfaceError(UPDATE_APART)
         smallest, largest = torch.aminmax(labels)
         losses.check_range(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
@@ -215,6 +225,7 @@ class MarginHead(nn.Module):
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
         given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
+        given = own_draw(given, self.loss, self.shard)
         device = self.weight.device
         return {name: torch.as_tensor(value, device=device) for name, value in given.items()}
 
@@ -252,7 +263,10 @@ class MarginHead(nn.Module):
         velocity.mul_(self.update.momentum).add_(gradient).add_(value, alpha=decay)
         value.sub_(velocity, alpha=self.rate)
         if not (isinstance(rows, slice) and value.dtype is values.dtype):  # those were views
-            values[rows], velocities[rows] = _narrow(value, values.dtype), velocity.to(values.dtype)
+            value = _narrow(value, values.dtype)
+            if name == "bias" and self._one_bias and self.shard is not None:
+                distributed.broadcast(value, 0)  # each process would round it another way
+            values[rows], velocities[rows] = value, velocity.to(values.dtype)
 
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Return how a batch will be computed, and how much memory that takes; it prints as text.
@@ -266,7 +280,8 @@ class MarginHead(nn.Module):
             rate = self.sample_rate if self.training else 1
             classes = max(1, int(rate * len(self.classes)))
         limit = BLOCK_LOGITS[self.weight.device.type]
-        same = self.weight.requires_grad and self.weight.dtype.itemsize == itemsize
+        learning = torch.is_grad_enabled() and self.weight.requires_grad
+        same = learning and self.weight.dtype.itemsize == itemsize
         return plan_head(
             batch,
             classes,
@@ -295,22 +310,12 @@ class MarginHead(nn.Module):
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]], more: Tensors | None = None) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         for name, value in {**self.state_dict(), **(more or {})}.items():
-            ranges, given = self._ranges(name), arrays[name]
-            if ranges and self.shard is not None:
-                own = ranges[self.shard.index]
-                given = given[own.start : own.stop]
+            given = own_rows(arrays, name, value.shape, self._ranges(name), self.shard)
             value.copy_(torch.as_tensor(given))
 
     def _ranges(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
-        last = name.rpartition(".")[2]
-        if self.shard is None or name.startswith("state.") or (last == "bias" and self._one_bias):
-            return []
-        centers = self.loss.num_centers if last == "weight" else 1
-        parts = [
-            Shard(i, self.shard.count).classes(self.num_classes) for i in range(self.shard.count)
-        ]
-        return [range(part.start * centers, part.stop * centers) for part in parts]
+        return shard_rows(self.loss, self.num_classes, self.shard, name)
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors

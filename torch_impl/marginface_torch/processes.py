@@ -13,7 +13,9 @@ from torch import Tensor, distributed
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
 
-PATIENCE = timedelta(minutes=10)  # for another process that has stopped, before it is an error
+# For a process that neither answers nor ends; one that was killed is noticed at once. Long enough
+# for another to write a checkpoint of very many classes.
+PATIENCE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,13 @@ def join(*, threads: int | None = None) -> Group:
     """
     set_threads(threads)
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        local, devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= devices:
+            raise MarginfaceError(
+                f"process {local} of this machine has no GPU: there are {devices}; start at most "
+                f"{devices} processes here"
+            )
+        torch.cuda.set_device(local)
     if not distributed.is_initialized():
         kind = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(kind, timeout=PATIENCE)

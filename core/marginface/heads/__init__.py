@@ -8,15 +8,19 @@ from marginface.heads.sampling import (
     draw_step,
     split_draw,
 )
-from marginface.heads.sharding import Shard
+from marginface.heads.sharding import UPDATE_APART, Shard, own_draw, own_rows, shard_rows
 
 __all__ = [
+    "UPDATE_APART",
     "HeadPlan",
     "Sampling",
     "Shard",
     "check_update",
     "draw_classes",
     "draw_step",
+    "own_draw",
+    "own_rows",
     "plan_head",
+    "shard_rows",
     "split_draw",
 ]

@@ -97,6 +97,7 @@ def plan_head(
     Raises:
         MarginfaceError: a size that is no whole number of at least 1.
     """
+    batch = check_count("batch", batch)
     if block is None:
         block = max(1, block_logits // batch)
         # One block and a little more would cost another round for nothing; others are of one size.

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
+from marginface.losses import MarginLoss
+
+UPDATE_APART = (
+    "update steps each process's class weights by the gradient of its own samples; make the head "
+    "with shard=Shard(rank, size), or leave the weights to an optimizer"
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,8 @@ class Shard:
     count: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
+        whole = isinstance(self.index, int) and isinstance(self.count, int)
+        if not (whole and 0 <= self.index < self.count):
             raise MarginfaceError(f"shard {self.index} of {self.count} is none; count from 0")
 
     def classes(self, num_classes: int) -> range:
@@ -43,3 +55,65 @@ class Shard:
         each, more = divmod(num_classes, self.count)
         start = self.index * each + min(self.index, more)
         return range(start, start + each + (self.index < more))
+
+
+def shard_rows(loss: MarginLoss, num_classes: int, shard: Shard | None, name: str) -> list[range]:
+    """Return each shard's rows of an array that a head calls `name`; nothing where all have all.
+
+    >>> from marginface import losses
+    >>> shard_rows(losses.get("arcface"), 5, Shard(0, 2), "momentum.weight")
+    [range(0, 3), range(3, 5)]
+    """
+    last = name.rpartition(".")[2]
+    bias = loss.initial_bias(num_classes)
+    one_bias = last == "bias" and bias is not None and len(bias) == 1
+    if shard is None or name.startswith("state.") or one_bias:
+        return []
+    centers = loss.num_centers if last == "weight" else 1
+    parts = [Shard(index, shard.count).classes(num_classes) for index in range(shard.count)]
+    return [range(part.start * centers, part.stop * centers) for part in parts]
+
+
+def own_rows(
+    arrays: Mapping[str, NDArray[Any]],
+    name: str,
+    shape: Sequence[int],
+    rows: list[range],
+    shard: Shard | None,
+) -> NDArray[Any]:
+    """Return this process's part, of a shape, of an array of all classes.
+
+    Args:
+        arrays: of all classes, by name.
+        name: of the one that is wanted.
+        shape: of this process's part.
+        rows: what `shard_rows` found.
+        shard: this process's.
+
+    Raises:
+        MarginfaceError: the array is missing, or is another head's.
+    """
+    whole = (rows[-1].stop, *shape[1:]) if rows else tuple(shape)
+    found = np.shape(arrays[name]) if name in arrays else None
+    if found != whole:
+        said = "nothing" if found is None else f"shape {list(found)}"
+        raise MarginfaceError(
+            f"this head's {name} has shape {list(whole)}, got {said}; use arrays of a head "
+            "with the same loss and sizes"
+        )
+    own = rows[shard.index] if rows and shard else None
+    return arrays[name] if own is None else arrays[name][own.start : own.stop]
+
+
+def own_draw(
+    draw: Mapping[str, NDArray[Any]], loss: MarginLoss, shard: Shard | None
+) -> dict[str, NDArray[Any]]:
+    """Return what one process takes of what was drawn for all: its samples', and every class."""
+    if shard is None:
+        return dict(draw)
+    found = {}
+    for name, value in draw.items():
+        share = len(value) // shard.count
+        own = slice(shard.index * share, (shard.index + 1) * share)
+        found[name] = value[own] if name in loss.draws else value
+    return found

@@ -47,7 +47,9 @@ def launch(command: Sequence[str], count: int, output: Path) -> int:
         received.append(number)
 
     # From before the first process starts until the last has ended, no signal ends this one.
-    before = {number: signal.signal(number, receive) for number in FORWARDED}
+    # What whoever called us ignores, as nohup does, the processes ignore too.
+    heard = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, receive) for number in heard}
     children: list[subprocess.Popen[bytes]] = []
     try:
         for environment in environments(count):

@@ -132,11 +132,18 @@ def _join(config: TrainConfig) -> Group:
     if place.size == 1:
         return ALONE
     try:
-        return load_backend(config.backend).join(threads=config.threads or place.threads())
+        group = load_backend(config.backend).join(threads=config.threads or place.threads())
     except MarginfaceError as error:
         if place.local_rank:  # the first process of this machine says the same
             raise AgreedError(str(error)) from error
         raise
+    if (group.rank, group.size) != (place.rank, place.size):
+        raise MarginfaceError(
+            f"backend {config.backend} joined as process {group.rank} of {group.size}, but the "
+            f"environment says {place.rank} of {place.size}; TensorFlow needs TF_CONFIG, which "
+            "marginface train --processes sets and torchrun does not, and one GPU a process"
+        )
+    return group
 
 
 def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> _Opened:
