@@ -47,8 +47,10 @@ def launch(command: Sequence[str], count: int, output: Path) -> int:
         received.append(number)
 
     # From before the first process starts until the last has ended, no signal ends this one.
-    # What whoever called us ignores, as nohup does, the processes ignore too.
-    heard = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    # nohup ignores the signal of a terminal that closes; so do the processes then. Ctrl-C is always
+    # heard, as one process alone hears it, also where a shell starts us in the background.
+    always = (signal.SIGINT, signal.SIGTERM)
+    heard = [n for n in FORWARDED if n in always or signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, receive) for number in heard}
     children: list[subprocess.Popen[bytes]] = []
     try:
