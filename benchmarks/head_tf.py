@@ -34,7 +34,7 @@ def build(name: str, batch: int, classes: int, dtype: str, weight: Any, block: i
 
 def _head(classes: int, **options: Any) -> MarginHead:
     """Return a head whose weights were made without others: TensorFlow keeps what it had."""
-    with patch.object(keras.initializers, "RandomNormal", lambda stddev: _drawn):  # noqa: ARG005
+    with patch.object(keras.initializers, "RandomNormal", lambda stddev: _drawn):  # noqa: ARG005 - it is given by name
         return MarginHead(ARCFACE, SIZE, classes, **options)
 
 

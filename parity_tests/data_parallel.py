@@ -1,6 +1,6 @@
 """One head on half of a batch in each of two replicas: a program that a test starts.
 
-    python data_parallel.py torch|tf PROBLEM.npz LOSS OUT [RANK PORT]
+    python data_parallel.py torch|tf PROBLEM.npz LOSS OUT
 
 The problem holds, for each step, embeddings, labels and what the loss drew for the whole batch.
 Replica r writes, for each step, loss, gradients, what its half was prepared with, and the state.
@@ -48,16 +48,15 @@ def record_prepared(head: Any) -> threading.local:
     return kept
 
 
-def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str, rank: int, port: int) -> None:
+def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
     """Run one of the processes."""
     import torch
     from torch import distributed
 
     from marginface_torch import MarginHead
 
-    distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=REPLICAS
-    )
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
     head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype=torch.float64)
     with torch.no_grad():
         head.weight.copy_(torch.tensor(problem["w"]))
@@ -127,10 +126,8 @@ def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
 
 
 if __name__ == "__main__":
-    framework, path, name, out, *more = sys.argv[1:]
+    framework, path, name, out = sys.argv[1:]
     with np.load(path) as arrays:
         given = dict(arrays)
-    if framework == "torch":
-        in_torch(losses.get(name), given, out, *map(int, more))
-    else:
-        in_tf(losses.get(name), given, out)
+    run = in_torch if framework == "torch" else in_tf
+    run(losses.get(name), given, out)

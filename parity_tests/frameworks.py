@@ -38,6 +38,9 @@ class Framework(Protocol):
     def module(self, name: str) -> Any:
         """Return the backend's module of that name."""
 
+    def seed(self, seed: int) -> None:
+        """Seed the framework's own generator."""
+
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         """Return a MarginHead."""
 
@@ -78,6 +81,9 @@ class Torch:
 
     def module(self, name: str) -> Any:
         return importlib.import_module(f"marginface_torch.{name}")
+
+    def seed(self, seed: int) -> None:
+        self.torch.manual_seed(seed)
 
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         return self.backend.MarginHead(loss, size, classes, dtype=getattr(self.torch, dtype))
@@ -163,6 +169,9 @@ class Tf:
 
     def module(self, name: str) -> Any:
         return importlib.import_module(f"marginface_tf.{name}")
+
+    def seed(self, seed: int) -> None:
+        self.tf.random.set_seed(seed)
 
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         return self.backend.MarginHead(loss, size, classes, dtype=dtype)

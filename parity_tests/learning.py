@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,21 @@ from marginface.training.optimizers import SGD, AdamW
 
 CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
 MODEL = ModelSpec("mobilefacenet", 16, (32, 32))
-# Loss, optimizer, sample rate. Small rates and few steps: BatchNorm amplifies rounding.
-CASES: dict[str, tuple[Any, Any, float]] = {
-    "all": (losses.get("adaface", scale=16), SGD(), 1.0),
-    "sampled": (losses.get("elasticface_arc", scale=16), SGD(decay_norm_and_bias=False), 0.8),
-    "adamw": (losses.get("softmax"), AdamW(clip_norm=None), 1.0),
+# Loss, optimizer, sample rate, dropout. Small rates and few steps: BatchNorm amplifies rounding.
+CASES: dict[str, tuple[Any, Any, float, float]] = {
+    "all": (losses.get("adaface", scale=16), SGD(), 1.0, 0.0),
+    "sampled": (losses.get("elasticface_arc", scale=16), SGD(decay_norm_and_bias=False), 0.8, 0.0),
+    "adamw": (losses.get("softmax"), AdamW(clip_norm=None), 1.0, 0.0),
+    "dropout": (losses.get("cosface", scale=16), SGD(), 1.0, 0.3),
 }
 
 
 def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group: Any) -> Any:
     """Return the losses of STEPS steps from step `first` on, and the state after them."""
-    loss, optimizer, sample_rate = CASES[case]
+    loss, optimizer, sample_rate, dropout = CASES[case]
     rank, size = (0, 1) if group is None else (group.rank, group.size)
     learner = load_backend(name).create_learner(
-        MODEL,
+        replace(MODEL, dropout=dropout),
         loss,
         CLASSES,
         optimizer,

@@ -151,3 +151,22 @@ def test_wrong_layers_are_caught(
             "float32",
             training=False,
         )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_processes_share_the_masks_of_a_whole_batch(framework: Framework, size: int) -> None:
+    layers, x = framework.module("layers"), np.ones((6, 50), np.float32)
+
+    def dropped(own: Any, share: tuple[int, int]) -> Any:
+        if framework.name == "tf":
+            return layers.dropout(framework.tf.constant(own), 0.3, 3, share).numpy()
+        framework.seed(3)
+        layer = layers.Dropout(0.3)
+        layer.share = share
+        return layer(framework.torch.tensor(own)).numpy()
+
+    whole = dropped(x, (0, 1))
+    assert 0.2 < np.mean(whole == 0) < 0.4
+    assert whole.max() == pytest.approx(1 / 0.7)
+    for rank in range(size):
+        assert (dropped(x[rank::size], (rank, size)) == whole[rank::size]).all()

@@ -1,8 +1,5 @@
 """State and margins where a batch lies in several processes, or in several calls."""
 
-import socket
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays, assert_same_evaluation
 from frameworks import Framework
+from processes import run_all
 
 from marginface import losses
 from marginface.losses import Evaluation
@@ -37,23 +35,8 @@ def problem(name: str) -> dict[str, Any]:
 def run_both(framework: str, name: str, folder: Path) -> list[dict[str, Any]]:
     """Return what each of two replicas found, by step and name."""
     np.savez(folder / "problem.npz", **problem(name))
-    script = str(Path(data_parallel.__file__))
-    command = [sys.executable, script, framework, folder / "problem.npz", name, folder / "out"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [[rank, port] for rank in range(2)] if framework == "torch" else [[]]
-    running = [
-        subprocess.Popen([*map(str, [*command, *rank])], stderr=subprocess.PIPE, text=True)
-        for rank in ranks
-    ]
-    try:
-        for each in running:
-            _, errors = each.communicate(timeout=120)
-            assert each.returncode == 0, errors[-2000:]
-    finally:
-        for each in running:
-            each.kill()
+    command = [data_parallel.__file__, framework, folder / "problem.npz", name, folder / "out"]
+    run_all(command, 2 if framework == "torch" else 1)  # tf has both in one process
     return [dict(np.load(folder / f"out.{rank}.npz")) for rank in range(2)]
 
 

@@ -95,6 +95,9 @@ class FakeLearner:
         slots = {f"optimizer.momentum.{name}": value for name, value in self.slots.items()}
         return {**self.arrays, **slots, "optimizer.step": np.array(self.steps)}
 
+    def shapes(self) -> dict[str, Any]:
+        return {name: value.shape for name, value in self.state().items()}
+
     def load_state(self, state: Any) -> None:
         self.arrays = {name: state[name].copy() for name in self.arrays}
         self.slots = {name: state[f"optimizer.momentum.{name}"].copy() for name in self.slots}

@@ -47,7 +47,7 @@ def on_processes(backend, size, run):
         backend.local.group = Threads(rank, texts, barrier)
         try:
             return run(rank)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the test looks at it
             if not isinstance(error, MarginfaceError):
                 barrier.abort()  # the others would wait for it
             return error

@@ -127,13 +127,14 @@ def test_another_format_asks_for_another_version(tmp_path):
 
 
 def test_the_parameter_that_does_not_fit_is_named_with_both_shapes():
-    expected = {"head.weight": np.zeros((7, 4)), "backbone.a": np.zeros(2)}
-    check_fits({"head.weight": np.ones((7, 4)), "backbone.a": np.ones(2)}, expected, "it")
+    expected = {"head.weight": (7, 4), "backbone.a": (2,)}
+    fitting = {"head.weight": np.ones((7, 4)), "backbone.a": np.ones(2)}
+    check_fits(fitting, expected, "it")
     with pytest.raises(
         MarginfaceError, match=r"head.weight has shape \[9, 4\] in it, but \[7, 4\]"
     ):
-        check_fits({**expected, "head.weight": np.zeros((9, 4))}, expected, "it")
+        check_fits({**fitting, "head.weight": np.zeros((9, 4))}, expected, "it")
     with pytest.raises(MarginfaceError, match=r"it has no parameter backbone.a, shape \[2\]"):
         check_fits({"head.weight": np.zeros((7, 4))}, expected, "it")
     with pytest.raises(MarginfaceError, match=r"1 parameters that the model lacks, such as more"):
-        check_fits({**expected, "more": np.zeros(1)}, expected, "it")
+        check_fits({**fitting, "more": np.zeros(1)}, expected, "it")

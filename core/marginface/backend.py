@@ -77,6 +77,9 @@ class Learner(Protocol):
         whole, as one process alone would.
         """
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each array that `state` returns."""
+
     def load_state(self, state: Arrays) -> None:
         """Set everything that `state` returns; names and shapes must be the same."""
 

@@ -22,7 +22,7 @@ from marginface.backbones.graph import (
     PReLU,
 )
 from marginface.checks import check_floating
-from marginface_tf.layers import as_tensor, batch_norm, conv, prelu
+from marginface_tf.layers import as_tensor, batch_norm, conv, dropout, prelu
 from marginface_tf.weights import load_weights
 
 
@@ -38,10 +38,11 @@ class Backbone(keras.Model):
         arrays: every variable by canonical name.
         layouts: how each canonical array lies in its variable.
         masks: where dropout's randomness comes from.
-        synchronized: whether BatchNorm takes its statistics over the batches of all processes.
+        share: which process of how many this is; of several, statistics and masks of training are
+            those of the batch of all.
     """
 
-    synchronized = False
+    share = (0, 1)
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class Backbone(keras.Model):
                 y = tf.matmul(x, self._value(layer, "weight"))
                 return y + self._value(layer, "bias") if layer.bias else y
             case Dropout():
-                return keras.random.dropout(x, layer.rate, seed=self.masks) if training else x
+                return dropout(x, layer.rate, self.masks, self.share) if training else x
             case Flatten():
                 return tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
             case Add():
@@ -125,7 +126,7 @@ class Backbone(keras.Model):
             x,
             *(array.value for array in arrays),
             training=training,
-            synchronized=self.synchronized,
+            synchronized=self.share[1] > 1,
         )
         if training:
             arrays[2].assign(mean)
@@ -181,6 +182,6 @@ def create_backbone(
     return Backbone(graph, seed=seed, dtype=dtype)
 
 
-def synchronize(backbone: Backbone) -> None:
-    """Let BatchNorm take its statistics over the batches of all processes, in training."""
-    backbone.synchronized = True
+def synchronize(backbone: Backbone, rank: int, size: int) -> None:
+    """Let statistics and masks of training be those of the batch of all processes."""
+    backbone.share = (rank, size)

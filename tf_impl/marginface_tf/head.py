@@ -28,15 +28,19 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
+    whole_shape,
 )
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD
-from marginface_tf.classes import Classes, Terms, class_terms, own_cosines, unit
+from marginface_tf.blocks import Parameters, unit
+from marginface_tf.classes import Classes, class_terms, own_cosines
 from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
 from marginface_tf.processes import add_up, check_processes, gather, gather_rows, in_replica
+from marginface_tf.sampling import Seen, chosen
 from marginface_tf.sharding import added_gradient, combine, embeddings_of_all, own_part
+from marginface_tf.stepping import Update
 
 USUAL_BATCH = 256  # where a graph is made for any: more costs a little time, fewer the memory
 BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all
@@ -217,16 +221,20 @@ class MarginHead(keras.layers.Layer):
         left = units if self.loss.normalized else x
         radius = all_norms if self.loss.norm_scaled else None
         sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
-        classes = self._classes(labels, sample, x, learning=learning)
+        classes = self._classes(labels, sample, x)
+        parameters = self._parameters(learning=learning)
         whole, prepared, after = self._prepare(
-            own_cosines(left, self.weight.value, classes),
+            own_cosines(left, parameters, classes),
             tf.stop_gradient(all_norms),
             _cast({name: variable.value for name, variable in self.state.items()}, compute),
             _cast(draws, compute),
             training=learning,
         )
         classes = replace(classes, prepared=whole)
-        own, own_bias, others = self._terms(left, radius, classes)
+        terms = class_terms(left, radius, parameters, classes)
+        if self.shard is not None:
+            terms = combine(terms, self.shard, binary=self.loss.binary)
+        own, own_bias, others = terms
         target = self._ops.target(own, norms, prepared) * self.loss.scale
         if self.loss.norm_scaled:
             target *= norms
@@ -239,15 +247,18 @@ class MarginHead(keras.layers.Layer):
             self._carry(after)
         return tf.reduce_mean(each)
 
-    def _terms(self, left: Tensor, radius: Tensor | None, classes: Classes) -> Terms:
-        """Return what the losses of this process's samples are made of."""
-        bias = None if self.bias is None else self.bias.value
-        if self.shard is None:
-            return class_terms(left, radius, self.weight.value, bias, classes)
-        if bias is not None and self._one_bias:
-            bias = added_gradient(bias)
-        here = class_terms(left, radius, self.weight.value, bias, classes)
-        return combine(here, self.shard, binary=self.loss.binary)
+    def _parameters(self, *, learning: bool) -> Parameters | Update:
+        """Return class weights and bias, to get gradients or to be stepped."""
+        shared = self._one_bias and self.shard is not None
+        if self.update is None:
+            bias = None if self.bias is None else tf.convert_to_tensor(self.bias)
+            bias = added_gradient(bias) if shared else bias
+            return Parameters(tf.convert_to_tensor(self.weight), bias)
+        values = {name: variable.value for name, variable in self._stepped().items()}
+        velocities = {name: variable.value for name, variable in self.momentum.items()}
+        return Update(
+            self.update, values, velocities, self.rate, learning=learning, together=shared
+        )
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
@@ -255,83 +266,20 @@ class MarginHead(keras.layers.Layer):
         given = own_draw(given, self.loss, self.shard)
         return {name: tf.constant(value) for name, value in given.items()}
 
-    def _classes(self, labels: Tensor, sample: Tensors, x: Tensor, *, learning: bool) -> Classes:
+    def _classes(self, labels: Tensor, sample: Tensors, x: Tensor) -> Classes:
         """Return what the pass over this process's classes goes by."""
-        sampled, weights, count = sample.get("classes"), sample.get("log_weights"), None
-        first, number = self.classes.start, len(self.classes)
         batch = x.shape[0] or USUAL_BATCH
-        labels -= first
-        if sampled is not None:
-            if sampled.shape[0] is None:
-                raise MarginfaceError(
-                    "draw['classes'] has an unknown length; trace for each length"
-                )
-            sampled = tf.cast(sampled, tf.int64) - first
-            known = _places(sampled, labels) >= 0
-            sound = tf.reduce_all(known)
-            if tf.executing_eagerly() and not bool(tf.reduce_all(known)):
-                raise MarginfaceError(
-                    "draw['classes'] lacks the class of a label; draw it for these labels"
-                )
-            if self.shard is None:
-                number = sampled.shape[0]
-            else:
-                number = self._room(sampled.shape[0], batch)
-                start, stop = tf.unstack(
-                    tf.searchsorted(sampled, tf.constant([0, len(self.classes)], tf.int64))
-                )
-                sound &= stop - start <= number
-                count = tf.minimum(stop - start, number)
-                place = tf.minimum(start + tf.range(number), sampled.shape[0] - 1)
-                sampled, weights = tf.gather(sampled, place), tf.gather(weights, place)
-                # What fills up counts for nothing; its number has only to be one of a class here.
-                sampled = tf.where(tf.range(number) < count, sampled, len(self.classes) - 1)
-            # Where no error can be raised, a sample that lacks a class makes the loss NaN.
-            weights = tf.where(sound, weights, math.nan)
-            labels = _places(sampled, labels, count)
-        plan = self.plan(batch, x.dtype.size, number)
-        update = self._step if self.update is not None and learning else None
-        return Classes(self._ops, {}, labels, plan, sampled, weights, count, update)
-
-    def _room(self, sampled: int, batch: int) -> int:
-        """Return a number that a shard's part of a sample stays below.
-
-        Eight standard deviations above the mean, and all labels here: a graph needs a number.
-        """
-        share = len(self.classes) / self.num_classes
-        wanted = sampled * share + 8 * math.sqrt(sampled * share * (1 - share)) + batch
-        return min(sampled, len(self.classes), math.ceil(wanted))
+        if sample:
+            seen = chosen(sample, labels, self.classes, self.num_classes, batch)
+        else:
+            seen = Seen(len(self.classes), labels - self.classes.start)
+        plan = self.plan(batch, x.dtype.size, seen.number)
+        return Classes(self._ops, {}, plan, *seen[1:])
 
     def _stepped(self) -> dict[str, Any]:
         """Return the variables that `update` steps."""
         found = {"weight": self.weight, "bias": self.bias}
         return {name: variable for name, variable in found.items() if variable is not None}
-
-    def _step(self, name: str, rows: Tensor | None, gradient: Tensor) -> None:
-        """Step rows of the weight or the bias; all of them for None."""
-        assert self.update is not None
-        if self.rate is None:
-            raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
-        values, velocities = self._stepped()[name].value, self.momentum[name].value
-        if name == "bias" and self._one_bias and self.shard is not None:
-            gradient = add_up(gradient)
-        decay = self.update.decay_for(values.shape.rank)
-        gradient = tf.cast(gradient, keras.backend.result_type(gradient.dtype.name, "float32"))
-        # tf.cast would take a float through float32.
-        known = tf.is_tensor(self.rate)
-        rate = (tf.cast if known else tf.constant)(self.rate, gradient.dtype)
-        if rows is None:
-            value, velocity = (tf.cast(v, gradient.dtype) for v in (values, velocities))
-            velocity = self.update.momentum * velocity + gradient + decay * value
-            velocities.assign(tf.cast(velocity, values.dtype))
-            values.assign(tf.cast(value - rate * velocity, values.dtype))
-            return
-        wide = gradient.dtype
-        value, velocity = (tf.cast(tf.gather(v, rows), wide) for v in (values, velocities))
-        velocity = self.update.momentum * velocity + gradient + decay * value
-        value -= rate * velocity
-        velocities.scatter_nd_update(rows[:, None], tf.cast(velocity, values.dtype))
-        values.scatter_nd_update(rows[:, None], tf.cast(value, values.dtype))
 
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Return how a batch will be computed, and how much memory that takes; it prints as text.
@@ -370,12 +318,25 @@ class MarginHead(keras.layers.Layer):
             found = self._gather(found)
         return {name: np.asarray(value) for name, value in found.items()}
 
+    def shapes(self, more: Mapping[str, Any] | None = None) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what `arrays` returns; no process needs another for that."""
+        named = self._saved() | dict(more or {})
+        return {n: whole_shape(value.shape, self._ranges(n)) for n, value in named.items()}
+
     def load_arrays(
         self, arrays: Mapping[str, NDArray[Any]], more: Mapping[str, Any] | None = None
     ) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         for name, variable in (self._saved() | dict(more or {})).items():
-            variable.assign(own_rows(arrays, name, variable.shape, self._ranges(name), self.shard))
+            self._load(arrays, name, variable)
+
+    def load_weight(self, weight: NDArray[Any]) -> None:
+        """Set the weights alone, of all classes; of a shard, its part of them."""
+        self._load({"weight": weight}, "weight", self.weight)
+
+    def _load(self, arrays: Mapping[str, NDArray[Any]], name: str, variable: Any) -> None:
+        ranges = self._ranges(name)
+        variable.assign(own_rows(arrays, name, variable.shape, ranges, self.shard))
 
     def _saved(self) -> dict[str, Any]:
         found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}
@@ -458,14 +419,6 @@ class MarginHead(keras.layers.Layer):
 def _replicas() -> int:
     replica = tf.distribute.get_replica_context()
     return 1 if replica is None else int(replica.num_replicas_in_sync)
-
-
-def _places(sampled: Tensor, labels: Tensor, count: Tensor | None = None) -> Tensor:
-    """Return where labels stand among the first `count` of a sample; -1 for those that do not."""
-    places = tf.searchsorted(sampled, labels, out_type=tf.int64)
-    number = sampled.shape[0] if count is None else tf.cast(count, tf.int64)
-    at = tf.gather(sampled, tf.minimum(places, sampled.shape[0] - 1))
-    return tf.where((at == labels) & (places < number), places, -1)
 
 
 def _cast(values: Tensors, dtype: str) -> dict[str, Tensor]:

@@ -125,6 +125,23 @@ def batch_norm(
     )
 
 
+def dropout(x: Tensor, rate: float, seed: Any, share: tuple[int, int]) -> Tensor:
+    """Return x without the values that a mask drops.
+
+    Args:
+        x: [N, ...].
+        rate: the part of them.
+        seed: where the masks come from, the same in all processes.
+        share: which process of how many this is; it has every `size`-th sample of the whole batch,
+            from number `rank` on.
+    """
+    rank, size = share
+    if size == 1:
+        return keras.random.dropout(x, rate, seed=seed)
+    whole = tf.ones([tf.shape(x)[0] * size, *x.shape[1:]], x.dtype)
+    return x * keras.random.dropout(whole, rate, seed=seed)[rank::size]
+
+
 def _plain(
     x: Tensor,
     scale: Tensor,

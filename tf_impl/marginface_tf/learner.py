@@ -74,16 +74,15 @@ class Learner:
             shard=Shard(self.group.rank, self.group.size) if self.group else None,
         )
         if self.group:
-            # Statistics of the whole batch: then any number of processes gives the same run.
-            synchronize(self.backbone)
+            # As for the whole batch: then any number of processes gives the same run.
+            synchronize(self.backbone, self.group.rank, self.group.size)
         named = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
         self.parameters = {name: v for name, v in named.items() if v.trainable}
         self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
         self.optimizer = create_optimizer(optimizer, self.parameters)
         self.steps = 0
         rows = num_classes * loss.num_centers
-        start = initial_head((rows, model.embedding_size), seed)
-        self.head.load_arrays({**self._head_arrays(), "weight": start}, self._head_slots())
+        self.head.load_weight(initial_head((rows, model.embedding_size), seed))
         # A sample's length must be known: it changes only where a batch has more labels than slots.
         self._step = tf.function(self._together, reduce_retracing=sample_rate == 1)
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)
@@ -117,25 +116,27 @@ class Learner:
 
         That of all classes, whatever the number of processes, which call it together.
         """
-        layouts = self._layouts()
-        found = {}
-        for name, variable in self._alike().items():
-            array = variable.numpy()
-            layout = layouts.get(_without_slot(name))
-            found[name] = layout.to_canonical(array) if layout else array
+        found = self._alike_arrays()
         for name, array in self._head_arrays().items():
             found[head_name(name)] = array
         return found | {"optimizer.step": np.array(self.steps, np.int64)}
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each array that `state` returns."""
+        found = {name: array.shape for name, array in self._alike_arrays().items()}
+        for name, shape in self.head.shapes(self._head_slots()).items():
+            found[head_name(name)] = shape
+        return found | {"optimizer.step": ()}
+
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Set everything that `state` returns; names and shapes must be the same."""
-        check_fits(state, self.state(), "the given state")
+        check_fits(state, self.shapes(), "the given state")
         layouts = self._layouts()
         self.steps = int(state["optimizer.step"])
         for name, variable in self._alike().items():
             layout = layouts.get(_without_slot(name))
             variable.assign(layout.to_framework(state[name]) if layout else state[name])
-        given = {name: state[head_name(name)] for name in self._head_arrays()}
+        given = {name: state[head_name(name)] for name in self.head.shapes(self._head_slots())}
         self.head.load_arrays(given, self._head_slots())
 
     def _alike(self) -> dict[str, Any]:
@@ -145,6 +146,16 @@ class Learner:
         return found | {
             f"optimizer.{name}": slot for name, slot in slots.items() if ".head." not in name
         }
+
+    def _alike_arrays(self) -> dict[str, NDArray[Any]]:
+        """Their values, as they lie in every framework."""
+        layouts = self._layouts()
+        found = {}
+        for name, variable in self._alike().items():
+            array = variable.numpy()
+            layout = layouts.get(_without_slot(name))
+            found[name] = layout.to_canonical(array) if layout else array
+        return found
 
     def _head_slots(self) -> dict[str, Any]:
         """The optimizer's slots of the head, as `<slot>.weight`; none where it steps itself."""
@@ -170,8 +181,7 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:
         names = list(self.parameters)
         # Masks follow from seed and step, so that a resumed run draws the ones it would have drawn.
-        share = self.seed if self.group is None else self.seed + self.group.rank
-        self.backbone.masks.state.assign(tf.cast(tf.stack([share, step]), "uint32"))
+        self.backbone.masks.state.assign(tf.cast(tf.stack([self.seed, step]), "uint32"))
         self.head.rate = rate
         with tf.GradientTape() as tape:
             embeddings = self.backbone(self._input(pixels), training=True)

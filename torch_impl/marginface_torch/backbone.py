@@ -25,6 +25,7 @@ from marginface.backbones.graph import (
 )
 from marginface.checks import check_floating, check_type
 from marginface_torch.layers import BatchNorm as BatchNormModule
+from marginface_torch.layers import Dropout as DropoutModule
 from marginface_torch.weights import load_weights
 
 
@@ -46,7 +47,7 @@ class Backbone(nn.Module):
             if isinstance(node.layer, Weighted):
                 _attach(self, node.layer.name, _module(node.layer))
             elif isinstance(node.layer, Dropout):
-                self.dropout = nn.Dropout(node.layer.rate)
+                self.dropout = DropoutModule(node.layer.rate)
         last_use = graph.last_use()
         # The values that no later layer reads, by layer: dropped so that memory stays flat.
         self._done = [
@@ -127,11 +128,13 @@ def channels_last(backbone: Backbone) -> Backbone:
     return backbone
 
 
-def synchronize(backbone: Backbone) -> None:
-    """Let BatchNorm take its statistics over the batches of all processes, in training."""
+def synchronize(backbone: Backbone, rank: int, size: int) -> None:
+    """Let statistics and masks of training be those of the batch of all processes."""
     for module in backbone.modules():
         if isinstance(module, BatchNormModule):
             module.synchronized = True
+        elif isinstance(module, DropoutModule):
+            module.share = (rank, size)
 
 
 def _module(layer: Conv | BatchNorm | PReLU | Linear) -> nn.Module:

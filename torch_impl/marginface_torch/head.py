@@ -27,14 +27,18 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
+    whole_shape,
 )
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD
-from marginface_torch.classes import Classes, Terms, class_terms, own_cosines, unit
+from marginface_torch.blocks import Classes, Terms, unit
+from marginface_torch.classes import class_terms, own_cosines
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
 from marginface_torch.processes import add_up, check_processes, gather, gather_rows
+from marginface_torch.sampling import Seen, chosen
 from marginface_torch.sharding import added_gradient, combine, embeddings_of_all
+from marginface_torch.stepping import Update
 from marginface_torch.weights import to_numpy
 
 # Logits of a block: what stays in a processor's cache; on a GPU, what keeps it busy.
@@ -231,42 +235,24 @@ class MarginHead(nn.Module):
 
     def _classes(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> Classes:
         """Return what the pass over this process's classes goes by."""
-        sampled, weights = sample.get("classes"), None
-        first, number = self.classes.start, len(self.classes)
-        batch = len(labels)
-        if sampled is None:
-            labels = labels - first
+        if sample:
+            seen = chosen(sample, labels, self.classes)
         else:
-            if (_places(sampled, labels) < 0).any():
-                raise MarginfaceError(
-                    "draw['classes'] lacks the class of a label; draw it for these labels"
-                )
-            bounds = torch.tensor([first, first + number], device=sampled.device)
-            own = slice(*torch.searchsorted(sampled, bounds).tolist())
-            sampled, weights = sampled[own] - first, sample["log_weights"][own]
-            labels, number = _places(sampled, labels - first), len(sampled)
-        update = self._step if self.update is not None and self.training else None
-        plan = self.plan(batch, compute.itemsize, number)
-        return Classes(self._ops, {}, labels, plan, sampled, weights, update)
+            seen = Seen(len(self.classes), labels - self.classes.start)
+        plan = self.plan(len(labels), compute.itemsize, seen.number)
+        return Classes(self._ops, {}, plan, *seen[1:], update=self._update())
 
-    @torch.no_grad()
-    def _step(self, name: str, rows: slice | Tensor, gradient: Tensor) -> None:
-        """Step rows of the weight or the bias."""
-        assert self.update is not None
-        if self.rate is None:
-            raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
-        values, velocities = self.get_parameter(name), self.momentum.get_buffer(name)
-        if name == "bias" and self._one_bias and self.shard is not None:
-            gradient = add_up(gradient)
-        decay = self.update.decay_for(values.dim())
-        value, velocity = values[rows].to(gradient.dtype), velocities[rows].to(gradient.dtype)
-        velocity.mul_(self.update.momentum).add_(gradient).add_(value, alpha=decay)
-        value.sub_(velocity, alpha=self.rate)
-        if not (isinstance(rows, slice) and value.dtype is values.dtype):  # those were views
-            value = _narrow(value, values.dtype)
-            if name == "bias" and self._one_bias and self.shard is not None:
-                distributed.broadcast(value, 0)  # each process would round it another way
-            values[rows], velocities[rows] = value, velocity.to(values.dtype)
+    def _update(self) -> Update | None:
+        """Return what steps weights and bias in the backward pass; None where nothing does."""
+        if self.update is None or not self.training:
+            return None
+        return Update(
+            self.update,
+            {name: value.data for name, value in self.named_parameters()},
+            dict(self.momentum.named_buffers()),
+            self.rate,
+            together=self._one_bias and self.shard is not None,
+        )
 
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Return how a batch will be computed, and how much memory that takes; it prints as text.
@@ -306,12 +292,24 @@ class MarginHead(nn.Module):
             found[name] = to_numpy(gather_rows(value, ranges) if ranges else value)
         return found
 
-    @torch.no_grad()
+    def shapes(self, more: Tensors | None = None) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what `arrays` returns; no process needs another for that."""
+        named = {**self.state_dict(), **(more or {})}
+        return {n: whole_shape(value.shape, self._ranges(n)) for n, value in named.items()}
+
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]], more: Tensors | None = None) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         for name, value in {**self.state_dict(), **(more or {})}.items():
-            given = own_rows(arrays, name, value.shape, self._ranges(name), self.shard)
-            value.copy_(torch.as_tensor(given))
+            self._load(arrays, name, value)
+
+    def load_weight(self, weight: NDArray[Any]) -> None:
+        """Set the weights alone, of all classes; of a shard, its part of them."""
+        self._load({"weight": weight}, "weight", self.weight)
+
+    @torch.no_grad()
+    def _load(self, arrays: Mapping[str, NDArray[Any]], name: str, value: Tensor) -> None:
+        given = own_rows(arrays, name, value.shape, self._ranges(name), self.shard)
+        value.copy_(torch.as_tensor(given))
 
     def _ranges(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
@@ -359,24 +357,6 @@ class MarginHead(nn.Module):
     def extra_repr(self) -> str:
         """Return the loss and the sizes."""
         return f"{self.loss}, embedding_size={self.embedding_size}, num_classes={self.num_classes}"
-
-
-def _narrow(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return values in another type; in bfloat16 up or down at random, right on average.
-
-    To the nearest, a step below 1/512 of a weight would be lost, each time anew.
-    """
-    if dtype is not torch.bfloat16 or values.dtype is not torch.float32:
-        return values.to(dtype)
-    bits = values.view(torch.int32)  # bfloat16 is the upper half
-    drawn = bits + torch.randint_like(bits, 2**16)
-    return drawn.bitwise_and_(-(2**16)).view(torch.float32).to(dtype)
-
-
-def _places(sampled: Tensor, labels: Tensor) -> Tensor:
-    """Return where labels stand in an ascending sample; -1 for those that are not in it."""
-    places = torch.searchsorted(sampled, labels)
-    return torch.where(torch.searchsorted(sampled, labels, right=True) > places, places, -1)
 
 
 def _cast(values: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:

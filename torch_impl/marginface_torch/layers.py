@@ -1,4 +1,4 @@
-"""The layer of a backbone that PyTorch lacks: BatchNorm over the batches of several processes."""
+"""The layers of a backbone that PyTorch lacks: those that see the batches of several processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import batch_norm
+from torch.nn.functional import batch_norm, dropout
 
 from marginface_torch.processes import add_up, gather
 
@@ -41,6 +41,25 @@ class BatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         return found
+
+
+class Dropout(nn.Dropout):
+    """Dropout.
+
+    Attributes:
+        share: which process of how many this is. Each draws the masks of the whole batch, of which
+            it has every `size`-th sample from number `rank` on, under one seed for all.
+    """
+
+    share = (0, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input; in training, without the values that a mask drops."""
+        rank, size = self.share
+        if size == 1 or not self.training:
+            return super().forward(input)
+        whole = input.new_ones(len(input) * size, *input.shape[1:])
+        return input * dropout(whole, self.p)[rank::size]
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:

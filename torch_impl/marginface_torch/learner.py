@@ -75,8 +75,8 @@ class Learner:
         self.steps = 0
         self._forward: Callable[[Tensor], Tensor] = self.backbone
         if self.group:
-            # Statistics of the whole batch: then any number of processes gives the same run.
-            synchronize(self.backbone)
+            # As for the whole batch: then any number of processes gives the same run.
+            synchronize(self.backbone, self.group.rank, self.group.size)
             with warnings.catch_warnings():
                 # Its new name is not in every PyTorch that we take.
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
@@ -88,8 +88,7 @@ class Learner:
             for values in (model.preprocessing.mean, model.preprocessing.std)
         ]
         rows = num_classes * loss.num_centers
-        start = initial_head((rows, model.embedding_size), seed)
-        self.head.load_arrays({**self.head.arrays(), "weight": start})
+        self.head.load_weight(initial_head((rows, model.embedding_size), seed))
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
@@ -107,8 +106,8 @@ class Learner:
         self.head.train()
         if self.model.dropout:
             # Masks follow from seed and step: a resumed run draws the ones it would have drawn.
-            drawn = [self.seed, self.steps, *([self.group.rank] if self.group else [])]
-            torch.manual_seed(int(np.random.default_rng(drawn).integers(2**63)))
+            drawn = np.random.default_rng([self.seed, self.steps])
+            torch.manual_seed(int(drawn.integers(2**63)))
         draws = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
         embeddings = self._forward(self._input(images))
         self.head.rate = learning_rate
@@ -142,17 +141,23 @@ class Learner:
             found[head_name(name)] = value
         return found | {"optimizer.step": np.array(self.steps, np.int64)}
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each array that `state` returns."""
+        found = {name: tuple(value.shape) for name, value in self._alike().items()}
+        for name, shape in self.head.shapes(self._head_slots()).items():
+            found[head_name(name)] = shape
+        return found | {"optimizer.step": ()}
+
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Set everything that `state` returns; names and shapes must be the same."""
-        check_fits(state, self.state(), "the given state")
+        check_fits(state, self.shapes(), "the given state")
         self.steps = int(state["optimizer.step"])
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
         write_slots(self.optimizer, self.parameters, self.optimizer_spec, slots, self.steps)
         with torch.no_grad():
             for name, value in self._alike().items():
                 value.copy_(torch.tensor(state[name]))
-        names = {head_name(name): name for name in self.head.arrays(self._head_slots())}
-        given = {name: state[canonical] for canonical, name in names.items()}
+        given = {name: state[head_name(name)] for name in self.head.shapes(self._head_slots())}
         self.head.load_arrays(given, self._head_slots())
 
     def _alike(self) -> dict[str, Tensor]:

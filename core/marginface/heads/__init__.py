@@ -8,7 +8,14 @@ from marginface.heads.sampling import (
     draw_step,
     split_draw,
 )
-from marginface.heads.sharding import UPDATE_APART, Shard, own_draw, own_rows, shard_rows
+from marginface.heads.sharding import (
+    UPDATE_APART,
+    Shard,
+    own_draw,
+    own_rows,
+    shard_rows,
+    whole_shape,
+)
 
 __all__ = [
     "UPDATE_APART",
@@ -23,4 +30,5 @@ __all__ = [
     "plan_head",
     "shard_rows",
     "split_draw",
+    "whole_shape",
 ]

@@ -74,6 +74,11 @@ def shard_rows(loss: MarginLoss, num_classes: int, shard: Shard | None, name: st
     return [range(part.start * centers, part.stop * centers) for part in parts]
 
 
+def whole_shape(shape: Sequence[int], rows: list[range]) -> tuple[int, ...]:
+    """Return the shape of an array of all classes, of this process's part and of `shard_rows`."""
+    return (rows[-1].stop, *shape[1:]) if rows else tuple(shape)
+
+
 def own_rows(
     arrays: Mapping[str, NDArray[Any]],
     name: str,
@@ -93,7 +98,7 @@ def own_rows(
     Raises:
         MarginfaceError: the array is missing, or is another head's.
     """
-    whole = (rows[-1].stop, *shape[1:]) if rows else tuple(shape)
+    whole = whole_shape(shape, rows)
     found = np.shape(arrays[name]) if name in arrays else None
     if found != whole:
         said = "nothing" if found is None else f"shape {list(found)}"

@@ -142,27 +142,27 @@ def head_name(name: str) -> str:
     return f"head.{name}" if not rest or first == "state" else f"optimizer.{first}.head.{rest}"
 
 
-def check_fits(state: Arrays, expected: Arrays, source: str) -> None:
-    """Raise if `state` has not exactly the names and shapes of `expected`.
+def check_fits(state: Arrays, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Raise if `state` has not exactly these names and shapes.
 
     Args:
         state: arrays that were read.
-        expected: arrays of the model that was configured.
+        shapes: those of the model that was configured.
         source: what `state` comes from, for the message.
     """
-    for name, wanted in expected.items():
+    for name, wanted in shapes.items():
         if name not in state:
             raise MarginfaceError(
-                f"{source} has no parameter {name}, shape {list(np.shape(wanted))}; "
+                f"{source} has no parameter {name}, shape {list(wanted)}; "
                 "use the backbone, loss and optimizer that it was made with"
             )
-        if np.shape(state[name]) != np.shape(wanted):
+        if np.shape(state[name]) != wanted:
             raise MarginfaceError(
                 f"parameter {name} has shape {list(np.shape(state[name]))} in {source}, but "
-                f"{list(np.shape(wanted))} in the model; use the backbone, embedding size and "
+                f"{list(wanted)} in the model; use the backbone, embedding size and "
                 "identities that it was made with"
             )
-    extra = sorted(set(state) - set(expected))
+    extra = sorted(set(state) - set(shapes))
     if extra:
         raise MarginfaceError(
             f"{source} has {len(extra)} parameters that the model lacks, such as {extra[0]}, "

@@ -208,7 +208,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
             "use --compile auto or off"
         )
     if opened.checkpoint:
-        check_fits(opened.checkpoint.state, learner.state(), f"checkpoint {opened.path}")
+        check_fits(opened.checkpoint.state, learner.shapes(), f"checkpoint {opened.path}")
         learner.load_state(opened.checkpoint.state)
     elif opened.init_weights:
         learner.load_state({**learner.state(), **opened.init_weights})

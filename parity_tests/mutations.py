@@ -1,0 +1,319 @@
+"""The changes that `mutants.py` tries."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BACKENDS = ("torch", "tf")
+
+
+class Mutant(NamedTuple):
+    """One change: in which file, what for what, and the loss whose tests come first.
+
+    All but `loss` are one text for both backends, or a pair, torch's and tf's.
+    """
+
+    file: str | tuple[str, str]
+    loss: str
+    old: str | tuple[str, str]
+    new: str | tuple[str, str]
+
+    def of(self, backend: str) -> tuple[str, str, str]:
+        """Return a backend's file, and what to replace by what."""
+        place = BACKENDS.index(backend)
+        texts = (self.file, self.old, self.new)
+        file, old, new = (text if isinstance(text, str) else text[place] for text in texts)
+        return file, old, new
+
+
+MUTANTS = [
+    # margins dropped, signs flipped
+    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines"),
+    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines + self.spec.margin"),
+    Mutant("losses.arcface", "arcface", "1.0, self.spec.margin, easy", "1.0, 0.0, easy"),
+    Mutant("losses.arcface", "arcface", "easy_margin=self.spec.easy_margin", "easy_margin=False"),
+    Mutant("losses.arcface", "combined_margin", "[0] - self.spec.m3", "[0] + self.spec.m3"),
+    Mutant(
+        "losses.arcface", "combined_margin", "self.spec.m1, self.spec.m2)", "self.spec.m1, 0.0)"
+    ),
+    Mutant("losses.arcface", "combined_margin", "cosines, self.spec.m1,", "cosines, 1.0,"),
+    # the angle, its slope, what happens past pi
+    Mutant("losses.angular", "arcface", "angle(c) + shift", "angle(c) - shift"),
+    Mutant(
+        "losses.angular",
+        "arcface",
+        "fall * m1 * inverse_sine(c), -fall",
+        "-fall * m1 * inverse_sine(c), -fall",
+    ),
+    Mutant("losses.angular", "combined_margin", "fall * m1 * inverse", "fall * inverse"),
+    Mutant("losses.angular", "arcface", "fall * m1 * inverse_sine(c), -fall", "fall * m1, -fall"),
+    Mutant("losses.angular", "magface", "inverse_sine(c), -fall", "inverse_sine(c), fall"),
+    Mutant("losses.angular", "arcface", "turned > math.pi", "turned > 2 * math.pi"),
+    Mutant(
+        "losses.angular",
+        "arcface",
+        ("c - shift * torch.sin(shift)", "c - shift * tf.sin(shift)"),
+        ("c - shift", "c - shift"),
+    ),
+    Mutant(
+        "losses.angular",
+        "magface",
+        ("-torch.sin(shift) - shift", "-tf.sin(shift) - shift"),
+        ("-torch.sin(shift) + shift", "-tf.sin(shift) + shift"),
+    ),
+    Mutant("losses.angular", "combined_margin", "sign * value - 2 * turns", "sign * value"),
+    Mutant("losses.angular", "combined_margin", "1 - 2 * (turns % 2)", "1 + 0 * turns"),
+    Mutant(
+        "losses.angular",
+        "arcface",
+        ("torch.where(past, 1, slope)", "tf.where(past, ones, slope)"),
+        ("slope", "slope"),
+    ),
+    Mutant(
+        "losses.angular",
+        "arcface",
+        ("torch.where(c > 0, value, c)", "tf.where(c > 0, value, c)"),
+        ("torch.where(c > 0.1, value, c)", "tf.where(c > 0.1, value, c)"),
+    ),
+    Mutant("losses.angular", "arcface", '== "straight_through"', '== "straight"'),
+    # the seam itself
+    Mutant("losses.base", "arcface", ("c.add_(1)", "(1 + c)"), ("c.add_(0)", "(1 - c)")),
+    Mutant(
+        "losses.base",
+        "li_arcface",
+        "MIN_SINE**2",
+        "(10 * MIN_SINE) ** 2",
+    ),
+    # the pass over the classes
+    Mutant("blocks", "arcface", "<= MIN_NORM", "<= 1e-5"),
+    Mutant(
+        "losses.uniface",
+        "uniface",
+        ("softplus(-target, threshold=40)", "tf.nn.softplus(-target)"),
+        ("softplus(target, threshold=40)", "tf.nn.softplus(target)"),
+    ),
+    Mutant("losses.sphereface2", "sphereface2", "alpha * ", "(1 - alpha) * "),
+    Mutant(("passes", "blocks"), "arcface", "right = wide * ", "right = 2 * wide * "),
+    Mutant(
+        ("passes", "blocks"),
+        "arcface",
+        ("value=-1", "d_weight -= w"),
+        ("value=1", "d_weight += w"),
+    ),
+    Mutant(
+        ("passes", "blocks"),
+        "arcface",
+        ("inverse[place] ** 2", "inverse**2"),
+        ("inverse[place]", "inverse"),
+    ),
+    Mutant(
+        ("blocks", "passes"),
+        "arcface",
+        ("self.top + self.total.log()", "top + tf.math.log(total)"),
+        ("self.total.log()", "tf.math.log(total)"),
+    ),
+    Mutant(
+        "blocks",
+        "arcface",
+        ("self.total.mul_((self.top - top).exp_())", "total * tf.exp(top - highest)"),
+        ("self.total", "total"),
+    ),
+    Mutant(
+        "blocks",
+        "arcface",
+        ("logits[block.samples, block.columns] = self.lowest", "masks.hidden, logits.dtype.min"),
+        ("pass", "masks.hidden & False, logits.dtype.min"),
+    ),
+    Mutant(
+        "blocks",
+        "uniface",
+        (
+            "if found.free is None else slopes.mul_(found.free)",
+            "if self.free is None else tf.where(self.free, slopes, tf.zeros_like(slopes))",
+        ),
+        ("", ""),
+    ),
+    Mutant(
+        ("passes", "blocks"),
+        "softmax",
+        ("to_bias.index_add_(0, block.columns,", "masks.own, upstream.bias[:, None], each"),
+        ("to_bias.index_add_(0, block.columns * 0,", "masks.own, each, each"),
+    ),
+    Mutant(
+        ("passes", "blocks"),
+        "sphereface",
+        ("d_radius *= d_others", "d_radius * upstream.others"),
+        ("d_radius *= 2 * d_others", "d_radius * 2 * upstream.others"),
+    ),
+    Mutant(
+        "passes",
+        "arcface",
+        ("kept[k] if k < len(kept) else", "kept[k] if keep else"),
+        ("kept[0] if k < len(kept) else", "kept[0] if keep else"),
+    ),
+    # SphereFace and its relatives
+    Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),
+    Mutant("losses.sphereface", "sphereface", 'state["step"] + 1', 'state["step"] + 2'),
+    Mutant("losses.sphereface", "sphereface", "self.spec.gamma *", "2 * self.spec.gamma *"),
+    Mutant(
+        "losses.sphereface",
+        "sphereface",
+        ("falling.clamp(min=self.spec.lambda_min)", "tf.maximum(falling, self.spec.lambda_min)"),
+        ("falling", "falling"),
+    ),
+    Mutant("losses.sphereface", "sphereface", "cosines + psi) / (1 + annealing)", "cosines + psi)"),
+    Mutant(
+        "losses.sphereface",
+        "sphereface_r_v2",
+        ("angle(cosines).div_(self.spec.margin)", "angle(cosines) / self.spec.margin"),
+        "angle(cosines)",
+    ),
+    Mutant(
+        "losses.sphereface",
+        "sphereface_r_v2",
+        "/ self.spec.margin * inverse_sine",
+        "* inverse_sine",
+    ),
+    Mutant("losses.sphereface2", "sphereface2", "cosines, -self.spec.margin", "cosines, 0.0"),
+    Mutant("losses.sphereface2", "sphereface2", "cosines, self.spec.margin", "cosines, 0.0"),
+    Mutant("losses.sphereface2", "sphereface2", "self.spec.t - 1", "self.spec.t"),
+    Mutant("losses.sphereface2", "sphereface2", "(1 - alpha) * others", "alpha * others"),
+    Mutant("losses.sphereface2", "sphereface2", "self.spec.lw / self.spec.scale", "self.spec.lw"),
+    # the others
+    Mutant("losses.li_arcface", "li_arcface", (".add_(margin)", " + margin)"), ("", ")")),
+    Mutant("losses.li_arcface", "li_arcface", "(cosines, 0.0)", "(cosines, self.spec.margin)"),
+    Mutant("losses.li_arcface", "li_arcface", "(2 / math.pi)", "(1 / math.pi)"),
+    Mutant("losses.magface", "magface", "(a - spec.l_a)", "(a - spec.u_a)"),
+    Mutant("losses.magface", "magface", "slope * spec.margin_slope * inside", "slope * 0 * inside"),
+    Mutant(
+        "losses.magface",
+        "magface",
+        "slope * spec.margin_slope * inside",
+        "slope * spec.margin_slope",
+    ),
+    Mutant("losses.magface", "magface", "a / highest**2 + 1 / a,", "1 / a,"),
+    Mutant("losses.magface", "magface", "1 / a**2) * inside", "1 / a**2)"),
+    Mutant("losses.magface", "magface", "return self.spec.lambda_g *", "return 20 *"),
+    Mutant("losses.adaface", "adaface", "- shift, ", "+ shift, "),
+    Mutant("losses.adaface", "adaface", "(self.spec.margin + shift)", "self.spec.margin"),
+    Mutant("losses.adaface", "adaface", "<= 1 - eps", "<= 1"),
+    Mutant("losses.adaface", "adaface", "turned <= math.pi - eps", "turned <= math.pi"),
+    Mutant("losses.adaface", "adaface", "turned >= eps", "turned >= 0"),
+    Mutant("losses.adaface", "adaface", "std + STD_OFFSET", "std"),
+    Mutant("losses.adaface", "adaface", "spec.h * (safe", "(safe"),
+    Mutant("losses.adaface", "adaface", '"mean": mean, "std"', '"mean": state["mean"], "std"'),
+    Mutant("losses.adaface", "adaface", '"std": std}', '"std": state["std"]}'),
+    Mutant(
+        "losses.adaface",
+        "adaface",
+        ("safe.std()", "count - 1, 1"),
+        ("safe.std(correction=0)", "count, 1"),
+    ),
+    Mutant("losses.adaface", "adaface", "limit = 1 - self.spec.eps", "limit = 1"),
+    Mutant("losses.curricularface", "curricularface", '{"t": t}\n', '{"t": state["t"]}\n'),
+    Mutant("losses.curricularface", "curricularface", "(t + cosines)", "(1 + t + cosines)"),
+    Mutant("losses.curricularface", "curricularface", "cosines > threshold", "cosines < threshold"),
+    Mutant("losses.curricularface", "curricularface", '(1 - alpha) * state["t"]', 'state["t"]'),
+    Mutant(
+        "losses.elasticface", "elasticface_cos", 'cosines - prepared["margin"]', "cosines - 0.35"
+    ),
+    Mutant(
+        "losses.elasticface", "elasticface_arc", '1.0, prepared["margin"]', "1.0, self.spec.margin"
+    ),
+    Mutant(
+        "losses.elasticface",
+        "elasticface_arc_plus",
+        ("descending=True", '"DESCENDING"'),
+        ("descending=False", '"ASCENDING"'),
+    ),
+    Mutant("losses.elasticface", "elasticface_arc_plus", 'assignment == "released"', "std > 0"),
+    Mutant("head", "uniface", "if self.loss.logit_limit is not None", "if False"),
+    Mutant("losses.uniface", "uniface", "self.spec.negative_weight * others", "2.0 * others"),
+    Mutant("losses.circle", "circle", "1 + margin - c", "1 - margin - c"),
+    Mutant("losses.circle", "circle", "(c - (1 - margin))", "(c - margin)"),
+    Mutant(
+        "losses.circle",
+        "circle",
+        ("(c - margin).mul_", "weight * (c - margin)"),
+        ("(c + margin).mul_", "weight * (c + margin)"),
+    ),
+    Mutant("losses.circle", "circle", '== "detached"', '!= "detached"'),
+    # the head
+    Mutant(
+        "blocks",
+        "subcenter_arcface",
+        (".amax(2)", "tf.reduce_max(tf.reshape(best, centers), 2)"),
+        (".mean(2)", "tf.reduce_mean(tf.reshape(best, centers), 2)"),
+    ),
+    Mutant("head", "sphereface", ("target * norms", "target *= norms"), ("target", "pass")),
+    Mutant("head", "magface", " + self._ops.penalty(norms)", ""),
+    Mutant("head", "arcface", "prepared) * self.loss.scale", "prepared)"),
+    Mutant("head", "sphereface2", ("target + own_bias", "target += own_bias"), ("target", "pass")),
+    # steps in the backward pass, and samples of classes
+    Mutant(
+        "stepping",
+        "steps_as_the_optimizer",
+        ("mul_(self.spec.momentum)", "self.spec.momentum * velocity"),
+        ("mul_(1.0)", "velocity"),
+    ),
+    Mutant(
+        "stepping",
+        "steps_as_the_optimizer",
+        ("add_(value, alpha=decay)", "+ decay * value"),
+        ("add_(value, alpha=0)", ""),
+    ),
+    Mutant(
+        "stepping",
+        "steps_as_the_optimizer",
+        ("sub_(velocity, alpha=self.rate)", "value - rate * velocity"),
+        ("add_(velocity, alpha=self.rate)", "value + rate * velocity"),
+    ),
+    Mutant(
+        "stepping",
+        "head_of_its_classes",
+        ("value, velocity.to(values.dtype)", "velocities.scatter_nd_update"),
+        ("value, velocities[rows]", "velocities.scatter_nd_add"),
+    ),
+    Mutant(
+        ("blocks", "stepping"),
+        "steps_as_the_optimizer",
+        ("start + plan.block, plan.classes", "first = tf.minimum(block.repeated, stop)"),
+        ("start + plan.block - 1, plan.classes", "first = tf.constant(0)"),
+    ),
+    Mutant(
+        "blocks",
+        "correction",
+        ("logits + found.log_weights", "logits += found.log_weights"),
+        ("logits", "pass"),
+    ),
+    Mutant(
+        "blocks",
+        "correction",
+        ("terms *= found.log_weights.exp()", "terms *= tf.exp(found.log_weights)"),
+        ("pass", "pass"),
+    ),
+    Mutant(
+        "blocks",
+        "corrected",
+        ("slopes.add_(log_weights)", "shift -= self.log_weights"),
+        ("slopes", "pass"),
+    ),
+    Mutant(
+        "blocks",
+        "corrected",
+        ("slopes *= log_weights.exp()", "slopes *= tf.exp(self.log_weights)"),
+        ("pass", "pass"),
+    ),
+    Mutant(
+        "blocks",
+        "head_of_its_classes",
+        ("self._centers(self.sampled[start:stop])", "classes[:, None] * centers"),
+        ("self._centers(self.sampled[start:stop] * 0)", "classes[:, None] * 0"),
+    ),
+    Mutant(
+        ("blocks", "stepping"),
+        "head_of_its_classes",
+        ("else sampled[labels]", "else tf.gather(self.sampled, places)"),
+        ("else labels", "else places"),
+    ),
+]

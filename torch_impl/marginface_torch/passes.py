@@ -1,0 +1,165 @@
+"""The way over all blocks of classes, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from marginface_torch.blocks import (
+    Classes,
+    Logits,
+    Own,
+    Sum,
+    Terms,
+    blocks,
+    inverse_norms,
+    numbers_of,
+    products_of,
+    scale_folded,
+    slopes_of,
+    waiting,
+)
+
+
+class ClassTerms(torch.autograd.Function):
+    """`Terms` of embeddings and parameters; what else a pass takes stands in `Classes`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        left: Tensor,
+        radius: Tensor | None,
+        weight: Tensor,
+        bias: Tensor | None,
+        classes: Classes,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the terms; logits stay where the plan has room for them."""
+        spec, plan = classes.ops.spec, classes.plan
+        wide = left * spec.scale if scale_folded(classes.ops, radius) else left
+        inverse = left.new_empty(plan.classes * spec.num_centers) if spec.normalized else None
+        total = Sum(len(left), spec, left)
+        kept: list[Tensor] = []
+        learning = any(ctx.needs_input_grad)
+        # Logits wait for the backward pass where it will write the gradient.
+        room = None
+        if plan.in_gradient and ctx.needs_input_grad[2]:
+            room = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+        for block in blocks(classes):
+            place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
+            w = weight[classes.rows(block.start, block.stop)].to(left.dtype)
+            if inverse is not None:
+                inverse[place] = inverse_norms(torch.linalg.vector_norm(w, dim=1))
+            out = None if room is None else waiting(room[place], len(left))
+            products = products_of(wide, w, inverse, place, out)
+            found = Logits(products, radius, bias, block, classes, gradient=False)
+            total.add(found, block)
+            if learning and room is None and block.stop <= plan.kept:
+                kept.append(products)
+        own = Own(classes, left.dtype)
+        cosines = own.products(left, own.take(weight))
+        own_bias = torch.zeros_like(cosines)
+        if bias is not None:
+            each = bias if len(bias) == 1 else bias[numbers_of(own.labels, classes)]
+            own_bias = torch.where(own.here, each.to(left.dtype), 0)
+        others = total.result()
+        ctx.save_for_backward(left, radius, weight, bias, inverse, others, *kept)
+        ctx.classes, ctx.room = classes, room
+        return cosines, own_bias, others
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` took; step the parameters if that is wanted."""
+        left, radius, weight, bias, inverse, others, *kept = ctx.saved_tensors
+        classes: Classes = ctx.classes
+        room, ctx.room = ctx.room, None  # a second pass back finds no logits there any more
+        with torch.autocast(left.device.type, enabled=False):
+            found = _gradients(
+                left, radius, weight, bias, inverse, others, kept, room, classes, Terms(*gradients)
+            )
+        return *found, None
+
+
+def _gradients(
+    left: Tensor,
+    radius: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    inverse: Tensor | None,
+    others: Tensor,
+    kept: list[Tensor],
+    room: Tensor | None,
+    classes: Classes,
+    upstream: Terms,
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of left, radius, weight and bias."""
+    spec = classes.ops.spec
+    d_others = upstream.others
+    folded = scale_folded(classes.ops, radius)
+    wide = left * spec.scale if folded else left
+    right = wide * d_others[:, None]  # what a row of slopes brings to each class's weight
+    d_wide = torch.zeros_like(left)
+    d_radius = None if radius is None else torch.zeros_like(radius)
+    d_weight = room
+    if d_weight is None and classes.update is None and weight.requires_grad:
+        d_weight = torch.empty_like(weight)
+    d_bias = None if bias is None else left.new_zeros(classes.plan.classes)
+    own = Own(classes, left.dtype)
+    with torch.enable_grad():
+        own_left, own_weight = left.detach().requires_grad_(), own.take(weight).requires_grad_()
+        own_cosines = own.products(own_left, own_weight)
+    d_own_left, d_own_weight = torch.autograd.grad(
+        own_cosines, (own_left, own_weight), upstream.cosines
+    )
+    for k, block in enumerate(blocks(classes)):
+        place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
+        rows = classes.rows(block.start, block.stop)
+        w = weight[rows].to(left.dtype)
+        if room is not None:
+            products = waiting(room[place], len(left)).T
+        else:
+            products = kept[k] if k < len(kept) else products_of(wide, w, inverse, place)
+        found = Logits(products, radius, bias, block, classes, gradient=True)
+        slopes = slopes_of(found, others, block, spec)
+        whole = d_weight if d_weight is not None and d_weight.dtype is w.dtype else None
+        d_block = torch.empty_like(w) if whole is None else whole[rows]  # there at once, or later
+        if d_bias is not None:
+            to_bias = d_bias[block.start : block.stop]
+            torch.mv(slopes.T, d_others, out=to_bias)
+            to_bias.index_add_(0, block.columns, upstream.bias[block.samples])
+        to_products, to_radius = found.back(slopes)
+        if d_radius is not None and to_radius is not None:
+            d_radius += to_radius
+        if inverse is None:
+            torch.mm(to_products.T, right, out=d_block)
+        else:
+            # What would only change a weight's length is taken away again.
+            along = torch.mv((to_products * found.products.detach()).T, d_others)
+            to_products = to_products.mul_(inverse[place])
+            torch.mm(to_products.T, right, out=d_block)
+            d_block.addcmul_(w, along.mul_(inverse[place] ** 2)[:, None], value=-1)
+        d_wide.addmm_(to_products, w)
+        by_class = d_block.view(-1, spec.num_centers, d_block.shape[1])
+        by_class.index_add_(0, block.columns, d_own_weight[block.samples])
+        if classes.update is not None:
+            classes.update.step("weight", rows, d_block)
+        elif d_weight is not None and whole is None:
+            d_weight[rows] = d_block.to(weight.dtype)
+    d_left = d_wide.mul_(d_others[:, None])
+    if folded:
+        d_left *= spec.scale
+    d_left += d_own_left
+    if d_radius is not None:
+        d_radius *= d_others
+    if bias is not None and d_bias is not None:
+        d_bias = d_bias if len(bias) > 1 else d_bias.sum(0, keepdim=True)
+        if classes.update is not None:
+            everything = slice(None) if classes.sampled is None else classes.sampled
+            classes.update.step("bias", everything if len(bias) > 1 else slice(None), d_bias)
+            d_bias = None
+        else:
+            d_bias = d_bias.to(bias.dtype)
+    return d_left, d_radius, d_weight, d_bias
