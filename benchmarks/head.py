@@ -72,7 +72,7 @@ def compare(
     """
     base, rivals = names[0], dict[str, Rival]()
     for name in names:
-        if needed(backend, name, batch, classes) > available():
+        if needed(name, batch, classes) > available():
             print(f"{backend} {name}, {classes:,} classes: left out, too little memory")
             continue
         shared = rivals[base].weight if rivals and base == "ours" else None

@@ -57,7 +57,7 @@ def main(backend: str = "all", steps: int = 5, most: int = MANY, output: Path = 
         for rival, batch, classes in sizes():
             # Weights and momentum of ten million classes take 20 GB in half precision.
             dtype = "bfloat16" if classes >= MANY else "float32"
-            if classes > most or needed(each, rival, batch, classes, dtype) > available():
+            if classes > most or needed(rival, batch, classes, dtype) > available():
                 print(f"{each}, {rival}, {classes:,} classes: left out, too little memory")
                 continue
             found = measure(each, rival, batch, classes, dtype=dtype, steps=steps)
@@ -135,6 +135,10 @@ def draw(points: Sequence[Point]) -> Figure:
                     )
             axis.set(xscale="log", yscale="log")
             axis.set_xlabel(by)
+            if by == "batch":
+                numbers = sorted({p.batch for p in chosen})
+                axis.set_xticks(numbers, [str(number) for number in numbers])
+                axis.minorticks_off()
             if column == 0:
                 axis.set_ylabel(label)
             axis.grid(visible=True, which="major", linewidth=0.4, color="#dddddd")

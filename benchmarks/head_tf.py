@@ -34,24 +34,30 @@ def build(name: str, batch: int, classes: int, dtype: str, weight: Any, block: i
 
 def _head(classes: int, **options: Any) -> MarginHead:
     """Return a head whose weights were made without others: TensorFlow keeps what it had."""
-    with patch.object(keras.initializers, "RandomNormal", lambda stddev: _drawn):  # noqa: ARG005 - it is given by name
-        return MarginHead(ARCFACE, SIZE, classes, **options)
+    stepped = options.get("update") is not None
+    initial = tf.zeros if stepped else _drawn
+    with patch.object(keras.initializers, "RandomNormal", lambda stddev: initial):  # noqa: ARG005 - given by name
+        head = MarginHead(ARCFACE, SIZE, classes, **options)
+    if stepped:
+        _fill(head.weight.value)
+    return head
 
 
 def _drawn(shape: Any, dtype: Any = "float32") -> Any:
-    """Return weights of one allocation; bfloat16 ones repeat, for lack of memory."""
-    half = tf.as_dtype(dtype) == tf.bfloat16
-    kind = tf.bfloat16.as_numpy_dtype if half else np.float32
-    values, rng = np.empty(shape, kind), np.random.default_rng(0)
-    part = rng.standard_normal((10_000, shape[1]), dtype=np.float32) * losses.WEIGHT_STD
-    for start in range(0, len(values), len(part)):
-        rows = values[start : start + len(part)]
-        if half:
-            rows[:] = part[: len(rows)].astype(kind)
-        else:
-            rng.standard_normal(out=rows, dtype=np.float32)
-            rows *= losses.WEIGHT_STD
+    """Return weights of one allocation."""
+    values = np.empty(shape, dtype)
+    np.random.default_rng(0).standard_normal(out=values, dtype=np.float32)
+    values *= losses.WEIGHT_STD
     return tf.convert_to_tensor(values)
+
+
+def _fill(weight: Any) -> None:
+    """Set weights where they lie, with values that repeat: there is no memory for others."""
+    part = np.random.default_rng(0).standard_normal((10_000, SIZE), dtype=np.float32)
+    values = tf.cast(part * losses.WEIGHT_STD, weight.dtype)
+    for start in range(0, weight.shape[0], len(part)):
+        rows = tf.range(start, min(start + len(part), weight.shape[0]))
+        weight.scatter_nd_update(rows[:, None], values[: len(rows)])
 
 
 def _dense(x: Any, y: Any, weight: Any, classes: int) -> Any:

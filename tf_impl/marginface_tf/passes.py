@@ -25,7 +25,7 @@ from marginface_tf.blocks import (
 from marginface_tf.losses.base import LossOps
 
 Carried = tuple[Tensor, ...]
-Forward = Callable[..., tuple[Terms, Tensor]]
+Forward = Callable[..., tuple[Terms, Any]]
 Backward = Callable[..., dict[str, Tensor]]
 
 
@@ -140,12 +140,16 @@ def _compiled_passes(
     @partial(tf.function, jit_compile=True, autograph=False)
     def forward(parameters: Parameters, *rest: Any) -> tuple[Terms, Tensor]:
         step = partial(forward_block, ops, plan)
-        return _forward(ops, plan, Whole(spec, plan, parameters), step, *rest)
+        terms, kept = _forward(ops, plan, Whole(spec, plan, parameters), step, *rest)
+        return terms, kept.stack()  # no list leaves a program
 
     @partial(tf.function, jit_compile=True, autograph=False)
-    def backward(parameters: Parameters, *rest: Any) -> dict[str, Tensor]:
-        back = partial(backward_block, ops, plan)
-        return _backward(ops, plan, Whole(spec, plan, parameters), back, *rest)
+    def backward(
+        parameters: Parameters, given: Given, kept: Tensor, *rest: Any
+    ) -> dict[str, Tensor]:
+        back, source = partial(backward_block, ops, plan), Whole(spec, plan, parameters)
+        products = tf.TensorArray(kept.dtype, plan.kept_blocks).unstack(kept)
+        return _backward(ops, plan, source, back, given, products, *rest)
 
     return forward, backward
 
@@ -156,7 +160,7 @@ def _forward(
     source: Source,
     step: Callable[..., tuple[Tensor, Tensor, Tensor]],
     given: Given,
-) -> tuple[Terms, Tensor]:
+) -> tuple[Terms, tf.TensorArray]:
     """Return the terms, and the products of the first blocks."""
     batch, dtype = tf.shape(given.left)[0], given.left.dtype
     size = min(plan.block, plan.classes) * ops.spec.num_centers
@@ -170,7 +174,12 @@ def _forward(
         add,
         tf.fill([batch], dtype.min),
         tf.zeros([batch], dtype),
-        tf.TensorArray(dtype, plan.kept_blocks, element_shape=[given.left.shape[0], size]),
+        tf.TensorArray(
+            dtype,
+            plan.kept_blocks,
+            clear_after_read=False,  # there may be a second pass back
+            element_shape=[given.left.shape[0], size],
+        ),
     )
     own = Own(ops.spec, plan, given.labels)
     found = source.own(own)
@@ -179,7 +188,7 @@ def _forward(
     if found.bias is not None:
         bias = own.only(tf.cast(found.bias, dtype))
     others = total if ops.spec.binary else top + tf.math.log(total)
-    return Terms(cosines, bias, others), kept.stack()
+    return Terms(cosines, bias, others), kept
 
 
 def _backward(
@@ -188,7 +197,7 @@ def _backward(
     source: Source,
     back: Callable[..., Slopes],
     given: Given,
-    kept: Tensor,
+    kept: tf.TensorArray,
     others: Tensor,
     upstream: Terms,
 ) -> dict[str, Tensor]:
@@ -203,7 +212,7 @@ def _backward(
 
     def add(k: Tensor, d_left: Tensor, d_radius: Tensor, *carried: Tensor, keep: bool) -> Carried:
         part = source.part(k)
-        products = kept[k] if keep else None
+        products = kept.read(k) if keep else None
         found = back(k, given, part, upstream, others, d_own, products)
         return d_left + found.left, d_radius + found.radius, *source.put(k, part, found, carried)
 
