@@ -34,10 +34,12 @@ class Case:
     Args:
         name: of the loss.
         mode: dense and blocks give gradients, which plain SGD takes; the others step themselves.
+        classes: of all processes.
     """
 
     name: str
     mode: str
+    classes: int = CLASSES
 
     @property
     def loss(self) -> MarginLoss:
@@ -62,8 +64,8 @@ class Case:
         """Return the table [INPUTS, SIZE] and the head's arrays, before the first step."""
         rng = np.random.default_rng(1)
         table = rng.normal(size=(INPUTS, SIZE)) * 4
-        arrays = {"weight": rng.normal(size=(CLASSES * self.loss.num_centers, SIZE))}
-        bias = self.loss.initial_bias(CLASSES)
+        arrays = {"weight": rng.normal(size=(self.classes * self.loss.num_centers, SIZE))}
+        bias = self.loss.initial_bias(self.classes)
         if bias is not None:
             arrays["bias"] = bias + rng.normal(size=bias.shape)
         if "update" in self.options:
@@ -76,12 +78,16 @@ class Case:
         rate = self.options.get("sample_rate", 1.0)
         for number in range(STEPS):
             # At times one class alone, so that a sample of few leaves a shard without any.
-            labels = rng.integers(0, CLASSES if number % 3 else 1, BATCH)
+            labels = rng.integers(0, self.classes if number % 3 else 1, BATCH)
             sampling = self.options.get("sampling", "partial_fc")
             share = 0.2 if rate < 1 and number % 3 == 0 else rate
-            draw = draw_step(self.loss, rng, labels, CLASSES, share, sampling)
+            draw = draw_step(self.loss, rng, labels, self.classes, share, sampling)
             found.append((rng.normal(size=(BATCH, INPUTS)), labels, draw))
         return found
+
+    def key(self, what: Any) -> str:
+        """Return the name of something that this case found."""
+        return f"{self.name}.{self.mode}.{self.classes}.{what}"
 
     def part(self, step: tuple[Any, Any, dict[str, Any]], rank: int, size: int) -> Any:
         """Return one process's part of a step; drawn classes are everybody's."""
@@ -105,7 +111,12 @@ def in_torch(cases: list[Case], out: str) -> None:
     found: dict[str, Any] = {}
     for case in cases:
         head = marginface_torch.MarginHead(
-            case.loss, SIZE, CLASSES, dtype=torch.float64, shard=Shard(rank, size), **case.options
+            case.loss,
+            SIZE,
+            case.classes,
+            dtype=torch.float64,
+            shard=Shard(rank, size),
+            **case.options,
         )
         head.rate = RATE
         table, arrays = case.start()
@@ -123,9 +134,9 @@ def in_torch(cases: list[Case], out: str) -> None:
                 for parameter in head.parameters():
                     if parameter.requires_grad:
                         parameter -= RATE * parameter.grad
-            found[f"{case.name}.{case.mode}.loss.{number}"] = add_up(value.detach()).item() / size
-        found[f"{case.name}.{case.mode}.table"] = table.detach().numpy()
-        found |= {f"{case.name}.{case.mode}.{k}": v for k, v in head.arrays().items()}
+            found[case.key(f"loss.{number}")] = add_up(value.detach()).item() / size
+        found[case.key("table")] = table.detach().numpy()
+        found |= {case.key(k): v for k, v in head.arrays().items()}
     np.savez(f"{out}.{rank}.npz", **found)
     torch.distributed.destroy_process_group()
 
@@ -146,7 +157,7 @@ def in_tf(cases: list[Case], out: str) -> None:
     for case in cases:
         start, arrays = case.start()
         head = marginface_tf.MarginHead(
-            case.loss, SIZE, CLASSES, dtype="float64", shard=Shard(rank, size), **case.options
+            case.loss, SIZE, case.classes, dtype="float64", shard=Shard(rank, size), **case.options
         )
         head.rate = RATE
         head.load_arrays(arrays)
@@ -170,11 +181,11 @@ def in_tf(cases: list[Case], out: str) -> None:
                 tf.constant(labels),
                 {k: tf.constant(v) for k, v in draw.items()},
             )
-            found[f"{case.name}.{case.mode}.loss.{number}"] = value.numpy()
-        found[f"{case.name}.{case.mode}.table"] = table.numpy()
+            found[case.key(f"loss.{number}")] = value.numpy()
+        found[case.key("table")] = table.numpy()
         with strategy.scope():
             saved = head.arrays()
-        found |= {f"{case.name}.{case.mode}.{k}": v for k, v in saved.items()}
+        found |= {case.key(k): v for k, v in saved.items()}
     np.savez(f"{out}.{rank}.npz", **found)
 
 

@@ -68,8 +68,8 @@ KEPT_OF_ONE = BATCH * 4 * 8
 
 @pytest.mark.parametrize("name", losses.names())
 def test_blocks_are_one(framework: Framework, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "KEPT_BYTES", KEPT_OF_ONE)
     loss = losses.get(name)
+    monkeypatch.setattr(plan, "KEPT_BYTES", KEPT_OF_ONE * loss.num_centers)
     made = make(framework, loss, CLASSES, "float64", 3).plan(BATCH, itemsize=8)
     assert (made.blocks, made.kept, made.kept_blocks) == (3, 3, 1)
     check(framework, name, 3)

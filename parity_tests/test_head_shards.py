@@ -1,6 +1,7 @@
 """Classes shared among real processes: the same losses and weights as in one, by the spec."""
 
 import json
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import sharded
 from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
 from processes import run_all
-from sharded import CLASSES, MODES, RATE, STEP, Case
+from sharded import MODES, RATE, STEP, Case
 
 from marginface import MarginfaceError, losses
 from marginface.heads import Shard
@@ -30,13 +31,23 @@ SOME = (
     Case("sphereface", "dense"),
 )
 FEW = (Case("arcface", "blocks"), Case("arcface", "update"), *SOME[5:7], Case("adaface", "dense"))
-QUICK = {"torch": SOME, "tf": FEW}  # TensorFlow traces and compiles each case anew
+# A class a process, or hardly more: one bias of all classes is then as long as one of each.
+TINY = tuple(
+    Case(name, mode, classes)
+    for name, mode, classes in (
+        ("sphereface2", "update", 2),
+        ("uniface", "update", 3),
+        ("softmax", "sampled", 3),
+        ("softmax", "update", 2),
+    )
+)
+QUICK = {"torch": SOME + TINY, "tf": FEW + TINY}  # TensorFlow traces and compiles each case anew
 
 
 def run(framework: str, count: int, cases: tuple[Case, ...], folder: Path) -> list[dict[str, Any]]:
     """Return what each process found."""
     path = folder / "cases.json"
-    path.write_text(json.dumps([[case.name, case.mode] for case in cases]))
+    path.write_text(json.dumps([astuple(case) for case in cases]))
     run_all([sharded.__file__, framework, path, folder / "out"], count)
     return [dict(np.load(folder / f"out.{rank}.npz")) for rank in range(count)]
 
@@ -61,7 +72,7 @@ def reference(case: Case) -> dict[str, Any]:
     state: Any = loss.initial_state()
     found: dict[str, Any] = {}
     for number, (x, labels, draw) in enumerate(case.steps()):
-        classes = draw.get("classes", np.arange(CLASSES))
+        classes = draw.get("classes", np.arange(case.classes))
         rows: dict[str, Any] = {"bias": slice(None)}
         if "bias" in arrays and len(arrays["bias"]) > 1:
             rows["bias"] = classes
@@ -94,7 +105,7 @@ def reference(case: Case) -> dict[str, Any]:
 
 def of(case: Case, found: dict[str, Any]) -> dict[str, Any]:
     """Return one case's arrays."""
-    prefix = f"{case.name}.{case.mode}."
+    prefix = case.key("")
     return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
 
 

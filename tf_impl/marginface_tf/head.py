@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from numbers import Real
 from typing import Any, Self
 
 import keras
@@ -59,8 +60,8 @@ class MarginHead(keras.layers.Layer):
             mean of what each would have made it.
         block: classes whose logits are computed at a time; for None what is fastest. It changes
             memory and time, and nothing else.
-        update: steps class weights and bias in the backward pass at the learning rate `rate`; for
-            None that is an optimizer's work.
+        update: steps class weights and bias in the backward pass, block by block, at the learning
+            rate `rate`, so that they need no gradient; for None that is an optimizer's work.
         sample_rate: how many of the classes a step looks at; below 1 it needs `update`, which
             leaves weights, momentum and decay of all others as they are. `draw` draws them. In
             evaluation all classes count.
@@ -82,7 +83,8 @@ class MarginHead(keras.layers.Layer):
         bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; not trainable.
         momentum: what `update` carries for `weight` and `bias`, by name; not trainable.
-        rate: the learning rate of `update`, to be set before the backward pass.
+        rate: the learning rate of `update`, to be set before the backward pass, from inside a graph
+            or outside; None before.
 
     Raises:
         MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
@@ -115,7 +117,10 @@ class MarginHead(keras.layers.Layer):
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
         self.update, self.sample_rate, self.sampling = update, sample_rate, sampling
-        self.rate: Any = None
+        # Not of Keras' kind: neither is saved.
+        self._rate = tf.Variable(0, trainable=False, dtype=tf.float64)
+        self._rated = False
+        self._turns = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.shard = shard
         self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
         self.weight = self.add_weight(
@@ -150,6 +155,25 @@ class MarginHead(keras.layers.Layer):
         self._ops = loss_ops(self.loss)
         self._gather = in_replica(self._gathered)
         self.built = True
+
+    @property
+    def rate(self) -> Any:
+        """Return the learning rate of `update`, a variable; None until it was set."""
+        return self._rate if self._rated else None
+
+    @rate.setter
+    def rate(self, value: Any) -> None:
+        self._rated = value is not None
+        if self._rated:
+            # tf.cast would take a float through float32.
+            self._rate.assign(value if isinstance(value, Real) else tf.cast(value, tf.float64))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; Keras would make an optimizer's rate a weight of this layer."""
+        if name == "rate":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def _add(self, name: str, value: NDArray[Any], *, trainable: bool = False) -> Any:
         # Running statistics would not move in half precision.
@@ -257,7 +281,15 @@ class MarginHead(keras.layers.Layer):
         values = {name: variable.value for name, variable in self._stepped().items()}
         velocities = {name: variable.value for name, variable in self.momentum.items()}
         return Update(
-            self.update, values, velocities, self.rate, learning=learning, together=shared
+            self.update,
+            values,
+            velocities,
+            self.rate,
+            self._turns,
+            tf.identity(self._turns),
+            learning=learning,
+            one_bias=self._one_bias,
+            together=shared,
         )
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
@@ -268,12 +300,12 @@ class MarginHead(keras.layers.Layer):
 
     def _classes(self, labels: Tensor, sample: Tensors, x: Tensor) -> Classes:
         """Return what the pass over this process's classes goes by."""
-        batch = x.shape[0] or USUAL_BATCH
+        batch = x.shape[0]
         if sample:
             seen = chosen(sample, labels, self.classes, self.num_classes, batch)
         else:
             seen = Seen(len(self.classes), labels - self.classes.start)
-        plan = self.plan(batch, x.dtype.size, seen.number)
+        plan = self.plan(batch or USUAL_BATCH, x.dtype.size, seen.number)
         return Classes(self._ops, {}, plan, *seen[1:])
 
     def _stepped(self) -> dict[str, Any]:
@@ -291,7 +323,8 @@ class MarginHead(keras.layers.Layer):
         """
         if classes is None:
             classes = max(1, int(self.sample_rate * len(self.classes)))
-        # XLA cannot put them where the gradient will be; a quarter more than it saves a product.
+        # XLA cannot keep logits where the gradient will be. A quarter of the gradient's memory more
+        # saves one of four products.
         gradient = 0 if self.update is not None else classes * self.embedding_size * itemsize
         return plan_head(
             batch,
@@ -299,6 +332,7 @@ class MarginHead(keras.layers.Layer):
             itemsize=itemsize,
             block_logits=BLOCK_LOGITS,
             block=self.block,
+            centers=self.loss.num_centers,
             kept_bytes=gradient // 4,
         )
 
@@ -327,16 +361,17 @@ class MarginHead(keras.layers.Layer):
         self, arrays: Mapping[str, NDArray[Any]], more: Mapping[str, Any] | None = None
     ) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        for name, variable in (self._saved() | dict(more or {})).items():
-            self._load(arrays, name, variable)
+        found = self._saved() | dict(more or {})
+        values = {name: self._own(arrays, name, variable) for name, variable in found.items()}
+        for name, variable in found.items():
+            variable.assign(values[name])
 
     def load_weight(self, weight: NDArray[Any]) -> None:
         """Set the weights alone, of all classes; of a shard, its part of them."""
-        self._load({"weight": weight}, "weight", self.weight)
+        self.weight.assign(self._own({"weight": weight}, "weight", self.weight))
 
-    def _load(self, arrays: Mapping[str, NDArray[Any]], name: str, variable: Any) -> None:
-        ranges = self._ranges(name)
-        variable.assign(own_rows(arrays, name, variable.shape, ranges, self.shard))
+    def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, variable: Any) -> NDArray[Any]:
+        return own_rows(arrays, name, variable.shape, self._ranges(name), self.shard)
 
     def _saved(self) -> dict[str, Any]:
         found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}

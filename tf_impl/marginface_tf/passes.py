@@ -25,12 +25,17 @@ from marginface_tf.blocks import (
 from marginface_tf.losses.base import LossOps
 
 Carried = tuple[Tensor, ...]
+Done = list[tf.Operation]
 Forward = Callable[..., tuple[Terms, Any]]
 Backward = Callable[..., dict[str, Tensor]]
 
 
 class Source(Protocol):
-    """Where a pass takes parameters from, and where it leaves what it finds for them."""
+    """Where a pass takes parameters from, and where it leaves what it finds for them.
+
+    `Done` is what must have run before anybody gets a gradient: in the graph of a gradient,
+    TensorFlow leaves out what no result depends on, assignments too.
+    """
 
     def part(self, k: Tensor) -> Parameters:
         """Return those of block `k`."""
@@ -38,26 +43,31 @@ class Source(Protocol):
     def own(self, own: Own) -> Parameters:
         """Return those of the samples' classes."""
 
-    def start(self, dtype: tf.DType) -> Carried:
+    def start(self, dtype: tf.DType) -> tuple[Carried, Done]:
         """Return what goes from block to block in the backward pass."""
 
-    def put(self, k: Tensor, part: Parameters, found: Slopes, carried: Carried) -> Carried:
+    def put(
+        self, k: Tensor, part: Parameters, found: Slopes, carried: Carried
+    ) -> tuple[Carried, Done]:
         """Take the gradients of block `k`."""
 
-    def finish(self, carried: Carried) -> dict[str, Tensor]:
+    def finish(self, carried: Carried) -> tuple[dict[str, Tensor], Done]:
         """Return the gradients of all, by name, in as far as anybody else needs them."""
 
 
 def passes(ops: LossOps[MarginLoss], plan: HeadPlan, source: Source) -> tuple[Forward, Backward]:
     """Return both passes over parameters that stay where they are.
 
-    A loop that is not compiled takes each block's from the source; the arithmetic is compiled.
+    The loop is not compiled: it takes a block's rows from the source at a time. The arithmetic of
+    several blocks is.
     """
     step: Callable[..., Any] = partial(forward_block, ops, plan)
     back: Callable[..., Any] = partial(backward_block, ops, plan)
     if plan.blocks > 1:
         step, back = _compiled_blocks(type(ops), ops.spec, plan)  # type: ignore[arg-type]
-    return partial(_forward, ops, plan, source, step), partial(_backward, ops, plan, source, back)
+    forward = partial(_forward, ops, plan, source, step)
+    backward = partial(_backward, ops, plan, source, back)
+    return _stacked(forward, backward) if plan.blocks == 1 else (forward, backward)
 
 
 def gradient_passes(
@@ -93,10 +103,10 @@ class Whole:
         bias = tf.gather(self.bias, own.labels) if self.by_class else self.bias
         return Parameters(tf.gather(self.weight, own.rows), bias)
 
-    def start(self, dtype: tf.DType) -> Carried:
+    def start(self, dtype: tf.DType) -> tuple[Carried, Done]:
         """Return the gradients, all zero."""
         shape = [0] if self.bias is None else self.bias.shape
-        return tf.zeros_like(self.weight), tf.zeros(shape, dtype)
+        return (tf.zeros_like(self.weight), tf.zeros(shape, dtype)), []
 
     def put(
         self,
@@ -104,20 +114,20 @@ class Whole:
         part: Parameters,  # noqa: ARG002 - a source that steps them needs their values
         found: Slopes,
         carried: Carried,
-    ) -> Carried:
+    ) -> tuple[Carried, Done]:
         """Write them to their place; of classes in two blocks, the last time for good."""
         (d_weight, d_bias), start = carried, Block(k, self.plan).start
         own = tf.cast(found.weight, d_weight.dtype)
         d_weight = _write(d_weight, own, start * self.centers)
         d_bias = _write(d_bias, found.bias, start) if self.by_class else d_bias + found.bias
-        return d_weight, d_bias
+        return (d_weight, d_bias), []
 
-    def finish(self, carried: Carried) -> dict[str, Tensor]:
+    def finish(self, carried: Carried) -> tuple[dict[str, Tensor], Done]:
         """Return them."""
         found = dict(zip(("weight", "bias"), carried, strict=True))
         if self.bias is not None:
             found["bias"] = tf.cast(found["bias"], self.bias.dtype)
-        return found
+        return found, []
 
 
 @lru_cache
@@ -137,21 +147,36 @@ def _compiled_passes(
 ) -> tuple[Forward, Backward]:
     ops = kind(spec)
 
+    def both(parameters: Parameters) -> tuple[Forward, Backward]:
+        source = Whole(spec, plan, parameters)
+        step, back = partial(forward_block, ops, plan), partial(backward_block, ops, plan)
+        return _stacked(
+            partial(_forward, ops, plan, source, step), partial(_backward, ops, plan, source, back)
+        )
+
     @partial(tf.function, jit_compile=True, autograph=False)
     def forward(parameters: Parameters, *rest: Any) -> tuple[Terms, Tensor]:
-        step = partial(forward_block, ops, plan)
-        terms, kept = _forward(ops, plan, Whole(spec, plan, parameters), step, *rest)
-        return terms, kept.stack()  # no list leaves a program
+        return both(parameters)[0](*rest)
 
     @partial(tf.function, jit_compile=True, autograph=False)
-    def backward(
-        parameters: Parameters, given: Given, kept: Tensor, *rest: Any
-    ) -> dict[str, Tensor]:
-        back, source = partial(backward_block, ops, plan), Whole(spec, plan, parameters)
-        products = tf.TensorArray(kept.dtype, plan.kept_blocks).unstack(kept)
-        return _backward(ops, plan, source, back, given, products, *rest)
+    def backward(parameters: Parameters, *rest: Any) -> dict[str, Tensor]:
+        return both(parameters)[1](*rest)
 
     return forward, backward
+
+
+def _stacked(forward: Forward, backward: Backward) -> tuple[Forward, Backward]:
+    """Return both with kept products as one tensor between them: no list leaves an XLA program."""
+
+    def stacking(given: Given) -> tuple[Terms, Tensor]:
+        terms, kept = forward(given)
+        return terms, kept.stack()
+
+    def unstacking(given: Given, kept: Tensor, *rest: Any) -> dict[str, Tensor]:
+        products = tf.TensorArray(kept.dtype, kept.shape[0]).unstack(kept)
+        return backward(given, products, *rest)
+
+    return stacking, unstacking
 
 
 def _forward(
@@ -214,11 +239,19 @@ def _backward(
         part = source.part(k)
         products = kept.read(k) if keep else None
         found = back(k, given, part, upstream, others, d_own, products)
-        return d_left + found.left, d_radius + found.radius, *source.put(k, part, found, carried)
+        carried, done = source.put(k, part, found, carried)
+        return _after(done, d_left + found.left), d_radius + found.radius, *carried
 
+    first, done = source.start(dtype)
     none = tf.zeros_like(others)
-    d_left, d_radius, *carried = _over_blocks(plan, add, d_left, none, *source.start(dtype))
-    return {"left": d_left, "radius": d_radius, **source.finish(tuple(carried))}
+    d_left, d_radius, *last = _over_blocks(plan, add, _after(done, d_left), none, *first)
+    found, done = source.finish(tuple(last))
+    return {"left": _after(done, d_left), "radius": d_radius, **found}
+
+
+def _after(done: Done, value: Tensor) -> Tensor:
+    with tf.control_dependencies(done):
+        return tf.identity(value)
 
 
 def _over_blocks(plan: HeadPlan, add: Callable[..., Carried], *carried: Tensor) -> Carried:

@@ -30,7 +30,9 @@ class Seen(NamedTuple):
     used: Tensor | None = None
 
 
-def chosen(sample: Tensors, labels: Tensor, own: range, num_classes: int, batch: int) -> Seen:
+def chosen(
+    sample: Tensors, labels: Tensor, own: range, num_classes: int, batch: int | None
+) -> Seen:
     """Return which of the sampled classes are here.
 
     Args:
@@ -38,13 +40,13 @@ def chosen(sample: Tensors, labels: Tensor, own: range, num_classes: int, batch:
         labels: [batch], numbers among all classes.
         own: this process's classes.
         num_classes: those of all processes.
-        batch: about how many labels there are.
+        batch: how many labels there are; None for any number.
 
     Raises:
         MarginfaceError: a sample of unknown length, or without the class of a label; in a graph,
             where no error can be raised, its weights are then NaN.
     """
-    sampled, weights, count = sample["classes"], sample["log_weights"], None
+    sampled, weights, used = sample["classes"], sample["log_weights"], None
     if sampled.shape[0] is None:
         raise MarginfaceError("draw['classes'] has an unknown length; trace for each length")
     sampled, labels = tf.cast(sampled, tf.int64) - own.start, labels - own.start
@@ -59,28 +61,30 @@ def chosen(sample: Tensors, labels: Tensor, own: range, num_classes: int, batch:
         ends = tf.searchsorted(sampled, tf.constant([0, len(own)], tf.int64))
         start, stop = tf.unstack(ends)
         sound &= stop - start <= number
-        count = tf.minimum(stop - start, number)
+        used = tf.minimum(stop - start, number)
         place = tf.minimum(start + tf.range(number), sampled.shape[0] - 1)
         sampled, weights = tf.gather(sampled, place), tf.gather(weights, place)
         # What fills up counts for nothing; its number has only to be one of a class here.
-        sampled = tf.where(tf.range(number) < count, sampled, len(own) - 1)
+        sampled = tf.where(tf.range(number) < used, sampled, len(own) - 1)
     weights = tf.where(sound, weights, math.nan)
-    return Seen(number, _places(sampled, labels, count), sampled, weights, count)
+    return Seen(number, _places(sampled, labels, used), sampled, weights, used)
 
 
-def _room(sampled: int, own: range, num_classes: int, batch: int) -> int:
+def _room(sampled: int, own: range, num_classes: int, batch: int | None) -> int:
     """Return a number that a shard's part of a sample stays below.
 
     Eight standard deviations above the mean, and all labels here: a graph needs a number.
     """
+    if batch is None:
+        return min(sampled, len(own))
     share = len(own) / num_classes
     wanted = sampled * share + 8 * math.sqrt(sampled * share * (1 - share)) + batch
     return min(sampled, len(own), math.ceil(wanted))
 
 
-def _places(sampled: Tensor, labels: Tensor, count: Tensor | None = None) -> Tensor:
-    """Return where labels stand among the first `count` of a sample; -1 for those that do not."""
+def _places(sampled: Tensor, labels: Tensor, used: Tensor | None = None) -> Tensor:
+    """Return where labels stand among the first `used` of a sample; -1 for those that do not."""
     places = tf.searchsorted(sampled, labels, out_type=tf.int64)
-    number = sampled.shape[0] if count is None else tf.cast(count, tf.int64)
+    number = sampled.shape[0] if used is None else tf.cast(used, tf.int64)
     at = tf.gather(sampled, tf.minimum(places, sampled.shape[0] - 1))
     return tf.where((at == labels) & (places < number), places, -1)

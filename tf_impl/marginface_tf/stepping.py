@@ -11,34 +11,53 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.errors import MarginfaceError
-from marginface.heads import HeadPlan
+from marginface.heads import ONCE, HeadPlan
 from marginface.training.optimizers import SGD
 from marginface_tf.blocks import Block, Own, Parameters, Slopes, rows_of
-from marginface_tf.passes import Carried
+from marginface_tf.passes import Carried, Done
 from marginface_tf.processes import add_up, gather
 
 
 @dataclass(frozen=True)
 class Update:
-    """Parameters that a step changes where they lie; nothing else may read them.
+    """Parameters that the backward pass steps where they lie.
 
-    For TensorFlow copies the whole of a variable that is once read in parts, whenever it is read.
+    Once rows of a variable were read, TensorFlow copies it whole for whoever reads it whole.
 
     Args:
         spec: momentum and weight decay.
         values: `weight` and maybe `bias`.
         velocities: their momentum.
-        rate: the learning rate; None until somebody sets one.
+        rate: the learning rate, a variable; None until somebody sets one.
+        turns: how often they were stepped, a variable.
+        turn: what it was when the forward pass began.
         learning: whether the backward pass steps.
-        together: whether all processes have the one bias of all classes.
+        one_bias: whether one bias is for all classes.
+        together: whether that is so in several processes.
     """
 
     spec: SGD
     values: Mapping[str, Any]
     velocities: Mapping[str, Any]
     rate: Any
+    turns: Any
+    turn: Tensor
     learning: bool
+    one_bias: bool
     together: bool
+
+    def begin(self) -> Done:
+        """Begin a step; return what must have been done for that.
+
+        Raises:
+            MarginfaceError: the parameters were stepped since the forward pass; in a graph,
+                TensorFlow's InvalidArgumentError.
+        """
+        now = self.turns.read_value()
+        if tf.executing_eagerly() and int(now) != int(self.turn):
+            raise MarginfaceError(ONCE)
+        with tf.control_dependencies([tf.debugging.assert_equal(now, self.turn, ONCE)]):
+            return _done(self.turns.assign(self.turn + 1))
 
     def read(self, name: str, rows: Tensor) -> Tensor:
         """Return rows."""
@@ -57,18 +76,24 @@ class Update:
         if self.rate is None:
             raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
         dtype = keras.backend.result_type(gradient.dtype.name, "float32")
-        # tf.cast would take a float through float32.
-        rate = (tf.cast if tf.is_tensor(self.rate) else tf.constant)(self.rate, dtype)
+        rate = tf.cast(self.rate, dtype)
         velocity = tf.gather(self.velocities[name], rows)
         decay = self.spec.decay_for(self.values[name].shape.rank)
         step = _compiled_step if compiled else _step
         value, velocity = step(self.spec.momentum, decay, rate, value, velocity, gradient)
         return narrow(value, self.values[name].dtype), velocity
 
-    def write(self, name: str, rows: Tensor, value: Tensor, velocity: Tensor) -> None:
-        """Set rows and their momentum."""
-        self.values[name].scatter_nd_update(rows[:, None], value)
-        self.velocities[name].scatter_nd_update(rows[:, None], velocity)
+    def write(self, name: str, rows: Tensor, value: Tensor, velocity: Tensor) -> Done:
+        """Set rows and their momentum; return what must have been done for that."""
+        return _done(
+            self.values[name].scatter_nd_update(rows[:, None], value),
+            self.velocities[name].scatter_nd_update(rows[:, None], velocity),
+        )
+
+
+def _done(*written: Any) -> Done:
+    """Return the operations of assignments, in a graph."""
+    return [] if tf.executing_eagerly() else [each.op for each in written]
 
 
 def _step(
@@ -114,13 +139,16 @@ class Stepped:
         """Return the samples' rows."""
         return self._read(self._numbers(own.labels))
 
-    def start(self, dtype: tf.DType) -> Carried:
-        """Return the gradient of a bias of all classes."""
-        return (tf.zeros([1 if self._one_bias() else 0], dtype),)
+    def start(self, dtype: tf.DType) -> tuple[Carried, Done]:
+        """Begin a step; return the gradient of the one bias."""
+        done = self.update.begin() if self.update.learning else []
+        return (tf.zeros([1 if self.update.one_bias else 0], dtype),), done
 
-    def put(self, k: Tensor, part: Parameters, found: Slopes, carried: Carried) -> Carried:
+    def put(
+        self, k: Tensor, part: Parameters, found: Slopes, carried: Carried
+    ) -> tuple[Carried, Done]:
         """Step the block's rows, but for those that the next one has, too."""
-        (d_bias,) = carried
+        (d_bias,), done = carried, []
         if self.update.learning:
             block = Block(k, self.plan)
             stop = block.size
@@ -128,10 +156,11 @@ class Stepped:
                 stop = tf.clip_by_value(tf.cast(self.used, tf.int32) - block.start, 0, stop)
             own = tf.minimum(block.repeated, stop), stop
             numbers = self._numbers(block.start + tf.range(block.size))
-            self._step("weight", rows_of(numbers, self.centers), part, found, own, self.centers)
-            if part.bias is not None and not self._one_bias():
-                self._step("bias", numbers, part, found, own, 1)
-        return (d_bias + found.bias if self._one_bias() else d_bias,)
+            rows = rows_of(numbers, self.centers)
+            done += self._step("weight", rows, part, found, own, self.centers)
+            if part.bias is not None and not self.update.one_bias:
+                done += self._step("bias", numbers, part, found, own, 1)
+        return (d_bias + found.bias if self.update.one_bias else d_bias,), done
 
     def _step(
         self,
@@ -141,36 +170,35 @@ class Stepped:
         found: Slopes,
         own: tuple[Any, Any],
         each: int,
-    ) -> None:
+    ) -> Done:
         """Step the block's rows, of which some are its own, `each` for a class."""
         value, gradient = getattr(part, name), getattr(found, name)
         stepped = self.update.stepped(name, rows, value, gradient, compiled=self.plan.blocks > 1)
         first, stop = (number * each for number in own)
-        self.update.write(name, *(values[first:stop] for values in (rows, *stepped)))
+        return self.update.write(name, *(values[first:stop] for values in (rows, *stepped)))
 
-    def finish(self, carried: Carried) -> dict[str, Tensor]:
-        """Step the bias of all classes; nothing is left."""
-        if self._one_bias() and self.update.learning:
-            (d_bias,), row = carried, tf.constant([0])
+    def finish(self, carried: Carried) -> tuple[dict[str, Tensor], Done]:
+        """Step the one bias of all classes; all else is done."""
+        (d_bias,), done = carried, []
+        if self.update.one_bias and self.update.learning:
+            row = tf.constant([0])
             together = self.update.together
             d_bias = add_up(d_bias) if together else d_bias
             value = self.update.read("bias", row)
             value, velocity = self.update.stepped("bias", row, value, d_bias)
             # bfloat16 would be rounded another way by each process.
-            self.update.write("bias", row, gather(value)[:1] if together else value, velocity)
-        return {}
-
-    def _one_bias(self) -> bool:
-        bias = self.update.values.get("bias")
-        return bias is not None and self.update.values["weight"].shape[0] != bias.shape[0]
+            value = gather(value)[:1] if together else value
+            done = self.update.write("bias", row, value, velocity)
+        return {}, done
 
     def _numbers(self, places: Tensor) -> Tensor:
-        return places if self.sampled is None else tf.gather(self.sampled, places)
+        found = places if self.sampled is None else tf.gather(self.sampled, places)
+        return tf.cast(found, tf.int64)
 
     def _read(self, numbers: Tensor) -> Parameters:
         bias = None
         if "bias" in self.update.values:
-            bias = self.update.read("bias", tf.constant([0]) if self._one_bias() else numbers)
+            bias = self.update.read("bias", tf.constant([0]) if self.update.one_bias else numbers)
         return Parameters(self.update.read("weight", rows_of(numbers, self.centers)), bias)
 
 

@@ -24,7 +24,8 @@ class Classes:
         ops: the loss.
         prepared: what `ops.prepare` made, [batch] each.
         plan: blocks of the classes, and what is kept.
-        labels: and all that follows: see `Seen`.
+        labels: and, for a sample, what follows: see `Seen`.
+        one_bias: whether one bias is for all classes.
         update: steps weight and bias in the backward pass; they then get no gradient.
     """
 
@@ -34,6 +35,7 @@ class Classes:
     labels: Tensor
     sampled: Tensor | None = None
     log_weights: Tensor | None = None
+    one_bias: bool = False
     update: Update | None = None
 
     def rows(self, start: int, stop: int) -> slice | Tensor:
@@ -240,12 +242,9 @@ def waiting(room: Tensor, batch: int) -> Tensor:
 def bias_of(bias: Tensor, block: Block, classes: Classes, like: Tensor) -> Tensor:
     """Return the block's part of the bias, or the one bias of all classes."""
     numbers = slice(block.start, block.stop)
-    found = (
-        bias
-        if len(bias) == 1
-        else bias[numbers if classes.sampled is None else classes.sampled[numbers]]
-    )
-    return found.to(like.dtype)
+    if classes.one_bias:
+        return bias.to(like.dtype)
+    return bias[numbers if classes.sampled is None else classes.sampled[numbers]].to(like.dtype)
 
 
 def numbers_of(labels: Tensor, classes: Classes) -> Tensor:

@@ -240,7 +240,9 @@ class MarginHead(nn.Module):
         else:
             seen = Seen(len(self.classes), labels - self.classes.start)
         plan = self.plan(len(labels), compute.itemsize, seen.number)
-        return Classes(self._ops, {}, plan, *seen[1:], update=self._update())
+        return Classes(
+            self._ops, {}, plan, *seen[1:], one_bias=self._one_bias, update=self._update()
+        )
 
     def _update(self) -> Update | None:
         """Return what steps weights and bias in the backward pass; None where nothing does."""
@@ -248,7 +250,7 @@ class MarginHead(nn.Module):
             return None
         return Update(
             self.update,
-            {name: value.data for name, value in self.named_parameters()},
+            dict(self.named_parameters()),
             dict(self.momentum.named_buffers()),
             self.rate,
             together=self._one_bias and self.shard is not None,
@@ -274,6 +276,7 @@ class MarginHead(nn.Module):
             itemsize=itemsize,
             block_logits=limit,
             block=self.block,
+            centers=self.loss.num_centers,
             gradient_room=self.embedding_size if same else 0,
         )
 
@@ -297,19 +300,22 @@ class MarginHead(nn.Module):
         named = {**self.state_dict(), **(more or {})}
         return {n: whole_shape(value.shape, self._ranges(n)) for n, value in named.items()}
 
+    @torch.no_grad()
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]], more: Tensors | None = None) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        for name, value in {**self.state_dict(), **(more or {})}.items():
-            self._load(arrays, name, value)
-
-    def load_weight(self, weight: NDArray[Any]) -> None:
-        """Set the weights alone, of all classes; of a shard, its part of them."""
-        self._load({"weight": weight}, "weight", self.weight)
+        found = {**self.state_dict(), **(more or {})}
+        values = {name: self._own(arrays, name, value) for name, value in found.items()}
+        for name, value in found.items():
+            value.copy_(values[name])
 
     @torch.no_grad()
-    def _load(self, arrays: Mapping[str, NDArray[Any]], name: str, value: Tensor) -> None:
+    def load_weight(self, weight: NDArray[Any]) -> None:
+        """Set the weights alone, of all classes; of a shard, its part of them."""
+        self.weight.copy_(self._own({"weight": weight}, "weight", self.weight))
+
+    def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, value: Tensor) -> Tensor:
         given = own_rows(arrays, name, value.shape, self._ranges(name), self.shard)
-        value.copy_(torch.as_tensor(given))
+        return torch.as_tensor(given)
 
     def _ranges(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from marginface.errors import MarginfaceError
+from marginface.heads import ONCE
 from marginface_torch.blocks import (
     Classes,
     Logits,
@@ -62,7 +64,7 @@ class ClassTerms(torch.autograd.Function):
         cosines = own.products(left, own.take(weight))
         own_bias = torch.zeros_like(cosines)
         if bias is not None:
-            each = bias if len(bias) == 1 else bias[numbers_of(own.labels, classes)]
+            each = bias if classes.one_bias else bias[numbers_of(own.labels, classes)]
             own_bias = torch.where(own.here, each.to(left.dtype), 0)
         others = total.result()
         ctx.save_for_backward(left, radius, weight, bias, inverse, others, *kept)
@@ -73,8 +75,13 @@ class ClassTerms(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` took; step the parameters if that is wanted."""
-        left, radius, weight, bias, inverse, others, *kept = ctx.saved_tensors
         classes: Classes = ctx.classes
+        try:
+            left, radius, weight, bias, inverse, others, *kept = ctx.saved_tensors
+        except RuntimeError as error:
+            if classes.update is None:
+                raise
+            raise MarginfaceError(ONCE) from error
         room, ctx.room = ctx.room, None  # a second pass back finds no logits there any more
         with torch.autocast(left.device.type, enabled=False):
             found = _gradients(
@@ -155,10 +162,10 @@ def _gradients(
     if d_radius is not None:
         d_radius *= d_others
     if bias is not None and d_bias is not None:
-        d_bias = d_bias if len(bias) > 1 else d_bias.sum(0, keepdim=True)
+        d_bias = d_bias.sum(0, keepdim=True) if classes.one_bias else d_bias
         if classes.update is not None:
-            everything = slice(None) if classes.sampled is None else classes.sampled
-            classes.update.step("bias", everything if len(bias) > 1 else slice(None), d_bias)
+            sampled = None if classes.one_bias else classes.sampled
+            classes.update.step("bias", slice(None) if sampled is None else sampled, d_bias)
             d_bias = None
         else:
             d_bias = d_bias.to(bias.dtype)

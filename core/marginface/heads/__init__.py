@@ -9,6 +9,7 @@ from marginface.heads.sampling import (
     split_draw,
 )
 from marginface.heads.sharding import (
+    ONCE,
     UPDATE_APART,
     Shard,
     own_draw,
@@ -18,6 +19,7 @@ from marginface.heads.sharding import (
 )
 
 __all__ = [
+    "ONCE",
     "UPDATE_APART",
     "HeadPlan",
     "Sampling",

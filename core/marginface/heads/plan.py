@@ -22,6 +22,7 @@ class HeadPlan:
         block: classes at a time.
         kept: classes whose logits stay until the backward pass; the others' come a second time.
         itemsize: bytes of a logit.
+        centers: logits of a class, the highest of which counts.
         in_gradient: logits are kept where the gradient of class weights will be, which has the
             room from the forward pass on; else in memory of their own.
 
@@ -35,11 +36,12 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
     block: int
     kept: int
     itemsize: int
+    centers: int = 1
     in_gradient: bool = False
 
     @property
     def blocks(self) -> int:
-        """Return how many blocks there are; the last may be smaller."""
+        """Return how many blocks there are; the last may be smaller, or share classes."""
         return -(-self.classes // self.block)
 
     @property
@@ -52,16 +54,16 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
         """Return about how much memory it takes beside class weights and their gradient."""
         working = min(self.block, self.classes) * WORKING_COPIES
         kept = 0 if self.in_gradient else self.kept
-        return self.batch * self.itemsize * (kept + working)
+        return self._bytes(kept + working)
 
     def __str__(self) -> str:
         """Return the plan in a sentence."""
-        whole = self.batch * self.classes * self.itemsize
+        whole = self._bytes(self.classes)
         blocks = f"in {self.blocks} blocks of {self.block}" if self.blocks > 1 else "in one block"
         if self.kept == self.classes:
             kept = "all logits kept" + " in the gradient's memory" * self.in_gradient
         elif self.kept:
-            kept = f"{_mib(self.batch * self.kept * self.itemsize)} of logits kept, the others "
+            kept = f"{_mib(self._bytes(self.kept))} of logits kept, the others "
             kept += "computed twice"
         else:
             kept = "logits computed twice"
@@ -71,6 +73,10 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
             f"(all logits at once: {_mib(whole)} an array)"
         )
 
+    def _bytes(self, classes: int) -> int:
+        """Return what an array of the logits of so many classes takes."""
+        return self.batch * classes * self.centers * self.itemsize
+
 
 def plan_head(
     batch: int,
@@ -78,6 +84,7 @@ def plan_head(
     *,
     itemsize: int,
     block_logits: int,
+    centers: int = 1,
     block: int | None = None,
     gradient_room: int = 0,
     kept_bytes: int = 0,
@@ -89,6 +96,7 @@ def plan_head(
         classes: classes of this process.
         itemsize: bytes of a logit.
         block_logits: logits of a block that the framework and the device are fastest with.
+        centers: logits of a class.
         block: classes at a time, instead of what these come to.
         gradient_room: logits for which a row of the gradient of class weights has room; 0 where
             there is no such gradient, or none that can hold logits.
@@ -99,16 +107,16 @@ def plan_head(
     """
     batch = check_count("batch", batch)
     if block is None:
-        block = max(1, block_logits // batch)
+        block = max(1, block_logits // (batch * centers))
         # One block and a little more would cost another round for nothing; others are of one size.
         block = classes if classes <= 2 * block else -(-classes // -(-classes // block))
         block = max(1, block)  # a shard may have none of a sample's classes
     block = min(check_count("block", block), max(1, classes))
     if batch <= gradient_room:
-        return HeadPlan(batch, classes, block, classes, itemsize, in_gradient=True)
-    fitting = max(KEPT_BYTES, kept_bytes) // (batch * itemsize)
+        return HeadPlan(batch, classes, block, classes, itemsize, centers, in_gradient=True)
+    fitting = max(KEPT_BYTES, kept_bytes) // (batch * itemsize * centers)
     kept = classes if fitting >= classes else fitting // block * block
-    return HeadPlan(batch, classes, block, kept, itemsize)
+    return HeadPlan(batch, classes, block, kept, itemsize, centers)
 
 
 def _mib(size: int) -> str:

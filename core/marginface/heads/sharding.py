@@ -16,6 +16,10 @@ UPDATE_APART = (
     "update steps each process's class weights by the gradient of its own samples; make the head "
     "with shard=Shard(rank, size), or leave the weights to an optimizer"
 )
+ONCE = (
+    "a head with update was called for several backward passes, or goes back a second time: its "
+    "weights have moved since; call it once, and go back once, for each step"
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,150 @@
+"""When a head that steps its own weights does so, and when it refuses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison import RTOL, assert_same_arrays
+from frameworks import Framework
+from test_head_sampling import BATCH, CLASSES, RATE, SIZE, make
+
+from marginface import MarginfaceError
+
+MODES = ("graph", "compiled", "forward alone", "nested", "any batch")
+
+
+def inputs() -> tuple[Any, Any]:
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(BATCH, SIZE)), rng.integers(0, CLASSES, BATCH)
+
+
+def way_back(framework: Framework, head: Any, calls: int) -> Callable[[], None]:
+    """Call a head so often, and return the way back from the sum of its losses."""
+    x, labels = inputs()
+    if framework.name == "torch":
+        given = framework.torch.tensor(x, requires_grad=True)
+        total = sum(head(given, framework.torch.tensor(labels)) for _ in range(calls))
+        return lambda: total.backward(retain_graph=True)
+    source = framework.tf.Variable(x)
+    with framework.tf.GradientTape(persistent=True) as tape:
+        embeddings = framework.tf.convert_to_tensor(source)
+        total = sum(head(embeddings, labels) for _ in range(calls))
+    return lambda: tape.gradient(total, source)
+
+
+def test_of_two_calls_only_one_goes_back(framework: Framework) -> None:
+    """The second would meet weights that its forward pass has not seen."""
+    head = make(framework, "arcface", block=2)
+    head.rate = RATE
+    back = way_back(framework, head, 2)
+    with pytest.raises(MarginfaceError, match="call it once, and go back once, for each step"):
+        back()
+
+
+def test_one_call_goes_back_once(framework: Framework) -> None:
+    head = make(framework, "arcface")
+    head.rate = RATE
+    back = way_back(framework, head, 1)
+    back()
+    with pytest.raises(MarginfaceError, match="go back once"):
+        back()
+
+
+def stepped(code: Any, head: Any, mode: str, rates: Any) -> dict[str, Any]:
+    """Return weights, momentum, bias and gradients after steps at these rates, in a graph."""
+    x, labels = (code.constant(value) for value in inputs())
+
+    def gradient(call: Any, x: Any, labels: Any) -> Any:
+        with code.GradientTape() as tape:
+            tape.watch(x)
+            value = call(x, labels)
+        return tape.gradient(value, x)
+
+    call: Any = head
+    if mode in ("forward alone", "nested"):
+        call = code.function(lambda x, labels: head(x, labels))
+    step: Any = lambda x, labels: gradient(call, x, labels)  # noqa: E731
+    if mode == "any batch":
+        kinds = code.TensorSpec([None, SIZE], x.dtype), code.TensorSpec([None], labels.dtype)
+        step = code.function(step, input_signature=kinds)
+    elif mode not in ("eager", "forward alone"):
+        step = code.function(step, jit_compile=mode == "compiled")
+    found = []
+    for rate in rates:
+        head.rate = rate
+        found.append(step(x, labels).numpy())
+    arrays = {"weight": head.weight.numpy(), "gradients": np.array(found)}
+    arrays |= {} if head.bias is None else {"bias": head.bias.numpy()}
+    return arrays | {f"momentum.{name}": value.numpy() for name, value in head.momentum.items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("loss", "block"), [("arcface", None), ("arcface", 4), ("sphereface2", 4), ("softmax", 4)]
+)
+def test_a_graph_steps_as_eager_code_does(
+    tf: Framework, mode: str, loss: str, block: int | None
+) -> None:
+    """Each time it runs, at the rate of that time, wherever the tape is."""
+    rates = (RATE, 0.0, RATE / 2)
+    heads = [make(tf, loss, block=block) for _ in range(2)]
+    heads[1].weight.assign(heads[0].weight)
+    wanted = stepped(tf.tf, heads[0], "eager", rates)
+    assert not np.array_equal(wanted["gradients"][0], wanted["gradients"][2])
+    assert_same_arrays(stepped(tf.tf, heads[1], mode, rates), wanted, RTOL["float64"])
+
+
+def test_a_graph_goes_back_once(tf: Framework) -> None:
+    head, (x, labels) = make(tf, "arcface", block=2), inputs()
+    head.rate = RATE
+    given = tf.tf.Variable(x)
+
+    @tf.tf.function
+    def twice() -> Any:
+        with tf.tf.GradientTape() as tape:
+            embeddings = tf.tf.convert_to_tensor(given)
+            value = head(embeddings, labels) + head(embeddings, labels)
+        return tape.gradient(value, given)
+
+    with pytest.raises(tf.tf.errors.InvalidArgumentError, match="go back once"):
+        twice()
+
+
+def test_a_rate_is_no_weight(tf: Framework) -> None:
+    import keras
+
+    head = make(tf, "arcface")
+    names = [variable.name for variable in head.variables]
+    for rate in (0.25, np.float32(0.25), keras.Variable(0.25), keras.optimizers.SGD(0.25)):
+        head.rate = getattr(rate, "learning_rate", rate)
+        assert float(head.rate) == 0.25
+        assert [variable.name for variable in head.variables] == names
+    assert head.from_config(head.get_config()).rate is None
+
+
+def test_evaluation_steps_nothing(framework: Framework) -> None:
+    """Though somebody asks for a gradient of the embeddings, and nobody set a rate."""
+    head, (x, labels) = make(framework, "softmax", block=4), inputs()
+    before = {name: value.copy() for name, value in head.arrays().items()}
+    if framework.name == "torch":
+        given = framework.torch.tensor(x, requires_grad=True)
+        head.eval()(given, framework.torch.tensor(labels)).backward()
+        found = given.grad.numpy()
+    else:
+        code, given = framework.tf, framework.tf.Variable(x)
+        with code.GradientTape() as tape:
+            value = head(code.convert_to_tensor(given), labels, training=False)
+        found = tape.gradient(value, given).numpy()
+    wanted = head.loss.evaluate(x, before["weight"], labels, bias=before["bias"])
+    np.testing.assert_allclose(found, wanted.gradients["embeddings"], rtol=RTOL["float64"])
+    assert_same_arrays(head.arrays(), before, 0)
+
+
+def test_nothing_is_loaded_unless_all_fits(framework: Framework) -> None:
+    head = make(framework, "softmax")
+    before = {name: value.copy() for name, value in head.arrays().items()}
+    lacking = {k: v + 1 for k, v in before.items() if k != "momentum.bias"}
+    with pytest.raises(MarginfaceError, match=r"momentum\.bias has shape \[9\], got nothing"):
+        head.load_arrays(lacking)
+    assert_same_arrays(head.arrays(), before, 0)
