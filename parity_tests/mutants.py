@@ -32,6 +32,7 @@ SUITE = (
     "test_loss_seam.py",
     "test_head_blocks.py",
     "test_head_sampling.py",
+    "test_head_updates.py",
     "test_loss_processes.py",
 )
 

@@ -148,8 +148,8 @@ MUTANTS = [
     Mutant(
         "passes",
         "arcface",
-        ("kept[k] if k < len(kept) else", "kept[k] if keep else"),
-        ("kept[0] if k < len(kept) else", "kept[0] if keep else"),
+        ("kept[k] if k < len(kept) else", "kept.read(k) if keep else"),
+        ("kept[0] if k < len(kept) else", "kept.read(tf.constant(0)) if keep else"),
     ),
     # SphereFace and its relatives
     Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),
@@ -253,32 +253,32 @@ MUTANTS = [
     Mutant(
         "stepping",
         "steps_as_the_optimizer",
-        ("mul_(self.spec.momentum)", "self.spec.momentum * velocity"),
-        ("mul_(1.0)", "velocity"),
+        ("mul_(self.spec.momentum)", "momentum * tf.cast(velocity, rate.dtype)"),
+        ("mul_(1.0)", "tf.cast(velocity, rate.dtype)"),
     ),
     Mutant(
         "stepping",
         "steps_as_the_optimizer",
-        ("add_(value, alpha=decay)", "+ decay * value"),
+        ("add_(value, alpha=decay)", "+ decay * wide"),
         ("add_(value, alpha=0)", ""),
     ),
     Mutant(
         "stepping",
         "steps_as_the_optimizer",
-        ("sub_(velocity, alpha=self.rate)", "value - rate * velocity"),
-        ("add_(velocity, alpha=self.rate)", "value + rate * velocity"),
+        ("sub_(velocity, alpha=self.rate)", "wide - rate * moved"),
+        ("add_(velocity, alpha=self.rate)", "wide + rate * moved"),
     ),
     Mutant(
         "stepping",
         "head_of_its_classes",
-        ("value, velocity.to(values.dtype)", "velocities.scatter_nd_update"),
-        ("value, velocities[rows]", "velocities.scatter_nd_add"),
+        ("value, velocity.to(values.dtype)", "velocities[name].scatter_nd_update"),
+        ("value, velocities[rows]", "velocities[name].scatter_nd_add"),
     ),
     Mutant(
         ("blocks", "stepping"),
         "steps_as_the_optimizer",
-        ("start + plan.block, plan.classes", "first = tf.minimum(block.repeated, stop)"),
-        ("start + plan.block - 1, plan.classes", "first = tf.constant(0)"),
+        ("start + plan.block, plan.classes", "own = tf.minimum(block.repeated, stop), stop"),
+        ("start + plan.block - 1, plan.classes", "own = tf.constant(0), stop"),
     ),
     Mutant(
         "blocks",
@@ -315,5 +315,17 @@ MUTANTS = [
         "head_of_its_classes",
         ("else sampled[labels]", "else tf.gather(self.sampled, places)"),
         ("else labels", "else places"),
+    ),
+    Mutant(
+        "passes",
+        "head_updates",
+        ("raise MarginfaceError(ONCE) from error", "with tf.control_dependencies(done):"),
+        ("raise", "with tf.control_dependencies([]):"),
+    ),
+    Mutant(
+        ("head", "stepping"),
+        "head_updates",
+        ("dict(self.named_parameters())", "now, self.turn, ONCE"),
+        ("{n: v.data for n, v in self.named_parameters()}", "now, now, ONCE"),
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import keras
@@ -79,7 +80,7 @@ class Update:
         rate = tf.cast(self.rate, dtype)
         velocity = tf.gather(self.velocities[name], rows)
         decay = self.spec.decay_for(self.values[name].shape.rank)
-        step = _compiled_step if compiled else _step
+        step = _compiled_step() if compiled else _step
         value, velocity = step(self.spec.momentum, decay, rate, value, velocity, gradient)
         return narrow(value, self.values[name].dtype), velocity
 
@@ -104,8 +105,10 @@ def _step(
     return wide - rate * moved, tf.cast(moved, velocity.dtype)
 
 
-# What takes five passes over a block otherwise takes one.
-_compiled_step = tf.function(_step, jit_compile=True, autograph=False)
+@lru_cache
+def _compiled_step() -> Any:
+    """Return it as a program that goes over a block once, instead of five times."""
+    return tf.function(_step, jit_compile=True, autograph=False)
 
 
 class Stepped:
