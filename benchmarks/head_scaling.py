@@ -113,7 +113,9 @@ def draw(points: Sequence[Point]) -> Figure:
     panels = figure.subplots(2, 2, sharey="row")
     for column, (by, fixed) in enumerate((("classes", "batch"), ("batch", "classes"))):
         chosen = [p for p in points if getattr(p, fixed) == (BATCH, CLASSES)[column]]
-        for row, (what, label) in enumerate((("time", "seconds a step"), ("memory", "MB"))):
+        for row, (what, label) in enumerate(
+            (("time", "seconds a step"), ("memory", "MB beside weights"))
+        ):
             axis = panels[row][column]
             for backend in dict.fromkeys(p.backend for p in chosen):
                 for rival, (line, marker, name) in STYLES.items():
@@ -144,7 +146,8 @@ def draw(points: Sequence[Point]) -> Figure:
             axis.grid(visible=True, which="major", linewidth=0.4, color="#dddddd")
             axis.spines[["top", "right"]].set_visible(False)
         panels[0][column].set_title((f"batch {BATCH}", f"{CLASSES:,} classes")[column], fontsize=10)
-    panels[0][0].legend(frameon=False, fontsize=8)
+    lines, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
