@@ -83,7 +83,7 @@ def stepped(code: Any, head: Any, mode: str, rates: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("loss", "block"), [("arcface", None), ("arcface", 4), ("sphereface2", 4), ("softmax", 4)]
 )
-def test_a_graph_steps_as_eager_code_does(
+def test_a_tf_graph_steps_as_eager_code_does(
     tf: Framework, mode: str, loss: str, block: int | None
 ) -> None:
     """Each time it runs, at the rate of that time, wherever the tape is."""
@@ -95,7 +95,7 @@ def test_a_graph_steps_as_eager_code_does(
     assert_same_arrays(stepped(tf.tf, heads[1], mode, rates), wanted, RTOL["float64"])
 
 
-def test_a_graph_goes_back_once(tf: Framework) -> None:
+def test_a_tf_graph_goes_back_once(tf: Framework) -> None:
     head, (x, labels) = make(tf, "arcface", block=2), inputs()
     head.rate = RATE
     given = tf.tf.Variable(x)
