@@ -64,7 +64,7 @@ def stepped(code: Any, head: Any, mode: str, rates: Any) -> dict[str, Any]:
     call: Any = head
     if mode in ("forward alone", "nested"):
         call = code.function(lambda x, labels: head(x, labels))
-    step: Any = lambda x, labels: gradient(call, x, labels)  # noqa: E731
+    step: Any = lambda x, labels: gradient(call, x, labels)  # noqa: E731 - or a graph of it
     if mode == "any batch":
         kinds = code.TensorSpec([None, SIZE], x.dtype), code.TensorSpec([None], labels.dtype)
         step = code.function(step, input_signature=kinds)

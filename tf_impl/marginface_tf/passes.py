@@ -64,6 +64,7 @@ def passes(ops: LossOps[MarginLoss], plan: HeadPlan, source: Source) -> tuple[Fo
     step: Callable[..., Any] = partial(forward_block, ops, plan)
     back: Callable[..., Any] = partial(backward_block, ops, plan)
     if plan.blocks > 1:
+        # A class is hashable; mypy looks at how its instances are.
         step, back = _compiled_blocks(type(ops), ops.spec, plan)  # type: ignore[arg-type]
     forward = partial(_forward, ops, plan, source, step)
     backward = partial(_backward, ops, plan, source, back)
@@ -80,6 +81,7 @@ def gradient_passes(
     """
     if plan.blocks == 1:
         return passes(ops, plan, Whole(ops.spec, plan, parameters))
+    # A class is hashable; mypy looks at how its instances are.
     forward, backward = _compiled_passes(type(ops), ops.spec, plan)  # type: ignore[arg-type]
     return partial(forward, parameters), partial(backward, parameters)
 

@@ -33,5 +33,6 @@ def class_terms(
         bias: [classes], [1] or None.
         classes: everything else.
     """
+    # PyTorch gives `apply` no types.
     found = ClassTerms.apply(left, radius, weight, bias, classes)  # type: ignore[no-untyped-call]
     return Terms(*found)
