@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +194,8 @@ def test_evaluate_decodes_an_image_once(model, images, pairs, monkeypatch):
     load = JpegImageFile.load
 
     def counting(file):
-        if file.fp is not None:
-            decoded.append(file.filename)
+        if isinstance(file.fp, BytesIO):
+            decoded.append(file.fp.getvalue())
         return load(file)
 
     monkeypatch.setattr(JpegImageFile, "load", counting)

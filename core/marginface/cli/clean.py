@@ -44,6 +44,7 @@ def clean(
 
     from marginface.data.cleaning import centers_of, judge, link_kept, write_table
     from marginface.data.folder import open_image_folder
+    from marginface.data.sources import FolderImages
     from marginface.deployment.model import ALIGNED_SIZE
     from marginface.evaluation.image_batches import ImageReader
     from marginface.training.run import RunFolder
@@ -65,7 +66,7 @@ def clean(
             f"{data} has {len(folder.identities)} identities that differ from the "
             f"{len(identities)} which run {run} was trained on; clean the same data"
         )
-    reader = ImageReader(data, size, resize=resize)
+    reader = ImageReader(FolderImages(data), size, resize=resize)
     with image_progress("Embedding") as on_progress:
 
         def embedded(paths: Sequence[str]) -> Iterator[tuple[Sequence[str], Any]]:

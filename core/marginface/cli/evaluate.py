@@ -35,22 +35,19 @@ def evaluate(
     from rich.console import Console
 
     from marginface.data.pairs import read_pairs
-    from marginface.evaluation.evaluate import check_images, distinct_images, evaluate_pairs
+    from marginface.evaluation.evaluate import check_images, evaluate_pairs
     from marginface.evaluation.report import check_output_dir, write_report
 
     if output is not None:
         check_output_dir(output)
     listed = read_pairs(pairs, images)
     embedder = options.open_model(model, backend, mean, std, channels, crop, threads)
-    size = check_images(
-        distinct_images(listed), images, size=embedder.image_size(resize=resize), resize=resize
-    )
+    size = check_images(listed, size=embedder.image_size(resize=resize), resize=resize)
     embedder.check_size(*size)
     with image_progress("Embedding") as on_progress:
         result, scores = evaluate_pairs(
             embedder,
             listed,
-            images,
             batch_size=batch_size,
             flip=flip,
             size=size,

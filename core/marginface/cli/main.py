@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable
 from difflib import SequenceMatcher
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
 
 from marginface import MarginfaceError, __version__
-from marginface.errors import message_of, unknown_name
+from marginface.cli.lazy import lazy_app
+from marginface.errors import message_of
 
-# Each command is the function of the same name in marginface.cli.<name>, imported when it is run:
-# listing them must stay fast and load no framework.
 COMMANDS = {
     "train": "Train a model on a folder of face images.",
     "evaluate": "Measure verification accuracy on pairs of images.",
@@ -36,32 +32,7 @@ UsageProblem = cast(
 )
 
 
-class LazyGroup(TyperGroup):
-    """Lists commands from their summaries and imports the one that is called."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Replace the listed stand-in by the command itself."""
-        if args[0] not in COMMANDS:
-            raise unknown_name("command", args[0], COMMANDS)
-        name, _, rest = super().resolve_command(ctx, args)
-        app = typer.Typer(add_completion=False)
-        app.command(name)(load_command(str(name)))
-        return name, typer.main.get_command(app), rest
-
-
-def load_command(name: str) -> Callable[..., Any]:
-    """Import and return the function behind a command."""
-    function: Callable[..., Any] = getattr(importlib.import_module(f"marginface.cli.{name}"), name)
-    return function
-
-
-app = typer.Typer(
-    cls=LazyGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+app = lazy_app("marginface.cli", COMMANDS)
 
 
 def _show_version(wanted: bool) -> None:
@@ -79,14 +50,6 @@ def marginface(
 ) -> None:
     """Margin-based face recognition: train, evaluate and deploy in PyTorch or TensorFlow."""
     del version
-
-
-def _stand_in() -> None:
-    """Be listed; LazyGroup never calls this."""
-
-
-for _name, _summary in COMMANDS.items():
-    app.command(_name, help=_summary)(_stand_in)
 
 
 def _usage_message(error: Any) -> str:

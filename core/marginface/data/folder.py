@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.images import list_images, read_image, require_folder
+from marginface.data.images import list_images, read_file, read_image, require_folder
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
@@ -50,6 +51,18 @@ class ImageFolder:
         """Return image `index`, RGB [height, width, 3], and its label."""
         image = read_image(self.root / self.paths[index], self.size, resize=self.resize)
         return image, self.labels[index]
+
+    def name(self, index: int) -> str:
+        """Return the path of image `index`, relative to root."""
+        return self.paths[index]
+
+    def encoded(self, index: int) -> bytes:
+        """Return what the file of image `index` holds."""
+        return read_file(self.root / self.paths[index])
+
+    def fingerprint(self) -> str:
+        """Return a digest of the image paths, relative to the root, in order."""
+        return hashlib.sha256(b"\0".join(map(os.fsencode, self.paths))).hexdigest()
 
 
 def open_image_folder(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,37 +20,66 @@ EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", 
 def read_image(
     path: str | Path, size: tuple[int, int] | None = (112, 112), *, resize: bool = False
 ) -> NDArray[np.uint8]:
-    """Return an image as RGB [height, width, 3], turned upright as its EXIF says.
+    """Return an image file as RGB [height, width, 3]; see `decode_image`.
+
+    Raises:
+        MarginfaceError: as `decode_image`, or the file cannot be read.
+    """
+    return decode_image(read_file(path), path, size, resize=resize)
+
+
+def decode_image(
+    encoded: bytes,
+    where: str | Path,
+    size: tuple[int, int] | None = (112, 112),
+    *,
+    resize: bool = False,
+) -> NDArray[np.uint8]:
+    """Return an encoded image as RGB [height, width, 3], turned upright as its EXIF says.
 
     Args:
-        path: an image file; grey, palette and CMYK ones become RGB, transparency is dropped.
+        encoded: what an image file holds; grey, palette and CMYK images become RGB, transparency is
+            dropped.
+        where: the file or name that it comes from, for messages.
         size: expected (height, width) in pixels; None takes any.
         resize: stretch an image of another size instead of refusing it.
 
     Raises:
-        MarginfaceError: the file is missing, truncated, no image, of more than 8 bits a channel,
-            or of another size; the message begins with its path.
+        MarginfaceError: truncated, no image, of more than 8 bits a channel, or of another size; the
+            message begins with `where`.
     """
-    with _opened(path) as file:
+    with _opened(encoded, where) as file:
         image = ImageOps.exif_transpose(file).convert("RGB")
     if size is not None and (image.height, image.width) != size:
         if not resize:
-            raise wrong_size(path, (image.height, image.width), size)
+            raise wrong_size(where, (image.height, image.width), size)
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.array(image)
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Return the (height, width) of what `read_image` gives, from the file's header where it can.
+def decoded_size(encoded: bytes, where: str | Path) -> tuple[int, int]:
+    """Return the (height, width) of what `decode_image` gives, from the header where it can.
 
     Raises:
-        MarginfaceError: as `read_image`, but for damage behind the header.
+        MarginfaceError: as `decode_image`, but for damage behind the header.
     """
-    with _opened(path) as file:
+    with _opened(encoded, where) as file:
         if file.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return file.height, file.width
-    height, width, _ = read_image(path, None).shape  # formats differ in which size they state
+    height, width, _ = decode_image(encoded, where, None).shape  # formats differ in what they state
     return height, width
+
+
+def read_file(path: str | Path) -> bytes:
+    """Return what an image file holds.
+
+    Raises:
+        MarginfaceError: it cannot be read; the message begins with the path.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise MarginfaceError(_unreadable(path, error.strerror or str(error))) from error
 
 
 def wrong_size(
@@ -66,10 +96,10 @@ def wrong_size(
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file; whatever fails in the block, too, is one line that names the file."""
+def _opened(encoded: bytes, where: str | Path) -> Iterator[Image.Image]:
+    """Open an encoded image; whatever fails in the block, too, is one line that names it."""
     try:
-        with Image.open(path) as file:
+        with Image.open(BytesIO(encoded)) as file:
             # 16-bit and float pixels would be clipped to white on the way to RGB.
             if file.mode.startswith("I") or file.mode == "F":
                 raise ValueError(f"pixel mode {file.mode} has more than 8 bits a channel")
@@ -81,7 +111,11 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         reason = error.strerror or str(error)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         reason = str(error) or type(error).__name__
-    raise MarginfaceError(f"{path}: cannot read the image: {' '.join(reason.split())}; replace it")
+    raise MarginfaceError(_unreadable(where, reason))
+
+
+def _unreadable(where: str | Path, reason: str) -> str:
+    return f"{where}: cannot read the image: {' '.join(reason.split())}; replace it"
 
 
 def list_images(root: str | Path) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import list_images
+from marginface.data.sources import FolderImages, ImageSource
 from marginface.errors import MarginfaceError
 
 Pair = tuple[str, str, bool]
@@ -21,11 +22,13 @@ class Pairs:
     """Pairs of images to compare.
 
     Attributes:
-        first, second: paths relative to the folder of images, [number of pairs].
+        images: where they are.
+        first, second: their names there, [number of pairs].
         same: bool [number of pairs], whether both show the same person.
         folds: contiguous parts to cross-validate over: the file's, or ten where it has but one.
     """
 
+    images: ImageSource
     first: tuple[str, ...]
     second: tuple[str, ...]
     same: NDArray[np.bool_]
@@ -57,7 +60,7 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     first, second, same = zip(*pairs, strict=True)
     if folds == 1:
         folds = min(FOLDS_OF_ONE_SPLIT, len(pairs))
-    return Pairs(first, second, np.array(same, np.bool_), folds)
+    return Pairs(FolderImages(Path(images_root)), first, second, np.array(same, np.bool_), folds)
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:

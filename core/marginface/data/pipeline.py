@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from marginface.checks import check_shares
 from marginface.data.augmentation import augmentation
-from marginface.data.folder import ImageFolder
+from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 
 # Grain warns on import that it found no JAX, which nothing here needs.
@@ -40,14 +38,14 @@ class Batch(NamedTuple):
 
 
 class TrainingPipeline(Iterator[Batch]):
-    """Endless batches of an image folder, each epoch in a new order.
+    """Endless batches of labelled images, each epoch in a new order.
 
-    Batch number n depends on the folder, the seed, the batch size and the augmentations alone: not
+    Batch number n depends on the images, the seed, the batch size and the augmentations alone: not
     on the number of threads or processes, nor on which batches were read before. What remains of an
     epoch after the last whole batch is left out, so no batch mixes epochs.
 
     Args:
-        folder: the labelled images.
+        images: the labelled images.
         batch_size: images in a batch, of all processes.
         seed: 0 .. 2**32 - 1; decides order and augmentation.
         augment: names of augmentations, applied in this order.
@@ -62,7 +60,7 @@ class TrainingPipeline(Iterator[Batch]):
 
     def __init__(
         self,
-        folder: ImageFolder,
+        images: LabelledImages,
         *,
         batch_size: int,
         seed: int,
@@ -71,10 +69,10 @@ class TrainingPipeline(Iterator[Batch]):
         rank: int = 0,
         size: int = 1,
     ) -> None:
-        if not 1 <= batch_size <= len(folder):
+        if not 1 <= batch_size <= len(images):
             raise MarginfaceError(
-                f"batch size {batch_size} does not suit {folder.root} with {len(folder)} images; "
-                f"expected 1 to {len(folder)}: choose a smaller batch or add images"
+                f"batch size {batch_size} does not suit {images.root} with {len(images)} images; "
+                f"expected 1 to {len(images)}: choose a smaller batch or add images"
             )
         if not 0 <= seed < 2**32:
             raise MarginfaceError(f"seed must be 0 to {2**32 - 1}, got {seed}")
@@ -88,18 +86,18 @@ class TrainingPipeline(Iterator[Batch]):
         def augmented(sample: Sample, rng: np.random.Generator) -> Sample:
             return apply(sample[0], rng), sample[1]
 
-        self.steps_per_epoch = len(folder) // batch_size
+        self.steps_per_epoch = len(images) // batch_size
         self._setup = {
             "seed": seed,
             "batch_size": batch_size,
             "augment": list(augment),
-            "images": len(folder),
-            "images_sha256": _fingerprint(folder),
+            "images": len(images),
+            "images_sha256": images.fingerprint(),
         }
         # Slices keep each sample's place in its epoch, on which order and augmentation depend.
         whole, own = slice(self.steps_per_epoch * batch_size), slice(rank, None, size)
         batches = (
-            grain.MapDataset.source(folder)
+            grain.MapDataset.source(images)
             .seed(seed)
             .shuffle()
             .random_map(augmented)
@@ -109,7 +107,7 @@ class TrainingPipeline(Iterator[Batch]):
             .repeat()
         )
         labels = (
-            grain.MapDataset.source(folder.labels)
+            grain.MapDataset.source(images.labels)
             .seed(seed)
             .shuffle()
             .slice(whole)
@@ -148,8 +146,3 @@ class TrainingPipeline(Iterator[Batch]):
 def _stack(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images, labels = zip(*samples, strict=True)
     return np.stack(images), np.array(labels, np.int64)
-
-
-def _fingerprint(folder: ImageFolder) -> str:
-    """Return a digest of the image paths, relative to the root, in order."""
-    return hashlib.sha256(b"\0".join(map(os.fsencode, folder.paths))).hexdigest()

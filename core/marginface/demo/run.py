@@ -124,7 +124,7 @@ def run_demo(
 
     graph = backbones.describe(spec.backbone, spec.embedding_size, input_size=spec.input_size)
     untrained = backbones.initial_weights(graph, seed)
-    before = _measure(framework, spec, untrained, pairs, faces / "test")
+    before = _measure(framework, spec, untrained, pairs)
     console.print(f"before training: verification accuracy {before.result.accuracy:.1%}")
 
     training_started = time.monotonic()
@@ -134,7 +134,7 @@ def run_demo(
     training_seconds = time.monotonic() - training_started
 
     weights = load_run(trained.run).weights
-    after = _measure(framework, spec, weights, pairs, faces / "test")
+    after = _measure(framework, spec, weights, pairs)
     embed = framework.create_embedder(spec, weights)
     model = export_model(spec, weights, output / "model.onnx", reference=embed)
     names = distinct_images(pairs)[:COMPARED]
@@ -180,15 +180,13 @@ def run_demo(
     )
 
 
-def _measure(
-    framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs, images: Path
-) -> Measured:
+def _measure(framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs) -> Measured:
     run = framework.create_embedder(spec, weights)
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(run(spec.preprocessing(pixels)), np.float32)
 
-    return Measured(*evaluate_pairs(embed, pairs, images))
+    return Measured(*evaluate_pairs(embed, pairs))
 
 
 def _spoken(seconds: float) -> str:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
 from marginface.data.images import list_images
+from marginface.data.sources import FolderImages
 from marginface.deployment.embedder import Embedder
 from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
 from marginface.errors import MarginfaceError
@@ -88,7 +89,7 @@ def embed_folder(
     folder = output.with_name(f"{output.name}.parts")
     _claim(folder, _manifest(embedder, paths, resize), overwrite=overwrite)
     size = embedder.image_size(resize=resize)
-    reader = ImageReader(images_root, size, resize=resize, skip_bad=skip_bad)
+    reader = ImageReader(FolderImages(images_root), size, resize=resize, skip_bad=skip_bad)
     starts = range(0, len(paths), PART_SIZE)
     parts = [folder / f"part-{start // PART_SIZE:06d}.parquet" for start in starts]
     resumed = 0
@@ -183,7 +184,7 @@ def _embed_part(
         if len(bad):
             raise MarginfaceError(
                 f"the model gives an embedding of length zero, NaN or infinite for "
-                f"{reader.root / batch[bad[0]]}; its weights or preprocessing are broken"
+                f"{reader.source.root / batch[bad[0]]}; its weights or preprocessing are broken"
             )
         names += batch
         embeddings.append(values)

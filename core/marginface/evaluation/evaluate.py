@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.images import image_size, wrong_size
+from marginface.data.images import decoded_size, wrong_size
 from marginface.data.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_batches import ImageReader
@@ -31,7 +30,6 @@ def distinct_images(pairs: Pairs) -> tuple[str, ...]:
 def evaluate_pairs(
     embed: Embed,
     pairs: Pairs,
-    images_root: Path,
     *,
     batch_size: int = 64,
     flip: bool = True,
@@ -43,7 +41,7 @@ def evaluate_pairs(
 
     Args:
         embed: RGB images [batch, height, width, 3], uint8, to embeddings [batch, size].
-        pairs: image paths relative to `images_root`; each distinct image is embedded once.
+        pairs: each distinct image is embedded once.
         batch_size: images for one call of `embed`.
         flip: sum the embeddings of an image and of its mirror image, the field's protocol.
         size: (height, width) that `embed` takes, or None: all must be like the first.
@@ -51,7 +49,7 @@ def evaluate_pairs(
         on_progress: called with (images done, images in all).
     """
     paths = distinct_images(pairs)
-    reader = ImageReader(images_root, size, resize=resize)
+    reader = ImageReader(pairs.images, size, resize=resize)
     parts: list[NDArray[np.float32]] = []
     done = 0
     for names, images in reader.batches(paths, batch_size):
@@ -81,26 +79,25 @@ def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDAr
     return embed(images) + embed(mirrored)
 
 
-def check_images(
-    paths: Sequence[str], images_root: Path, *, size: tuple[int, int] | None, resize: bool
-) -> tuple[int, int]:
+def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) -> tuple[int, int]:
     """Read the header of every image, before a model is run on them; return their common size.
 
     Args:
-        paths: images, relative to `images_root`.
+        pairs: what names the images.
         size: (height, width) that they must have, or None: all must be like the first.
         resize: whether images of another size will be scaled to `size`.
 
     Raises:
-        MarginfaceError: an image is unreadable or of another size.
+        MarginfaceError: an image is unreadable or of another size, or there is none.
     """
     common = size
-    for path in paths:
-        found = image_size(images_root / path)
+    for name in distinct_images(pairs):
+        where = pairs.images.root / name
+        found = decoded_size(pairs.images.encoded(name), where)
         common = common or found
         if found != common and not resize:
             why = "" if size else " as the first image is"
-            raise wrong_size(images_root / path, found, common, why)
+            raise wrong_size(where, found, common, why)
     if common is None:
         raise MarginfaceError("there are no images to check")
     return common

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.images import read_image, wrong_size
+from marginface.data.images import decode_image, wrong_size
+from marginface.data.sources import ImageSource
 from marginface.errors import MarginfaceError
 
 THREADS = 2  # decoding is a hundredth of the model's work on a CPU, and Pillow releases the GIL
@@ -20,10 +20,10 @@ Image = NDArray[np.uint8]
 
 
 class ImageReader:
-    """Reads images below `root`, all of one size.
+    """Reads images by name, all of one size.
 
     Args:
-        root: the folder that paths are relative to.
+        source: what holds them.
         size: (height, width) that every image must have, or None: all must be like the first.
         resize: bring images of another size to `size` instead of refusing them.
         skip_bad: leave out images that are unreadable or not of `size`; list them in `skipped`.
@@ -31,7 +31,7 @@ class ImageReader:
 
     def __init__(
         self,
-        root: Path,
+        source: ImageSource,
         size: tuple[int, int] | None,
         *,
         resize: bool = False,
@@ -39,7 +39,7 @@ class ImageReader:
     ) -> None:
         if resize and size is None:
             raise MarginfaceError("cannot resize without a size to resize to")
-        self.root = root
+        self.source = source
         self.size = self._common_size = size
         self.resize = resize
         self.skip_bad = skip_bad
@@ -64,7 +64,8 @@ class ImageReader:
                 yield from self._collect(waiting.popleft())
 
     def _read(self, path: str) -> Image:
-        return read_image(self.root / path, self.size, resize=self.resize)
+        encoded = self.source.encoded(path)
+        return decode_image(encoded, self.source.root / path, self.size, resize=self.resize)
 
     def _collect(
         self, batch: list[tuple[str, Future[Image]]]
@@ -82,7 +83,7 @@ class ImageReader:
             self._common_size = self._common_size or found
             if found != self._common_size:
                 why = " as the first image is"
-                raise wrong_size(self.root / path, found, self._common_size, why)
+                raise wrong_size(self.source.root / path, found, self._common_size, why)
             paths.append(path)
             images.append(image)
         if images:

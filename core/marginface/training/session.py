@@ -158,7 +158,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     if config.val_pairs and config.val_images:
         pairs = read_pairs(config.val_pairs, config.val_images)
         # Decoded whole, as the training images are: damage must not end the run hours later.
-        reader = ImageReader(config.val_images, config.input_size, resize=config.resize)
+        reader = ImageReader(pairs.images, config.input_size, resize=config.resize)
         for _ in reader.batches(distinct_images(pairs), config.batch_size):
             pass
     backend = load_backend(config.backend)

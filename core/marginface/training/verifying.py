@@ -26,7 +26,6 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
     """
     config, progress, group = session.config, session.progress, session.group
     assert session.pairs is not None
-    assert config.val_images is not None
     figures: dict[str, float] = {}
 
     def meet(done: int = 0, total: int = 0) -> None:
@@ -41,7 +40,6 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
                 result, _ = evaluate_pairs(
                     session.learner.embed,
                     session.pairs,
-                    config.val_images,
                     batch_size=config.batch_size,
                     size=config.input_size,
                     resize=config.resize,

@@ -1,0 +1,54 @@
+"""Groups of commands that are imported when they are called: listing them stays fast."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from marginface.errors import unknown_name
+
+
+def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
+    """Return a group that lists commands by their summaries.
+
+    Each command is the function, or the group, of the same name in the module `package.<name>`.
+    """
+
+    class Group(TyperGroup):
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            """Replace the listed stand-in by the command itself."""
+            if args[0] not in commands:
+                raise unknown_name("command", args[0], commands)
+            name, _, rest = super().resolve_command(ctx, args)
+            found = load_command(package, str(name))
+            if not isinstance(found, typer.Typer):
+                app = typer.Typer(add_completion=False)
+                app.command(name)(found)
+                found = app
+            command = typer.main.get_command(found)
+            command.name = name
+            return name, command, rest
+
+    app = typer.Typer(
+        cls=Group,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    for name, summary in commands.items():
+        app.command(name, help=summary)(_stand_in)
+    return app
+
+
+def load_command(package: str, name: str) -> Any:
+    """Import and return the function or the group behind a command."""
+    return getattr(importlib.import_module(f"{package}.{name}"), name)
+
+
+def _stand_in() -> None:
+    """Be listed; a group never calls this."""
