@@ -158,10 +158,10 @@ def test_compiled_it_is_the_same(
     loss = losses.get(name)
     wanted = evaluate(torch, loss, "bfloat16")
     compiled = []
-    fusing = torch.module("fusing")
-    monkeypatch.setattr(fusing, "DEVICES", {"cpu"})
-    original = fusing._compiled
-    monkeypatch.setattr(fusing, "_compiled", lambda f: compiled.append(f) or original(f))
+    passes = torch.module("passes")
+    monkeypatch.setattr(passes, "FUSING_DEVICES", {"cpu"})
+    original = passes._compiled
+    monkeypatch.setattr(passes, "_compiled", lambda f: compiled.append(f) or original(f))
     found = evaluate(torch, loss, "bfloat16")
     assert [f.__name__ for f in compiled] == ["add_block", "slopes_of_block"]
     # exp and log of another library, and slopes that round the other way.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,7 +27,9 @@ from marginface_torch.blocks import (
     slopes_of_block,
     waiting,
 )
-from marginface_torch.fusing import fused
+
+F = TypeVar("F", bound=Callable[..., Any])
+FUSING_DEVICES = {"cuda"}  # where each way over a block's logits costs about as much as a product
 
 
 class ClassTerms(torch.autograd.Function):
@@ -44,7 +48,7 @@ class ClassTerms(torch.autograd.Function):
         spec, plan = classes.ops.spec, classes.plan
         wide = left * spec.scale if scale_folded(classes.ops, radius) else left
         inverse = left.new_empty(plan.classes * spec.num_centers) if spec.normalized else None
-        add = fused(add_block, classes.half, left.device)
+        add = _fused(add_block, classes, left)
         top = left.new_full((len(left), 1), torch.finfo(left.dtype).min)
         total = torch.zeros_like(top)
         kept: list[Tensor] = []
@@ -119,7 +123,7 @@ def _gradients(
     if d_weight is None and classes.update is None and weight.requires_grad:
         d_weight = torch.empty_like(weight)
     d_bias = None if bias is None else left.new_zeros(classes.plan.classes)
-    slopes_to = fused(slopes_of_block, classes.half, left.device)
+    slopes_to = _fused(slopes_of_block, classes, left)
     own = Own(classes, left.dtype)
     with torch.enable_grad():
         own_left, own_weight = left.detach().requires_grad_(), own.take(weight).requires_grad_()
@@ -181,3 +185,16 @@ def _gradients(
         else:
             d_bias = d_bias.to(bias.dtype)
     return d_left, d_radius, d_weight, d_bias
+
+
+def _fused(function: F, classes: Classes, like: Tensor) -> F:
+    """Return a function, compiled where products are in half precision on a GPU."""
+    if classes.half is None or like.device.type not in FUSING_DEVICES:
+        return function
+    found: F = _compiled(function)
+    return found
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Any:
+    return torch.compile(function, dynamic=True)
