@@ -148,8 +148,8 @@ MUTANTS = [
     Mutant(
         "passes",
         "arcface",
-        ("kept[k] if k < len(kept) else", "kept.read(k) if keep else"),
-        ("kept[0] if k < len(kept) else", "kept.read(tf.constant(0)) if keep else"),
+        ("products = kept[k]", "kept.read(k) if keep else"),
+        ("products = kept[0]", "kept.read(tf.constant(0)) if keep else"),
     ),
     # SphereFace and its relatives
     Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),

@@ -235,7 +235,8 @@ class MarginHead(keras.layers.Layer):
 
         Raises:
             MarginfaceError: a wrong shape or type, or a label out of range, which is named. In a
-                graph, where Python sees no values, the loss of such a label is NaN.
+                graph, where Python sees no values, that is TensorFlow's InvalidArgumentError; in
+                one compiled by XLA, which cannot raise, the loss of such a label is NaN.
         """
         labels, learning = tf.cast(labels, tf.int64), training is not False
         # Angles need float32: half precision cannot tell cosines near 1 apart.
@@ -244,6 +245,8 @@ class MarginHead(keras.layers.Layer):
         units, norms = unit(x)
         all_norms = norms
         inside = (labels >= 0) & (labels < self.num_classes)
+        if not tf.executing_eagerly():
+            labels = _require(inside, labels, self.num_classes)
         if self.shard is not None:
             check_processes(self.shard)
             labels, x = gather(labels), embeddings_of_all(x, self.shard)
@@ -459,6 +462,13 @@ class MarginHead(keras.layers.Layer):
             "shard": config["shard"] and Shard(**config["shard"]),
         }
         return cls(**config | made)
+
+
+def _require(inside: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return labels; whatever takes them waits until all were found to be inside the range."""
+    message = f"a label is out of range for {classes} classes; expected 0 to {classes - 1}; got"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [message, labels])]):
+        return tf.identity(labels)
 
 
 def _replicas() -> int:
