@@ -31,6 +31,7 @@ SUITE = (
     "test_losses.py",
     "test_loss_seam.py",
     "test_head_blocks.py",
+    "test_head_precision.py",
     "test_head_sampling.py",
     "test_head_updates.py",
     "test_loss_processes.py",
@@ -88,7 +89,17 @@ def _bare(value: Any) -> Any:
 def killed(backend: str, loss: str) -> bool:
     """Whether the suite fails: first on the loss that was changed, then as a whole."""
     files = [str(HERE / name) for name in SUITE if (HERE / name).exists()]
-    quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header"]
+    quiet = [
+        "-x",
+        "-m",
+        "not slow",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        "--no-header",
+    ]
     for chosen in (f"{backend} and {loss}", backend):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             status = pytest.main([*quiet, "-k", chosen, *files])

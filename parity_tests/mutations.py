@@ -103,35 +103,35 @@ MUTANTS = [
     Mutant(
         ("passes", "blocks"),
         "arcface",
-        ("inverse[place] ** 2", "inverse**2"),
-        ("inverse[place]", "inverse"),
+        ("scales**2", "inverse**2"),
+        ("scales", "inverse"),
     ),
     Mutant(
-        ("blocks", "passes"),
+        "passes",
         "arcface",
-        ("self.top + self.total.log()", "top + tf.math.log(total)"),
-        ("self.total.log()", "tf.math.log(total)"),
-    ),
-    Mutant(
-        "blocks",
-        "arcface",
-        ("self.total.mul_((self.top - top).exp_())", "total * tf.exp(top - highest)"),
-        ("self.total", "total"),
+        ("top + total.log()", "top + tf.math.log(total)"),
+        ("total.log()", "tf.math.log(total)"),
     ),
     Mutant(
         "blocks",
         "arcface",
-        ("logits[block.samples, block.columns] = self.lowest", "masks.hidden, logits.dtype.min"),
+        ("total * (top - highest).exp_()", "total * tf.exp(top - highest)"),
+        "total",
+    ),
+    Mutant(
+        "blocks",
+        "arcface",
+        ("values[self.samples, self.columns] = value", "masks.hidden, logits.dtype.min"),
         ("pass", "masks.hidden & False, logits.dtype.min"),
     ),
     Mutant(
         "blocks",
         "uniface",
         (
-            "if found.free is None else slopes.mul_(found.free)",
+            "slopes.mul_(found.free)",
             "if self.free is None else tf.where(self.free, slopes, tf.zeros_like(slopes))",
         ),
-        ("", ""),
+        ("slopes", ""),
     ),
     Mutant(
         ("passes", "blocks"),
@@ -148,8 +148,8 @@ MUTANTS = [
     Mutant(
         "passes",
         "arcface",
-        ("kept[k] if k < len(kept) else", "kept.read(k) if keep else"),
-        ("kept[0] if k < len(kept) else", "kept.read(tf.constant(0)) if keep else"),
+        ("products = kept[k]", "kept.read(k) if keep else"),
+        ("products = kept[0]", "kept.read(tf.constant(0)) if keep else"),
     ),
     # SphereFace and its relatives
     Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),
@@ -283,13 +283,13 @@ MUTANTS = [
     Mutant(
         "blocks",
         "correction",
-        ("logits + found.log_weights", "logits += found.log_weights"),
+        ("logits + log_weights", "logits += found.log_weights"),
         ("logits", "pass"),
     ),
     Mutant(
         "blocks",
         "correction",
-        ("terms *= found.log_weights.exp()", "terms *= tf.exp(found.log_weights)"),
+        ("terms *= log_weights.exp()", "terms *= tf.exp(found.log_weights)"),
         ("pass", "pass"),
     ),
     Mutant(
@@ -327,5 +327,18 @@ MUTANTS = [
         "head_updates",
         ("dict(self.named_parameters())", "now, self.turn, ONCE"),
         ("{n: v.data for n, v in self.named_parameters()}", "now, now, ONCE"),
+    ),
+    # half precision
+    Mutant(
+        "blocks",
+        "sums_are_not_rounded",
+        ("one.to(a.dtype), other.to(a.dtype), out=out", "tf.cast(tf.cast(values, tf.bfloat16),"),
+        ("one, other).to(a.dtype", "tf.cast(tf.cast(values + 1, tf.bfloat16),"),
+    ),
+    Mutant(
+        "blocks",
+        "small_shares",
+        ("torch.where(highest > 0, highest, 1)", "tf.where(highest > 0, highest,"),
+        ("torch.ones_like(highest)", "tf.where(highest < 0, highest,"),
     ),
 ]

@@ -148,3 +148,24 @@ def test_nothing_is_loaded_unless_all_fits(framework: Framework) -> None:
     with pytest.raises(MarginfaceError, match=r"momentum\.bias has shape \[9\], got nothing"):
         head.load_arrays(lacking)
     assert_same_arrays(head.arrays(), before, 0)
+
+
+def test_in_a_graph_of_tf_a_label_out_of_range_moves_nothing(tf: Framework) -> None:
+    code, head = tf.tf, make(tf, "arcface", block=2)
+    head.rate = RATE
+    x, labels = inputs()
+
+    @code.function
+    def step(labels: Any) -> Any:
+        with code.GradientTape() as tape:
+            given = code.constant(x)
+            tape.watch(given)
+            loss = head(given, labels)
+        return tape.gradient(loss, given)
+
+    before = head.weight.numpy().copy()
+    with pytest.raises(code.errors.InvalidArgumentError, match="a label is out of range for"):
+        step(code.constant(np.where(np.arange(BATCH) == 2, CLASSES, labels)))
+    np.testing.assert_array_equal(head.weight.numpy(), before)
+    step(code.constant(labels))
+    assert np.abs(head.weight.numpy() - before).max() > 0

@@ -99,6 +99,7 @@ def test_the_recorded_configuration_states_every_default():
         ({"sample_rate": 0}, "sample_rate must be greater than 0, got 0"),
         ({"sample_rate": "1.5"}, "sample_rate must be less than or equal to 1, got '1.5'"),
         ({"sample_rate": "few"}, "sample_rate must be a valid number, .*got 'few'"),
+        ({"head_precision": "half"}, "unknown head_precision 'half'"),
         ({"sampling": "partial_fc"}, "sampling has no effect with sample_rate 1; leave it out"),
         ({"sample_rate": 0.5, "sampling": "correct"}, "'correct'; did you mean 'corrected'"),
         (

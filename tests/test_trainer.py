@@ -43,7 +43,7 @@ def test_a_run_learns_and_leaves_its_folder(make, fake_backend, pairs_file, tiny
 
 
 def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend):
-    config = make(optimizer="adamw", threads=1, seed=7)
+    config = make(optimizer="adamw", threads=1, seed=7, head_precision="bfloat16")
     train(config, console=QUIET)
     schedule = config.make_schedule(STEPS)
     assert fake_backend.learner.rates == [schedule(step) for step in range(STEPS)]
@@ -56,6 +56,7 @@ def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend)
         "group": ALONE,
         "sample_rate": 1.0,
         "sampling": "partial_fc",
+        "precision": "bfloat16",
     }
 
 

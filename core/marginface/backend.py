@@ -14,7 +14,7 @@ from marginface.errors import BackendNotInstalledError, unknown_name
 
 if TYPE_CHECKING:
     from marginface.deployment.model import ModelSpec
-    from marginface.heads import Sampling
+    from marginface.heads import Precision, Sampling
     from marginface.losses import Evaluation, MarginLoss
     from marginface.parity.problems import Problem
     from marginface.training.optimizers import Optimizer
@@ -137,6 +137,7 @@ class Backend(Protocol):
         group: Group | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
+        precision: Precision = "full",
     ) -> Learner:
         """Return a learner whose initial weights come from the core's generator and `seed`.
 
@@ -151,6 +152,7 @@ class Backend(Protocol):
             group: the processes that share each step; None for this one alone.
             sample_rate: share of the classes that the head looks at in a step.
             sampling: how it weighs them.
+            precision: of the head's matrix products.
         """
 
     def create_embedder(

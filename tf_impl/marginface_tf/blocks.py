@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.heads import HeadPlan
+from marginface.heads import HeadPlan, Precision
 from marginface.losses import MIN_NORM, MarginLoss
 from marginface_tf.losses.base import LossOps, Tensors
 
@@ -207,7 +208,7 @@ def forward_block(
     spec, block = ops.spec, Block(k, plan)
     masks = _Masks(block, given)
     w = tf.cast(part.weight, given.left.dtype)
-    products = _products(_wide(ops, given), w, _inverse(spec, w))
+    products = _products(_wide(ops, given), w, _inverse(spec, w), plan.precision)
     found = _Logits(ops, products, given, part, block)
     logits = found.logits
     if spec.binary:
@@ -252,7 +253,7 @@ def backward_block(
     w = tf.cast(part.weight, given.left.dtype)
     inverse = _inverse(spec, w)
     if products is None:
-        products = _products(wide, w, inverse)
+        products = _products(wide, w, inverse, plan.precision)
     found = _Logits(ops, products, given, part, block)
     slopes = found.slopes(others)
     slopes = tf.where(masks.hidden, tf.zeros_like(slopes), slopes)
@@ -271,11 +272,12 @@ def backward_block(
         to_products *= inverse
     # What a row of slopes brings to each class's weight.
     right = wide * upstream.others[:, None]
-    d_weight = tf.matmul(to_products, right, transpose_a=True)
+    rounded = _rounded(to_products, plan.precision)
+    d_weight = tf.matmul(rounded, _rounded(right, plan.precision), transpose_a=True)
     if along is not None:
         d_weight -= w * along[:, None]
     d_weight = _with_own(d_weight, d_own, block, Own(spec, plan, given.labels))
-    d_left = tf.matmul(to_products, w) * upstream.others[:, None]
+    d_left = tf.matmul(rounded, _rounded(w, plan.precision)) * upstream.others[:, None]
     if _scale_folded(ops, given):
         d_left *= spec.scale
     return Slopes(d_left, d_radius * upstream.others, d_weight, d_bias)
@@ -302,9 +304,26 @@ def _scale_folded(ops: LossOps[MarginLoss], given: Given) -> bool:
     return plain and given.radius is None
 
 
-def _products(left: Tensor, w: Tensor, inverse: Tensor | None) -> Tensor:
-    found = tf.matmul(left, w, transpose_b=True)
+def _products(left: Tensor, w: Tensor, inverse: Tensor | None, precision: Precision) -> Tensor:
+    """Return what embeddings make with a block's weights, [batch, block * centers]."""
+    found = tf.matmul(_rounded(left, precision), _rounded(w, precision), transpose_b=True)
     return found if inverse is None else found * inverse
+
+
+def _rounded(values: Tensor, precision: Precision) -> Tensor:
+    """Return values rounded to a type of half precision, to be summed as they came.
+
+    The exponents of float16 do not reach far: its highest value becomes about 1, from which it has
+    24 binary places down. Powers of two are exact.
+    """
+    if precision == "full":
+        return values
+    if precision == "bfloat16":
+        return tf.cast(tf.cast(values, tf.bfloat16), values.dtype)
+    highest = tf.reduce_max(tf.abs(values))
+    highest = tf.where(highest > 0, highest, tf.ones_like(highest))
+    by = 2 ** tf.math.ceil(tf.math.log(highest) / math.log(2))
+    return tf.cast(tf.cast(values / by, tf.float16), values.dtype) * by
 
 
 def _inverse(spec: MarginLoss, w: Tensor) -> Tensor | None:

@@ -20,8 +20,10 @@ from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
     HeadPlan,
+    Precision,
     Sampling,
     Shard,
+    check_precision,
     check_update,
     draw_step,
     own_draw,
@@ -66,6 +68,9 @@ class MarginHead(keras.layers.Layer):
             leaves weights, momentum and decay of all others as they are. `draw` draws them. In
             evaluation all classes count.
         sampling: what the sample stands for, see `marginface.heads.draw_classes`.
+        precision: what embeddings, class weights and slopes are rounded to for the three matrix
+            products: "full" (not at all), "bfloat16" or "float16". Sums, target cosines and all
+            else stay as they are.
         shard: which of the classes this process owns; None for all. The loss is the mean over this
             process's samples, over all classes. A drawn sample is of all classes, the same on every
             process, and `draw` takes the labels of all.
@@ -106,6 +111,7 @@ class MarginHead(keras.layers.Layer):
         update: SGD | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
+        precision: Precision = "full",
         shard: Shard | None = None,
         **options: Any,
     ) -> None:
@@ -116,6 +122,8 @@ class MarginHead(keras.layers.Layer):
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
+        check_precision(precision)
+        self.precision = precision
         self.update, self.sample_rate, self.sampling = update, sample_rate, sampling
         # Not of Keras' kind: neither is saved.
         self._rate = tf.Variable(0, trainable=False, dtype=tf.float64)
@@ -227,7 +235,8 @@ class MarginHead(keras.layers.Layer):
 
         Raises:
             MarginfaceError: a wrong shape or type, or a label out of range, which is named. In a
-                graph, where Python sees no values, the loss of such a label is NaN.
+                graph, where Python sees no values, that is TensorFlow's InvalidArgumentError; in
+                one compiled by XLA, which cannot raise, the loss of such a label is NaN.
         """
         labels, learning = tf.cast(labels, tf.int64), training is not False
         # Angles need float32: half precision cannot tell cosines near 1 apart.
@@ -236,6 +245,8 @@ class MarginHead(keras.layers.Layer):
         units, norms = unit(x)
         all_norms = norms
         inside = (labels >= 0) & (labels < self.num_classes)
+        if not tf.executing_eagerly():
+            labels = _require(inside, labels, self.num_classes)
         if self.shard is not None:
             check_processes(self.shard)
             labels, x = gather(labels), embeddings_of_all(x, self.shard)
@@ -333,6 +344,7 @@ class MarginHead(keras.layers.Layer):
             block_logits=BLOCK_LOGITS,
             block=self.block,
             centers=self.loss.num_centers,
+            precision=self.precision,
             kept_bytes=gradient // 4,
         )
 
@@ -436,6 +448,7 @@ class MarginHead(keras.layers.Layer):
             "update": None if self.update is None else asdict(self.update),
             "sample_rate": self.sample_rate,
             "sampling": self.sampling,
+            "precision": self.precision,
             "shard": None if self.shard is None else asdict(self.shard),
         }
 
@@ -449,6 +462,13 @@ class MarginHead(keras.layers.Layer):
             "shard": config["shard"] and Shard(**config["shard"]),
         }
         return cls(**config | made)
+
+
+def _require(inside: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return labels; whatever takes them waits until all were found to be inside the range."""
+    message = f"a label is out of range for {classes} classes; expected 0 to {classes - 1}; got"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [message, labels])]):
+        return tf.identity(labels)
 
 
 def _replicas() -> int:

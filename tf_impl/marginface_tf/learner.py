@@ -14,7 +14,7 @@ from tensorflow import Tensor
 from marginface import backbones
 from marginface.backend import StepResult
 from marginface.deployment.model import ModelSpec
-from marginface.heads import Sampling, Shard
+from marginface.heads import Precision, Sampling, Shard
 from marginface.losses import MarginLoss
 from marginface.training.checkpoints import check_fits, head_name
 from marginface.training.initial import initial_head
@@ -47,6 +47,7 @@ class Learner:
         group: Group | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
+        precision: Precision = "full",
     ) -> None:
         set_threads(threads)
         self.group = group if group is not None and group.size > 1 else None
@@ -71,6 +72,7 @@ class Learner:
             update=optimizer if isinstance(optimizer, SGD) else None,
             sample_rate=sample_rate,
             sampling=sampling,
+            precision=precision,
             shard=Shard(self.group.rank, self.group.size) if self.group else None,
         )
         if self.group:
@@ -221,6 +223,7 @@ def create_learner(
     group: Group | None = None,
     sample_rate: float = 1.0,
     sampling: Sampling = "partial_fc",
+    precision: Precision = "full",
 ) -> Learner:
     """Return a learner whose initial weights come from the core's generator and `seed`."""
     return Learner(
@@ -234,6 +237,7 @@ def create_learner(
         group=group,
         sample_rate=sample_rate,
         sampling=sampling,
+        precision=precision,
     )
 
 

@@ -15,6 +15,8 @@ from marginface.losses import MIN_NORM, MarginLoss
 from marginface_torch.losses.base import LossOps, Tensors
 from marginface_torch.stepping import Update
 
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -37,6 +39,11 @@ class Classes:
     log_weights: Tensor | None = None
     one_bias: bool = False
     update: Update | None = None
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """Return the type that factors of matrix products are rounded to."""
+        return HALF.get(self.plan.precision)
 
     def rows(self, start: int, stop: int) -> slice | Tensor:
         """Return where the weights of classes from `start` to `stop` stand."""
@@ -104,12 +111,14 @@ class Block(NamedTuple):
         stop: the one after the last.
         samples: numbers of the samples whose own class is here.
         columns: where in the block it is.
+        labels: of all samples [batch], counted from `start`.
     """
 
     start: int
     stop: int
     samples: Tensor
     columns: Tensor
+    labels: Tensor
 
 
 def blocks(classes: Classes) -> Iterator[Block]:
@@ -121,26 +130,50 @@ def blocks(classes: Classes) -> Iterator[Block]:
     for k in range(plan.blocks):
         start, (first, last) = k * plan.block, bounds[k : k + 2]
         stop = min(start + plan.block, plan.classes)
-        yield Block(start, stop, order[first:last], ordered[first:last] - start)
+        samples, columns = order[first:last], ordered[first:last] - start
+        yield Block(start, stop, samples, columns, classes.labels - start)
+
+
+class Given(NamedTuple):
+    """What a block's logits are made of, and where in it samples find their own.
+
+    Args:
+        products: [batch, block * centers].
+        radius: [batch], what logits are multiplied by besides the loss's scale; None for nothing.
+        bias: [block], [1] or None.
+        log_weights: [block], what a sample's logits count more or less; None for all alike.
+        samples: numbers of the samples whose own class is here.
+        columns: where in the block it is.
+        labels: of all samples [batch], counted from the block's first class.
+    """
+
+    products: Tensor
+    radius: Tensor | None
+    bias: Tensor | None
+    log_weights: Tensor | None
+    samples: Tensor
+    columns: Tensor
+    labels: Tensor
+
+    def fill_own(self, values: Tensor, value: float) -> Tensor:
+        """Return values with another at samples' own classes, [batch, block]; maybe in place."""
+        if torch.compiler.is_compiling():  # a comparison is fused with what is around it
+            columns = torch.arange(values.shape[1], device=values.device)
+            return torch.where(columns == self.labels[:, None], value, values)
+        values[self.samples, self.columns] = value
+        return values
 
 
 class Logits:
     """Logits of one block, and the way back to the products that they are made of."""
 
     def __init__(
-        self,
-        products: Tensor,
-        radius: Tensor | None,
-        bias: Tensor | None,
-        block: Block,
-        classes: Classes,
-        *,
-        gradient: bool,
+        self, ops: LossOps[MarginLoss], prepared: Tensors, given: Given, *, gradient: bool
     ) -> None:
-        self.ops = classes.ops
-        spec = self.ops.spec
-        self.radius = radius
-        self.plain = scale_folded(self.ops, radius)
+        self.ops = ops
+        spec, products = ops.spec, given.products
+        self.radius = given.radius
+        self.plain = scale_folded(ops, given.radius)
         self.products = products
         if self.plain:
             self.values = logits = products
@@ -150,17 +183,14 @@ class Logits:
                 best = self.products
                 if spec.num_centers > 1:
                     best = best.reshape(len(best), -1, spec.num_centers).amax(2)
-                self.values = self.ops.negatives(best, classes.prepared)
-            scale = spec.scale if radius is None else spec.scale * radius[:, None]
+                self.values = ops.negatives(best, prepared)
+            scale = spec.scale if self.radius is None else spec.scale * self.radius[:, None]
             logits = self.values.detach() * scale
-        if bias is not None:
-            logits = logits + bias_of(bias, block, classes, logits)
-        self.limit = spec.logit_limit
-        self.free = None if self.limit is None else logits.abs() <= self.limit
-        self.logits = logits if self.limit is None else logits.clamp(-self.limit, self.limit)
-        self.log_weights = None
-        if classes.log_weights is not None:
-            self.log_weights = classes.log_weights[block.start : block.stop].to(logits.dtype)
+        if given.bias is not None:
+            logits = logits + given.bias
+        limit = spec.logit_limit
+        self.free = None if limit is None else logits.abs() <= limit
+        self.logits = logits if limit is None else logits.clamp(-limit, limit)
 
     def back(self, slopes: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the slopes to products [batch, block * centers] and to the radius [batch]."""
@@ -174,49 +204,68 @@ class Logits:
         return found, to_radius
 
 
-class Sum:
-    """The running logsumexp, or sum of softplus, of blocks of logits."""
+def given_to(
+    block: Block, products: Tensor, radius: Tensor | None, bias: Tensor | None, classes: Classes
+) -> Given:
+    """Return what a block's logits are made of.
 
-    def __init__(self, batch: int, spec: MarginLoss, like: Tensor) -> None:
-        self.binary = spec.binary
-        self.lowest = torch.finfo(like.dtype).min
-        self.top = like.new_full((batch, 1), self.lowest)
-        self.total = like.new_zeros(batch, 1)
-
-    def add(self, found: Logits, block: Block) -> None:
-        """Add a block; each sample's own class counts for nothing."""
-        logits = found.logits
-        if found.log_weights is not None and not self.binary:
-            logits = logits + found.log_weights
-        logits[block.samples, block.columns] = self.lowest
-        if self.binary:
-            terms = softplus(logits, threshold=40)
-            if found.log_weights is not None:
-                terms *= found.log_weights.exp()
-            self.total += terms.sum(1, keepdim=True)
-            return
-        top = torch.maximum(self.top, logits.amax(1, keepdim=True))
-        parts = torch.sub(logits, top).exp_().sum(1, keepdim=True)
-        self.total.mul_((self.top - top).exp_()).add_(parts)
-        self.top = top
-
-    def result(self) -> Tensor:
-        """Return the sum [batch]."""
-        return (self.total if self.binary else self.top + self.total.log()).squeeze(1)
+    Args:
+        block: some of the classes.
+        products: the block's.
+        radius: [batch] or None.
+        bias: of all classes, [classes] or [1], or None.
+        classes: everything else.
+    """
+    numbers = slice(block.start, block.stop)
+    if bias is not None and not classes.one_bias:
+        bias = bias[numbers if classes.sampled is None else classes.sampled[numbers]]
+    log_weights = classes.log_weights
+    return Given(
+        products,
+        radius,
+        None if bias is None else bias.to(products.dtype),
+        None if log_weights is None else log_weights[numbers].to(products.dtype),
+        *block[2:],
+    )
 
 
-def slopes_of(found: Logits, others: Tensor, block: Block, spec: MarginLoss) -> Tensor:
-    """Return the slopes of the sum to a block's logits, as they were before any clamping."""
-    logits, log_weights = found.logits, found.log_weights
-    if spec.binary:
-        slopes = torch.sigmoid(logits)
+def add_block(
+    ops: LossOps[MarginLoss], prepared: Tensors, given: Given, top: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return highest logit and sum, [batch, 1] each, with a block added.
+
+    The sum is of exp(logit - highest), or of softplus; a sample's own class counts for nothing.
+    """
+    logits, log_weights = Logits(ops, prepared, given, gradient=False).logits, given.log_weights
+    if log_weights is not None and not ops.spec.binary:
+        logits = logits + log_weights
+    logits = given.fill_own(logits, torch.finfo(logits.dtype).min)
+    if ops.spec.binary:
+        terms = softplus(logits, threshold=40)
+        if log_weights is not None:
+            terms *= log_weights.exp()
+        return top, total + terms.sum(1, keepdim=True)
+    highest = torch.maximum(top, logits.amax(1, keepdim=True))
+    parts = torch.sub(logits, highest).exp_().sum(1, keepdim=True)
+    return highest, total * (top - highest).exp_() + parts
+
+
+def slopes_of_block(
+    ops: LossOps[MarginLoss], prepared: Tensors, given: Given, others: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the slopes of `others` [batch] to a block's logits, to its products and the radius."""
+    found, log_weights = Logits(ops, prepared, given, gradient=True), given.log_weights
+    if ops.spec.binary:
+        slopes = torch.sigmoid(found.logits)
         if log_weights is not None:
             slopes *= log_weights.exp()
     else:
-        slopes = torch.sub(logits, others[:, None])
+        slopes = torch.sub(found.logits, others[:, None])
         slopes = (slopes if log_weights is None else slopes.add_(log_weights)).exp_()
-    slopes[block.samples, block.columns] = 0
-    return slopes if found.free is None else slopes.mul_(found.free)
+    slopes = given.fill_own(slopes, 0)
+    if found.free is not None:  # as they were before any clamping
+        slopes = slopes.mul_(found.free)
+    return slopes, *found.back(slopes)
 
 
 def scale_folded(ops: LossOps[MarginLoss], radius: Tensor | None) -> bool:
@@ -225,26 +274,55 @@ def scale_folded(ops: LossOps[MarginLoss], radius: Tensor | None) -> bool:
     return plain and radius is None
 
 
+def product(a: Tensor, b: Tensor, half: torch.dtype | None, out: Tensor | None = None) -> Tensor:
+    """Return a @ b; with `half`, of both rounded to that type. Sums are never in half precision."""
+    if half is None:
+        return torch.mm(a, b, out=out)
+    (one, by), (other, times) = _halved(a, half), _halved(b, half)
+    if a.is_cuda and a.dtype is torch.float32:
+        found = torch.mm(one, other, out_dtype=a.dtype, out=out)
+    else:  # no kernel sums wider than it takes, but wider numbers give the same
+        found = torch.mm(one.to(a.dtype), other.to(a.dtype), out=out)
+    return found if half is torch.bfloat16 else found.mul_(by * times)
+
+
+def _halved(values: Tensor, half: torch.dtype) -> tuple[Tensor, Tensor | float]:
+    """Return values in half precision, and what they are to be multiplied by.
+
+    The exponents of float16 do not reach far: its highest value becomes about 1, from which it has
+    24 binary places down. Powers of two are exact.
+    """
+    if half is torch.bfloat16:
+        return values.to(half), 1
+    highest = values.abs().amax() if values.numel() else values.new_zeros(())
+    by = torch.exp2(torch.where(highest > 0, highest, 1).log2().ceil())
+    return (values / by).to(half), by
+
+
 def products_of(
-    left: Tensor, w: Tensor, inverse: Tensor | None, place: slice, out: Tensor | None = None
+    left: Tensor,
+    w: Tensor,
+    inverse: Tensor | None,
+    half: torch.dtype | None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Return what embeddings make with a block's weights, [batch, block * centers]."""
+    """Return what embeddings make with a block's weights, [batch, block * centers].
+
+    Args:
+        left: [batch, embedding_size].
+        w: [block * centers, embedding_size].
+        inverse: what the products of each weight are multiplied by; None for nothing.
+        half: the type that both are rounded to; None for none.
+        out: where to.
+    """
     # [classes, batch] in memory: all three matrix products are fastest so.
-    found = torch.mm(w, left.T, out=out).T
-    return found if inverse is None else found.mul_(inverse[place])
+    found = product(w, left.T, half, out).T
+    return found if inverse is None else found.mul_(inverse)
 
 
 def waiting(room: Tensor, batch: int) -> Tensor:
     """Return where in a block's gradient its products wait, [rows, batch]."""
     return room.view(-1)[: len(room) * batch].view(len(room), batch)
-
-
-def bias_of(bias: Tensor, block: Block, classes: Classes, like: Tensor) -> Tensor:
-    """Return the block's part of the bias, or the one bias of all classes."""
-    numbers = slice(block.start, block.stop)
-    if classes.one_bias:
-        return bias.to(like.dtype)
-    return bias[numbers if classes.sampled is None else classes.sampled[numbers]].to(like.dtype)
 
 
 def numbers_of(labels: Tensor, classes: Classes) -> Tensor:

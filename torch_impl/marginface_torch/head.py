@@ -18,8 +18,10 @@ from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
     HeadPlan,
+    Precision,
     Sampling,
     Shard,
+    check_precision,
     check_update,
     draw_step,
     own_draw,
@@ -63,6 +65,9 @@ class MarginHead(nn.Module):
             leaves weights, momentum and decay of all others as they are. `draw` draws them. In
             evaluation all classes count.
         sampling: what the sample stands for, see `marginface.heads.draw_classes`.
+        precision: what embeddings, class weights and slopes are rounded to for the three matrix
+            products: "full" (not at all), "bfloat16" or "float16". Sums, target cosines and all
+            else stay as they are.
         shard: which of the classes this process owns; None for all. The loss is the mean over this
             process's samples, over all classes. A drawn sample is of all classes, the same on every
             process, and `draw` takes the labels of all.
@@ -103,6 +108,7 @@ class MarginHead(nn.Module):
         update: SGD | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
+        precision: Precision = "full",
         shard: Shard | None = None,
     ) -> None:
         super().__init__()
@@ -139,6 +145,8 @@ class MarginHead(nn.Module):
         self.update = update
         self.rate: float | None = None
         check_update(update, sample_rate, sampling, self.accumulation)
+        check_precision(precision)
+        self.precision = precision
         self.momentum = nn.Module()
         if update is not None:
             for name, value in self.named_parameters():
@@ -277,6 +285,7 @@ class MarginHead(nn.Module):
             block_logits=limit,
             block=self.block,
             centers=self.loss.num_centers,
+            precision=self.precision,
             gradient_room=self.embedding_size if same else 0,
         )
 

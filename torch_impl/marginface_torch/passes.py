@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,18 +14,22 @@ from marginface.errors import MarginfaceError
 from marginface.heads import ONCE
 from marginface_torch.blocks import (
     Classes,
-    Logits,
     Own,
-    Sum,
     Terms,
+    add_block,
     blocks,
+    given_to,
     inverse_norms,
     numbers_of,
+    product,
     products_of,
     scale_folded,
-    slopes_of,
+    slopes_of_block,
     waiting,
 )
+
+F = TypeVar("F", bound=Callable[..., Any])
+FUSING_DEVICES = {"cuda"}  # where each way over a block's logits costs about as much as a product
 
 
 class ClassTerms(torch.autograd.Function):
@@ -42,7 +48,9 @@ class ClassTerms(torch.autograd.Function):
         spec, plan = classes.ops.spec, classes.plan
         wide = left * spec.scale if scale_folded(classes.ops, radius) else left
         inverse = left.new_empty(plan.classes * spec.num_centers) if spec.normalized else None
-        total = Sum(len(left), spec, left)
+        add = _fused(add_block, classes, left)
+        top = left.new_full((len(left), 1), torch.finfo(left.dtype).min)
+        total = torch.zeros_like(top)
         kept: list[Tensor] = []
         learning = any(ctx.needs_input_grad)
         # Logits wait for the backward pass where it will write the gradient.
@@ -55,9 +63,10 @@ class ClassTerms(torch.autograd.Function):
             if inverse is not None:
                 inverse[place] = inverse_norms(torch.linalg.vector_norm(w, dim=1))
             out = None if room is None else waiting(room[place], len(left))
-            products = products_of(wide, w, inverse, place, out)
-            found = Logits(products, radius, bias, block, classes, gradient=False)
-            total.add(found, block)
+            scales = None if inverse is None else inverse[place]
+            products = products_of(wide, w, scales, classes.half, out)
+            given = given_to(block, products, radius, bias, classes)
+            top, total = add(classes.ops, classes.prepared, given, top, total)
             if learning and room is None and block.stop <= plan.kept:
                 kept.append(products)
         own = Own(classes, left.dtype)
@@ -66,7 +75,7 @@ class ClassTerms(torch.autograd.Function):
         if bias is not None:
             each = bias if classes.one_bias else bias[numbers_of(own.labels, classes)]
             own_bias = torch.where(own.here, each.to(left.dtype), 0)
-        others = total.result()
+        others = (total if spec.binary else top + total.log()).squeeze(1)
         ctx.save_for_backward(left, radius, weight, bias, inverse, others, *kept)
         ctx.classes, ctx.room = classes, room
         return cosines, own_bias, others
@@ -114,6 +123,7 @@ def _gradients(
     if d_weight is None and classes.update is None and weight.requires_grad:
         d_weight = torch.empty_like(weight)
     d_bias = None if bias is None else left.new_zeros(classes.plan.classes)
+    slopes_to = _fused(slopes_of_block, classes, left)
     own = Own(classes, left.dtype)
     with torch.enable_grad():
         own_left, own_weight = left.detach().requires_grad_(), own.take(weight).requires_grad_()
@@ -125,30 +135,35 @@ def _gradients(
         place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
         rows = classes.rows(block.start, block.stop)
         w = weight[rows].to(left.dtype)
+        scales = None if inverse is None else inverse[place]
         if room is not None:
             products = waiting(room[place], len(left)).T
+        elif k < len(kept):
+            products = kept[k]
         else:
-            products = kept[k] if k < len(kept) else products_of(wide, w, inverse, place)
-        found = Logits(products, radius, bias, block, classes, gradient=True)
-        slopes = slopes_of(found, others, block, spec)
+            products = products_of(wide, w, scales, classes.half)
+        given = given_to(block, products, radius, bias, classes)
+        slopes, to_products, to_radius = slopes_to(classes.ops, classes.prepared, given, others)
         whole = d_weight if d_weight is not None and d_weight.dtype is w.dtype else None
         d_block = torch.empty_like(w) if whole is None else whole[rows]  # there at once, or later
         if d_bias is not None:
             to_bias = d_bias[block.start : block.stop]
             torch.mv(slopes.T, d_others, out=to_bias)
             to_bias.index_add_(0, block.columns, upstream.bias[block.samples])
-        to_products, to_radius = found.back(slopes)
         if d_radius is not None and to_radius is not None:
             d_radius += to_radius
-        if inverse is None:
-            torch.mm(to_products.T, right, out=d_block)
-        else:
+        along = None
+        if scales is not None:
             # What would only change a weight's length is taken away again.
-            along = torch.mv((to_products * found.products.detach()).T, d_others)
-            to_products = to_products.mul_(inverse[place])
-            torch.mm(to_products.T, right, out=d_block)
-            d_block.addcmul_(w, along.mul_(inverse[place] ** 2)[:, None], value=-1)
-        d_wide.addmm_(to_products, w)
+            along = torch.mv((to_products * products).T, d_others).mul_(scales**2)
+            to_products = to_products.mul_(scales)
+        product(to_products.T, right, classes.half, d_block)
+        if along is not None:
+            d_block.addcmul_(w, along[:, None], value=-1)
+        if classes.half is None:
+            d_wide.addmm_(to_products, w)
+        else:
+            d_wide += product(to_products, w, classes.half)
         by_class = d_block.view(-1, spec.num_centers, d_block.shape[1])
         by_class.index_add_(0, block.columns, d_own_weight[block.samples])
         if classes.update is not None:
@@ -170,3 +185,16 @@ def _gradients(
         else:
             d_bias = d_bias.to(bias.dtype)
     return d_left, d_radius, d_weight, d_bias
+
+
+def _fused(function: F, classes: Classes, like: Tensor) -> F:
+    """Return a function, compiled where products are in half precision on a GPU."""
+    if classes.half is None or like.device.type not in FUSING_DEVICES:
+        return function
+    found: F = _compiled(function)
+    return found
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Any:
+    return torch.compile(function, dynamic=True)

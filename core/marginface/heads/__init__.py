@@ -1,6 +1,6 @@
 """What every head plans before it computes: blocks of classes, samples of them, shards."""
 
-from marginface.heads.plan import HeadPlan, plan_head
+from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
 from marginface.heads.sampling import (
     Sampling,
     check_update,
@@ -22,8 +22,10 @@ __all__ = [
     "ONCE",
     "UPDATE_APART",
     "HeadPlan",
+    "Precision",
     "Sampling",
     "Shard",
+    "check_precision",
     "check_update",
     "draw_classes",
     "draw_step",

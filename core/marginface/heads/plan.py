@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from marginface.checks import check_count
+from marginface.errors import unknown_name
+
+Precision = Literal["full", "bfloat16", "float16"]
 
 # Logits kept from the forward to the backward pass save one of four matrix products. Beyond this
 # much they are computed once more.
@@ -25,6 +29,7 @@ class HeadPlan:
         centers: logits of a class, the highest of which counts.
         in_gradient: logits are kept where the gradient of class weights will be, which has the
             room from the forward pass on; else in memory of their own.
+        precision: what embeddings, weights and slopes are rounded to for their products.
 
     >>> print(plan_head(128, 1_000_000, itemsize=4, block_logits=2**18))
     1000000 classes for 128 embeddings in 489 blocks of 2045, 64 MiB of logits kept, the others \
@@ -38,6 +43,7 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
     itemsize: int
     centers: int = 1
     in_gradient: bool = False
+    precision: Precision = "full"
 
     @property
     def blocks(self) -> int:
@@ -67,6 +73,8 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
             kept += "computed twice"
         else:
             kept = "logits computed twice"
+        if self.precision != "full":
+            kept += f", products in {self.precision}"
         return (
             f"{self.classes} classes for {self.batch} embeddings {blocks}, {kept}; "
             f"{_mib(self.extra_bytes)} beside weights and gradient "
@@ -88,6 +96,7 @@ def plan_head(
     block: int | None = None,
     gradient_room: int = 0,
     kept_bytes: int = 0,
+    precision: Precision = "full",
 ) -> HeadPlan:
     """Return how to go over `classes` classes.
 
@@ -101,6 +110,7 @@ def plan_head(
         gradient_room: logits for which a row of the gradient of class weights has room; 0 where
             there is no such gradient, or none that can hold logits.
         kept_bytes: memory for logits where that is more than usual.
+        precision: see `HeadPlan`.
 
     Raises:
         MarginfaceError: a size that is no whole number of at least 1.
@@ -113,10 +123,16 @@ def plan_head(
         block = max(1, block)  # a shard may have none of a sample's classes
     block = min(check_count("block", block), max(1, classes))
     if batch <= gradient_room:
-        return HeadPlan(batch, classes, block, classes, itemsize, centers, in_gradient=True)
+        return HeadPlan(batch, classes, block, classes, itemsize, centers, True, precision)
     fitting = max(KEPT_BYTES, kept_bytes) // (batch * itemsize * centers)
     kept = classes if fitting >= classes else fitting // block * block
-    return HeadPlan(batch, classes, block, kept, itemsize, centers)
+    return HeadPlan(batch, classes, block, kept, itemsize, centers, False, precision)
+
+
+def check_precision(name: str) -> None:
+    """Raise for a precision that there is not."""
+    if name not in get_args(Precision):
+        raise unknown_name("precision", name, get_args(Precision))
 
 
 def _mib(size: int) -> str:

@@ -18,7 +18,7 @@ from marginface import backbones, losses
 from marginface.checks import check_shares
 from marginface.deployment.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.errors import MarginfaceError, unknown_name
-from marginface.heads import Sampling
+from marginface.heads import Precision, Sampling
 from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD, AdamW, Optimizer
 from marginface.training.recipes import RECIPES
@@ -45,6 +45,7 @@ OptimizerName = Annotated[Literal["sgd", "adamw"], one_of("optimizer", "sgd", "a
 ScheduleName = Annotated[Literal["polynomial", "cosine", "step"], one_of("schedule", *SCHEDULES)]
 Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on", "off")]
 SamplingName = Annotated[Sampling, one_of("sampling", *get_args(Sampling))]
+PrecisionName = Annotated[Precision, one_of("head_precision", *get_args(Precision))]
 
 # What belongs to one choice of optimizer or schedule only, with its default there.
 OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {
@@ -61,6 +62,7 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 DECAY_HELP = f"Default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
 RATE_HELP = "Share of the identities that a step looks at; below 1: sgd only."
 SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_fc."
+PRECISION_HELP = "Of the head's matrix products: full, or bfloat16 or float16 (faster on GPUs)."
 PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
 SKIP_HELP = "Skip images that are unreadable or of another size; count them."
@@ -133,6 +135,7 @@ class TrainConfig(BaseModel):
 
     processes: int = key("Speed", PROCESSES_HELP, 1, ge=1)
     threads: int | None = key("Speed", THREADS_HELP, None, ge=1)
+    head_precision: PrecisionName = key("Speed", PRECISION_HELP, "full")
     compile: Compile = key("Speed", "auto (where it gains time), on or off.", "auto")
 
     def __init__(self, **values: Any) -> None:

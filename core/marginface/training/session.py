@@ -201,6 +201,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
         group=group,
         sample_rate=config.sample_rate,
         sampling=config.sampling or "partial_fc",
+        precision=config.head_precision,
     )
     if config.compile == "on" and not hasattr(learner, "compile"):
         raise MarginfaceError(
