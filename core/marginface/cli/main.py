@@ -13,6 +13,7 @@ from marginface.cli.lazy import lazy_app
 from marginface.errors import message_of
 
 COMMANDS = {
+    "data": "Pack, inspect, split, align and preview images.",
     "train": "Train a model on a folder of face images.",
     "evaluate": "Measure verification accuracy on pairs of images.",
     "embed": "Write the embeddings of a folder of images.",
