@@ -324,11 +324,15 @@ def count_crops(monkeypatch) -> list[str]:
     return cropped
 
 
-@pytest.mark.parametrize("tail", ["", "bob/bro", 'small.png,aligned,"\n'])
+# What a kill may leave of the next row.
+@pytest.mark.parametrize(
+    "tail",
+    ["", "bob/bro", "bob/broken.jpg,no\n", 'bob/broken.jpg,"\n', f"bob/broken.jpg,no{',' * 13}"],
+)
 def test_an_interrupted_run_goes_on(interrupted, tmp_path, monkeypatch, tail):
     photos, out, *options = interrupted
     with (tmp_path / "out.partial" / "alignment.csv").open("a") as file:
-        file.write(tail)  # as a kill may leave it
+        file.write(tail)
     cropped = count_crops(monkeypatch)
     assert run(*interrupted).exit_code == 0
     assert "ann/one.png" not in cropped

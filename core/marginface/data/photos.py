@@ -201,7 +201,7 @@ def _take_up(table: Path, names: Sequence[str]) -> int:
 
 def _rows(table: Path) -> Iterator[list[str]]:
     with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        yield from csv.reader(file)
+        yield from csv.reader(line for line in file if line.endswith("\n"))  # a torn one is none
 
 
 def _row(outcome: Outcome) -> list[object]:
