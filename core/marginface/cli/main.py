@@ -13,12 +13,12 @@ from marginface.cli.lazy import lazy_app
 from marginface.errors import message_of
 
 COMMANDS = {
-    "data": "Pack, inspect, split, align and preview images.",
     "train": "Train a model on a folder of face images.",
     "evaluate": "Measure verification accuracy on pairs of images.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
     "clean": "Find images that do not belong to their identity, by sub-centres.",
+    "data": "Pack, inspect, split, align and preview images.",
     "losses": "List the losses, explain one, or draw them.",
     "parity": "Compare every loss in every framework with the reference.",
     "bench": "Time the losses of the installed frameworks.",

@@ -72,7 +72,8 @@ class FaceDetector:
         """Return the faces of photos at 1 / shrink of their size in the network."""
         boxed = [self._letterboxed(photo, shrink) for photo in photos]
         order = sorted(range(len(photos)), key=lambda index: boxed[index][0].shape)
-        alike = groupby(order, key=lambda index: (boxed[index][0].shape, index * self.one_by_one))
+        # One by one, every index makes a group of its own.
+        alike = groupby(order, key=lambda index: (boxed[index][0].shape, self.one_by_one and index))
         found: dict[int, Faces] = {}
         for _, members in alike:
             batch = list(members)

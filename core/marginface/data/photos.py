@@ -99,7 +99,10 @@ def align_photos(
     if not counts[ALIGNED]:
         shutil.rmtree(partial)
         found = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
-        raise MarginfaceError(f"none of the {len(names):,} photos in {photos} is aligned: {found}")
+        raise MarginfaceError(
+            f"none of the {len(names):,} photos in {photos} is aligned: {found}; lower the least "
+            "score or size of a face, or give landmarks of these photos"
+        )
     (partial / MANIFEST_NAME).unlink()
     partial.rename(output)
     return counts
