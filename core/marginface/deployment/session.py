@@ -32,6 +32,36 @@ RUN_ERRORS = (
 )
 
 
+def open_session(model: Path | bytes, *, threads: int | None = None) -> ort.InferenceSession:
+    """Return ONNX Runtime's session of a file or a serialised model, on a GPU where it has one.
+
+    Raises:
+        MarginfaceError: no such file, not an ONNX model, or one that ONNX Runtime cannot load.
+    """
+    if threads is not None and threads < 1:
+        raise MarginfaceError(f"threads must be at least 1, got {threads}")
+    if isinstance(model, Path) and not model.is_file():
+        found = "is a folder" if model.is_dir() else "does not exist"
+        raise MarginfaceError(f"{model} {found}; expected an ONNX file")
+    name = _name(model)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # its findings come back as exceptions
+    options.intra_op_num_threads = threads or 0
+    available = ort.get_available_providers()
+    providers = [provider for provider in PROVIDERS if provider in available]
+    try:
+        source = str(model) if isinstance(model, Path) else model
+        return ort.InferenceSession(source, options, providers=providers)
+    except UNREADABLE as error:
+        raise MarginfaceError(
+            f"{name} is not an ONNX model, or a damaged one; export or download it again"
+        ) from error
+    except RUN_ERRORS as error:
+        raise MarginfaceError(
+            f"ONNX Runtime {ort.__version__} cannot load {name}: {one_line(error)}"
+        ) from error
+
+
 class OnnxSession:
     """Runs a model with one image input and one embedding output.
 
@@ -51,8 +81,8 @@ class OnnxSession:
     """
 
     def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None:
-        self.name = str(model) if isinstance(model, Path) else "the model"
-        self._session = self._open(model, threads)
+        self.name = _name(model)
+        self._session = open_session(model, threads=threads)
         entry = self._only("input", self._session.get_inputs())
         self._only("output", self._session.get_outputs())
         self._input_name = entry.name
@@ -74,29 +104,6 @@ class OnnxSession:
         chunks = [images[at : at + batch] for at in range(0, len(images), batch)]
         embeddings = np.concatenate([self._run(_padded(chunk, batch)) for chunk in chunks])
         return embeddings[: len(images)]
-
-    def _open(self, model: Path | bytes, threads: int | None) -> ort.InferenceSession:
-        if threads is not None and threads < 1:
-            raise MarginfaceError(f"threads must be at least 1, got {threads}")
-        if isinstance(model, Path) and not model.is_file():
-            found = "is a folder" if model.is_dir() else "does not exist"
-            raise MarginfaceError(f"{model} {found}; expected an ONNX file")
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # its findings come back as exceptions
-        options.intra_op_num_threads = threads or 0
-        available = ort.get_available_providers()
-        providers = [provider for provider in PROVIDERS if provider in available]
-        try:
-            source = str(model) if isinstance(model, Path) else model
-            return ort.InferenceSession(source, options, providers=providers)
-        except UNREADABLE as error:
-            raise MarginfaceError(
-                f"{self.name} is not an ONNX model, or a damaged one; export or download it again"
-            ) from error
-        except RUN_ERRORS as error:
-            raise MarginfaceError(
-                f"ONNX Runtime {ort.__version__} cannot load {self.name}: {_one_line(error)}"
-            ) from error
 
     def _only(self, kind: str, entries: list[Any]) -> Any:
         if len(entries) != 1:
@@ -136,7 +143,7 @@ class OnnxSession:
             (output,) = self._session.run(None, {self._input_name: images.astype(self._dtype)})
         except RUN_ERRORS as error:
             raise MarginfaceError(
-                f"{self.name} fails on an input of shape {images.shape}: {_one_line(error)}"
+                f"{self.name} fails on an input of shape {images.shape}: {one_line(error)}"
             ) from error
         # Some exports keep the 1x1 of their last convolution: [N, D, 1, 1].
         if (
@@ -151,11 +158,16 @@ class OnnxSession:
         return np.asarray(output.reshape(output.shape[:2]), np.float32)
 
 
+def _name(model: Path | bytes) -> str:
+    return str(model) if isinstance(model, Path) else "the model"
+
+
 def _padded(images: NDArray[Any], batch: int) -> NDArray[Any]:
     """Return `images` with the last one repeated until there are `batch`."""
     missing = batch - len(images)
     return images if missing == 0 else np.concatenate([images, images[-1:].repeat(missing, axis=0)])
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what ONNX Runtime says, without its line breaks."""
     return " ".join(str(error).split())

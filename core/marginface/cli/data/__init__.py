@@ -1,0 +1,9 @@
+"""`marginface data`: what is done to images before training."""
+
+from marginface.cli.lazy import lazy_app
+
+COMMANDS = {
+    "align": "Cut aligned faces out of photos, by a detector or given points.",
+}
+
+data = lazy_app("marginface.cli.data", COMMANDS)

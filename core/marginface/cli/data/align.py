@@ -1,0 +1,125 @@
+"""`marginface data align`: aligned face crops from photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marginface.cli.progress import image_progress
+from marginface.errors import MarginfaceError
+
+if TYPE_CHECKING:
+    from marginface.data.face_sources import FaceSource
+
+MIN_SCORE = 0.5
+FACE = "largest"
+QUALITY = 95
+
+
+def align(
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, with folders in it or not.")
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the crops.")],
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="SCRFD model that gives five points, ONNX.")
+    ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option("--landmarks", help="JSON or CSV with five points for each photo, instead."),
+    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", help="Of the crops, height x width in pixels.")
+    ] = "112x112",
+    face: Annotated[
+        str | None,
+        typer.Option(
+            "--face", help="Where there are several: largest | central.", show_default=FACE
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score", help="What scores less is no face.", show_default=str(MIN_SCORE)
+        ),
+    ] = None,
+    min_face: Annotated[
+        int,
+        typer.Option("--min-face", min=0, help="Least pixels of the photo that a crop must span."),
+    ] = 0,
+    image_format: Annotated[
+        str, typer.Option("--format", help="Of the crops: jpg | png (lossless).")
+    ] = "jpg",
+    quality: Annotated[
+        int | None, typer.Option("--quality", help="Of JPEG, 1 to 100.", show_default=str(QUALITY))
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Photos in one batch.")
+    ] = 8,
+) -> None:
+    """Bring each photo's face onto the five-point template; write crops and alignment.csv.
+
+    Crops keep the photos' folders and names. After an interruption the same command goes on.
+    """
+    from rich.console import Console
+
+    from marginface.data.cropping import ALIGNED, CropOptions
+    from marginface.data.photos import TABLE_NAME, align_photos, check_output
+
+    if quality is not None and image_format == "png":
+        raise MarginfaceError("--quality goes with --format jpg; png loses nothing")
+    options = CropOptions(
+        _height_and_width(size),
+        face or FACE,
+        min_face,
+        image_format,
+        QUALITY if quality is None else quality,
+    )
+    check_output(photos, output)
+    source = _face_source(detector, landmarks, face, min_score)
+    with image_progress("Aligning") as on_progress:
+        counts = align_photos(
+            photos, output, source, options, batch_size=batch_size, on_progress=on_progress
+        )
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"aligned {counts[ALIGNED]:,} of {counts.total():,} photos to {output}", markup=False
+    )
+    for status, count in counts.most_common():
+        if status != ALIGNED:
+            console.print(f"skipped {count:,}: {status}", markup=False)
+    console.print(f"each photo's points and reason: {output / TABLE_NAME}", markup=False)
+
+
+def _height_and_width(text: str) -> tuple[int, int]:
+    """Read a size.
+
+    >>> _height_and_width("112x96")
+    (112, 96)
+    """
+    try:
+        height, width = map(int, text.lower().split("x"))
+    except ValueError:
+        raise MarginfaceError(
+            f"--size takes height x width in pixels such as 112x96, got '{text}'"
+        ) from None
+    return height, width
+
+
+def _face_source(
+    detector: Path | None, landmarks: Path | None, face: str | None, min_score: float | None
+) -> FaceSource:
+    from marginface.data.face_sources import annotated, detected
+
+    if detector is not None and landmarks is None:
+        return detected(detector, min_score=MIN_SCORE if min_score is None else min_score)
+    if detector is not None or landmarks is None:
+        raise MarginfaceError("give either --detector MODEL.onnx or --landmarks FILE")
+    for option, value in (("--face", face), ("--min-score", min_score)):
+        if value is not None:
+            raise MarginfaceError(
+                f"{option} goes with --detector; --landmarks has one face a photo"
+            )
+    return annotated(landmarks)

@@ -1,0 +1,94 @@
+"""Face detection with SCRFD: from an ONNX model's outputs to boxes, scores and five points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+STRIDES = (8, 16, 32)
+MAX_OVERLAP = 0.4  # of two boxes that are two faces, as intersection over union
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The faces of one photo, the surest first; coordinates in its pixels.
+
+    Attributes:
+        scores: [faces], in 0..1.
+        boxes: [faces, 4] as left, top, right, bottom.
+        points: [faces, 5, 2] as (x, y): left eye, right eye, nose, left and right mouth corner.
+    """
+
+    scores: Floats
+    boxes: Floats
+    points: Floats
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Faces:
+        """Return some of the faces."""
+        return Faces(self.scores[chosen], self.boxes[chosen], self.points[chosen])
+
+
+NO_FACES = Faces(*(np.empty((0, *shape), np.float32) for shape in ((), (4,), (5, 2))))
+
+
+def decode(
+    levels: Sequence[tuple[Floats, Floats, Floats]], size: tuple[int, int], min_score: float
+) -> Faces:
+    """Return the faces that a network of strides 8, 16 and 32 sees, several boxes for one face.
+
+    Every cell of a level has some anchors, all centred on its first pixel, (column, row) * stride:
+
+        box = (x - left, y - top, x + right, y + bottom),   point = (x + dx, y + dy)
+
+    with the distances in units of the stride.
+
+    Args:
+        levels: for each stride the scores [rows, 1], distances to the sides [rows, 4] and to the
+            points [rows, 10]; a row for each anchor of each cell, line by line.
+        size: (height, width) of the network's input in pixels, multiples of the strides.
+        min_score: what scores less is no face.
+
+    Source: Guo et al., Sample and Computation Redistribution for Efficient Face Detection, 2021.
+    """
+    found = []
+    for stride, (scores, sides, points) in zip(STRIDES, levels, strict=True):
+        rows, columns = size[0] // stride, size[1] // stride
+        anchors = len(scores) // (rows * columns)
+        (at,) = np.nonzero(scores[:, 0] >= min_score)
+        y, x = np.divmod(at // anchors, columns)
+        centers = np.stack([x, y], axis=1).astype(np.float32)
+        low, high = centers - sides[at, :2], centers + sides[at, 2:]
+        to = centers[:, None] + points[at].reshape(-1, 5, 2)
+        found.append((scores[at, 0], np.hstack([low, high]) * stride, to * stride))
+    every = Faces(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return every[np.argsort(-every.scores, kind="stable")]
+
+
+def suppress(faces: Faces, max_overlap: float = MAX_OVERLAP) -> Faces:
+    """Return the faces without those whose box overlaps a surer one's (non-maximum suppression).
+
+    Args:
+        faces: the surest first.
+        max_overlap: intersection over union of two boxes up to which both stay.
+    """
+    left, top, right, bottom = faces.boxes.T
+    areas = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+    kept: list[int] = []
+    remaining = np.arange(len(faces))
+    while len(remaining):
+        best, others = remaining[0], remaining[1:]
+        kept.append(int(best))
+        wide = np.minimum(right[best], right[others]) - np.maximum(left[best], left[others])
+        tall = np.minimum(bottom[best], bottom[others]) - np.maximum(top[best], top[others])
+        shared = np.maximum(wide, 0) * np.maximum(tall, 0)
+        union = areas[best] + areas[others] - shared
+        remaining = others[shared <= max_overlap * union]
+    return faces[np.array(kept, np.int64)]
