@@ -55,8 +55,8 @@ def write(path: Path, records: dict[int, bytes]) -> Path:
 
 
 def image(key: int, label: float | Sequence[float], value: int) -> bytes:
-    """Return the framed record of a one-coloured image."""
-    return part(0, header(key, label) + png(value))
+    """Return the framed record of an image of one colour, modulo 256."""
+    return part(0, header(key, label) + png(value % 256))
 
 
 def insightface(path: Path, labels: Sequence[float | Sequence[float]]) -> Path:

@@ -328,7 +328,7 @@ def test_a_wrong_size_shows_at_opening(tmp_path):
 
 
 def bad_at(path, bad, count):
-    records = {key: image(key, key % 5, key % 200) for key in range(count)}
+    records = {key: image(key, key % 5, key) for key in range(count)}
     records[bad] = part(0, header(bad, bad % 5) + b"no image")
     return write(path, records)
 
