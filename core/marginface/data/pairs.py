@@ -26,6 +26,7 @@ class Pairs:
         first, second: their names there, [number of pairs].
         same: bool [number of pairs], whether both show the same person.
         folds: contiguous parts to cross-validate over: the file's, or ten where it has but one.
+        name: of the set, for tables.
     """
 
     images: ImageSource
@@ -33,6 +34,7 @@ class Pairs:
     second: tuple[str, ...]
     same: NDArray[np.bool_]
     folds: int
+    name: str = "pairs"
 
     def __len__(self) -> int:
         return len(self.first)
@@ -60,7 +62,8 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     first, second, same = zip(*pairs, strict=True)
     if folds == 1:
         folds = min(FOLDS_OF_ONE_SPLIT, len(pairs))
-    return Pairs(FolderImages(Path(images_root)), first, second, np.array(same, np.bool_), folds)
+    truth = np.array(same, np.bool_)
+    return Pairs(FolderImages(Path(images_root)), first, second, truth, folds, path.stem)
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:
