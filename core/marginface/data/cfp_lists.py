@@ -37,10 +37,10 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
     protocol = split.absolute().parents[1]
     root = Path(images_root or protocol.parent / "Data" / "Images")
     images = images_by_stem(root)
-    first, second = (_numbered_images(protocol / name) for name in LISTS[split.name])
     folds = sorted(path for path in split.iterdir() if path.is_dir() and is_number(path.name))
     if not folds:
         raise MarginfaceError(f"{split} has no folders 01, 02, ...; restore them")
+    first, second = (_numbered_images(protocol / name) for name in LISTS[split.name])
     pairs: list[Pair] = []
     sizes = []
     for fold in folds:

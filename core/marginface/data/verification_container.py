@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -27,6 +28,10 @@ TABLE = "pairs.csv"
 COLUMNS = ["first", "second", "same", "fold"]
 FOLDER = "images/"
 ENCRYPTED = 1  # a bit of an entry's flags
+ZIP_ERRORS = (  # what zipfile raises on broken files
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, OverflowError),
+    *(NotImplementedError, RuntimeError, struct.error),
+)
 DATE = (1980, 1, 1, 0, 0, 0)  # of every entry: the same pairs give the same file
 
 
@@ -43,7 +48,7 @@ class ContainerImages:
             return self.archive.read(FOLDER + name)
         except KeyError:
             raise MarginfaceError(f"{self.root} has no image {name}") from None
-        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        except (OSError, *ZIP_ERRORS) as error:
             raise MarginfaceError(f"{self.root}: image {name} is damaged: {error}") from None
 
 
@@ -90,7 +95,7 @@ def read_container(path: str | Path) -> Pairs:
         ) from None
     except KeyError:
         raise _unfit(path, f"it has no {TABLE}") from None
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, csv.Error) as error:
+    except (csv.Error, *ZIP_ERRORS) as error:
         raise _unfit(path, str(error)) from None
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
@@ -106,16 +111,15 @@ def read_container(path: str | Path) -> Pairs:
 def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:
     """Refuse entries that grow when they are read, that overlap or lead out of a folder."""
     entries = archive.infolist()
-    size = path.stat().st_size
     if len({entry.filename for entry in entries}) != len(entries):
         raise _unfit(path, "two entries have one name")
-    if sum(entry.file_size for entry in entries) > size:
-        raise _unfit(path, "its entries are larger than the file")
     for entry in entries:
         stored = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & ENCRYPTED
         if not stored or entry.file_size != entry.compress_size:
             raise _unfit(path, f"entry {entry.filename[:80]!r} is compressed or encrypted")
         _check_name(path, entry.filename)
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise _unfit(path, "its entries are larger than the file")
 
 
 def _check_name(where: Path, name: str) -> None:
