@@ -92,8 +92,8 @@ def bootstrap(
         raise MarginfaceError(f"level must be between 0 and 1, such as 0.95, got {level}")
     order = np.argsort(-score, kind="stable")
     fold_of = fold_numbers(len(score), folds)
-    ranked = _Ranked(score[order], truth[order], fold_of[order], folds)
-    draws = _draws(ranked, resamples, np.random.default_rng(seed))
+    ranked = Ranked(score[order], truth[order], fold_of[order], folds)
+    draws = draws_of(ranked, resamples, np.random.default_rng(seed))
     figures = np.concatenate([figures_of(ranked, counts) for counts in draws])
     tails = (1 - level) / 2
     ends = np.quantile(figures, [tails, 1 - tails], axis=0).T.tolist()
@@ -103,7 +103,7 @@ def bootstrap(
     )
 
 
-class _Ranked:
+class Ranked:
     """Pairs by falling score.
 
     Args:
@@ -126,7 +126,7 @@ class _Ranked:
         return np.concatenate([np.zeros_like(sums[:, :1]), sums], axis=1)
 
 
-def _draws(ranked: _Ranked, resamples: int, rng: np.random.Generator) -> Iterator[Counts]:
+def draws_of(ranked: Ranked, resamples: int, rng: np.random.Generator) -> Iterator[Counts]:
     """Yield how often each pair is drawn, [resamples, pairs], a block of resamples at a time."""
     group = 2 * ranked.fold + ranked.truth
     members = np.argsort(group, kind="stable")
@@ -141,7 +141,7 @@ def _draws(ranked: _Ranked, resamples: int, rng: np.random.Generator) -> Iterato
         yield np.bincount(drawn.ravel(), minlength=rows * pairs).reshape(rows, pairs)
 
 
-def figures_of(ranked: _Ranked, counts: Counts) -> Floats:
+def figures_of(ranked: Ranked, counts: Counts) -> Floats:
     """Return accuracy, AUC, EER and the TARs of each resample, [resamples, 3 + targets].
 
     Args:
@@ -156,7 +156,7 @@ def figures_of(ranked: _Ranked, counts: Counts) -> Floats:
     return np.stack([_accuracy(ranked, counts), area, _equal_error(far, tar), *rates], axis=1)
 
 
-def _accuracy(ranked: _Ranked, counts: Counts) -> Floats:
+def _accuracy(ranked: Ranked, counts: Counts) -> Floats:
     """Return the mean over folds, each at the threshold that is best on the others."""
     gain = np.where(ranked.truth, counts, -counts).astype(np.int32)  # of accepting a pair
     accuracies = []
@@ -173,7 +173,7 @@ def _accuracy(ranked: _Ranked, counts: Counts) -> Floats:
 
 
 def _thresholds(
-    ranked: _Ranked, gain: NDArray[np.int32], drawn: NDArray[np.bool_]
+    ranked: Ranked, gain: NDArray[np.int32], drawn: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return each resample's best threshold, [resamples], where `verify` puts it.
 
