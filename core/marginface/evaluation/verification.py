@@ -18,7 +18,7 @@ from marginface.data.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
-PAIRS_AT_ONCE = 65_536  # of pair_scores: bounds the gathered embeddings in any protocol
+PAIRS_AT_ONCE = 256  # of pair_scores: their embeddings stay in the cache
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -139,30 +139,43 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
     >>> pair_scores([[3.0, 0.0], [0.0, 2.0]], [0, 0], [1, 0])
     array([0., 1.])
     """
-    values = np.asarray(embeddings, np.float64)
+    values = np.asarray(embeddings)
     if values.ndim != 2:
         raise MarginfaceError(f"embeddings must be [images, size], got shape {values.shape}")
-    bad = directionless(values)
+    every = np.arange(len(values))
+    norms = np.sqrt(_products(values, every, every))
+    bad = _without_direction(norms)
     if len(bad):
         raise MarginfaceError(
             f"{len(bad)} of {len(values)} embeddings have no direction (length zero, NaN or "
             f"infinite), first at index {bad[0]}; the model's weights or its input are broken"
         )
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
     left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
-    blocks = [
-        np.einsum(
-            "nd,nd->n", unit[left[at : at + PAIRS_AT_ONCE]], unit[right[at : at + PAIRS_AT_ONCE]]
-        )
-        for at in range(0, len(left), PAIRS_AT_ONCE)
-    ]
-    return np.concatenate([np.empty(0), *blocks])
+    return _products(values, left, right) / (norms[left] * norms[right])
 
 
 def directionless(embeddings: NDArray[np.floating]) -> NDArray[np.intp]:
     """Return the rows of embeddings [images, size] that no cosine is defined for."""
-    norms = np.linalg.norm(embeddings, axis=1)
+    return _without_direction(np.linalg.norm(embeddings, axis=1))
+
+
+def _without_direction(norms: NDArray[np.floating]) -> NDArray[np.intp]:
     return np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+
+
+def _products(
+    values: NDArray[Any], left: NDArray[np.integer], right: NDArray[np.integer]
+) -> Floats:
+    """Return the scalar products of rows `left` and `right` of values, in float64."""
+    blocks = [
+        np.einsum(
+            "nd,nd->n",
+            values[left[at : at + PAIRS_AT_ONCE]].astype(np.float64),
+            values[right[at : at + PAIRS_AT_ONCE]].astype(np.float64),
+        )
+        for at in range(0, len(left), PAIRS_AT_ONCE)
+    ]
+    return np.concatenate([np.empty(0), *blocks])
 
 
 def check_folds(pairs: int, folds: int) -> None:
