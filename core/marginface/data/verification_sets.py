@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from marginface.labels import distinct_labels
 
 ZIP = b"PK\x03\x04"
 PICKLES = (b"\x80", b"(", b"]")  # protocols 2 and on; 0 and 1: a tuple, a list
-HOLDING_IMAGES = (ZIP, *PICKLES)
 
 
 def open_verification(path: str | Path, images: str | Path | None = None) -> Pairs:
@@ -33,11 +32,11 @@ def open_verification(path: str | Path, images: str | Path | None = None) -> Pai
     path = Path(path)
     if path.is_dir():
         return read_cfp(path, images)
-    begin = _beginning(path)
-    if begin.startswith(HOLDING_IMAGES):
+    read = _reader(path)
+    if read is not None:
         if images is not None:
             raise MarginfaceError(f"{path} holds its images; leave the folder {images} out")
-        return read_container(path) if begin == ZIP else read_bin(path)
+        return read(path)
     if images is None:
         raise MarginfaceError(
             f"{path} is a list of pairs and holds no images; give their folder, too (--images, in "
@@ -58,7 +57,7 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
         MarginfaceError: as `open_verification`; one is given twice; the images are of no use.
     """
     paths = [*sets, *([] if pairs is None else [pairs])]
-    holding = [path.is_file() and _beginning(path).startswith(HOLDING_IMAGES) for path in paths]
+    holding = [not path.is_dir() and _reader(path) is not None for path in paths]
     if images is not None and all(holding):
         raise MarginfaceError(f"every set holds its images; leave the folder {images} out")
     opened = [
@@ -69,11 +68,15 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
     return [replace(each, name=name) for each, name in zip(opened, names, strict=True)]
 
 
-def _beginning(path: Path) -> bytes:
+def _reader(path: Path) -> Callable[[Path], Pairs] | None:
+    """Return what reads a file that holds its images; None for a list of pairs."""
     try:
         with path.open("rb") as file:
-            return file.read(len(ZIP))
+            begin = file.read(len(ZIP))
     except OSError as error:
         raise MarginfaceError(
             f"cannot read {path}: {error.strerror}; expected a verification set"
         ) from None
+    if begin == ZIP:
+        return read_container
+    return read_bin if begin.startswith(PICKLES) or path.suffix.lower() == ".bin" else None

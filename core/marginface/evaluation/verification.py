@@ -151,7 +151,8 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
             f"infinite), first at index {bad[0]}; the model's weights or its input are broken"
         )
     left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
-    return _products(values, left, right) / (norms[left] * norms[right])
+    cosines: Floats = _products(values, left, right) / (norms[left] * norms[right])
+    return cosines
 
 
 def directionless(embeddings: NDArray[np.floating]) -> NDArray[np.intp]:
