@@ -353,11 +353,11 @@ def test_changed_bytes_give_a_value_or_the_librarys_error(content, data):
         b"c_codecs\nencode\nq\x00X\x00\x00\x10\x00"
         + b"a" * (1 << 20)
         + b"X\x06\x00\x00\x00latin1\x86q\x01"
-        + b"h\x00h\x01R" * 200_000,
+        + b"h\x00h\x01R" * 300,
         b"cbuiltins\nbytes\nq\x00B\x00\x00\x10\x00"
         + b"a" * (1 << 20)
         + b"\x85q\x01"
-        + b"h\x00h\x01R" * 200_000,
+        + b"h\x00h\x01R" * 300,
     ],
     ids=["lists", "bytes", "memo", "numbers", "encode", "bytes of bytes"],
 )
