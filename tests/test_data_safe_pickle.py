@@ -247,6 +247,8 @@ U1 = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
         (b"I1_0\n.", "a number expected"),
         (b"S'\\d'\n.", "a quoted string expected"),
         (b"Sx\n.", "a quoted string expected"),
+        (b"S'\n.", "a quoted string expected"),
+        (b"S'x\"\n.", "a quoted string expected"),
         (b"V\\u12\n.", "text that is no raw-unicode-escape"),
         (b"X\x01\x00\x00\x00\xff.", "text that is no utf-8"),
         (b"\x93.", "a value is missing"),
@@ -349,6 +351,7 @@ def test_changed_bytes_give_a_value_or_the_librarys_error(content, data):
         b"C\x00" * 1_000_000,
         b"]" + b"\x94" * 2_000_000,
         b"(" + b"M\xff\xff" * 700_000 + b"t.",
+        b"S'" + b"x\\x8f" * 400_000 + b"'\n.",
         # A text of 1 MB made bytes of, time and again
         b"c_codecs\nencode\nq\x00X\x00\x00\x10\x00"
         + b"a" * (1 << 20)
@@ -359,7 +362,7 @@ def test_changed_bytes_give_a_value_or_the_librarys_error(content, data):
         + b"\x85q\x01"
         + b"h\x00h\x01R" * 300,
     ],
-    ids=["lists", "bytes", "memo", "numbers", "encode", "bytes of bytes"],
+    ids=["lists", "bytes", "memo", "numbers", "quoted", "encode", "bytes of bytes"],
 )
 def test_memory_is_bounded_by_the_size_of_the_file(bomb):
     assert peak_of(bomb) < 25 * len(bomb) + 25_000_000
