@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
+from marginface.data.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
-PAIRS_AT_ONCE = 65_536  # of pair_scores: bounds the gathered embeddings in any protocol
+PAIRS_AT_ONCE = 256  # of pair_scores: their embeddings stay in the cache
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -100,13 +101,8 @@ def verify(scores: ArrayLike, same: ArrayLike, folds: int = 10) -> VerificationR
     >>> result.accuracy, result.auc, result.eer, round(result.threshold, 6)
     (1.0, 1.0, 0.0, 0.5)
     """
-    score, truth = _checked(scores, same)
-    if folds < 2:
-        raise MarginfaceError(f"folds must be at least 2, got {folds}")
-    if len(score) < folds:
-        raise MarginfaceError(
-            f"{len(score)} pairs cannot be split into {folds} folds; give more pairs or fewer folds"
-        )
+    score, truth = check_scores(scores, same)
+    check_folds(len(score), folds)
     order = np.argsort(-score, kind="stable")
     descending, ordered_truth = score[order], truth[order]
     fold_accuracies = tuple(_fold_accuracies(score, truth, order, folds))
@@ -129,7 +125,7 @@ def verify(scores: ArrayLike, same: ArrayLike, folds: int = 10) -> VerificationR
 
 def roc(scores: ArrayLike, same: ArrayLike) -> RocCurve:
     """Return the ROC of `scores` [pairs] against `same` [pairs]; raises as `verify` does."""
-    score, truth = _checked(scores, same)
+    score, truth = check_scores(scores, same)
     order = np.argsort(-score, kind="stable")
     return _rates(*_accepts(score[order], truth[order]))
 
@@ -143,33 +139,58 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
     >>> pair_scores([[3.0, 0.0], [0.0, 2.0]], [0, 0], [1, 0])
     array([0., 1.])
     """
-    values = np.asarray(embeddings, np.float64)
+    values = np.asarray(embeddings)
     if values.ndim != 2:
         raise MarginfaceError(f"embeddings must be [images, size], got shape {values.shape}")
-    bad = directionless(values)
+    every = np.arange(len(values))
+    norms = np.sqrt(_products(values, every, every))
+    bad = _without_direction(norms)
     if len(bad):
         raise MarginfaceError(
             f"{len(bad)} of {len(values)} embeddings have no direction (length zero, NaN or "
             f"infinite), first at index {bad[0]}; the model's weights or its input are broken"
         )
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
     left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    cosines: Floats = _products(values, left, right) / (norms[left] * norms[right])
+    return cosines
+
+
+def directionless(embeddings: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Return the rows of embeddings [images, size] that no cosine is defined for."""
+    return _without_direction(np.linalg.norm(embeddings, axis=1))
+
+
+def _without_direction(norms: NDArray[np.floating]) -> NDArray[np.intp]:
+    return np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+
+
+def _products(
+    values: NDArray[Any], left: NDArray[np.integer], right: NDArray[np.integer]
+) -> Floats:
+    """Return the scalar products of rows `left` and `right` of values, in float64."""
     blocks = [
         np.einsum(
-            "nd,nd->n", unit[left[at : at + PAIRS_AT_ONCE]], unit[right[at : at + PAIRS_AT_ONCE]]
+            "nd,nd->n",
+            values[left[at : at + PAIRS_AT_ONCE]].astype(np.float64),
+            values[right[at : at + PAIRS_AT_ONCE]].astype(np.float64),
         )
         for at in range(0, len(left), PAIRS_AT_ONCE)
     ]
     return np.concatenate([np.empty(0), *blocks])
 
 
-def directionless(embeddings: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Return the rows of embeddings [images, size] that no cosine is defined for."""
-    norms = np.linalg.norm(embeddings, axis=1)
-    return np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+def check_folds(pairs: int, folds: int) -> None:
+    """Raise unless pairs can be split into so many folds, at least two."""
+    if folds < 2:
+        raise MarginfaceError(f"folds must be at least 2, got {folds}")
+    if pairs < folds:
+        raise MarginfaceError(
+            f"{pairs} pairs cannot be split into {folds} folds; give more pairs or fewer folds"
+        )
 
 
-def _checked(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
+def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
+    """Return scores and flags, both [pairs], as arrays; raises as `verify` says."""
     score, truth = np.asarray(scores), np.asarray(same)
     if score.ndim != 1 or score.shape != truth.shape:
         raise MarginfaceError(
@@ -229,8 +250,7 @@ def _best_threshold(descending: Floats, truth: Bools) -> tuple[float, float]:
 def _fold_accuracies(
     score: Floats, truth: Bools, order: NDArray[np.intp], folds: int
 ) -> Iterator[float]:
-    sizes = [len(block) for block in np.array_split(np.arange(len(score)), folds)]
-    fold_of = np.repeat(np.arange(folds), sizes)
+    fold_of = fold_numbers(len(score), folds)
     ordered_fold = fold_of[order]
     descending, ordered_truth = score[order], truth[order]
     for fold in range(folds):
