@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.checks import check_shares
-from marginface.data.augmentation import augmentation
+from marginface.data.augmentation import augmentation, expand_presets
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 
@@ -48,7 +48,7 @@ class TrainingPipeline(Iterator[Batch]):
         images: the labelled images.
         batch_size: images in a batch, of all processes.
         seed: 0 .. 2**32 - 1; decides order and augmentation.
-        augment: names of augmentations, applied in this order.
+        augment: names of augmentations or presets, applied in this order.
         threads: how many decode and augment ahead; 0 works in the calling thread.
         rank: which process this is; it decodes its own share of each batch alone.
         size: how many processes share a batch.
@@ -90,7 +90,7 @@ class TrainingPipeline(Iterator[Batch]):
         self._setup = {
             "seed": seed,
             "batch_size": batch_size,
-            "augment": list(augment),
+            "augment": list(expand_presets(augment)),
             "images": len(images),
             "images_sha256": images.fingerprint(),
         }

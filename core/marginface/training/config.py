@@ -11,11 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from marginface import backbones, losses
 from marginface.checks import check_shares
+from marginface.data.augmentation import PRESETS, expand_presets
 from marginface.deployment.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Sampling
@@ -36,7 +45,10 @@ Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
 Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]
 Location = Annotated[Path, BeforeValidator(not_empty)]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
-Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+# A run records what a preset stood for when it began, and goes on with that.
+Augmentations = Annotated[
+    tuple[str, ...], BeforeValidator(split_commas), AfterValidator(expand_presets)
+]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 
@@ -63,6 +75,7 @@ RATE_HELP = "Share of the identities that a step looks at; below 1: sgd only."
 SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_fc."
 PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
+AUGMENT_HELP = f"Augmentations, comma-separated, or a preset: {', '.join(PRESETS)}; '' for none."
 SKIP_HELP = "Skip images that are unreadable or of another size; count them."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
@@ -118,7 +131,7 @@ class TrainConfig(BaseModel):
     gamma: float | None = key("Optimizer", "Factor at milestones; default: 0.1.", None, gt=0, le=1)
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
 
-    augment: Names = key("Data", "Augmentations, comma-separated; '' for none.", ("flip",))
+    augment: Augmentations = key("Data", AUGMENT_HELP, ("flip",))
     resize: bool = key("Data", "Resize images of another size.", False)
     skip_bad: bool = key("Data", SKIP_HELP, False)
     loader_threads: int = key("Data", "Threads that read images.", 2, ge=1)
