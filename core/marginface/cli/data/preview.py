@@ -9,7 +9,7 @@ import typer
 
 
 def preview(
-    source: Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="Folder, .rec or .tfrecord.", show_default=False)],
     output: Annotated[Path, typer.Argument(help="PNG file to write.", show_default=False)],
     augment: Annotated[
         str | None,
@@ -27,7 +27,8 @@ def preview(
 
     from marginface.atomic import replacing
     from marginface.data.augmentation import expand_presets
-    from marginface.data.images import list_images, read_image
+    from marginface.data.images import decode_image
+    from marginface.data.opening import open_by_name
     from marginface.data.preview import contact_sheet, drawn_rows, rows_of_all
     from marginface.errors import MarginfaceError
     from marginface.training.values import split_commas
@@ -36,11 +37,11 @@ def preview(
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
     names = None if augment is None else split_commas(augment)
     expand_presets(names or [])  # an unknown name ends here
-    found = list_images(source)
+    opened, found = open_by_name(source)
     # Spread over all of them: neighbours in a folder show the same person.
     count = min(images, len(found))
     chosen = [found[column * len(found) // count] for column in range(count)]
-    pictures = [read_image(source / name, None) for name in chosen]
+    pictures = [decode_image(opened.encoded(name), source / name, None) for name in chosen]
     rows = rows_of_all(pictures, seed) if names is None else drawn_rows(pictures, names, seed)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
