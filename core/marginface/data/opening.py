@@ -41,8 +41,7 @@ def open_images(
             skipped.
     """
     path = Path(path)
-    if rebuild_index and path.suffix.lower() != ".rec":
-        raise MarginfaceError(f"{path} has no index to rebuild, only a .rec; drop --rebuild-index")
+    _check_rebuild(path, rebuild_index)
     if not path.is_file():
         _refuse_folder_of_records(path)
         return open_image_folder(
@@ -95,10 +94,18 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
     Raises:
         MarginfaceError: as these do.
     """
+    _check_rebuild(path, rebuild_index)
     if not path.is_file():
         return FolderImages(path), list_images(path)
     found = open_records(path, rebuild_index=rebuild_index)
     return ImagesByName(found), [found.name(number) for number in range(len(found))]
+
+
+def _check_rebuild(path: Path, rebuild_index: bool) -> None:
+    if rebuild_index and path.suffix.lower() != ".rec":
+        raise MarginfaceError(
+            f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
+        )
 
 
 def _refuse_folder_of_records(path: Path) -> None:
