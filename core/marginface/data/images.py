@@ -68,7 +68,8 @@ def _plain_jpeg(encoded: bytes, size: tuple[int, int] | None) -> NDArray[np.uint
     if not encoded.startswith(b"\xff\xd8\xff") or b"Exif\0" in encoded:  # it might need turning
         return None
     try:
-        if simplejpeg.decode_jpeg_header(encoded)[:2] != size:
+        *found, colors, _ = simplejpeg.decode_jpeg_header(encoded)
+        if tuple(found) != size or colors not in ("YCbCr", "Gray"):
             return None
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded)
     except ValueError:
