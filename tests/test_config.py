@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from marginface import losses
+from marginface.data.augmentation import PRESETS
 from marginface.errors import MarginfaceError
 from marginface.training.config import TrainConfig
 from marginface.training.config_files import (
@@ -135,6 +136,23 @@ def test_text_from_the_command_line_is_read():
     assert config.make_optimizer().clip_norm is None
     assert make(augment="").augment == ()
     assert make(schedule="step", milestones="10,20").milestones == (10, 20)
+
+
+def test_a_preset_is_recorded_as_what_it_stood_for_when_the_run_began(monkeypatch):
+    run = make(augment="affine,adaface")
+    expanded = ("affine", "crop", "low_resolution", "color_jitter", "flip")
+    assert run.augment == expanded
+    assert yaml.safe_load(config_text(run))["augment"] == list(expanded)
+    assert resume_config(run, {"augment": "affine,adaface"}) == run
+    monkeypatch.setitem(PRESETS, "adaface", ("flip",))
+    assert resume_config(run, {}).augment == expanded
+    with pytest.raises(MarginfaceError, match="cannot change augment"):
+        resume_config(run, {"augment": "affine,adaface"})
+
+
+def test_an_unknown_augmentation_is_named_with_the_nearest():
+    with pytest.raises(MarginfaceError, match="augmentation 'adafase'; did you mean 'adaface'"):
+        make(augment="flip,adafase")
 
 
 def test_the_run_ends_with_epochs_or_max_steps_whichever_is_first():

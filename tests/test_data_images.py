@@ -1,5 +1,6 @@
 import os
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from marginface.data.images import decoded_size, list_images, read_image
+from marginface.data import images
+from marginface.data.images import decode_image, decoded_size, list_images, read_image
 from marginface.errors import MarginfaceError
 
 GRADIENT = np.arange(112 * 112 * 3).reshape(112, 112, 3).astype(np.uint8)
@@ -51,6 +53,73 @@ def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera was held so that upright is a quarter turn clockwise
     path = save(tmp_path / "a.png", GRADIENT[:60], exif=exif)
     np.testing.assert_array_equal(read_image(path, (112, 60)), np.rot90(GRADIENT[:60], -1))
+
+
+def by_pillow(encoded: bytes, size: tuple[int, int]) -> np.ndarray | str:
+    """Return what `decode_image` gives, or its message, without the fast way for JPEG files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "_plain_jpeg", lambda *_: None)
+        return decoded(encoded, size)
+
+
+def decoded(encoded: bytes, size: tuple[int, int]) -> np.ndarray | str:
+    try:
+        return decode_image(encoded, "it", size)
+    except MarginfaceError as error:
+        return str(error)
+
+
+def jpeg(pixels: np.ndarray, mode: str = "RGB", **options: object) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["RGB", "L", "CMYK"]),
+    st.integers(1, 100),
+    st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    st.booleans(),
+)
+def test_jpeg_pixels_are_pillows(
+    size: tuple[int, int], seed: int, mode: str, quality: int, subsampling: str, progressive: bool
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    encoded = jpeg(pixels, mode, quality=quality, subsampling=subsampling, progressive=progressive)
+    image = decoded(encoded, size)
+    assert isinstance(image, np.ndarray)
+    assert image.flags.writeable
+    np.testing.assert_array_equal(image, by_pillow(encoded, size))
+
+
+def test_plain_jpegs_take_the_fast_way_and_turned_ones_do_not() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert images._plain_jpeg(jpeg(GRADIENT), (112, 112)) is not None
+    assert images._plain_jpeg(jpeg(GRADIENT), (112, 96)) is None
+    assert images._plain_jpeg(jpeg(GRADIENT, exif=exif), (112, 112)) is None
+    turned = decode_image(jpeg(GRADIENT, exif=exif), "it")
+    np.testing.assert_array_equal(turned, np.rot90(decode_image(jpeg(GRADIENT), "it"), -1))
+
+
+def test_a_cut_or_changed_jpeg_is_what_it_is_to_pillow() -> None:
+    encoded = jpeg(GRADIENT[:16, :16], quality=50)
+    rng = np.random.default_rng(0)
+    broken = [encoded[:length] for length in range(0, len(encoded), 3)]
+    for _ in range(200):
+        changed = bytearray(encoded)
+        changed[rng.integers(len(changed))] = rng.integers(256)
+        broken.append(bytes(changed))
+    refused = 0
+    for each in broken:
+        ours, theirs = decoded(each, (16, 16)), by_pillow(each, (16, 16))
+        refused += isinstance(ours, str)
+        assert isinstance(ours, str) == isinstance(theirs, str)
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(broken) / 2 < refused < len(broken) - 20
 
 
 def test_another_size_is_an_error_unless_resize(tmp_path: Path) -> None:

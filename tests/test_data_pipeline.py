@@ -2,6 +2,7 @@ import itertools
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from marginface.data.augmentation import AUGMENTATIONS
+from marginface.data.augmentation import AUGMENTATIONS, PRESETS, augmentation
 from marginface.data.folder import ImageFolder, open_image_folder
 from marginface.data.pipeline import Batch, TrainingPipeline
 from marginface.errors import MarginfaceError
@@ -99,6 +100,52 @@ def test_the_number_of_threads_changes_nothing(folder: ImageFolder, threads: int
     options = {"batch_size": 7, "seed": 3, "augment": tuple(AUGMENTATIONS)}
     alone = TrainingPipeline(folder, threads=0, **options)
     assert_equal(take(TrainingPipeline(folder, threads=threads, **options), 12), take(alone, 12))
+
+
+def test_batches_are_those_of_grains_own_shuffle_and_random_map(folder: ImageFolder) -> None:
+    """The order and the draws of a seed stay what they are, whatever reads the images."""
+    import grain
+
+    apply = augmentation(["flip", "erase"])
+    samples = (
+        grain.MapDataset.source(folder)
+        .seed(2**32 - 2)  # the seed of an epoch's order wraps around
+        .shuffle()
+        .random_map(lambda sample, rng: apply(sample[0], rng))
+        .slice(slice(35))
+        .batch(7)
+        .repeat()
+    )
+    pipeline = TrainingPipeline(
+        folder, batch_size=7, seed=2**32 - 2, augment=("flip", "erase"), threads=2
+    )
+    for number, batch in enumerate(take(pipeline, 17)):
+        np.testing.assert_array_equal(batch.images, samples[number])
+
+
+def test_a_preset_is_recorded_as_what_it_stands_for(folder: ImageFolder) -> None:
+    preset = TrainingPipeline(folder, batch_size=8, seed=0, augment=("adaface",))
+    assert preset.state()["augment"] == list(PRESETS["adaface"])
+    same = TrainingPipeline(folder, batch_size=8, seed=0, augment=PRESETS["adaface"])
+    take(same, 3)
+    same.restore(preset.state())
+    assert_equal(take(same, 3), take(preset, 3))
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_memory_is_flat(folder: ImageFolder, threads: int) -> None:
+    pipeline = TrainingPipeline(folder, batch_size=40, seed=0, threads=threads)
+    tracemalloc.start()
+    try:
+        used = []
+        for _ in range(3):
+            for _ in range(30):
+                next(pipeline)
+            used.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    batch = 40 * 16 * 16 * 3
+    assert used[2] - used[1] < 8 * batch  # as many may be read ahead or just handed over
 
 
 def test_augmentation_is_drawn_anew_in_each_epoch(folder: ImageFolder) -> None:

@@ -40,6 +40,7 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},
     )
+    app.callback()(lambda: None)  # without one, a group of one command would be that command
     for name, summary in commands.items():
         app.command(name, help=summary)(_stand_in)
     return app

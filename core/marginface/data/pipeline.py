@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import absl.logging
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.checks import check_shares
-from marginface.data.augmentation import augmentation
+from marginface.data.augmentation import Augmentation, augmentation, expand_presets
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 
@@ -18,12 +20,12 @@ from marginface.errors import MarginfaceError
 _verbosity = absl.logging.get_verbosity()
 absl.logging.set_verbosity(absl.logging.ERROR)
 import grain  # noqa: E402
+from grain.experimental import index_shuffle  # noqa: E402
 
 absl.logging.set_verbosity(_verbosity)
 
-Sample = tuple[NDArray[np.uint8], np.int64]
-
 PREFETCHED_BATCHES = 4
+ENDLESS = 2**62
 
 
 class Batch(NamedTuple):
@@ -37,6 +39,65 @@ class Batch(NamedTuple):
     all_labels: NDArray[np.int64]  # [batch], of every process
 
 
+@dataclass(frozen=True)
+class BatchReader:
+    """Reads any batch by its number, which alone decides what is in it; see `TrainingPipeline`."""
+
+    images: LabelledImages
+    batch_size: int
+    seed: int
+    augment: Sequence[str]
+    rank: int
+    size: int
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch."""
+        return len(self.images) // self.batch_size
+
+    def __call__(self, number: int) -> Batch:
+        """Return batch `number`, which is of epoch `number // steps_per_epoch`."""
+        epoch, batch = divmod(number, self.steps_per_epoch)
+        places = np.arange(self.batch_size) + batch * self.batch_size
+        chosen = self._order(epoch, places)
+        labels = self.images.labels[chosen]
+        own = slice(self.rank, None, self.size)
+        pixels = np.empty((self.batch_size // self.size, *self.images.size, 3), np.uint8)
+        generators = self._generators(places[own] + epoch * len(self.images))
+        for row, index in enumerate(chosen[own].tolist()):
+            pixels[row] = self._apply(self.images[index][0], next(generators))
+        return Batch(pixels, labels[own], labels)
+
+    def _order(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which images stand at some places of an epoch, in memory that does not grow."""
+        seed = (self._seeds[0] + epoch) % 2**32
+        last = len(self.images) - 1
+        return np.array(
+            [index_shuffle(place, max_index=last, seed=seed, rounds=4) for place in places.tolist()]
+        )
+
+    def _generators(self, samples: NDArray[np.int64]) -> Iterator[np.random.Generator]:
+        """Yield each sample's generator: one, put to the sample's place of a Philox sequence."""
+        bits = np.random.Philox(self._seeds[1])
+        generator, state = np.random.Generator(bits), bits.state
+        for sample in samples.tolist():
+            state["state"]["counter"][3] = sample
+            bits.state = state
+            yield generator
+
+    @cached_property
+    def _seeds(self) -> tuple[int, int]:
+        """Seeds of order and augmentation."""
+        order, augmenting = (
+            int(np.random.SeedSequence([self.seed, use]).generate_state(1)[0]) for use in (1, 2)
+        )
+        return order, augmenting
+
+    @cached_property
+    def _apply(self) -> Augmentation:
+        return augmentation(self.augment)
+
+
 class TrainingPipeline(Iterator[Batch]):
     """Endless batches of labelled images, each epoch in a new order.
 
@@ -48,7 +109,7 @@ class TrainingPipeline(Iterator[Batch]):
         images: the labelled images.
         batch_size: images in a batch, of all processes.
         seed: 0 .. 2**32 - 1; decides order and augmentation.
-        augment: names of augmentations, applied in this order.
+        augment: names of augmentations or presets, applied in this order.
         threads: how many decode and augment ahead; 0 works in the calling thread.
         rank: which process this is; it decodes its own share of each batch alone.
         size: how many processes share a batch.
@@ -81,51 +142,32 @@ class TrainingPipeline(Iterator[Batch]):
         check_shares(batch_size, size)
         if not 0 <= rank < size:
             raise MarginfaceError(f"rank must be 0 to {size - 1}, got {rank}")
-        apply = augmentation(augment)
-
-        def augmented(sample: Sample, rng: np.random.Generator) -> Sample:
-            return apply(sample[0], rng), sample[1]
-
-        self.steps_per_epoch = len(images) // batch_size
+        self._read = BatchReader(images, batch_size, seed, expand_presets(augment), rank, size)
+        self._threads = threads
+        self.steps_per_epoch = self._read.steps_per_epoch
         self._setup = {
             "seed": seed,
             "batch_size": batch_size,
-            "augment": list(augment),
+            "augment": list(self._read.augment),
             "images": len(images),
             "images_sha256": images.fingerprint(),
         }
-        # Slices keep each sample's place in its epoch, on which order and augmentation depend.
-        whole, own = slice(self.steps_per_epoch * batch_size), slice(rank, None, size)
-        batches = (
-            grain.MapDataset.source(images)
-            .seed(seed)
-            .shuffle()
-            .random_map(augmented)
-            .slice(whole)
-            .slice(own)
-            .batch(batch_size // size, batch_fn=_stack)
-            .repeat()
-        )
-        labels = (
-            grain.MapDataset.source(images.labels)
-            .seed(seed)
-            .shuffle()
-            .slice(whole)
-            .batch(batch_size)
-            .repeat()
-        )
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCHED_BATCHES)
-        self._batches = iter(batches.to_iter_dataset(options))
-        # Of one process they come with the images.
-        self._labels = iter(labels.to_iter_dataset(options)) if size > 1 else None
+        self._start(0)
+
+    def _start(self, batch: int) -> None:
+        numbers = grain.MapDataset.range(batch, ENDLESS)
+        options = grain.ReadOptions(self._threads, PREFETCHED_BATCHES)
+        self._batches = iter(numbers.map(self._read).to_iter_dataset(options))
+        self._next_batch = batch
 
     def __next__(self) -> Batch:
-        images, labels = next(self._batches)
-        return Batch(images, labels, next(self._labels) if self._labels else labels)
+        batch: Batch = next(self._batches)
+        self._next_batch += 1
+        return batch
 
     def state(self) -> dict[str, Any]:
         """Return plain values from which `restore` continues with the batch after the last one."""
-        return {**self._setup, "next_batch": self._batches.get_state()["next_index"]}
+        return {**self._setup, "next_batch": self._next_batch}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken, without reading what came before.
@@ -139,10 +181,4 @@ class TrainingPipeline(Iterator[Batch]):
                     f"the saved input pipeline has {key} {state.get(key)}, this one {value}; "
                     "resume with the data and settings that the run began with"
                 )
-        for iterator in filter(None, (self._batches, self._labels)):
-            iterator.set_state({"next_index": state["next_batch"]})
-
-
-def _stack(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    images, labels = zip(*samples, strict=True)
-    return np.stack(images), np.array(labels, np.int64)
+        self._start(state["next_batch"])

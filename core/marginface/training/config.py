@@ -11,11 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from marginface import backbones, losses
 from marginface.checks import check_shares
+from marginface.data.augmentation import PRESETS, expand_presets
 from marginface.deployment.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
@@ -37,8 +46,11 @@ Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
 Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]
 Location = Annotated[Path, BeforeValidator(not_empty)]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
-Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
+# A run records what a preset stood for when it began, and goes on with that.
+Augmentations = Annotated[
+    tuple[str, ...], BeforeValidator(split_commas), AfterValidator(expand_presets)
+]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 
@@ -69,6 +81,7 @@ PROCESSES_HELP = "Processes on this machine that share each step, and the identi
 THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
 DATA_HELP = "Training images: a folder with one for each identity, a .rec or a .tfrecord."
 VAL_HELP = "Sets: .bin, container, CFP's Split/FP, list with val-images; several: commas, or again."
+AUGMENT_HELP = f"Augmentations, comma-separated, or a preset: {', '.join(PRESETS)}; '' for none."
 SKIP_HELP = "Skip images that are unreadable or of another size; count them."
 REBUILD_HELP = "Write the .idx of a .rec anew where it is missing or stale."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
@@ -125,7 +138,7 @@ class TrainConfig(BaseModel):
     gamma: float | None = key("Optimizer", "Factor at milestones; default: 0.1.", None, gt=0, le=1)
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
 
-    augment: Names = key("Data", "Augmentations, comma-separated; '' for none.", ("flip",))
+    augment: Augmentations = key("Data", AUGMENT_HELP, ("flip",))
     resize: bool = key("Data", "Resize images of another size.", False)
     skip_bad: bool = key("Data", SKIP_HELP, False)
     rebuild_index: bool = key("Data", REBUILD_HELP, False)

@@ -1,0 +1,51 @@
+"""`marginface data preview`: what augmentations do, on a sheet to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def preview(
+    source: Annotated[Path, typer.Argument(help="Folder, .rec or .tfrecord.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="PNG file to write.", show_default=False)],
+    augment: Annotated[
+        str | None,
+        typer.Option("--augment", help="As training takes it; default: all, one by one."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+    images: Annotated[int, typer.Option("--images", min=1, max=32, help="Columns.")] = 8,
+) -> None:
+    """Draw images as they are and as augmentations leave them.
+
+    With --augment, three rows as training would draw them; else that of each preset, and a row of
+    each augmentation where it acts.
+    """
+    from rich.console import Console
+
+    from marginface.atomic import replacing
+    from marginface.data.augmentation import expand_presets
+    from marginface.data.images import decode_image
+    from marginface.data.opening import open_by_name
+    from marginface.data.preview import contact_sheet, drawn_rows, rows_of_all
+    from marginface.errors import MarginfaceError
+    from marginface.training.values import split_commas
+
+    if output.suffix.lower() != ".png":
+        raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
+    names = None if augment is None else split_commas(augment)
+    expand_presets(names or [])  # an unknown name ends here
+    opened, found = open_by_name(source)
+    # Spread over all of them: neighbours in a folder show the same person.
+    count = min(images, len(found))
+    chosen = [found[column * len(found) // count] for column in range(count)]
+    pictures = [decode_image(opened.encoded(name), source / name, None) for name in chosen]
+    rows = rows_of_all(pictures, seed) if names is None else drawn_rows(pictures, names, seed)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as temporary:
+        contact_sheet([("original", pictures), *rows]).save(temporary, "PNG")
+    Console(soft_wrap=True, highlight=False).print(
+        f"wrote {output}: {count} images of {source}", markup=False
+    )

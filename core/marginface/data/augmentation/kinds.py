@@ -1,0 +1,11 @@
+"""What an augmentation takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Augmentation = Callable[[Pixels, np.random.Generator], Pixels]
