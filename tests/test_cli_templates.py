@@ -44,7 +44,7 @@ def refusal(*arguments: object) -> str:
 def benchmark(tmp_path) -> Path:
     """Six images of each person: two templates of three images, of which two are of one video."""
     rng = np.random.default_rng(0)
-    people = rng.normal(size=(PEOPLE, 32)).repeat(IMAGES, 0)
+    people = rng.normal(size=(PEOPLE, 8)).repeat(IMAGES, 0)
     values = (people + rng.normal(size=people.shape)).astype(np.float32)
     names = [f"p{person:02}/{image}.jpg" for person in range(PEOPLE) for image in range(IMAGES)]
     pq.write_table(table_of(names, values), tmp_path / "e.parquet")
