@@ -15,7 +15,7 @@ from marginface.errors import MarginfaceError
 from marginface.evaluation.rates import allowed
 
 FMR = 1e-3
-HEAD = 1_024  # different pairs of the highest scores to look for a threshold among, at first
+HEAD = 50_000  # different pairs to look for a threshold among at first, those that score highest
 SHARES = 96  # of images that are rejected: 0 % to 95 %
 
 Floats = NDArray[np.float64]
@@ -93,34 +93,42 @@ def reject_curve(
         raise MarginfaceError("rejecting by quality needs pairs that are same and different")
     cuts = images[np.arange(SHARES) * len(images) // 100]
     # A pair of quality q is left at the first searchsorted(cuts, q) shares.
-    lasts = np.searchsorted(cuts, quality, side="right").astype(np.int32)
+    lasts = np.searchsorted(cuts, quality, side="right").astype(np.uint8)
     same_scores, same_lasts = score[truth], lasts[truth]
-    order = np.argsort(score[~truth])[::-1]
-    wrong_scores, wrong_lasts = score[~truth][order], lasts[~truth][order]
-    found: list[float] = []
+    different = _Different(score[~truth], lasts[~truth])
+    fnmr: list[float] = []
     for at in range(SHARES):
         right = same_scores[same_lasts > at]
-        cut = _cut(wrong_scores, wrong_lasts, at, fmr)
-        if cut is None or not len(right):
+        if not (len(right) and different.left[at]):
             break
-        found.append(float(np.mean(right <= cut)))
-    return RejectCurve(fmr, np.arange(len(found)) / 100, np.array(found))
+        fnmr.append(float(np.mean(right <= different.cut(at, fmr))))
+    return RejectCurve(fmr, np.arange(len(fnmr)) / 100, np.array(fnmr))
 
 
-def _cut(descending: Floats, lasts: NDArray[np.int32], at: int, fmr: float) -> float | None:
-    """Return the highest different score to be refused at share number `at`; None if none is left.
+class _Different:
+    """Scores of different pairs and the number of shares at which each is left.
 
-    It stands near the top, so that looking through growing heads of the scores is enough.
+    Of millions, only the highest decide: they alone are sorted, and more of them where those that
+    are left at some share do not suffice.
     """
-    left = int(np.count_nonzero(lasts > at))
-    if not left:
-        return None
-    accepted = allowed(fmr, left)
-    if accepted == left:
-        return -np.inf
-    head = 2 * accepted + HEAD
-    while True:
-        kept = np.flatnonzero(lasts[:head] > at)
-        if len(kept) > accepted:
-            return float(descending[kept[accepted]])
-        head *= 2
+
+    def __init__(self, scores: Floats, lasts: NDArray[np.uint8]) -> None:
+        self.scores, self.lasts = scores, lasts
+        gone_after = np.bincount(lasts, minlength=SHARES + 1)
+        self.left = (len(lasts) - np.cumsum(gone_after)).tolist()
+        self._sort_highest(HEAD)
+
+    def cut(self, at: int, fmr: float) -> float:
+        """Return the highest score that must be refused at share number `at`."""
+        accepted = allowed(fmr, self.left[at])
+        if accepted == self.left[at]:
+            return -np.inf
+        while np.count_nonzero(self.head_lasts > at) <= accepted:
+            self._sort_highest(4 * len(self.head))
+        return float(self.head[self.head_lasts > at][accepted])
+
+    def _sort_highest(self, count: int) -> None:
+        rest = max(len(self.scores) - count, 0)
+        highest = np.argpartition(self.scores, rest)[rest:]
+        highest = highest[np.argsort(self.scores[highest])[::-1]]
+        self.head, self.head_lasts = self.scores[highest], self.lasts[highest]

@@ -17,7 +17,7 @@ from rich.table import Table
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
-PAIRS_AT_ONCE = 1_024  # of unit_scores: the gathered embeddings stay in the processor's cache
+PAIRS_AT_ONCE = 256  # of unit_scores: the gathered embeddings stay in the processor's cache
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
