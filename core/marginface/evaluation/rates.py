@@ -83,7 +83,7 @@ class SortedScores:
         _, high = wilson(lenient, len(self.right), z)
         return RateAt(
             rate=float(self._accepted(self.right, cut)[0] / len(self.right)),
-            low=low if fewest else 0.0,
+            low=low,
             high=high,
             threshold=float(np.nextafter(cut[0], np.inf)),
             false_accepts=int(self._accepted(self.wrong, cut)[0]),
