@@ -86,6 +86,7 @@ ONE_NAME = array((1,), "<U1", "a".encode("utf-32-le"))
         (array((1,), f"<U{10**9}", b"a"), array((1, 2), "<f4", bytes(8))),
         (ONE_NAME, array((2, 2), "<f4", bytes(16))),
         (ONE_NAME, array((1, 2), "<f8", bytes(16))),
+        (ONE_NAME, array((1, 2), "<f4", bytes(8)).replace(b"False", b"True ")),
         (ONE_NAME, array((2,), "<f4", bytes(8))),
         (ONE_NAME, array((1, 0), "<f4", b"")),
         (ONE_NAME, array((-1, -2), "<f4", bytes(8))),
@@ -108,9 +109,9 @@ def test_other_files_are_refused_by_name(tmp_path):
     (tmp_path / "text.parquet").write_text("text")
     (tmp_path / "text.npz").write_text("text")
     for name, words in (
-        ("list.parquet", r"has path \(string\), embedding \(list.*expected path and embedding"),
+        ("list.parquet", r"has 'path \(string\), embedding \(list.*expected path and embedding"),
         ("null.parquet", "values are missing"),
-        ("other.npz", "has values.npy; expected path and embedding"),
+        ("other.npz", "has 'values.npy'; expected path and embedding"),
         ("text.parquet", "holds no embeddings that can be read"),
         ("text.npz", "holds no embeddings that can be read"),
         ("absent.npz", "are no file"),
