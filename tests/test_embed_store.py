@@ -179,6 +179,8 @@ def test_parts_of_another_model_list_or_option_are_not_mixed_in(faces, tmp_path)
     other = replace(EMBEDDER, fingerprint="second model")
     with pytest.raises(MarginfaceError, match=r"the model changed since; .*--overwrite"):
         embed_folder(other, faces, output)
+    with pytest.raises(MarginfaceError, match="the choice of --flip changed"):
+        embed_folder(EMBEDDER, faces, output, flip=True)
     with pytest.raises(MarginfaceError, match="the choice of --resize changed"):
         embed_folder(EMBEDDER, faces, output, resize=True)
     (faces / "eve.png").rename(faces / "eva.png")

@@ -31,6 +31,9 @@ def embed(
             "--skip-bad", help="Skip images that are unreadable or of another size; count them."
         ),
     ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Sum the embeddings of an image and of its mirror image.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file, or parts of other work.")
     ] = False,
@@ -59,6 +62,7 @@ def embed(
             resize=resize,
             skip_bad=skip_bad,
             rebuild_index=rebuild_index,
+            flip=flip,
             overwrite=overwrite,
             on_progress=on_progress,
         )
