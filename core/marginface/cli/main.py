@@ -18,6 +18,7 @@ COMMANDS = {
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
     "clean": "Find images that do not belong to their identity, by sub-centres.",
+    "data": "Pack, inspect, split, align and preview images.",
     "losses": "List the losses, explain one, or draw them.",
     "parity": "Compare every loss in every framework with the reference.",
     "bench": "Time the losses of the installed frameworks.",
