@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
+from marginface.data.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
@@ -229,8 +230,7 @@ def _best_threshold(descending: Floats, truth: Bools) -> tuple[float, float]:
 def _fold_accuracies(
     score: Floats, truth: Bools, order: NDArray[np.intp], folds: int
 ) -> Iterator[float]:
-    sizes = [len(block) for block in np.array_split(np.arange(len(score)), folds)]
-    fold_of = np.repeat(np.arange(folds), sizes)
+    fold_of = fold_numbers(len(score), folds)
     ordered_fold = fold_of[order]
     descending, ordered_truth = score[order], truth[order]
     for fold in range(folds):
