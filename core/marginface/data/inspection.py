@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,29 +30,38 @@ class Inspection:
     Attributes:
         listing: the set itself.
         formats: images of each format.
-        sizes: images of each (height, width).
+        sizes: images of each (height, width) in pixels.
         broken: (name, reason) of images that cannot be decoded.
-        hashes: 16 bytes of each whole image's pixels, [whole images, 2]: equal pixels, equal hash,
-            however they are encoded.
-        whole: numbers of those images, [whole images].
+        whole: numbers of the others, [whole images].
+        hashes: 16 bytes of each one's pixels, [whole images, 2]: equal pixels, equal hash, however
+            they are encoded.
     """
 
     listing: Listing
     formats: Counter[str]
     sizes: Counter[tuple[int, int]]
     broken: list[tuple[str, str]]
-    hashes: Hashes
     whole: Indices
-    duplicates: list[Indices] = field(init=False)  # numbers of images with the same pixels
+    hashes: Hashes
 
-    def __post_init__(self) -> None:
-        found = [self.whole[group] for group in equal_rows(self.hashes)]
-        object.__setattr__(self, "duplicates", found)  # the class is frozen
-
-    def across(self, group: Indices) -> bool:
-        """Return whether a group of duplicates is of more than one identity."""
+    @cached_property
+    def images_an_identity(self) -> Indices | None:
+        """Images of each identity, [identities], or None where there are none."""
         labels = self.listing.labels
-        return labels is not None and len(np.unique(labels[group])) > 1
+        return None if labels is None else np.bincount(labels)
+
+    @cached_property
+    def duplicates(self) -> list[Indices]:
+        """Numbers of images with the same pixels, for each picture that occurs several times."""
+        return [self.whole[group] for group in equal_rows(self.hashes)]
+
+    @cached_property
+    def mislabelled(self) -> list[Indices]:
+        """Those duplicates that are of more than one identity."""
+        labels = self.listing.labels
+        if labels is None:
+            return []
+        return [group for group in self.duplicates if (labels[group] != labels[group[0]]).any()]
 
     def names(self, group: Indices) -> list[str]:
         """Return the names of images."""
@@ -67,7 +74,7 @@ def inspect(listing: Listing, on_progress: Progress | None = None) -> Inspection
     Raises:
         MarginfaceError: the set holds no image.
     """
-    count = len(listing)
+    count = listing.count
     digests, whole = bytearray(), np.ones(count, np.bool_)
     formats: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
@@ -85,7 +92,7 @@ def inspect(listing: Listing, on_progress: Progress | None = None) -> Inspection
         if on_progress is not None and (index % STRIDE == 0 or index + 1 == count):
             on_progress(index + 1, count)
     hashes = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-    return Inspection(listing, formats, sizes, broken, hashes, np.flatnonzero(whole))
+    return Inspection(listing, formats, sizes, broken, np.flatnonzero(whole), hashes)
 
 
 def _look(listing: Listing, index: int) -> tuple[str, tuple[int, int], bytes] | MarginfaceError:
@@ -108,11 +115,11 @@ class Shared:
 
     Attributes:
         identities: names of identities in both, or None where one of them names none.
-        images: for each picture in both, a name in the first set and all names in the second.
+        images: for each picture in both, a name in the first set, then all in the second.
     """
 
     identities: list[str] | None
-    images: list[tuple[str, list[str]]]
+    images: list[list[str]]
 
 
 def shared(first: Inspection, second: Inspection) -> Shared:
@@ -124,7 +131,8 @@ def shared(first: Inspection, second: Inspection) -> Shared:
     for group in equal_rows(np.concatenate([first.hashes, second.hashes])):
         here, there = group[group < split], group[group >= split] - split
         if len(here) and len(there):
-            images.append((first.names(first.whole[here[:1]])[0], second.names(second.whole[there])))
+            names = first.names(first.whole[here[:1]]) + second.names(second.whole[there])
+            images.append(names)
     return Shared(identities, sorted(images))
 
 
@@ -139,14 +147,3 @@ def equal_rows(rows: Hashes) -> Iterator[Indices]:
     begins = np.flatnonzero(np.r_[True, (ordered[1:] != ordered[:-1]).any(1), True])
     for group in np.flatnonzero(np.diff(begins) > 1):
         yield np.sort(order[begins[group] : begins[group + 1]])
-
-
-def summary(found: Inspection) -> dict[str, Any]:
-    """Return an inspection for JSON; names of identities and images are those of the set."""
-    listing = found.listing
-    return {
-        "path": str(listing.root),
-        "kind": listing.kind,
-        "images": len(listing),
-        "identities": None if listing.labels is None else len(found_sizes(listing)),
-    }

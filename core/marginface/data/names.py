@@ -7,36 +7,36 @@ from pathlib import Path
 from marginface.errors import MarginfaceError
 
 LONGEST = 255  # bytes of one part: what common file systems take
+FORBIDDEN = frozenset([*map(chr, range(32)), "\x7f", "/", "\\", ":"])
 
 
 def inner_path(root: Path, name: str) -> Path:
-    r"""Return the path of an image under a folder; its name is `identity/image`.
+    r"""Return the path of a file under a folder; its name has parts between forward slashes.
 
     >>> inner_path(Path("faces"), "ann/1.jpg").as_posix()
     'faces/ann/1.jpg'
     >>> inner_path(Path("faces"), "ann/../../1.jpg")
     Traceback (most recent call last):
-    marginface.errors.MarginfaceError: 'ann/../../1.jpg' is no name of an image in a folder; \
-expected IDENTITY/IMAGE, of plain letters, digits and punctuation, without a leading dot
+    marginface.errors.MarginfaceError: 'ann/../../1.jpg' does not do for a file in a folder; \
+expected such as identity/1.jpg, without a leading dot, colon or backslash
 
     Raises:
-        MarginfaceError: the name could lead out of the folder, is hidden there (a leading dot), or
-            no file system takes it.
+        MarginfaceError: the name could lead out of the folder on some system, is hidden there (a
+            leading dot), or no file system takes it.
     """
     parts = name.split("/")
-    if len(parts) != 2 or not all(map(_plain, parts)):
+    if not all(map(_plain, parts)):
         raise MarginfaceError(
-            f"{name[:80]!r} is no name of an image in a folder; expected IDENTITY/IMAGE, of plain "
-            "letters, digits and punctuation, without a leading dot"
+            f"{name[:80]!r} does not do for a file in a folder; expected such as identity/1.jpg, "
+            "without a leading dot, colon or backslash"
         )
-    return root / parts[0] / parts[1]
+    return root.joinpath(*parts)
 
 
 def _plain(part: str) -> bool:
-    r"""Return whether a part is a name on every system: no path, drive, stream or control code."""
-    return (
-        part not in ("", "~")
-        and not part.startswith(".")  # hidden, or the folder above
-        and not any(character in "\\/:" or ord(character) < 32 for character in part)
-        and len(part.encode(errors="surrogateescape")) <= LONGEST
-    )
+    """Return whether a part is a name on any system: no path, home, drive or control character."""
+    try:
+        length = len(part.encode(errors="surrogateescape"))
+    except UnicodeEncodeError:  # half a character, which no file's name can be
+        return False
+    return 0 < length <= LONGEST and part[0] not in ".~" and FORBIDDEN.isdisjoint(part)

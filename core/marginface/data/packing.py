@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -16,17 +17,23 @@ from numpy.typing import NDArray
 
 from marginface.data.encoding import Encoding, with_extension
 from marginface.data.folder import Progress
+from marginface.data.folder_writer import FolderWriter
 from marginface.data.images import EXTENSIONS
 from marginface.data.ordered import in_order
-from marginface.data.partial import Partial, partial_output
+from marginface.data.partial import Partial, partial_output, partial_path
+from marginface.data.record_writers import RecordWriter, TFRecordWriter, sidecars
 from marginface.data.sources import LabelledImages
-from marginface.data.writers import FolderWriter, Packed, Writer
+from marginface.data.writer import Packed, Writer
 from marginface.errors import MarginfaceError
 
 BLOCK = 1024  # images between two lines of the journal
 STRIDE = 32  # images between two calls of on_progress
 
-WRITERS: dict[str, Callable[[Path, Path], Writer]] = {"": FolderWriter}
+WRITERS: dict[str, Callable[[Path, Path], Writer]] = {
+    "": FolderWriter,
+    ".rec": RecordWriter,
+    ".tfrecord": TFRecordWriter,
+}
 
 
 @dataclass
@@ -68,8 +75,12 @@ def pack(
     refuse_existing(target)
     order = np.arange(len(images)) if chosen is None else np.sort(chosen)
     order = order[np.argsort(images.labels[order], kind="stable")]
-    with partial_output(target, _job(images, order, target, encoding)) as partial:
-        run = _Run(images, order, partial, make_writer(partial.path, target), encoding, skip_bad)
+    job = _job(images, order, target, encoding)
+    with (
+        partial_output(target, job) as partial,
+        closing(make_writer(partial.path, target)) as writer,
+    ):
+        run = _Run(images, order, partial, writer, encoding, skip_bad)
         run.resume()
         run.write(on_progress)
         return run.finish()
@@ -88,9 +99,14 @@ def training_format(target: Path) -> Callable[[Path, Path], Writer]:
 
 
 def refuse_existing(target: Path) -> None:
-    """Raise where something of that name stands."""
-    if os.path.lexists(target):
-        raise MarginfaceError(f"{target} exists already; give another name, or remove it")
+    """Raise where something of that name stands, or of a file that belongs to it."""
+    paths = [target]
+    # A run that was killed at its very end may have left some of its own.
+    if target.suffix.lower() == ".rec" and not partial_path(target).exists():
+        paths += sidecars(target)
+    for path in paths:
+        if os.path.lexists(path):
+            raise MarginfaceError(f"{path} exists already; give another name, or remove it")
 
 
 def _job(

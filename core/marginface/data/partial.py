@@ -62,6 +62,15 @@ class Partial:
         os.fsync(self._journal.fileno())
 
 
+def partial_path(target: Path) -> Path:
+    """Return where the partial output of a target is.
+
+    >>> partial_path(Path("sets/train.rec")).as_posix()
+    'sets/.train.rec.partial'
+    """
+    return target.with_name(f".{target.name}.partial")
+
+
 @contextmanager
 def partial_output(target: Path, job: str) -> Iterator[Partial]:
     """Open the partial output of a target; of another job nothing of it is left.
@@ -72,7 +81,7 @@ def partial_output(target: Path, job: str) -> Iterator[Partial]:
         MarginfaceError: another process is at it, or what the block raises, with a word on what
             stays.
     """
-    path = target.with_name(f".{target.name}.partial")
+    path = partial_path(target)
     path.mkdir(parents=True, exist_ok=True)
     with (path / "journal.jsonl").open("a+", encoding="utf-8") as journal:
         _lock(journal, target)

@@ -1,47 +1,21 @@
-"""Writers of packed sets: block after block, each checked when a killed run goes on."""
+"""Writing a folder of `identity/image` files."""
 
 from __future__ import annotations
 
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from marginface.data.names import inner_path
+from marginface.data.writer import Packed
 from marginface.errors import MarginfaceError
 
 
-@dataclass(frozen=True)
-class Packed:
-    """An image on its way into a set: its place, label and name there, and its bytes."""
-
-    number: int
-    label: int
-    name: str
-    encoded: bytes
-
-
-class Writer(Protocol):
-    """What writes one format of packed sets."""
-
-    def rewind(self, marks: Sequence[Any]) -> int:
-        """Return how many of the marked blocks are whole on disk; drop what is behind them."""
-
-    def add(self, image: Packed) -> None:
-        """Write the next image."""
-
-    def mark(self) -> Any:
-        """Bring the block to disk that began behind the last mark; return its mark, for JSON."""
-
-    def finish(self, sizes: Sequence[int]) -> None:
-        """Write what ends the set, given images an identity, and give it its final name."""
-
-
 class FolderWriter:
-    """Writes `identity/image` files."""
+    """Writes `identity/image` files, block by block; see `Writer`."""
 
     def __init__(self, partial: Path, target: Path) -> None:
         self._root = partial / "images"
@@ -81,6 +55,9 @@ class FolderWriter:
         if hasattr(os, "sync"):  # not on Windows
             os.sync()
         self._root.rename(self._target)
+
+    def close(self) -> None:
+        """Do nothing: each file is closed already."""
 
     def _is_whole(self, mark: Any) -> bool:
         check = 0
