@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
 BLOCK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,8 @@ def open_image_folder(
     """
     root = Path(root)
     paths, empty = _layout(root)
-    bad = _bad_images(root, paths, size, resize, on_progress)
+    check = partial(_problem, root=root, size=size, resize=resize)
+    bad = bad_images(paths, check, on_progress)
     skipped = empty + bad
     if skipped and not skip_bad:
         _refuse(root, len(paths), empty, bad)
@@ -147,22 +150,18 @@ def _layout(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     return paths, [(name, "the folder holds no images") for name in folders if name not in filled]
 
 
-def _bad_images(
-    root: Path,
-    paths: list[str],
-    size: tuple[int, int],
-    resize: bool,
-    on_progress: Progress | None,
-) -> list[tuple[str, str]]:
-    check = partial(_problem, root=root, size=size, resize=resize)
-    bad: list[tuple[str, str]] = []
+def bad_images(
+    images: Sequence[T], problem: Callable[[T], str], on_progress: Progress | None
+) -> list[tuple[T, str]]:
+    """Return those of the images that have a problem, with it; all CPUs look for them."""
+    bad: list[tuple[T, str]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), BLOCK):
-            block = paths[start : start + BLOCK]
-            problems = pool.map(check, block)
-            bad += [(path, why) for path, why in zip(block, problems, strict=True) if why]
+        for start in range(0, len(images), BLOCK):
+            block = images[start : start + BLOCK]
+            problems = pool.map(problem, block)
+            bad += [(image, why) for image, why in zip(block, problems, strict=True) if why]
             if on_progress is not None:
-                on_progress(start + len(block), len(paths))
+                on_progress(start + len(block), len(images))
     return bad
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from marginface.atomic import new_folder
 from marginface.data.names import inner_path
 
 
@@ -15,16 +16,11 @@ def link_images(root: Path, names: Iterable[str], target: Path) -> None:
 
     It appears by one rename, so a folder of that name is whole.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
+    with new_folder(target) as partial:
         for name in names:
             new = inner_path(partial, name)
             new.parent.mkdir(exist_ok=True)
             _link((root / name).resolve(), new)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _link(old: Path, new: Path) -> None:

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from marginface.data.encoding import Encoding, with_extension
 from marginface.data.folder import Progress
-from marginface.data.folder_writer import FolderWriter
+from marginface.data.packed_folder import FolderWriter
 from marginface.data.images import EXTENSIONS
 from marginface.data.ordered import in_order
 from marginface.data.partial import Partial, partial_output, partial_path
-from marginface.data.record_writers import RecordWriter, TFRecordWriter, sidecars
+from marginface.data.packed_records import RecordWriter, TFRecordWriter, sidecars
 from marginface.data.sources import LabelledImages
-from marginface.data.writer import Packed, Writer
+from marginface.data.packed import Packed, Writer
 from marginface.errors import MarginfaceError
 
 BLOCK = 1024  # images between two lines of the journal

@@ -1,97 +1,156 @@
-"""Writing .rec and .tfrecord files block by block; see `Writer`."""
+"""Write labelled images to a .rec or a .tfrecord file, whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from itertools import accumulate
+from abc import ABC, abstractmethod
+from array import array
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import BinaryIO, Self
 
-from marginface.data import recordio, tfrecord
+from marginface.atomic import replacing
+from marginface.data.compact import Texts
 from marginface.data.example import ImageExample, pack_example
-from marginface.data.names import inner_path
-from marginface.data.recordio import pack_labelled
-from marginface.data.streams import Streams
-from marginface.data.writer import Packed
+from marginface.data.images import decoded_size
+from marginface.data.record_index import fit_for_files
+from marginface.data.recordio import frame, pack_labelled
+from marginface.data.tfrecord import frame as frame_tfrecord
+from marginface.errors import MarginfaceError
 
 
-class RecordWriter:
-    """Writes a .rec in InsightFace's layout with its .idx, and an .lst that keeps the names.
+class ImageWriter(ABC):
+    """Writes labelled images, one identity after the other, under temporary names until `close`.
 
-    Images have keys 1 to N; then, without images, come a record for each identity with the range of
-    its keys, and record 0 with the range of those.
+    Used in a `with` statement, it closes itself, or leaves nothing if the block raises.
+
+    Args:
+        path: the file.
     """
 
-    def __init__(self, partial: Path, target: Path) -> None:
-        self._streams = Streams(partial, ["idx", "lst", "rec"])
-        self._targets = [*sidecars(target), target]
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open = ExitStack()
+        self._names: set[str] = set()  # of the identity's images
+        self._identities: list[str] = []
+        self._images = 0
 
-    def rewind(self, marks: Sequence[Any]) -> int:
-        """Compare the blocks with their checksums."""
-        return self._streams.rewind(marks)
+    def add(self, encoded: bytes, label: int, name: str) -> None:
+        """Append an image.
 
-    def add(self, image: Packed) -> None:
-        """Write an image's record."""
-        inner_path(Path(), image.name)  # what reads it, refuses other names
-        key = image.number + 1
-        line = os.fsencode(f"{key}\t{image.label}\t{image.name}\n")
-        self._append(key, pack_labelled(image.encoded, key, image.label), line)
+        Args:
+            encoded: JPEG, PNG or another format's file.
+            label: 0 for the first image, then that of the one before or one more.
+            name: `identity/file`, another for each image; the identity has one label.
 
-    def mark(self) -> Any:
-        """Return lengths and checksums."""
-        return self._streams.mark()
-
-    def finish(self, sizes: Sequence[int]) -> None:
-        """Write the records of identities; the .rec is the last to get its name."""
-        begins = list(accumulate(sizes, initial=1))
-        first = begins[-1]
-        for number, (begin, end) in enumerate(zip(begins, begins[1:], strict=False)):
-            self._append(first + number, pack_labelled(b"", first + number, (begin, end)))
-        self._append(0, pack_labelled(b"", 0, (first, first + len(sizes))))
-        self._streams.publish(self._targets)
-
-    def close(self) -> None:
-        """Close the files."""
-        self._streams.close()
-
-    def _append(self, key: int, payload: bytes, line: bytes = b"") -> None:
-        index = f"{key}\t{self._streams.lengths[-1]}\n"
-        self._streams.append(index.encode(), line, recordio.frame(payload))
-
-
-class TFRecordWriter:
-    """Writes a .tfrecord of `tf.train.Example`s."""
-
-    def __init__(self, partial: Path, target: Path) -> None:
-        self._streams = Streams(partial, ["tfrecord"])
-        self._target = target
-
-    def rewind(self, marks: Sequence[Any]) -> int:
-        """Compare the blocks with their checksums."""
-        return self._streams.rewind(marks)
-
-    def add(self, image: Packed) -> None:
-        """Write an image's record."""
-        inner_path(Path(), image.name)
-        identity = image.name.partition("/")[0]
-        example = ImageExample(image.encoded, image.label, identity, image.name)
-        self._streams.append(tfrecord.frame(pack_example(example)))
-
-    def mark(self) -> Any:
-        """Return length and checksum."""
-        return self._streams.mark()
-
-    def finish(self, sizes: Sequence[int]) -> None:
-        """Give the file its name."""
-        del sizes
-        self._streams.publish([self._target])
+        Raises:
+            MarginfaceError: a label out of turn, or a name that does not do.
+        """
+        identity, _, file = name.partition("/")
+        if not fit_for_files(Texts.of([identity, file])):
+            raise MarginfaceError(f"cannot pack {name!r}; expected a name IDENTITY/IMAGE")
+        if label == len(self._identities) and identity not in self._identities[-1:]:
+            self._identities.append(identity)
+            self._names = set()
+        if label != len(self._identities) - 1 or identity != self._identities[-1]:
+            raise MarginfaceError(
+                f"image {name} of label {label} is out of turn behind {self._identities[-1:]} of "
+                f"label {len(self._identities) - 1}; pack one identity after the other, from 0"
+            )
+        if name in self._names:
+            raise MarginfaceError(f"there are two images {name}; rename one")
+        self._names.add(name)
+        self._write(encoded, label, name)
+        self._images += 1
 
     def close(self) -> None:
-        """Close the file."""
-        self._streams.close()
+        """Write what ends the file and give it its name.
+
+        Raises:
+            MarginfaceError: there are no images.
+        """
+        with self._open:
+            if not self._images:
+                raise MarginfaceError(f"no images to write to {self.path}")
+            self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._open.__exit__(kind, error, trace)
+
+    def _create(self, path: Path) -> BinaryIO:
+        """Open a file that takes its name when all is written; the first one is the last to."""
+        temporary = self._open.enter_context(replacing(path))
+        return self._open.enter_context(temporary.open("wb"))
+
+    @abstractmethod
+    def _write(self, encoded: bytes, label: int, name: str) -> None: ...
+
+    @abstractmethod
+    def _end(self) -> None: ...
 
 
-def sidecars(target: Path) -> list[Path]:
-    """Return the files that lie next to a .rec."""
-    return [target.with_suffix(".idx"), target.with_suffix(".lst")]
+class RecordWriter(ImageWriter):
+    """Writes NAME.rec, its NAME.idx, NAME.lst with the names, and `property`: classes and size.
+
+    Images have keys from 1, then come a record for each identity and, with key 0, the one that
+    tells of these. `property` is for the folder: it is left out where other .rec files lie.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._rec = self._create(path)
+        self._idx = self._create(path.with_suffix(".idx"))
+        self._lst = self._create(path.with_suffix(".lst"))
+        self._firsts = array("q")  # key of the first image of each identity
+        self._size = (0, 0)
+
+    def _write(self, encoded: bytes, label: int, name: str) -> None:
+        key = self._images + 1
+        if label == len(self._firsts):
+            self._firsts.append(key)
+        if key == 1:
+            self._size = decoded_size(encoded, name)
+        self._record(encoded, key, label)
+        self._lst.write(f"{key}\t{label}\t".encode() + os.fsencode(name) + b"\n")
+
+    def _end(self) -> None:
+        begin = self._images + 1
+        ends = [*self._firsts[1:], begin]
+        for label, (first, end) in enumerate(zip(self._firsts, ends, strict=True)):
+            self._record(b"", begin + label, (first, end))
+        self._record(b"", 0, (begin, begin + len(ends)))
+        if all(other == self.path for other in self.path.parent.glob("*.rec")):
+            height, width = self._size
+            text = f"{len(ends)},{height},{width}\n"
+            self._create(self.path.with_name("property")).write(text.encode())
+
+    def _record(self, image: bytes, key: int, label: float | tuple[int, int]) -> None:
+        self._idx.write(f"{key}\t{self._rec.tell()}\n".encode())
+        self._rec.write(frame(pack_labelled(image, key, label)))
+
+
+class TFRecordWriter(ImageWriter):
+    """Writes a .tfrecord of `tf.train.Example` messages; names of features as in `example`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._file = self._create(path)
+
+    def _write(self, encoded: bytes, label: int, name: str) -> None:
+        example = ImageExample(encoded, label, name.partition("/")[0], name)
+        self._file.write(frame_tfrecord(pack_example(example)))
+
+    def _end(self) -> None:
+        pass

@@ -19,20 +19,20 @@ class Streams:
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        self._paths = [folder / name for name in names]
+        self.paths = [folder / name for name in names]
         self._files: list[BinaryIO] = []
         self.lengths = [0] * len(names)
         self._checks = [0] * len(names)
 
     def rewind(self, marks: Sequence[Any]) -> int:
         """Return how many of the marked blocks are whole on disk; drop what is behind them."""
-        for path in self._paths:
+        for path in self.paths:
             path.touch()
         with_previous = zip([None, *marks], marks, strict=False)
         whole = sum(1 for _ in takewhile(lambda two: self._is_whole(*two), with_previous))
         if whole:
             self.lengths = [length for length, _ in marks[whole - 1]]
-        for path, length in zip(self._paths, self.lengths, strict=True):
+        for path, length in zip(self.paths, self.lengths, strict=True):
             os.truncate(path, length)
             self._files.append(path.open("ab"))
         return whole
@@ -57,7 +57,7 @@ class Streams:
         """Bring all to disk and give each file its final name, in order."""
         self.mark()
         self.close()
-        for path, target in zip(self._paths, targets, strict=True):
+        for path, target in zip(self.paths, targets, strict=True):
             path.replace(target)
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class Streams:
         begins = [0] * len(mark) if before is None else [length for length, _ in before]
         return all(
             _check_of(path, begin, length) == check
-            for path, begin, (length, check) in zip(self._paths, begins, mark, strict=True)
+            for path, begin, (length, check) in zip(self.paths, begins, mark, strict=True)
         )
 
 

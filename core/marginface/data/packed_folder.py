@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from marginface.data.names import inner_path
-from marginface.data.writer import Packed
+from marginface.data.packed import Packed
 from marginface.errors import MarginfaceError
 
 

@@ -1,0 +1,92 @@
+"""Open labelled images wherever they are: a folder, a .rec or a .tfrecord file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from marginface.data.folder import Progress, open_image_folder
+from marginface.data.record_images import RecordImages
+from marginface.data.sources import LabelledImages
+from marginface.errors import MarginfaceError
+
+EXPECTED = "expected a folder of images, a .rec or a .tfrecord file"
+
+
+def open_images(
+    path: str | Path,
+    *,
+    size: tuple[int, int] = (112, 112),
+    resize: bool = False,
+    skip_bad: bool = False,
+    rebuild_index: bool = False,
+    on_progress: Progress | None = None,
+) -> LabelledImages:
+    """Open labelled images to train on.
+
+    Of a folder every image is decoded to find the bad ones; of a file some are, or all with
+    `skip_bad`.
+
+    Args:
+        path: a folder of `identity/image` files, a .rec or a .tfrecord file.
+        size: expected (height, width) of the images, in pixels.
+        resize: stretch images of another size instead of refusing them.
+        skip_bad: leave out bad images, and identities without images; they are in `skipped`.
+        rebuild_index: write the .idx of a .rec anew where it is missing or stale.
+        on_progress: called with (images checked, all images) as checking goes on.
+
+    Raises:
+        MarginfaceError: neither of these, damaged, fewer than two identities, or bad images not
+            skipped.
+    """
+    path = Path(path)
+    if not path.is_file():
+        _refuse_folder_of_records(path)
+        return open_image_folder(
+            path, size=size, resize=resize, skip_bad=skip_bad, on_progress=on_progress
+        )
+    found = open_records(
+        path, size=size, resize=resize, rebuild_index=rebuild_index, on_progress=on_progress
+    ).checked(skip_bad=skip_bad, on_progress=on_progress)
+    if len(found.identities) < 2:
+        raise MarginfaceError(
+            f"the number of identities in {path} is {len(found.identities)}, need at least 2 to "
+            "train; add images of others"
+        )
+    return found
+
+
+def open_records(
+    path: Path,
+    *,
+    size: tuple[int, int] = (112, 112),
+    resize: bool = False,
+    rebuild_index: bool = False,
+    on_progress: Progress | None = None,
+) -> RecordImages:
+    """Open the images of a .rec or .tfrecord file, decoding none; see `open_images`.
+
+    Raises:
+        MarginfaceError: no such file, or a damaged one.
+    """
+    if path.suffix.lower() == ".rec":
+        from marginface.data.record_layout import index_of_records
+        from marginface.data.recordio import RecordFile
+
+        index = index_of_records(path, rebuild_index=rebuild_index, on_progress=on_progress)
+        return RecordImages(RecordFile(path), index, size, resize)
+    if ".tfrecord" in path.name.lower():  # shards end in .tfrecord-00000-of-00010
+        from marginface.data.tfrecord import TFRecordFile
+        from marginface.data.tfrecord_layout import index_of_tfrecord
+
+        index = index_of_tfrecord(path, on_progress=on_progress)
+        return RecordImages(TFRecordFile(path), index, size, resize)
+    raise MarginfaceError(f"{path} is a file of another kind; {EXPECTED}")
+
+
+def _refuse_folder_of_records(path: Path) -> None:
+    """Raise if a folder holds record files instead of folders of images."""
+    if not path.exists():
+        raise MarginfaceError(f"no such file or folder: {path}; {EXPECTED}")
+    found = sorted(entry.name for entry in path.iterdir() if entry.suffix == ".rec")
+    if found and not any(entry.is_dir() for entry in path.iterdir()):
+        raise MarginfaceError(f"{path} holds no folders of images; give {path / found[0]} instead")
