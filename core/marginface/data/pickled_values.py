@@ -80,7 +80,11 @@ class Array:
         """Take the items; their number must be what the shape says."""
         if not isinstance(dtype, Dtype) or not _is_bytes(data):
             raise Unfit("an array of other things than bytes or flags")
-        if not isinstance(shape, tuple) or len(shape) > DIMENSIONS or not all(map(_is_count, shape)):
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > DIMENSIONS
+            or not all(map(_is_count, shape))
+        ):
             raise Unfit("an array whose shape is no tuple of lengths")
         if math.prod(shape) != len(data):
             raise Unfit(f"an array with {len(data)} items and another shape")

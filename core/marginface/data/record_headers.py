@@ -76,7 +76,7 @@ def _read_plain(
     headers.key[block] = found[:, 4:6].copy().view("<u8")[:, 0]
     headers.empty[block] = length == 24 + 4 * flag
     headers.end[block] = offsets + 8 + (length + 3) // 4 * 4
-    return (
+    plain: NDArray[np.bool_] = (
         (found[:, 0] == MAGIC)
         & (found[:, 1] >> 29 == WHOLE)
         & (offsets >= 0)
@@ -85,6 +85,7 @@ def _read_plain(
         & (length >= 24 + 4 * flag)
         & (headers.end[block] <= size)
     )
+    return plain
 
 
 def _read_one(records: RecordFile, offset: int, headers: Headers, index: np.intp) -> None:

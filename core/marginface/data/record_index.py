@@ -86,7 +86,7 @@ def make_index(
         several = set()
 
         def listed() -> Iterator[str]:
-            for label, (folder, file) in zip(memoryview(labels), names, strict=True):
+            for label, (folder, file) in zip(labels.data, names, strict=True):
                 if folders.setdefault(label, folder) != folder:
                     several.add(label)
                 yield file

@@ -71,7 +71,7 @@ def read_names(path: Path, keys: Ints, numbers: Ints) -> Iterable[tuple[str, str
 
 
 def _names(paths: pa.ChunkedArray, numbers: Ints) -> Iterator[tuple[str, str]]:
-    for path, number in zip(paths, memoryview(numbers), strict=True):
+    for path, number in zip(paths, numbers.data, strict=True):
         folder, _, file = os.fsdecode(path.as_py()).rpartition("/")
         yield PurePosixPath(folder).name or str(number), file
 

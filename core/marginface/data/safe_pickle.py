@@ -44,9 +44,9 @@ def load(buffer: bytes | mmap, where: str | Path) -> Any:
     >>> import pickle
     >>> load(pickle.dumps(([b"", True], None), protocol=2), "flags")
     ([b'', True], None)
-    >>> load(pickle.dumps(print), "flags.bin")
+    >>> load(pickle.dumps(print), "a.bin")
     Traceback (most recent call last):
-    marginface.errors.MarginfaceError: flags.bin asks for builtins.print, which no verification set \
+    marginface.errors.MarginfaceError: a.bin asks for builtins.print, which no verification set \
 needs; it was refused and nothing of it was run: get the file from a source that you trust
     """
     return _Reader(buffer, where).run()
@@ -103,10 +103,10 @@ class _Reader:
         """Return what an opcode asks for that is not read here."""
         if code == ord("i"):  # INST: the opcode holds the name
             return f"{self.line().decode('latin-1')}.{self.line().decode('latin-1')}"
-        known = pickletools.code2op.get(chr(code))
-        if known is None:
-            raise _Damaged(f"no pickle has an opcode {code:#04x}")
-        return f"the pickle opcode {known.name}"
+        for known in pickletools.opcodes:
+            if known.code == chr(code):
+                return f"the pickle opcode {known.name}"
+        raise _Damaged(f"no pickle has an opcode {code:#04x}")
 
     def refusal(self, what: str) -> MarginfaceError:
         """Return the error for what is not admitted."""

@@ -30,7 +30,7 @@ def masked_crc(data: bytes) -> int:
     >>> hex(masked_crc(bytes(8)))
     '0x8f17f1a9'
     """
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -137,6 +137,6 @@ def _image(path: Path, number: int, image: Any) -> bytes | memoryview:
 
 def _unfit(path: Path, reason: str) -> MarginfaceError:
     return MarginfaceError(
-        f"{path} is no verification set: {reason}; expected InsightFace's pickle of encoded images, "
-        "two for each pair, and of flags"
+        f"{path} is no verification set: {reason}; expected InsightFace's pickle of encoded "
+        "images, two for each pair, and of flags"
     )
