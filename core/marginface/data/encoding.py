@@ -12,6 +12,7 @@ from marginface.data.images import EXTENSIONS, decode_image, encoded_format
 from marginface.errors import MarginfaceError
 
 FORMATS = ("jpeg", "png")
+EXTENSIONS_OF = {"jpeg": (".jpg", ".jpeg"), "ppm": (".ppm", ".pgm"), "tiff": (".tif", ".tiff")}
 QUALITY = 95  # with colour in full resolution, what JPEG takes away is hardly seen
 
 
@@ -61,15 +62,16 @@ class Encoding:
 
 
 def with_extension(name: str, encoded: bytes) -> str:
-    """Return an image's name with the extension of its format: in place of another, or added.
+    """Return an image's name with an extension of its format: what fits stays.
 
     >>> with_extension("ann/1.pgm", Encoding(format="png")(b"P5 1 1 255 0", "1.pgm"))
     'ann/1.png'
     """
-    extension = {"jpeg": ".jpg", "tiff": ".tif"}.get(
-        found := encoded_format(encoded, name), f".{found}"
-    )
+    found = encoded_format(encoded, name)
+    fitting = EXTENSIONS_OF.get(found, (f".{found}",))
     path = PurePosixPath(name)
+    if path.suffix.lower() in fitting:
+        return name
     if path.suffix.lower() in EXTENSIONS:
-        return str(path.with_suffix(extension))
-    return name + extension
+        return str(path.with_suffix(fitting[0]))
+    return name + fitting[0]

@@ -128,14 +128,15 @@ def findings(found: Sequence[Inspection], common: Common) -> Iterator[tuple[str,
         if each.mislabelled:
             examples = [" = ".join(each.names(group)) for group in each.mislabelled[:SHOWN]]
             yield f"{root}: the same image under several identities", examples
-    for (one, other), each in common.items():
-        both = f"{found[one].listing.root} and {found[other].listing.root}"
-        if each.identities is None:
-            yield f"{both}: identities cannot be compared by name, as one of them has no names", []
+    for (one, other), both in common.items():
+        sets = f"{found[one].listing.root} and {found[other].listing.root}"
+        if both.identities is None:
+            yield f"{sets}: no names of identities to compare, as one of them has none", []
         else:
-            yield f"{both} share {len(each.identities):,} identities by name", each.identities[:SHOWN]
-        examples = [" = ".join(names) for names in each.images[:SHOWN]]
-        yield f"{both} share {len(each.images):,} images", examples
+            identities = both.identities
+            yield f"{sets} share {len(identities):,} identities by name", identities[:SHOWN]
+        examples = [" = ".join(names) for names in both.images[:SHOWN]]
+        yield f"{sets} share {len(both.images):,} images", examples
 
 
 def _table(title: str, first: str, found: Sequence[Inspection]) -> Table:

@@ -1,4 +1,4 @@
-"""Any set of images, to convert or to look at: nothing is decoded, what is broken is still there."""
+"""Any set of images, to convert or to look at; nothing is decoded, so broken ones are in it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from marginface.data.verification_sets import open_verification
 from marginface.errors import MarginfaceError
 
 VERIFICATION = (".bin", ".zip")
+EXPECTED = "expected a folder of images, .rec, .tfrecord, or a verification set (.bin, .zip)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +52,12 @@ def open_set(path: Path, on_progress: Progress | None = None) -> LabelledImages 
         MarginfaceError: there is no such file, or it is of another kind, or damaged.
     """
     name = path.name.lower()
+    if not path.exists():
+        raise MarginfaceError(f"no such file or folder: {path}; {EXPECTED}")
     if path.is_file() and not name.endswith(VERIFICATION):
         if name.endswith(".rec") or ".tfrecord" in name:
             return open_records(path, on_progress=on_progress)
-        raise MarginfaceError(
-            f"{path} is a file of another kind; expected a folder of images, .rec, .tfrecord, or a "
-            "verification set (.bin, .zip)"
-        )
+        raise MarginfaceError(f"{path} is a file of another kind; {EXPECTED}")
     if path.is_file():
         return open_verification(path)
     return list_image_folder(path)

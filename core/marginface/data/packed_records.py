@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from marginface.data import recordio, tfrecord
 from marginface.data.example import ImageExample, pack_example
 from marginface.data.images import decoded_size
 from marginface.data.names import inner_path
+from marginface.data.packed import Packed
 from marginface.data.recordio import pack_labelled
 from marginface.data.streams import Streams
-from marginface.data.packed import Packed
 
 
 class RecordWriter:
@@ -48,7 +48,7 @@ class RecordWriter:
         """Write the records of identities; the .rec is the last to get its name."""
         begins = list(accumulate(sizes, initial=1))
         first = begins[-1]
-        for number, (begin, end) in enumerate(zip(begins, begins[1:], strict=False)):
+        for number, (begin, end) in enumerate(pairwise(begins)):
             self._append(first + number, pack_labelled(b"", first + number, (begin, end)))
         self._append(0, pack_labelled(b"", 0, (first, first + len(sizes))))
         self._streams.mark()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from marginface.data.encoding import Encoding, with_extension
 from marginface.data.folder import Progress
-from marginface.data.packed_folder import FolderWriter
 from marginface.data.images import EXTENSIONS
 from marginface.data.ordered import in_order
-from marginface.data.partial import Partial, partial_output, partial_path
-from marginface.data.packed_records import RecordWriter, TFRecordWriter, sidecars
-from marginface.data.sources import LabelledImages
 from marginface.data.packed import Packed, Writer
+from marginface.data.packed_folder import FolderWriter
+from marginface.data.packed_records import RecordWriter, TFRecordWriter, sidecars
+from marginface.data.partial import Partial, partial_output, partial_path
+from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 
 BLOCK = 1024  # images between two lines of the journal
@@ -43,6 +43,9 @@ class Summary:
     images: int = 0
     identities: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.identities:,} identities, {self.images:,} images"
 
 
 def pack(
@@ -76,6 +79,7 @@ def pack(
     order = np.arange(len(images)) if chosen is None else np.sort(chosen)
     order = order[np.argsort(images.labels[order], kind="stable")]
     job = _job(images, order, target, encoding)
+    _refuse_same_stems(images, order, encoding)
     with (
         partial_output(target, job) as partial,
         closing(make_writer(partial.path, target)) as writer,
@@ -107,6 +111,26 @@ def refuse_existing(target: Path) -> None:
     for path in paths:
         if os.path.lexists(path):
             raise MarginfaceError(f"{path} exists already; give another name, or remove it")
+
+
+def _refuse_same_stems(
+    images: LabelledImages, order: NDArray[np.int64], encoding: Encoding | None
+) -> None:
+    """Raise where two names may become one, as only their extensions differ, which may change."""
+    if encoding in (None, Encoding()):
+        return
+    label, stems = -1, set[str]()
+    for index in order.tolist():
+        if images.labels[index] != label:
+            label, stems = images.labels[index], set()
+        name = images.name(index)
+        stem = str(PurePosixPath(name).with_suffix(""))
+        if stem in stems:
+            raise MarginfaceError(
+                f"{images.root}: {name} differs from another image by its ending alone, which may "
+                "change with --size and --format; rename it"
+            )
+        stems.add(stem)
 
 
 def _job(

@@ -9,7 +9,6 @@ import numpy as np
 
 from marginface.atomic import new_folder
 from marginface.data.encoding import with_extension
-from marginface.data.images import EXTENSIONS
 from marginface.data.names import inner_path
 from marginface.data.pairs import FOLDS_OF_ONE_SPLIT, Pairs, fold_numbers
 from marginface.errors import MarginfaceError
@@ -29,8 +28,7 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
     with new_folder(target) as partial:
         for name in sorted({*pairs.first, *pairs.second}):
             encoded = pairs.images.encoded(name)
-            plain = name.lower().endswith(EXTENSIONS)
-            renamed[name] = name if plain else with_extension(name, encoded)
+            renamed[name] = with_extension(name, encoded)
             path = inner_path(partial, renamed[name])
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:

@@ -34,12 +34,12 @@ class Partial:
         self._head = {"job": job}
         lines = _whole_lines(journal)
         self.blocks: list[Any] = lines[1:] if lines[:1] == [self._head] else []
-
-    def keep(self, count: int) -> None:
-        """Forget all blocks but the first `count`; without any, nothing stays."""
-        del self.blocks[count:]
         if not self.blocks:
             self._clear()
+
+    def keep(self, count: int) -> None:
+        """Forget all blocks but the first `count`."""
+        del self.blocks[count:]
         self._journal.seek(0)
         self._journal.truncate()
         self._write([self._head, *self.blocks])

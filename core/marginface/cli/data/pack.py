@@ -39,10 +39,11 @@ def pack(
 
     from marginface.data.conversion import convert
     from marginface.data.encoding import Encoding
+    from marginface.data.pairs import Pairs
 
     encoding = Encoding(None if size is None else (size, size), image_format)
     with image_progress("Packing") as on_progress:
-        summary = convert(
+        made = convert(
             source,
             target,
             pairs=pairs,
@@ -51,6 +52,11 @@ def pack(
             on_progress=on_progress,
         )
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{summary}; wrote {target}", markup=False)
-    for name, reason in summary.skipped:
-        console.print(f"left out {name}: {reason}", markup=False)
+    if isinstance(made, Pairs):
+        same = made.same.sum()
+        what = f"{same:,} pairs of one person, {len(made) - same:,} of two"
+    else:
+        what = str(made)
+        for name, reason in made.skipped:
+            console.print(f"left out {name}: {reason}", markup=False)
+    console.print(f"{what}; wrote {target}", markup=False)
