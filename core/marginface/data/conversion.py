@@ -8,10 +8,11 @@ from pathlib import Path
 from marginface.data.encoding import Encoding
 from marginface.data.folder import Progress
 from marginface.data.listing import VERIFICATION, open_set
-from marginface.data.packing import Summary, pack, refuse_existing
+from marginface.data.packing import Summary, check_target, pack
 from marginface.data.pair_folder import write_pair_folder
 from marginface.data.pair_lists import read_pair_list
 from marginface.data.pairs import Pairs
+from marginface.data.partial import telling_what_stays
 from marginface.data.sources import ImageSource
 from marginface.data.verification_bin import write_bin
 from marginface.data.verification_container import write_container
@@ -46,14 +47,17 @@ def convert(
     Raises:
         MarginfaceError: the target exists or does not suit the source; the source is damaged.
     """
-    found = open_set(source) if pairs is None else read_pair_list(pairs, source)
+    found = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
     if not isinstance(found, Pairs):
         if target.suffix.lower() in VERIFICATION:
             raise MarginfaceError(
                 f"{target} would be a verification set, but {source} has no pairs; name a list of "
                 "them with --pairs"
             )
-        return pack(found, target, encoding=encoding, skip_bad=skip_bad, on_progress=on_progress)
+        with telling_what_stays(target):
+            return pack(
+                found, target, encoding=encoding, skip_bad=skip_bad, on_progress=on_progress
+            )
     if target.suffix.lower() not in WRITERS:
         raise MarginfaceError(
             f"cannot write a verification set to {target}; expected a name that ends in .bin or "
@@ -63,7 +67,7 @@ def convert(
         raise MarginfaceError(
             "bad images cannot be left out of a verification set; remove their pairs from its list"
         )
-    refuse_existing(target)
+    check_target(target, found.images.root)
     target.parent.mkdir(parents=True, exist_ok=True)
     uses = {".bin": 2 * len(found)}.get(target.suffix.lower(), len({*found.first, *found.second}))
     encoded = _EncodedImages(found.images, encoding, uses, on_progress)

@@ -61,9 +61,9 @@ def _set_to_json(found: Inspection) -> dict[str, Any]:
     return values
 
 
-def set_table(found: Sequence[Inspection]) -> Table:
-    """Return a table with a column for each set."""
-    table = _table("Image sets", "", found)
+def set_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
+    """Return a table with a column for each set, given short names of the sets."""
+    table = _table("Image sets", "", names)
     rows: dict[str, list[str]] = {}
     for number, each in enumerate(found):
         for label, cell in _cells(each).items():
@@ -79,27 +79,27 @@ def _cells(found: Inspection) -> dict[str, str]:
     if counts is not None:
         cells["identities"] = f"{len(counts):,}"
         least, middle, most = counts.min(), np.median(counts), counts.max()
-        cells["images an identity, least / median / most"] = f"{least:,} / {middle:g} / {most:,}"
+        cells["images an identity"] = f"{least:,} to {most:,}, median {middle:g}"
     if pairs is not None:
         same = int(pairs.same.sum())
-        cells["pairs, same / different"] = f"{same:,} / {len(pairs) - same:,}"
+        cells["same / different pairs"] = f"{same:,} / {len(pairs) - same:,}"
         cells["folds"] = str(pairs.folds)
     cells["formats"] = _most_common(found.formats)
-    cells["sizes, height x width"] = _most_common(
+    cells["sizes"] = _most_common(
         Counter({_size(size): count for size, count in found.sizes.items()})
     )
     cells["broken images"] = f"{len(found.broken):,}"
     if listing.empty:
         cells["identities without images"] = f"{len(listing.empty):,}"
-    cells["images that occur several times"] = f"{len(found.duplicates):,}"
+    cells["pictures several times"] = f"{len(found.duplicates):,}"
     if counts is not None:
-        cells["of these under several identities"] = f"{len(found.mislabelled):,}"
+        cells["under several identities"] = f"{len(found.mislabelled):,}"
     return cells
 
 
-def histogram_table(found: Sequence[Inspection]) -> Table:
+def histogram_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
     """Return how many identities have how many images."""
-    table = _table("Identities by number of images", "images", found)
+    table = _table("Identities by number of images", "images", names)
     counts = [each.images_an_identity for each in found]
     most = max((int(each.max()) for each in counts if each is not None), default=0)
     for begin, after in zip(BINS, [*BINS[1:], None], strict=True):
@@ -114,36 +114,40 @@ def histogram_table(found: Sequence[Inspection]) -> Table:
     return table
 
 
-def findings(found: Sequence[Inspection], common: Common) -> Iterator[tuple[str, list[str]]]:
-    """Yield what is wrong: a sentence, and the first examples."""
-    for each in found:
-        root = each.listing.root
-        if each.broken:
-            yield f"{root}: broken images", [": ".join(row) for row in each.broken[:SHOWN]]
-        if each.listing.empty:
-            yield f"{root}: identities without images", list(each.listing.empty[:SHOWN])
-        if each.duplicates and each.listing.pairs is None:
-            examples = [" = ".join(each.names(group)) for group in each.duplicates[:SHOWN]]
-            yield f"{root}: images that occur several times", examples
-        if each.mislabelled:
-            examples = [" = ".join(each.names(group)) for group in each.mislabelled[:SHOWN]]
-            yield f"{root}: the same image under several identities", examples
+def shared_table(names: Sequence[str], common: Common) -> Table:
+    """Return how much each two sets share."""
+    table = Table(title="Shared: leakage between train and test")
+    table.add_column("sets")
+    table.add_column("identities, by name", justify="right")
+    table.add_column("images, by pixels", justify="right")
     for (one, other), both in common.items():
-        sets = f"{found[one].listing.root} and {found[other].listing.root}"
-        if both.identities is None:
-            yield f"{sets}: no names of identities to compare, as one of them has none", []
-        else:
-            identities = both.identities
-            yield f"{sets} share {len(identities):,} identities by name", identities[:SHOWN]
-        examples = [" = ".join(names) for names in both.images[:SHOWN]]
-        yield f"{sets} share {len(both.images):,} images", examples
+        identities = "no names" if both.identities is None else f"{len(both.identities):,}"
+        table.add_row(f"{names[one]}, {names[other]}", identities, f"{len(both.images):,}")
+    return table
 
 
-def _table(title: str, first: str, found: Sequence[Inspection]) -> Table:
+def findings(
+    names: Sequence[str], found: Sequence[Inspection], common: Common
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield what is wrong, each with its first examples."""
+    for name, each in zip(names, found, strict=True):
+        yield f"{name}: broken images", [": ".join(row) for row in each.broken[:SHOWN]]
+        yield f"{name}: identities without images", list(each.listing.empty[:SHOWN])
+        groups = [] if each.listing.pairs is not None else each.duplicates[:SHOWN]
+        yield f"{name}: pictures several times", [" = ".join(each.names(g)) for g in groups]
+        groups = each.mislabelled[:SHOWN]
+        yield f"{name}: under several identities", [" = ".join(each.names(g)) for g in groups]
+    for (one, other), both in common.items():
+        sets = f"{names[one]}, {names[other]}"
+        yield f"{sets}: shared identities", (both.identities or [])[:SHOWN]
+        yield f"{sets}: shared images", [" = ".join(each) for each in both.images[:SHOWN]]
+
+
+def _table(title: str, first: str, names: Sequence[str]) -> Table:
     table = Table(title=title)
     table.add_column(first)
-    for each in found:
-        table.add_column(str(each.listing.root), justify="right", overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
     return table
 
 

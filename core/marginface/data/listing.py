@@ -63,6 +63,16 @@ def open_set(path: Path, on_progress: Progress | None = None) -> LabelledImages 
     return list_image_folder(path)
 
 
+def open_training_set(path: Path, on_progress: Progress | None = None) -> LabelledImages:
+    """Open a folder or a record file; see `open_set`."""
+    found = open_set(path, on_progress)
+    if isinstance(found, Pairs):
+        raise MarginfaceError(
+            f"{path} is a verification set; expected a folder of images, .rec or .tfrecord"
+        )
+    return found
+
+
 def listing(found: LabelledImages | Pairs) -> Listing:
     """List the images of a set, each once."""
     if isinstance(found, Pairs):

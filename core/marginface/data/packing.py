@@ -75,7 +75,7 @@ def pack(
         MarginfaceError: the target exists, an image is bad, or a name does not do for a file.
     """
     make_writer = training_format(target)
-    refuse_existing(target)
+    check_target(target, images.root)
     order = np.arange(len(images)) if chosen is None else np.sort(chosen)
     order = order[np.argsort(images.labels[order], kind="stable")]
     job = _job(images, order, target, encoding)
@@ -102,8 +102,8 @@ def training_format(target: Path) -> Callable[[Path, Path], Writer]:
         ) from None
 
 
-def refuse_existing(target: Path) -> None:
-    """Raise where something of that name stands, or of a file that belongs to it."""
+def check_target(target: Path, source: Path) -> None:
+    """Raise where something of that name stands, or of its files, or among the source's images."""
     paths = [target]
     # A run that was killed at its very end may have left some of its own.
     if target.suffix.lower() == ".rec" and not partial_path(target).exists():
@@ -111,6 +111,10 @@ def refuse_existing(target: Path) -> None:
     for path in paths:
         if os.path.lexists(path):
             raise MarginfaceError(f"{path} exists already; give another name, or remove it")
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise MarginfaceError(
+            f"{target} lies in {source}, among the images; choose a place outside"
+        )
 
 
 def _refuse_same_stems(

@@ -75,11 +75,10 @@ def partial_path(target: Path) -> Path:
 def partial_output(target: Path, job: str) -> Iterator[Partial]:
     """Open the partial output of a target; of another job nothing of it is left.
 
-    After the block it goes; if the block raises, it stays where a next run can go on from it.
+    After the block it goes; if the block raises, it stays as far as a next run can go on from it.
 
     Raises:
-        MarginfaceError: another process is at it, or what the block raises, with a word on what
-            stays.
+        MarginfaceError: another process is at it.
     """
     path = partial_path(target)
     path.mkdir(parents=True, exist_ok=True)
@@ -88,17 +87,26 @@ def partial_output(target: Path, job: str) -> Iterator[Partial]:
         partial = Partial(path, journal, job)
         try:
             yield partial
-        except BaseException as error:
+        except BaseException:
             if not partial.blocks:
                 shutil.rmtree(path, ignore_errors=True)
-                raise
-            if isinstance(error, MarginfaceError | OSError):
-                raise MarginfaceError(
-                    f"{message_of(error)}; what is done so far waits in {path}: run the same "
-                    "command to go on from there, or remove it"
-                ) from error
             raise
         shutil.rmtree(path)
+
+
+@contextmanager
+def telling_what_stays(target: Path) -> Iterator[None]:
+    """Say in a user's error where a next run goes on, if there is something to go on from."""
+    try:
+        yield
+    except (MarginfaceError, OSError) as error:
+        path = partial_path(target)
+        if not path.exists():
+            raise
+        raise MarginfaceError(
+            f"{message_of(error)}; what is done so far waits in {path}: run the same command to go "
+            "on from there, or remove it"
+        ) from error
 
 
 def _lock(journal: TextIO, target: Path) -> None:

@@ -27,18 +27,23 @@ def inspect(
     from marginface.data import inspection_report as report
     from marginface.data.inspection import inspect as inspect_set
     from marginface.data.listing import listing, open_set
+    from marginface.labels import distinct_labels
 
+    names = distinct_labels(sets, "set")
     found = []
-    for path in sets:
-        with image_progress(f"Inspecting {path.name}") as on_progress:
-            found.append(inspect_set(listing(open_set(path)), on_progress))
+    for name, path in zip(names, sets, strict=True):
+        with image_progress(f"Inspecting {name}") as on_progress:
+            found.append(inspect_set(listing(open_set(path, on_progress)), on_progress))
     common = report.compare(found)
     console = Console(highlight=False)
-    console.print(report.set_table(found))
+    console.print(report.set_table(names, found))
     if any(each.images_an_identity is not None for each in found):
-        console.print(report.histogram_table(found))
-    for title, examples in report.findings(found, common):
-        console.print(title, markup=False, soft_wrap=True)
+        console.print(report.histogram_table(names, found))
+    if common:
+        console.print(report.shared_table(names, common))
+    for title, examples in report.findings(names, found, common):
+        if examples:
+            console.print(f"{title}, such as", markup=False, soft_wrap=True)
         for example in examples:
             console.print(f"  {example}", markup=False, soft_wrap=True)
     if json_file is not None:
