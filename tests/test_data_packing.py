@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +89,9 @@ def test_a_record_file_has_the_layout_of_insightface(faces: Path, out: Path) -> 
         np.frombuffer(records.read(index[key])[24:], "<f4").tolist()
         for key in [*range(images + 1, images + 1 + len(COUNTS)), 0]
     ]
-    ends = np.cumsum([*COUNTS.values()]) + 1
+    ends = np.cumsum([1, *COUNTS.values()]).tolist()
     assert ranges[-1] == [images + 1, images + 1 + len(COUNTS)]
-    assert ranges[:-1] == [[end - count, end] for end, count in zip(ends, COUNTS.values())]
+    assert ranges[:-1] == [list(pair) for pair in pairwise(ends)]
     assert (out / "property").read_text() == f"{len(COUNTS)},12,12\n"
     opened = open_images(out / "train.rec", size=(12, 12))
     assert opened.identities == tuple(COUNTS)

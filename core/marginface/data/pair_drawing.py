@@ -91,7 +91,9 @@ def _groups(people: list[Indices]) -> list[list[Indices]]:
     if len(people) < 2 * FOLDS or len(several) < FOLDS:
         return [people]
     groups: list[list[Indices]] = [[] for _ in range(FOLDS)]
-    for at, person in enumerate(several):  # the largest first, there and back: as many pairs in each
+    for at, person in enumerate(
+        several
+    ):  # the largest first, there and back: as many pairs in each
         turn, fold = divmod(at, FOLDS)
         groups[fold if turn % 2 == 0 else FOLDS - 1 - fold].append(person)
     for person in (person for person in people if len(person) == 1):

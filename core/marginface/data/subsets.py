@@ -83,20 +83,18 @@ def split(
         raise MarginfaceError(f"cannot split by '{by}'; expected identity or image")
     rng = np.random.default_rng(seed)
     labels = images.labels
-    present = np.unique(labels)
-    total = len(present) if by == "identity" else len(labels)
-    count = round(fraction * total)
     if by == "identity":
-        free = present if len(present) > 1 else present[:0]
-        count = min(count, len(present) - 1)
+        units, free = "identities", np.unique(labels)
+        total, most = len(free), len(free) - 1
     else:
         shuffled = rng.permutation(len(labels))
-        free = shuffled[_rank(labels[shuffled]) > 0]
-    if not 1 <= count <= len(free):
+        units, free = "images", shuffled[_rank(labels[shuffled]) > 0]
+        total, most = len(labels), len(free)
+    count = max(round(fraction * total), 1)
+    if count > most:
         raise MarginfaceError(
-            f"cannot take {fraction:g} of the {total:,} "
-            f"{'identities' if by == 'identity' else 'images'} of {images.root} for validation: "
-            f"these are {count:,}, and 1 to {len(free):,} can be taken; choose another fraction"
+            f"cannot hold out {count:,} of the {total:,} {units} of {images.root}: "
+            f"{most:,} at most, so that each part has what it needs; choose a smaller fraction"
         )
     drawn = rng.choice(free, count, replace=False)
     held_out = np.isin(labels if by == "identity" else np.arange(len(labels)), drawn)
