@@ -34,6 +34,7 @@ def clean(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out what training left out with it.")
     ] = False,
+    rebuild_index: options.RebuildIndex = False,
     threads: options.Threads = None,
 ) -> None:
     """Measure each image's angle to its identity's dominant centre; keep what is near.
@@ -43,9 +44,9 @@ def clean(
     from rich.console import Console
 
     from marginface.data.cleaning import centers_of, judge, write_table
-    from marginface.data.folder import open_image_folder
     from marginface.data.linking import link_images
-    from marginface.data.sources import FolderImages
+    from marginface.data.opening import open_images
+    from marginface.data.sources import ImagesByName
     from marginface.deployment.model import ALIGNED_SIZE
     from marginface.evaluation.image_batches import ImageReader
     from marginface.training.run import RunFolder
@@ -59,25 +60,30 @@ def clean(
     centers = centers_of(weight, identities, f"run {run}")
     size = embedder.image_size(resize=resize) or ALIGNED_SIZE
     with image_progress("Checking") as on_progress:
-        folder = open_image_folder(
-            data, size=size, resize=resize, skip_bad=skip_bad, on_progress=on_progress
+        images = open_images(
+            data,
+            size=size,
+            resize=resize,
+            skip_bad=skip_bad,
+            rebuild_index=rebuild_index,
+            on_progress=on_progress,
         )
-    if folder.identities != identities:
+    if images.identities != identities:
         raise MarginfaceError(
-            f"{data} has {len(folder.identities)} identities that differ from the "
+            f"{data} has {len(images.identities)} identities that differ from the "
             f"{len(identities)} which run {run} was trained on; clean the same data"
         )
-    reader = ImageReader(FolderImages(data), size, resize=resize)
+    reader = ImageReader(ImagesByName(images), size, resize=resize)
     with image_progress("Embedding") as on_progress:
 
         def embedded(paths: Sequence[str]) -> Iterator[tuple[Sequence[str], Any]]:
             done = 0
-            for names, images in reader.batches(paths, batch_size):
-                yield names, embedder(images)
+            for names, batch in reader.batches(paths, batch_size):
+                yield names, embedder(batch)
                 done += len(names)
                 on_progress(done, len(paths))
 
-        judged = judge(folder, embedded, weight, centers, max_angle)
+        judged = judge(images, embedded, weight, centers, max_angle)
     if link_to is not None:
         link_images(data, (each.path for each in judged if each.kept), link_to)
     write_table(judged, output)
@@ -102,6 +108,11 @@ def _require_free(output: Path, link_to: Path | None, data: Path) -> None:
             raise MarginfaceError(
                 f"--{option} {path} exists already; give another name, or remove it"
             )
+    if link_to is not None and data.is_file():
+        raise MarginfaceError(
+            f"--link-to links files of images, but {data} is one file; unpack it to a folder with "
+            "marginface data pack"
+        )
     if link_to is not None and link_to.resolve().is_relative_to(data.resolve()):
         raise MarginfaceError(
             f"--link-to {link_to} lies in {data}, among the images; choose a folder outside"

@@ -1,4 +1,4 @@
-"""`marginface embed`: the embeddings of a folder of images, in one file."""
+"""`marginface embed`: the embeddings of many images, in one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from marginface.cli.progress import image_progress
 
 def embed(
     model: options.Model,
-    images: options.Images,
+    images: Annotated[
+        Path,
+        typer.Option("--images", help="Folder of aligned face images, or a .rec or .tfrecord."),
+    ],
     output: Annotated[Path, typer.Option("--output", help="File to write: .parquet or .npz.")],
     backend: options.Backend = "onnx",
     mean: options.Mean = None,
@@ -31,6 +34,7 @@ def embed(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file, or parts of other work.")
     ] = False,
+    rebuild_index: options.RebuildIndex = False,
     threads: options.Threads = None,
 ) -> None:
     """Write path, identity, norm and embedding of every image to a Parquet or NumPy file.
@@ -39,11 +43,12 @@ def embed(
     """
     from rich.console import Console
 
-    from marginface.data.images import list_images
+    from marginface.data.opening import open_by_name
     from marginface.deployment.embedding_store import check_output, embed_folder
 
     check_output(output, overwrite=overwrite)
-    list_images(images)  # a wrong folder is refused before a model is loaded
+    # What is wrong with the images is said before a model is loaded.
+    open_by_name(images, rebuild_index=rebuild_index)
     embedder = options.open_model(model, backend, mean, std, channels, crop, threads)
     with image_progress("Embedding") as on_progress:
         summary = embed_folder(
@@ -53,6 +58,7 @@ def embed(
             batch_size=batch_size,
             resize=resize,
             skip_bad=skip_bad,
+            rebuild_index=rebuild_index,
             overwrite=overwrite,
             on_progress=on_progress,
         )

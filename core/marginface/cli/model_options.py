@@ -36,6 +36,12 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in o
 Resize = Annotated[
     bool, typer.Option("--resize", help="Scale images of another size instead of refusing them.")
 ]
+RebuildIndex = Annotated[
+    bool,
+    typer.Option(
+        "--rebuild-index", help="Write the .idx of a .rec anew where it is missing or stale."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads; all for none given.")
 ]

@@ -27,7 +27,7 @@ METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 
 
 def train(config: Path | None, resume: bool, **options: Any) -> None:
-    """Train a model on a folder of face images, one folder for each identity.
+    """Train a model on face images: a folder with one for each identity, a .rec or a .tfrecord.
 
     Values come from the defaults, then the recipe, the config file and these options. A run that
     was stopped continues with --output RUN --resume, in the other framework too.

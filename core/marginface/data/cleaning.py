@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
-from marginface.data.folder import ImageFolder
+from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.losses import angles_to_dominant
 
@@ -46,7 +46,7 @@ def centers_of(weight: NDArray[Any], identities: Sequence[str], source: str) -> 
 
 
 def judge(
-    folder: ImageFolder,
+    images: LabelledImages,
     batches: Callable[[Sequence[str]], Iterator[tuple[Sequence[str], NDArray[Any]]]],
     weight: NDArray[Any],
     centers: int,
@@ -55,16 +55,16 @@ def judge(
     """Return every image with its angle; one identity's embeddings are in memory at a time.
 
     Args:
-        folder: the images; label i has rows i * centers and on in `weight`.
-        batches: paths to batches of them with their embeddings, in order.
+        images: the images; label i has rows i * centers and on in `weight`.
+        batches: names to batches of them with their embeddings, in order.
         weight: class weights [identities * centers, embedding_size].
         centers: centres a class.
         max_angle: degrees; what is farther is not kept.
     """
-    label_of = {name: label for label, name in enumerate(folder.identities)}
-    rows = (
-        row for paths, values in batches(folder.paths) for row in zip(paths, values, strict=True)
-    )
+    label_of = {name: label for label, name in enumerate(images.identities)}
+    # Identity by identity, which a file need not be.
+    names = [images.name(number) for number in np.argsort(images.labels, kind="stable")]
+    rows = (row for paths, values in batches(names) for row in zip(paths, values, strict=True))
     found: list[Judged] = []
     for name, members in groupby(rows, key=lambda row: row[0].partition("/")[0]):
         paths, embeddings = zip(*members, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,34 @@ class Texts:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
         """Store texts; file names that are no UTF-8, too."""
-        offsets, encoded = array("q", [0]), bytearray()
+        collected = TextCollector()
         for text in texts:
-            encoded += os.fsencode(text)
-            offsets.append(len(encoded))
-        return cls(np.array(offsets, np.int64), np.frombuffer(bytes(encoded), np.uint8))
+            collected.append(text)
+        return collected.texts()
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> str:
         begin, end = self.offsets[index : index + 2]
         return os.fsdecode(self.encoded[begin:end].tobytes())
+
+
+class TextCollector:
+    """Takes texts one after the other."""
+
+    def __init__(self) -> None:
+        self._offsets = array("q", [0])
+        self._encoded = bytearray()
+
+    def append(self, text: str) -> None:
+        """Take a text."""
+        self._encoded += os.fsencode(text)
+        self._offsets.append(len(self._encoded))
+
+    def texts(self) -> Texts:
+        """Return all of them."""
+        return Texts(np.array(self._offsets, np.int64), np.array(self._encoded, np.uint8))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from marginface.data.folder import Progress, open_image_folder
+from marginface.data.images import list_images
 from marginface.data.record_images import RecordImages
-from marginface.data.sources import LabelledImages
+from marginface.data.sources import FolderImages, ImagesByName, ImageSource, LabelledImages
 from marginface.errors import MarginfaceError
 
 EXPECTED = "expected a folder of images, a .rec or a .tfrecord file"
@@ -39,6 +41,7 @@ def open_images(
             skipped.
     """
     path = Path(path)
+    _check_rebuild(path, rebuild_index)
     if not path.is_file():
         _refuse_folder_of_records(path)
         return open_image_folder(
@@ -81,6 +84,28 @@ def open_records(
         index = index_of_tfrecord(path, on_progress=on_progress)
         return RecordImages(TFRecordFile(path), index, size, resize)
     raise MarginfaceError(f"{path} is a file of another kind; {EXPECTED}")
+
+
+def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSource, Sequence[str]]:
+    """Return the images of a folder, .rec or .tfrecord by name, and their names, decoding none.
+
+    A folder may have any layout here; see `list_images` and `open_records`.
+
+    Raises:
+        MarginfaceError: as these do.
+    """
+    _check_rebuild(path, rebuild_index)
+    if not path.is_file():
+        return FolderImages(path), list_images(path)
+    found = open_records(path, rebuild_index=rebuild_index)
+    return ImagesByName(found), [found.name(number) for number in range(len(found))]
+
+
+def _check_rebuild(path: Path, rebuild_index: bool) -> None:
+    if rebuild_index and path.suffix.lower() != ".rec":
+        raise MarginfaceError(
+            f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
+        )
 
 
 def _refuse_folder_of_records(path: Path) -> None:

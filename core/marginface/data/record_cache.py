@@ -111,8 +111,7 @@ def _mapped(path: Path, stamp: str, fingerprint: str) -> MappedIndex:
         and (not len(labels) or 0 <= labels.min() <= labels.max() < len(identities))
     ):
         raise ValueError("its parts do not fit together")
-    names = tuple(identities[label] for label in range(len(identities)))
-    return MappedIndex(offsets, labels, keys, names, files, fingerprint, path, stamp)
+    return MappedIndex(offsets, labels, keys, tuple(identities), files, fingerprint, path, stamp)
 
 
 def _map_arrays(path: Path) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from marginface.data.record_cache import cached_index
 from marginface.data.record_headers import Headers, read_headers
 from marginface.data.record_index import RecordIndex, make_index
 from marginface.data.record_tables import Ints, read_idx, read_names, write_idx
-from marginface.data.recordio import RecordFile
+from marginface.data.recordio import LARGEST_LABEL, RecordFile
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1
-REBUILD = "pass --rebuild-index (rebuild_index=True) to write it anew from the .rec"
+REBUILD = "if the .rec is whole, write its .idx anew with --rebuild-index (rebuild_index=True)"
 
 
 def index_of_records(
@@ -61,17 +61,15 @@ def _read(
     path: Path, rebuild_index: bool, on_progress: Progress | None
 ) -> tuple[Ints, Ints, Headers]:
     """Return key, offset and headers of every record."""
-    records = RecordFile(path)
-    idx = path.with_suffix(".idx")
+    records, idx = RecordFile(path), path.with_suffix(".idx")
     try:
         keys, offsets = read_idx(idx)
         headers = read_headers(records, offsets, on_progress)
         _require_all(idx, offsets, headers.end, records.size)
+        return keys, offsets, headers
     except MarginfaceError as error:
         if not rebuild_index:
             raise MarginfaceError(f"{error}; {REBUILD}") from error
-    else:
-        return keys, offsets, headers
     offsets = records.offsets()
     headers = read_headers(records, offsets, on_progress)
     keys = np.arange(len(offsets))
@@ -91,10 +89,12 @@ def _require_all(idx: Path, offsets: Ints, ends: Ints, size: int) -> None:
 
 def _numbers(path: Path, keys: Ints, labels: NDArray[np.float32]) -> Ints:
     """Return labels as whole numbers."""
-    wrong = np.flatnonzero(~((labels >= 0) & (labels < 2**31) & (labels == np.floor(labels))))
+    wrong = np.flatnonzero(
+        ~((labels >= 0) & (labels <= LARGEST_LABEL) & (labels == np.floor(labels)))
+    )
     if len(wrong):
         raise MarginfaceError(
             f"{path}: record {keys[wrong[0]]} has the label {labels[wrong[0]]}, expected a whole "
-            "number from 0, the same for all images of an identity; pack the file again"
+            f"number from 0 to {LARGEST_LABEL}, one for each identity; pack the file again"
         )
     return labels.astype(np.int64)

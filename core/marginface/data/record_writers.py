@@ -15,7 +15,7 @@ from marginface.data.compact import Texts
 from marginface.data.example import ImageExample, pack_example
 from marginface.data.images import decoded_size
 from marginface.data.record_index import fit_for_files
-from marginface.data.recordio import frame, pack_labelled
+from marginface.data.recordio import LARGEST_LABEL, frame, pack_labelled
 from marginface.data.tfrecord import frame as frame_tfrecord
 from marginface.errors import MarginfaceError
 
@@ -118,6 +118,10 @@ class RecordWriter(ImageWriter):
 
     def _write(self, encoded: bytes, label: int, name: str) -> None:
         key = self._images + 1
+        if label > LARGEST_LABEL:
+            raise MarginfaceError(
+                f"a .rec takes at most {LARGEST_LABEL + 1} identities; write a .tfrecord instead"
+            )
         if label == len(self._firsts):
             self._firsts.append(key)
         if key == 1:

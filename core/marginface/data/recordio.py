@@ -24,6 +24,7 @@ MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 WHOLE, START, MIDDLE, END = range(4)
 LONGEST = 2**29 - 1  # bytes of a part
+LARGEST_LABEL = 2**24  # labels are float32, which tells no larger ones apart
 
 _PART = struct.Struct("<II")  # magic; part and length
 _HEADER = struct.Struct("<IfQQ")  # flag, label, id, second id
@@ -184,10 +185,10 @@ class RecordFile:
         return parts
 
     def _part(self, at: int, offset: int) -> tuple[int, int]:
-        if at < 0 or at % 4 or at >= self.size:
-            raise self._damaged(offset, f"no place for a record in a file of {self.size} bytes")
+        if at < 0 or at % 4:
+            raise self._damaged(offset, "records begin at multiples of 4")
         if at + _PART.size > self.size:
-            raise self._damaged(offset, f"the file is cut off at byte {self.size}")
+            raise self._damaged(offset, f"the file ends at byte {self.size}")
         magic, word = _PART.unpack_from(self._map, at)
         if magic != MAGIC:
             raise self._damaged(offset, f"no record's magic word at byte {at}")
@@ -195,14 +196,13 @@ class RecordFile:
         if _padded(at + _PART.size + length) > self.size:
             needed = _padded(at + _PART.size + length)
             raise self._damaged(
-                offset, f"the file is cut off at byte {self.size}, the record ends at {needed}"
+                offset, f"the file ends at byte {self.size}, the record at byte {needed}"
             )
         return kind, length
 
     def _damaged(self, offset: int, why: str) -> MarginfaceError:
         return MarginfaceError(
-            f"{self.path}: cannot read the record at byte {offset}: {why}; restore the file, or "
-            "rebuild its index with --rebuild-index (rebuild_index=True)"
+            f"{self.path}: cannot read the record at byte {offset}: {why}; restore the file"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import read_file
+from marginface.errors import MarginfaceError
 
 
 class ImageSource(Protocol):
@@ -66,6 +68,28 @@ class LabelledImages(Protocol):
 
     def fingerprint(self) -> str:
         """Return a digest of which images are here and in which order: same for the same data."""
+
+
+@dataclass(frozen=True)
+class ImagesByName:
+    """An `ImageSource` of labelled images."""
+
+    images: LabelledImages
+
+    @property
+    def root(self) -> Path:
+        """The file or folder that holds them."""
+        return self.images.root
+
+    def encoded(self, name: str) -> bytes:
+        """Return an image as it is stored."""
+        if name not in self._numbers:
+            raise MarginfaceError(f"no image {name} in {self.root}")
+        return self.images.encoded(self._numbers[name])
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {self.images.name(number): number for number in range(len(self.images))}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class TFRecordFile:
         end: int = offset + _HEAD.size + length + _FOOT.size
         if end > self.size:
             raise self._damaged(
-                offset, f"the file is cut off at byte {self.size}, the record ends at {end}"
+                offset, f"the file ends at byte {self.size}, the record at byte {end}"
             )
         return end
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from marginface.data.compact import TextCollector
 from marginface.data.folder import Progress
 from marginface.data.record_cache import cached_index
 from marginface.data.record_index import RecordIndex, make_index
@@ -33,16 +34,17 @@ def index_of_tfrecord(path: Path, *, on_progress: Progress | None = None) -> Rec
         records = TFRecordFile(path)
         offsets = records.offsets()
         numbers = np.empty(len(offsets), np.int64)
-        names = []
+        identities, files = TextCollector(), TextCollector()
         for key, offset in enumerate(offsets.tolist()):
             example = records.example(offset)
             numbers[key] = example.label
             folder, _, file = example.file.rpartition("/")
-            names.append(
-                (example.identity or folder.rpartition("/")[2] or str(example.label), file)
-            )
+            identity = example.identity or folder.rpartition("/")[2] or str(example.label)
+            identities.append(identity)
+            files.append(file)
             if on_progress is not None and ((key + 1) % BLOCK == 0 or key + 1 == len(offsets)):
                 on_progress(key + 1, len(offsets))
+        names = zip(identities.texts(), files.texts(), strict=True)
         return make_index(offsets, np.arange(len(offsets)), numbers, names)
 
     return cached_index(path, [path], build)

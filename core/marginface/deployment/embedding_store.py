@@ -1,4 +1,4 @@
-"""Embed a folder of images into one file, in parts, so that a long run can be interrupted."""
+"""Embed many images into one file, in parts, so that a long run can be interrupted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
-from marginface.data.images import list_images
-from marginface.data.sources import FolderImages
+from marginface.data.opening import open_by_name
 from marginface.deployment.embedder import Embedder
 from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
 from marginface.errors import MarginfaceError
@@ -65,18 +64,21 @@ def embed_folder(
     batch_size: int = 64,
     resize: bool = False,
     skip_bad: bool = False,
+    rebuild_index: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EmbedSummary:
-    """Write path, identity, norm and embedding of every image below a folder to one file.
+    """Write path, identity, norm and embedding of every image to one file.
 
     Finished parts wait in `<output>.parts/`; the same call after an interruption takes them up.
 
     Args:
+        images_root: a folder, a .rec or a .tfrecord.
         output: a .parquet or .npz file.
         batch_size: images for one call of `embedder`.
         resize: scale images of another size instead of refusing them.
         skip_bad: leave out what is unreadable or of another size instead of stopping at it.
+        rebuild_index: write the .idx of a .rec anew where it is missing or stale.
         overwrite: replace an existing `output`, and parts that belong to other work.
         on_progress: called with (images done, images in all).
 
@@ -85,11 +87,11 @@ def embed_folder(
             unreadable or of another size.
     """
     check_output(output, overwrite=overwrite)
-    paths = list_images(images_root)
+    source, paths = open_by_name(images_root, rebuild_index=rebuild_index)
     folder = output.with_name(f"{output.name}.parts")
     _claim(folder, _manifest(embedder, paths, resize), overwrite=overwrite)
     size = embedder.image_size(resize=resize)
-    reader = ImageReader(FolderImages(images_root), size, resize=resize, skip_bad=skip_bad)
+    reader = ImageReader(source, size, resize=resize, skip_bad=skip_bad)
     starts = range(0, len(paths), PART_SIZE)
     parts = [folder / f"part-{start // PART_SIZE:06d}.parquet" for start in starts]
     resumed = 0
@@ -136,7 +138,7 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool) -> dict[st
 
 def _files(root: Path, paths: Sequence[str]) -> bytes:
     """Return what changes when one of the files does."""
-    found = [(root / path).stat() for path in paths]
+    found = [(root / path).stat() for path in paths] if root.is_dir() else [root.stat()]
     listed = [(path.st_size, path.st_mtime_ns) for path in found]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 

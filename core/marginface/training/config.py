@@ -63,7 +63,9 @@ RATE_HELP = "Share of the identities that a step looks at; below 1: sgd only."
 SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_fc."
 PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
+DATA_HELP = "Training images: a folder with one for each identity, a .rec or a .tfrecord."
 SKIP_HELP = "Skip images that are unreadable or of another size; count them."
+REBUILD_HELP = "Write the .idx of a .rec anew where it is missing or stale."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
 
@@ -80,7 +82,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     backend: str = key("Run", "Framework: torch or tf.", "torch")
-    data: Location = key("Run", "Training images, one folder for each identity.")
+    data: Location = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
     init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
@@ -121,6 +123,7 @@ class TrainConfig(BaseModel):
     augment: Names = key("Data", "Augmentations, comma-separated; '' for none.", ("flip",))
     resize: bool = key("Data", "Resize images of another size.", False)
     skip_bad: bool = key("Data", SKIP_HELP, False)
+    rebuild_index: bool = key("Data", REBUILD_HELP, False)
     loader_threads: int = key("Data", "Threads that read images.", 2, ge=1)
 
     val_images: Path | None = key("Verification", "Images that val-pairs names.", None)

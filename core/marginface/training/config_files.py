@@ -20,7 +20,7 @@ Values = Mapping[str, Any]
 # What a resumed run may change: where things are, how long it goes on, what it records, how fast.
 RESUMABLE = (
     *("backend", "data", "output", "epochs", "max_steps"),
-    *("processes", "loader_threads", "threads", "compile"),
+    *("processes", "loader_threads", "threads", "compile", "rebuild_index"),
     *("val_images", "val_pairs", "val_every", "checkpoint_every", "keep_checkpoints", "log_every"),
 )
 

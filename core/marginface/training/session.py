@@ -12,9 +12,10 @@ from rich.console import Console
 
 from marginface import backbones
 from marginface.backend import Backend, Group, Learner, load_backend
-from marginface.data.folder import ImageFolder, open_image_folder
+from marginface.data.opening import open_images
 from marginface.data.pairs import Pairs, read_pairs
 from marginface.data.pipeline import TrainingPipeline
+from marginface.data.sources import LabelledImages
 from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader
@@ -63,7 +64,7 @@ class Session:
     backend: Backend
     loss: MarginLoss
     learner: Learner
-    folder: ImageFolder
+    images: LabelledImages
     pipeline: TrainingPipeline
     pairs: Pairs | None
     schedule: Schedule
@@ -76,7 +77,7 @@ class _Opened:
     """What a process reads and checks by itself."""
 
     backend: Backend
-    folder: ImageFolder
+    images: LabelledImages
     pipeline: TrainingPipeline
     pairs: Pairs | None
     schedule: Schedule
@@ -111,7 +112,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         backend=opened.backend,
         loss=config.make_loss(),
         learner=learner,
-        folder=opened.folder,
+        images=opened.images,
         pipeline=opened.pipeline,
         pairs=opened.pairs,
         schedule=opened.schedule,
@@ -162,10 +163,10 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         for _ in reader.batches(distinct_images(pairs), config.batch_size):
             pass
     backend = load_backend(config.backend)
-    folder = _open_folder(config, console)
-    _check_identities(config, folder, run, resume)
+    images = _open_images(config, console)
+    _check_identities(config, images, run, resume)
     pipeline = TrainingPipeline(
-        folder,
+        images,
         batch_size=config.batch_size,
         seed=config.seed,
         augment=config.augment,
@@ -186,7 +187,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
         )
         weights = {f"backbone.{name}": value for name, value in found.items()}
-    return _Opened(backend, folder, pipeline, pairs, schedule, newest, checkpoint, weights)
+    return _Opened(backend, images, pipeline, pairs, schedule, newest, checkpoint, weights)
 
 
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
@@ -194,7 +195,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
     learner = opened.backend.create_learner(
         config.model_spec(),
         config.make_loss(),
-        len(opened.folder.identities),
+        len(opened.images.identities),
         config.make_optimizer(),
         seed=config.seed,
         threads=config.threads or this_process().threads(),
@@ -220,13 +221,14 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
     Lengths and intervals are among it, as they decide when processes meet.
     """
-    own = {"data", "output", "init_weights", "val_images", "val_pairs", "loader_threads", "threads"}
+    own = {"data", "output", "init_weights", "val_images", "val_pairs"}
+    own |= {"loader_threads", "threads", "rebuild_index"}
     values = config.model_dump(mode="json", exclude=own)
     facts = [f"{name} {value}" for name, value in values.items()]
-    folder, pairs, checkpoint = opened.folder, opened.pairs, opened.checkpoint
+    images, pairs, checkpoint = opened.images, opened.pairs, opened.checkpoint
     facts += [
-        f"{len(folder.identities)} identities",
-        f"{len(folder)} images",
+        f"{len(images.identities)} identities",
+        f"{len(images)} images",
         f"images with names of digest {opened.pipeline.state()['images_sha256'][:12]}",
         f"{len(pairs.same) if pairs else 'no'} verification pairs",
         f"the checkpoint of step {checkpoint.step}" if checkpoint else "no checkpoint",
@@ -255,34 +257,35 @@ def _record(session: Session, *, resume: bool) -> None:
     model = session.config.model_spec().to_json()
     for path, text in (
         (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
-        (run.identities, "".join(f"{name}\n" for name in session.folder.identities)),
+        (run.identities, "".join(f"{name}\n" for name in session.images.identities)),
         (run.model, json.dumps(model, indent=1) + "\n"),
         (run.config, config_text(session.config)),  # the last: it makes the folder a run
     ):
         write_text(path, text)
 
 
-def _open_folder(config: TrainConfig, console: Console) -> ImageFolder:
+def _open_images(config: TrainConfig, console: Console) -> LabelledImages:
     with console.status("checking images") as status:
-        folder = open_image_folder(
+        images = open_images(
             config.data,
             size=config.input_size,
             resize=config.resize,
             skip_bad=config.skip_bad,
+            rebuild_index=config.rebuild_index,
             on_progress=lambda done, total: status.update(f"checking images: {done}/{total}"),
         )
-    lines = [f"skipped {path}: {reason}" for path, reason in folder.skipped[:10]]
-    if folder.skipped:
-        lines.append(f"skipped {len(folder.skipped)} bad images or empty folders in all")
+    lines = [f"skipped {name}: {reason}" for name, reason in images.skipped[:10]]
+    if images.skipped:
+        lines.append(f"skipped {len(images.skipped)} bad images or empty folders in all")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return folder
+    return images
 
 
 def _check_identities(
-    config: TrainConfig, folder: ImageFolder, run: RunFolder, resume: bool
+    config: TrainConfig, images: LabelledImages, run: RunFolder, resume: bool
 ) -> None:
-    found = len(folder.identities)
+    found = len(images.identities)
     if config.num_classes is not None and config.num_classes != found:
         raise MarginfaceError(
             f"num_classes is {config.num_classes}, but {config.data} has {found} identities; "
@@ -295,7 +298,7 @@ def _check_identities(
         )
     if resume and run.identities.is_file():
         recorded = run.read_identities()
-        if recorded != folder.identities:
+        if recorded != images.identities:
             raise MarginfaceError(
                 f"{config.data} has {found} identities that differ from the {len(recorded)} which "
                 f"run {run.path} was trained on; resume with the same data"

@@ -154,7 +154,7 @@ def _draw(session: Session, labels: NDArray[np.int64], step: int) -> dict[str, N
         session.loss,
         np.random.default_rng([config.seed, step]),
         labels,
-        len(session.folder.identities),
+        len(session.images.identities),
         config.sample_rate,
         config.sampling or "partial_fc",
     )
@@ -164,7 +164,7 @@ def _draw(session: Session, labels: NDArray[np.int64], step: int) -> dict[str, N
 
 def _growth(session: Session, draw: dict[str, NDArray[Any]]) -> str:
     """Say that a batch has more identities than sample_rate samples, where it has."""
-    rate, identities = session.config.sample_rate, len(session.folder.identities)
+    rate, identities = session.config.sample_rate, len(session.images.identities)
     wanted = int(rate * identities)
     if rate == 1 or len(draw["classes"]) <= wanted:
         return ""
@@ -176,11 +176,11 @@ def _growth(session: Session, draw: dict[str, NDArray[Any]]) -> str:
 
 def _summary(session: Session) -> str:
     """Say what is about to be trained."""
-    config, folder, start = session.config, session.folder, session.progress.step
+    config, images, start = session.config, session.images, session.progress.step
     begin = f"resuming at step {start}" if start else "training"
     return (
         f"{begin}: {config.backbone}-{config.embedding_size} with {config.loss} on "
-        f"{len(folder)} images of {len(folder.identities)} identities, "
+        f"{len(images)} images of {len(images.identities)} identities, "
         f"{session.schedule.total_steps} steps of {config.batch_size} images, "
         f"{session.backend.version()}"
     )

@@ -1,0 +1,498 @@
+"""Images of .rec files in InsightFace's and im2rec's layout, their names, index and checks."""
+
+import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_files import (
+    MAGIC,
+    header,
+    im2rec,
+    image,
+    insightface,
+    part,
+    png,
+    value_or_refusal,
+    write,
+)
+
+from marginface.data.folder import open_image_folder
+from marginface.data.opening import open_images, open_records
+from marginface.data.record_cache import MappedIndex
+from marginface.data.record_writers import RecordWriter
+from marginface.errors import MarginfaceError
+
+FACES = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+def colours(images):
+    return [int(images[number][0][0, 0, 0]) for number in range(len(images))]
+
+
+def names(images):
+    return [images.name(number) for number in range(len(images))]
+
+
+def refusal(path, **options):
+    with pytest.raises(MarginfaceError) as caught:
+        open_images(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_insightface_layout(tmp_path):
+    images = open_images(insightface(tmp_path / "train.rec", [0, 0, 0, 1, 2, 2]))
+    assert images.identities == ("0", "1", "2")
+    assert images.labels.tolist() == [0, 0, 0, 1, 2, 2]
+    assert images.labels.dtype == np.int64
+    assert colours(images) == [1, 2, 3, 4, 5, 6]
+    assert names(images) == ["0/1", "0/2", "0/3", "1/4", "2/5", "2/6"]
+    assert images.encoded(4) == png(5)
+    assert images.root == tmp_path / "train.rec"
+    assert images.skipped == ()
+
+
+def test_images_with_several_labels_have_the_first(tmp_path):
+    images = open_images(insightface(tmp_path / "a.rec", [[0, 1], [0, 1], [1, 1], [1, 0]]))
+    assert images.labels.tolist() == [0, 0, 1, 1]
+    assert colours(images) == [1, 2, 3, 4]
+
+
+def test_im2rec_layout_has_an_image_at_key_0(tmp_path):
+    images = open_images(im2rec(tmp_path / "a.rec", [1, 0, 1]))
+    assert images.labels.tolist() == [1, 0, 1]
+    assert colours(images) == [0, 1, 2]
+    assert images.name(0) == "1/0"
+
+
+def test_gaps_between_labels_close_and_names_keep_them(tmp_path):
+    images = open_images(im2rec(tmp_path / "a.rec", [7, 7, 2, 40]))
+    assert images.identities == ("2", "7", "40")
+    assert images.labels.tolist() == [1, 1, 0, 2]
+
+
+def test_order_is_that_of_keys_whatever_that_of_the_file(tmp_path):
+    records = {key: image(key, key // 2, key) for key in (3, 0, 2, 1)}
+    assert colours(open_images(write(tmp_path / "a.rec", records))) == [0, 1, 2, 3]
+
+
+def test_ranges_that_float32_cannot_tell_apart_lead_nowhere_wrong(tmp_path):
+    first = 2**24  # key and key + 1 are one in float32
+    records = {first + key: image(first + key, key // 3, key) for key in range(6)}
+    begin, middle, end = first, first + 3, first + 6
+    records[end] = part(0, header(end, [begin, middle]))
+    records[end + 1] = part(0, header(end + 1, [middle, end]))
+    records[0] = part(0, header(0, [end, end + 2]))
+    assert int(np.float32(middle)) != middle  # the trap is there
+    images = open_images(write(tmp_path / "a.rec", records))
+    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert [images.name(number) for number in (2, 3)] == ["0/16777218", "1/16777219"]
+    assert colours(images) == list(range(6))
+
+
+@pytest.mark.parametrize("label", [-1.0, 0.5, np.nan, np.inf, 2.0**24 + 2])
+def test_labels_that_are_no_exact_whole_numbers_are_refused(tmp_path, label):
+    path = im2rec(tmp_path / "a.rec", [0, 1, label])
+    assert f"record 2 has the label {np.float32(label)}" in refusal(path)
+
+
+def test_split_records_are_images_like_others(tmp_path):
+    split = header(1, 1.0) + MAGIC + b"not an image"
+    at = split.index(MAGIC)
+    records = {
+        0: image(0, 0, 0),
+        1: part(1, split[:at]) + part(3, split[at + 4 :]),
+        2: image(2, 1, 2),
+    }
+    images = open_records(write(tmp_path / "a.rec", records))
+    assert images.labels.tolist() == [0, 1, 1]
+    assert images.encoded(1) == MAGIC + b"not an image"
+
+
+def test_names_come_from_the_lst(tmp_path):
+    path = im2rec(tmp_path / "a.rec", [0, 0, 1])
+    (tmp_path / "a.lst").write_text(
+        "2\t1.000000\tdata/bob/x.jpg\n0\t0.000000\tdata/ann/x.jpg\n1\t0\tdata/ann/y.jpg\n"
+    )
+    images = open_images(path)
+    assert images.identities == ("ann", "bob")
+    assert names(images) == ["ann/x.jpg", "ann/y.jpg", "bob/x.jpg"]
+
+
+def test_a_changed_lst_is_read_anew(tmp_path):
+    path = im2rec(tmp_path / "a.rec", [0, 0, 1])
+    assert open_images(path).name(2) == "1/2"
+    (tmp_path / "a.lst").write_text("0\t0\ta/x.jpg\n1\t0\ta/y.jpg\n2\t1\tb/z.jpg\n")
+    assert open_images(path).name(2) == "b/z.jpg"
+    (tmp_path / "a.lst").write_text("0\t0\ta/x.jpg\n1\t0\ta/y.jpg\n2\t1\tc/z.jpg\n\n")
+    assert open_images(path).name(2) == "c/z.jpg"
+
+
+@pytest.mark.parametrize(
+    ("paths", "identities", "expected"),
+    [
+        (["x.jpg", "y.jpg", "x.jpg"], "01", "0/x.jpg 0/y.jpg 1/x.jpg"),  # no folders
+        (["a/x", "b/y", "c/z"], "01", "0/x 0/y 1/z"),  # two names for a label
+        (["a/x", "a/y", "a/z"], "01", "0/x 0/y 1/z"),  # one name for two labels
+        (["a/x", "a/x", "b/x"], "ab", "a/0 a/1 b/2"),  # two images of one name
+        (["../x", "../y", "b/.."], "01", "0/0 0/1 1/2"),  # ways out of a folder
+        (["a/.x", "a/y", "b/z"], "ab", "a/0 a/1 b/2"),  # a hidden file
+        (["a\\x", "a\\y", "b\\z"], "01", "0/0 0/1 1/2"),
+    ],
+)
+def test_names_that_do_not_do_are_replaced_by_numbers(tmp_path, paths, identities, expected):
+    path = im2rec(tmp_path / "a.rec", [0, 0, 1])
+    lines = zip(range(3), [0, 0, 1], paths, strict=True)
+    (tmp_path / "a.lst").write_text("".join(f"{k}\t{label}\t{p}\n" for k, label, p in lines))
+    images = open_images(path)
+    assert images.identities == tuple(identities)
+    assert " ".join(names(images)) == expected
+
+
+def test_a_list_of_what_to_pack_tells_no_names(tmp_path):
+    path = insightface(tmp_path / "a.rec", [0, 1])
+    (tmp_path / "a.lst").write_text("1\t/data/ann/0.jpg\t0\n1\t/data/bob/0.jpg\t1\n")
+    assert open_images(path).identities == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0\t0\ta/x\n1\t0\ta/y\n", "no line for record 2 of label 1"),
+        ("0\t0\ta/x\n1\t1\ta/y\n2\t1\tb/z\n", "no line for record 1 of label 0"),
+        ("0\t0\ta/x\n1\t0\n2\t1\tb/z\n", "is damaged"),
+        ("0\t0\ta/x\n\xff\t0\ta/y\n2\t1\tb/z\n", "is damaged"),
+    ],
+)
+def test_a_lst_of_another_rec_is_refused(tmp_path, text, message):
+    path = im2rec(tmp_path / "a.rec", [0, 0, 1])
+    (tmp_path / "a.lst").write_text(text, encoding="latin-1")
+    assert message in refusal(path)
+    assert str(tmp_path / "a.lst") in refusal(path)
+
+
+def test_the_index_is_cached_and_mapped(tmp_path):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+    first = open_images(path)
+    assert (tmp_path / "a.rec.index").is_file()
+    (tmp_path / "a.idx").unlink()  # not needed any more
+    second = open_images(path)
+    assert isinstance(second.index, MappedIndex)
+    assert not second.labels.flags.owndata
+    assert not second.labels.flags.writeable
+    assert second.labels.tolist() == first.labels.tolist()
+    assert second.fingerprint() == first.fingerprint()
+    assert colours(second) == [1, 2, 3]
+
+
+def test_the_cache_of_another_rec_is_passed_over(tmp_path):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+    open_images(path)
+    insightface(path, [0, 1, 1])
+    os.utime(path, ns=(1, 1))
+    assert open_images(path).labels.tolist() == [0, 1, 1]
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(st.data())
+def test_a_damaged_cache_is_passed_over_or_harmless(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "cached.rec"
+    cache = path.with_name("cached.rec.index")
+    if not path.exists():
+        insightface(path, [0, 0, 1])
+        path.with_suffix(".lst").write_text("1\t0\ta/x\n2\t0\ta/y\n3\t1\tb/z\n")
+        open_images(path)
+        cache.with_name("whole").write_bytes(cache.read_bytes())
+    whole = bytearray(cache.with_name("whole").read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cache.unlink(missing_ok=True)
+    cache.write_bytes(whole[: data.draw(st.integers(len(whole) - 3, len(whole)))])
+    images = open_records(path)
+    for number in range(len(images)):
+        assert 0 <= images.labels[number] < len(images.identities)
+        identity, file = images.name(number).split("/")
+        assert not {identity, file} & {"", ".", ".."}
+        found = value_or_refusal(images.encoded, number)
+        assert isinstance(found, bytes) or found.startswith(f"{path}: ")
+
+
+def test_a_folder_that_cannot_be_written_has_no_cache(tmp_path, monkeypatch):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("marginface.data.record_cache.save_file", refuse)
+    images = open_images(path)
+    assert colours(images) == [1, 2, 3]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.idx", "a.rec"]
+    assert colours(pickle.loads(pickle.dumps(images))) == [1, 2, 3]
+
+
+def test_a_missing_index_is_rebuilt_when_asked(tmp_path):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+    idx = tmp_path / "a.idx"
+    whole = idx.read_text()
+    idx.unlink()
+    message = refusal(path)
+    assert f"no such file: {idx}; " in message
+    assert "--rebuild-index (rebuild_index=True)" in message
+    assert colours(open_images(path, rebuild_index=True)) == [1, 2, 3]
+    assert idx.read_text() == whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: [*lines, "99\t4\n"],
+        lambda lines: [*lines, "99\t99999999\n"],
+        lambda lines: [*lines, f"99\t{2**63 - 1}\n"],
+        lambda lines: [*lines, "99\t-4\n"],
+        lambda lines: [*lines, lines[0]],
+        lambda lines: [*lines, "99\t0\n"],
+        lambda lines: [*lines[:-1], lines[-1].split("\t")[0] + "\n"],
+        lambda lines: [line.replace("\t", " ") for line in lines],
+        lambda lines: ["key\toffset\n", *lines],
+        lambda _: [],
+        lambda lines: [*lines, f"{10**30}\t0\n"],
+    ],
+)
+def test_a_stale_or_damaged_index_is_refused_or_rebuilt(tmp_path, change):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+    idx = tmp_path / "a.idx"
+    whole = idx.read_text()
+    lines = whole.splitlines(keepends=True)
+    idx.write_text("".join(change(lines)))
+    message = refusal(path)
+    assert "--rebuild-index" in message
+    assert str(tmp_path) in message
+    assert colours(open_images(path, rebuild_index=True)) == [1, 2, 3]
+    assert idx.read_text() == whole
+
+
+def test_records_without_numbers_of_their_own_are_counted(tmp_path):
+    path = write(tmp_path / "a.rec", {key: image(0, key // 2, key) for key in range(4)})
+    path.with_suffix(".idx").unlink()
+    assert colours(open_images(path, rebuild_index=True)) == [0, 1, 2, 3]
+    assert path.with_suffix(".idx").read_text().startswith("0\t0\n1\t")
+
+
+def test_a_truncated_rec_is_refused_at_every_byte(tmp_path):
+    whole = im2rec(tmp_path / "a.rec", [0, 0, 1]).read_bytes()
+    path = tmp_path / "b.rec"
+    path.with_suffix(".idx").write_bytes((tmp_path / "a.idx").read_bytes())
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        for options in ({}, {"rebuild_index": True}):
+            assert str(path.with_suffix("")) in refusal(path, **options)
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(st.data())
+def test_any_change_gives_images_or_a_clear_error(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / "changed"
+    folder.mkdir(exist_ok=True)
+    path = insightface(folder / "a.rec", [0, 0, [1, 1]])
+    which = data.draw(st.sampled_from([path, path.with_suffix(".idx")]))
+    changed = bytearray(which.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    which.write_bytes(changed)
+    (folder / "a.rec.index").unlink(missing_ok=True)
+    images = value_or_refusal(open_images, path, rebuild_index=data.draw(st.booleans()))
+    found = [images]
+    if not isinstance(images, str):
+        found = [value_or_refusal(images.__getitem__, number) for number in range(len(images))]
+    for each in found:
+        if isinstance(each, str):
+            assert str(folder) in each
+            assert "\n" not in each
+        else:
+            assert each[0].shape == (112, 112, 3)
+
+
+def test_a_wrong_size_shows_at_opening(tmp_path):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+    message = refusal(path, size=(96, 96))
+    assert f"3 of 3 images looked at in {path} cannot be used" in message
+    assert "the first is 0/1: the image is 112x112 (height x width), expected 96x96" in message
+    assert open_images(path, size=(96, 96), resize=True)[0][0].shape == (96, 96, 3)
+
+
+def bad_at(path, bad, count):
+    records = {key: image(key, key % 5, key) for key in range(count)}
+    records[bad] = part(0, header(bad, bad % 5) + b"no image")
+    return write(path, records)
+
+
+def test_a_bad_image_that_opening_passes_over_is_named_when_read(tmp_path):
+    images = open_images(bad_at(tmp_path / "a.rec", 1, 1000))
+    with pytest.raises(MarginfaceError, match=r"a\.rec: record 1 \(1/1\): cannot read the image"):
+        images[1]
+
+
+def test_skipping_bad_images_looks_at_each(tmp_path):
+    seen = []
+    images = open_images(
+        bad_at(tmp_path / "a.rec", 1, 1000),
+        skip_bad=True,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert len(images) == 999
+    assert seen[-1] == (1000, 1000)
+    [(name, reason)] = images.skipped
+    assert name == "1/1"
+    assert reason.startswith("cannot read the image")
+    assert [images.name(number) for number in range(2)] == ["0/0", "2/2"]
+    assert images.fingerprint() != open_images(tmp_path / "a.rec").fingerprint()
+
+
+def test_identities_without_a_good_image_go(tmp_path):
+    records = {key: image(key, key, key) for key in range(4)}
+    records[1] = part(0, header(1, 1) + b"no image")
+    images = open_images(write(tmp_path / "a.rec", records), skip_bad=True)
+    assert images.identities == ("0", "2", "3")
+    assert images.labels.tolist() == [0, 1, 2]
+    assert colours(images) == [0, 2, 3]
+
+
+def write_as_insightface(folder_images, path):
+    with RecordWriter(path) as writer:
+        for number in range(len(folder_images)):
+            label = int(folder_images.labels[number])
+            writer.add(folder_images.encoded(number), label, folder_images.name(number))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for identity, count in (("ann", 3), ("bob", 1), ("cé", 2)):
+        for number in range(count):
+            path = tmp_path / "faces" / identity / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(50 * number + count))
+    return open_image_folder(tmp_path / "faces")
+
+
+def test_a_packed_folder_is_the_same_set(folder, tmp_path):
+    write_as_insightface(folder, tmp_path / "a.rec")
+    images = open_images(tmp_path / "a.rec")
+    assert images.identities == folder.identities
+    assert images.labels.tolist() == folder.labels.tolist()
+    assert images.fingerprint() == folder.fingerprint()
+    for number in range(len(folder)):
+        assert images.name(number) == folder.name(number)
+        assert images.encoded(number) == folder.encoded(number)
+
+
+def test_what_is_written_is_insightfaces_layout_by_hand(folder, tmp_path):
+    write_as_insightface(folder, tmp_path / "a.rec")
+    encoded = [folder.encoded(number) for number in range(6)]
+    labels = [0, 0, 0, 1, 2, 2]
+    expected = {
+        key: part(0, header(key, float(label)) + file)
+        for key, (label, file) in enumerate(zip(labels, encoded, strict=True), 1)
+    }
+    for key, ends in ((7, (1, 4)), (8, (4, 5)), (9, (5, 7)), (0, (7, 10))):
+        expected[key] = part(0, header(key, [float(end) for end in ends]))
+    write(tmp_path / "b.rec", expected)
+    assert (tmp_path / "a.rec").read_bytes() == (tmp_path / "b.rec").read_bytes()
+    assert (tmp_path / "a.idx").read_text() == (tmp_path / "b.idx").read_text()
+    assert (tmp_path / "property").read_text() == "3,112,112\n"
+    assert (tmp_path / "a.lst").read_text(encoding="utf-8").splitlines()[3:5] == [
+        "4\t1\tbob/0.png",
+        "5\t2\tcé/0.png",
+    ]
+
+
+def test_the_property_of_another_rec_stays(folder, tmp_path):
+    (tmp_path / "other.rec").write_bytes(b"")
+    (tmp_path / "property").write_text("9,9,9\n")
+    write_as_insightface(folder, tmp_path / "a.rec")
+    assert (tmp_path / "property").read_text() == "9,9,9\n"
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        ([(1, "b/0")], "out of turn"),
+        ([(0, "a/0"), (2, "b/0")], "out of turn"),
+        ([(0, "a/0"), (1, "b/0"), (0, "a/1")], "out of turn"),
+        ([(0, "a/0"), (1, "a/1")], "out of turn"),
+        ([(0, "a/0"), (0, "b/0")], "out of turn"),
+        ([(0, "a/0"), (0, "a/0")], "two images a/0"),
+        ([(0, "0")], "IDENTITY/IMAGE"),
+        ([(0, "a/b/0")], "IDENTITY/IMAGE"),
+        ([(0, "../0")], "IDENTITY/IMAGE"),
+        ([(0, "a/0\t1")], "IDENTITY/IMAGE"),
+        ([], "no images"),
+    ],
+)
+def test_what_cannot_be_written_leaves_nothing(tmp_path, calls, message):
+    def write_all():
+        with RecordWriter(tmp_path / "a.rec") as writer:
+            for label, name in calls:
+                writer.add(png(1), label, name)
+
+    with pytest.raises(MarginfaceError, match=message):
+        write_all()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rec_appears_last_and_not_without_the_rest(folder, tmp_path, monkeypatch):
+    renamed = []
+    replace = Path.replace
+
+    def note(self, target):
+        if target.name == "a.idx":
+            raise OSError(28, "No space left on device", str(self))
+        renamed.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    with pytest.raises(OSError, match="No space left"):
+        write_as_insightface(folder, tmp_path / "a.rec")
+    assert "a.rec" not in renamed
+    assert not (tmp_path / "a.rec").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_many_workers_open_and_read_one_file(tmp_path):
+    path = insightface(tmp_path / "a.rec", [number // 4 for number in range(40)])
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: colours(open_images(path)), range(8)))
+    assert opened == [list(range(1, 41))] * 8
+    images = open_images(path)
+    assert len(pickle.dumps(images)) < 1500
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(images.encoded, list(range(40)) * 10))
+    assert read == [png(key) for key in range(1, 41)] * 10
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        assert list(pool.map(images.encoded, range(40), chunksize=10)) == read[:40]
+
+
+def test_a_worker_refuses_an_index_that_changed(tmp_path):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+    pickled = pickle.dumps(open_images(path))
+    insightface(path, [0, 1, 1, 1])
+    open_images(path)
+    with pytest.raises(MarginfaceError, match="has changed since it was opened"):
+        pickle.loads(pickled)
+
+
+@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+def test_real_faces_come_back_byte_for_byte(tmp_path):
+    folder = open_image_folder(FACES / "lfw112" / "test")
+    write_as_insightface(folder, tmp_path / "lfw.rec")
+    images = open_images(tmp_path / "lfw.rec")
+    assert images.fingerprint() == folder.fingerprint()
+    for number in range(0, len(folder), 7):
+        assert images.encoded(number) == folder.encoded(number)
+        np.testing.assert_array_equal(images[number][0], folder[number][0])
