@@ -14,8 +14,9 @@ from marginface.data.example import ImageExample, pack_example
 from marginface.data.images import decoded_size
 from marginface.data.names import inner_path
 from marginface.data.packed import Packed
-from marginface.data.recordio import pack_labelled
+from marginface.data.recordio import LARGEST_LABEL, pack_labelled
 from marginface.data.streams import Streams
+from marginface.errors import MarginfaceError
 
 
 class RecordWriter:
@@ -36,6 +37,10 @@ class RecordWriter:
     def add(self, image: Packed) -> None:
         """Write an image's record."""
         inner_path(Path(), image.name)  # what reads it, refuses other names
+        if image.label > LARGEST_LABEL:
+            raise MarginfaceError(
+                f"a .rec takes at most {LARGEST_LABEL + 1:,} identities; write a .tfrecord instead"
+            )
         key = image.number + 1
         line = os.fsencode(f"{key}\t{image.label}\t{image.name}\n")
         self._append(key, pack_labelled(image.encoded, key, image.label), line)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import comb, isqrt
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.pairs import Pairs
-from marginface.data.sources import LabelledImages
+from marginface.data.sources import ImagesByName, LabelledImages
 from marginface.errors import MarginfaceError
 
 FOLDS = 10
@@ -57,26 +55,8 @@ def draw_pairs(images: LabelledImages, chosen: Indices, count: int, *, seed: int
     for begin in range(0, count // 2, size):
         ordered += same[begin : begin + size] + different[begin : begin + size]
     truth = np.tile(np.repeat([True, False], size), FOLDS)
-    numbers = {images.name(number): number for pair in ordered for number in pair}
     first, second = (tuple(map(images.name, side)) for side in zip(*ordered, strict=True))
-    return Pairs(NamedImages(images, numbers), first, second, truth, FOLDS)
-
-
-@dataclass(frozen=True, eq=False)
-class NamedImages:
-    """An `ImageSource` of labelled images, given their numbers by name."""
-
-    images: LabelledImages
-    numbers: dict[str, int]
-
-    @property
-    def root(self) -> Path:
-        """The file or folder that holds them."""
-        return self.images.root
-
-    def encoded(self, name: str) -> bytes:
-        """Return an image as it is stored."""
-        return self.images.encoded(self.numbers[name])
+    return Pairs(ImagesByName(images), first, second, truth, FOLDS)
 
 
 def _people(images: LabelledImages, chosen: Indices) -> list[Indices]:
