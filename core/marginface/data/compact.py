@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+BLOCK = 65_536  # texts taken out together
+
+
+def encoded_name(name: str) -> bytes:
+    """Return a file's name as bytes; `os.fsencode` does the same on most systems, more slowly."""
+    return name.encode(errors="surrogateescape")
+
+
+def _decoded(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")
 
 
 class Texts:
@@ -37,12 +47,18 @@ class Texts:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __iter__(self) -> Iterator[str]:
-        return (self[index] for index in range(len(self)))
-
     def __getitem__(self, index: int) -> str:
         begin, end = self.offsets[index : index + 2]
-        return os.fsdecode(self.encoded[begin:end].tobytes())
+        return _decoded(self.encoded[begin:end].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), BLOCK):
+            bounds = self.offsets[first : first + BLOCK + 1]
+            encoded = self.encoded[bounds[0] : bounds[-1]].tobytes()
+            begin, *ends = (bounds - bounds[0]).tolist()
+            for end in ends:
+                yield _decoded(encoded[begin:end])
+                begin = end
 
 
 class TextCollector:
@@ -54,7 +70,7 @@ class TextCollector:
 
     def append(self, text: str) -> None:
         """Take a text."""
-        self._encoded += os.fsencode(text)
+        self._encoded += encoded_name(text)
         self._offsets.append(len(self._encoded))
 
     def texts(self) -> Texts:

@@ -98,7 +98,7 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
     if not path.is_file():
         return FolderImages(path), list_images(path)
     found = open_records(path, rebuild_index=rebuild_index)
-    return ImagesByName(found), [found.name(number) for number in range(len(found))]
+    return ImagesByName(found), list(found.index.names())
 
 
 def _check_rebuild(path: Path, rebuild_index: bool) -> None:

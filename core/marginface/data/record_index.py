@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from marginface.data.compact import Texts
+from marginface.data.compact import Texts, encoded_name
 
 LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
 BLOCK = 2**20  # bytes looked at together
@@ -49,6 +48,12 @@ class RecordIndex:
         """Return the name of image `index`: `identity/file` or `identity/key`."""
         file = self.files[index] if self.files else self.keys[index]
         return f"{self.identities[self.labels[index]]}/{file}"
+
+    def names(self) -> Iterator[str]:
+        """Yield the name of each image, in order."""
+        files: Iterable[str | int] = self.files or self.keys.data
+        for label, file in zip(self.labels.data, files, strict=True):
+            yield f"{self.identities[label]}/{file}"
 
     def take(self, chosen: NDArray[np.int64]) -> RecordIndex:
         """Return the index of some images; identities that have none of them go."""
@@ -129,8 +134,9 @@ def _distinct(labels: NDArray[np.int64], files: Texts) -> bool:
 
 
 def _with_fingerprint(index: RecordIndex) -> RecordIndex:
-    digest = hashlib.sha256()
-    for number in range(len(index)):
-        # The very digest of a folder of these names, which so may take the file's place.
-        digest.update((b"\0" if number else b"") + os.fsencode(index.name(number)))
+    """Add the very digest that a folder of these names has, which so may take the file's place."""
+    digest, separator = hashlib.sha256(), b""
+    for name in index.names():
+        digest.update(separator + encoded_name(name))
+        separator = b"\0"
     return replace(index, fingerprint=digest.hexdigest())

@@ -17,7 +17,7 @@ from marginface.data.folder import Progress
 from marginface.data.record_cache import cached_index
 from marginface.data.record_headers import Headers, read_headers
 from marginface.data.record_index import RecordIndex, make_index
-from marginface.data.record_tables import Ints, read_idx, read_names, write_idx
+from marginface.data.record_tables import Ints, distinct, read_idx, read_names, write_idx
 from marginface.data.recordio import LARGEST_LABEL, RecordFile
 from marginface.errors import MarginfaceError
 
@@ -73,7 +73,7 @@ def _read(
     offsets = records.offsets()
     headers = read_headers(records, offsets, on_progress)
     keys = np.arange(len(offsets))
-    if len(np.unique(headers.key)) == len(keys) and headers.key.max() <= LARGEST_KEY:
+    if distinct(headers.key) and headers.key.max() <= LARGEST_KEY:
         keys = headers.key.astype(np.int64)
     with suppress(OSError):  # a folder that cannot be written: then it serves this time alone
         write_idx(idx, keys, offsets)
