@@ -18,7 +18,7 @@ def inner_path(root: Path, name: str) -> Path:
     >>> inner_path(Path("faces"), "ann/../../1.jpg")
     Traceback (most recent call last):
     marginface.errors.MarginfaceError: 'ann/../../1.jpg' does not do for a file in a folder; \
-expected such as identity/1.jpg, without a leading dot, colon or backslash
+expected such as IDENTITY/IMAGE, without a leading dot, colon or backslash
 
     Raises:
         MarginfaceError: the name could lead out of the folder on some system, is hidden there (a
@@ -27,10 +27,25 @@ expected such as identity/1.jpg, without a leading dot, colon or backslash
     parts = name.split("/")
     if not all(map(_plain, parts)):
         raise MarginfaceError(
-            f"{name[:80]!r} does not do for a file in a folder; expected such as identity/1.jpg, "
+            f"{name[:80]!r} does not do for a file in a folder; expected such as IDENTITY/IMAGE, "
             "without a leading dot, colon or backslash"
         )
     return root.joinpath(*parts)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return identity and file of an image's name.
+
+    >>> split_name("ann/1.jpg")
+    ('ann', '1.jpg')
+
+    Raises:
+        MarginfaceError: it has other parts, or is refused by `inner_path`.
+    """
+    path = inner_path(Path(), name)
+    if len(path.parts) != 2:
+        raise MarginfaceError(f"cannot pack {name[:80]!r}; expected a name IDENTITY/IMAGE")
+    return path.parts[0], path.parts[1]
 
 
 def _plain(part: str) -> bool:

@@ -17,7 +17,7 @@ class Packed:
     encoded: bytes
 
 
-class Writer(Protocol):
+class BlockWriter(Protocol):
     """What writes one format of packed sets."""
 
     def rewind(self, marks: Sequence[Any]) -> int:

@@ -9,13 +9,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from marginface.data.names import inner_path
+from marginface.data.names import inner_path, split_name
 from marginface.data.packed import Packed
 from marginface.errors import MarginfaceError
 
 
-class FolderWriter:
-    """Writes `identity/image` files, block by block; see `Writer`."""
+class FolderBlocks:
+    """Writes `identity/image` files, block by block; see `BlockWriter`."""
 
     def __init__(self, partial: Path, target: Path) -> None:
         self._root = partial / "images"
@@ -31,7 +31,7 @@ class FolderWriter:
 
     def add(self, image: Packed) -> None:
         """Write a file."""
-        path = inner_path(self._root, image.name)
+        path = self._root.joinpath(*split_name(image.name))
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("xb") as file:

@@ -1,4 +1,4 @@
-"""Writing .rec and .tfrecord files block by block; see `Writer`."""
+"""Writing .rec and .tfrecord files block by block; see `BlockWriter`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from marginface.atomic import replacing
 from marginface.data import recordio, tfrecord
 from marginface.data.example import ImageExample, pack_example
 from marginface.data.images import decoded_size
-from marginface.data.names import inner_path
+from marginface.data.names import split_name
 from marginface.data.packed import Packed
 from marginface.data.recordio import LARGEST_LABEL, pack_labelled
 from marginface.data.streams import Streams
 from marginface.errors import MarginfaceError
 
 
-class RecordWriter:
+class RecordBlocks:
     """Writes a .rec in InsightFace's layout with .idx, property, and an .lst that keeps the names.
 
     Images have keys 1 to N; then, without images, come a record for each identity with the range of
@@ -28,7 +28,7 @@ class RecordWriter:
 
     def __init__(self, partial: Path, target: Path) -> None:
         self._streams = Streams(partial, ["idx", "lst", "rec"])
-        self._targets = [*sidecars(target), target]
+        self._target = target
 
     def rewind(self, marks: Sequence[Any]) -> int:
         """Compare the blocks with their checksums."""
@@ -36,7 +36,7 @@ class RecordWriter:
 
     def add(self, image: Packed) -> None:
         """Write an image's record."""
-        inner_path(Path(), image.name)  # what reads it, refuses other names
+        split_name(image.name)  # what reads it, refuses other names
         if image.label > LARGEST_LABEL:
             raise MarginfaceError(
                 f"a .rec takes at most {LARGEST_LABEL + 1:,} identities; write a .tfrecord instead"
@@ -56,21 +56,23 @@ class RecordWriter:
         for number, (begin, end) in enumerate(pairwise(begins)):
             self._append(first + number, pack_labelled(b"", first + number, (begin, end)))
         self._append(0, pack_labelled(b"", 0, (first, first + len(sizes))))
-        self._streams.mark()
-        self._write_property(len(sizes))
-        self._streams.publish(self._targets)
+        self._streams.finish()
+        idx, lst, rec = self._streams.paths
+        for path, target in zip((idx, lst), sidecars(self._target), strict=True):
+            path.replace(target)
+        self._write_property(len(sizes), rec)
+        rec.replace(self._target)
 
     def close(self) -> None:
         """Close the files."""
         self._streams.close()
 
-    def _write_property(self, classes: int) -> None:
+    def _write_property(self, classes: int, rec: Path) -> None:
         """Write the file that tells number of identities and size, for the folder's only .rec."""
-        target = self._targets[-1]
-        if not any(other != target for other in target.parent.glob("*.rec")):
-            first = recordio.RecordFile(self._streams.paths[-1]).image(0)
-            height, width = decoded_size(first, target)
-            with replacing(target.with_name("property")) as temporary:
+        if not any(other != self._target for other in self._target.parent.glob("*.rec")):
+            first = recordio.RecordFile(rec).image(0)
+            height, width = decoded_size(first, self._target)
+            with replacing(self._target.with_name("property")) as temporary:
                 temporary.write_text(f"{classes},{height},{width}\n")
 
     def _append(self, key: int, payload: bytes, line: bytes = b"") -> None:
@@ -78,7 +80,7 @@ class RecordWriter:
         self._streams.append(index.encode(), line, recordio.frame(payload))
 
 
-class TFRecordWriter:
+class TFRecordBlocks:
     """Writes a .tfrecord of `tf.train.Example`s."""
 
     def __init__(self, partial: Path, target: Path) -> None:
@@ -91,8 +93,7 @@ class TFRecordWriter:
 
     def add(self, image: Packed) -> None:
         """Write an image's record."""
-        inner_path(Path(), image.name)
-        identity = image.name.partition("/")[0]
+        identity, _ = split_name(image.name)
         example = ImageExample(image.encoded, image.label, identity, image.name)
         self._streams.append(tfrecord.frame(pack_example(example)))
 
@@ -103,7 +104,8 @@ class TFRecordWriter:
     def finish(self, sizes: Sequence[int]) -> None:
         """Give the file its name."""
         del sizes
-        self._streams.publish([self._target])
+        self._streams.finish()
+        self._streams.paths[0].replace(self._target)
 
     def close(self) -> None:
         """Close the file."""

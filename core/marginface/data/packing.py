@@ -19,9 +19,9 @@ from marginface.data.encoding import Encoding, with_extension
 from marginface.data.folder import Progress
 from marginface.data.images import EXTENSIONS
 from marginface.data.ordered import in_order
-from marginface.data.packed import Packed, Writer
-from marginface.data.packed_folder import FolderWriter
-from marginface.data.packed_records import RecordWriter, TFRecordWriter, sidecars
+from marginface.data.packed import BlockWriter, Packed
+from marginface.data.packed_folder import FolderBlocks
+from marginface.data.packed_records import RecordBlocks, TFRecordBlocks, sidecars
 from marginface.data.partial import Partial, partial_output, partial_path
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
@@ -29,10 +29,10 @@ from marginface.errors import MarginfaceError
 BLOCK = 1024  # images between two lines of the journal
 STRIDE = 32  # images between two calls of on_progress
 
-WRITERS: dict[str, Callable[[Path, Path], Writer]] = {
-    "": FolderWriter,
-    ".rec": RecordWriter,
-    ".tfrecord": TFRecordWriter,
+WRITERS: dict[str, Callable[[Path, Path], BlockWriter]] = {
+    "": FolderBlocks,
+    ".rec": RecordBlocks,
+    ".tfrecord": TFRecordBlocks,
 }
 
 
@@ -90,7 +90,7 @@ def pack(
         return run.finish()
 
 
-def training_format(target: Path) -> Callable[[Path, Path], Writer]:
+def training_format(target: Path) -> Callable[[Path, Path], BlockWriter]:
     """Return what makes the writer of a target, by its suffix."""
     try:
         return WRITERS[target.suffix.lower()]
@@ -155,7 +155,7 @@ class _Run:
         images: LabelledImages,
         order: NDArray[np.int64],
         partial: Partial,
-        writer: Writer,
+        writer: BlockWriter,
         encoding: Encoding | None,
         skip_bad: bool,
     ) -> None:

@@ -53,12 +53,10 @@ class Streams:
         self._checks = [0] * len(self._checks)
         return mark
 
-    def publish(self, targets: Sequence[Path]) -> None:
-        """Bring all to disk and give each file its final name, in order."""
+    def finish(self) -> None:
+        """Bring all to disk and close the files."""
         self.mark()
         self.close()
-        for path, target in zip(self.paths, targets, strict=True):
-            path.replace(target)
 
     def close(self) -> None:
         """Close the files, whether or not all of them took what they should."""
