@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from marginface.data.folder import open_image_folder
+from marginface.data.record_writers import RecordWriter, TFRecordWriter
 from marginface.errors import MarginfaceError
 
 MAGIC = b"\x0a\x23\xd7\xce"
@@ -57,6 +59,15 @@ def write(path: Path, records: dict[int, bytes]) -> Path:
 def image(key: int, label: float | Sequence[float], value: int) -> bytes:
     """Return the framed record of an image of one colour, modulo 256."""
     return part(0, header(key, label) + png(value % 256))
+
+
+def pack(folder: Path, path: Path, size: tuple[int, int] = (112, 112)) -> Path:
+    """Write the images of a folder to a .rec or .tfrecord, in the folder's order."""
+    images = open_image_folder(folder, size=size)
+    with (RecordWriter if path.suffix == ".rec" else TFRecordWriter)(path) as writer:
+        for number in range(len(images)):
+            writer.add(images.encoded(number), int(images.labels[number]), images.name(number))
+    return path
 
 
 def insightface(path: Path, labels: Sequence[float | Sequence[float]]) -> Path:

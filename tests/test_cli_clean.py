@@ -8,9 +8,12 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from record_files import pack
 
 from marginface import backbones
 from marginface.cli.main import main
+from marginface.data.example import ImageExample, pack_example
+from marginface.data.tfrecord import frame
 from marginface.deployment.model import ModelSpec
 from marginface.training.checkpoints import Checkpoint, save_checkpoint
 
@@ -92,6 +95,48 @@ def test_the_stray_image_is_dropped(cli, run, data, tmp_path):
     linked = sorted(path.relative_to(kept).as_posix() for path in kept.rglob("*.png"))
     assert linked == [row["path"] for row in rows if row["kept"] == "1"]
     assert all((kept / path).samefile(data / path) for path in linked)
+
+
+@pytest.mark.parametrize("name", ["faces.rec", "faces.tfrecord"])
+def test_a_file_is_cleaned_as_the_folder_packed_into_it(cli, run, data, tmp_path, name):
+    packed = pack(data, tmp_path / name, (32, 32))
+    tables = []
+    for images in (data, packed):
+        output = tmp_path / f"{images.name}.csv"
+        given = ("--run", run, "--data", images, "--output", output, "--max-angle", 10)
+        status, _, err = cli("clean", *given)
+        assert status == 0, err
+        tables.append(output.read_text())
+    assert tables[0] == tables[1]
+    message = refusal(
+        cli,
+        "--run",
+        run,
+        "--data",
+        packed,
+        "--output",
+        tmp_path / "b.csv",
+        "--link-to",
+        tmp_path / "kept",
+    )
+    assert f"marginface data subset {packed} NEW --kept {tmp_path / 'b.csv'}" in message
+
+
+def test_images_in_another_order_are_cleaned_alike(cli, run, data, tmp_path):
+    names = [f"{name}/{number}.png" for number in (3, 0, 2, 1) for name in PEOPLE]
+    with (tmp_path / "mixed.tfrecord").open("wb") as file:
+        for name in names:
+            label = PEOPLE.index(name[:3])
+            example = ImageExample((data / name).read_bytes(), label, name[:3], name)
+            file.write(frame(pack_example(example)))
+    output = tmp_path / "mixed.csv"
+    given = ("--run", run, "--data", tmp_path / "mixed.tfrecord", "--output", output)
+    status, _, err = cli("clean", *given, "--max-angle", 10)
+    assert status == 0, err
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in rows) == sorted(names)
+    assert [row["path"] for row in rows if row["kept"] == "0"] == [STRAY]
 
 
 def test_a_wide_angle_keeps_everything(cli, run, data, tmp_path):

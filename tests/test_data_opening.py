@@ -5,11 +5,10 @@ import itertools
 import numpy as np
 import pytest
 from PIL import Image
-from record_files import im2rec, image, insightface, png
+from record_files import im2rec, image, insightface, pack, png
 
 from marginface.data.opening import open_by_name, open_images
 from marginface.data.pipeline import TrainingPipeline
-from marginface.data.record_writers import RecordWriter, TFRecordWriter
 from marginface.errors import MarginfaceError
 
 
@@ -22,12 +21,8 @@ def places(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (112, 112, 3), np.uint8)
         Image.fromarray(pixels).save(path)
-    folder = open_images(root / "faces")
-    for writer_of, name in ((RecordWriter, "a.rec"), (TFRecordWriter, "a.tfrecord")):
-        with writer_of(root / name) as writer:
-            for number in range(len(folder)):
-                label = int(folder.labels[number])
-                writer.add(folder.encoded(number), label, folder.name(number))
+    for name in ("a.rec", "a.tfrecord"):
+        pack(root / "faces", root / name)
     return root
 
 

@@ -16,6 +16,7 @@ from record_files import (
     im2rec,
     image,
     insightface,
+    pack,
     part,
     png,
     value_or_refusal,
@@ -364,13 +365,6 @@ def test_identities_without_a_good_image_go(tmp_path):
     assert colours(images) == [0, 2, 3]
 
 
-def write_as_insightface(folder_images, path):
-    with RecordWriter(path) as writer:
-        for number in range(len(folder_images)):
-            label = int(folder_images.labels[number])
-            writer.add(folder_images.encoded(number), label, folder_images.name(number))
-
-
 @pytest.fixture
 def folder(tmp_path):
     for identity, count in (("ann", 3), ("bob", 1), ("cé", 2)):
@@ -382,7 +376,7 @@ def folder(tmp_path):
 
 
 def test_a_packed_folder_is_the_same_set(folder, tmp_path):
-    write_as_insightface(folder, tmp_path / "a.rec")
+    pack(folder.root, tmp_path / "a.rec")
     images = open_images(tmp_path / "a.rec")
     assert images.identities == folder.identities
     assert images.labels.tolist() == folder.labels.tolist()
@@ -393,7 +387,7 @@ def test_a_packed_folder_is_the_same_set(folder, tmp_path):
 
 
 def test_what_is_written_is_insightfaces_layout_by_hand(folder, tmp_path):
-    write_as_insightface(folder, tmp_path / "a.rec")
+    pack(folder.root, tmp_path / "a.rec")
     encoded = [folder.encoded(number) for number in range(6)]
     labels = [0, 0, 0, 1, 2, 2]
     expected = {
@@ -415,7 +409,7 @@ def test_what_is_written_is_insightfaces_layout_by_hand(folder, tmp_path):
 def test_the_property_of_another_rec_stays(folder, tmp_path):
     (tmp_path / "other.rec").write_bytes(b"")
     (tmp_path / "property").write_text("9,9,9\n")
-    write_as_insightface(folder, tmp_path / "a.rec")
+    pack(folder.root, tmp_path / "a.rec")
     assert (tmp_path / "property").read_text() == "9,9,9\n"
 
 
@@ -458,7 +452,7 @@ def test_the_rec_appears_last_and_not_without_the_rest(folder, tmp_path, monkeyp
 
     monkeypatch.setattr(Path, "replace", note)
     with pytest.raises(OSError, match="No space left"):
-        write_as_insightface(folder, tmp_path / "a.rec")
+        pack(folder.root, tmp_path / "a.rec")
     assert "a.rec" not in renamed
     assert not (tmp_path / "a.rec").exists()
     assert not list(tmp_path.glob(".*"))
@@ -490,7 +484,7 @@ def test_a_worker_refuses_an_index_that_changed(tmp_path):
 @pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
 def test_real_faces_come_back_byte_for_byte(tmp_path):
     folder = open_image_folder(FACES / "lfw112" / "test")
-    write_as_insightface(folder, tmp_path / "lfw.rec")
+    pack(folder.root, tmp_path / "lfw.rec")
     images = open_images(tmp_path / "lfw.rec")
     assert images.fingerprint() == folder.fingerprint()
     for number in range(0, len(folder), 7):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from record_files import pack
 
 from marginface import MarginfaceError
 from marginface.deployment import embedding_store
@@ -50,6 +52,15 @@ def faces(tmp_path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
     return tmp_path / "faces"
+
+
+@pytest.fixture
+def identities(faces) -> Path:
+    """The folder without what does not lie in an identity's folder."""
+    for name in NAMES:
+        if name.count("/") != 1:
+            (faces / name).unlink()
+    return faces
 
 
 def expected(faces: Path, name: str) -> np.ndarray:
@@ -106,6 +117,32 @@ def test_npz_holds_the_same_and_loads_without_pickle(faces, tmp_path):
         names = ("path", "identity", "norm", "embedding")
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     check_rows(rows, faces, NAMES)
+
+
+@pytest.mark.parametrize("name", ["faces.rec", "faces.tfrecord"])
+def test_a_file_gives_what_the_folder_packed_into_it_does(identities, tmp_path, name):
+    packed = pack(identities, tmp_path / name, (8, 8))
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(stop_after(EMBEDDER, 2), packed, tmp_path / "out.parquet")
+    assert embed_folder(EMBEDDER, packed, tmp_path / "out.parquet").resumed == 4
+    names = [name for name in NAMES if name.count("/") == 1]
+    check_rows(pq.read_table(tmp_path / "out.parquet").to_pylist(), identities, names)
+
+
+def test_parts_of_a_file_that_changed_are_made_again(identities, tmp_path):
+    packed = pack(identities, tmp_path / "faces.tfrecord", (8, 8))
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(stop_after(EMBEDDER, 2), packed, tmp_path / "out.npz")
+    os.utime(packed, ns=(1, 1))
+    assert embed_folder(EMBEDDER, packed, tmp_path / "out.npz").resumed == 0
+
+
+def test_a_missing_index_is_rebuilt_when_asked(identities, tmp_path):
+    packed = pack(identities, tmp_path / "faces.rec", (8, 8))
+    packed.with_suffix(".idx").unlink()
+    with pytest.raises(MarginfaceError, match="--rebuild-index"):
+        embed_folder(EMBEDDER, packed, tmp_path / "out.npz")
+    assert embed_folder(EMBEDDER, packed, tmp_path / "out.npz", rebuild_index=True).embedded == 5
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "npz"])

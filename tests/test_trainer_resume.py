@@ -2,6 +2,7 @@ import json
 import signal
 
 import pytest
+from record_files import pack
 from runs import QUIET, STEPS, die_at, final_state, record, resumed, stop_at
 
 from marginface.errors import MarginfaceError
@@ -34,6 +35,36 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert (result.step, result.signal) == (STEPS, None)
     assert final_state(config.output) == final_state(whole.output)
     assert record(config.output) == record(whole.output)
+
+
+@pytest.mark.parametrize("name", ["faces.rec", "faces.tfrecord"])
+def test_a_run_on_a_folder_goes_on_with_the_file_packed_from_it(
+    make, fake_backend, tiny_faces, tmp_path, name
+):
+    whole = make("whole")
+    train(whole, console=QUIET)
+    packed = pack(tiny_faces, tmp_path / name)
+    entire = make("entire", data=packed)
+    train(entire, console=QUIET)
+    assert final_state(entire.output) == final_state(whole.output)
+    assert record(entire.output) == record(whole.output)
+
+    config = make("stopped")
+    fake_backend.prepare = stop_at(7, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    train(resumed(config, data=packed), resume=True, console=QUIET)
+    assert final_state(config.output) == final_state(whole.output)
+
+
+def test_a_missing_index_keeps_a_run_from_beginning(make, tiny_faces, tmp_path):
+    packed = pack(tiny_faces, tmp_path / "faces.rec")
+    packed.with_suffix(".idx").unlink()
+    with pytest.raises(MarginfaceError, match="--rebuild-index"):
+        train(make(data=packed), console=QUIET)
+    assert not (tmp_path / "run").exists()
+    train(make(data=packed, rebuild_index=True), console=QUIET)
+    assert packed.with_suffix(".idx").exists()
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(make, fake_backend, pairs_file, tiny_faces):

@@ -110,8 +110,8 @@ def _require_free(output: Path, link_to: Path | None, data: Path) -> None:
             )
     if link_to is not None and data.is_file():
         raise MarginfaceError(
-            f"--link-to links files of images, but {data} is one file; unpack it to a folder with "
-            "marginface data pack"
+            f"--link-to links files of images, but {data} is one file; leave it out, and write the "
+            f"images that are kept with: marginface data subset {data} NEW --kept {output}"
         )
     if link_to is not None and link_to.resolve().is_relative_to(data.resolve()):
         raise MarginfaceError(
