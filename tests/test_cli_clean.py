@@ -172,7 +172,7 @@ def test_copies_where_links_fail(cli, run, data, tmp_path, monkeypatch):
 
 
 def test_a_tree_that_fails_leaves_nothing(cli, run, data, tmp_path, monkeypatch):
-    from marginface.data import cleaning
+    from marginface.data import linking
 
     made = []
 
@@ -182,7 +182,7 @@ def test_a_tree_that_fails_leaves_nothing(cli, run, data, tmp_path, monkeypatch)
             raise OSError(28, "No space left on device", str(new))
         os.link(old, new)
 
-    monkeypatch.setattr(cleaning, "_link", fail)
+    monkeypatch.setattr(linking, "_link", fail)
     kept, output = tmp_path / "kept", tmp_path / "clean.csv"
     before = sorted(tmp_path.iterdir())
     arguments = ("--run", run, "--data", data, "--output", output, "--link-to", kept)

@@ -43,7 +43,8 @@ def clean(
     """
     from rich.console import Console
 
-    from marginface.data.cleaning import centers_of, judge, link_kept, write_table
+    from marginface.data.cleaning import centers_of, judge, write_table
+    from marginface.data.linking import link_images
     from marginface.data.opening import open_images
     from marginface.data.sources import ImagesByName
     from marginface.deployment.model import ALIGNED_SIZE
@@ -84,7 +85,7 @@ def clean(
 
         judged = judge(images, embedded, weight, centers, max_angle)
     if link_to is not None:
-        link_kept(judged, data, link_to)
+        link_images(data, (each.path for each in judged if each.kept), link_to)
     write_table(judged, output)
     dropped = sum(not each.kept for each in judged)
     left = len({each.identity for each in judged if each.kept})

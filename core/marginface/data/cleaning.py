@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -93,28 +91,3 @@ def write_table(judged: Sequence[Judged], output: Path) -> None:
         writer.writerows(
             (each.path, each.identity, f"{each.angle:.4f}", int(each.kept)) for each in judged
         )
-
-
-def link_kept(judged: Sequence[Judged], root: Path, target: Path) -> None:
-    """Make an identity folder tree of the kept images: hard links, or copies where links fail.
-
-    It appears by one rename, so a folder of that name is whole.
-    """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        for each in judged:
-            if each.kept:
-                new = partial / each.path
-                new.parent.mkdir(exist_ok=True)
-                _link((root / each.path).resolve(), new)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _link(old: Path, new: Path) -> None:
-    try:
-        os.link(old, new)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(old, new)

@@ -108,6 +108,23 @@ def open_image_folder(
     return ImageFolder(root, tuple(identities), kept, labels, size, resize, tuple(skipped))
 
 
+def list_image_folder(root: str | Path) -> ImageFolder:
+    """List a folder of `identity/image` files without reading them; `size` says nothing then.
+
+    Identity folders without images are in `skipped`.
+
+    Raises:
+        MarginfaceError: another layout, or no image at all.
+    """
+    root = Path(root)
+    paths, empty = _layout(root)
+    names, labels = np.unique([_identity(path) for path in paths], return_inverse=True)
+    identities = tuple(map(str, names))
+    return ImageFolder(
+        root, identities, tuple(paths), labels.astype(np.int64), (112, 112), False, tuple(empty)
+    )
+
+
 def _identity(path: str) -> str:
     return path.partition("/")[0]
 

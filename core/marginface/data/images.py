@@ -90,6 +90,16 @@ def decoded_size(encoded: bytes, where: str | Path) -> tuple[int, int]:
     return height, width
 
 
+def encoded_format(encoded: bytes, where: str | Path) -> str:
+    """Return the format of an encoded image: jpeg, png, bmp, ppm (of .pgm, too), tiff or webp.
+
+    Raises:
+        MarginfaceError: as `decode_image`, but for damage behind the header.
+    """
+    with _opened(encoded, where) as file:
+        return str(file.format).lower().replace("mpo", "jpeg")  # MPO: a camera's JPEG, and more
+
+
 def read_file(path: str | Path) -> bytes:
     """Return what an image file holds.
 

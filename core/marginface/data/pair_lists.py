@@ -64,12 +64,12 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
 
 
 def fields_of(line: str) -> list[str]:
-    """Split a line at commas, else at tabs, else at blanks.
+    """Split a line at tabs, else at commas, else at blanks.
 
     >>> fields_of("a.jpg, b.jpg,1"), fields_of("Al Bo.jpg\\t1"), fields_of("a.jpg  1")
     (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
     """
-    for separator in (",", "\t"):
+    for separator in ("\t", ","):
         if separator in line.strip():
             return [field.strip() for field in line.strip().split(separator)]
     return line.split()

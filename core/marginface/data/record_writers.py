@@ -1,27 +1,21 @@
-"""Write labelled images to a .rec or a .tfrecord file, whole or not at all."""
+"""Write labelled images to a .rec or a .tfrecord file one by one, whole or not at all."""
 
 from __future__ import annotations
 
-import os
-from abc import ABC, abstractmethod
-from array import array
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import ClassVar, Self
 
-from marginface.atomic import replacing
-from marginface.data.compact import Texts
-from marginface.data.example import ImageExample, pack_example
-from marginface.data.images import decoded_size
-from marginface.data.record_index import fit_for_files
-from marginface.data.recordio import LARGEST_LABEL, frame, pack_labelled
-from marginface.data.tfrecord import frame as frame_tfrecord
+from marginface.data.names import split_name
+from marginface.data.packed import Packed
+from marginface.data.packed_records import RecordBlocks, TFRecordBlocks
 from marginface.errors import MarginfaceError
 
 
-class ImageWriter(ABC):
-    """Writes labelled images, one identity after the other, under temporary names until `close`.
+class ImageWriter:
+    """Writes labelled images, one identity after the other, to what appears on `close`.
 
     Used in a `with` statement, it closes itself, or leaves nothing if the block raises.
 
@@ -29,12 +23,19 @@ class ImageWriter(ABC):
         path: the file.
     """
 
+    blocks: ClassVar[type[RecordBlocks] | type[TFRecordBlocks]]
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._open = ExitStack()
+        folder = TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        partial = Path(self._open.enter_context(folder))
+        self._writer = self._open.enter_context(closing(self.blocks(partial, path)))
+        self._writer.rewind([])
+        self._identity = ""
         self._names: set[str] = set()  # of the identity's images
-        self._identities: list[str] = []
-        self._images = 0
+        self._sizes: list[int] = []  # images of each identity
+        self._count = 0
 
     def add(self, encoded: bytes, label: int, name: str) -> None:
         """Append an image.
@@ -47,22 +48,21 @@ class ImageWriter(ABC):
         Raises:
             MarginfaceError: a label out of turn, or a name that does not do.
         """
-        identity, _, file = name.partition("/")
-        if not fit_for_files(Texts.of([identity, file])):
-            raise MarginfaceError(f"cannot pack {name!r}; expected a name IDENTITY/IMAGE")
-        if label == len(self._identities) and identity not in self._identities[-1:]:
-            self._identities.append(identity)
-            self._names = set()
-        if label != len(self._identities) - 1 or identity != self._identities[-1]:
+        identity, _ = split_name(name)
+        if label == len(self._sizes) and identity != self._identity:
+            self._identity, self._names = identity, set()
+            self._sizes.append(0)
+        if label != len(self._sizes) - 1 or identity != self._identity:
             raise MarginfaceError(
-                f"image {name} of label {label} is out of turn behind {self._identities[-1:]} of "
-                f"label {len(self._identities) - 1}; pack one identity after the other, from 0"
+                f"image {name} of label {label} is out of turn behind {self._identity!r} of label "
+                f"{len(self._sizes) - 1}; pack one identity after the other, from 0"
             )
         if name in self._names:
             raise MarginfaceError(f"there are two images {name}; rename one")
         self._names.add(name)
-        self._write(encoded, label, name)
-        self._images += 1
+        self._writer.add(Packed(self._count, label, name, encoded))
+        self._sizes[-1] += 1
+        self._count += 1
 
     def close(self) -> None:
         """Write what ends the file and give it its name.
@@ -71,9 +71,9 @@ class ImageWriter(ABC):
             MarginfaceError: there are no images.
         """
         with self._open:
-            if not self._images:
+            if not self._sizes:
                 raise MarginfaceError(f"no images to write to {self.path}")
-            self._end()
+            self._writer.finish(self._sizes)
 
     def __enter__(self) -> Self:
         return self
@@ -89,72 +89,14 @@ class ImageWriter(ABC):
         else:
             self._open.__exit__(kind, error, trace)
 
-    def _create(self, path: Path) -> BinaryIO:
-        """Open a file that takes its name when all is written; the first one is the last to."""
-        temporary = self._open.enter_context(replacing(path))
-        return self._open.enter_context(temporary.open("wb"))
-
-    @abstractmethod
-    def _write(self, encoded: bytes, label: int, name: str) -> None: ...
-
-    @abstractmethod
-    def _end(self) -> None: ...
-
 
 class RecordWriter(ImageWriter):
-    """Writes NAME.rec, its NAME.idx, NAME.lst with the names, and `property`: classes and size.
+    """Writes NAME.rec with NAME.idx, NAME.lst and `property`; see `RecordBlocks`."""
 
-    Images have keys from 1, then come a record for each identity and, with key 0, the one that
-    tells of these. `property` is for the folder: it is left out where other .rec files lie.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._rec = self._create(path)
-        self._idx = self._create(path.with_suffix(".idx"))
-        self._lst = self._create(path.with_suffix(".lst"))
-        self._firsts = array("q")  # key of the first image of each identity
-        self._size = (0, 0)
-
-    def _write(self, encoded: bytes, label: int, name: str) -> None:
-        key = self._images + 1
-        if label > LARGEST_LABEL:
-            raise MarginfaceError(
-                f"a .rec takes at most {LARGEST_LABEL + 1} identities; write a .tfrecord instead"
-            )
-        if label == len(self._firsts):
-            self._firsts.append(key)
-        if key == 1:
-            self._size = decoded_size(encoded, name)
-        self._record(encoded, key, label)
-        self._lst.write(f"{key}\t{label}\t".encode() + os.fsencode(name) + b"\n")
-
-    def _end(self) -> None:
-        begin = self._images + 1
-        ends = [*self._firsts[1:], begin]
-        for label, (first, end) in enumerate(zip(self._firsts, ends, strict=True)):
-            self._record(b"", begin + label, (first, end))
-        self._record(b"", 0, (begin, begin + len(ends)))
-        if all(other == self.path for other in self.path.parent.glob("*.rec")):
-            height, width = self._size
-            text = f"{len(ends)},{height},{width}\n"
-            self._create(self.path.with_name("property")).write(text.encode())
-
-    def _record(self, image: bytes, key: int, label: float | tuple[int, int]) -> None:
-        self._idx.write(f"{key}\t{self._rec.tell()}\n".encode())
-        self._rec.write(frame(pack_labelled(image, key, label)))
+    blocks = RecordBlocks
 
 
 class TFRecordWriter(ImageWriter):
-    """Writes a .tfrecord of `tf.train.Example` messages; names of features as in `example`."""
+    """Writes a .tfrecord; see `TFRecordBlocks`."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._file = self._create(path)
-
-    def _write(self, encoded: bytes, label: int, name: str) -> None:
-        example = ImageExample(encoded, label, name.partition("/")[0], name)
-        self._file.write(frame_tfrecord(pack_example(example)))
-
-    def _end(self) -> None:
-        pass
+    blocks = TFRecordBlocks

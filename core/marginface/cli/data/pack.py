@@ -1,0 +1,62 @@
+"""`marginface data pack`: convert a set of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marginface.cli.progress import image_progress
+
+
+def pack(
+    source: Annotated[
+        Path, typer.Argument(help="Folder, .rec, .tfrecord, or verification set (.bin, .zip).")
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="New .rec, .tfrecord, .bin or .zip; without an ending a folder.")
+    ],
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="List of pairs in SOURCE: makes a verification set."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, help="Scale images to so many pixels each way.")
+    ] = None,
+    image_format: Annotated[
+        str | None, typer.Option("--format", help="Encode images anew as jpeg | png.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")
+    ] = False,
+) -> None:
+    """Convert a set of images; what has the size and format already is copied byte for byte.
+
+    A run that was killed goes on where it was when the same command runs again.
+    """
+    from rich.console import Console
+
+    from marginface.data.conversion import convert
+    from marginface.data.encoding import Encoding
+    from marginface.data.pairs import Pairs
+
+    encoding = Encoding(None if size is None else (size, size), image_format)
+    with image_progress("Packing") as on_progress:
+        made = convert(
+            source,
+            target,
+            pairs=pairs,
+            encoding=encoding,
+            skip_bad=skip_bad,
+            on_progress=on_progress,
+        )
+    console = Console(soft_wrap=True, highlight=False)
+    if isinstance(made, Pairs):
+        same = made.same.sum()
+        what = f"{same:,} pairs of one person, {len(made) - same:,} of two"
+    else:
+        what = str(made)
+        for name, reason in made.skipped:
+            console.print(f"left out {name}: {reason}", markup=False)
+    console.print(f"{what}; wrote {target}", markup=False)

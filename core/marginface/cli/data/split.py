@@ -1,0 +1,55 @@
+"""`marginface data split`: hold out a part of a set for validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marginface.cli.progress import image_progress
+
+
+def split(
+    source: Annotated[Path, typer.Argument(help="Folder, .rec or .tfrecord.")],
+    output: Annotated[
+        Path, typer.Option("--output", help="New folder for train, validation and pairs.")
+    ],
+    fraction: Annotated[
+        float, typer.Option("--fraction", help="How much goes to validation, between 0 and 1.")
+    ] = 0.1,
+    by: Annotated[
+        str,
+        typer.Option("--by", help="identity: none is in both parts | image: each stays in train."),
+    ] = "identity",
+    pairs: Annotated[
+        int | None,
+        typer.Option("--pairs", help="Also draw so many verification pairs, a multiple of 20."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+) -> None:
+    """Split a set into train and validation, in the format that it has."""
+    from rich.console import Console
+
+    from marginface.data.listing import open_training_set
+    from marginface.data.pair_drawing import draw_pairs
+    from marginface.data.subsets import split as split_images
+    from marginface.data.subsets import write_split
+    from marginface.errors import MarginfaceError
+
+    if pairs is not None and by == "image":
+        raise MarginfaceError(
+            "--pairs needs identities that are not trained on; split with --by identity"
+        )
+    with image_progress("Opening") as on_progress:
+        images = open_training_set(source, on_progress)
+    parts = split_images(images, fraction, by=by, seed=seed)
+    drawn = None if pairs is None else draw_pairs(images, parts[1], pairs, seed=seed)
+    with image_progress("Splitting") as on_progress:
+        train, validation = write_split(images, parts, output, pairs=drawn, on_progress=on_progress)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"train: {train}", markup=False)
+    console.print(f"validation: {validation}", markup=False)
+    if drawn is not None:
+        console.print(f"pairs: {len(drawn):,} in {drawn.folds} folds")
+    console.print(f"wrote {output}", markup=False)

@@ -1,0 +1,53 @@
+"""`marginface data subset`: take a part of a set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marginface.cli.progress import image_progress
+
+
+def subset(
+    source: Annotated[Path, typer.Argument(help="Folder, .rec or .tfrecord.")],
+    target: Annotated[
+        Path, typer.Argument(help="New .rec or .tfrecord; without an ending a folder.")
+    ],
+    kept: Annotated[
+        Path | None,
+        typer.Option("--kept", help="Table of `marginface clean`: only what it keeps."),
+    ] = None,
+    min_images: Annotated[
+        int, typer.Option("--min-images", min=1, help="Only identities with at least so many.")
+    ] = 1,
+    max_images: Annotated[
+        int | None, typer.Option("--max-images", min=1, help="Draw at most so many of each.")
+    ] = None,
+    identities: Annotated[
+        int | None, typer.Option("--identities", min=1, help="Draw so many identities.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+) -> None:
+    """Take some images of a set, in this order: what is kept, large identities, so many of them."""
+    from rich.console import Console
+
+    from marginface.data.listing import open_training_set
+    from marginface.data.partial import telling_what_stays
+    from marginface.data.subsets import choose, write_part
+
+    with image_progress("Opening") as on_progress:
+        images = open_training_set(source, on_progress)
+    chosen = choose(
+        images,
+        kept=kept,
+        min_images=min_images,
+        max_images=max_images,
+        identities=identities,
+        seed=seed,
+    )
+    with image_progress("Copying") as on_progress, telling_what_stays(target):
+        made = write_part(images, chosen, target, on_progress)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{made}; wrote {target}", markup=False)

@@ -1,0 +1,77 @@
+"""What images become on their way into a packed set: copied as they are, or encoded anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from marginface.data.images import EXTENSIONS, decode_image, encoded_format
+from marginface.errors import MarginfaceError
+
+FORMATS = ("jpeg", "png")
+EXTENSIONS_OF = {"jpeg": (".jpg", ".jpeg"), "ppm": (".ppm", ".pgm"), "tiff": (".tif", ".tiff")}
+QUALITY = 95  # with colour in full resolution, what JPEG takes away is hardly seen
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What every image of a set shall be; one that is so already stays as it is, byte for byte.
+
+    Args:
+        size: (height, width) in pixels to which images are scaled; None leaves their sizes.
+        format: jpeg or png; None leaves their formats, but what is scaled and was neither of
+            these becomes PNG.
+
+    Raises:
+        MarginfaceError: an unknown format, or a size below one pixel.
+    """
+
+    size: tuple[int, int] | None = None
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in (None, *FORMATS):
+            raise MarginfaceError(
+                f"unknown image format '{self.format}'; expected {' or '.join(FORMATS)}"
+            )
+        if self.size is not None and min(self.size) < 1:
+            raise MarginfaceError(f"size must be at least 1 pixel each way, got {self.size}")
+
+    def __call__(self, encoded: bytes, where: str | Path) -> bytes:
+        """Return the image, after decoding it whole.
+
+        Raises:
+            MarginfaceError: it cannot be decoded; the message begins with `where`.
+        """
+        pixels = decode_image(encoded, where, None)
+        found = encoded_format(encoded, where)
+        if self.format in (None, found) and self.size in (None, pixels.shape[:2]):
+            return encoded
+        image = Image.fromarray(pixels)
+        if self.size is not None:
+            image = image.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
+        written = BytesIO()
+        if (self.format or found) == "jpeg":
+            image.save(written, "jpeg", quality=QUALITY, subsampling=0)
+        else:
+            image.save(written, "png")
+        return written.getvalue()
+
+
+def with_extension(name: str, encoded: bytes) -> str:
+    """Return an image's name with an extension of its format: what fits stays.
+
+    >>> with_extension("ann/1.pgm", Encoding(format="png")(b"P5 1 1 255 0", "1.pgm"))
+    'ann/1.png'
+    """
+    found = encoded_format(encoded, name)
+    fitting = EXTENSIONS_OF.get(found, (f".{found}",))
+    path = PurePosixPath(name)
+    if path.suffix.lower() in fitting:
+        return name
+    if path.suffix.lower() in EXTENSIONS:
+        return str(path.with_suffix(fitting[0]))
+    return name + fitting[0]

@@ -1,0 +1,168 @@
+"""Inspections as tables and lines for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from marginface.data.inspection import Indices, Inspection, Shared, shared
+
+BINS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)  # first of each, in images an identity
+SHOWN = 5  # examples of what is wrong, and kinds in a cell; the JSON has all
+
+Common = Mapping[tuple[int, int], Shared]  # by the numbers of two sets
+
+
+def compare(found: Sequence[Inspection]) -> Common:
+    """Return what each two of several sets share."""
+    return {
+        (one, other): shared(found[one], found[other])
+        for one, other in combinations(range(len(found)), 2)
+    }
+
+
+def to_json(found: Sequence[Inspection], common: Common) -> dict[str, Any]:
+    """Return all that was found, with every name."""
+    return {
+        "sets": [_set_to_json(each) for each in found],
+        "shared": [
+            {
+                "sets": [str(found[one].listing.root), str(found[other].listing.root)],
+                "identities": each.identities,
+                "images": each.images,
+            }
+            for (one, other), each in common.items()
+        ],
+    }
+
+
+def _set_to_json(found: Inspection) -> dict[str, Any]:
+    listing, counts, pairs = found.listing, found.images_an_identity, found.listing.pairs
+    values: dict[str, Any] = {
+        "path": str(listing.root),
+        "images": listing.count,
+        "identities": None if counts is None else len(counts),
+        "images_an_identity": None if counts is None else _histogram(counts),
+        "formats": dict(found.formats.most_common()),
+        "sizes": {_size(size): count for size, count in found.sizes.most_common()},
+        "broken": [{"name": name, "reason": reason} for name, reason in found.broken],
+        "empty_identities": list(listing.empty),
+        "duplicates": [found.names(group) for group in found.duplicates],
+        "duplicates_across_identities": [found.names(group) for group in found.mislabelled],
+    }
+    if pairs is not None:
+        same = int(pairs.same.sum())
+        values |= {"same_pairs": same, "different_pairs": len(pairs) - same, "folds": pairs.folds}
+    return values
+
+
+def set_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
+    """Return a table with a column for each set, given short names of the sets."""
+    table = _table("Image sets", "", names)
+    rows: dict[str, list[str]] = {}
+    for number, each in enumerate(found):
+        for label, cell in _cells(each).items():
+            rows.setdefault(label, [""] * len(found))[number] = cell
+    for label, cells in rows.items():
+        table.add_row(label, *cells)
+    return table
+
+
+def _cells(found: Inspection) -> dict[str, str]:
+    listing, counts, pairs = found.listing, found.images_an_identity, found.listing.pairs
+    cells = {"images": f"{listing.count:,}"}
+    if counts is not None:
+        cells["identities"] = f"{len(counts):,}"
+        least, middle, most = counts.min(), np.median(counts), counts.max()
+        cells["images an identity"] = f"{least:,} to {most:,}, median {middle:g}"
+    if pairs is not None:
+        same = int(pairs.same.sum())
+        cells["same / different pairs"] = f"{same:,} / {len(pairs) - same:,}"
+        cells["folds"] = str(pairs.folds)
+    cells["formats"] = _most_common(found.formats)
+    cells["sizes"] = _most_common(
+        Counter({_size(size): count for size, count in found.sizes.items()})
+    )
+    cells["broken images"] = f"{len(found.broken):,}"
+    if listing.empty:
+        cells["identities without images"] = f"{len(listing.empty):,}"
+    cells["pictures several times"] = f"{len(found.duplicates):,}"
+    if counts is not None:
+        cells["under several identities"] = f"{len(found.mislabelled):,}"
+    return cells
+
+
+def histogram_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
+    """Return how many identities have how many images."""
+    table = _table("Identities by number of images", "images", names)
+    counts = [each.images_an_identity for each in found]
+    most = max((int(each.max()) for each in counts if each is not None), default=0)
+    for begin, after in zip(BINS, [*BINS[1:], None], strict=True):
+        if begin <= most:
+            last = most if after is None else after - 1
+            inside = (
+                "" if each is None else f"{((begin <= each) & (each <= last)).sum():,}"
+                for each in counts
+            )
+            label = f"{begin} or more" if after is None else f"{begin} to {last}"
+            table.add_row(str(begin) if begin == last else label, *inside)
+    return table
+
+
+def shared_table(names: Sequence[str], common: Common) -> Table:
+    """Return how much each two sets share."""
+    table = Table(title="Shared: leakage between train and test")
+    table.add_column("sets")
+    table.add_column("identities, by name", justify="right")
+    table.add_column("images, by pixels", justify="right")
+    for (one, other), both in common.items():
+        identities = "no names" if both.identities is None else f"{len(both.identities):,}"
+        table.add_row(f"{names[one]}, {names[other]}", identities, f"{len(both.images):,}")
+    return table
+
+
+def findings(
+    names: Sequence[str], found: Sequence[Inspection], common: Common
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield what is wrong, each with its first examples."""
+    for name, each in zip(names, found, strict=True):
+        yield f"{name}: broken images", [": ".join(row) for row in each.broken[:SHOWN]]
+        yield f"{name}: identities without images", list(each.listing.empty[:SHOWN])
+        groups = [] if each.listing.pairs is not None else each.duplicates[:SHOWN]
+        yield f"{name}: pictures several times", [" = ".join(each.names(g)) for g in groups]
+        groups = each.mislabelled[:SHOWN]
+        yield f"{name}: under several identities", [" = ".join(each.names(g)) for g in groups]
+    for (one, other), both in common.items():
+        sets = f"{names[one]}, {names[other]}"
+        yield f"{sets}: shared identities", (both.identities or [])[:SHOWN]
+        yield f"{sets}: shared images", [" = ".join(each) for each in both.images[:SHOWN]]
+
+
+def _table(title: str, first: str, names: Sequence[str]) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def _histogram(counts: Indices) -> dict[int, int]:
+    """Return how many identities have how many images, exactly."""
+    values, times = np.unique(counts, return_counts=True)
+    return dict(zip(values.tolist(), times.tolist(), strict=True))
+
+
+def _most_common(counts: Counter[str]) -> str:
+    cells = [f"{name}: {count:,}" for name, count in counts.most_common(SHOWN)]
+    if len(counts) > SHOWN:
+        cells.append(f"{len(counts) - SHOWN:,} others")
+    return "\n".join(cells)
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,130 @@
+"""Output that is not whole yet: it waits under another name, with a journal of what is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from marginface.errors import MarginfaceError, message_of
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class Partial:
+    """A folder next to a target, `.NAME.partial`, in which the target grows.
+
+    `journal.jsonl` there has a line for the job, then one for each block that is done. A line is
+    written after its block is on disk, so what the lines tell is what a next run can build on.
+
+    Attributes:
+        path: the folder.
+        blocks: what the journal tells of each block.
+    """
+
+    def __init__(self, path: Path, journal: TextIO, job: str) -> None:
+        self.path = path
+        self._journal = journal
+        self._head = {"job": job}
+        lines = _whole_lines(journal)
+        self.blocks: list[Any] = lines[1:] if lines[:1] == [self._head] else []
+        if not self.blocks:
+            self._clear()
+
+    def keep(self, count: int) -> None:
+        """Forget all blocks but the first `count`."""
+        del self.blocks[count:]
+        self._journal.seek(0)
+        self._journal.truncate()
+        self._write([self._head, *self.blocks])
+
+    def append(self, block: Mapping[str, Any]) -> None:
+        """Note that a block is done."""
+        self.blocks.append(block)
+        self._write([block])
+
+    def _clear(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.name != Path(self._journal.name).name:
+                shutil.rmtree(
+                    entry
+                ) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+    def _write(self, lines: list[Any]) -> None:
+        self._journal.writelines(json.dumps(line) + "\n" for line in lines)
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+
+
+def partial_path(target: Path) -> Path:
+    """Return where the partial output of a target is.
+
+    >>> partial_path(Path("sets/train.rec")).as_posix()
+    'sets/.train.rec.partial'
+    """
+    return target.with_name(f".{target.name}.partial")
+
+
+@contextmanager
+def partial_output(target: Path, job: str) -> Iterator[Partial]:
+    """Open the partial output of a target; of another job nothing of it is left.
+
+    After the block it goes; if the block raises, it stays as far as a next run can go on from it.
+
+    Raises:
+        MarginfaceError: another process is at it.
+    """
+    path = partial_path(target)
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "journal.jsonl").open("a+", encoding="utf-8") as journal:
+        _lock(journal, target)
+        partial = Partial(path, journal, job)
+        try:
+            yield partial
+        except BaseException:
+            if not partial.blocks:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+        shutil.rmtree(path)
+
+
+@contextmanager
+def telling_what_stays(target: Path) -> Iterator[None]:
+    """Say in a user's error where a next run goes on, if there is something to go on from."""
+    try:
+        yield
+    except (MarginfaceError, OSError) as error:
+        path = partial_path(target)
+        if not path.exists():
+            raise
+        raise MarginfaceError(
+            f"{message_of(error)}; what is done so far waits in {path}: run the same command to go "
+            "on from there, or remove it"
+        ) from error
+
+
+def _lock(journal: TextIO, target: Path) -> None:
+    """Let no other process write the same target; the lock goes with the process."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MarginfaceError(
+                f"another process is writing {target}; wait for it or give another name"
+            ) from error
+
+
+def _whole_lines(journal: TextIO) -> list[Any]:
+    """Return the lines of a journal, up to one that a kill cut short."""
+    journal.seek(0)
+    lines = []
+    with suppress(ValueError):
+        for line in journal:
+            lines.append(json.loads(line))
+    return lines

@@ -1,0 +1,192 @@
+"""Parts of a training set: some identities or images of it, or two parts to train and validate."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.atomic import new_folder
+from marginface.data.cleaning import COLUMNS
+from marginface.data.folder import ImageFolder, Progress
+from marginface.data.linking import link_images
+from marginface.data.packing import Summary, check_target, pack
+from marginface.data.pair_folder import pair_list
+from marginface.data.pairs import Pairs
+from marginface.data.sources import LabelledImages
+from marginface.data.verification_container import write_container
+from marginface.errors import MarginfaceError
+
+Indices = NDArray[np.int64]
+
+
+def choose(
+    images: LabelledImages,
+    *,
+    kept: Path | None = None,
+    min_images: int = 1,
+    max_images: int | None = None,
+    identities: int | None = None,
+    seed: int = 0,
+) -> Indices:
+    """Return the numbers of some images, ascending.
+
+    Args:
+        images: what to choose from.
+        kept: the table of `marginface clean`: only images with kept = 1 there.
+        min_images: only identities with at least so many of these.
+        max_images: of each at most so many, drawn at random.
+        identities: only so many of those, drawn at random.
+        seed: decides what is drawn.
+
+    Raises:
+        MarginfaceError: no image is left, there are fewer identities, or the table is of other
+            images.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.arange(len(images)) if kept is None else _kept(images, kept)
+    counts = np.bincount(images.labels[chosen], minlength=len(images.identities))
+    enough = np.flatnonzero(counts >= max(min_images, 1))
+    if len(enough) < (identities or 1):
+        raise MarginfaceError(
+            f"{images.root} has {len(enough)} identities with at least {min_images} images, "
+            f"expected {identities or 1} or more; lower --min-images or --identities"
+        )
+    if identities is not None:
+        enough = rng.choice(enough, identities, replace=False)
+    chosen = chosen[np.isin(images.labels[chosen], enough)]
+    if max_images is not None:
+        shuffled = rng.permutation(chosen)
+        chosen = np.sort(shuffled[_rank(images.labels[shuffled]) < max_images])
+    return chosen
+
+
+def split(
+    images: LabelledImages, fraction: float, *, by: str = "identity", seed: int = 0
+) -> tuple[Indices, Indices]:
+    """Return the numbers of the images to train and to validate on, each ascending.
+
+    Args:
+        images: what to split.
+        fraction: of the identities, or of the images, that go to validation.
+        by: identity: no identity is in both parts; image: each keeps an image to train on.
+        seed: decides what is drawn.
+
+    Raises:
+        MarginfaceError: a fraction out of range, or a part would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise MarginfaceError(f"fraction must be between 0 and 1, got {fraction}")
+    if by not in ("identity", "image"):
+        raise MarginfaceError(f"cannot split by '{by}'; expected identity or image")
+    rng = np.random.default_rng(seed)
+    labels = images.labels
+    if by == "identity":
+        units, free = "identities", np.unique(labels)
+        total, most = len(free), len(free) - 1
+    else:
+        shuffled = rng.permutation(len(labels))
+        units, free = "images", shuffled[_rank(labels[shuffled]) > 0]
+        total, most = len(labels), len(free)
+    count = max(round(fraction * total), 1)
+    if count > most:
+        raise MarginfaceError(
+            f"cannot hold out {count:,} of the {total:,} {units} of {images.root}: "
+            f"{most:,} at most, so that each part has what it needs; choose a smaller fraction"
+        )
+    drawn = rng.choice(free, count, replace=False)
+    held_out = np.isin(labels if by == "identity" else np.arange(len(labels)), drawn)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def write_part(
+    images: LabelledImages, chosen: Indices, target: Path, on_progress: Progress | None = None
+) -> Summary:
+    """Write some images to a new folder, .rec or .tfrecord, as they are.
+
+    A folder of a folder's images has hard links, or copies where links fail.
+
+    Raises:
+        MarginfaceError: as `pack`.
+    """
+    if isinstance(images, ImageFolder) and not target.suffix:
+        check_target(target, images.root)
+        link_images(images.root, map(images.name, chosen.tolist()), target)
+        return Summary(len(chosen), len(np.unique(images.labels[chosen])))
+    return pack(images, target, chosen=chosen, on_progress=on_progress)
+
+
+def write_split(
+    images: LabelledImages,
+    parts: tuple[Indices, Indices],
+    output: Path,
+    *,
+    pairs: Pairs | None = None,
+    on_progress: Progress | None = None,
+) -> tuple[Summary, Summary]:
+    """Write a new folder of two sets, `train` and `validation`, in the format that they come from.
+
+    Args:
+        images: what was split.
+        parts: numbers of the images of each part.
+        output: the folder; it appears when all is written.
+        pairs: of the second part: `pairs.txt`, a list for images in `validation`, or where these
+            are in a record file `pairs.zip`, which holds its own.
+        on_progress: called with (images done, all images) of each part.
+
+    Raises:
+        MarginfaceError: as `pack`.
+    """
+    check_target(output, images.root)
+    suffix = ""
+    if not isinstance(images, ImageFolder):
+        suffix = ".rec" if images.root.suffix.lower() == ".rec" else ".tfrecord"
+    with new_folder(output) as partial:
+        made = [
+            write_part(images, chosen, partial / f"{name}{suffix}", on_progress)
+            for name, chosen in zip(("train", "validation"), parts, strict=True)
+        ]
+        if pairs is not None and suffix:
+            write_container(partial / "pairs.zip", pairs)
+        elif pairs is not None:
+            (partial / "pairs.txt").write_bytes(pair_list(pairs).encode(errors="surrogateescape"))
+    return made[0], made[1]
+
+
+def _rank(labels: NDArray[np.int64]) -> Indices:
+    """Return how many earlier elements are the same, for each.
+
+    >>> _rank(np.array([5, 2, 5, 5]))
+    array([0, 0, 1, 2])
+    """
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    ranks = np.arange(len(labels)) - np.repeat(begins, np.diff([*begins, len(labels)]))
+    found = np.empty(len(labels), np.int64)
+    found[order] = ranks
+    return found
+
+
+def _kept(images: LabelledImages, path: Path) -> Indices:
+    """Return the numbers of the images that a table keeps."""
+    number_of = {images.name(index): index for index in range(len(images))}
+    expected = f"expected {','.join(COLUMNS)}"
+    chosen = []
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.reader(file)
+        if tuple(next(rows, ())) != COLUMNS:
+            raise MarginfaceError(f"{path} is no table of `marginface clean`; {expected}")
+        for line, row in enumerate(rows, 2):
+            if len(row) != len(COLUMNS) or row[3] not in ("0", "1"):
+                raise MarginfaceError(f"{path}:{line}: {expected} with kept 0 or 1")
+            if row[0] not in number_of:
+                raise MarginfaceError(
+                    f"{path}:{line}: {images.root} has no image {row[0][:80]!r}; give the data "
+                    "that was cleaned"
+                )
+            if row[3] == "1":
+                chosen.append(number_of[row[0]])
+    return np.unique(np.array(chosen, np.int64))
