@@ -15,6 +15,7 @@ from marginface.errors import message_of
 COMMANDS = {
     "train": "Train a model on a folder of face images.",
     "evaluate": "Measure verification accuracy on pairs of images.",
+    "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
     "clean": "Find images that do not belong to their identity, by sub-centres.",

@@ -1,0 +1,85 @@
+"""The numbers behind the report's plots, as plain values for JSON."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.report.collect import Measured
+from marginface.training.trackers import TRAIN, VERIFICATION
+
+EXACT_THRESHOLDS = 20_000  # distinct scores that are all kept: 0.4 MB in the page
+THINNED_THRESHOLDS = 4_000
+BINS = 60
+
+
+def accept_counts(measured: Measured, same: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return how many pairs of each kind are accepted at each distinct score, ascending.
+
+    The page recounts from these: at a threshold t, those of the lowest kept score >= t. A set with
+    more than `EXACT_THRESHOLDS` distinct scores keeps some: closely where few different pairs are
+    accepted, evenly elsewhere, and the one that the best threshold needs.
+    """
+    scores = measured.scores
+    thresholds = np.unique(scores)
+    accepted = {
+        kind: len(chosen) - np.searchsorted(np.sort(chosen), thresholds)
+        for kind, chosen in (("same", scores[same]), ("different", scores[~same]))
+    }
+    exact = len(thresholds) <= EXACT_THRESHOLDS
+    if not exact:
+        best = int(np.searchsorted(thresholds, measured.result.threshold))
+        kept = _thinned(accepted["different"], min(best, len(thresholds) - 1))
+        thresholds = thresholds[kept]
+        accepted = {kind: counts[kept] for kind, counts in accepted.items()}
+    return {
+        "exact": exact,
+        "thresholds": _encoded(thresholds, "<f8"),
+        "same": _encoded(accepted["same"], "<u4"),
+        "different": _encoded(accepted["different"], "<u4"),
+    }
+
+
+def _thinned(different: NDArray[np.int64], best: int) -> NDArray[np.int64]:
+    """Return which thresholds to keep, given how many different pairs each accepts (falling)."""
+    half = THINNED_THRESHOLDS // 2
+    evenly = np.linspace(0, len(different) - 1, half).astype(np.int64)
+    counts = np.geomspace(1, different[0], half)
+    closely = np.searchsorted(-different, -counts, side="right") - 1
+    return np.unique(np.concatenate([evenly, closely, [best]]))
+
+
+def _encoded(values: NDArray[Any], kind: str) -> str:
+    return base64.b64encode(values.astype(kind).tobytes()).decode("ascii")
+
+
+def histogram(measured: Measured, same: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the edges of equal bins and the number of pairs of each kind in each."""
+    scores = measured.scores
+    edges = np.histogram_bin_edges(scores, BINS)
+    return {
+        "edges": edges.tolist(),
+        "same": np.histogram(scores[same], edges)[0].tolist(),
+        "different": np.histogram(scores[~same], edges)[0].tolist(),
+    }
+
+
+def training_curves(metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return loss and learning rate over steps, and the verifications; None for no metrics.
+
+    >>> training_curves([{"kind": "train", "step": 5, "loss": 9.5, "lr": 0.1}])["loss"]
+    [9.5]
+    """
+    if not metrics:
+        return None
+    training = [line for line in metrics if line["kind"] == TRAIN]
+    checks = [line for line in metrics if line["kind"] == VERIFICATION]
+    return {
+        **{name: [line[name] for line in training] for name in ("step", "loss", "lr")},
+        "checked": [line["step"] for line in checks],
+        "accuracy": [line["accuracy"] for line in checks],
+    }
