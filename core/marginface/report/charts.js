@@ -7,45 +7,49 @@ const SAME = "#0072b2", DIFFERENT = "#d55e00", INK = "#1f2933", GRID = "#e4e7eb"
 const PERCENT = ",.0%";
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 
-function short(name, length = 32) {
-  return name.length <= length ? name : `${name.slice(0, length / 2)}…${name.slice(-length / 2)}`;
-}
-
 // Plotly reads a few HTML tags in texts: names from outside are shown as they are.
 function plain(name) {
-  return short(name).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  return name.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
 function axis(title, more = {}) {
-  return { title: { text: title }, gridcolor: GRID, zeroline: false, linecolor: "#9aa5b1",
-           automargin: true, ...more };
+  return { title: { text: title, standoff: 8 }, gridcolor: GRID, zeroline: false,
+           linecolor: "#9aa5b1", automargin: true, ...more };
 }
 
-function layout(title, x, y, more = {}) {
-  return {
-    title: { text: title, x: 0, xanchor: "left", font: { size: 16 } },
+function draw(id, traces, x, y, more = {}) {
+  const layout = {
     font: { family: "system-ui, Segoe UI, Roboto, DejaVu Sans, sans-serif", size: 13, color: INK },
-    margin: { l: 60, r: 14, t: 44, b: 50 }, dragmode: TOUCH ? false : "zoom",
-    legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top" },
+    margin: { l: 20, r: 14, t: 12, b: 20 }, dragmode: TOUCH ? false : "zoom", showlegend: false,
     xaxis: x, yaxis: y, ...more,
   };
+  return Plotly.react(id, traces, layout, { responsive: true, displayModeBar: false });
 }
 
-function draw(id, traces, format) {
-  return Plotly.react(id, traces, format, { responsive: true, displaylogo: false,
-                                            displayModeBar: TOUCH ? false : "hover" });
+function style(index) {
+  return { color: COLOURS[index % COLOURS.length], dash: DASHES[index % DASHES.length] };
 }
 
-function line(index, name) {
-  return { mode: "lines", name: plain(name), hoverlabel: { namelength: -1 },
-           line: { color: COLOURS[index % COLOURS.length], dash: DASHES[index % DASHES.length],
-                   width: 2.2 } };
+function modelLine(index, name) {
+  return { mode: "lines", name: plain(name), hoverlabel: { namelength: 40 },
+           line: { ...style(index), width: 2.2 } };
+}
+
+// One legend for several plots, as text that wraps: items are { name, color, dash or fill }.
+function drawLegend(id, items) {
+  document.getElementById(id).replaceChildren(...items.map((item) => {
+    const entry = document.createElement("li"), sample = document.createElement("span");
+    sample.className = item.fill ? "swatch" : `stroke ${item.dash}`;
+    sample.style.color = item.color;
+    entry.append(sample, item.name);
+    return entry;
+  }));
 }
 
 function drawRoc(models, results, set, dot) {
   const floor = 0.5 / set.different;
   const traces = results.map((result, index) => ({
-    ...line(index, models[index].name),
+    ...modelLine(index, models[index].name),
     x: Array.from(result.different, (count) => Math.max(count / set.different, floor)).concat(floor),
     y: Array.from(result.same, (count) => count / set.same).concat(0),
     hovertemplate: "FAR %{x:.3%}, TAR %{y:.2%}",
@@ -58,11 +62,10 @@ function drawRoc(models, results, set, dot) {
                 marker: { size: 11, color: INK, symbol: "circle-open", line: { width: 2.5 } },
                 hovertemplate: "threshold: FAR %{x:.3%}, TAR %{y:.2%}<extra></extra>" });
   const decades = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1].filter((far) => far >= floor);
-  return draw("roc", traces, layout("ROC",
-    axis("false accept rate (different pairs accepted)", { type: "log",
+  return draw("roc", traces, axis("false accept rate", { type: "log",
       range: [Math.log10(floor), 0.02], tickvals: decades,
       ticktext: decades.map((far) => `${+(100 * far).toPrecision(1)}%`) }),
-    axis("true accept rate (same pairs accepted)", { range: [0, 1.02], tickformat: PERCENT })));
+    axis("true accept rate", { range: [0, 1.02], tickformat: PERCENT }));
 }
 
 function moveDot(models, set, dot) {
@@ -84,12 +87,15 @@ function drawHistogram(histogram, set, threshold) {
     marker: { color: colour, pattern: { shape: pattern, size: 5, solidity: 0.25 } },
     hovertemplate: "score %{x:.3f}: %{y:.2%}",
   });
-  return draw("histogram", [
-    bars("different", `different people (${set.different.toLocaleString("en")} pairs)`, DIFFERENT, "/"),
-    bars("same", `same person (${set.same.toLocaleString("en")} pairs)`, SAME, ""),
-  ], layout("Scores", axis("score (cosine of the two embeddings)"),
-    axis("share of the pairs of its kind", { tickformat: PERCENT, rangemode: "tozero" }),
-    { barmode: "overlay", bargap: 0, shapes: thresholdLine(threshold) }));
+  drawLegend("histogram-legend", [
+    { name: `same person, ${set.same.toLocaleString("en")} pairs`, color: SAME, fill: true },
+    { name: `two people, ${set.different.toLocaleString("en")} pairs`, color: DIFFERENT, fill: true },
+  ]);
+  return draw("histogram",
+    [bars("different", "two people", DIFFERENT, "/"), bars("same", "same person", SAME, "")],
+    axis("score (cosine of the two embeddings)"),
+    axis("share of the pairs of a kind", { tickformat: PERCENT, rangemode: "tozero" }),
+    { barmode: "overlay", bargap: 0, shapes: thresholdLine(threshold) });
 }
 
 function moveThresholdLine(threshold) {
@@ -105,19 +111,26 @@ function drawTraining(models) {
   }
   const without = models.filter((model) => !model.training).map((model) => model.name);
   note.textContent = without.length ? `Without training curves: ${without.join(", ")}.` : "";
-  for (const [key, title, x, unit, more] of [
-    ["loss", "Training loss", "step", "loss (nats)", { rangemode: "tozero" }],
-    ["accuracy", "Verification while training", "checked", "accuracy", { tickformat: ",.1%" }],
+  drawLegend("training-legend", trained.map(({ name, index }) => ({ name, ...style(index) })));
+  const least = Math.min(1, ...trained.flatMap((model) => model.training.accuracy));
+  const charts = [
+    ["loss", "Training loss", "step", "loss", { rangemode: "tozero" }],
+    ["accuracy", "Verification while training", "checked", "accuracy",
+     { range: [Math.floor(20 * least) / 20 - 0.02, 1.01], tickformat: PERCENT }],
     ["lr", "Learning rate", "step", "learning rate", { rangemode: "tozero" }],
-  ]) {
-    const shown = trained.filter((model) => model.training[key].length);
-    if (!shown.length) continue;
-    const chart = document.createElement("div");
+  ].filter(([key]) => trained.some((model) => model.training[key].length));
+  document.getElementById("training").replaceChildren(...charts.map(([key, title]) => {
+    const figure = document.createElement("figure"), chart = document.createElement("div");
+    const heading = document.createElement("h3");
+    heading.textContent = title;
     chart.id = `training-${key}`;
     chart.className = "chart";
-    document.getElementById("training").append(chart);
-    const traces = shown.map((model) => ({ ...line(model.index, model.name), mode: "lines+markers",
-      marker: { size: 5 }, x: model.training[x], y: model.training[key], showlegend: true }));
-    draw(chart.id, traces, layout(title, axis("training step"), axis(unit, more)));
+    figure.append(heading, chart);
+    return figure;
+  }));
+  for (const [key, , x, unit, more] of charts) {
+    const traces = trained.map((model) => ({ ...modelLine(model.index, model.name),
+      mode: "lines+markers", marker: { size: 5 }, x: model.training[x], y: model.training[key] }));
+    draw(`training-${key}`, traces, axis("step", { rangemode: "tozero" }), axis(unit, more));
   }
 }

@@ -61,6 +61,11 @@ function make(tag, className, ...children) {
   return made;
 }
 
+// A line may end behind an underscore.
+function breakable(name) {
+  return name.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]);
+}
+
 function card(pair) {
   const pictures = pair.names.map((name) => {
     const picture = document.createElement("img");
@@ -68,8 +73,9 @@ function card(pair) {
     picture.alt = name;
     return picture;
   });
-  const sides = pair.names.map((name, k) => make("div", "side", pair.identities[k] ?? name,
-    make("span", "", pair.identities[k] ? name.slice(name.lastIndexOf("/") + 1) : ""),
+  const sides = pair.names.map((name, k) => make("div", "side",
+    ...(pair.identities[k] ? [make("b", "", ...breakable(pair.identities[k]))] : []),
+    make("span", "", ...breakable(name.slice(name.lastIndexOf("/") + 1))),
     make("span", "", `norm ${pair.norms[k].toPrecision(4)}`)));
   return make("figure", "pair", make("div", "sides", ...pictures, ...sides),
     make("div", "score", `score ${pair.score.toFixed(4)}`));
@@ -108,5 +114,6 @@ element("best").addEventListener("click", () => {
   element("threshold").value = theResult().threshold;
   chooseThreshold(theResult().threshold);
 });
+drawLegend("models-legend", data.models.map(({ name }, index) => ({ name, ...style(index) })));
 choose();
 drawTraining(data.models);

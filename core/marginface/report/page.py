@@ -53,7 +53,7 @@ def render(report: Report) -> str:
         script=script,
         data=script_safe(page_data(report)),
         headline=html.escape(_headline(report)),
-        rates="".join(f"<th>TAR at FAR {float(target):.2%}</th>" for target in FAR_TARGETS),
+        rates="".join(f"<th>TAR at FAR {100 * float(target):g}%</th>" for target in FAR_TARGETS),
         rows=_rows(report),
         sets=_options([one.name for one in report.sets]),
         models=_options([model.name for model in report.models]),
