@@ -1,4 +1,4 @@
-"""`marginface evaluate`: verification of a model on pairs of images."""
+"""`marginface evaluate`: verification of models on pairs of images."""
 
 from __future__ import annotations
 
@@ -9,15 +9,34 @@ import typer
 
 from marginface.cli import model_options as options
 from marginface.cli.progress import image_progress
+from marginface.errors import MarginfaceError
 
 
 def evaluate(
-    model: options.Model,
-    images: options.Images,
-    pairs: Annotated[Path, typer.Option("--pairs", help="Pairs file in LFW's format.")],
+    model: Annotated[
+        list[Path], typer.Option("--model", help="Run folder or ONNX file; again for more.")
+    ],
+    val: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--val",
+            help="Verification set: .bin, container, CFP's Split/FP or FF, or with --images a "
+            "list of pairs; again for more.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="List of pairs of --images, such as LFW's.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of aligned face images.")
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="Folder for metrics.json and verification.png."),
+        typer.Option(
+            "--output",
+            help="Folder for metrics.json, verification.png and scores.parquet; for several, one "
+            "in it for each, and comparison.json and .csv.",
+        ),
     ] = None,
     backend: options.Backend = "onnx",
     mean: options.Mean = None,
@@ -31,31 +50,63 @@ def evaluate(
     resize: options.Resize = False,
     threads: options.Threads = None,
 ) -> None:
-    """Measure ten-fold accuracy, AUC, EER and TAR at FAR of a model on pairs of images."""
+    """Measure accuracy over folds, AUC, EER and TAR at FAR on pairs of images.
+
+    Several models and sets give one table. Options on how images enter a model hold for all.
+    """
     from rich.console import Console
 
-    from marginface.data.pairs import read_pairs
-    from marginface.evaluation.evaluate import check_images, evaluate_pairs
-    from marginface.evaluation.report import check_output_dir, write_report
+    from marginface.data.verification_sets import open_all
+    from marginface.evaluation.bootstrap import bootstrap
+    from marginface.evaluation.comparison import (
+        Comparison,
+        comparison_table,
+        single_table,
+        write_comparison,
+        write_single,
+    )
+    from marginface.evaluation.evaluate import check_images, score_pairs
+    from marginface.evaluation.report import check_output_dir
+    from marginface.evaluation.verification import verify
+    from marginface.labels import distinct_labels
 
     if output is not None:
         check_output_dir(output)
-    listed = read_pairs(pairs, images)
-    embedder = options.open_model(model, backend, mean, std, channels, crop, threads)
-    size = check_images(listed, size=embedder.image_size(resize=resize), resize=resize)
-    embedder.check_size(*size)
-    with image_progress("Embedding") as on_progress:
-        result, scores = evaluate_pairs(
-            embedder,
-            listed,
-            batch_size=batch_size,
-            flip=flip,
-            size=size,
-            resize=resize,
-            on_progress=on_progress,
+    if not val and pairs is None:
+        raise MarginfaceError(
+            "there is nothing to verify; give --val lfw.bin, or --pairs pairs.txt and --images"
         )
+    labels = distinct_labels(model, "model")
+    sets = open_all(val or [], pairs, images)
+    embedders = [
+        options.open_model(path, backend, mean, std, channels, crop, threads) for path in model
+    ]
+    sizes = {}
+    for label, embedder in zip(labels, embedders, strict=True):
+        for each in sets:
+            wanted = embedder.image_size(resize=resize)
+            sizes[label, each.name] = size = check_images(each, size=wanted, resize=resize)
+            embedder.check_size(*size)
+
+    rows = []
+    for label, embedder in zip(labels, embedders, strict=True):
+        for each in sets:
+            with image_progress(f"{label}, {each.name}") as on_progress:
+                found = score_pairs(
+                    embedder,
+                    each,
+                    batch_size=batch_size,
+                    flip=flip,
+                    size=sizes[label, each.name],
+                    resize=resize,
+                    on_progress=on_progress,
+                )
+            result = verify(found.scores, each.same, each.folds)
+            intervals = bootstrap(found.scores, each.same, each.folds)
+            rows.append(Comparison(label, each, found, result, intervals))
     console = Console()
-    console.print(result.table())
+    console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))
     if output is not None:
-        written = write_report(result, scores, listed.same, output)
-        console.print("wrote " + " and ".join(str(path) for path in written), soft_wrap=True)
+        single = len(rows) == 1
+        written = write_single(rows[0], output) if single else write_comparison(rows, output)
+        console.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)

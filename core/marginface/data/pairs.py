@@ -26,6 +26,7 @@ class Pairs:
         first, second: their names there, [number of pairs].
         same: bool [number of pairs], whether both show the same person.
         folds: contiguous parts to cross-validate over: the file's, or ten where it has but one.
+        name: of the set, for tables.
     """
 
     images: ImageSource
@@ -33,9 +34,20 @@ class Pairs:
     second: tuple[str, ...]
     same: NDArray[np.bool_]
     folds: int
+    name: str = "pairs"
 
     def __len__(self) -> int:
         return len(self.first)
+
+
+def fold_numbers(pairs: int, folds: int) -> NDArray[np.int64]:
+    """Return the fold of each pair, from 0: contiguous, the first ones a pair longer.
+
+    >>> fold_numbers(5, 2)
+    array([0, 0, 0, 1, 1])
+    """
+    sizes = [pairs // folds + (fold < pairs % folds) for fold in range(folds)]
+    return np.repeat(np.arange(folds), sizes)
 
 
 def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
@@ -50,20 +62,25 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
             with the first line.
     """
     path = Path(path)
-    lines = _numbered_lines(path)
+    lines = numbered_lines(path)
     folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
-    images = {
-        str(PurePosixPath(image).with_suffix("")): image for image in list_images(images_root)
-    }
+    images = images_by_stem(images_root)
     pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
     _check_counts(path, lines, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
     if folds == 1:
         folds = min(FOLDS_OF_ONE_SPLIT, len(pairs))
-    return Pairs(FolderImages(Path(images_root)), first, second, np.array(same, np.bool_), folds)
+    truth = np.array(same, np.bool_)
+    return Pairs(FolderImages(Path(images_root)), first, second, truth, folds, path.stem)
 
 
-def _numbered_lines(path: Path) -> list[tuple[int, str]]:
+def images_by_stem(root: str | Path) -> dict[str, str]:
+    """Return the images under a folder by their names without extension."""
+    return {str(PurePosixPath(image).with_suffix("")): image for image in list_images(root)}
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text that are not blank, with their numbers."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -74,23 +91,25 @@ def _numbered_lines(path: Path) -> list[tuple[int, str]]:
         ) from error
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
-        raise MarginfaceError(f"{path} is empty; expected a line 'FOLDS N' or 'N', then the pairs")
+        raise MarginfaceError(f"{path} is empty; expected a list of pairs")
     return lines
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a field is a whole number of at most nine digits."""
     return text.isdecimal() and len(text) <= 9
 
 
-def _quoted(line: str) -> str:
+def quoted(line: str) -> str:
+    """Return the beginning of a line for a message."""
     return repr(line.strip()[:80])
 
 
 def _header(where: str, line: str) -> tuple[int, int]:
     fields = line.split()
-    if len(fields) > 2 or not all(_is_number(field) and int(field) > 0 for field in fields):
+    if len(fields) > 2 or not all(is_number(field) and int(field) > 0 for field in fields):
         raise MarginfaceError(
-            f"{where}: expected 'FOLDS N' or 'N' (positive whole numbers), got {_quoted(line)}"
+            f"{where}: expected 'FOLDS N' or 'N' (positive whole numbers), got {quoted(line)}"
         )
     return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
 
@@ -101,10 +120,10 @@ def _pair(where: str, line: str, images: dict[str, str], root: str | Path) -> Pa
         fields = [*fields[:2], fields[0], fields[2]]
     elif len(fields) != 4 or fields[0] == fields[2]:
         fields = []
-    if not fields or not all(fields) or not _is_number(fields[1]) or not _is_number(fields[3]):
+    if not fields or not all(fields) or not is_number(fields[1]) or not is_number(fields[3]):
         raise MarginfaceError(
             f"{where}: expected 'name i j' or 'name1 i name2 j' with two names and whole numbers, "
-            f"got {_quoted(line)}"
+            f"got {quoted(line)}"
         )
     first, second = (
         _find(where, name, int(index), images, root) for name, index in (fields[:2], fields[2:])

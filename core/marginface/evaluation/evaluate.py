@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,21 @@ def distinct_images(pairs: Pairs) -> tuple[str, ...]:
     return tuple(sorted({*pairs.first, *pairs.second}))
 
 
+@dataclass(frozen=True)
+class PairScores:
+    """What a model gives for each pair, all [pairs].
+
+    Args:
+        scores: the cosine.
+        first_norm, second_norm: lengths of the two embeddings that are compared: with `flip`, of
+            the sums of an image's and its mirror's.
+    """
+
+    scores: NDArray[np.float64]
+    first_norm: NDArray[np.float32]
+    second_norm: NDArray[np.float32]
+
+
 def evaluate_pairs(
     embed: Embed,
     pairs: Pairs,
@@ -37,7 +53,30 @@ def evaluate_pairs(
     resize: bool = False,
     on_progress: OnProgress | None = None,
 ) -> tuple[VerificationResult, NDArray[np.float64]]:
-    """Return the verification result and the score (cosine) of each pair.
+    """Return the verification result and the score (cosine) of each pair; see `score_pairs`."""
+    found = score_pairs(
+        embed,
+        pairs,
+        batch_size=batch_size,
+        flip=flip,
+        size=size,
+        resize=resize,
+        on_progress=on_progress,
+    )
+    return verify(found.scores, pairs.same, pairs.folds), found.scores
+
+
+def score_pairs(
+    embed: Embed,
+    pairs: Pairs,
+    *,
+    batch_size: int = 64,
+    flip: bool = True,
+    size: tuple[int, int] | None = (112, 112),
+    resize: bool = False,
+    on_progress: OnProgress | None = None,
+) -> PairScores:
+    """Return the score of each pair and the norms of its embeddings.
 
     Args:
         embed: RGB images [batch, height, width, 3], uint8, to embeddings [batch, size].
@@ -67,8 +106,8 @@ def evaluate_pairs(
     index = {path: at for at, path in enumerate(paths)}
     first = np.array([index[path] for path in pairs.first])
     second = np.array([index[path] for path in pairs.second])
-    scores = pair_scores(embeddings, first, second)
-    return verify(scores, pairs.same, pairs.folds), scores
+    norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
+    return PairScores(pair_scores(embeddings, first, second), norms[first], norms[second])
 
 
 def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:

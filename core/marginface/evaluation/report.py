@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
+from marginface.evaluation.bootstrap import Intervals
 from marginface.evaluation.verification import RocCurve, VerificationResult, roc
 
 METRICS_NAME = "metrics.json"
@@ -26,8 +27,15 @@ def write_report(
     scores: NDArray[np.float64],
     same: NDArray[np.bool_],
     output_dir: Path,
+    intervals: Intervals | None = None,
 ) -> tuple[Path, Path]:
     """Write metrics.json and verification.png to `output_dir` (made if absent), return their paths.
+
+    Args:
+        result: what was measured.
+        scores, same: [pairs], what it was measured on.
+        output_dir: folder.
+        intervals: become `interval` in metrics.json.
 
     Raises:
         MarginfaceError: `output_dir` is a file.
@@ -37,8 +45,9 @@ def write_report(
     metrics, figure = output_dir / METRICS_NAME, output_dir / FIGURE_NAME
     with replacing(figure) as temporary:
         draw(result, scores, same).savefig(temporary, format="png")
+    values = result.to_json() | ({"interval": intervals.to_json()} if intervals else {})
     with replacing(metrics) as temporary:
-        temporary.write_text(json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
     return metrics, figure
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
+from marginface.data.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
@@ -100,13 +101,8 @@ def verify(scores: ArrayLike, same: ArrayLike, folds: int = 10) -> VerificationR
     >>> result.accuracy, result.auc, result.eer, round(result.threshold, 6)
     (1.0, 1.0, 0.0, 0.5)
     """
-    score, truth = _checked(scores, same)
-    if folds < 2:
-        raise MarginfaceError(f"folds must be at least 2, got {folds}")
-    if len(score) < folds:
-        raise MarginfaceError(
-            f"{len(score)} pairs cannot be split into {folds} folds; give more pairs or fewer folds"
-        )
+    score, truth = check_scores(scores, same)
+    check_folds(len(score), folds)
     order = np.argsort(-score, kind="stable")
     descending, ordered_truth = score[order], truth[order]
     fold_accuracies = tuple(_fold_accuracies(score, truth, order, folds))
@@ -129,7 +125,7 @@ def verify(scores: ArrayLike, same: ArrayLike, folds: int = 10) -> VerificationR
 
 def roc(scores: ArrayLike, same: ArrayLike) -> RocCurve:
     """Return the ROC of `scores` [pairs] against `same` [pairs]; raises as `verify` does."""
-    score, truth = _checked(scores, same)
+    score, truth = check_scores(scores, same)
     order = np.argsort(-score, kind="stable")
     return _rates(*_accepts(score[order], truth[order]))
 
@@ -169,7 +165,18 @@ def directionless(embeddings: NDArray[np.floating]) -> NDArray[np.intp]:
     return np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
 
 
-def _checked(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
+def check_folds(pairs: int, folds: int) -> None:
+    """Raise unless pairs can be split into so many folds, at least two."""
+    if folds < 2:
+        raise MarginfaceError(f"folds must be at least 2, got {folds}")
+    if pairs < folds:
+        raise MarginfaceError(
+            f"{pairs} pairs cannot be split into {folds} folds; give more pairs or fewer folds"
+        )
+
+
+def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
+    """Return scores and flags, both [pairs], as arrays; raises as `verify` says."""
     score, truth = np.asarray(scores), np.asarray(same)
     if score.ndim != 1 or score.shape != truth.shape:
         raise MarginfaceError(
@@ -229,8 +236,7 @@ def _best_threshold(descending: Floats, truth: Bools) -> tuple[float, float]:
 def _fold_accuracies(
     score: Floats, truth: Bools, order: NDArray[np.intp], folds: int
 ) -> Iterator[float]:
-    sizes = [len(block) for block in np.array_split(np.arange(len(score)), folds)]
-    fold_of = np.repeat(np.arange(folds), sizes)
+    fold_of = fold_numbers(len(score), folds)
     ordered_fold = fold_of[order]
     descending, ordered_truth = score[order], truth[order]
     for fold in range(folds):

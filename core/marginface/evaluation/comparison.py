@@ -1,0 +1,135 @@
+"""Several models on several verification sets: one table, and a folder for each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from marginface.atomic import replacing
+from marginface.data.pairs import Pairs
+from marginface.evaluation.bootstrap import Intervals
+from marginface.evaluation.evaluate import PairScores
+from marginface.evaluation.report import write_report
+from marginface.evaluation.score_files import SCORES_NAME, write_scores
+from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
+
+COMPARISON_NAMES = ("comparison.json", "comparison.csv")
+SHOWN_TARGETS = ("1e-2", "1e-3")  # what sets of thousands of pairs can tell
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model on one verification set.
+
+    Args:
+        model: its label.
+        pairs: the set, with its name.
+        found: scores and norms.
+        result: what follows from them.
+        intervals: how sure that is.
+    """
+
+    model: str
+    pairs: Pairs
+    found: PairScores
+    result: VerificationResult
+    intervals: Intervals
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for comparison.json."""
+        names = {"model": self.model, "set": self.pairs.name}
+        return names | self.result.to_json() | {"interval": self.intervals.to_json()}
+
+
+def comparison_table(rows: Sequence[Comparison]) -> Table:
+    """Return all models on all sets as a table for the terminal."""
+    level = rows[0].intervals.level
+    table = Table(title="Verification")
+    for title in ("model", "set"):
+        table.add_column(title)
+    titles = ("accuracy", f"{level:.0%} interval", "AUC", "EER")
+    for title in (*titles, *(f"TAR@{target}" for target in SHOWN_TARGETS)):
+        table.add_column(title, justify="right")
+    for row in rows:
+        result = row.result
+        low, high = row.intervals.accuracy
+        table.add_row(
+            row.model,
+            row.pairs.name,
+            f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
+            f"{100 * low:.2f} .. {100 * high:.2f}",
+            f"{result.auc:.5f}",
+            f"{result.eer:.2%}",
+            *(f"{result.tar_at_far[target]:.2%}" for target in SHOWN_TARGETS),
+        )
+    return table
+
+
+def single_table(row: Comparison) -> Table:
+    """Return one model on one set as a table for the terminal."""
+    table = row.result.table()
+    low, high = row.intervals.accuracy
+    table.add_row(
+        f"accuracy, {row.intervals.level:.0%} interval", f"{100 * low:.2f} .. {100 * high:.2f}"
+    )
+    return table
+
+
+def write_single(row: Comparison, output: Path) -> list[Path]:
+    """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
+    scores = output / SCORES_NAME
+    reports = write_report(row.result, row.found.scores, row.pairs.same, output, row.intervals)
+    write_scores(scores, row.pairs, row.found)
+    return [*reports, scores]
+
+
+def write_comparison(rows: Sequence[Comparison], output: Path) -> list[Path]:
+    """Write output/MODEL/SET/ as `write_single` does, comparison.json and comparison.csv."""
+    written = []
+    for row in rows:
+        folder = output / row.model / row.pairs.name
+        write_single(row, folder)
+        written.append(folder)
+    record, table = (output / name for name in COMPARISON_NAMES)
+    with replacing(record) as temporary:
+        text = json.dumps([row.to_json() for row in rows], indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        lines = [_flat(row) for row in rows]
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return [*written, record, table]
+
+
+def _flat(row: Comparison) -> dict[str, str | int | float]:
+    """Return one line of comparison.csv; rates and accuracies are fractions of 1."""
+    result, ends = row.result, row.intervals
+    line: dict[str, str | int | float] = {
+        "model": row.model,
+        "set": row.pairs.name,
+        "same_pairs": result.same_pairs,
+        "different_pairs": result.different_pairs,
+        "folds": len(result.fold_accuracies),
+        "accuracy": result.accuracy,
+        "accuracy_std": result.accuracy_std,
+        "accuracy_low": ends.accuracy[0],
+        "accuracy_high": ends.accuracy[1],
+        "auc": result.auc,
+        "auc_low": ends.auc[0],
+        "auc_high": ends.auc[1],
+        "eer": result.eer,
+        "eer_low": ends.eer[0],
+        "eer_high": ends.eer[1],
+    }
+    for target in FAR_TARGETS:
+        line[f"tar_at_{target}"] = result.tar_at_far[target]
+        low, high = ends.tar_at_far[target]
+        line |= {f"tar_at_{target}_low": low, f"tar_at_{target}_high": high}
+    return line

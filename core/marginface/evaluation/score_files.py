@@ -1,0 +1,49 @@
+"""The score of every pair in a Parquet file, for reports and for one's own analysis.
+
+Columns: first, second (names of the images), same (bool), score (float64, cosine), first_norm,
+second_norm (float32, lengths of the compared embeddings), fold (int32, from 0).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from marginface.atomic import replacing
+from marginface.data.pairs import Pairs, fold_numbers
+from marginface.evaluation.evaluate import PairScores
+
+SCORES_NAME = "scores.parquet"
+SCHEMA = pa.schema(
+    [
+        ("first", pa.string()),
+        ("second", pa.string()),
+        ("same", pa.bool_()),
+        ("score", pa.float64()),
+        ("first_norm", pa.float32()),
+        ("second_norm", pa.float32()),
+        ("fold", pa.int32()),
+    ]
+)
+
+
+def write_scores(path: Path, pairs: Pairs, found: PairScores) -> None:
+    """Write one row a pair, in the order of the pairs, whole or not at all."""
+    columns = [
+        [_printable(name) for name in pairs.first],
+        [_printable(name) for name in pairs.second],
+        pairs.same,
+        found.scores,
+        found.first_norm,
+        found.second_norm,
+        fold_numbers(len(pairs), pairs.folds).astype("int32"),
+    ]
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
+
+
+def _printable(name: str) -> str:
+    """Return a name as UTF-8 can hold it: an undecodable byte of a file name becomes \\\\xNN."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
