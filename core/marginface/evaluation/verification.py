@@ -18,7 +18,7 @@ from marginface.data.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
-PAIRS_AT_ONCE = 65_536  # of pair_scores: bounds the gathered embeddings in any protocol
+PAIRS_AT_ONCE = 1_024  # of unit_scores: the gathered embeddings stay in the processor's cache
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -139,6 +139,12 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
     >>> pair_scores([[3.0, 0.0], [0.0, 2.0]], [0, 0], [1, 0])
     array([0., 1.])
     """
+    unit = unit_embeddings(embeddings)
+    return unit_scores(unit, np.asarray(first, np.int64), np.asarray(second, np.int64))
+
+
+def unit_embeddings(embeddings: ArrayLike) -> Floats:
+    """Return embeddings [images, size] scaled to length 1; raises as `pair_scores` does."""
     values = np.asarray(embeddings, np.float64)
     if values.ndim != 2:
         raise MarginfaceError(f"embeddings must be [images, size], got shape {values.shape}")
@@ -148,13 +154,19 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
             f"{len(bad)} of {len(values)} embeddings have no direction (length zero, NaN or "
             f"infinite), first at index {bad[0]}; the model's weights or its input are broken"
         )
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-    left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def unit_scores(unit: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """Return the dot products of rows `first` [pairs] and `second` [pairs] of unit [images, size].
+
+    Each is summed by itself, so equal embeddings give equal scores, whatever the block.
+    """
     blocks = [
         np.einsum(
-            "nd,nd->n", unit[left[at : at + PAIRS_AT_ONCE]], unit[right[at : at + PAIRS_AT_ONCE]]
+            "nd,nd->n", unit[first[at : at + PAIRS_AT_ONCE]], unit[second[at : at + PAIRS_AT_ONCE]]
         )
-        for at in range(0, len(left), PAIRS_AT_ONCE)
+        for at in range(0, len(first), PAIRS_AT_ONCE)
     ]
     return np.concatenate([np.empty(0), *blocks])
 

@@ -1,0 +1,156 @@
+"""True accept rates at false accept rates, exactly, and how sure they are.
+
+Scores of two kinds are compared: those that ought to be accepted (same pairs, mated probes) and those
+that ought not (different pairs, non-mated probes). Both are sorted whole, in float64, so every rate
+is a count of scores; nothing is sampled, binned or interpolated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor, sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from marginface.errors import MarginfaceError
+
+CONFIDENCE = 0.95
+CURVE_POINTS = 1_000  # of a thinned ROC; each is exact
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RateAt:
+    """A true accept rate at a false accept rate.
+
+    Attributes:
+        rate: the largest true accept rate whose false accept rate does not exceed the target.
+        low, high: interval of at least `CONFIDENCE`, see `SortedScores.at`.
+        threshold: scores >= it are accepted.
+        false_accepts: how many are accepted that ought not.
+    """
+
+    rate: float
+    low: float
+    high: float
+    threshold: float
+    false_accepts: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for metrics.json."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        return f"{self.rate:.2%} [{self.low:.2%}, {self.high:.2%}]"
+
+
+class SortedScores:
+    """Scores that ought to be accepted and scores that ought not, each sorted upwards.
+
+    A score of minus infinity is never accepted.
+
+    >>> scores = SortedScores([0.9, 0.8, 0.3], [0.5, 0.3, 0.2, 0.1])
+    >>> scores.at(0.25).rate  # one of four may be accepted; the tie at 0.3 is not
+    0.6666666666666666
+    """
+
+    def __init__(self, right: ArrayLike, wrong: ArrayLike) -> None:
+        self.right = _sorted(right)
+        self.wrong = _sorted(wrong)
+
+    def at(self, target: float) -> RateAt:
+        """Return the true accept rate at a false accept rate of `target`, with its interval.
+
+        The interval counts both ways to be unsure. The threshold: of W wrong scores, target * W are
+        expected above the true one, give or take sqrt(target (1 - target) W), so it lies between two
+        of them. The rate at a threshold: Wilson's score interval (Wilson 1927). Each is taken at
+        1 - (1 - CONFIDENCE) / 2, so that both hold together at CONFIDENCE. Scores are taken to be
+        independent; pairs that share templates are not quite, which makes the interval too narrow.
+        """
+        wrong = len(self.wrong)
+        cut = self._cuts(np.array([allowed(target, wrong)]))
+        z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 4)
+        spread = z * sqrt(target * (1 - target) * wrong)
+        fewest = max(floor(target * wrong - spread), 0)
+        most = min(ceil(target * wrong + spread), wrong)
+        # `fewest` wrong scores or more lie at or above the true threshold: it is at most the lowest
+        # of them. It lies above the next wrong score after the `most` highest.
+        strict = np.nextafter(self.wrong[wrong - fewest], -np.inf) if fewest else np.inf
+        low, _ = wilson(self._accepted(self.right, np.array([strict]))[0], len(self.right), z)
+        lenient = self._accepted(self.right, self._cuts(np.array([most])))[0]
+        _, high = wilson(lenient, len(self.right), z)
+        return RateAt(
+            rate=float(self._accepted(self.right, cut)[0] / len(self.right)),
+            low=low if fewest else 0.0,
+            high=high,
+            threshold=float(np.nextafter(cut[0], np.inf)),
+            false_accepts=int(self._accepted(self.wrong, cut)[0]),
+        )
+
+    def curve(self, points: int = CURVE_POINTS) -> tuple[Floats, Floats]:
+        """Return false and true accept rates from (0, 0) to (1, 1) at about `points` thresholds.
+
+        They are equally far apart on a logarithmic axis of the false accept rate; with fewer wrong
+        scores than that, every false accept rate that occurs is there.
+        """
+        wrong = len(self.wrong)
+        steps = np.rint(np.geomspace(1, wrong, points)).astype(np.int64)
+        cuts = self._cuts(np.unique(np.concatenate([[0], steps])))
+        far = self._accepted(self.wrong, cuts) / wrong
+        tar = self._accepted(self.right, cuts) / len(self.right)
+        keep = np.append(True, np.diff(far) > 0)  # ties give the same point again
+        return np.append(0.0, far[keep]), np.append(0.0, tar[keep])
+
+    def _cuts(self, false_accepts: Counts) -> Floats:
+        """Return what scores must exceed so that at most so many wrong ones are accepted.
+
+        That is the highest wrong score which may no longer be accepted: all that tie with it go too.
+        """
+        below_all = np.concatenate([[-np.inf], self.wrong])
+        cuts: Floats = below_all[len(self.wrong) - false_accepts]
+        return cuts
+
+    @staticmethod
+    def _accepted(scores: Floats, cuts: Floats) -> Counts:
+        return len(scores) - np.searchsorted(scores, cuts, side="right")
+
+
+def allowed(target: float, count: int) -> int:
+    """Return the largest k for which k / count, as floats divide, does not exceed `target`.
+
+    >>> allowed(1e-3, 1000), allowed(1e-6, 15_638_932)
+    (1, 15)
+    """
+    k = min(int(target * count) + 1, count)
+    while k / count > target:
+        k -= 1
+    return k
+
+
+def wilson(hits: int, trials: int, z: float = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)) -> Any:
+    """Return Wilson's score interval (low, high) of a share of `hits` in `trials`.
+
+    >>> low, high = wilson(9, 10)
+    >>> round(low, 4), round(high, 4)
+    (0.5958, 0.9821)
+    """
+    share = hits / trials
+    middle = share + z * z / (2 * trials)
+    spread = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    # At no hits and at all hits the limits are 0 and 1; rounding must not cross them.
+    return max((middle - spread) / scale, 0.0), min((middle + spread) / scale, 1.0)
+
+
+def _sorted(scores: ArrayLike) -> Floats:
+    values = np.sort(np.asarray(scores, np.float64))
+    if values.ndim != 1 or not len(values):
+        raise MarginfaceError(f"scores must be [count] with at least one, got {values.shape}")
+    if not values[-1] < np.inf:  # NaN sorts last
+        raise MarginfaceError("scores are NaN or infinite; the embeddings behind them are broken")
+    return values
