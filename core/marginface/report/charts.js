@@ -59,13 +59,36 @@ function drawRoc(models, results, set, dot) {
   traces.push({ x: chance, y: chance, mode: "lines", name: "chance", hoverinfo: "skip",
                 line: { color: FAINT, width: 1.2, dash: "dot" } });
   traces.push({ x: [Math.max(dot.far, floor)], y: [dot.tar], mode: "markers", name: "threshold",
-                marker: { size: 11, color: INK, symbol: "circle-open", line: { width: 2.5 } },
+                cliponaxis: false, marker: { size: 11, color: INK, symbol: "circle-open", line: { width: 2.5 } },
                 hovertemplate: "threshold: FAR %{x:.3%}, TAR %{y:.2%}<extra></extra>" });
   const decades = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1].filter((far) => far >= floor);
   return draw("roc", traces, axis("false accept rate", { type: "log",
       range: [Math.log10(floor), 0.02], tickvals: decades,
       ticktext: decades.map((far) => `${+(100 * far).toPrecision(1)}%`) }),
     axis("true accept rate", { range: [0, 1.02], tickformat: PERCENT }));
+}
+
+function drawReject(models, results) {
+  const traces = results.map(({ reject }, index) => ({ ...modelLine(index, models[index].name),
+    x: reject.share, y: reject.fnmr, hovertemplate: "%{x:.0%} rejected: FNMR %{y:.2%}" }));
+  return draw("reject", traces, axis("share of images rejected", { tickformat: PERCENT }),
+    axis("false non-match rate", { tickformat: ",.1~%", rangemode: "tozero" }));
+}
+
+// Whether names tell identities is the set's matter: all models have a CMC, or none has.
+function drawCmc(models, results) {
+  const chart = document.getElementById("cmc"), { cmc } = results[0];
+  chart.hidden = !cmc;
+  document.getElementById("cmc-note").textContent = cmc
+    ? `Share of ${cmc.probes.toLocaleString("en")} probes whose person is among the first of ${cmc.subjects.toLocaleString("en")} in the gallery. Gallery: each person's first image; probes: all others.`
+    : "Left out: the names of this set's images do not tell who is who, or nobody has two images.";
+  if (!cmc) return;
+  const traces = results.map((result, index) => ({ ...modelLine(index, models[index].name),
+    x: result.cmc.rate.map((_, k) => k + 1), y: result.cmc.rate,
+    hovertemplate: "rank %{x}: %{y:.2%}" }));
+  const least = Math.min(...results.map((result) => result.cmc.rate[0]));
+  draw("cmc", traces, axis("rank", { type: "log", dtick: "D2" }),
+    axis("identification rate", { tickformat: PERCENT, range: [least > 0.9 ? 0.9 : 0, 1.01] }));
 }
 
 function moveDot(models, set, dot) {
@@ -93,7 +116,7 @@ function drawHistogram(histogram, set, threshold) {
   ]);
   return draw("histogram",
     [bars("different", "two people", DIFFERENT, "/"), bars("same", "same person", SAME, "")],
-    axis("score (cosine of the two embeddings)"),
+    axis("score (cosine)"),
     axis("share of the pairs of a kind", { tickformat: PERCENT, rangemode: "tozero" }),
     { barmode: "overlay", bargap: 0, shapes: thresholdLine(threshold) });
 }

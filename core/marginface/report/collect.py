@@ -1,9 +1,7 @@
-"""What a report shows: models, verification sets, and every model's scores on every set."""
+"""What a report shows: models, verification sets, and what each model did on each set."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.pairs import Pairs
-from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import Embed, OnProgress, distinct_images, embed_images
-from marginface.evaluation.image_batches import ImageReader
-from marginface.evaluation.verification import VerificationResult, pair_scores, verify
+from marginface.evaluation.bootstrap import bootstrap
+from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.evaluate import compare, distinct_images
+from marginface.evaluation.identification import IdentificationResult, identify
+from marginface.evaluation.rejection import RejectCurve, reject_curve
+from marginface.evaluation.verification import verify
 from marginface.training.run import RunFolder
 from marginface.training.trackers import read_metrics
 
@@ -25,7 +25,7 @@ class ReportModel:
     """A model under the name that the report gives it.
 
     Args:
-        name: short, and of no other model here.
+        name: of no other model here.
         metrics: the lines of its run's metrics.jsonl; none for an ONNX file.
     """
 
@@ -34,26 +34,19 @@ class ReportModel:
 
 
 @dataclass(frozen=True, eq=False)
-class ReportSet:
-    """A verification set under the name that the report gives it."""
-
-    name: str
-    pairs: Pairs
-
-
-@dataclass(frozen=True, eq=False)
 class Measured:
-    """A model on a set: the result, and of each pair its score and its embeddings' lengths.
+    """A model on a set.
 
     Args:
-        result: what `verify` measured.
-        scores, first_norm, second_norm: [pairs].
+        comparison: scores, norms, and what follows from them.
+        rejection: errors as the images with the shortest embeddings are rejected.
+        identification: each person's first image as gallery, the others as probes; None where the
+            images' names do not say whom they show, or nobody has two.
     """
 
-    result: VerificationResult
-    scores: NDArray[np.float64]
-    first_norm: NDArray[np.float64]
-    second_norm: NDArray[np.float64]
+    comparison: Comparison
+    rejection: RejectCurve
+    identification: IdentificationResult | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,63 +54,58 @@ class Report:
     """Models, sets, and `measured[model][set]`."""
 
     models: tuple[ReportModel, ...]
-    sets: tuple[ReportSet, ...]
+    sets: tuple[Pairs, ...]
     measured: tuple[tuple[Measured, ...], ...]
+
+
+def measure(model: str, pairs: Pairs, embeddings: NDArray[np.float32]) -> Measured:
+    """Measure a model on a set.
+
+    Args:
+        model: its name.
+        pairs: the set.
+        embeddings: [images, size], of `distinct_images(pairs)`.
+    """
+    found = compare(pairs, embeddings)
+    result = verify(found.scores, pairs.same, pairs.folds)
+    intervals = bootstrap(found.scores, pairs.same, pairs.folds)
+    rejection = reject_curve(
+        found.scores,
+        pairs.same,
+        np.minimum(found.first_norm, found.second_norm),
+        np.linalg.norm(embeddings, axis=1).astype(np.float32),
+    )
+    comparison = Comparison(model, pairs, found, result, intervals)
+    return Measured(comparison, rejection, _identification(pairs, embeddings))
+
+
+def identities(pairs: Pairs) -> dict[str, str] | None:
+    """Return whom each image shows: the folder that its name begins with.
+
+    None where an image has none, or where folders disagree with the pairs: same pairs lie in one
+    folder and different pairs in two if folders are people.
+    """
+    folders = {name: name.rpartition("/")[0] for name in distinct_images(pairs)}
+    first, second = (
+        np.array([folders[name] for name in side]) for side in (pairs.first, pairs.second)
+    )
+    agree = all(folders.values()) and np.array_equal(first == second, pairs.same)
+    return folders if agree else None
+
+
+def _identification(pairs: Pairs, embeddings: NDArray[np.float32]) -> IdentificationResult | None:
+    people = identities(pairs)
+    if people is None:
+        return None
+    subjects = np.array([people[name] for name in distinct_images(pairs)])
+    _, first = np.unique(subjects, return_index=True)
+    probes = np.setdiff1d(np.arange(len(subjects)), first)
+    if not len(probes):
+        return None
+    return identify(embeddings[first], subjects[first], embeddings[probes], subjects[probes])
 
 
 def read_training(model: Path) -> tuple[dict[str, Any], ...]:
     """Return the lines of metrics.jsonl of a run, or of a checkpoint's run; none for a file."""
     run = model.parents[1] if model.parent.name == "checkpoints" else model
     return tuple(read_metrics(RunFolder(run).metrics)) if model.is_dir() else ()
-
-
-def short_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Return a name for each path: its last part, and as many folders as tell it from the others.
-
-    Raises:
-        MarginfaceError: a path is given twice.
-
-    >>> short_names([Path("runs/a/best.onnx"), Path("runs/b/best.onnx"), Path("runs/c")])
-    ('a/best.onnx', 'b/best.onnx', 'c')
-    """
-    full = [path.absolute() for path in paths]
-    for path, count in Counter(full).items():
-        if count > 1:
-            raise MarginfaceError(f"{path} is given {count} times; give it once")
-
-    def name(path: Path) -> str:
-        endings = ("/".join(path.parts[-depth:]) for depth in range(1, len(path.parts) + 1))
-        others = [other.as_posix() for other in full if other != path]
-        return next(
-            ending
-            for ending in endings
-            if not any(other == ending or other.endswith(f"/{ending}") for other in others)
-        )
-
-    return tuple(name(path) for path in full)
-
-
-def measure(
-    embed: Embed,
-    pairs: Pairs,
-    *,
-    batch_size: int,
-    flip: bool,
-    size: tuple[int, int] | None,
-    resize: bool,
-    on_progress: OnProgress,
-) -> Measured:
-    """Embed the images of a set and verify its pairs; arguments as of `evaluate_pairs`."""
-    norms: dict[str, float] = {}
-    names = distinct_images(pairs)
-    parts = []
-    for batch, images in ImageReader(pairs.images, size, resize=resize).batches(names, batch_size):
-        parts.append(embed_images(embed, images, flip=flip))
-        norms.update(zip(batch, np.linalg.norm(parts[-1], axis=1), strict=True))
-        on_progress(len(norms), len(names))
-    index = {name: at for at, name in enumerate(names)}
-    first, second = ([index[name] for name in side] for side in (pairs.first, pairs.second))
-    scores = pair_scores(np.concatenate(parts), first, second)
-    lengths = np.array([norms[name] for name in names], np.float64)
-    result = verify(scores, pairs.same, pairs.folds)
-    return Measured(result, scores, lengths[first], lengths[second])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.evaluation.comparison import Comparison
 from marginface.report.collect import Measured
 from marginface.training.trackers import TRAIN, VERIFICATION
 
@@ -17,14 +18,14 @@ THINNED_THRESHOLDS = 4_000
 BINS = 60
 
 
-def accept_counts(measured: Measured, same: NDArray[np.bool_]) -> dict[str, Any]:
+def accept_counts(row: Comparison) -> dict[str, Any]:
     """Return how many pairs of each kind are accepted at each distinct score, ascending.
 
     The page recounts from these: at a threshold t, those of the lowest kept score >= t. A set with
     more than `EXACT_THRESHOLDS` distinct scores keeps some: closely where few different pairs are
     accepted, evenly elsewhere, and the one that the best threshold needs.
     """
-    scores = measured.scores
+    scores, same = row.found.scores, row.pairs.same
     thresholds = np.unique(scores)
     accepted = {
         kind: len(chosen) - np.searchsorted(np.sort(chosen), thresholds)
@@ -32,7 +33,7 @@ def accept_counts(measured: Measured, same: NDArray[np.bool_]) -> dict[str, Any]
     }
     exact = len(thresholds) <= EXACT_THRESHOLDS
     if not exact:
-        best = int(np.searchsorted(thresholds, measured.result.threshold))
+        best = int(np.searchsorted(thresholds, row.result.threshold))
         kept = _thinned(accepted["different"], min(best, len(thresholds) - 1))
         thresholds = thresholds[kept]
         accepted = {kind: counts[kept] for kind, counts in accepted.items()}
@@ -57,14 +58,25 @@ def _encoded(values: NDArray[Any], kind: str) -> str:
     return base64.b64encode(values.astype(kind).tobytes()).decode("ascii")
 
 
-def histogram(measured: Measured, same: NDArray[np.bool_]) -> dict[str, Any]:
+def histogram(row: Comparison) -> dict[str, Any]:
     """Return the edges of equal bins and the number of pairs of each kind in each."""
-    scores = measured.scores
+    scores, same = row.found.scores, row.pairs.same
     edges = np.histogram_bin_edges(scores, BINS)
     return {
         "edges": edges.tolist(),
         "same": np.histogram(scores[same], edges)[0].tolist(),
         "different": np.histogram(scores[~same], edges)[0].tolist(),
+    }
+
+
+def curves(measured: Measured) -> dict[str, Any]:
+    """Return the error versus reject curve, and the CMC or None."""
+    rejection, found = measured.rejection, measured.identification
+    return {
+        "reject": {"share": rejection.share.tolist(), "fnmr": rejection.fnmr.tolist()},
+        "cmc": None
+        if found is None
+        else {"rate": found.cmc.tolist(), "probes": found.mated, "subjects": found.subjects},
     }
 
 

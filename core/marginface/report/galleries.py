@@ -13,49 +13,39 @@ from PIL import Image
 from marginface.data.images import decode_image
 from marginface.data.pairs import Pairs
 from marginface.data.sources import ImageSource
-from marginface.report.collect import Measured
+from marginface.evaluation.comparison import Comparison
+from marginface.report.collect import identities
 
 SHOWN = 12  # of each kind
 SIDE = 112  # pixels of a picture's longer side
 
 
-def hardest_pairs(measured: Measured, pairs: Pairs) -> dict[str, list[dict[str, Any]]]:
+def hardest_pairs(row: Comparison) -> dict[str, list[dict[str, Any]]]:
     """Return the different pairs with the highest scores and the same pairs with the lowest.
 
     They are the first false accepts and false rejects at any threshold.
     """
+    scores, same = row.found.scores, row.pairs.same
+    people = identities(row.pairs) or {}
     return {
-        "accepts": _described(measured, pairs, _first(-measured.scores, ~pairs.same)),
-        "rejects": _described(measured, pairs, _first(measured.scores, pairs.same)),
+        kind: [_described(row, index, people) for index in _first(order, chosen)]
+        for kind, order, chosen in (("accepts", -scores, ~same), ("rejects", scores, same))
     }
 
 
-def _first(order: NDArray[np.float64], kind: NDArray[np.bool_]) -> NDArray[np.intp]:
-    chosen = np.flatnonzero(kind)
-    return chosen[np.argsort(order[chosen], kind="stable")[:SHOWN]]
+def _first(order: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+    indices = np.flatnonzero(chosen)
+    return indices[np.argsort(order[indices], kind="stable")[:SHOWN]]
 
 
-def _described(
-    measured: Measured, pairs: Pairs, indices: NDArray[np.intp]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "score": float(measured.scores[index]),
-            "names": [pairs.first[index], pairs.second[index]],
-            "identities": [identity_of(pairs.first[index]), identity_of(pairs.second[index])],
-            "norms": [float(measured.first_norm[index]), float(measured.second_norm[index])],
-        }
-        for index in indices
-    ]
-
-
-def identity_of(name: str) -> str | None:
-    """Return the folder that an image's name begins with; None where it has none.
-
-    >>> identity_of("Ada/Ada_0001.jpg"), identity_of("0001.jpg")
-    ('Ada', None)
-    """
-    return name.rpartition("/")[0] or None
+def _described(row: Comparison, index: np.intp, people: dict[str, str]) -> dict[str, Any]:
+    found, names = row.found, [row.pairs.first[index], row.pairs.second[index]]
+    return {
+        "score": float(found.scores[index]),
+        "names": names,
+        "identities": [people.get(name) for name in names],
+        "norms": [float(found.first_norm[index]), float(found.second_norm[index])],
+    }
 
 
 def thumbnail(images: ImageSource, name: str) -> str:

@@ -103,7 +103,10 @@ function choose() {
   element("precision").textContent = result.counts.exact ? "Counts are exact at every threshold."
     : `With so many pairs, counts are exact at ${whole(result.thresholds.length)} thresholds, the best among them, and those of the next one between.`;
   showCounts();
-  drawRoc(data.models, data.results.map((row) => row[chosen.set]), set, operatingPoint());
+  const results = data.results.map((row) => row[chosen.set]);
+  drawRoc(data.models, results, set, operatingPoint());
+  drawReject(data.models, results);
+  drawCmc(data.models, results);
   drawHistogram(result.histogram, set, result.threshold);
 }
 

@@ -13,9 +13,12 @@ from typing import Any
 
 from marginface import __version__
 from marginface.atomic import replacing
+from marginface.evaluation.bootstrap import LEVEL
+from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.rejection import FMR
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
-from marginface.report.collect import Report
-from marginface.report.figures import accept_counts, histogram, training_curves
+from marginface.report.collect import Measured, Report
+from marginface.report.figures import accept_counts, curves, histogram, training_curves
 from marginface.report.galleries import hardest_pairs, thumbnail
 
 PAGE_NAME = "index.html"
@@ -55,7 +58,9 @@ def render(report: Report) -> str:
         headline=html.escape(_headline(report)),
         rates="".join(f"<th>TAR at FAR {100 * float(target):g}%</th>" for target in FAR_TARGETS),
         rows=_rows(report),
-        sets=_options([one.name for one in report.sets]),
+        level=f"{LEVEL:.0%}",
+        fmr=f"{100 * FMR:g}%",
+        sets=_options([pairs.name for pairs in report.sets]),
         models=_options([model.name for model in report.models]),
         version=__version__,
     )
@@ -72,40 +77,35 @@ def script_safe(values: Any) -> str:
 
 def page_data(report: Report) -> dict[str, Any]:
     """Return everything that the page's script draws, as plain values."""
-    results = [
-        [
-            {
-                "threshold": measured.result.threshold,
-                "counts": accept_counts(measured, one.pairs.same),
-                "histogram": histogram(measured, one.pairs.same),
-                "hardest": hardest_pairs(measured, one.pairs),
-            }
-            for measured, one in zip(row, report.sets, strict=True)
-        ]
-        for row in report.measured
-    ]
+    results = [[_result(measured) for measured in row] for row in report.measured]
     sets = []
-    for index, one in enumerate(report.sets):
-        shown = {
-            name
-            for row in results
-            for kind in row[index]["hardest"].values()
-            for pair in kind
-            for name in pair["names"]
-        }
-        same = int(one.pairs.same.sum())
+    for index, pairs in enumerate(report.sets):
+        hardest = [kind for row in results for kind in row[index]["hardest"].values()]
+        shown = sorted({name for kind in hardest for pair in kind for name in pair["names"]})
+        same = int(pairs.same.sum())
         sets.append(
             {
-                "name": one.name,
+                "name": pairs.name,
                 "same": same,
-                "different": len(one.pairs) - same,
-                "images": {name: thumbnail(one.pairs.images, name) for name in sorted(shown)},
+                "different": len(pairs) - same,
+                "images": {name: thumbnail(pairs.images, name) for name in shown},
             }
         )
     models = [
         {"name": model.name, "training": training_curves(model.metrics)} for model in report.models
     ]
     return {"models": models, "sets": sets, "results": results}
+
+
+def _result(measured: Measured) -> dict[str, Any]:
+    row = measured.comparison
+    return {
+        "threshold": row.result.threshold,
+        "counts": accept_counts(row),
+        "histogram": histogram(row),
+        "hardest": hardest_pairs(row),
+        **curves(measured),
+    }
 
 
 def _part(name: str) -> str:
@@ -119,7 +119,7 @@ def _hash(script: str) -> str:
 
 def _headline(report: Report) -> str:
     models, sets = len(report.models), len(report.sets)
-    pairs = sum(len(one.pairs) for one in report.sets)
+    pairs = sum(len(one) for one in report.sets)
     return (
         f"{models} model{'s' * (models > 1)} on {sets} verification set{'s' * (sets > 1)}, "
         f"{pairs:,} pairs."
@@ -128,26 +128,31 @@ def _headline(report: Report) -> str:
 
 def _rows(report: Report) -> str:
     return "\n".join(
-        _row(number, one.name, model.name, report.measured[at][number].result)
-        for number, one in enumerate(report.sets)
-        for at, model in enumerate(report.models)
+        _row(number, row[number].comparison)
+        for number in range(len(report.sets))
+        for row in report.measured
     )
 
 
-def _row(number: int, set_name: str, model_name: str, result: VerificationResult) -> str:
+def _row(number: int, row: Comparison) -> str:
+    result = row.result
+    low, high = row.intervals.accuracy
     cells = [
         f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
+        f"{100 * low:.2f} – {100 * high:.2f}",
         f"{result.auc:.5f}",
         f"{result.eer:.2%}",
         *(_rate(result, target) for target in FAR_TARGETS),
-        f"{result.same_pairs:,} / {result.different_pairs:,}",
+        f"{result.same_pairs:,} + {result.different_pairs:,}",
     ]
-    return (
-        f'<tr data-set="{number}"><th scope="row">{html.escape(set_name)}</th>'
-        f'<th scope="row">{html.escape(model_name)}</th>'
-        + "".join(f"<td>{cell}</td>" for cell in cells)
-        + "</tr>"
-    )
+    names = "".join(f'<th scope="row">{_name(name)}</th>' for name in (row.pairs.name, row.model))
+    values = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr data-set="{number}">{names}{values}</tr>'
+
+
+def _name(name: str) -> str:
+    """Return a name as HTML; a line may end behind an underscore."""
+    return html.escape(name).replace("_", "_<wbr>")
 
 
 def _rate(result: VerificationResult, target: str) -> str:
