@@ -117,7 +117,9 @@ def identify(
         tpir = {target: scores.at(float(target)) for target in FPIR_TARGETS}
         dir_ = {target: first.at(float(target)) for target in FPIR_TARGETS}
         curve = scores.curve()
-    return IdentificationResult(found.subjects, len(own), len(nobody), hits, tpir, dir_, curve)
+    return IdentificationResult(
+        found.subjects, len(own), len(nobody), hits, tpir, dir_, curve
+    )
 
 
 def search(

@@ -73,9 +73,7 @@ class PairScores:
     quality: NDArray[np.float32]
 
 
-def pool(
-    media: TemplateMedia, embeddings: Batches, weights: Mapping[str, float] | None
-) -> Templates:
+def pool(media: TemplateMedia, embeddings: Batches, weights: Mapping[str, float] | None) -> Templates:
     """Return the templates of images whose embeddings come in batches, in any order.
 
     Sums are float64 and run in the order of the images, so batches of another size give the same
