@@ -28,6 +28,9 @@ def embed(
             "--skip-bad", help="Skip images that are unreadable or of another size; count them."
         ),
     ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Sum the embeddings of an image and of its mirror image.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file, or parts of other work.")
     ] = False,
@@ -53,6 +56,7 @@ def embed(
             batch_size=batch_size,
             resize=resize,
             skip_bad=skip_bad,
+            flip=flip,
             overwrite=overwrite,
             on_progress=on_progress,
         )

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from marginface.data.sources import FolderImages
 from marginface.deployment.embedder import Embedder
 from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
 from marginface.errors import MarginfaceError
+from marginface.evaluation.evaluate import Embed, embed_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.evaluation.verification import directionless
 
@@ -65,6 +67,7 @@ def embed_folder(
     batch_size: int = 64,
     resize: bool = False,
     skip_bad: bool = False,
+    flip: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EmbedSummary:
@@ -77,6 +80,7 @@ def embed_folder(
         batch_size: images for one call of `embedder`.
         resize: scale images of another size instead of refusing them.
         skip_bad: leave out what is unreadable or of another size instead of stopping at it.
+        flip: sum the embeddings of an image and of its mirror image.
         overwrite: replace an existing `output`, and parts that belong to other work.
         on_progress: called with (images done, images in all).
 
@@ -87,7 +91,7 @@ def embed_folder(
     check_output(output, overwrite=overwrite)
     paths = list_images(images_root)
     folder = output.with_name(f"{output.name}.parts")
-    _claim(folder, _manifest(embedder, paths, resize), overwrite=overwrite)
+    _claim(folder, _manifest(embedder, paths, resize, flip), overwrite=overwrite)
     size = embedder.image_size(resize=resize)
     reader = ImageReader(FolderImages(images_root), size, resize=resize, skip_bad=skip_bad)
     starts = range(0, len(paths), PART_SIZE)
@@ -101,7 +105,16 @@ def embed_folder(
                 resumed += len(chunk)
                 _report(on_progress, start + len(chunk), len(paths))
                 continue
-            table = _embed_part(embedder, reader, chunk, batch_size, start, len(paths), on_progress)
+            table = _embed_part(
+                partial(embed_images, embedder, flip=flip),
+                embedder.embedding_size,
+                reader,
+                chunk,
+                batch_size,
+                start,
+                len(paths),
+                on_progress,
+            )
             metadata = {**table.schema.metadata, FILES_KEY: files}
             with replacing(part) as temporary:
                 pq.write_table(table.replace_schema_metadata(metadata), temporary)
@@ -124,12 +137,13 @@ def embed_folder(
     return EmbedSummary(output, rows, resumed, skipped)
 
 
-def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool) -> dict[str, Any]:
+def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:
     """Return what must not change between the runs that share parts."""
     return {
         "model": embedder.fingerprint,
         "list of images": hashlib.sha256("\n".join(paths).encode()).hexdigest(),
         "choice of --resize": resize,
+        "choice of --flip": flip,
         "version": 1,
     }
 
@@ -167,7 +181,8 @@ def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
 
 
 def _embed_part(
-    embedder: Embedder,
+    embed: Embed,
+    embedding_size: int,
     reader: ImageReader,
     paths: Sequence[str],
     batch_size: int,
@@ -176,10 +191,10 @@ def _embed_part(
     on_progress: Callable[[int, int], None] | None,
 ) -> pa.Table:
     names: list[str] = []
-    embeddings = [np.empty((0, embedder.embedding_size), np.float32)]
+    embeddings = [np.empty((0, embedding_size), np.float32)]
     skipped_before = len(reader.skipped)
     for batch, images in reader.batches(paths, batch_size):
-        values = embedder(images)
+        values = embed(images)
         bad = directionless(values)
         if len(bad):
             raise MarginfaceError(

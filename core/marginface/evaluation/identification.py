@@ -1,13 +1,14 @@
 """Identification (1:N): probes are searched in a gallery; closed set (CMC) and open set (TPIR).
 
-A mated probe's subject is in the gallery, a non-mated one's is not. A subject that the gallery holds
-several embeddings of has the largest of their scores. Cosines are summed in float64 and compared as
-float32: so equal embeddings tie, in whatever order a product sums them. Ties count against the system.
+A mated probe's subject is in the gallery, a non-mated one's is not. A subject with several
+embeddings in the gallery has the largest of their scores. Cosines are summed in float64 and
+compared as float32, so that equal embeddings tie in whatever order a matrix product sums them. Ties
+count against the system: the probe's own subject comes last among those that score the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
 from marginface.errors import MarginfaceError
-from marginface.evaluation.rates import RateAt, SortedScores
+from marginface.evaluation.rates import RateAt, SortedScores, rates_json
 from marginface.evaluation.verification import unit_embeddings
 
 FPIR_TARGETS = ("1e-2", "1e-1")
@@ -81,8 +82,8 @@ class IdentificationResult:
             "mated_probes": self.mated,
             "non_mated_probes": self.non_mated,
             "rank": {str(rank): self.at_rank(rank) for rank in RANKS},
-            "tpir_at_fpir": {target: found.to_json() for target, found in self.tpir.items()},
-            "dir_at_fpir": {target: found.to_json() for target, found in self.dir.items()},
+            **rates_json("tpir_at_fpir", self.tpir),
+            **rates_json("dir_at_fpir", self.dir),
             "cmc": self.cmc.tolist(),
             "roc": {"far": far.tolist(), "tar": tar.tolist()},
         }
@@ -96,8 +97,8 @@ def identify(
     Raises:
         MarginfaceError: shapes do not fit, an embedding has no direction, or no probe is mated.
 
-    >>> found = identify([[1.0, 0.0], [0.0, 1.0]], ["ann", "bo"], [[0.9, 0.1], [1.0, 1.0]], ["ann", "bo"])
-    >>> found.cmc  # the second probe ties between ann and bo, which counts against it
+    >>> gallery, probes = [[1.0, 0.0], [0.0, 1.0]], [[0.9, 0.1], [1.0, 1.0]]
+    >>> identify(gallery, ["ann", "bo"], probes, ["ann", "bo"]).cmc  # the second probe ties
     array([0.5, 1. ])
     """
     found = search(gallery, gallery_subjects, probes, probe_subjects)
@@ -117,9 +118,7 @@ def identify(
         tpir = {target: scores.at(float(target)) for target in FPIR_TARGETS}
         dir_ = {target: first.at(float(target)) for target in FPIR_TARGETS}
         curve = scores.curve()
-    return IdentificationResult(
-        found.subjects, len(own), len(nobody), hits, tpir, dir_, curve
-    )
+    return IdentificationResult(found.subjects, len(own), len(nobody), hits, tpir, dir_, curve)
 
 
 def search(
@@ -164,26 +163,49 @@ def search(
     return Searches(mated, score, rank, len(subjects))
 
 
+def galleries_json(results: Mapping[str, IdentificationResult]) -> dict[str, Any]:
+    """Return each gallery's figures and the means over galleries, for metrics.json."""
+    found = {name: each.to_json() for name, each in results.items()}
+    keys = ("rank", "tpir_at_fpir", "dir_at_fpir")
+    ranks = min(len(each.hits) for each in results.values())
+    return {
+        "galleries": found,
+        "mean": {key: _mean([each[key] for each in found.values()]) for key in keys},
+        "cmc": np.mean([each.cmc[:ranks] for each in results.values()], axis=0).tolist(),
+    }
+
+
+def _mean(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each rate that all have."""
+    shared = [key for key in rates[0] if all(key in each for each in rates)]
+    return {key: float(np.mean([each[key] for each in rates])) for key in shared}
+
+
 def table(results: Mapping[str, IdentificationResult]) -> Table:
-    """Return the figures of one or several galleries, with the mean of several, for the terminal."""
-    shown = Table(title="Identification (1:N)")
-    shown.add_column("metric")
+    """Return the figures of each gallery, and the mean of several, for the terminal."""
+    table = Table(title="Identification (1:N)")
+    table.add_column("metric")
     for name in results:
-        shown.add_column(name, justify="right")
-    several = len(results) > 1
-    if several:
-        shown.add_column("mean", justify="right")
-
-    def add(label: str, rates: list[float], texts: list[str]) -> None:
-        shown.add_row(label, *texts, *([f"{np.mean(rates):.2%}"] if several else []))
-
+        table.add_column(name, justify="right")
+    if len(results) > 1:
+        table.add_column("mean", justify="right")
     found = list(results.values())
+
+    def add(label: str, texts: list[str], rates: list[float]) -> None:
+        mean = [f"{np.mean(rates):.2%}"] if len(rates) > 1 else []
+        table.add_row(label, *texts, *mean)
+
     for rank in RANKS:
         rates = [each.at_rank(rank) for each in found]
-        add(f"rank {rank}", rates, [f"{rate:.2%}" for rate in rates])
-    for name, kind in (("TPIR", "tpir"), ("TPIR at rank 1", "dir")):
-        for target in FPIR_TARGETS:
-            at = [getattr(each, kind)[target] for each in found if getattr(each, kind)]
-            if len(at) == len(found):
-                add(f"{name} at FPIR {target}", [r.rate for r in at], [str(r) for r in at])
-    return shown
+        add(f"rank {rank}", [f"{rate:.2%}" for rate in rates], rates)
+    for label, kind in (("TPIR", "tpir"), ("TPIR, rank 1,", "dir")):
+        for target in FPIR_TARGETS if all(each.tpir for each in found) else ():
+            at = [getattr(each, kind)[target] for each in found]
+            add(f"{label} at FPIR {target}", [str(r) for r in at], [r.rate for r in at])
+    for label, name in (
+        ("subjects", "subjects"),
+        ("mated probes", "mated"),
+        ("others", "non_mated"),
+    ):
+        table.add_row(label, *(f"{getattr(each, name):,}" for each in found))
+    return table

@@ -1,12 +1,13 @@
 """True accept rates at false accept rates, exactly, and how sure they are.
 
-Scores of two kinds are compared: those that ought to be accepted (same pairs, mated probes) and those
-that ought not (different pairs, non-mated probes). Both are sorted whole, in float64, so every rate
-is a count of scores; nothing is sampled, binned or interpolated.
+Scores of two kinds are compared: right ones, which ought to be accepted (same pairs, mated probes),
+and wrong ones, which ought not (different pairs, non-mated probes). Both are sorted whole, in
+float64, so every rate is a count of scores; nothing is sampled, binned or interpolated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
 from statistics import NormalDist
@@ -41,16 +42,12 @@ class RateAt:
     threshold: float
     false_accepts: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for metrics.json."""
-        return dict(vars(self))
-
     def __str__(self) -> str:
         return f"{self.rate:.2%} [{self.low:.2%}, {self.high:.2%}]"
 
 
 class SortedScores:
-    """Scores that ought to be accepted and scores that ought not, each sorted upwards.
+    """Right and wrong scores, each sorted upwards.
 
     A score of minus infinity is never accepted.
 
@@ -66,11 +63,11 @@ class SortedScores:
     def at(self, target: float) -> RateAt:
         """Return the true accept rate at a false accept rate of `target`, with its interval.
 
-        The interval counts both ways to be unsure. The threshold: of W wrong scores, target * W are
-        expected above the true one, give or take sqrt(target (1 - target) W), so it lies between two
-        of them. The rate at a threshold: Wilson's score interval (Wilson 1927). Each is taken at
-        1 - (1 - CONFIDENCE) / 2, so that both hold together at CONFIDENCE. Scores are taken to be
-        independent; pairs that share templates are not quite, which makes the interval too narrow.
+        Two things are unsure. The threshold: of W wrong scores, target W are expected at or above
+        the true one, give or take sqrt(target (1 - target) W), so it lies between two of them. The
+        rate there: Wilson's score interval (Wilson 1927). Each is taken at half of 1 - CONFIDENCE,
+        so that both hold together at CONFIDENCE. The scores are taken to be independent; pairs that
+        share images are not quite, which makes the interval too narrow.
         """
         wrong = len(self.wrong)
         cut = self._cuts(np.array([allowed(target, wrong)]))
@@ -109,15 +106,23 @@ class SortedScores:
     def _cuts(self, false_accepts: Counts) -> Floats:
         """Return what scores must exceed so that at most so many wrong ones are accepted.
 
-        That is the highest wrong score which may no longer be accepted: all that tie with it go too.
+        That is the highest wrong score that may not be accepted; what ties with it is not, either.
         """
-        below_all = np.concatenate([[-np.inf], self.wrong])
-        cuts: Floats = below_all[len(self.wrong) - false_accepts]
-        return cuts
+        refused = len(self.wrong) - 1 - false_accepts
+        return np.where(refused < 0, -np.inf, self.wrong[np.maximum(refused, 0)])
 
     @staticmethod
     def _accepted(scores: Floats, cuts: Floats) -> Counts:
         return len(scores) - np.searchsorted(scores, cuts, side="right")
+
+
+def rates_json(name: str, rates: Mapping[str, RateAt]) -> dict[str, Any]:
+    """Return the rates at several targets as plain values for metrics.json."""
+    return {
+        name: {target: at.rate for target, at in rates.items()},
+        f"{name}_interval": {target: [at.low, at.high] for target, at in rates.items()},
+        f"{name}_threshold": {target: at.threshold for target, at in rates.items()},
+    }
 
 
 def allowed(target: float, count: int) -> int:
@@ -132,7 +137,9 @@ def allowed(target: float, count: int) -> int:
     return k
 
 
-def wilson(hits: int, trials: int, z: float = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)) -> Any:
+def wilson(
+    hits: int, trials: int, z: float = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+) -> tuple[float, float]:
     """Return Wilson's score interval (low, high) of a share of `hits` in `trials`.
 
     >>> low, high = wilson(9, 10)

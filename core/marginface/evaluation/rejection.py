@@ -59,8 +59,8 @@ def reject_curve(
 ) -> RejectCurve:
     """Return FNMR at a fixed FMR as the images of lowest quality are rejected.
 
-    At share r of n images the cut is the quality at place floor(r n), counted upwards from 0; images
-    below it are rejected, images that equal it stay, so their order does not matter. A pair goes
+    To reject a share r of n images, the cut is the quality at place floor(r n), counted upwards
+    from 0. Images below it go; those that equal it stay, so their order does not matter. A pair goes
     with either of its images. The threshold is found anew among the pairs that are left, so that
     their FMR does not exceed `fmr`.
 

@@ -1,4 +1,4 @@
-"""IJB's published files: which images make a template, their scores, pairs, galleries and probes."""
+"""IJB's published files: images of templates, detector's scores, pairs, galleries and probes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read_detector_scores(path: Path) -> dict[str, float]:
     """Read `ijbc_name_5pts_score.txt`: a line of name, ten landmark numbers and score an image.
 
     Raises:
-        MarginfaceError: with file and line: malformed, a score that is no weight, or an image twice.
+        MarginfaceError: with file and line: malformed, a score below 0, or an image twice.
     """
     scores: dict[str, float] = {}
     for where, line in _lines(path, SCORES_LINE):

@@ -1,20 +1,17 @@
-"""Templates, IJB-B's and IJB-C's unit of comparison: pool images into them, score pairs of them.
+"""Templates, IJB-B's and IJB-C's unit of comparison: pooled from images.
 
 A template holds images of one person from one or several media (photographs, videos):
 
     f_t = sum over media m of t of (mean over images i of m in t of w_i x_i),    f_t / |f_t|
 
-with x_i an image's embedding as the model gives it, its norm kept, and w_i a detector's score of the
-image. So the sum over a template's images of w_i x_i / (images of its medium in the template), which
-needs one pass over the embeddings in any order and memory for the templates alone.
+with x_i an image's embedding as the model gives it, its norm kept, and w_i a detector's score of
+the image. That is a sum over the template's images of w_i x_i / (images of the same medium), so one
+pass over the embeddings in any order does, with memory for the templates alone.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
-from marginface.evaluation.template_files import Ids, TemplateMedia, TemplatePairs
-from marginface.evaluation.verification import directionless, unit_embeddings, unit_scores
+from marginface.evaluation.template_files import Ids, TemplateMedia
+from marginface.evaluation.verification import directionless, unit_embeddings
 
 Batches = Iterable[tuple[Sequence[str], NDArray[np.floating[Any]]]]
 
@@ -58,22 +55,9 @@ class Templates:
         return rows
 
 
-@dataclass(frozen=True, eq=False)
-class PairScores:
-    """Scores of template pairs in the order of their file, [pairs].
-
-    Attributes:
-        score: float64, cosine.
-        same: bool.
-        quality: float32, the lower of the two templates'.
-    """
-
-    score: NDArray[np.float64]
-    same: NDArray[np.bool_]
-    quality: NDArray[np.float32]
-
-
-def pool(media: TemplateMedia, embeddings: Batches, weights: Mapping[str, float] | None) -> Templates:
+def pool(
+    media: TemplateMedia, embeddings: Batches, weights: Mapping[str, float] | None
+) -> Templates:
     """Return the templates of images whose embeddings come in batches, in any order.
 
     Sums are float64 and run in the order of the images, so batches of another size give the same
@@ -145,46 +129,3 @@ def _weights(media: TemplateMedia, weights: Mapping[str, float]) -> NDArray[np.f
             f"score, first {missing[0]}"
         )
     return np.array([weights[name] for name in media.names])
-
-
-def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: str) -> PairScores:
-    """Return the cosine of each pair, block by block on all processors.
-
-    Every cosine is a sum of its own in float64, so blocks change nothing and equal templates tie.
-    Memory: 13 bytes a pair, twice while blocks are joined.
-
-    Args:
-        templates: what the pairs name.
-        blocks: the pairs.
-        where: their file, for messages.
-
-    Raises:
-        MarginfaceError: a template that is not there, or no pair at all.
-    """
-
-    def score(pairs: TemplatePairs) -> PairScores:
-        first, second = templates.rows(pairs.first, where), templates.rows(pairs.second, where)
-        quality = np.minimum(templates.quality[first], templates.quality[second])
-        return PairScores(unit_scores(templates.unit, first, second), pairs.same, quality)
-
-    found = list(_ahead(score, blocks))
-    if not sum(len(each.score) for each in found):
-        raise MarginfaceError(f"{where} holds no pairs")
-    return PairScores(
-        np.concatenate([each.score for each in found]),
-        np.concatenate([each.same for each in found]),
-        np.concatenate([each.quality for each in found]),
-    )
-
-
-def _ahead(work: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """Yield work(item) in order, done in threads that are but a few items ahead."""
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Any]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -154,7 +154,8 @@ def unit_embeddings(embeddings: ArrayLike) -> Floats:
             f"{len(bad)} of {len(values)} embeddings have no direction (length zero, NaN or "
             f"infinite), first at index {bad[0]}; the model's weights or its input are broken"
         )
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    unit: Floats = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return unit
 
 
 def unit_scores(unit: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:

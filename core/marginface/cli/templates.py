@@ -1,0 +1,75 @@
+"""`marginface templates`: IJB's protocols, verification and identification of templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from marginface.cli import metrics_output as options
+from marginface.errors import MarginfaceError
+
+
+def templates(
+    embeddings: options.Embeddings,
+    media: Annotated[
+        Path, typer.Option("--media", help="Lines `image template medium`: ijbc_face_tid_mid.txt.")
+    ],
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", help="Detector's scores of images: ijbc_name_5pts_score.txt."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="1:1: ijbc_template_pair_label.txt."),
+    ] = None,
+    gallery: Annotated[
+        list[Path] | None,
+        typer.Option("--gallery", help="1:N: ijbc_1N_gallery_G1.csv; again for each gallery."),
+    ] = None,
+    probes: Annotated[
+        Path | None, typer.Option("--probes", help="1:N: ijbc_1N_probe_mixed.csv.")
+    ] = None,
+    output: options.Output = None,
+) -> None:
+    """Measure templates of images as IJB-B and IJB-C do: pairs (1:1), search in galleries (1:N).
+
+    The embeddings come from `marginface embed --flip`.
+    """
+    from rich.console import Console
+
+    from marginface.deployment.embedding_reader import read_embeddings
+    from marginface.evaluation import template_files as files
+    from marginface.evaluation.identification import galleries_json, table
+    from marginface.evaluation.template_search import search_galleries
+    from marginface.evaluation.template_verification import score_pairs, verify_templates
+    from marginface.evaluation.templates import pool
+
+    if bool(gallery) != bool(probes):
+        raise MarginfaceError("--gallery and --probes go together; give both or neither")
+    if not (pairs or gallery):
+        raise MarginfaceError("nothing to measure; give --pairs, or --gallery and --probes")
+    options.check_output(output)
+    galleries = {path.stem: files.read_subjects(path) for path in gallery or []}
+    searched = None if probes is None else files.read_subjects(probes)
+    listed = files.read_media(media)
+    weights = None if scores is None else files.read_detector_scores(scores)
+    pooled = pool(listed, read_embeddings(embeddings), weights)
+    console = Console()
+    console.print(f"{len(listed.names):,} images make {len(pooled.ids):,} templates")
+    metrics: dict[str, Any] = {
+        "kind": "templates",
+        "images": len(listed.names),
+        "templates": len(pooled.ids),
+    }
+    if pairs is not None:
+        found = score_pairs(pooled, files.read_template_pairs(pairs), str(pairs))
+        verified = verify_templates(pooled, found)
+        console.print(verified.table())
+        metrics |= verified.to_json()
+    if searched is not None:
+        results = search_galleries(pooled, galleries, searched)
+        console.print(table(results))
+        metrics |= galleries_json(results)
+    options.write_metrics(output, metrics, console)

@@ -1,0 +1,162 @@
+"""Read the files that `marginface embed` writes, batch by batch: they may be larger than memory."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+
+ROWS_AT_ONCE = 4096
+DEFLATE_LIMIT = 1032  # no deflated stream expands further
+BROKEN = (
+    pa.ArrowException,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # of zipfile: unknown compression
+    RuntimeError,  # of zipfile: encrypted
+    ValueError,
+)
+
+Batch = tuple[Sequence[str], NDArray[np.float32]]
+
+
+def read_embeddings(path: Path) -> Iterator[Batch]:
+    """Yield image paths and their embeddings [batch, size], float32, in the order of the file.
+
+    Args:
+        path: a .parquet file with columns path and embedding, or a .npz file with such arrays.
+
+    Raises:
+        MarginfaceError: missing, damaged, or without these columns.
+    """
+    if path.suffix not in (".parquet", ".npz"):
+        raise MarginfaceError(
+            f"embeddings {path} end in '{path.suffix}', expected .parquet or .npz"
+        )
+    if not path.is_file():
+        raise MarginfaceError(f"embeddings {path} are no file; `marginface embed` writes one")
+    try:
+        yield from _parquet(path) if path.suffix == ".parquet" else _npz(path)
+    except MarginfaceError:
+        raise
+    except BROKEN as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise MarginfaceError(
+            f"{path} holds no embeddings that can be read ({reason}); embed the images again"
+        ) from error
+
+
+def embeddings_of(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the embeddings [names, size] of images by name.
+
+    Raises:
+        MarginfaceError: as `read_embeddings`; a name without an embedding, or with two.
+    """
+    place = {name: at for at, name in enumerate(names)}
+    found: NDArray[np.float32] | None = None
+    missing = set(place)
+    for batch, values in read_embeddings(path):
+        if found is None:
+            found = np.empty((len(place), values.shape[1]), np.float32)
+        for name, value in zip(batch, values, strict=True):
+            if name not in place:
+                continue
+            if name not in missing:
+                raise MarginfaceError(
+                    f"{path} has two embeddings of {name}; embed the folder again"
+                )
+            missing.remove(name)
+            found[place[name]] = value
+    if missing or found is None:
+        first = min(missing, key=place.__getitem__)
+        raise MarginfaceError(
+            f"{path} has no embedding of {len(missing):,} of {len(place):,} images, first {first}; "
+            "name images as it does: relative to the folder that was embedded"
+        )
+    return found
+
+
+def _parquet(path: Path) -> Iterator[Batch]:
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        fields = [schema.field(at) for at in range(len(schema))]
+        kinds = {field.name: field.type for field in fields}
+        vector = kinds.get("embedding", pa.null())
+        if kinds.get("path") != pa.string() or not _is_vector(vector):
+            raise _no_columns(path, [f"{name} ({kind})" for name, kind in kinds.items()])
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path", "embedding"]):
+            names, values = batch.column("path"), batch.column("embedding")
+            numbers = values.flatten()
+            if names.null_count or values.null_count or numbers.null_count:
+                raise ValueError("values are missing")
+            yield names.to_pylist(), numbers.to_numpy().reshape(len(names), vector.list_size)
+
+
+def _is_vector(kind: Any) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32())
+
+
+def _npz(path: Path) -> Iterator[Batch]:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        if not {"path.npy", "embedding.npy"} <= set(members):
+            raise _no_columns(path, list(members))
+        names = _names(archive, members["path.npy"], path)
+        info = members["embedding.npy"]
+        with archive.open(info) as file:
+            shape, kind = _header(file, info, path)
+            if len(shape) != 2 or kind != np.float32 or not len(names) == shape[0]:
+                raise ValueError(f"{len(names)} paths and embeddings {kind} {shape}")
+            row = shape[1] * kind.itemsize
+            for at in range(0, shape[0], ROWS_AT_ONCE):
+                chosen = names[at : at + ROWS_AT_ONCE]
+                content = file.read(len(chosen) * row)
+                yield chosen, np.frombuffer(content, np.float32).reshape(len(chosen), shape[1])
+
+
+def _names(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> list[str]:
+    with archive.open(info) as file:
+        shape, kind = _header(file, info, path)
+        if len(shape) != 1 or kind.kind != "U":
+            raise ValueError(f"paths {kind} {shape}")
+        names: list[str] = np.frombuffer(file.read(), kind).tolist()
+        if len(names) != shape[0]:
+            raise ValueError(f"{len(names)} paths, {shape[0]} announced")
+        return names
+
+
+def _header(
+    file: IO[bytes], info: zipfile.ZipInfo, path: Path
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the header of an array; its size must be what the archive can really hold."""
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"array of version {version}")
+    shape, fortran, kind = readers[version](file)
+    size = math.prod(shape) * kind.itemsize
+    largest = DEFLATE_LIMIT * min(info.compress_size, path.stat().st_size)
+    if fortran or kind.hasobject or not size or size + file.tell() != info.file_size > 0:
+        raise ValueError(f"array {kind} {shape} in {info.file_size} bytes")
+    if info.file_size > largest:
+        raise ValueError(f"{info.file_size} bytes announced in a file of {path.stat().st_size}")
+    return shape, kind
+
+
+def _no_columns(path: Path, found: Sequence[str]) -> MarginfaceError:
+    return MarginfaceError(
+        f"{path} has {', '.join(found)[:200] or 'nothing'}; expected path and embedding, as "
+        "`marginface embed` writes them"
+    )

@@ -1,0 +1,54 @@
+"""Lists of images with the person that each shows, for galleries and probes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from marginface.data.images import list_images
+from marginface.errors import MarginfaceError
+
+
+def read_subjects_of_images(path: Path) -> dict[str, str]:
+    """Return the subject of each image that a folder holds or a list names, in order.
+
+    A list has a line for each image: its name, or `name<TAB>subject`. Without a subject, as in a
+    folder, it is the name's first folder, as in `ann/1.jpg`.
+
+    Raises:
+        MarginfaceError: unreadable, empty, an image twice, or an image without a subject.
+    """
+    if path.is_dir():
+        lines = [(str(path / name), name) for name in list_images(path)]
+    else:
+        lines = [
+            (f"{path}:{number}", line)
+            for number, line in enumerate(_text(path).split("\n"), 1)
+            if line.strip()
+        ]
+    subjects: dict[str, str] = {}
+    for where, line in lines:
+        name, _, subject = (part.strip() for part in line.partition("\t"))
+        folder, slash, _ = name.partition("/")
+        subject = subject or (folder if slash else "")
+        if not (name and subject):
+            raise MarginfaceError(
+                f"{where}: no subject; expected 'subject/image' or 'image<TAB>subject', got "
+                f"{line.strip()[:80]!r}"
+            )
+        if name in subjects:
+            raise MarginfaceError(f"{where}: image {name} is listed already; remove one")
+        subjects[name] = subject
+    if not subjects:
+        raise MarginfaceError(f"{path} is empty; expected a line for each image")
+    return subjects
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MarginfaceError(f"{path} is no UTF-8 text; expected a list of images") from error
+    except OSError as error:
+        raise MarginfaceError(
+            f"cannot read {path}: {error.strerror}; expected a list or a folder of images"
+        ) from error
