@@ -109,7 +109,7 @@ def embed_pairs(
     resize: bool = False,
     on_progress: OnProgress | None = None,
 ) -> NDArray[np.float32]:
-    """Return the embedding of each of `distinct_images(pairs)`, [images, size]; see `score_pairs`."""
+    """Return the embeddings [images, size] of `distinct_images(pairs)`; see `score_pairs`."""
     paths = distinct_images(pairs)
     reader = ImageReader(pairs.images, size, resize=resize)
     parts: list[NDArray[np.float32]] = []

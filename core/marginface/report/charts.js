@@ -87,7 +87,7 @@ function drawCmc(models, results) {
     x: result.cmc.rate.map((_, k) => k + 1), y: result.cmc.rate,
     hovertemplate: "rank %{x}: %{y:.2%}" }));
   const least = Math.min(...results.map((result) => result.cmc.rate[0]));
-  draw("cmc", traces, axis("rank", { type: "log", dtick: "D2" }),
+  draw("cmc", traces, axis("rank", { type: "log", tickvals: [1, 2, 5, 10, 20, 50, 100] }),
     axis("identification rate", { tickformat: PERCENT, range: [least > 0.9 ? 0.9 : 0, 1.01] }));
 }
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marginface.data.images import decode_image
-from marginface.data.pairs import Pairs
 from marginface.data.sources import ImageSource
 from marginface.evaluation.comparison import Comparison
 from marginface.report.collect import identities

@@ -100,8 +100,8 @@ function choose() {
   for (const place of document.querySelectorAll(".model-name")) place.textContent = data.models[chosen.model].name;
   for (const row of document.querySelectorAll("#summary tbody tr"))
     row.classList.toggle("chosen", Number(row.dataset.set) === chosen.set);
-  element("precision").textContent = result.counts.exact ? "Counts are exact at every threshold."
-    : `With so many pairs, counts are exact at ${whole(result.thresholds.length)} thresholds, the best among them, and those of the next one between.`;
+  element("precision").textContent = result.counts.exact ? "Counts are exact at any threshold."
+    : `With so many pairs, counts are kept for ${whole(result.thresholds.length)} thresholds, the best among them; between two, the upper one's are shown.`;
   showCounts();
   const results = data.results.map((row) => row[chosen.set]);
   drawRoc(data.models, results, set, operatingPoint());

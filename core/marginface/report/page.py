@@ -56,7 +56,8 @@ def render(report: Report) -> str:
         script=script,
         data=script_safe(page_data(report)),
         headline=html.escape(_headline(report)),
-        rates="".join(f"<th>TAR at FAR {100 * float(target):g}%</th>" for target in FAR_TARGETS),
+        targets="".join(f'<th scope="col">{100 * float(target):g}%</th>' for target in FAR_TARGETS),
+        target_count=len(FAR_TARGETS),
         rows=_rows(report),
         level=f"{LEVEL:.0%}",
         fmr=f"{100 * FMR:g}%",
@@ -139,15 +140,17 @@ def _row(number: int, row: Comparison) -> str:
     low, high = row.intervals.accuracy
     cells = [
         f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
-        f"{100 * low:.2f} – {100 * high:.2f}",
+        f"{100 * low:.2f} … {100 * high:.2f}",
         f"{result.auc:.5f}",
         f"{result.eer:.2%}",
         *(_rate(result, target) for target in FAR_TARGETS),
-        f"{result.same_pairs:,} + {result.different_pairs:,}",
     ]
-    names = "".join(f'<th scope="row">{_name(name)}</th>' for name in (row.pairs.name, row.model))
     values = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr data-set="{number}">{names}{values}</tr>'
+    return (
+        f'<tr data-set="{number}"><th scope="row">{_name(row.pairs.name)}'
+        f"<small>{result.same_pairs:,} + {result.different_pairs:,} pairs</small></th>"
+        f'<th scope="row">{_name(row.model)}</th>{values}</tr>'
+    )
 
 
 def _name(name: str) -> str:
