@@ -15,8 +15,13 @@ for (const result of data.results.flat()) {
 
 const theSet = () => data.sets[chosen.set];
 const theResult = () => data.results[chosen.model][chosen.set];
-const percent = (share) => `${(100 * share).toFixed(2)}%`;
 const whole = (count) => count.toLocaleString("en");
+
+// As Python rounds: what lies exactly between (.125, .625) goes to the even digit.
+function percent(share) {
+  const value = 100 * share;
+  return `${((8 * value) % 4 === 1 ? value - 0.001 : value).toFixed(2)}%`;
+}
 
 // The pairs of each kind with score >= threshold: those of the lowest kept score that is.
 function accepted(result, threshold) {
@@ -41,7 +46,7 @@ function showCounts() {
   element("threshold-value").textContent = chosen.threshold.toFixed(4);
   element("accuracy").textContent = percent(right / (set.same + set.different));
   element("false-accepts").textContent = `${whole(falseAccepts)} of ${whole(set.different)} (${percent(point.far)})`;
-  element("false-rejects").textContent = `${whole(falseRejects)} of ${whole(set.same)} (${percent(1 - point.tar)})`;
+  element("false-rejects").textContent = `${whole(falseRejects)} of ${whole(set.same)} (${percent(falseRejects / set.same)})`;
   showGallery("accepts", falseAccepts, (pair) => pair.score >= chosen.threshold, "highest");
   showGallery("rejects", falseRejects, (pair) => pair.score < chosen.threshold, "lowest");
 }
