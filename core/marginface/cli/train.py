@@ -85,7 +85,7 @@ def _parameter(name: str) -> inspect.Parameter:
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
     kind = kinds[0] if NoneType in get_args(field.annotation) else field.annotation
     text = str(field.description)
-    if not field.is_required() and field.default not in (None, {}):
+    if not field.is_required() and field.default not in (None, {}, ()):
         text = f"{text.removesuffix('.')}; default: {_text(field.default)}."
     option = typer.Option(
         help=text,
@@ -94,6 +94,8 @@ def _parameter(name: str) -> inspect.Parameter:
         rich_help_panel=str(extra["panel"]),
     )
     given_as: Any = bool if kind is bool else str
+    if name == "val":
+        given_as = list[str]  # may be given again
     annotation = Annotated[given_as | None, option]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation

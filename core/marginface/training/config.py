@@ -29,6 +29,7 @@ from marginface.training.values import (
     not_empty,
     one_line,
     one_of,
+    split_all_commas,
     split_commas,
 )
 
@@ -37,6 +38,7 @@ Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]
 Location = Annotated[Path, BeforeValidator(not_empty)]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 
@@ -63,6 +65,7 @@ RATE_HELP = "Share of the identities that a step looks at; below 1: sgd only."
 SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_fc."
 PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
+VAL_HELP = "Sets: .bin, container, CFP's Split/FP, list with val-images; several: commas, or again."
 SKIP_HELP = "Skip images that are unreadable or of another size; count them."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
@@ -123,8 +126,9 @@ class TrainConfig(BaseModel):
     skip_bad: bool = key("Data", SKIP_HELP, False)
     loader_threads: int = key("Data", "Threads that read images.", 2, ge=1)
 
-    val_images: Path | None = key("Verification", "Images that val-pairs names.", None)
-    val_pairs: Path | None = key("Verification", "Pairs in LFW's format.", None)
+    val: Locations = key("Verification", VAL_HELP, ())
+    val_images: Path | None = key("Verification", "Images that lists of pairs name.", None)
+    val_pairs: Path | None = key("Verification", "A list of pairs, such as LFW's.", None)
     val_every: int | None = key("Verification", "Steps; default: each epoch.", None, ge=1)
 
     checkpoint_every: int | None = key("Records", CHECKPOINT_HELP, None, ge=1)
@@ -188,18 +192,23 @@ class TrainConfig(BaseModel):
                 "sample_rate 1"
             )
         check_shares(self.batch_size, self.processes)
-        if (self.val_images is None) != (self.val_pairs is None):
-            given, lacking = "val_images", "val_pairs"
-            if self.val_images is None:
-                given, lacking = lacking, given
-            raise MarginfaceError(f"{given} is given without {lacking}; give both or neither")
-        if self.val_every is not None and self.val_pairs is None:
-            raise MarginfaceError("val_every has no effect without val_images and val_pairs")
+        if self.val_pairs is not None and self.val_images is None:
+            raise MarginfaceError("val_pairs is given without val_images; give both or neither")
+        if self.val_images is not None and self.val_pairs is None and not self.val:
+            raise MarginfaceError("val_images is given without val_pairs; give both or neither")
+        if self.val_every is not None and not self.verifies():
+            raise MarginfaceError(
+                "val_every has no effect without val_images and val_pairs, or val"
+            )
         self.make_loss()
         self.make_optimizer()
         self.make_schedule(total_steps=1)
         self.model_spec()
         return self
+
+    def verifies(self) -> bool:
+        """Return whether the run is verified."""
+        return bool(self.val) or self.val_pairs is not None
 
     def make_loss(self) -> MarginLoss:
         """Return the loss with its parameters."""

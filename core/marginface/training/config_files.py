@@ -21,7 +21,8 @@ Values = Mapping[str, Any]
 RESUMABLE = (
     *("backend", "data", "output", "epochs", "max_steps"),
     *("processes", "loader_threads", "threads", "compile"),
-    *("val_images", "val_pairs", "val_every", "checkpoint_every", "keep_checkpoints", "log_every"),
+    *("val", "val_images", "val_pairs", "val_every"),
+    *("checkpoint_every", "keep_checkpoints", "log_every"),
 )
 
 

@@ -114,7 +114,8 @@ def check_output(config: TrainConfig, *, resume: bool) -> None:
     run.require_free()
     # Among the images it would be read as identities next time.
     output = config.output.resolve()
-    for name, images in (("data", config.data), ("val_images", config.val_images)):
+    folders = [("data", config.data), ("val_images", config.val_images)]
+    for name, images in [*folders, *(("val", path) for path in config.val)]:
         if images is not None and output.is_relative_to(images.resolve()):
             raise MarginfaceError(
                 f"output {config.output} lies in {name} {images}, among the images; "

@@ -13,8 +13,9 @@ from rich.console import Console
 from marginface import backbones
 from marginface.backend import Backend, Group, Learner, load_backend
 from marginface.data.folder import ImageFolder, open_image_folder
-from marginface.data.pairs import Pairs, read_pairs
+from marginface.data.pairs import Pairs
 from marginface.data.pipeline import TrainingPipeline
+from marginface.data.verification_sets import open_all
 from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader
@@ -65,7 +66,7 @@ class Session:
     learner: Learner
     folder: ImageFolder
     pipeline: TrainingPipeline
-    pairs: Pairs | None
+    verification: list[Pairs]
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
@@ -78,7 +79,7 @@ class _Opened:
     backend: Backend
     folder: ImageFolder
     pipeline: TrainingPipeline
-    pairs: Pairs | None
+    verification: list[Pairs]
     schedule: Schedule
     path: Path | None
     checkpoint: Checkpoint | None
@@ -113,7 +114,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         learner=learner,
         folder=opened.folder,
         pipeline=opened.pipeline,
-        pairs=opened.pairs,
+        verification=opened.verification,
         schedule=opened.schedule,
         progress=Progress(**checkpoint.extra["progress"]) if checkpoint else Progress(),
         checkpoint=opened.path,
@@ -154,9 +155,10 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     graph = backbones.describe(
         spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
     )
-    pairs = None
-    if config.val_pairs and config.val_images:
-        pairs = read_pairs(config.val_pairs, config.val_images)
+    verification = []
+    if config.verifies():
+        verification = open_all(config.val, config.val_pairs, config.val_images)
+    for pairs in verification:
         # Decoded whole, as the training images are: damage must not end the run hours later.
         reader = ImageReader(pairs.images, config.input_size, resize=config.resize)
         for _ in reader.batches(distinct_images(pairs), config.batch_size):
@@ -186,7 +188,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
         )
         weights = {f"backbone.{name}": value for name, value in found.items()}
-    return _Opened(backend, folder, pipeline, pairs, schedule, newest, checkpoint, weights)
+    return _Opened(backend, folder, pipeline, verification, schedule, newest, checkpoint, weights)
 
 
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
@@ -220,15 +222,17 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
     Lengths and intervals are among it, as they decide when processes meet.
     """
-    own = {"data", "output", "init_weights", "val_images", "val_pairs", "loader_threads", "threads"}
+    own = {"data", "output", "init_weights", "loader_threads", "threads"}
+    own |= {"val", "val_images", "val_pairs"}
     values = config.model_dump(mode="json", exclude=own)
     facts = [f"{name} {value}" for name, value in values.items()]
-    folder, pairs, checkpoint = opened.folder, opened.pairs, opened.checkpoint
+    folder, checkpoint = opened.folder, opened.checkpoint
+    sets = [len(pairs) for pairs in opened.verification]
     facts += [
         f"{len(folder.identities)} identities",
         f"{len(folder)} images",
         f"images with names of digest {opened.pipeline.state()['images_sha256'][:12]}",
-        f"{len(pairs.same) if pairs else 'no'} verification pairs",
+        f"{' + '.join(map(str, sets)) or 'no'} verification pairs",
         f"the checkpoint of step {checkpoint.step}" if checkpoint else "no checkpoint",
     ]
     return facts

@@ -22,6 +22,7 @@ from marginface.errors import MarginfaceError
 from marginface.training.event_file import EventFile
 from marginface.training.run import RunFolder, write_text
 
+OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
 TRAIN, VERIFICATION = "train", "verification"
 
 
@@ -80,6 +81,11 @@ class Tracker:
             f"step {step}/{self._total}  verification accuracy {metrics['accuracy']:.2%} "
             f"(best {metrics['best_accuracy']:.2%}), "
             f"{metrics['accuracy_at_one_threshold']:.2%} at one threshold  AUC {metrics['auc']:.4f}"
+            + "".join(
+                f"  {name.removesuffix(OF_A_SET)} {value:.2%}"
+                for name, value in metrics.items()
+                if name.endswith(OF_A_SET)
+            )
         )
 
     def say(self, text: str) -> None:

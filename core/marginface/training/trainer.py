@@ -88,7 +88,7 @@ def train(
 
             verification_due = finished or step % val_every == 0
             verification_due &= received is None and step > progress.verified_step
-            if session.pairs and verification_due:
+            if session.verification and verification_due:
                 require_finite_state(learner.state(), config, step, rate, newest)
                 received = verify(session, tracker, stop)
 

@@ -43,6 +43,18 @@ def split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def split_all_commas(value: Any) -> Any:
+    """Split text, or each text of several, at commas.
+
+    >>> split_all_commas(["a, b", "c"]), split_all_commas("a,b")
+    (['a', 'b', 'c'], ['a', 'b'])
+    """
+    if not isinstance(value, list | tuple):
+        return split_commas(value)
+    parts = [split_commas(each) for each in value]
+    return [one for part in parts for one in (part if isinstance(part, list) else [part])]
+
+
 def height_and_width(value: Any) -> Any:
     """Read "112,96", "112x96" or 112 as height and width.
 

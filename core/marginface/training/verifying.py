@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from marginface.evaluation.evaluate import distinct_images, evaluate_pairs
+from marginface.evaluation.verification import VerificationResult
 from marginface.training.processes import agree, together
 from marginface.training.session import Session
 from marginface.training.stopping import StopRequest
@@ -16,7 +18,7 @@ class _Stopped(Exception):
 
 
 def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
-    """Measure verification accuracy on process 0 and record it.
+    """Measure verification accuracy on process 0 and record it; see `figures_of`.
 
     The others wait, and hear from process 0 at every batch: no wait is so long that the framework
     gives up on it.
@@ -25,7 +27,6 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
         The stop signal that cut it short, which leaves it for the resumed run; or None.
     """
     config, progress, group = session.config, session.progress, session.group
-    assert session.pairs is not None
     figures: dict[str, float] = {}
 
     def meet(done: int = 0, total: int = 0) -> None:
@@ -36,25 +37,21 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
     try:
         meet()
         with together(group):
-            if group.rank == 0:
-                result, _ = evaluate_pairs(
-                    session.learner.embed,
-                    session.pairs,
-                    batch_size=config.batch_size,
-                    size=config.input_size,
-                    resize=config.resize,
-                    on_progress=meet,
-                )
-                figures = {
-                    "accuracy": result.accuracy,
-                    "accuracy_std": result.accuracy_std,
-                    "accuracy_at_one_threshold": result.best_accuracy,
-                    "auc": result.auc,
-                    "eer": result.eer,
-                }
-            else:
-                for _ in range(0, len(distinct_images(session.pairs)), config.batch_size):
-                    meet()
+            results: dict[str, VerificationResult] = {}
+            for pairs in session.verification:
+                if group.rank == 0:
+                    results[pairs.name], _ = evaluate_pairs(
+                        session.learner.embed,
+                        pairs,
+                        batch_size=config.batch_size,
+                        size=config.input_size,
+                        resize=config.resize,
+                        on_progress=meet,
+                    )
+                else:
+                    for _ in range(0, len(distinct_images(pairs)), config.batch_size):
+                        meet()
+            figures = figures_of(results)
     except _Stopped as stopped:
         return int(stopped.args[0])
     figures = json.loads(group.exchange(json.dumps(figures))[0])
@@ -69,3 +66,30 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
         },
     )
     return None
+
+
+def figures_of(results: Mapping[str, VerificationResult]) -> dict[str, float]:
+    """Return what is recorded: each figure, of several sets the mean and each set's own.
+
+    A set's own accuracy is called `lfw/accuracy` and so on. The best accuracy of a run is that of
+    the mean.
+    """
+    figures = {
+        name: {
+            "accuracy": result.accuracy,
+            "accuracy_std": result.accuracy_std,
+            "accuracy_at_one_threshold": result.best_accuracy,
+            "auc": result.auc,
+            "eer": result.eer,
+        }
+        for name, result in results.items()
+    }
+    means = {
+        key: sum(own[key] for own in figures.values()) / len(figures)
+        for key in next(iter(figures.values()), {})
+    }
+    if len(figures) == 1:
+        return means
+    return means | {
+        f"{name}/{key}": value for name, own in figures.items() for key, value in own.items()
+    }
