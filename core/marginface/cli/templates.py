@@ -51,6 +51,9 @@ def templates(
     if not (pairs or gallery):
         raise MarginfaceError("nothing to measure; give --pairs, or --gallery and --probes")
     options.check_output(output)
+    names = [path.stem for path in gallery or []]
+    if len(set(names)) < len(names):
+        raise MarginfaceError(f"--gallery {max(names, key=names.count)} is given twice")
     galleries = {path.stem: files.read_subjects(path) for path in gallery or []}
     searched = None if probes is None else files.read_subjects(probes)
     listed = files.read_media(media)

@@ -24,8 +24,8 @@ BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
-    NotImplementedError,  # of zipfile: unknown compression
-    RuntimeError,  # of zipfile: encrypted
+    OSError,  # of Arrow: damaged compression
+    RuntimeError,  # of zipfile: encrypted, or compressed in an unknown way
     ValueError,
 )
 
@@ -52,6 +52,8 @@ def read_embeddings(path: Path) -> Iterator[Batch]:
     except MarginfaceError:
         raise
     except BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's, not the content's
         reason = str(error).partition("\n")[0][:120]
         raise MarginfaceError(
             f"{path} holds no embeddings that can be read ({reason}); embed the images again"

@@ -183,7 +183,7 @@ def _mean(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def table(results: Mapping[str, IdentificationResult]) -> Table:
     """Return the figures of each gallery, and the mean of several, for the terminal."""
-    table = Table(title="Identification (1:N)")
+    table = Table(title="Identification (1:N), with 95 % intervals")
     table.add_column("metric")
     for name in results:
         table.add_column(name, justify="right")
@@ -198,14 +198,14 @@ def table(results: Mapping[str, IdentificationResult]) -> Table:
     for rank in RANKS:
         rates = [each.at_rank(rank) for each in found]
         add(f"rank {rank}", [f"{rate:.2%}" for rate in rates], rates)
-    for label, kind in (("TPIR", "tpir"), ("TPIR, rank 1,", "dir")):
+    for label, kind in (("TPIR", "tpir"), ("DIR", "dir")):
         for target in FPIR_TARGETS if all(each.tpir for each in found) else ():
             at = [getattr(each, kind)[target] for each in found]
             add(f"{label} at FPIR {target}", [str(r) for r in at], [r.rate for r in at])
     for label, name in (
         ("subjects", "subjects"),
         ("mated probes", "mated"),
-        ("others", "non_mated"),
+        ("non-mated probes", "non_mated"),
     ):
         table.add_row(label, *(f"{getattr(each, name):,}" for each in found))
     return table

@@ -43,7 +43,7 @@ class RateAt:
     false_accepts: int
 
     def __str__(self) -> str:
-        return f"{self.rate:.2%} [{self.low:.2%}, {self.high:.2%}]"
+        return f"{self.rate:.2%} ({100 * self.low:.2f} to {100 * self.high:.2f})"
 
 
 class SortedScores:
@@ -150,8 +150,10 @@ def wilson(
     middle = share + z * z / (2 * trials)
     spread = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    # At no hits and at all hits the limits are 0 and 1; rounding must not cross them.
-    return max((middle - spread) / scale, 0.0), min((middle + spread) / scale, 1.0)
+    # Where no or all trials hit, the limit is 0 or 1 but for rounding.
+    low = float((middle - spread) / scale) if hits else 0.0
+    high = float((middle + spread) / scale) if hits < trials else 1.0
+    return low, high
 
 
 def _sorted(scores: ArrayLike) -> Floats:

@@ -15,6 +15,7 @@ from marginface.errors import MarginfaceError
 from marginface.evaluation.rates import allowed
 
 FMR = 1e-3
+HEAD = 1_024  # different pairs of the highest scores to look for a threshold among, at first
 SHARES = 96  # of images that are rejected: 0 % to 95 %
 
 Floats = NDArray[np.float64]
@@ -60,9 +61,9 @@ def reject_curve(
     """Return FNMR at a fixed FMR as the images of lowest quality are rejected.
 
     To reject a share r of n images, the cut is the quality at place floor(r n), counted upwards
-    from 0. Images below it go; those that equal it stay, so their order does not matter. A pair goes
-    with either of its images. The threshold is found anew among the pairs that are left, so that
-    their FMR does not exceed `fmr`.
+    from 0. Images below it go; those that equal it stay, so their order does not matter. A pair
+    goes with either of its images. The threshold is found anew among the pairs that are left, so
+    that their FMR does not exceed `fmr`.
 
     Args:
         scores: [pairs], larger is more alike.
@@ -117,7 +118,7 @@ def _cut(descending: Floats, lasts: NDArray[np.int32], at: int, fmr: float) -> f
     accepted = allowed(fmr, left)
     if accepted == left:
         return -np.inf
-    head = 2 * accepted + 1024
+    head = 2 * accepted + HEAD
     while True:
         kept = np.flatnonzero(lasts[:head] > at)
         if len(kept) > accepted:

@@ -1,0 +1,141 @@
+"""Embeddings are read back as they were written; other files are refused, whatever they announce."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marginface import MarginfaceError
+from marginface.deployment import embedding_reader
+from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
+from marginface.deployment.embedding_reader import embeddings_of, read_embeddings
+
+NAMES = [f"p{at}/ä{at}.jpg" for at in range(23)]
+VALUES = np.random.default_rng(0).normal(size=(23, 6)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("written")
+    parts = []
+    for at in (0, 10):
+        parts.append(folder / f"part-{at}.parquet")
+        pq.write_table(table_of(NAMES[at:][: 10 + at], VALUES[at:][: 10 + at]), parts[-1])
+    merge_to_parquet(parts, folder / "e.parquet")
+    merge_to_npz(parts, folder / "e.npz")
+    np.savez_compressed(folder / "small.npz", path=np.array(NAMES), embedding=VALUES)
+    names = ("e.parquet", "e.npz", "small.npz")
+    return {name: folder / name for name in names}
+
+
+@pytest.mark.parametrize("name", ["e.parquet", "e.npz", "small.npz"])
+@pytest.mark.parametrize("rows", [1, 7, 4096])
+def test_what_was_written_is_read_in_batches(written, name, rows, monkeypatch):
+    monkeypatch.setattr(embedding_reader, "ROWS_AT_ONCE", rows)
+    batches = list(read_embeddings(written[name]))
+    assert [each for names, _ in batches for each in names] == NAMES
+    np.testing.assert_array_equal(np.concatenate([values for _, values in batches]), VALUES)
+    assert max(len(names) for names, _ in batches) <= rows
+
+
+@pytest.mark.parametrize("name", ["e.parquet", "e.npz"])
+def test_images_are_found_by_name(written, name):
+    chosen = [NAMES[20], NAMES[3]]
+    np.testing.assert_array_equal(embeddings_of(written[name], chosen), VALUES[[20, 3]])
+    with pytest.raises(MarginfaceError, match="no embedding of 2 of 3 images, first z.jpg"):
+        embeddings_of(written[name], ["z.jpg", NAMES[0], "a.jpg"])
+
+
+def test_two_embeddings_of_an_image_are_refused(tmp_path):
+    np.savez(tmp_path / "e.npz", path=np.array(["a", "b", "a"]), embedding=VALUES[:3])
+    with pytest.raises(MarginfaceError, match="two embeddings of a"):
+        embeddings_of(tmp_path / "e.npz", ["a"])
+    np.testing.assert_array_equal(embeddings_of(tmp_path / "e.npz", ["b"]), VALUES[1:2])
+
+
+def npz(target: Path, /, **members: bytes) -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return target
+
+
+def array(shape: tuple[int, ...], kind: str, content: bytes) -> bytes:
+    file = io.BytesIO()
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + content
+
+
+ONE_NAME = array((1,), "<U1", "a".encode("utf-32-le"))
+
+
+@pytest.mark.parametrize(
+    ("path", "embedding"),
+    [
+        (ONE_NAME, array((10**12, 512), "<f4", b"")),
+        (array((10**12,), "<U9", b"a"), array((1, 2), "<f4", bytes(8))),
+        (array((1,), f"<U{10**9}", b"a"), array((1, 2), "<f4", bytes(8))),
+        (ONE_NAME, array((2, 2), "<f4", bytes(16))),
+        (ONE_NAME, array((1, 2), "<f8", bytes(16))),
+        (ONE_NAME, array((2,), "<f4", bytes(8))),
+        (ONE_NAME, array((1, 0), "<f4", b"")),
+        (ONE_NAME, array((-1, -2), "<f4", bytes(8))),
+        (array((1,), "|O", b"cos\nsystem\n."), array((1, 2), "<f4", bytes(8))),
+        (array((1,), "<f4", bytes(4)), array((1, 2), "<f4", bytes(8))),
+        (b"", array((1, 2), "<f4", bytes(8))),
+    ],
+)
+def test_arrays_that_are_not_what_they_announce_are_refused(tmp_path, path, embedding):
+    file = npz(tmp_path / "e.npz", path=path, embedding=embedding)
+    with pytest.raises(MarginfaceError, match="holds no embeddings that can be read"):
+        list(read_embeddings(file))
+
+
+def test_other_files_are_refused_by_name(tmp_path):
+    pq.write_table(pa.table({"path": ["a"], "embedding": [[1.0]]}), tmp_path / "list.parquet")
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array([1.0, None], pa.float32()), 2)
+    pq.write_table(pa.table({"path": ["a"], "embedding": vectors}), tmp_path / "null.parquet")
+    np.savez(tmp_path / "other.npz", values=VALUES)
+    (tmp_path / "text.parquet").write_text("text")
+    (tmp_path / "text.npz").write_text("text")
+    for name, words in (
+        ("list.parquet", r"has path \(string\), embedding \(list.*expected path and embedding"),
+        ("null.parquet", "values are missing"),
+        ("other.npz", "has values.npy; expected path and embedding"),
+        ("text.parquet", "holds no embeddings that can be read"),
+        ("text.npz", "holds no embeddings that can be read"),
+        ("absent.npz", "are no file"),
+        ("e.csv", "end in '.csv', expected .parquet or .npz"),
+    ):
+        with pytest.raises(MarginfaceError, match=words) as caught:
+            list(read_embeddings(tmp_path / name))
+        assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["e.parquet", "e.npz", "small.npz"]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),
+    st.integers(0, 10**6),
+)
+def test_damaged_files_are_read_or_refused(written, tmp_path_factory, name, changes, cut):
+    content = bytearray(written[name].read_bytes())
+    for at, value in changes:
+        content[at % len(content)] = value
+    keep = len(content) - cut % len(content) if cut % 3 == 0 else len(content)
+    path = tmp_path_factory.getbasetemp() / f"damaged{written[name].suffix}"
+    path.write_bytes(content[:keep])
+    try:
+        for names, values in read_embeddings(path):
+            assert len(names) == len(values)
+    except MarginfaceError as error:
+        assert "\n" not in str(error)
