@@ -46,14 +46,21 @@ function drawLegend(id, items) {
   }));
 }
 
+// The points of a ROC without those that lie on a straight line between their neighbours.
+function corners({ same, different }) {
+  const straight = (counts, k) => counts[k - 1] === counts[k] && counts[k] === counts[k + 1];
+  return [...same.keys()].filter((k) => !straight(same, k) && !straight(different, k));
+}
+
 function drawRoc(models, results, set, dot) {
   const floor = 0.5 / set.different;
-  const traces = results.map((result, index) => ({
-    ...modelLine(index, models[index].name),
-    x: Array.from(result.different, (count) => Math.max(count / set.different, floor)).concat(floor),
-    y: Array.from(result.same, (count) => count / set.same).concat(0),
-    hovertemplate: "FAR %{x:.3%}, TAR %{y:.2%}",
-  }));
+  const traces = results.map((result, index) => {
+    const bends = corners(result);
+    return { ...modelLine(index, models[index].name),
+      x: [...bends.map((k) => Math.max(result.different[k] / set.different, floor)), floor],
+      y: [...bends.map((k) => result.same[k] / set.same), 0],
+      hovertemplate: "FAR %{x:.3%}, TAR %{y:.2%}" };
+  });
   for (const trace of traces) trace.line.shape = "vh";
   const chance = Array.from({ length: 60 }, (_, k) => floor ** (1 - k / 59));
   traces.push({ x: chance, y: chance, mode: "lines", name: "chance", hoverinfo: "skip",
