@@ -13,6 +13,7 @@ import pytest
 from reports import example
 
 from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.verification import roc
 from marginface.report import figures
 from marginface.report.collect import Report
 from marginface.report.galleries import SHOWN
@@ -172,8 +173,27 @@ def test_the_counts_begin_as_python_has_them_and_follow_the_slider(browser, repo
         threshold = slide(browser, float(wanted))
         assert counts(browser) == expected(row, threshold)
         assert text(browser, "threshold-value") == f"{threshold:.4f}"
+    for score in np.sort(row.found.scores)[[0, 7, -1]]:  # a score at the threshold is accepted
+        browser.execute_script("chooseThreshold(arguments[0])", float(score))
+        assert counts(browser) == expected(row, score)
     browser.find_element("id", "best").click()
     assert counts(browser) == expected(row, row.result.threshold)
+
+
+def test_the_drawn_roc_is_the_one_that_python_computes(browser, report):
+    for chosen, pairs in enumerate(report.sets):
+        choose(browser, "set", chosen)
+        drawn = browser.execute_script(
+            "return document.getElementById('roc').data.map(({ x, y }) => [x, y])"
+        )
+        for (far, tar), row in zip(drawn, report.measured, strict=False):
+            curve = roc(row[chosen].comparison.found.scores, pairs.same)
+            floor = 0.5 / np.sum(~pairs.same)
+            on_steps = [max(np.array(tar)[np.array(far) <= max(f, floor)]) for f in curve.far]
+            np.testing.assert_array_equal(
+                on_steps, [max(curve.tar[curve.far <= f]) for f in curve.far]
+            )
+            assert len(far) <= len(curve.far) + 1
 
 
 def test_the_slider_takes_keys(browser, report):
