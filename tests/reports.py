@@ -21,11 +21,13 @@ HOSTILE = (
     "undecodable \udcff",
     "سلام 王",
 )
-METRICS = (
-    {"kind": "train", "step": 10, "loss": 9.0, "lr": 0.1},
-    {"kind": "train", "step": 20, "loss": 5.0, "lr": 0.05},
-    {"kind": "verification", "step": 20, "accuracy": 0.9},
-)
+TRAINING = {
+    "step": [10.0, 20.0],
+    "loss": [9.0, None],
+    "lr": [0.1, 0.05],
+    "checked": [20.0],
+    "accuracy": [0.9],
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def example() -> Report:
     """Return two models on three sets."""
     hostile = pairs_of(HOSTILE, "</select><b>set & co")
     sets = (pairs_of(("Ada", "Bo", "Cleo", "Dan"), "calm"), hostile, flat(hostile, "flat"))
-    models = (ReportModel("good_model"), ReportModel('<i>bad</i> & "model"', METRICS))
+    models = (ReportModel("good_model"), ReportModel('<i>bad</i> & "model"', TRAINING))
     spreads = (0.5, 1.2)
     return Report(
         models,

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from reports import HOSTILE, METRICS, Drawn, colour_of, example, flat, measured, pairs_of
+from reports import HOSTILE, TRAINING, Drawn, colour_of, example, flat, measured, pairs_of
 
 from marginface import MarginfaceError
 from marginface.evaluation.bootstrap import bootstrap
@@ -27,10 +27,11 @@ from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import PairScores, distinct_images
 from marginface.evaluation.verification import verify
 from marginface.report import figures
-from marginface.report.collect import Report, identities, measure, read_training
-from marginface.report.figures import accept_counts, histogram, training_curves
+from marginface.report.collect import Report, identities, measure
+from marginface.report.figures import accept_counts, histogram
 from marginface.report.galleries import SHOWN, hardest_pairs, thumbnail
 from marginface.report.page import page_data, script_safe, write_page
+from marginface.report.training import read_training
 
 GRAPH = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, 12] y) {
@@ -185,22 +186,28 @@ def test_rejection_goes_by_the_shorter_of_two_embeddings(report):
     assert found.rejection.fnmr[at] == pytest.approx(missed)
 
 
+METRICS = """\
+{"kind": "train", "step": 10, "loss": 9.0, "lr": 0.1}
+{"kind": "train", "step": 20, "loss": NaN, "lr": 0.05}
+{"kind": "verification", "step": 20, "accuracy": 0.9}
+"""
+
+
 def test_training_curves_come_from_the_run_of_a_folder_or_of_a_checkpoint(tmp_path):
     checkpoint = tmp_path / "run" / "checkpoints" / "step-00000020"
     checkpoint.mkdir(parents=True)
-    lines = "".join(json.dumps(line) + "\n" for line in METRICS)
-    (tmp_path / "run" / "metrics.jsonl").write_text(lines)
-    assert read_training(tmp_path / "run") == read_training(checkpoint) == METRICS
-    assert training_curves(METRICS) == {
-        "step": [10, 20],
-        "loss": [9.0, 5.0],
-        "lr": [0.1, 0.05],
-        "checked": [20],
-        "accuracy": [0.9],
-    }
+    assert read_training(tmp_path / "run") is None
+    (tmp_path / "run" / "metrics.jsonl").write_text(METRICS)
+    assert read_training(tmp_path / "run") == read_training(checkpoint) == TRAINING
     (tmp_path / "model.onnx").write_text("")
-    assert read_training(tmp_path / "model.onnx") == ()
-    assert training_curves(()) is None
+    assert read_training(tmp_path / "model.onnx") is None
+
+
+@pytest.mark.parametrize("line", ["3", "{}", '{"kind": "train", "step": 1, "loss": "x", "lr": 1}'])
+def test_metrics_that_no_run_writes_are_refused(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(MarginfaceError, match="is not what a run writes"):
+        read_training(tmp_path)
 
 
 class Elements(HTMLParser):

@@ -38,8 +38,9 @@ def report(
     from marginface.evaluation.evaluate import check_images, embed_pairs
     from marginface.evaluation.report import check_output_dir
     from marginface.labels import distinct_labels
-    from marginface.report.collect import Report, ReportModel, measure, read_training
+    from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import write_page
+    from marginface.report.training import read_training
 
     check_output_dir(output)
     if not val and pairs is None:
@@ -78,4 +79,5 @@ def report(
             found.append(measure(name, each, embeddings))
         measured.append(tuple(found))
     page = write_page(Report(listed, sets, tuple(measured)), output)
-    Console().print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+    megabytes = page.stat().st_size / 1e6
+    Console().print(f"wrote {page} ({megabytes:.1f} MB)", soft_wrap=True, markup=False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +14,6 @@ from marginface.evaluation.evaluate import compare, distinct_images
 from marginface.evaluation.identification import IdentificationResult, identify
 from marginface.evaluation.rejection import RejectCurve, reject_curve
 from marginface.evaluation.verification import verify
-from marginface.training.run import RunFolder
-from marginface.training.trackers import read_metrics
 
 
 @dataclass(frozen=True)
@@ -26,11 +22,11 @@ class ReportModel:
 
     Args:
         name: of no other model here.
-        metrics: the lines of its run's metrics.jsonl; none for an ONNX file.
+        training: as `read_training` gives it.
     """
 
     name: str
-    metrics: tuple[dict[str, Any], ...] = ()
+    training: dict[str, list[float | None]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +99,3 @@ def _identification(pairs: Pairs, embeddings: NDArray[np.float32]) -> Identifica
     if not len(probes):
         return None
     return identify(embeddings[first], subjects[first], embeddings[probes], subjects[probes])
-
-
-def read_training(model: Path) -> tuple[dict[str, Any], ...]:
-    """Return the lines of metrics.jsonl of a run, or of a checkpoint's run; none for a file."""
-    run = model.parents[1] if model.parent.name == "checkpoints" else model
-    return tuple(read_metrics(RunFolder(run).metrics)) if model.is_dir() else ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from marginface.evaluation.comparison import Comparison
 from marginface.report.collect import Measured
-from marginface.training.trackers import TRAIN, VERIFICATION
 
 EXACT_THRESHOLDS = 20_000  # distinct scores that are all kept: 0.4 MB in the page
 THINNED_THRESHOLDS = 4_000
@@ -77,21 +75,4 @@ def curves(measured: Measured) -> dict[str, Any]:
         "cmc": None
         if found is None
         else {"rate": found.cmc.tolist(), "probes": found.mated, "subjects": found.subjects},
-    }
-
-
-def training_curves(metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return loss and learning rate over steps, and the verifications; None for no metrics.
-
-    >>> training_curves([{"kind": "train", "step": 5, "loss": 9.5, "lr": 0.1}])["loss"]
-    [9.5]
-    """
-    if not metrics:
-        return None
-    training = [line for line in metrics if line["kind"] == TRAIN]
-    checks = [line for line in metrics if line["kind"] == VERIFICATION]
-    return {
-        **{name: [line[name] for line in training] for name in ("step", "loss", "lr")},
-        "checked": [line["step"] for line in checks],
-        "accuracy": [line["accuracy"] for line in checks],
     }

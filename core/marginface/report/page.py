@@ -18,7 +18,7 @@ from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.rejection import FMR
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
 from marginface.report.collect import Measured, Report
-from marginface.report.figures import accept_counts, curves, histogram, training_curves
+from marginface.report.figures import accept_counts, curves, histogram
 from marginface.report.galleries import hardest_pairs, thumbnail
 
 PAGE_NAME = "index.html"
@@ -92,9 +92,7 @@ def page_data(report: Report) -> dict[str, Any]:
                 "images": {name: thumbnail(pairs.images, name) for name in shown},
             }
         )
-    models = [
-        {"name": model.name, "training": training_curves(model.metrics)} for model in report.models
-    ]
+    models = [{"name": model.name, "training": model.training} for model in report.models]
     return {"models": models, "sets": sets, "results": results}
 
 
