@@ -13,7 +13,9 @@ from marginface.errors import MarginfaceError
 
 
 def report(
-    models: Annotated[list[Path], typer.Argument(help="Run folders or ONNX files.")],
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODELS...", help="Run folders or ONNX files.")
+    ],
     output: Annotated[Path, typer.Option("--output", help="Folder for index.html.")],
     val: options.Val = None,
     pairs: options.Pairs = None,
