@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FRAMEWORKS = ("torch", "tensorflow", "keras")
-HEAVY = (*FRAMEWORKS, "grain", "pydantic", "onnxruntime", "matplotlib", "pyarrow")
+HEAVY = (*FRAMEWORKS, "grain", "pydantic", "onnxruntime", "matplotlib", "plotly", "pyarrow")
 
 HELP = """
 import sys

@@ -16,20 +16,9 @@ def evaluate(
     model: Annotated[
         list[Path], typer.Option("--model", help="Run folder or ONNX file; again for more.")
     ],
-    val: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--val",
-            help="Verification set: .bin, container, CFP's Split/FP or FF, or with --images a "
-            "list of pairs; again for more.",
-        ),
-    ] = None,
-    pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="List of pairs of --images, such as LFW's.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder of aligned face images.")
-    ] = None,
+    val: options.Val = None,
+    pairs: options.Pairs = None,
+    images: options.PairImages = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -44,9 +33,7 @@ def evaluate(
     channels: options.Channels = None,
     crop: options.Crop = None,
     batch_size: options.BatchSize = 64,
-    flip: Annotated[
-        bool, typer.Option(help="Sum the embeddings of an image and of its mirror image.")
-    ] = True,
+    flip: options.Flip = True,
     resize: options.Resize = False,
     threads: options.Threads = None,
 ) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "Measure verification accuracy on pairs of images.",
     "templates": "Measure IJB's protocols: templates of images, 1:1 and 1:N.",
     "identify": "Measure the search of probe images in a gallery.",
+    "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
     "clean": "Find images that do not belong to their identity, by sub-centres.",

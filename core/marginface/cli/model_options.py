@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 
 Model = Annotated[Path, typer.Option("--model", help="Run folder or ONNX file.")]
 Images = Annotated[Path, typer.Option("--images", help="Folder of aligned face images.")]
+Val = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--val",
+        help="Verification set: .bin, container, CFP's Split/FP or FF, or with --images a list of "
+        "pairs; again for more.",
+    ),
+]
+Pairs = Annotated[
+    Path | None, typer.Option("--pairs", help="List of pairs of --images, such as LFW's.")
+]
+PairImages = Annotated[Path | None, typer.Option("--images", help="Folder of aligned face images.")]
+Flip = Annotated[bool, typer.Option(help="Sum the embeddings of an image and of its mirror image.")]
 Backend = Annotated[
     str, typer.Option("--backend", help="What runs the network: onnx, or torch | tf for a run.")
 ]

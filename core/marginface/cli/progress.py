@@ -27,7 +27,7 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} images/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     bar = Progress(*columns, ImagesPerSecond(), TimeRemainingColumn(), console=console)
     task = bar.add_task(description, total=None)

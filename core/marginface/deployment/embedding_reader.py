@@ -149,6 +149,6 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _no_columns(path: Path, found: Sequence[str]) -> MarginfaceError:
     return MarginfaceError(
-        f"{path} has {ascii(', '.join(found)[:200])}; expected path and embedding, as "
+        f"{path} has {', '.join(found)[:200]!a}; expected path and embedding, as "
         "`marginface embed` writes them"
     )

@@ -87,6 +87,29 @@ def score_pairs(
         resize: scale images of another size instead of refusing them.
         on_progress: called with (images done, images in all).
     """
+    embeddings = embed_pairs(
+        embed,
+        pairs,
+        batch_size=batch_size,
+        flip=flip,
+        size=size,
+        resize=resize,
+        on_progress=on_progress,
+    )
+    return compare(pairs, embeddings)
+
+
+def embed_pairs(
+    embed: Embed,
+    pairs: Pairs,
+    *,
+    batch_size: int = 64,
+    flip: bool = True,
+    size: tuple[int, int] | None = (112, 112),
+    resize: bool = False,
+    on_progress: OnProgress | None = None,
+) -> NDArray[np.float32]:
+    """Return the embeddings [images, size] of `distinct_images(pairs)`; see `score_pairs`."""
     paths = distinct_images(pairs)
     reader = ImageReader(pairs.images, size, resize=resize)
     parts: list[NDArray[np.float32]] = []
@@ -103,7 +126,12 @@ def score_pairs(
             f"the model gives embeddings of length zero, NaN or infinite for {len(bad)} of "
             f"{len(paths)} images, first {paths[bad[0]]}; its weights or preprocessing are broken"
         )
-    index = {path: at for at, path in enumerate(paths)}
+    return embeddings
+
+
+def compare(pairs: Pairs, embeddings: NDArray[np.float32]) -> PairScores:
+    """Return the scores of pairs for the embeddings of `distinct_images(pairs)`, [images, size]."""
+    index = {path: at for at, path in enumerate(distinct_images(pairs))}
     first = np.array([index[path] for path in pairs.first])
     second = np.array([index[path] for path in pairs.second])
     norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)

@@ -1,0 +1,101 @@
+"""What a report shows: models, verification sets, and what each model did on each set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.pairs import Pairs
+from marginface.evaluation.bootstrap import bootstrap
+from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.evaluate import compare, distinct_images
+from marginface.evaluation.identification import IdentificationResult, identify
+from marginface.evaluation.rejection import RejectCurve, reject_curve
+from marginface.evaluation.verification import verify
+
+
+@dataclass(frozen=True)
+class ReportModel:
+    """A model under the name that the report gives it.
+
+    Args:
+        name: of no other model here.
+        training: as `read_training` gives it.
+    """
+
+    name: str
+    training: dict[str, list[float | None]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A model on a set.
+
+    Args:
+        comparison: scores, norms, and what follows from them.
+        rejection: errors as the images with the shortest embeddings are rejected.
+        identification: each person's first image as gallery, the others as probes; None where the
+            images' names do not say whom they show, or nobody has two.
+    """
+
+    comparison: Comparison
+    rejection: RejectCurve
+    identification: IdentificationResult | None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Models, sets, and `measured[model][set]`."""
+
+    models: tuple[ReportModel, ...]
+    sets: tuple[Pairs, ...]
+    measured: tuple[tuple[Measured, ...], ...]
+
+
+def measure(model: str, pairs: Pairs, embeddings: NDArray[np.float32]) -> Measured:
+    """Measure a model on a set.
+
+    Args:
+        model: its name.
+        pairs: the set.
+        embeddings: [images, size], of `distinct_images(pairs)`.
+    """
+    found = compare(pairs, embeddings)
+    result = verify(found.scores, pairs.same, pairs.folds)
+    intervals = bootstrap(found.scores, pairs.same, pairs.folds)
+    rejection = reject_curve(
+        found.scores,
+        pairs.same,
+        np.minimum(found.first_norm, found.second_norm),
+        np.linalg.norm(embeddings, axis=1).astype(np.float32),
+    )
+    comparison = Comparison(model, pairs, found, result, intervals)
+    return Measured(comparison, rejection, _identification(pairs, embeddings))
+
+
+def identities(pairs: Pairs) -> dict[str, str] | None:
+    """Return whom each image shows: the folder that its name begins with.
+
+    None where an image has none, or where folders disagree with the pairs: same pairs lie in one
+    folder and different pairs in two if folders are people.
+    """
+    folders = {name: name.rpartition("/")[0] for name in distinct_images(pairs)}
+    first, second = (
+        np.array([folders[name] for name in side]) for side in (pairs.first, pairs.second)
+    )
+    agree = all(folders.values()) and np.array_equal(first == second, pairs.same)
+    return folders if agree else None
+
+
+def _identification(pairs: Pairs, embeddings: NDArray[np.float32]) -> IdentificationResult | None:
+    people = identities(pairs)
+    if people is None:
+        return None
+    subjects = np.array([people[name] for name in distinct_images(pairs)])
+    _, first = np.unique(subjects, return_index=True)
+    probes = np.setdiff1d(np.arange(len(subjects)), first)
+    if not len(probes):
+        return None
+    return identify(embeddings[first], subjects[first], embeddings[probes], subjects[probes])

@@ -1,0 +1,168 @@
+"""The report's page: one HTML file that holds all it shows and needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from marginface import __version__
+from marginface.atomic import replacing
+from marginface.evaluation.bootstrap import LEVEL
+from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.rejection import FMR
+from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
+from marginface.report.collect import Measured, Report
+from marginface.report.figures import accept_counts, curves, histogram
+from marginface.report.galleries import hardest_pairs, thumbnail
+
+PAGE_NAME = "index.html"
+
+
+def write_page(report: Report, output: Path) -> Path:
+    """Write `output`/index.html, whole or not at all, and return its path.
+
+    Raises:
+        MarginfaceError: an image of the galleries cannot be read.
+    """
+    text = render(report)
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / PAGE_NAME
+    with replacing(path) as temporary:
+        # A file name that is no UTF-8 is shown with question marks.
+        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    return path
+
+
+def render(report: Report) -> str:
+    """Return the page."""
+    from plotly.offline import get_plotlyjs
+
+    plotly = get_plotlyjs()
+    script = "\n".join(_part(name) for name in ("charts.js", "page.js"))
+    return Template(_part("page.html")).substitute(
+        # Scripts run by their hash alone: nothing that got into the page as text can be one.
+        policy=(
+            "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+            f"script-src {_hash(plotly)} {_hash(script)}; base-uri 'none'; form-action 'none'"
+        ),
+        style=_part("page.css"),
+        plotly=plotly,
+        script=script,
+        data=script_safe(page_data(report)),
+        headline=html.escape(_headline(report)),
+        targets="".join(f'<th scope="col">{100 * float(target):g}%</th>' for target in FAR_TARGETS),
+        target_count=len(FAR_TARGETS),
+        rows=_rows(report),
+        level=f"{LEVEL:.0%}",
+        fmr=f"{100 * FMR:g}%",
+        sets=_options([pairs.name for pairs in report.sets]),
+        models=_options([model.name for model in report.models]),
+        version=__version__,
+    )
+
+
+def script_safe(values: Any) -> str:
+    """Return JSON that a script element can hold: no text in it can end or comment out anything.
+
+    >>> script_safe({"name": "</script><!--"})
+    '{"name": "\\\\u003c/script>\\\\u003c!--"}'
+    """
+    return json.dumps(values, allow_nan=False).replace("<", "\\u003c")
+
+
+def page_data(report: Report) -> dict[str, Any]:
+    """Return everything that the page's script draws, as plain values."""
+    results = [[_result(measured) for measured in row] for row in report.measured]
+    sets = []
+    for index, pairs in enumerate(report.sets):
+        hardest = [kind for row in results for kind in row[index]["hardest"].values()]
+        shown = sorted({name for kind in hardest for pair in kind for name in pair["names"]})
+        same = int(pairs.same.sum())
+        sets.append(
+            {
+                "name": pairs.name,
+                "same": same,
+                "different": len(pairs) - same,
+                "images": {name: thumbnail(pairs.images, name) for name in shown},
+            }
+        )
+    models = [{"name": model.name, "training": model.training} for model in report.models]
+    return {"models": models, "sets": sets, "results": results}
+
+
+def _result(measured: Measured) -> dict[str, Any]:
+    row = measured.comparison
+    return {
+        "threshold": row.result.threshold,
+        "counts": accept_counts(row),
+        "histogram": histogram(row),
+        "hardest": hardest_pairs(row),
+        **curves(measured),
+    }
+
+
+def _part(name: str) -> str:
+    return files("marginface.report").joinpath(name).read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _headline(report: Report) -> str:
+    models, sets = len(report.models), len(report.sets)
+    pairs = sum(len(one) for one in report.sets)
+    return (
+        f"{models} model{'s' * (models > 1)} on {sets} verification set{'s' * (sets > 1)}, "
+        f"{pairs:,} pairs."
+    )
+
+
+def _rows(report: Report) -> str:
+    return "\n".join(
+        _row(number, row[number].comparison)
+        for number in range(len(report.sets))
+        for row in report.measured
+    )
+
+
+def _row(number: int, row: Comparison) -> str:
+    result = row.result
+    low, high = row.intervals.accuracy
+    cells = [
+        f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
+        f"{100 * low:.2f} … {100 * high:.2f}",
+        f"{result.auc:.5f}",
+        f"{result.eer:.2%}",
+        *(_rate(result, target) for target in FAR_TARGETS),
+    ]
+    values = "".join(f"<td>{cell}</td>" for cell in cells)
+    return (
+        f'<tr data-set="{number}"><th scope="row">{_name(row.pairs.name)}'
+        f"<small>{result.same_pairs:,} + {result.different_pairs:,} pairs</small></th>"
+        f'<th scope="row">{_name(row.model)}</th>{values}</tr>'
+    )
+
+
+def _name(name: str) -> str:
+    """Return a name as HTML; a line may end behind an underscore."""
+    return html.escape(name).replace("_", "_<wbr>")
+
+
+def _rate(result: VerificationResult, target: str) -> str:
+    # With fewer different pairs than 1 / FAR the target admits no false accept at all.
+    mark = "" if float(target) * result.different_pairs >= 1 else "*"
+    return f"{result.tar_at_far[target]:.2%}{mark}"
+
+
+def _options(names: list[str]) -> str:
+    return "".join(
+        f'<option value="{index}">{html.escape(name)}</option>' for index, name in enumerate(names)
+    )

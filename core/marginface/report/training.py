@@ -1,0 +1,47 @@
+"""Training curves from what a run records."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from marginface.errors import MarginfaceError
+from marginface.training.run import RunFolder
+from marginface.training.trackers import TRAIN, VERIFICATION, read_metrics
+
+
+def read_training(model: Path) -> dict[str, list[float | None]] | None:
+    """Return loss and learning rate over steps, and the verifications on the way.
+
+    Args:
+        model: a run, one of its checkpoints, or an ONNX file.
+
+    Returns:
+        `step`, `loss` and `lr`, alike in length; `checked`, the steps of the verifications, and
+        `accuracy`. What is not finite is None. None for an ONNX file or a run without metrics.
+
+    Raises:
+        MarginfaceError: metrics.jsonl does not hold what a run writes.
+    """
+    path = RunFolder(model.parents[1] if model.parent.name == "checkpoints" else model).metrics
+    metrics = read_metrics(path) if model.is_dir() else []
+    if not metrics:
+        return None
+    try:
+        training = [line for line in metrics if line["kind"] == TRAIN]
+        checks = [line for line in metrics if line["kind"] == VERIFICATION]
+        return {
+            **{name: _column(training, name) for name in ("step", "loss", "lr")},
+            "checked": _column(checks, "step"),
+            "accuracy": _column(checks, "accuracy"),
+        }
+    except (KeyError, TypeError, ValueError):
+        raise MarginfaceError(
+            f"{path} is not what a run writes (step, loss, lr; accuracy); restore or delete it"
+        ) from None
+
+
+def _column(lines: list[dict[str, Any]], name: str) -> list[float | None]:
+    values = (float(line[name]) for line in lines)
+    return [value if math.isfinite(value) else None for value in values]
