@@ -35,7 +35,7 @@ from marginface.benchmarking import machine
 from marginface.data.images import decode_image
 from marginface.data.opening import open_images
 from marginface.data.pipeline import PREFETCHED_BATCHES, TrainingPipeline
-from marginface.data.record_writers import RecordWriter, TFRecordWriter
+from marginface.data.records.writers import RecordWriter, TFRecordWriter
 from marginface.data.sources import LabelledImages
 
 SETTLED = 0.1  # seconds in which what was read ahead is there: it must not disturb the next loader

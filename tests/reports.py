@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from marginface.data.pairs import Pairs
+from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import distinct_images
 from marginface.report.collect import Measured, Report, ReportModel, measure
 

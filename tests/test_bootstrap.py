@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginface.data.pairs import fold_numbers
+from marginface.data.verification.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 from marginface.evaluation.bootstrap import Ranked, bootstrap, draws_of, figures_of
 from marginface.evaluation.verification import verify

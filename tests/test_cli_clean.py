@@ -12,8 +12,8 @@ from record_files import pack
 
 from marginface import backbones
 from marginface.cli.main import main
-from marginface.data.example import ImageExample, pack_example
-from marginface.data.tfrecord import frame
+from marginface.data.records.example import ImageExample, pack_example
+from marginface.data.records.tfrecord import frame
 from marginface.deployment.model import ModelSpec
 from marginface.training.checkpoints import Checkpoint, save_checkpoint
 

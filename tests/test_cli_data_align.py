@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 
 from marginface import MarginfaceError
 from marginface.cli.data import align as command
-from marginface.data import photos as photos_module
-from marginface.data.alignment import fit_similarity, template, warp
-from marginface.data.landmarks import POINT_COLUMNS, read_landmarks
+from marginface.data.photos import photos as photos_module
+from marginface.data.photos.alignment import fit_similarity, template, warp
+from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"
 real_faces = pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")

@@ -18,10 +18,10 @@ from typer.testing import CliRunner, Result
 
 from marginface import MarginfaceError
 from marginface.cli.evaluate import evaluate
-from marginface.data.pairs import Pairs
-from marginface.data.verification_bin import write_bin
-from marginface.data.verification_container import write_container
-from marginface.data.verification_sets import open_verification
+from marginface.data.verification.bin_file import write_bin
+from marginface.data.verification.container import write_container
+from marginface.data.verification.opening import open_verification
+from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.verification import verify
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from marginface import MarginfaceError
-from marginface.data.alignment import fit_similarity, template, warp
 from marginface.data.images import read_image
+from marginface.data.photos.alignment import fit_similarity, template, warp
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"
 # As the field publishes it.

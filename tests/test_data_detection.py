@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tiny_scrfd import POINTS, photo_with, save_detector
 
 from marginface import MarginfaceError
-from marginface.data.alignment import fit_similarity, template, warp
-from marginface.data.detection import Faces, decode, suppress
-from marginface.data.detector import FaceDetector
 from marginface.data.images import list_images, read_image
+from marginface.data.photos.alignment import fit_similarity, template, warp
+from marginface.data.photos.detection import Faces, decode, suppress
+from marginface.data.photos.detector import FaceDetector
 from marginface.deployment.embedder import open_embedder
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"

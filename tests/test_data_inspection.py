@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from packing_faces import COUNTS, write_faces
 from PIL import Image
 
-from marginface.data.conversion import convert
-from marginface.data.encoding import Encoding
 from marginface.data.inspection import Inspection, equal_rows, inspect, shared
 from marginface.data.inspection_report import compare, findings, histogram_table, to_json
 from marginface.data.listing import listing, open_set
+from marginface.data.packing.conversion import convert
+from marginface.data.packing.encoding import Encoding
 from marginface.errors import MarginfaceError
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"

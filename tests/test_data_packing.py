@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from packing_faces import COUNTS, contents, write_faces
 from PIL import Image
 
-from marginface.data import packing
-from marginface.data.compact import Texts
-from marginface.data.encoding import Encoding
 from marginface.data.folder import ImageFolder, list_image_folder
 from marginface.data.images import decode_image
 from marginface.data.listing import open_set
 from marginface.data.names import inner_path
 from marginface.data.opening import open_images
 from marginface.data.ordered import in_order
-from marginface.data.packing import pack
-from marginface.data.partial import partial_path
-from marginface.data.record_index import fit_for_files
-from marginface.data.recordio import RecordFile
+from marginface.data.packing import packing
+from marginface.data.packing.encoding import Encoding
+from marginface.data.packing.packing import pack
+from marginface.data.packing.partial import partial_path
+from marginface.data.records.compact import Texts
+from marginface.data.records.index import fit_for_files
+from marginface.data.records.recordio import RecordFile
 from marginface.errors import MarginfaceError
 
 BLOCK = 8
@@ -101,7 +101,6 @@ def test_a_record_file_has_the_layout_of_insightface(faces: Path, out: Path) -> 
 PACK_AND_HANG = """
 import sys, time
 from pathlib import Path
-from marginface.data import packing
 from marginface.data.folder import ImageFolder, list_image_folder
 
 packing.BLOCK = {block}

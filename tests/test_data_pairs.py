@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginface.data.pairs import read_pairs
+from marginface.data.verification.pairs import read_pairs
 from marginface.errors import MarginfaceError
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"

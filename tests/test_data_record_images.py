@@ -25,8 +25,8 @@ from record_files import (
 
 from marginface.data.folder import open_image_folder
 from marginface.data.opening import open_images, open_records
-from marginface.data.record_cache import MappedIndex
-from marginface.data.record_writers import RecordWriter
+from marginface.data.records.cache import MappedIndex
+from marginface.data.records.writers import RecordWriter
 from marginface.errors import MarginfaceError
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"
@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_written_has_no_cache(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("marginface.data.record_cache.save_file", refuse)
+    monkeypatch.setattr("marginface.data.records.cache.save_file", refuse)
     images = open_images(path)
     assert colours(images) == [1, 2, 3]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.idx", "a.rec"]

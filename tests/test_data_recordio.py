@@ -10,8 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_files import MAGIC, header, part, value_or_refusal
 
-from marginface.data.record_headers import read_headers
-from marginface.data.recordio import LONGEST, RecordFile, frame, pack_labelled, unpack_labelled
+from marginface.data.records.headers import read_headers
+from marginface.data.records.recordio import (
+    LONGEST,
+    RecordFile,
+    frame,
+    pack_labelled,
+    unpack_labelled,
+)
 from marginface.errors import MarginfaceError
 
 PAYLOADS = st.lists(st.sampled_from([MAGIC, b"\0", b"ab", b"cde", b"fghi"]), max_size=12).map(

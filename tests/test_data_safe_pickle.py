@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginface.data.safe_pickle import load
-from marginface.data.verification_bin import read_bin
+from marginface.data.verification.bin_file import read_bin
+from marginface.data.verification.safe_pickle import load
 from marginface.errors import MarginfaceError
 
 IMAGES = [b"\xff\xd8 one", b"\x89PNG\r\n\x1a\n two", b"\xff\xd8 th'ree\\", b'\x00\x80"\xff']

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from packing_faces import contents, write_faces
 
 from marginface.data import linking
-from marginface.data.conversion import convert
-from marginface.data.encoding import Encoding
 from marginface.data.folder import list_image_folder
 from marginface.data.listing import open_set
 from marginface.data.opening import open_images
-from marginface.data.pair_drawing import draw_pairs
-from marginface.data.pair_folder import pair_list
-from marginface.data.pair_lists import read_pair_list
-from marginface.data.pairs import Pairs, fold_numbers
+from marginface.data.packing.conversion import convert
+from marginface.data.packing.encoding import Encoding
 from marginface.data.subsets import choose, split, write_part, write_split
-from marginface.data.verification_sets import open_verification
+from marginface.data.verification.opening import open_verification
+from marginface.data.verification.pair_drawing import draw_pairs
+from marginface.data.verification.pair_folder import pair_list
+from marginface.data.verification.pair_lists import read_pair_list
+from marginface.data.verification.pairs import Pairs, fold_numbers
 from marginface.errors import MarginfaceError
 
 

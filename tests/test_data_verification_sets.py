@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginface.data.pairs import Pairs, fold_numbers
-from marginface.data.verification_bin import read_bin, write_bin
-from marginface.data.verification_container import read_container, write_container
-from marginface.data.verification_sets import open_all, open_verification
+from marginface.data.verification.bin_file import read_bin, write_bin
+from marginface.data.verification.container import read_container, write_container
+from marginface.data.verification.opening import open_all, open_verification
+from marginface.data.verification.pairs import Pairs, fold_numbers
 from marginface.errors import MarginfaceError
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from marginface.cli.demo import free_folder
-from marginface.data.pairs import read_pairs
+from marginface.data.verification.pairs import read_pairs
 from marginface.demo.faces import write_demo_set
 from marginface.demo.page import DemoReport, Measured, write_page
 from marginface.evaluation.verification import verify

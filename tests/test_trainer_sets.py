@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from runs import QUIET, STEPS, on_processes, record, resumed
 
-from marginface.data.verification_bin import write_bin
-from marginface.data.verification_container import write_container
-from marginface.data.verification_sets import open_verification
+from marginface.data.verification.bin_file import write_bin
+from marginface.data.verification.container import write_container
+from marginface.data.verification.opening import open_verification
 from marginface.errors import MarginfaceError
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.training.config import TrainConfig

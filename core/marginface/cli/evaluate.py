@@ -43,7 +43,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from marginface.data.verification_sets import open_all
+    from marginface.data.verification.opening import open_all
     from marginface.evaluation.bootstrap import bootstrap
     from marginface.evaluation.comparison import (
         Comparison,

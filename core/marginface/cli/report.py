@@ -36,7 +36,7 @@ def report(
     """
     from rich.console import Console
 
-    from marginface.data.verification_sets import open_all
+    from marginface.data.verification.opening import open_all
     from marginface.evaluation.evaluate import check_images, embed_pairs
     from marginface.evaluation.report import check_output_dir
     from marginface.labels import distinct_labels

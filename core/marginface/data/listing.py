@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from marginface.data.folder import Progress, list_image_folder
 from marginface.data.opening import open_records
-from marginface.data.pairs import Pairs
-from marginface.data.record_images import RecordImages
+from marginface.data.records.images import RecordImages
 from marginface.data.sources import LabelledImages
-from marginface.data.verification_sets import open_verification
+from marginface.data.verification.opening import open_verification
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 VERIFICATION = (".bin", ".zip")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marginface.data.folder import Progress, open_image_folder
 from marginface.data.images import list_images
-from marginface.data.record_images import RecordImages
+from marginface.data.records.images import RecordImages
 from marginface.data.sources import FolderImages, ImagesByName, ImageSource, LabelledImages
 from marginface.errors import MarginfaceError
 
@@ -72,14 +72,14 @@ def open_records(
         MarginfaceError: no such file, or a damaged one.
     """
     if path.suffix.lower() == ".rec":
-        from marginface.data.record_layout import index_of_records
-        from marginface.data.recordio import RecordFile
+        from marginface.data.records.record_layout import index_of_records
+        from marginface.data.records.recordio import RecordFile
 
         index = index_of_records(path, rebuild_index=rebuild_index, on_progress=on_progress)
         return RecordImages(RecordFile(path), index, size, resize)
     if ".tfrecord" in path.name.lower():  # shards end in .tfrecord-00000-of-00010
-        from marginface.data.tfrecord import TFRecordFile
-        from marginface.data.tfrecord_layout import index_of_tfrecord
+        from marginface.data.records.tfrecord import TFRecordFile
+        from marginface.data.records.tfrecord_layout import index_of_tfrecord
 
         index = index_of_tfrecord(path, on_progress=on_progress)
         return RecordImages(TFRecordFile(path), index, size, resize)

@@ -12,11 +12,11 @@ from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS
 from marginface.data.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
-from marginface.data.packing import Summary, check_target, pack
-from marginface.data.pair_folder import pair_list
-from marginface.data.pairs import Pairs
+from marginface.data.packing.packing import Summary, check_target, pack
 from marginface.data.sources import LabelledImages
-from marginface.data.verification_container import write_container
+from marginface.data.verification.container import write_container
+from marginface.data.verification.pair_folder import pair_list
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 Indices = NDArray[np.int64]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
-from marginface.data.pairs import Pairs
+from marginface.data.verification.pairs import Pairs
 from marginface.demo.charts import data_uri, histogram_chart, roc_chart, training_curve
 from marginface.evaluation.verification import VerificationResult
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from marginface import __version__, backbones
 from marginface.backend import Arrays, Backend, load_backend
 from marginface.data.images import read_image
-from marginface.data.pairs import Pairs, read_pairs
+from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.demo.faces import write_demo_set
 from marginface.demo.page import DemoReport, Measured, write_page
 from marginface.deployment.embedder import open_embedder

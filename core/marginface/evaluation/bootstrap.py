@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from marginface.checks import check_count
-from marginface.data.pairs import fold_numbers
+from marginface.data.verification.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 from marginface.evaluation.verification import FAR_TARGETS, check_folds, check_scores
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from marginface.atomic import replacing
-from marginface.data.pairs import Pairs
+from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.bootstrap import Interval, Intervals
 from marginface.evaluation.evaluate import PairScores
 from marginface.evaluation.report import write_report

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import decoded_size, wrong_size
-from marginface.data.pairs import Pairs
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_batches import ImageReader
 from marginface.evaluation.verification import (

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
-from marginface.data.pairs import Pairs, fold_numbers
+from marginface.data.verification.pairs import Pairs, fold_numbers
 from marginface.evaluation.evaluate import PairScores
 
 SCORES_NAME = "scores.parquet"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
-from marginface.data.pairs import fold_numbers
+from marginface.data.verification.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.pairs import Pairs
+from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.bootstrap import bootstrap
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import compare, distinct_images

@@ -13,10 +13,10 @@ from rich.console import Console
 from marginface import backbones
 from marginface.backend import Backend, Group, Learner, load_backend
 from marginface.data.opening import open_images
-from marginface.data.pairs import Pairs
 from marginface.data.pipeline import TrainingPipeline
 from marginface.data.sources import LabelledImages
-from marginface.data.verification_sets import open_all
+from marginface.data.verification.opening import open_all
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader

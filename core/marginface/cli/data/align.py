@@ -11,7 +11,7 @@ from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
-    from marginface.data.face_sources import FaceSource
+    from marginface.data.photos.face_sources import FaceSource
 
 MIN_SCORE = 0.5
 FACE = "largest"
@@ -65,8 +65,8 @@ def align(
     """
     from rich.console import Console
 
-    from marginface.data.cropping import ALIGNED, CropOptions
-    from marginface.data.photos import TABLE_NAME, align_photos, check_output
+    from marginface.data.photos.cropping import ALIGNED, CropOptions
+    from marginface.data.photos.photos import TABLE_NAME, align_photos, check_output
 
     if quality is not None and image_format == "png":
         raise MarginfaceError("--quality goes with --format jpg; png loses nothing")
@@ -111,7 +111,7 @@ def _height_and_width(text: str) -> tuple[int, int]:
 def _face_source(
     detector: Path | None, landmarks: Path | None, face: str | None, min_score: float | None
 ) -> FaceSource:
-    from marginface.data.face_sources import annotated, detected
+    from marginface.data.photos.face_sources import annotated, detected
 
     if detector is not None and landmarks is None:
         return detected(detector, min_score=MIN_SCORE if min_score is None else min_score)

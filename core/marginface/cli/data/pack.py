@@ -37,9 +37,9 @@ def pack(
     """
     from rich.console import Console
 
-    from marginface.data.conversion import convert
-    from marginface.data.encoding import Encoding
-    from marginface.data.pairs import Pairs
+    from marginface.data.packing.conversion import convert
+    from marginface.data.packing.encoding import Encoding
+    from marginface.data.verification.pairs import Pairs
 
     encoding = Encoding(None if size is None else (size, size), image_format)
     with image_progress("Packing") as on_progress:

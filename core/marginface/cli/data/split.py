@@ -32,9 +32,9 @@ def split(
     from rich.console import Console
 
     from marginface.data.listing import open_training_set
-    from marginface.data.pair_drawing import draw_pairs
     from marginface.data.subsets import split as split_images
     from marginface.data.subsets import write_split
+    from marginface.data.verification.pair_drawing import draw_pairs
     from marginface.errors import MarginfaceError
 
     if pairs is not None and by == "image":

@@ -34,7 +34,7 @@ def subset(
     from rich.console import Console
 
     from marginface.data.listing import open_training_set
-    from marginface.data.partial import telling_what_stays
+    from marginface.data.packing.partial import telling_what_stays
     from marginface.data.subsets import choose, write_part
 
     with image_progress("Opening") as on_progress:

@@ -1,0 +1,1 @@
+"""Converting sets of images from one format into another."""

@@ -1,0 +1,99 @@
+"""Converting a set of images into another format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from marginface.data.folder import Progress
+from marginface.data.listing import VERIFICATION, open_set
+from marginface.data.packing.encoding import Encoding
+from marginface.data.packing.packing import Summary, check_target, pack
+from marginface.data.packing.partial import telling_what_stays
+from marginface.data.sources import ImageSource
+from marginface.data.verification.bin_file import write_bin
+from marginface.data.verification.container import write_container
+from marginface.data.verification.pair_folder import write_pair_folder
+from marginface.data.verification.pair_lists import read_pair_list
+from marginface.data.verification.pairs import Pairs
+from marginface.errors import MarginfaceError
+
+WRITERS = {"": write_pair_folder, ".bin": write_bin, ".zip": write_container}
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    pairs: Path | None = None,
+    encoding: Encoding,
+    skip_bad: bool = False,
+    on_progress: Progress | None = None,
+) -> Summary | Pairs:
+    """Convert a set of images; `target`'s suffix decides the format.
+
+    Args:
+        source: a folder, .rec, .tfrecord, or a verification set (.bin, .zip).
+        target: of a training set .rec, .tfrecord or a folder; of a verification set .bin, .zip or a
+            folder, in which a list of the pairs lies then.
+        pairs: a list of pairs whose images are in the folder `source`: makes a verification set.
+        encoding: what the images shall be.
+        skip_bad: of a training set, leave bad images out instead of refusing them.
+        on_progress: called with (images done, all images).
+
+    Returns:
+        How much a training set holds, or the pairs of a verification set.
+
+    Raises:
+        MarginfaceError: the target exists or does not suit the source; the source is damaged.
+    """
+    found = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
+    if not isinstance(found, Pairs):
+        if target.suffix.lower() in VERIFICATION:
+            raise MarginfaceError(
+                f"{target} would be a verification set, but {source} has no pairs; name a list of "
+                "them with --pairs"
+            )
+        with telling_what_stays(target):
+            return pack(
+                found, target, encoding=encoding, skip_bad=skip_bad, on_progress=on_progress
+            )
+    if target.suffix.lower() not in WRITERS:
+        raise MarginfaceError(
+            f"cannot write a verification set to {target}; expected a name that ends in .bin or "
+            ".zip, or one without an ending for a folder"
+        )
+    if skip_bad:
+        raise MarginfaceError(
+            "bad images cannot be left out of a verification set; remove their pairs from its list"
+        )
+    check_target(target, found.images.root)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    uses = {".bin": 2 * len(found)}.get(target.suffix.lower(), len({*found.first, *found.second}))
+    encoded = _EncodedImages(found.images, encoding, uses, on_progress)
+    WRITERS[target.suffix.lower()](target, replace(found, images=encoded))
+    return found
+
+
+@dataclass
+class _EncodedImages:
+    """An `ImageSource` of another's images, checked and encoded on the way."""
+
+    source: ImageSource
+    encoding: Encoding
+    uses: int
+    on_progress: Progress | None
+    done: int = 0
+
+    @property
+    def root(self) -> Path:
+        """The other's."""
+        return self.source.root
+
+    def encoded(self, name: str) -> bytes:
+        """Return what an image shall be."""
+        encoded = self.encoding(self.source.encoded(name), self.root / name)
+        self.done += 1
+        if self.on_progress is not None:
+            self.on_progress(self.done, self.uses)
+        return encoded

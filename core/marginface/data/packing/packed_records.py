@@ -1,0 +1,117 @@
+"""Writing .rec and .tfrecord files block by block; see `BlockWriter`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+from marginface.atomic import replacing
+from marginface.data.images import decoded_size
+from marginface.data.names import split_name
+from marginface.data.packing.packed import Packed
+from marginface.data.packing.streams import Streams
+from marginface.data.records import recordio, tfrecord
+from marginface.data.records.example import ImageExample, pack_example
+from marginface.data.records.recordio import LARGEST_LABEL, pack_labelled
+from marginface.errors import MarginfaceError
+
+
+class RecordBlocks:
+    """Writes a .rec in InsightFace's layout with .idx, property, and an .lst that keeps the names.
+
+    Images have keys 1 to N; then, without images, come a record for each identity with the range of
+    its keys, and record 0 with the range of those.
+    """
+
+    def __init__(self, partial: Path, target: Path) -> None:
+        self._streams = Streams(partial, ["idx", "lst", "rec"])
+        self._target = target
+
+    def rewind(self, marks: Sequence[Any]) -> int:
+        """Compare the blocks with their checksums."""
+        return self._streams.rewind(marks)
+
+    def add(self, image: Packed) -> None:
+        """Write an image's record."""
+        split_name(image.name)  # what reads it, refuses other names
+        if image.label > LARGEST_LABEL:
+            raise MarginfaceError(
+                f"a .rec takes at most {LARGEST_LABEL + 1:,} identities; write a .tfrecord instead"
+            )
+        key = image.number + 1
+        line = os.fsencode(f"{key}\t{image.label}\t{image.name}\n")
+        self._append(key, pack_labelled(image.encoded, key, image.label), line)
+
+    def mark(self) -> Any:
+        """Return lengths and checksums."""
+        return self._streams.mark()
+
+    def finish(self, sizes: Sequence[int]) -> None:
+        """Write the records of identities; the .rec is the last to get its name."""
+        begins = list(accumulate(sizes, initial=1))
+        first = begins[-1]
+        for number, (begin, end) in enumerate(pairwise(begins)):
+            self._append(first + number, pack_labelled(b"", first + number, (begin, end)))
+        self._append(0, pack_labelled(b"", 0, (first, first + len(sizes))))
+        self._streams.finish()
+        idx, lst, rec = self._streams.paths
+        for path, target in zip((idx, lst), sidecars(self._target), strict=True):
+            path.replace(target)
+        self._write_property(len(sizes), rec)
+        rec.replace(self._target)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._streams.close()
+
+    def _write_property(self, classes: int, rec: Path) -> None:
+        """Write the file that tells number of identities and size, for the folder's only .rec."""
+        if not any(other != self._target for other in self._target.parent.glob("*.rec")):
+            first = recordio.RecordFile(rec).image(0)
+            height, width = decoded_size(first, self._target)
+            with replacing(self._target.with_name("property")) as temporary:
+                temporary.write_text(f"{classes},{height},{width}\n")
+
+    def _append(self, key: int, payload: bytes, line: bytes = b"") -> None:
+        index = f"{key}\t{self._streams.lengths[-1]}\n"
+        self._streams.append(index.encode(), line, recordio.frame(payload))
+
+
+class TFRecordBlocks:
+    """Writes a .tfrecord of `tf.train.Example`s."""
+
+    def __init__(self, partial: Path, target: Path) -> None:
+        self._streams = Streams(partial, ["tfrecord"])
+        self._target = target
+
+    def rewind(self, marks: Sequence[Any]) -> int:
+        """Compare the blocks with their checksums."""
+        return self._streams.rewind(marks)
+
+    def add(self, image: Packed) -> None:
+        """Write an image's record."""
+        identity, _ = split_name(image.name)
+        example = ImageExample(image.encoded, image.label, identity, image.name)
+        self._streams.append(tfrecord.frame(pack_example(example)))
+
+    def mark(self) -> Any:
+        """Return length and checksum."""
+        return self._streams.mark()
+
+    def finish(self, sizes: Sequence[int]) -> None:
+        """Give the file its name."""
+        del sizes
+        self._streams.finish()
+        self._streams.paths[0].replace(self._target)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._streams.close()
+
+
+def sidecars(target: Path) -> list[Path]:
+    """Return the files that lie next to a .rec."""
+    return [target.with_suffix(".idx"), target.with_suffix(".lst")]

@@ -1,0 +1,269 @@
+"""Packing labelled images into a folder, a record file or a TFRecord file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.folder import Progress
+from marginface.data.images import EXTENSIONS
+from marginface.data.ordered import in_order
+from marginface.data.packing.encoding import Encoding, with_extension
+from marginface.data.packing.packed import BlockWriter, Packed
+from marginface.data.packing.packed_folder import FolderBlocks
+from marginface.data.packing.packed_records import RecordBlocks, TFRecordBlocks, sidecars
+from marginface.data.packing.partial import Partial, partial_output, partial_path
+from marginface.data.sources import LabelledImages
+from marginface.errors import MarginfaceError
+
+BLOCK = 1024  # images between two lines of the journal
+STRIDE = 32  # images between two calls of on_progress
+
+WRITERS: dict[str, Callable[[Path, Path], BlockWriter]] = {
+    "": FolderBlocks,
+    ".rec": RecordBlocks,
+    ".tfrecord": TFRecordBlocks,
+}
+
+
+@dataclass
+class Summary:
+    """How much a packed set holds, and what was left out of it as (name, reason)."""
+
+    images: int = 0
+    identities: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.identities:,} identities, {self.images:,} images"
+
+
+def pack(
+    images: LabelledImages,
+    target: Path,
+    *,
+    chosen: NDArray[np.int64] | None = None,
+    encoding: Encoding | None = None,
+    skip_bad: bool = False,
+    on_progress: Progress | None = None,
+) -> Summary:
+    """Write labelled images to a new folder, .rec or .tfrecord, one identity after the other.
+
+    `target` appears when it is whole. A run that was killed goes on where it was: the next one with
+    the same arguments checks what is there and continues, to the same bytes.
+
+    Args:
+        images: what to pack; identities without images are left out, so labels may change.
+        target: its suffix decides the format; none is a folder.
+        chosen: numbers of the images to take, [count]; all by default.
+        encoding: what the images shall be; each is decoded then, which finds the bad ones. None
+            copies them unseen.
+        skip_bad: leave bad images out instead of refusing them.
+        on_progress: called with (images done, all images).
+
+    Raises:
+        MarginfaceError: the target exists, an image is bad, or a name does not do for a file.
+    """
+    make_writer = training_format(target)
+    check_target(target, images.root)
+    order = np.arange(len(images)) if chosen is None else np.sort(chosen)
+    order = order[np.argsort(images.labels[order], kind="stable")]
+    job = _job(images, order, target, encoding)
+    _refuse_same_stems(images, order, encoding)
+    with (
+        partial_output(target, job) as partial,
+        closing(make_writer(partial.path, target)) as writer,
+    ):
+        run = _Run(images, order, partial, writer, encoding, skip_bad)
+        run.resume()
+        run.write(on_progress)
+        return run.finish()
+
+
+def training_format(target: Path) -> Callable[[Path, Path], BlockWriter]:
+    """Return what makes the writer of a target, by its suffix."""
+    try:
+        return WRITERS[target.suffix.lower()]
+    except KeyError:
+        known = ", ".join(filter(None, WRITERS))
+        raise MarginfaceError(
+            f"cannot write training images to {target}; expected a name that ends in {known}, or "
+            "one without an ending for a folder"
+        ) from None
+
+
+def check_target(target: Path, source: Path) -> None:
+    """Raise where something of that name stands, or of its files, or among the source's images."""
+    paths = [target]
+    # A run that was killed at its very end may have left some of its own.
+    if target.suffix.lower() == ".rec" and not partial_path(target).exists():
+        paths += sidecars(target)
+    for path in paths:
+        if os.path.lexists(path):
+            raise MarginfaceError(f"{path} exists already; give another name, or remove it")
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise MarginfaceError(
+            f"{target} lies in {source}, among the images; choose a place outside"
+        )
+
+
+def _refuse_same_stems(
+    images: LabelledImages, order: NDArray[np.int64], encoding: Encoding | None
+) -> None:
+    """Raise where two names may become one, as only their extensions differ, which may change."""
+    if encoding in (None, Encoding()):
+        return
+    label, stems = -1, set[str]()
+    for index in order.tolist():
+        if images.labels[index] != label:
+            label, stems = images.labels[index], set()
+        name = images.name(index)
+        stem = str(PurePosixPath(name).with_suffix(""))
+        if stem in stems:
+            raise MarginfaceError(
+                f"{images.root}: {name} differs from another image by its ending alone, which may "
+                "change with --size and --format; rename it"
+            )
+        stems.add(stem)
+
+
+def _job(
+    images: LabelledImages, order: NDArray[np.int64], target: Path, encoding: Encoding | None
+) -> str:
+    """Return a digest of what decides the bytes of a target, but for the images' contents."""
+    digest = hashlib.sha256(order.astype("<i8").tobytes())
+    described = [str(images.root), images.fingerprint(), target.name, repr(encoding)]
+    digest.update(json.dumps(described).encode())
+    return digest.hexdigest()
+
+
+class _Run:
+    """One run over the images of a job, in order; a place is an index into that order."""
+
+    def __init__(
+        self,
+        images: LabelledImages,
+        order: NDArray[np.int64],
+        partial: Partial,
+        writer: BlockWriter,
+        encoding: Encoding | None,
+        skip_bad: bool,
+    ) -> None:
+        self.images = images
+        self.order = order
+        self.partial = partial
+        self.writer = writer
+        self.encoding = encoding
+        self.skip_bad = skip_bad
+        self.done = 0  # images written or skipped
+        self.sizes: list[int] = []  # images of each identity written
+        self.skipped: list[tuple[str, str]] = []
+        self._label = -1  # in the source, of the image written last
+        self._begun = 0  # place where the present block begins
+        self._bad: list[tuple[int, str]] = []  # of the present block: place, reason
+
+    def resume(self) -> None:
+        """Go on behind the blocks that are whole and whose images are still what they were."""
+        kept = list(takewhile(self._still_so, self.partial.blocks))
+        whole = self.writer.rewind([block["mark"] for block in kept])
+        self.partial.keep(whole)
+        for block in kept[:whole]:
+            bad = dict(block["bad"])
+            for place in range(block["begin"], block["end"]):
+                if place in bad:
+                    self._skip(place, bad[place])
+                else:
+                    self._count(place)
+            self.done = self._begun = block["end"]
+        self._bad = []
+
+    def write(self, on_progress: Progress | None) -> None:
+        """Write what is left."""
+        number, total = sum(self.sizes), len(self.order)
+        for place, read in zip(
+            range(self.done, total), in_order(self._read, range(self.done, total)), strict=True
+        ):
+            if isinstance(read, MarginfaceError):
+                if not self.skip_bad:
+                    raise MarginfaceError(f"{read}, or leave such out with --skip-bad") from read
+                self._skip(place, str(read))
+            else:
+                self.writer.add(Packed(number, self._count(place), *read))
+                number += 1
+            self.done = place + 1
+            if self.done % BLOCK == 0:
+                self._end_block()
+            if on_progress is not None and (self.done % STRIDE == 0 or self.done == total):
+                on_progress(self.done, total)
+
+    def finish(self) -> Summary:
+        """Let the target appear; return what is in it."""
+        if not self.sizes:
+            raise MarginfaceError(f"no image of {self.images.root} is left to write")
+        self.writer.finish(self.sizes)
+        return Summary(sum(self.sizes), len(self.sizes), self.skipped)
+
+    def _read(self, place: int) -> tuple[str, bytes] | MarginfaceError:
+        """Return the name and the bytes that image gets."""
+        index = int(self.order[place])
+        name = self.images.name(index)
+        try:
+            found = encoded = self.images.encoded(index)
+            if self.encoding is not None:
+                encoded = self.encoding(found, self.images.root / name)
+            if encoded is not found or not name.lower().endswith(EXTENSIONS):
+                name = with_extension(name, encoded)
+        except MarginfaceError as error:
+            return error
+        return name, encoded
+
+    def _count(self, place: int) -> int:
+        """Count an image; return its label, which has no gaps where identities are left out."""
+        label = int(self.images.labels[self.order[place]])
+        if label != self._label:
+            self._label = label
+            self.sizes.append(0)
+        self.sizes[-1] += 1
+        return len(self.sizes) - 1
+
+    def _skip(self, place: int, reason: str) -> None:
+        self._bad.append((place, reason))
+        self.skipped.append((self.images.name(int(self.order[place])), reason))
+
+    def _end_block(self) -> None:
+        places = {"begin": self._begun, "end": self.done}
+        mark = self.writer.mark()
+        self.partial.append(
+            {**places, "source": self._source(**places), "bad": self._bad, "mark": mark}
+        )
+        self._begun, self._bad = self.done, []
+
+    def _still_so(self, block: Any) -> bool:
+        """Return whether a block's images are what they were, and bad ones may be left out."""
+        return block["source"] == self._source(block["begin"], block["end"]) and (
+            self.skip_bad or not block["bad"]
+        )
+
+    def _source(self, begin: int, end: int) -> str:
+        """Return a digest of sizes and times of the files that images come from."""
+        digest = hashlib.sha256()
+        for path in self._files(begin, end):
+            found = path.stat()
+            digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def _files(self, begin: int, end: int) -> Iterator[Path]:
+        if self.images.root.is_dir():
+            yield from (self.images.root / self.images.name(int(i)) for i in self.order[begin:end])
+        else:
+            yield self.images.root

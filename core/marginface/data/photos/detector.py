@@ -1,0 +1,138 @@
+"""SCRFD in ONNX Runtime: photos of any sizes in, faces out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from marginface.data.photos.detection import STRIDES, Faces, Floats, decode, suppress
+from marginface.deployment.session import RUN_ERRORS, one_line, open_session
+from marginface.errors import MarginfaceError
+
+LONGEST_SIDE = 640  # pixels of a photo as the network sees it, where the model leaves it open
+BLOCK = max(STRIDES)  # pixels: the input's sides are multiples
+MEAN, STD = np.float32(127.5), np.float32(128)
+OUTPUTS = (1, 4, 10)  # numbers for each anchor: score, box, five points
+
+Photo = NDArray[np.uint8]
+
+
+class FaceDetector:
+    """Finds faces with an SCRFD model that gives five points (a name with `bnkps` or `kps`).
+
+    A photo is scaled down to the model's input, or 640 pixels where the model leaves it open; small
+    ones keep their size. It goes in as RGB, (x - 127.5) / 128, black to the right and below. Where
+    nothing is found it is looked at once more at half that size: SCRFD is blind to a face that
+    fills its input. A model for one photo at a time is given one photo at a time.
+
+    Args:
+        model: the ONNX file.
+        min_score: what scores less is no face, in 0..1.
+
+    Raises:
+        MarginfaceError: no such file, not an ONNX model, or not such a detector.
+    """
+
+    def __init__(self, model: Path, *, min_score: float = 0.5) -> None:
+        if not 0 < min_score < 1:
+            raise MarginfaceError(f"min_score must be between 0 and 1, got {min_score}")
+        self.name = str(model)
+        self.min_score = min_score
+        self._session = open_session(model)
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if len(inputs) == 1 else []
+        if len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
+            taken = ", ".join(f"{entry.type} {entry.shape}" for entry in inputs)
+            raise self._refusal(f"it takes {taken}, expected tensor(float) [N, 3, height, width]")
+        self._input_name = inputs[0].name
+        batch, _, *sides = (size if isinstance(size, int) and size > 0 else None for size in shape)
+        if batch not in (None, 1):
+            raise self._refusal(f"it takes {batch} photos at once, expected 1 or any number")
+        self._height, self._width = sides
+        rows = self._height or BLOCK, self._width or BLOCK
+        outputs = self._run(np.zeros((1, 3, *rows), np.float32))
+        self._levels = self._levels_of([output.shape for output in outputs], *rows)
+        self.one_by_one = batch == 1 or outputs[0].ndim == 2
+
+    def __call__(self, photos: Sequence[Photo]) -> list[Faces]:
+        """Return the faces of RGB photos, uint8 [height, width, 3] each."""
+        found = self._look(photos, 1)
+        again = [index for index, faces in enumerate(found) if not len(faces)]
+        for index, faces in zip(again, self._look([photos[i] for i in again], 2), strict=True):
+            found[index] = faces
+        return found
+
+    def _look(self, photos: Sequence[Photo], shrink: int) -> list[Faces]:
+        """Return the faces of photos at 1 / shrink of their size in the network."""
+        boxed = [self._letterboxed(photo, shrink) for photo in photos]
+        order = sorted(range(len(photos)), key=lambda index: boxed[index][0].shape)
+        # One by one, every index makes a group of its own.
+        alike = groupby(order, key=lambda index: (boxed[index][0].shape, self.one_by_one and index))
+        found: dict[int, Faces] = {}
+        for _, members in alike:
+            batch = list(members)
+            pixels = np.stack([boxed[index][0] for index in batch]).transpose(0, 3, 1, 2)
+            outputs = self._run((pixels - MEAN) / STD)
+            for place, index in enumerate(batch):
+                own = [output if output.ndim == 2 else output[place] for output in outputs]
+                levels = [(own[a], own[b], own[c]) for a, b, c in self._levels]
+                faces = suppress(decode(levels, (pixels.shape[2], pixels.shape[3]), self.min_score))
+                scale = boxed[index][1]
+                boxes = faces.boxes.reshape(-1, 2, 2) / scale
+                found[index] = Faces(faces.scores, boxes.reshape(-1, 4), faces.points / scale)
+        return [found[index] for index in range(len(photos))]
+
+    def _letterboxed(self, photo: Photo, shrink: int) -> tuple[Photo, Floats]:
+        """Return a photo as the network sees it, and by how much it is scaled, as (x, y)."""
+        height, width = photo.shape[:2]
+        most = self._height or LONGEST_SIDE, self._width or LONGEST_SIDE
+        scale = min(1, most[0] / height, most[1] / width) / shrink
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        canvas = np.zeros(
+            (self._height or _whole_blocks(rows), self._width or _whole_blocks(columns), 3),
+            np.uint8,
+        )
+        small = Image.fromarray(photo).resize((columns, rows), Image.Resampling.BILINEAR)
+        canvas[:rows, :columns] = np.asarray(small)
+        return canvas, np.array([columns / width, rows / height], np.float32)
+
+    def _levels_of(
+        self, shapes: Sequence[tuple[int, ...]], height: int, width: int
+    ) -> list[tuple[int, ...]]:
+        """Return for each stride which outputs are its scores, boxes and points."""
+        rows = [shape[1:] if len(shape) == 3 and shape[0] == 1 else shape for shape in shapes]
+        cells = [(height // stride) * (width // stride) for stride in STRIDES]
+        for anchors in (2, 1):
+            levels = [[(count * anchors, size) for size in OUTPUTS] for count in cells]
+            if sorted(rows) == sorted(chain(*levels)):
+                return [tuple(map(rows.index, level)) for level in levels]
+        given = ", ".join(str(list(shape)) for shape in shapes)
+        raise self._refusal(
+            f"for an input of {height}x{width} it gives outputs of {given}, expected scores "
+            "[rows, 1], boxes [rows, 4] and five points [rows, 10] at strides 8, 16 and 32"
+        )
+
+    def _run(self, images: Floats) -> list[Floats]:
+        try:
+            outputs: list[Any] = self._session.run(None, {self._input_name: images})
+        except RUN_ERRORS as error:
+            raise MarginfaceError(
+                f"{self.name} fails on an input of shape {images.shape}: {one_line(error)}"
+            ) from error
+        return outputs
+
+    def _refusal(self, what: str) -> MarginfaceError:
+        return MarginfaceError(
+            f"{self.name} is no SCRFD face detector with five points: {what}; "
+            "use one such as scrfd_2.5g_bnkps.onnx"
+        )
+
+
+def _whole_blocks(pixels: int) -> int:
+    return -(-pixels // BLOCK) * BLOCK

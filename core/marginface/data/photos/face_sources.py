@@ -1,0 +1,57 @@
+"""Where the faces of photos come from: a detector, or a file of landmarks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.photos.detection import NO_FACES, Faces
+
+
+@dataclass(frozen=True)
+class FaceSource:
+    """Gives the faces of photos.
+
+    Attributes:
+        find: names of photos, and the photos, RGB uint8 [height, width, 3], to the faces of each.
+        origin: what the faces depend on: same origin, same faces.
+        missing: what is wrong with a photo without faces.
+        names: photos that should be there.
+    """
+
+    find: Callable[[Sequence[str], Sequence[NDArray[np.uint8]]], Sequence[Faces]]
+    origin: str
+    missing: str
+    names: Collection[str] = ()
+
+
+def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
+    """Return the faces that an SCRFD model finds; raises as `FaceDetector` does."""
+    from marginface.data.photos.detector import FaceDetector  # needs ONNX Runtime
+
+    detector = FaceDetector(model, min_score=min_score)
+    origin = f"{_digest(model)} {min_score}"
+    return FaceSource(lambda _, photos: detector(photos), origin, "no face")
+
+
+def annotated(landmarks: Path) -> FaceSource:
+    """Return the faces that a file of landmarks gives; raises as `read_landmarks` does."""
+    from marginface.data.photos.landmarks import read_landmarks
+
+    faces = read_landmarks(landmarks)
+    return FaceSource(
+        lambda names, _: [faces.get(name, NO_FACES) for name in names],
+        _digest(landmarks),
+        "no landmarks",
+        faces.keys(),
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

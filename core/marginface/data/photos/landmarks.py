@@ -1,0 +1,122 @@
+"""Files of five points for each photo: JSON or CSV, checked."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marginface.data.photos.detection import Faces
+from marginface.errors import MarginfaceError
+
+POINT_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "x5", "y5")
+FARTHEST = 1e6  # pixels: what lies farther out is no coordinate
+EXPECTED = {
+    ".json": "expected [score, [[x, y], ...]] with five points in pixels",
+    ".csv": f"expected path,{','.join(POINT_COLUMNS)} with five points in pixels",
+}
+
+
+def read_landmarks(path: Path) -> dict[str, Faces]:
+    """Return the face that a file gives for each photo, by the photo's path in its folder.
+
+    JSON: `{"ann/1.jpg": [score, [[x, y], ...]], ...}`. CSV: a line for each photo, with the columns
+    path, x1, y1, ... y5 and, if it has one, score; the first line may name the columns. What
+    `marginface data align` writes as alignment.csv is such a file: rows without points are passed
+    over. The points are left eye, right eye, nose, left and right mouth corner, in pixels.
+
+    Raises:
+        MarginfaceError: no such file, neither JSON nor CSV, or an entry that is not as above.
+    """
+    entries = {".json": _json_entries, ".csv": _csv_entries}.get(path.suffix.lower())
+    if entries is None:
+        raise MarginfaceError(f"landmarks {path} end in '{path.suffix}', expected .json or .csv")
+    found: dict[str, Faces] = {}
+    try:
+        for name, score, numbers in entries(path):
+            checked = _checked_name(path, name)
+            if checked in found:
+                raise MarginfaceError(f"landmarks {path} have two entries for {checked!r}")
+            found[checked] = _face(path, checked, score, numbers)
+    except OSError as error:
+        raise MarginfaceError(f"cannot read {path}: {error.strerror or error}") from error
+    except (csv.Error, RecursionError, UnicodeError, json.JSONDecodeError) as error:
+        raise MarginfaceError(f"{path} is not a {path.suffix[1:].upper()} file: {error}") from error
+    if not found:
+        raise MarginfaceError(f"landmarks {path} have no entries; {EXPECTED[path.suffix.lower()]}")
+    return found
+
+
+def _json_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise MarginfaceError(f"landmarks {path} have two entries for {twice!r}")
+        return values
+
+    values = json.loads(path.read_bytes(), object_pairs_hook=unique)
+    if not isinstance(values, dict):
+        raise MarginfaceError(f"landmarks {path} are no JSON object of photos: {{path: ...}}")
+    for name, entry in values.items():
+        try:
+            score, points = entry
+            yield name, score, [number for x, y in points for number in (x, y)]
+        except (TypeError, ValueError):
+            raise _bad_entry(path, name) from None
+
+
+def _csv_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        columns: list[str] = []
+        for row in csv.reader(file):
+            if not columns:
+                columns = [name.strip() for name in row]
+                if "path" in columns:
+                    missing = [name for name in POINT_COLUMNS if name not in columns]
+                    if missing:
+                        raise MarginfaceError(f"landmarks {path} have no column {missing[0]!r}")
+                    continue
+                columns = ["path", *POINT_COLUMNS]
+            if not row:
+                continue
+            values = dict(zip(columns, row, strict=False))
+            numbers = [values.get(name) for name in POINT_COLUMNS]
+            if len(row) != len(columns):
+                raise _bad_entry(path, row[0])
+            if any(numbers):
+                yield values["path"], values.get("score") or math.nan, numbers
+
+
+def _checked_name(path: Path, name: str) -> str:
+    """Return a photo's path without detours; refuse one that leads out of the folder of photos."""
+    clean = posixpath.normpath(name)
+    if not name or clean.startswith(("/", "..")) or "\0" in name:
+        raise MarginfaceError(
+            f"landmarks {path} name the photo {name!r}, expected a path inside the folder of photos"
+        )
+    return clean
+
+
+def _face(path: Path, name: str, score: Any, numbers: list[Any]) -> Faces:
+    try:
+        values = np.array([float(number) for number in numbers])
+        score = float(score)
+    except (TypeError, ValueError, OverflowError):
+        raise _bad_entry(path, name) from None
+    if len(values) != len(POINT_COLUMNS) or not (np.abs(values) <= FARTHEST).all():
+        raise _bad_entry(path, name)
+    points = values.reshape(5, 2)
+    box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return Faces(np.array([score]), box[None], points[None])
+
+
+def _bad_entry(path: Path, name: str) -> MarginfaceError:
+    return MarginfaceError(f"landmarks {path}, entry {name!r}: {EXPECTED[path.suffix.lower()]}")

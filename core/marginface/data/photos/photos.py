@@ -1,0 +1,213 @@
+"""From a folder of photos to a folder of aligned crops, with a table of what became of each."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from marginface.atomic import replacing
+from marginface.data.images import list_images, read_image
+from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
+from marginface.data.photos.detection import Faces
+from marginface.data.photos.face_sources import FaceSource
+from marginface.data.photos.landmarks import POINT_COLUMNS
+from marginface.errors import MarginfaceError
+
+TABLE_NAME = "alignment.csv"
+MANIFEST_NAME = "manifest.json"
+COLUMNS = ("path", "status", "detail", "score", "faces", *POINT_COLUMNS)
+UNREADABLE, NO_PHOTO = "unreadable", "no photo"
+
+
+def check_output(photos: Path, output: Path) -> None:
+    """Raise where crops cannot be written to a folder; cheap, so call it before the work."""
+    if output.exists():
+        raise MarginfaceError(f"{output} exists already; give another name, or remove it")
+    if output.resolve().is_relative_to(photos.resolve()):
+        raise MarginfaceError(f"{output} lies in {photos}, among the photos; choose another place")
+    above = next(path for path in output.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise MarginfaceError(f"{output} cannot be made: {above} is a file, not a folder")
+
+
+def align_photos(
+    photos: Path,
+    output: Path,
+    source: FaceSource,
+    options: CropOptions,
+    *,
+    batch_size: int = 8,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Counter[str]:
+    """Write an aligned crop of each photo's face, and `alignment.csv`; return counts by status.
+
+    The crops keep the photos' folders and names. Until all is done they are in `<output>.partial`;
+    the same call after an interruption goes on there.
+
+    Args:
+        photos: the folder of photos; nothing is written to it.
+        output: a new folder.
+        source: gives the faces of a batch of photos.
+        options: which crops are made.
+        batch_size: photos for one call of `source.find`; as many are decoded ahead.
+        on_progress: called with (photos done, photos in all).
+
+    Raises:
+        MarginfaceError: `output` exists, there are no photos, two would become one crop, the
+            interrupted run was another, or no photo can be aligned.
+    """
+    check_output(photos, output)
+    names = list_images(photos)
+    crops = _crop_names(names, options.format)
+    partial = output.with_name(f"{output.name}.partial")
+    _claim(
+        partial, {"faces": source.origin, "photos": _fingerprint(photos, names), **asdict(options)}
+    )
+    table = partial / TABLE_NAME
+    done = _take_up(table, names)
+    with table.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
+
+        def crop(name: str, photo: Photo, faces: Faces) -> Outcome:
+            if not len(faces):
+                return Outcome(name, source.missing)
+            return crop_face(name, photo, faces, options, partial / crops[name])
+
+        for outcomes in _outcomes(photos, names[done:], source.find, crop, batch_size):
+            writer.writerows(map(_row, outcomes))
+            file.flush()
+            done += len(outcomes)
+            if on_progress is not None:
+                on_progress(done, len(names))
+        writer.writerows(
+            _row(Outcome(name, NO_PHOTO)) for name in sorted({*source.names} - {*names})
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    counts = Counter(row[1] for row in islice(_rows(table), 1, None))
+    if not counts[ALIGNED]:
+        shutil.rmtree(partial)
+        found = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+        raise MarginfaceError(
+            f"none of the {len(names):,} photos in {photos} is aligned: {found}; lower the least "
+            "score or size of a face, or give landmarks of these photos"
+        )
+    (partial / MANIFEST_NAME).unlink()
+    partial.rename(output)
+    return counts
+
+
+def _outcomes(
+    root: Path,
+    names: Sequence[str],
+    find: Callable[[Sequence[str], Sequence[Photo]], Sequence[Faces]],
+    crop: Callable[[str, Photo, Faces], Outcome],
+    batch_size: int,
+) -> Iterator[list[Outcome]]:
+    """Yield what becomes of each batch; the next one is decoded meanwhile."""
+
+    def collect(batch: list[tuple[str, Future[Photo]]]) -> list[Outcome]:
+        photos: dict[str, Photo] = {}
+        unreadable: dict[str, Outcome] = {}
+        for name, future in batch:
+            try:
+                photos[name] = future.result()
+            except MarginfaceError as error:
+                detail = str(error).removeprefix(f"{root / name}: ")
+                unreadable[name] = Outcome(name, UNREADABLE, detail)
+        faces = find(list(photos), list(photos.values()))
+        cropped = dict(zip(photos, pool.map(crop, photos, photos.values(), faces), strict=True))
+        return [cropped.get(name) or unreadable[name] for name, _ in batch]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting: deque[list[tuple[str, Future[Photo]]]] = deque()
+        for at in range(0, len(names), batch_size):
+            chunk = names[at : at + batch_size]
+            waiting.append([(name, pool.submit(read_image, root / name, None)) for name in chunk])
+            if len(waiting) > 1:
+                yield collect(waiting.popleft())
+        while waiting:
+            yield collect(waiting.popleft())
+
+
+def _crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
+    """Return the path of each photo's crop."""
+    crops = {name: PurePosixPath(name).with_suffix(f".{suffix}").as_posix() for name in names}
+    photo_of: dict[str, str] = {}
+    for name, crop in crops.items():
+        if crop in photo_of:
+            raise MarginfaceError(
+                f"the crops of {photo_of[crop]} and {name} would both be {crop}; rename one of them"
+            )
+        photo_of[crop] = name
+    return crops
+
+
+def _fingerprint(root: Path, names: Sequence[str]) -> str:
+    """Return what changes when one of the photos does."""
+    digest = hashlib.sha256()
+    for name in names:
+        found = (root / name).stat()
+        digest.update(f"{name!r} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _claim(folder: Path, manifest: dict[str, Any]) -> None:
+    """Make `folder` hold the work that `manifest` describes, and no other."""
+    path = folder / MANIFEST_NAME
+    manifest = json.loads(json.dumps(manifest))  # tuples as lists, to compare
+    if folder.exists():
+        try:
+            found = json.loads(path.read_text())
+            changed = [name for name, value in manifest.items() if found.get(name) != value]
+        except (OSError, ValueError, AttributeError):
+            changed = [MANIFEST_NAME]
+        if changed:
+            raise MarginfaceError(
+                f"{folder} holds an interrupted run that differs in its {changed[0]}; repeat that "
+                f"run to finish it, or remove {folder}"
+            )
+        return
+    folder.mkdir(parents=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _take_up(table: Path, names: Sequence[str]) -> int:
+    """Keep a table's rows for the first of `names`, write them anew, and return how many."""
+    kept = 0
+    with (
+        replacing(table) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        rows = islice(_rows(table), 1, None) if table.exists() else ()
+        for name, row in zip(names, rows, strict=False):
+            if row[0] != name or len(row) != len(COLUMNS):
+                break
+            writer.writerow(row)
+            kept += 1
+    return kept
+
+
+def _rows(table: Path) -> Iterator[list[str]]:
+    with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        yield from csv.reader(line for line in file if line.endswith("\n"))  # a torn one is none
+
+
+def _row(outcome: Outcome) -> list[object]:
+    score = "" if math.isnan(outcome.score) else f"{outcome.score:.4f}"
+    points = [""] * 10 if outcome.points is None else [f"{v:.3f}" for v in outcome.points.flat]
+    return [outcome.path, outcome.status, outcome.detail, score, outcome.faces, *points]

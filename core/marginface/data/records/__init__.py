@@ -1,0 +1,1 @@
+"""RecordIO and TFRecord files of labelled images, without MXNet or TensorFlow."""

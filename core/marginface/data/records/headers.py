@@ -1,0 +1,98 @@
+"""The headers of a RecordIO file's records, in blocks: what tells labels without the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.folder import Progress
+from marginface.data.records.recordio import LONGEST, MAGIC, WHOLE, RecordFile
+
+BLOCK = 65_536  # records at a time, to bound memory
+WORDS = 9  # magic, length, flag, label, id (2), second id (2), the first of several labels
+
+
+@dataclass(frozen=True, eq=False)
+class Headers:
+    """Of each record, [records]: what `Labelled` tells, but the image.
+
+    Attributes:
+        flag, label, key: int64, float32, uint64.
+        empty: bool, whether there is no image behind the labels.
+        end: int64, the byte behind the record.
+    """
+
+    flag: NDArray[np.int64]
+    label: NDArray[np.float32]
+    key: NDArray[np.uint64]
+    empty: NDArray[np.bool_]
+    end: NDArray[np.int64]
+
+
+def read_headers(
+    records: RecordFile, offsets: NDArray[np.int64], on_progress: Progress | None = None
+) -> Headers:
+    """Return the headers of the records that begin at `offsets`.
+
+    Raises:
+        MarginfaceError: no whole record begins at one of them.
+    """
+    count = len(offsets)
+    headers = Headers(
+        np.empty(count, np.int64),
+        np.empty(count, np.float32),
+        np.empty(count, np.uint64),
+        np.empty(count, np.bool_),
+        np.empty(count, np.int64),
+    )
+    words = records.words()
+    for begin in range(0, count, BLOCK):
+        block = slice(begin, begin + BLOCK)
+        plain = _read_plain(words, offsets[block], headers, block, records.size)
+        for index in np.flatnonzero(~plain) + begin:
+            _read_one(records, int(offsets[index]), headers, index)
+        if on_progress is not None:
+            on_progress(min(begin + BLOCK, count), count)
+    return headers
+
+
+def _read_plain(
+    words: NDArray[np.uint32],
+    offsets: NDArray[np.int64],
+    headers: Headers,
+    block: slice,
+    size: int,
+) -> NDArray[np.bool_]:
+    """Read the records that are whole and not split; return which these are."""
+    at = offsets[:, None] // 4 + np.arange(WORDS)
+    found = words[np.clip(at, 0, len(words) - 1)]
+    length = (found[:, 1] & LONGEST).astype(np.int64)
+    flag = found[:, 2].astype(np.int64)
+    floats = found.view("<f4")
+    headers.flag[block] = flag
+    headers.label[block] = np.where(flag > 0, floats[:, 8], floats[:, 3])
+    headers.key[block] = found[:, 4:6].copy().view("<u8")[:, 0]
+    headers.empty[block] = length == 24 + 4 * flag
+    headers.end[block] = offsets + 8 + (length + 3) // 4 * 4
+    plain: NDArray[np.bool_] = (
+        (found[:, 0] == MAGIC)
+        & (found[:, 1] >> 29 == WHOLE)
+        & (offsets >= 0)
+        & (offsets < size)
+        & (offsets % 4 == 0)
+        & (length >= 24 + 4 * flag)
+        & (headers.end[block] <= size)
+    )
+    return plain
+
+
+def _read_one(records: RecordFile, offset: int, headers: Headers, index: np.intp) -> None:
+    """Read a record that is split, or find out what is wrong with it."""
+    record = records.labelled(offset)
+    headers.flag[index] = record.flag
+    headers.label[index] = record.label
+    headers.key[index] = record.key
+    headers.empty[index] = not record.image
+    headers.end[index] = records.end(offset)

@@ -1,0 +1,116 @@
+"""Labelled images in one file, .rec or .tfrecord, by an index of its records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.folder import Progress, bad_images
+from marginface.data.images import decode_image
+from marginface.data.records.index import RecordIndex
+from marginface.errors import MarginfaceError
+
+LOOKED_AT = 256  # images decoded at opening: enough to see a wrong size or format
+
+
+class Records(Protocol):
+    """A file of records; it may be read from several threads, and pickled."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    def image(self, offset: int) -> bytes:
+        """Return the encoded image of the record that begins at byte `offset`."""
+
+
+@dataclass(frozen=True, eq=False)
+class RecordImages:
+    """Labelled images in a file of records; `images[i]` reads image i, from any thread.
+
+    Attributes:
+        records: the file.
+        index: where its images are.
+        size: (height, width) of every image, in pixels.
+        resize: whether images of another size are stretched to it.
+        skipped: what was left out as (name, reason).
+    """
+
+    records: Records
+    index: RecordIndex
+    size: tuple[int, int]
+    resize: bool
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The file."""
+        return self.records.path
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Names of the identities; a label is an index into them."""
+        return self.index.identities
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """[number of images]."""
+        return self.index.labels
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], np.int64]:
+        """Return image `index`, RGB [height, width, 3], and its label."""
+        where = f"{self.root}: record {self.index.keys[index]} ({self.name(index)})"
+        image = decode_image(self.encoded(index), where, self.size, resize=self.resize)
+        return image, self.labels[index]
+
+    def name(self, index: int) -> str:
+        """Return the name of image `index`: `identity/file`, or `identity/key` without names."""
+        return self.index.name(index)
+
+    def encoded(self, index: int) -> bytes:
+        """Return image `index` as it is stored."""
+        return self.records.image(int(self.index.offsets[index]))
+
+    def fingerprint(self) -> str:
+        """Return a digest of the names, in order: a folder's of the same names."""
+        return self.index.fingerprint
+
+    def checked(self, *, skip_bad: bool, on_progress: Progress | None = None) -> RecordImages:
+        """Return these images, or with `skip_bad` the good ones of them.
+
+        To find the bad ones each image is decoded. Otherwise some are, evenly spread: what is wrong
+        with all shows, and single bad ones end the training that meets them, by name.
+
+        Raises:
+            MarginfaceError: there are bad ones and they are not skipped.
+        """
+        count = len(self) if skip_bad else min(len(self), LOOKED_AT)
+        numbers = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        bad = bad_images(numbers.tolist(), self._problem, on_progress)
+        if not bad:
+            return self
+        named = tuple((self.name(number), reason) for number, reason in bad)
+        if not skip_bad:
+            name, reason = named[0]
+            raise MarginfaceError(
+                f"{len(bad)} of {count} images looked at in {self.root} cannot be used; the first "
+                f"is {name}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
+            )
+        kept = np.setdiff1d(np.arange(len(self)), [number for number, _ in bad])
+        return replace(self, index=self.index.take(kept), skipped=named)
+
+    def _problem(self, number: int) -> str:
+        """Return why an image cannot be used, or an empty string."""
+        try:
+            self[number]
+        except MarginfaceError as error:
+            where = f"{self.root}: record {self.index.keys[number]} ({self.name(number)}): "
+            return str(error).removeprefix(where)
+        return ""

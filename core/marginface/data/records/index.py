@@ -1,0 +1,142 @@
+"""What is known of a record file's images without reading them: where each is, whose, its name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from marginface.data.records.compact import Texts, encoded_name
+
+LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
+BLOCK = 2**20  # bytes looked at together
+
+_NOT_IN_NAMES = np.zeros(256, np.bool_)
+_NOT_IN_NAMES[[*range(32), 127, *b"/\\:"]] = True
+_NOT_AT_THEIR_BEGINNING = np.zeros(256, np.bool_)
+_NOT_AT_THEIR_BEGINNING[[*b".~"]] = True
+
+
+@dataclass(frozen=True, eq=False)
+class RecordIndex:
+    """The images of a record file, in their order.
+
+    Attributes:
+        offsets: int64 [images], the byte at which the record of each begins.
+        labels: int64 [images], indices into `identities`.
+        keys: int64 [images], the number of each record.
+        identities: their names.
+        files: name of each image within its identity; None: they are called by their keys.
+        fingerprint: digest of the names, in order.
+    """
+
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    identities: tuple[str, ...]
+    files: Texts | None
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def name(self, index: int) -> str:
+        """Return the name of image `index`: `identity/file` or `identity/key`."""
+        file = self.files[index] if self.files else self.keys[index]
+        return f"{self.identities[self.labels[index]]}/{file}"
+
+    def names(self) -> Iterator[str]:
+        """Yield the name of each image, in order."""
+        files: Iterable[str | int] = self.files or self.keys.data
+        for label, file in zip(self.labels.data, files, strict=True):
+            yield f"{self.identities[label]}/{file}"
+
+    def take(self, chosen: NDArray[np.int64]) -> RecordIndex:
+        """Return the index of some images; identities that have none of them go."""
+        left, labels = np.unique(self.labels[chosen], return_inverse=True)
+        return _with_fingerprint(
+            RecordIndex(
+                self.offsets[chosen],
+                labels,
+                self.keys[chosen],
+                tuple(self.identities[label] for label in left),
+                Texts.of(self.files[index] for index in chosen) if self.files else None,
+            )
+        )
+
+
+def make_index(
+    offsets: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    names: Iterable[tuple[str, str]] | None = None,
+) -> RecordIndex:
+    """Return the index of images, each with a number for its identity.
+
+    Args:
+        offsets, keys: as in `RecordIndex`.
+        numbers: int64 [images], the labels that the file has; gaps close.
+        names: (identity, file) of each image. Identities are called by their numbers where not
+            each has one name of its own that does for a folder, and images likewise by their keys.
+    """
+    values, labels = np.unique(numbers, return_inverse=True)
+    identities = tuple(map(str, values.tolist()))
+    files = None
+    if names is not None:
+        folders: dict[int, str] = {}
+        several = set()
+
+        def listed() -> Iterator[str]:
+            for label, (folder, file) in zip(labels.data, names, strict=True):
+                if folders.setdefault(label, folder) != folder:
+                    several.add(label)
+                yield file
+
+        files = Texts.of(listed())
+        found = tuple(folders[label] for label in range(len(values)))
+        if not several and len(set(found)) == len(found) and fit_for_files(Texts.of(found)):
+            identities = found
+        if not (fit_for_files(files) and _distinct(labels, files)):
+            files = None
+    return _with_fingerprint(RecordIndex(offsets, labels, keys, identities, files))
+
+
+def fit_for_files(texts: Texts) -> bool:
+    """Return whether every text does for the name of a file, on any system and nowhere else.
+
+    >>> fit_for_files(Texts.of(["ann", "1.jpg"])), fit_for_files(Texts.of(["ann", "../1.jpg"]))
+    (True, False)
+    """
+    offsets, encoded = texts.offsets, texts.encoded
+    lengths = np.diff(offsets)
+    return not len(texts) or bool(
+        (offsets[0], offsets[-1]) == (0, len(encoded))
+        and lengths.min() > 0
+        and lengths.max() <= LONGEST_NAME
+        and not _NOT_AT_THEIR_BEGINNING[encoded[offsets[:-1]]].any()
+        and not any(
+            _NOT_IN_NAMES[encoded[begin : begin + BLOCK]].any()
+            for begin in range(0, len(encoded), BLOCK)
+        )
+    )
+
+
+def _distinct(labels: NDArray[np.int64], files: Texts) -> bool:
+    """Return whether no two images of an identity have one name."""
+    buffers = [None, pa.py_buffer(files.offsets), pa.py_buffer(files.encoded)]
+    column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(files), buffers)
+    table = pa.table({"label": labels, "file": column})
+    return bool(table.group_by(["label", "file"]).aggregate([]).num_rows == len(labels))
+
+
+def _with_fingerprint(index: RecordIndex) -> RecordIndex:
+    """Add the very digest that a folder of these names has, which so may take the file's place."""
+    digest, separator = hashlib.sha256(), b""
+    for name in index.names():
+        digest.update(separator + encoded_name(name))
+        separator = b"\0"
+    return replace(index, fingerprint=digest.hexdigest())

@@ -1,0 +1,100 @@
+"""The images of a .rec file, from its records, its .idx and, for names, its .lst.
+
+InsightFace's layout has records without an image that tell which keys belong to an identity, as
+float32: inexact above 2**24. Each image's own record has its label, too, exact, and is what
+InsightFace's training reads; so does this. What im2rec packs has images alone.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.folder import Progress
+from marginface.data.records.cache import cached_index
+from marginface.data.records.headers import Headers, read_headers
+from marginface.data.records.index import RecordIndex, make_index
+from marginface.data.records.recordio import LARGEST_LABEL, RecordFile
+from marginface.data.records.tables import Ints, distinct, read_idx, read_names, write_idx
+from marginface.errors import MarginfaceError
+
+LARGEST_KEY = 2**63 - 1
+REBUILD = "if the .rec is whole, write its .idx anew with --rebuild-index (rebuild_index=True)"
+
+
+def index_of_records(
+    path: Path, *, rebuild_index: bool = False, on_progress: Progress | None = None
+) -> RecordIndex:
+    """Return the index of the images in a .rec file, sorted by their keys.
+
+    Names come from `identity/file` paths in the .lst, if there is one; else an image is called by
+    its label and its key. The index is cached in `NAME.rec.index` where it can be written.
+
+    Args:
+        path: the .rec; `NAME.idx` and `NAME.lst` lie next to it.
+        rebuild_index: where the .idx is missing or does not fit, write it from the .rec.
+        on_progress: called with (records read, all records) where no cached index is found.
+
+    Raises:
+        MarginfaceError: a damaged .rec or .lst, or an .idx that is missing, damaged or of another
+            .rec and shall not be rebuilt.
+    """
+    lst = path.with_suffix(".lst")
+    sources = [path, lst] if lst.is_file() else [path]
+
+    def build() -> RecordIndex:
+        keys, offsets, headers = _read(path, rebuild_index, on_progress)
+        images = np.flatnonzero(~((headers.flag == 2) & headers.empty))
+        images = images[np.argsort(keys[images], kind="stable")]
+        keys, offsets = keys[images], offsets[images]
+        numbers = _numbers(path, keys, headers.label[images])
+        names = read_names(lst, keys, numbers) if lst in sources else None
+        return make_index(offsets, keys, numbers, names)
+
+    return cached_index(path, sources, build)
+
+
+def _read(
+    path: Path, rebuild_index: bool, on_progress: Progress | None
+) -> tuple[Ints, Ints, Headers]:
+    """Return key, offset and headers of every record."""
+    records, idx = RecordFile(path), path.with_suffix(".idx")
+    try:
+        keys, offsets = read_idx(idx)
+        headers = read_headers(records, offsets, on_progress)
+        _require_all(idx, offsets, headers.end, records.size)
+        return keys, offsets, headers
+    except MarginfaceError as error:
+        if not rebuild_index:
+            raise MarginfaceError(f"{error}; {REBUILD}") from error
+    offsets = records.offsets()
+    headers = read_headers(records, offsets, on_progress)
+    keys = np.arange(len(offsets))
+    if distinct(headers.key) and headers.key.max() <= LARGEST_KEY:
+        keys = headers.key.astype(np.int64)
+    with suppress(OSError):  # a folder that cannot be written: then it serves this time alone
+        write_idx(idx, keys, offsets)
+    return keys, offsets, headers
+
+
+def _require_all(idx: Path, offsets: Ints, ends: Ints, size: int) -> None:
+    """Raise unless the records follow one another from the file's first byte to its last."""
+    order = np.argsort(offsets)
+    if not np.array_equal(np.append(offsets[order], size), np.insert(ends[order], 0, 0)):
+        raise MarginfaceError(f"{idx} does not have every record of its .rec once; it is stale")
+
+
+def _numbers(path: Path, keys: Ints, labels: NDArray[np.float32]) -> Ints:
+    """Return labels as whole numbers."""
+    wrong = np.flatnonzero(
+        ~((labels >= 0) & (labels <= LARGEST_LABEL) & (labels == np.floor(labels)))
+    )
+    if len(wrong):
+        raise MarginfaceError(
+            f"{path}: record {keys[wrong[0]]} has the label {labels[wrong[0]]}, expected a whole "
+            f"number from 0 to {LARGEST_LABEL}, one for each identity; pack the file again"
+        )
+    return labels.astype(np.int64)

@@ -1,0 +1,210 @@
+"""MXNet's RecordIO format, and the labelled images in it: as bytes and as a memory-mapped file.
+
+A record is the word `MAGIC`, a word whose upper 3 bits tell the part of the record and whose lower
+29 its length, the payload, and zeros up to 4 bytes; all little-endian. A payload with `MAGIC` at a
+multiple of 4 is split there, and the word left out. (dmlc-core, include/dmlc/recordio.h)
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.records.mapped import map_file
+from marginface.errors import MarginfaceError
+
+MAGIC = 0xCED7230A
+MAGIC_BYTES = MAGIC.to_bytes(4, "little")
+WHOLE, START, MIDDLE, END = range(4)
+LONGEST = 2**29 - 1  # bytes of a part
+LARGEST_LABEL = 2**24  # labels are float32, which tells no larger ones apart
+
+_PART = struct.Struct("<II")  # magic; part and length
+_HEADER = struct.Struct("<IfQQ")  # flag, label, id, second id
+
+
+class Labelled(NamedTuple):
+    """What a record of a labelled image holds.
+
+    Attributes:
+        flag: how many labels stand in front of the image; 0: the header's own label is the one.
+        label: the first label.
+        key: the record's number, by which the index file finds it.
+        image: JPEG or PNG; empty where InsightFace tells which records belong to an identity.
+    """
+
+    flag: int
+    label: float
+    key: int
+    image: bytes
+
+
+def frame(payload: bytes) -> bytes:
+    """Return a record as it stands in a file.
+
+    >>> frame(b"ab").hex()
+    '0a23d7ce0200000061620000'
+
+    Raises:
+        MarginfaceError: the payload is longer than the format takes.
+    """
+    if len(payload) > LONGEST:
+        raise MarginfaceError(f"a record takes at most {LONGEST} bytes, got {len(payload)}")
+    parts = _split(payload)
+    kinds = [WHOLE] if len(parts) == 1 else [START, *[MIDDLE] * (len(parts) - 2), END]
+    framed = b"".join(
+        _PART.pack(MAGIC, kind << 29 | len(part)) + part
+        for kind, part in zip(kinds, parts, strict=True)
+    )
+    return framed + bytes(-len(payload) % 4)  # all parts but the last are of whole words
+
+
+def _split(payload: bytes) -> list[bytes]:
+    parts, begin = [], 0
+    at = payload.find(MAGIC_BYTES)
+    while at >= 0:
+        if at % 4 == 0:
+            parts.append(payload[begin:at])
+            begin = at + 4
+        at = payload.find(MAGIC_BYTES, begin if at % 4 == 0 else at + 1)
+    return [*parts, payload[begin:]]
+
+
+def pack_labelled(image: bytes, key: int, label: float | Sequence[float]) -> bytes:
+    """Return the payload of a labelled image.
+
+    Args:
+        image: JPEG or PNG.
+        key: the record's number.
+        label: one, which goes into the header, or several, float32, behind it.
+    """
+    if isinstance(label, Sequence):
+        labels = struct.pack(f"<{len(label)}f", *label)
+        return _HEADER.pack(len(label), 0, key, 0) + labels + image
+    return _HEADER.pack(0, label, key, 0) + image
+
+
+def unpack_labelled(payload: bytes, where: str) -> Labelled:
+    """Return what the payload of a labelled image holds.
+
+    Raises:
+        MarginfaceError: it is too short for what its header tells; the message begins with `where`.
+    """
+    if len(payload) < _HEADER.size:
+        raise MarginfaceError(
+            f"{where}: {len(payload)} bytes, expected a header of {_HEADER.size} and an image"
+        )
+    flag, label, key, _ = _HEADER.unpack_from(payload)
+    begin = _HEADER.size + 4 * flag
+    if begin > len(payload):
+        raise MarginfaceError(
+            f"{where}: {len(payload)} bytes, but its header announces {flag} labels of 4 bytes"
+        )
+    if flag:
+        (label,) = struct.unpack_from("<f", payload, _HEADER.size)
+    return Labelled(flag, label, key, payload[begin:])
+
+
+class RecordFile:
+    """A RecordIO file, memory-mapped; it may be read from several threads, and pickled.
+
+    Raises:
+        MarginfaceError: it cannot be read, or is too short.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._map: mmap.mmap = map_file(path, _PART.size)
+        self.size = len(self._map)
+
+    def __reduce__(self) -> tuple[type[RecordFile], tuple[Path]]:
+        return RecordFile, (self.path,)
+
+    def read(self, offset: int) -> bytes:
+        """Return the payload of the record that begins at byte `offset`.
+
+        Raises:
+            MarginfaceError: no whole record begins there.
+        """
+        return MAGIC_BYTES.join(self._map[begin:end] for begin, end in self._parts(offset))
+
+    def image(self, offset: int) -> bytes:
+        """Return the encoded image of the record that begins at byte `offset`; raises as `read`."""
+        return self.labelled(offset).image
+
+    def labelled(self, offset: int) -> Labelled:
+        """Return what the record that begins at byte `offset` holds; raises as `read`."""
+        return unpack_labelled(self.read(offset), f"{self.path}: record at byte {offset}")
+
+    def end(self, offset: int) -> int:
+        """Return the byte behind the record that begins at byte `offset`; raises as `read`."""
+        return _padded(self._parts(offset)[-1][1])
+
+    def offsets(self, *, intact_prefix: bool = False) -> NDArray[np.int64]:
+        """Return where each record begins, by reading the file from its beginning.
+
+        Args:
+            intact_prefix: stop at a damaged or truncated record instead of refusing the file.
+
+        Raises:
+            MarginfaceError: a record is damaged or truncated.
+        """
+        found, at = array("q"), 0
+        while at < self.size:
+            try:
+                end = self.end(at)
+            except MarginfaceError:
+                if intact_prefix:
+                    break
+                raise
+            found.append(at)
+            at = end
+        return np.array(found, np.int64)
+
+    def words(self) -> NDArray[np.uint32]:
+        """Return the file as little-endian words, not copied."""
+        return np.frombuffer(self._map, "<u4", self.size // 4)
+
+    def _parts(self, offset: int) -> list[tuple[int, int]]:
+        """Return begin and end of each part of a record's payload."""
+        parts: list[tuple[int, int]] = []
+        at, kind = offset, START
+        while kind not in (WHOLE, END):
+            kind, length = self._part(at, offset)
+            if kind not in ((MIDDLE, END) if parts else (WHOLE, START)):
+                raise self._damaged(offset, f"an unexpected part of kind {kind} at byte {at}")
+            parts.append((at + _PART.size, at + _PART.size + length))
+            at = _padded(parts[-1][1])
+        return parts
+
+    def _part(self, at: int, offset: int) -> tuple[int, int]:
+        if at < 0 or at % 4:
+            raise self._damaged(offset, "records begin at multiples of 4")
+        if at + _PART.size > self.size:
+            raise self._damaged(offset, f"the file ends at byte {self.size}")
+        magic, word = _PART.unpack_from(self._map, at)
+        if magic != MAGIC:
+            raise self._damaged(offset, f"no record's magic word at byte {at}")
+        kind, length = word >> 29, word & LONGEST
+        if _padded(at + _PART.size + length) > self.size:
+            needed = _padded(at + _PART.size + length)
+            raise self._damaged(
+                offset, f"the file ends at byte {self.size}, the record at byte {needed}"
+            )
+        return kind, length
+
+    def _damaged(self, offset: int, why: str) -> MarginfaceError:
+        return MarginfaceError(
+            f"{self.path}: cannot read the record at byte {offset}: {why}; restore the file"
+        )
+
+
+def _padded(end: int) -> int:
+    return (end + 3) // 4 * 4

@@ -1,0 +1,50 @@
+"""The images of a .tfrecord file, from its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from marginface.data.folder import Progress
+from marginface.data.records.cache import cached_index
+from marginface.data.records.compact import TextCollector
+from marginface.data.records.index import RecordIndex, make_index
+from marginface.data.records.tfrecord import TFRecordFile
+
+BLOCK = 1024  # records between two calls of on_progress
+
+
+def index_of_tfrecord(path: Path, *, on_progress: Progress | None = None) -> RecordIndex:
+    """Return the index of the images in a .tfrecord file, in its order; keys count from 0.
+
+    Names come from the features `image/class/text` and `image/filename`, where they are. To make
+    the index the whole file is read once; then it is cached in `NAME.tfrecord.index` where that can
+    be written.
+
+    Args:
+        path: the file.
+        on_progress: called with (records read, all records) where no cached index is found.
+
+    Raises:
+        MarginfaceError: a damaged file, or a record that is no labelled image.
+    """
+
+    def build() -> RecordIndex:
+        records = TFRecordFile(path)
+        offsets = records.offsets()
+        numbers = np.empty(len(offsets), np.int64)
+        identities, files = TextCollector(), TextCollector()
+        for key, offset in enumerate(offsets.tolist()):
+            example = records.example(offset)
+            numbers[key] = example.label
+            folder, _, file = example.file.rpartition("/")
+            identity = example.identity or folder.rpartition("/")[2] or str(example.label)
+            identities.append(identity)
+            files.append(file)
+            if on_progress is not None and ((key + 1) % BLOCK == 0 or key + 1 == len(offsets)):
+                on_progress(key + 1, len(offsets))
+        names = zip(identities.texts(), files.texts(), strict=True)
+        return make_index(offsets, np.arange(len(offsets)), numbers, names)
+
+    return cached_index(path, [path], build)

@@ -1,0 +1,1 @@
+"""Verification sets: pairs of images in the field's files and lists."""

@@ -1,0 +1,96 @@
+"""CFP's protocol: Protocol/Split/FP (frontal against profile) or FF, a folder for each fold.
+
+Split/FP/01/same.txt and diff.txt hold lines `i,j`: numbers of images in Protocol/Pair_list_F.txt
+and Pair_list_P.txt (FF: both in the first), whose lines are `number path`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from marginface.data.verification.pair_lists import fields_of, find_image, listed_pairs
+from marginface.data.verification.pairs import (
+    Pair,
+    Pairs,
+    images_by_stem,
+    is_number,
+    numbered_lines,
+    quoted,
+)
+from marginface.errors import MarginfaceError
+
+FRONTAL, PROFILE = "Pair_list_F.txt", "Pair_list_P.txt"
+LISTS = {"FF": (FRONTAL, FRONTAL), "FP": (FRONTAL, PROFILE)}
+KEPT_PARTS = 3  # of ../Data/Images/001/frontal/01.jpg: what a folder of aligned copies keeps
+
+
+def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
+    """Read one of CFP's two protocols with its folds.
+
+    Args:
+        split: the folder Protocol/Split/FP or Protocol/Split/FF.
+        images_root: the folder that holds 001/frontal/01.jpg and so on; Data/Images beside
+            Protocol for None.
+
+    Raises:
+        MarginfaceError: with the file and line: malformed, a number that is not listed, a missing
+            image; or the folds differ in size.
+    """
+    split = Path(split)
+    if split.name not in LISTS:
+        raise MarginfaceError(
+            f"{split} is a folder, expected a file of pairs or CFP's Protocol/Split/FP or FF"
+        )
+    protocol = split.absolute().parents[1]
+    root = Path(images_root or protocol.parent / "Data" / "Images")
+    images = images_by_stem(root)
+    folds = sorted(path for path in split.iterdir() if path.is_dir() and is_number(path.name))
+    if not folds:
+        raise MarginfaceError(f"{split} has no folders 01, 02, ...; restore them")
+    first, second = (_numbered_images(protocol / name) for name in LISTS[split.name])
+    pairs: list[Pair] = []
+    sizes = []
+    for fold in folds:
+        before = len(pairs)
+        for name, same in (("same.txt", True), ("diff.txt", False)):
+            for number, line in numbered_lines(fold / name):
+                where = f"{fold / name}:{number}"
+                one, other = _two_numbers(where, line)
+                pairs.append(
+                    (
+                        _image(where, one, first, images, root),
+                        _image(where, other, second, images, root),
+                        same,
+                    )
+                )
+        sizes.append(len(pairs) - before)
+    if len(set(sizes)) > 1:
+        raise MarginfaceError(f"{split}: folds have {sizes} pairs, expected equally many")
+    return listed_pairs(root, pairs, len(folds), f"cfp_{split.name.lower()}")
+
+
+def _numbered_images(path: Path) -> dict[int, str]:
+    """Return the images of a list by their numbers, as their last parts."""
+    found = {}
+    for number, line in numbered_lines(path):
+        fields = line.split(maxsplit=1)
+        if len(fields) != 2 or not is_number(fields[0]):
+            raise MarginfaceError(f"{path}:{number}: expected 'number path', got {quoted(line)}")
+        parts = PurePosixPath(fields[1].strip()).parts[-KEPT_PARTS:]
+        found[int(fields[0])] = "/".join(parts)
+    return found
+
+
+def _two_numbers(where: str, line: str) -> tuple[int, int]:
+    fields = fields_of(line)
+    if len(fields) != 2 or not all(map(is_number, fields)):
+        raise MarginfaceError(f"{where}: expected 'i,j', two whole numbers, got {quoted(line)}")
+    return int(fields[0]), int(fields[1])
+
+
+def _image(
+    where: str, number: int, listed: dict[int, str], images: dict[str, str], root: Path
+) -> str:
+    if number not in listed:
+        raise MarginfaceError(f"{where}: image {number} is not in the list of images")
+    return find_image(where, listed[number], images, root)

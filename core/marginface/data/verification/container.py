@@ -1,0 +1,156 @@
+"""Verification sets in one safe file: a zip of images as they are and a table of pairs.
+
+pairs.csv           first,second,same,fold: names of two images, 1 or 0, number of the fold from 1
+images/NAME         an encoded image (JPEG, PNG, ...), stored without compression
+
+Any tool opens it, nothing in it is code, and an image is read where it lies. Parquet would hold
+either the images or the pairs well, and both only as two files or with images repeated.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.atomic import replacing
+from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.errors import MarginfaceError
+
+TABLE = "pairs.csv"
+COLUMNS = ["first", "second", "same", "fold"]
+FOLDER = "images/"
+ENCRYPTED = 1  # a bit of an entry's flags
+ZIP_ERRORS = (  # what zipfile raises on broken files
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, OverflowError),
+    *(NotImplementedError, RuntimeError, struct.error),
+)
+DATE = (1980, 1, 1, 0, 0, 0)  # of every entry: the same pairs give the same file
+
+
+@dataclass(frozen=True, eq=False)
+class ContainerImages:
+    """An `ImageSource` of the images in a container; names are paths in its images folder."""
+
+    root: Path
+    archive: zipfile.ZipFile  # reads from several threads
+
+    def encoded(self, name: str) -> bytes:
+        """Return an image as it is stored, its checksum tested."""
+        try:
+            return self.archive.read(FOLDER + name)
+        except KeyError:
+            raise MarginfaceError(f"{self.root} has no image {name}") from None
+        except (OSError, *ZIP_ERRORS) as error:
+            raise MarginfaceError(f"{self.root}: image {name} is damaged: {error}") from None
+
+
+def write_container(path: str | Path, pairs: Pairs) -> None:
+    """Write pairs with their images and folds as one file; one image is in memory at a time.
+
+    Raises:
+        MarginfaceError: an image cannot be read, or its name leads out of a folder; `path` is as
+            it was.
+    """
+    names = sorted({*pairs.first, *pairs.second})
+    table = io.StringIO(newline="")
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    folds = fold_numbers(len(pairs), pairs.folds) + 1
+    same = pairs.same.astype(int).tolist()
+    rows.writerows(zip(pairs.first, pairs.second, same, folds.tolist(), strict=True))
+    with (
+        replacing(Path(path)) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        archive.writestr(zipfile.ZipInfo(TABLE, DATE), table.getvalue())
+        for name in names:
+            _check_name(pairs.images.root, name)
+            archive.writestr(zipfile.ZipInfo(FOLDER + name, DATE), pairs.images.encoded(name))
+
+
+def read_container(path: str | Path) -> Pairs:
+    """Read a container; images stay in the file until they are asked for.
+
+    Raises:
+        MarginfaceError: it is none or damaged; an entry is compressed, so that its size in memory
+            is not that in the file; a name leads out of a folder; an image is missing.
+    """
+    path = Path(path)
+    try:
+        archive = zipfile.ZipFile(path)
+        _check_entries(path, archive)
+        text = archive.read(TABLE).decode()
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except OSError as error:
+        raise MarginfaceError(
+            f"cannot read {path}: {error.strerror or error}; expected a verification set"
+        ) from None
+    except KeyError:
+        raise _unfit(path, f"it has no {TABLE}") from None
+    except (csv.Error, *ZIP_ERRORS) as error:
+        raise _unfit(path, str(error)) from None
+    if not rows or rows[0] != COLUMNS or len(rows) < 2:
+        raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
+    known = set(archive.namelist())
+    for number, row in enumerate(rows[1:], 2):
+        _check_row(f"{path}:{TABLE}:{number}", row, known)
+    first, second, same, fold = zip(*rows[1:], strict=True)
+    folds = _folds(path, np.array(fold, np.int64))
+    truth = np.array(same) == "1"
+    return Pairs(ContainerImages(path, archive), first, second, truth, folds, path.stem)
+
+
+def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse entries that grow when they are read, that overlap or lead out of a folder."""
+    entries = archive.infolist()
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise _unfit(path, "two entries have one name")
+    for entry in entries:
+        stored = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & ENCRYPTED
+        if not stored or entry.file_size != entry.compress_size:
+            raise _unfit(path, f"entry {entry.filename[:80]!r} is compressed or encrypted")
+        _check_name(path, entry.filename)
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise _unfit(path, "its entries are larger than the file")
+
+
+def _check_name(where: Path, name: str) -> None:
+    path = PureWindowsPath(name)  # both kinds of slash, and drives
+    inside = path.parts and not path.anchor and ".." not in path.parts and "\\" not in name
+    if not inside or not name.isprintable():
+        raise MarginfaceError(
+            f"{where}: {name[:80]!r} is no name in a folder; expected such as identity/image.jpg"
+        )
+
+
+def _check_row(where: str, row: list[str], known: set[str]) -> None:
+    if len(row) != 4 or row[2] not in ("0", "1") or not (row[3].isdecimal() and len(row[3]) < 10):
+        raise MarginfaceError(
+            f"{where}: expected {','.join(COLUMNS)} with 0 or 1 and a number, got "
+            f"{','.join(row)[:80]!r}"
+        )
+    for name in row[:2]:
+        if FOLDER + name not in known:
+            raise MarginfaceError(f"{where}: no image {name[:80]!r}; add it or remove the pair")
+
+
+def _folds(path: Path, fold: NDArray[Any]) -> int:
+    """Return the number of folds; they must be those that verification forms of it."""
+    folds = int(fold[-1])
+    if not 1 <= folds <= len(fold) or (fold != fold_numbers(len(fold), folds) + 1).any():
+        raise _unfit(path, "its folds are not contiguous and of one size, numbered from 1")
+    return folds
+
+
+def _unfit(path: Path, reason: str) -> MarginfaceError:
+    return MarginfaceError(
+        f"{path} is no verification set: {reason}; expected a zip with {TABLE} and stored images"
+    )

@@ -1,0 +1,82 @@
+"""Open any verification set: the path says, or the file itself, which kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from marginface.data.verification.bin_file import read_bin
+from marginface.data.verification.cfp_lists import read_cfp
+from marginface.data.verification.container import read_container
+from marginface.data.verification.pair_lists import read_pair_list
+from marginface.data.verification.pairs import Pairs
+from marginface.errors import MarginfaceError
+from marginface.labels import distinct_labels
+
+ZIP = b"PK\x03\x04"
+PICKLES = (b"\x80", b"(", b"]")  # protocols 2 and on; 0 and 1: a tuple, a list
+
+
+def open_verification(path: str | Path, images: str | Path | None = None) -> Pairs:
+    """Return the pairs of a verification set.
+
+    Args:
+        path: InsightFace's .bin, a container of this library's, a list of pairs, or CFP's folder
+            Protocol/Split/FP or FF.
+        images: the folder of the images that a list names; CFP's own for None.
+
+    Raises:
+        MarginfaceError: it is none of these or damaged, or a list lacks its images.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_cfp(path, images)
+    read = _reader(path)
+    if read is not None:
+        if images is not None:
+            raise MarginfaceError(f"{path} holds its images; leave the folder {images} out")
+        return read(path)
+    if images is None:
+        raise MarginfaceError(
+            f"{path} is a list of pairs and holds no images; give their folder, too (--images, in "
+            "training --val-images)"
+        )
+    return read_pair_list(path, images)
+
+
+def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> list[Pairs]:
+    """Return several verification sets, each with a name of its own.
+
+    Args:
+        sets: of any kind.
+        pairs: one more, a list of pairs.
+        images: the folder of the images of those that hold none.
+
+    Raises:
+        MarginfaceError: as `open_verification`; one is given twice; the images are of no use.
+    """
+    paths = [*sets, *([] if pairs is None else [pairs])]
+    holding = [not path.is_dir() and _reader(path) is not None for path in paths]
+    if images is not None and all(holding):
+        raise MarginfaceError(f"every set holds its images; leave the folder {images} out")
+    opened = [
+        open_verification(path, None if holds else images)
+        for path, holds in zip(paths, holding, strict=True)
+    ]
+    names = distinct_labels(paths, "verification set", [each.name for each in opened])
+    return [replace(each, name=name) for each, name in zip(opened, names, strict=True)]
+
+
+def _reader(path: Path) -> Callable[[Path], Pairs] | None:
+    """Return what reads a file that holds its images; None for a list of pairs."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(ZIP))
+    except OSError as error:
+        raise MarginfaceError(
+            f"cannot read {path}: {error.strerror}; expected a verification set"
+        ) from None
+    if begin == ZIP:
+        return read_container
+    return read_bin if begin.startswith(PICKLES) or path.suffix.lower() == ".bin" else None

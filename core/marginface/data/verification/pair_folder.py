@@ -1,0 +1,85 @@
+"""Writing a verification set as a folder of images with the list of its pairs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from marginface.atomic import new_folder
+from marginface.data.names import inner_path
+from marginface.data.packing.encoding import with_extension
+from marginface.data.verification.pairs import FOLDS_OF_ONE_SPLIT, Pairs, fold_numbers
+from marginface.errors import MarginfaceError
+
+LIST = "pairs.txt"
+LFW_NAME = re.compile(r"([^/\t]+)/\1_(\d{4}|[1-9]\d{4,8})\.\w+")
+
+
+def write_pair_folder(target: Path, pairs: Pairs) -> None:
+    """Write a new folder of the images under their names, and in it `pairs.txt`.
+
+    Raises:
+        MarginfaceError: an image cannot be read, a name does not do for a file, or no list can tell
+            the folds; nothing is written then.
+    """
+    renamed = {}
+    with new_folder(target) as partial:
+        for name in sorted({*pairs.first, *pairs.second}):
+            encoded = pairs.images.encoded(name)
+            renamed[name] = with_extension(name, encoded)
+            path = inner_path(partial, renamed[name])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.write(encoded)
+        first, second = (
+            tuple(map(renamed.__getitem__, names)) for names in (pairs.first, pairs.second)
+        )
+        text = pair_list(Pairs(pairs.images, first, second, pairs.same, pairs.folds))
+        (partial / LIST).write_bytes(text.encode(errors="surrogateescape"))
+
+
+def pair_list(pairs: Pairs) -> str:
+    """Return pairs as text: in LFW's form where names and folds fit it, else path, path and 1 or 0.
+
+    Raises:
+        MarginfaceError: neither can tell the folds.
+    """
+    same = pairs.same.tolist()
+    lines = [
+        _lfw_line(one, other, alike)
+        for one, other, alike in zip(pairs.first, pairs.second, same, strict=True)
+    ]
+    header = _lfw_header(pairs)
+    if header is not None and None not in lines:
+        return "".join(f"{line}\n" for line in [header, *lines])
+    if pairs.folds != min(FOLDS_OF_ONE_SPLIT, len(pairs)):
+        raise MarginfaceError(
+            f"{pairs.images.root} has {pairs.folds} folds, which no list of its pairs can tell; "
+            "keep it as .zip"
+        )
+    rows = zip(pairs.first, pairs.second, same, strict=True)
+    return "".join(f"{one}\t{other}\t{int(alike)}\n" for one, other, alike in rows)
+
+
+def _lfw_line(first: str, second: str, same: bool) -> str | None:
+    """Return `name i j` or `name1 i name2 j`, or None for images with other names."""
+    one, other = LFW_NAME.fullmatch(first), LFW_NAME.fullmatch(second)
+    if one is None or other is None or (one[1] == other[1]) != same:
+        return None
+    begin = f"{one[1]}\t{int(one[2])}\t"
+    return begin + (f"{int(other[2])}" if same else f"{other[1]}\t{int(other[2])}")
+
+
+def _lfw_header(pairs: Pairs) -> str | None:
+    """Return the first line, or None where same and different pairs are not as many."""
+    total = len(pairs)
+    size = total // pairs.folds // 2
+    fold = fold_numbers(total, pairs.folds)
+    balanced = np.bincount(fold[pairs.same], minlength=pairs.folds) == size
+    if pairs.folds > 1 and size * pairs.folds * 2 == total and balanced.all():
+        return f"{pairs.folds}\t{size}"
+    if pairs.same.sum() * 2 == total and pairs.folds == min(FOLDS_OF_ONE_SPLIT, total):
+        return f"{total // 2}"
+    return None

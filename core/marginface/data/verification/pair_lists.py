@@ -1,0 +1,122 @@
+"""Lists of pairs beside a folder of images, by their form: LFW's, CALFW's and CPLFW's, AgeDB's.
+
+LFW           FOLDS N, then `name i j` and `name1 i name2 j` (see `read_pairs`)
+CALFW, CPLFW  two lines for a pair, `image label`: 0 for two persons, anything above for one
+AgeDB-30      `image1 image2 label`, 1 for one person, 0 or -1 for two; commas or blanks between
+
+The last two have no folds: ten contiguous ones are formed. CFP's protocol is a folder: `read_cfp`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from marginface.data.sources import FolderImages
+from marginface.data.verification.pairs import (
+    FOLDS_OF_ONE_SPLIT,
+    Pair,
+    Pairs,
+    images_by_stem,
+    is_number,
+    numbered_lines,
+    quoted,
+    read_pairs,
+)
+from marginface.errors import MarginfaceError
+
+FORMS = (
+    "expected LFW's 'FOLDS N' and 'name i j', CALFW's two lines 'image label', or 'image1 image2 "
+    "label'"
+)
+
+
+def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
+    """Read a list of pairs in any of the forms above, which its first line tells.
+
+    Images are paths under `images_root`, with any known extension in place of the list's.
+
+    Raises:
+        MarginfaceError: with the file and line: malformed, or a missing image.
+    """
+    path, root = Path(path), Path(images_root)
+    lines = numbered_lines(path)
+    number, line = lines[0]
+    fields = fields_of(line)
+    if len(fields) <= 2 and all(map(is_number, fields)):
+        return read_pairs(path, root)
+    rows = [(f"{path}:{number}", fields_of(line)) for number, line in lines]
+    if len(fields) == 2:
+        named = _two_lines_a_pair(path, rows)
+    elif len(fields) == 3:
+        named = _one_line_a_pair(rows)
+    else:
+        raise MarginfaceError(f"{path}:{number}: {FORMS}, got {quoted(line)}")
+    images = images_by_stem(root)
+    pairs = [
+        (find_image(where, first, images, root), find_image(where, second, images, root), same)
+        for where, (first, second, same) in named
+    ]
+    return listed_pairs(root, pairs, min(FOLDS_OF_ONE_SPLIT, len(pairs)), path.stem)
+
+
+def fields_of(line: str) -> list[str]:
+    """Split a line at tabs, else at commas, else at blanks.
+
+    >>> fields_of("a.jpg, b.jpg,1"), fields_of("Al Bo.jpg\\t1"), fields_of("a.jpg  1")
+    (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
+    """
+    for separator in ("\t", ","):
+        if separator in line.strip():
+            return [field.strip() for field in line.strip().split(separator)]
+    return line.split()
+
+
+def listed_pairs(root: Path, pairs: list[Pair], folds: int, name: str) -> Pairs:
+    """Return pairs of images under a folder."""
+    first, second, same = zip(*pairs, strict=True)
+    return Pairs(FolderImages(root), first, second, np.array(same, np.bool_), folds, name)
+
+
+def find_image(where: str, name: str, images: dict[str, str], root: Path) -> str:
+    """Return the image that a list names; only what lies under the folder can be found."""
+    stem = str(PurePosixPath(name.replace("\\", "/")).with_suffix("")) if name.strip("/.") else ""
+    if stem not in images:
+        raise MarginfaceError(
+            f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...); add it, remove the pair, "
+            "or name the folder that the list's names are relative to"
+        )
+    return images[stem]
+
+
+def _one_line_a_pair(rows: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Pair]]:
+    for where, fields in rows:
+        if len(fields) != 3 or fields[2] not in ("1", "0", "-1"):
+            raise MarginfaceError(
+                f"{where}: expected 'image1 image2 label' with label 1, 0 or -1, got "
+                f"{quoted(' '.join(fields))}"
+            )
+        yield where, (fields[0], fields[1], fields[2] == "1")
+
+
+def _two_lines_a_pair(path: Path, rows: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Pair]]:
+    for where, fields in rows:
+        if len(fields) != 2 or not re.fullmatch(r"[0-9]{1,9}", fields[1]):
+            raise MarginfaceError(
+                f"{where}: expected 'image label' with a whole number, got "
+                f"{quoted(' '.join(fields))}"
+            )
+    if len(rows) % 2:
+        raise MarginfaceError(
+            f"{path} has {len(rows)} lines, expected two for each pair; restore the missing one"
+        )
+    for (where, first), (_, second) in zip(rows[::2], rows[1::2], strict=True):
+        if first[1] != second[1]:
+            raise MarginfaceError(
+                f"{where}: the two lines of a pair have labels {first[1]} and {second[1]}, "
+                "expected the same; a line before may be missing"
+            )
+        yield where, (first[0], second[0], first[1] != "0")

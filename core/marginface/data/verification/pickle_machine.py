@@ -1,0 +1,176 @@
+"""The machine that the opcodes of a pickle move: a place in the file, a stack, a memo.
+
+It makes no value but numbers, text, bytes, lists, tuples and what `pickled_values` stands in for.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from mmap import mmap
+from typing import Any
+
+from marginface.data.verification.pickled_values import Admitted, Unfit, admitted
+
+DEPTH = 100  # of nested lists and tuples that are being read
+# Values and memo entries: an image takes 2, as an array of protocol 2 some 18 in 300 bytes or more.
+VALUES, BYTES_A_VALUE = 100_000, 16
+NUMBER = re.compile(rb"-?[0-9]{1,19}L?")
+QUOTES = (b"''", b'""')
+# As Python 2's repr writes a string. Possessive: a backtracking match takes 150 times its memory.
+ESCAPED = re.compile(rb"""(?:[^\\]++|\\[\\'"nrt]|\\x[0-9a-f]{2})*+""")
+
+
+class Refused(Exception):
+    """The name of what a file asks for and is not admitted."""
+
+
+class Machine:
+    """Reads a file's opcodes; every method may raise Unfit where the file is damaged.
+
+    Args:
+        buffer: the file.
+    """
+
+    def __init__(self, buffer: bytes | mmap) -> None:
+        self.buffer = buffer
+        self.view = memoryview(buffer)
+        self.at = 0
+        self.stack: list[Any] = []
+        self.marks: list[int] = []  # heights of the stack
+        self.memo: dict[int, Any] = {}
+        self.values_left = VALUES + len(buffer) // BYTES_A_VALUE
+        self.bytes_left = len(buffer)  # that stand-ins may make: each is in the file, once
+
+    def take(self, count: int) -> memoryview:
+        """Return the next bytes, without copying them."""
+        if count < 0 or count > len(self.buffer) - self.at:
+            raise Unfit(f"{count} bytes announced, {len(self.buffer) - self.at} left")
+        self.at += count
+        return self.view[self.at - count : self.at]
+
+    def number(self, size: int, *, signed: bool = False) -> int:
+        """Return the next `size` bytes as a little-endian number."""
+        return int.from_bytes(self.take(size), "little", signed=signed)
+
+    def line(self) -> bytes:
+        """Return the bytes up to the next end of line."""
+        end = self.buffer.find(b"\n", self.at)
+        if end < 0:
+            raise Unfit("a line without an end")
+        return bytes(self.take(end + 1 - self.at)[:-1])
+
+    def decimal(self) -> int:
+        """Return a line as a number."""
+        line = self.line()
+        if not NUMBER.fullmatch(line):
+            raise Unfit("a number expected")
+        return int(line.removesuffix(b"L"))
+
+    def push(self, value: Any) -> None:
+        """Put a value on the stack, within the bound."""
+        self.spend()
+        self.stack.append(value)
+
+    def spend(self) -> None:
+        """Count a value or a memo entry."""
+        self.values_left -= 1
+        if self.values_left < 0:
+            raise Unfit("more values than a file of its size can need")
+
+    def pop(self) -> Any:
+        """Take the topmost value, which must be above the last mark."""
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise Unfit("a value is missing")
+        return self.stack.pop()
+
+    def pop_some(self, count: int) -> tuple[Any, ...]:
+        """Take the topmost `count` values, in their order."""
+        return tuple(reversed([self.pop() for _ in range(count)]))
+
+    def pop_to_mark(self) -> list[Any]:
+        """Take the values above the last mark."""
+        if not self.marks:
+            raise Unfit("a mark is missing")
+        height = self.marks.pop()
+        values = self.stack[height:]
+        del self.stack[height:]
+        return values
+
+    def remember(self, key: int) -> None:
+        """Put the topmost value into the memo."""
+        self.spend()
+        value = self.pop()
+        self.stack.append(value)
+        self.memo[key] = value
+
+    def recall(self, key: int) -> None:
+        """Put a value from the memo on the stack."""
+        if key not in self.memo:
+            raise Unfit(f"memo {key} is missing")
+        self.stack.append(self.memo[key])
+
+    def mark(self) -> None:
+        """Note the height of the stack."""
+        if len(self.marks) == DEPTH:
+            raise Unfit(f"more than {DEPTH} levels")
+        self.marks.append(len(self.stack))
+
+    def text(self, encoded: memoryview | bytes, encoding: str = "utf-8") -> None:
+        """Push decoded text."""
+        try:
+            self.push(codecs.decode(encoded, encoding, "surrogatepass"))
+        except UnicodeDecodeError:
+            raise Unfit(f"text that is no {encoding}") from None
+
+    def integer(self) -> None:
+        """Push the number, or the flag (00 or 01), of a line."""
+        flags = {b"00": False, b"01": True}
+        line = bytes(self.view[self.at : self.at + 3])
+        value = self.decimal()
+        self.push(flags.get(line[:2], value) if line[2:] == b"\n" else value)
+
+    def quoted(self) -> None:
+        """Push the bytes of a line that is a Python 2 string as `repr` writes it."""
+        line = self.line()
+        text = line[1:-1]
+        if len(line) < 2 or line[:1] + line[-1:] not in QUOTES or not ESCAPED.fullmatch(text):
+            raise Unfit("a quoted string expected")
+        self.push(codecs.escape_decode(text)[0])
+
+    def append(self, values: list[Any]) -> None:
+        """Add values to the topmost list."""
+        target = self.pop()
+        if not isinstance(target, list):
+            raise Unfit("a list expected")
+        target.extend(values)
+        self.stack.append(target)
+
+    def named(self, module: Any, name: Any) -> None:
+        """Push the stand-in for a callable, or refuse it by name."""
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise Unfit("a name expected")
+        found = admitted(module, name)
+        if found is None:
+            raise Refused(f"{module}.{name}")
+        self.push(found)
+
+    def reduce(self) -> None:
+        """Push what a stand-in makes of its arguments."""
+        function, arguments = self.pop_some(2)
+        if not isinstance(function, Admitted) or not isinstance(arguments, tuple):
+            raise Unfit("a call of what cannot be called")
+        value = function(arguments)
+        if isinstance(value, bytes):
+            self.bytes_left -= len(value)
+            if self.bytes_left < 0:
+                raise Unfit("more bytes than the file has")
+        self.push(value)
+
+    def build(self) -> None:
+        """Fill the topmost array."""
+        target, state = self.pop_some(2)
+        if not hasattr(target, "fill"):
+            raise Unfit("a state for what has none")
+        target.fill(state)
+        self.stack.append(target)
