@@ -101,6 +101,7 @@ def test_a_record_file_has_the_layout_of_insightface(faces: Path, out: Path) -> 
 PACK_AND_HANG = """
 import sys, time
 from pathlib import Path
+from marginface.data.packing import packing
 from marginface.data.folder import ImageFolder, list_image_folder
 
 packing.BLOCK = {block}
