@@ -34,8 +34,8 @@ from rich.table import Table
 from marginface.benchmarking import machine
 from marginface.data.images import decode_image
 from marginface.data.opening import open_images
+from marginface.data.packing.writers import RecordWriter, TFRecordWriter
 from marginface.data.pipeline import PREFETCHED_BATCHES, TrainingPipeline
-from marginface.data.records.writers import RecordWriter, TFRecordWriter
 from marginface.data.sources import LabelledImages
 
 SETTLED = 0.1  # seconds in which what was read ahead is there: it must not disturb the next loader

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from marginface.data.opening import open_images
-from marginface.data.records.writers import TFRecordWriter
+from marginface.data.packing.writers import TFRecordWriter
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 

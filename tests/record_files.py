@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from marginface.data.folder import open_image_folder
-from marginface.data.records.writers import RecordWriter, TFRecordWriter
+from marginface.data.packing.writers import RecordWriter, TFRecordWriter
 from marginface.errors import MarginfaceError
 
 MAGIC = b"\x0a\x23\xd7\xce"

@@ -9,8 +9,8 @@ from PIL import Image
 
 from marginface.cli.main import main
 from marginface.data.augmentation import AUGMENTATIONS, PRESETS
+from marginface.data.packing.writers import RecordWriter
 from marginface.data.preview import CELL, DRAWS, GAP
-from marginface.data.records.writers import RecordWriter
 
 
 @pytest.fixture

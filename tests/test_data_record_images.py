@@ -25,8 +25,8 @@ from record_files import (
 
 from marginface.data.folder import open_image_folder
 from marginface.data.opening import open_images, open_records
+from marginface.data.packing.writers import RecordWriter
 from marginface.data.records.cache import MappedIndex
-from marginface.data.records.writers import RecordWriter
 from marginface.errors import MarginfaceError
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"
