@@ -76,7 +76,6 @@ def test_the_environment_names_no_host_or_user(make):
         ({"num_classes": 5}, "num_classes is 5, but .* has 3 identities"),
         ({"data": "nowhere"}, "nowhere"),
         ({"backbone": "mobilfacenet"}, "unknown backbone 'mobilfacenet'; did you mean"),
-        ({"augment": "flipp"}, "flipp"),
         ({"batch_size": 100}, "batch size 100"),
         ({"init_weights": "none.safetensors"}, "none.safetensors"),
         ({"warmup_steps": STEPS}, "warmup_steps is 23, but the run has 23 steps"),
