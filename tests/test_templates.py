@@ -20,7 +20,7 @@ from marginface.evaluation.template_verification import (
     verify_templates,
 )
 from marginface.evaluation.templates import Templates, pool
-from marginface.evaluation.verification import unit_scores
+from marginface.evaluation.verification import dot_products
 
 SIZE = 5
 READERS = (
@@ -190,11 +190,11 @@ def test_a_score_has_the_same_bits_in_any_block_and_order(size, monkeypatch):
     rng = np.random.default_rng(size)
     unit = rng.normal(size=(30, size))
     first, second = rng.integers(0, 30, (2, 1_200))
-    whole = unit_scores(unit, first, second)
+    whole = dot_products(unit, first, second)
     for block in (1, 2, 7, 100):
         monkeypatch.setattr("marginface.evaluation.verification.PAIRS_AT_ONCE", block)
-        np.testing.assert_array_equal(unit_scores(unit, first, second), whole)
-        np.testing.assert_array_equal(unit_scores(unit, second, first), whole)
+        np.testing.assert_array_equal(dot_products(unit, first, second), whole)
+        np.testing.assert_array_equal(dot_products(unit, second, first), whole)
 
 
 def test_unknown_templates_and_pairs_of_one_kind_are_refused(templates):

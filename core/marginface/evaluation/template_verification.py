@@ -18,7 +18,7 @@ from marginface.evaluation.rates import RateAt, SortedScores, rates_json
 from marginface.evaluation.rejection import RejectCurve, reject_curve
 from marginface.evaluation.template_files import TemplatePairs
 from marginface.evaluation.templates import Templates
-from marginface.evaluation.verification import unit_scores
+from marginface.evaluation.verification import dot_products
 
 FAR_TARGETS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1")
 
@@ -120,7 +120,7 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
     def score(pairs: TemplatePairs) -> PairScores:
         first, second = templates.rows(pairs.first, where), templates.rows(pairs.second, where)
         quality = np.minimum(templates.quality[first], templates.quality[second])
-        return PairScores(unit_scores(templates.unit, first, second), pairs.same, quality)
+        return PairScores(dot_products(templates.unit, first, second), pairs.same, quality)
 
     found = list(_ahead(score, blocks))
     if not sum(len(each.score) for each in found):

@@ -18,7 +18,7 @@ from marginface.data.verification.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
-PAIRS_AT_ONCE = 256  # of unit_scores: the gathered embeddings stay in the processor's cache
+PAIRS_AT_ONCE = 256  # of dot_products: the gathered embeddings stay in the processor's cache
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -139,39 +139,56 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
     >>> pair_scores([[3.0, 0.0], [0.0, 2.0]], [0, 0], [1, 0])
     array([0., 1.])
     """
-    unit = unit_embeddings(embeddings)
-    return unit_scores(unit, np.asarray(first, np.int64), np.asarray(second, np.int64))
+    values = np.asarray(embeddings)
+    norms = _norms(values)
+    left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    cosines: Floats = dot_products(values, left, right) / (norms[left] * norms[right])
+    return cosines
 
 
 def unit_embeddings(embeddings: ArrayLike) -> Floats:
     """Return embeddings [images, size] scaled to length 1; raises as `pair_scores` does."""
     values = np.asarray(embeddings, np.float64)
+    unit: Floats = values / _norms(values)[:, None]
+    return unit
+
+
+def _norms(values: NDArray[Any]) -> Floats:
+    """Return the lengths [images], none of them zero."""
     if values.ndim != 2:
         raise MarginfaceError(f"embeddings must be [images, size], got shape {values.shape}")
-    bad = directionless(values)
+    every = np.arange(len(values))
+    norms: Floats = np.sqrt(dot_products(values, every, every))
+    bad = _without_direction(norms)
     if len(bad):
         raise MarginfaceError(
             f"{len(bad)} of {len(values)} embeddings have no direction (length zero, NaN or "
             f"infinite), first at index {bad[0]}; the model's weights or its input are broken"
         )
-    unit: Floats = values / np.linalg.norm(values, axis=1, keepdims=True)
-    return unit
+    return norms
 
 
 def directionless(embeddings: NDArray[np.floating]) -> NDArray[np.intp]:
     """Return the rows of embeddings [images, size] that no cosine is defined for."""
-    norms = np.linalg.norm(embeddings, axis=1)
+    return _without_direction(np.linalg.norm(embeddings, axis=1))
+
+
+def _without_direction(norms: NDArray[np.floating]) -> NDArray[np.intp]:
     return np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
 
 
-def unit_scores(unit: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """Return the dot products of rows `first` [pairs] and `second` [pairs] of unit [images, size].
+def dot_products(
+    values: NDArray[np.floating], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> Floats:
+    """Return the dot products, in float64, of rows `first` and `second` [pairs] of [images, size].
 
     Each is summed by itself, so equal embeddings give equal scores, whatever the block.
     """
     blocks = [
         np.einsum(
-            "nd,nd->n", unit[first[at : at + PAIRS_AT_ONCE]], unit[second[at : at + PAIRS_AT_ONCE]]
+            "nd,nd->n",
+            values[first[at : at + PAIRS_AT_ONCE]].astype(np.float64, copy=False),
+            values[second[at : at + PAIRS_AT_ONCE]].astype(np.float64, copy=False),
         )
         for at in range(0, len(first), PAIRS_AT_ONCE)
     ]
