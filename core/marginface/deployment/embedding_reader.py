@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -50,8 +51,9 @@ def read_embeddings(path: Path) -> Iterator[Batch]:
     except MarginfaceError:
         raise
     except BROKEN as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, not the content's
+        # The system's, not the content's; a zip's offsets can lead in front of the file.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         reason = str(error).partition("\n")[0][:120]
         raise MarginfaceError(
             f"{path} holds no embeddings that can be read ({reason}); embed the images again"
