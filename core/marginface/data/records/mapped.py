@@ -1,9 +1,14 @@
-"""Memory-mapped files."""
+"""Memory-mapped files of records, one behind the other."""
 
 from __future__ import annotations
 
 import mmap
+from array import array
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
 
@@ -24,3 +29,35 @@ def map_file(path: Path, shortest: int) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise MarginfaceError(f"cannot read {path}: {error.strerror}; expected records") from error
+
+
+class Chained(Protocol):
+    """A file in which each record begins where the one before it ends."""
+
+    size: int
+
+    def end(self, offset: int) -> int:
+        """Return the byte behind the record that begins at byte `offset`, or raise."""
+
+
+def offsets_of(records: Chained, *, intact_prefix: bool) -> NDArray[np.int64]:
+    """Return where each record begins, by reading the file from its beginning.
+
+    Args:
+        records: the file.
+        intact_prefix: stop at a damaged or truncated record instead of refusing the file.
+
+    Raises:
+        MarginfaceError: a record is damaged or truncated.
+    """
+    found, at = array("q"), 0
+    while at < records.size:
+        try:
+            end = records.end(at)
+        except MarginfaceError:
+            if intact_prefix:
+                break
+            raise
+        found.append(at)
+        at = end
+    return np.array(found, np.int64)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.records.mapped import map_file
+from marginface.data.records.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
 
 MAGIC = 0xCED7230A
@@ -148,25 +147,8 @@ class RecordFile:
         return _padded(self._parts(offset)[-1][1])
 
     def offsets(self, *, intact_prefix: bool = False) -> NDArray[np.int64]:
-        """Return where each record begins, by reading the file from its beginning.
-
-        Args:
-            intact_prefix: stop at a damaged or truncated record instead of refusing the file.
-
-        Raises:
-            MarginfaceError: a record is damaged or truncated.
-        """
-        found, at = array("q"), 0
-        while at < self.size:
-            try:
-                end = self.end(at)
-            except MarginfaceError:
-                if intact_prefix:
-                    break
-                raise
-            found.append(at)
-            at = end
-        return np.array(found, np.int64)
+        """Return where each record begins; see `offsets_of`."""
+        return offsets_of(self, intact_prefix=intact_prefix)
 
     def words(self) -> NDArray[np.uint32]:
         """Return the file as little-endian words, not copied."""

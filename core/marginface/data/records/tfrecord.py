@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-from array import array
 from pathlib import Path
 
 import google_crc32c
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.records.example import ImageExample, parse_example
-from marginface.data.records.mapped import map_file
+from marginface.data.records.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
 
 _HEAD = struct.Struct("<QI")  # length and its checksum
@@ -95,25 +94,8 @@ class TFRecordFile:
         return end
 
     def offsets(self, *, intact_prefix: bool = False) -> NDArray[np.int64]:
-        """Return where each record begins; of the checksums those of lengths are compared.
-
-        Args:
-            intact_prefix: stop at a damaged or truncated record instead of refusing the file.
-
-        Raises:
-            MarginfaceError: a record is damaged or truncated.
-        """
-        found, at = array("q"), 0
-        while at < self.size:
-            try:
-                end = self.end(at)
-            except MarginfaceError:
-                if intact_prefix:
-                    break
-                raise
-            found.append(at)
-            at = end
-        return np.array(found, np.int64)
+        """Return where each record begins, comparing the checksums of lengths; see `offsets_of`."""
+        return offsets_of(self, intact_prefix=intact_prefix)
 
     def _damaged(self, offset: int, why: str) -> MarginfaceError:
         return MarginfaceError(
