@@ -22,6 +22,8 @@ from record_files import (
     value_or_refusal,
     write,
 )
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from marginface.data.folder import open_image_folder
 from marginface.data.opening import open_images, open_records
@@ -224,6 +226,36 @@ def test_a_damaged_cache_is_passed_over_or_harmless(tmp_path_factory, data):
         assert isinstance(found, bytes) or found.startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("labels", [0, 0, 2]),
+        ("labels", [-1, 0, 1]),
+        ("labels", [0, 1]),
+        ("files.encoded", list(b"/.x") * 3),
+        ("files.offsets", [0, 3, 3, 9]),
+        ("files.offsets", [0, 3, 99, 9]),
+        ("identities.encoded", list(b"../b")),
+    ],
+)
+def test_a_cache_made_to_mislead_is_passed_over(tmp_path, name, values):
+    path = insightface(tmp_path / "a.rec", [0, 0, 1])
+    path.with_suffix(".lst").write_text("1\t0\tann/1.x\n2\t0\tann/2.x\n3\t1\tb/3.x\n")
+    expected = names(open_images(path))
+    cache = tmp_path / "a.rec.index"
+    with safe_open(cache, framework="numpy") as file:
+        metadata = file.metadata()
+    arrays = load_file(cache)
+    whole = arrays[name].tolist()
+    arrays[name] = np.array(values, arrays[name].dtype)
+    cache.unlink()
+    save_file(arrays, cache, metadata)
+    images = open_images(path)
+    assert names(images) == expected
+    assert images.labels.tolist() == [0, 0, 1]
+    assert load_file(cache)[name].tolist() == whole  # written anew
+
+
 def test_a_folder_that_cannot_be_written_has_no_cache(tmp_path, monkeypatch):
     path = insightface(tmp_path / "a.rec", [0, 0, 1])
 
@@ -259,6 +291,7 @@ def test_a_missing_index_is_rebuilt_when_asked(tmp_path):
         lambda lines: [*lines, "99\t-4\n"],
         lambda lines: [*lines, lines[0]],
         lambda lines: [*lines, "99\t0\n"],
+        lambda lines: [*lines[:-1], "1\t" + lines[-1].split("\t")[1]],
         lambda lines: [*lines[:-1], lines[-1].split("\t")[0] + "\n"],
         lambda lines: [line.replace("\t", " ") for line in lines],
         lambda lines: ["key\toffset\n", *lines],

@@ -109,6 +109,14 @@ def test_a_file_cut_at_any_byte_gives_an_error_or_the_intact_prefix(path):
             file.read([0, *ends][intact])
 
 
+def test_headers_of_a_file_cut_at_any_byte(path):
+    whole = frame(pack_labelled(b"JPEG of some length", 1, 3))
+    for size in range(8, len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(MarginfaceError, match=f"the file ends at byte {size}"):
+            read_headers(RecordFile(path), np.array([0]))
+
+
 @pytest.mark.parametrize("wrong", [-4, 2, 4, 10_000, 2**62])
 def test_no_record_begins_there(path, wrong):
     path.write_bytes(frame(b"hello") + frame(b"world"))

@@ -27,8 +27,8 @@ _FOOT = struct.Struct("<I")  # checksum of the data
 def masked_crc(data: bytes) -> int:
     """Return the checksum that the format has of bytes.
 
-    >>> hex(masked_crc(bytes(8)))
-    '0x8f17f1a9'
+    >>> hex(masked_crc(b"123456789"))
+    '0xc78ab0e5'
     """
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
