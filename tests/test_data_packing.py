@@ -188,6 +188,23 @@ def test_another_job_starts_anew(faces: Path, tmp_path: Path) -> None:
     assert not partial_path(target).exists()
 
 
+def test_another_encoding_starts_anew(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        del total
+        if done > 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(packing, "STRIDE", 1)
+    images, target = list_image_folder(faces), tmp_path / "broken" / "a.rec"
+    with pytest.raises(KeyboardInterrupt):
+        pack(images, target, on_progress=stop)
+    for parent in ("broken", "unbroken"):
+        pack(images, tmp_path / parent / "a.rec", encoding=Encoding((20, 20)))
+    assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
+
+
 def test_links_in_partial_output_are_not_followed(faces: Path, tmp_path: Path) -> None:
     target = tmp_path / "killed" / "out"
     partial = kill_in_the_middle(faces, target)

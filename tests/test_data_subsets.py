@@ -294,6 +294,13 @@ def test_folds_that_no_list_tells_are_refused() -> None:
         pair_list(
             Pairs(Labels([1]), ("x", "x", "x"), ("y", "z", "u"), np.array([True, False, True]), 2)
         )
+    first, second = (
+        ["a/a_0001.jpg"] * 4,
+        [f"{name}_0002.jpg" for name in ("a/a", "a/a", "b/b", "c/c")],
+    )
+    sorted_folds = Pairs(Labels([1]), first, second, np.array([True, True, False, False]), 2)
+    with pytest.raises(MarginfaceError, match="has 2 folds"):
+        pair_list(sorted_folds)
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.zip"])

@@ -11,7 +11,7 @@ FORBIDDEN = frozenset([*map(chr, range(32)), "\x7f", "/", "\\", ":"])
 
 
 def inner_path(root: Path, name: str) -> Path:
-    r"""Return the path of a file under a folder; its name has parts between forward slashes.
+    """Return the path of a file under a folder; its name has parts between forward slashes.
 
     >>> inner_path(Path("faces"), "ann/1.jpg").as_posix()
     'faces/ann/1.jpg'

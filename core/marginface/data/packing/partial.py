@@ -51,10 +51,10 @@ class Partial:
 
     def _clear(self) -> None:
         for entry in self.path.iterdir():
-            if entry.name != Path(self._journal.name).name:
-                shutil.rmtree(
-                    entry
-                ) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != Path(self._journal.name).name:
+                entry.unlink()
 
     def _write(self, lines: list[Any]) -> None:
         self._journal.writelines(json.dumps(line) + "\n" for line in lines)
