@@ -266,6 +266,7 @@ def test_what_left_out_a_bad_image_does_not_go_on_without_being_asked(
 
 DISK_FULL = """
 import resource, signal, sys
+sys.dont_write_bytecode = True  # Python would leave cut .pyc files behind, for everybody after it
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 sys.argv[:] = ["marginface", "data", "pack", *sys.argv[2:]]
