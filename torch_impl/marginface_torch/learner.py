@@ -20,6 +20,7 @@ from marginface.training.checkpoints import check_fits, head_name
 from marginface.training.initial import initial_head
 from marginface.training.optimizers import SGD, Optimizer
 from marginface_torch.backbone import channels_last, create_backbone, synchronize
+from marginface_torch.compiling import compiled
 from marginface_torch.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, write_slots
 from marginface_torch.processes import Group, add_up, set_threads
@@ -94,7 +95,7 @@ class Learner:
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
-        self._forward = torch.compile(self._forward)
+        self._forward = compiled(self._forward)
 
     def step(
         self,

@@ -27,6 +27,7 @@ from marginface_torch.blocks import (
     slopes_of_block,
     waiting,
 )
+from marginface_torch.compiling import compiled
 
 F = TypeVar("F", bound=Callable[..., Any])
 FUSING_DEVICES = {"cuda"}  # where each way over a block's logits costs about as much as a product
@@ -197,4 +198,4 @@ def _fused(function: F, classes: Classes, like: Tensor) -> F:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Any:
-    return torch.compile(function, dynamic=True)
+    return compiled(function, dynamic=True)

@@ -1,0 +1,44 @@
+"""torch.compile, where it works: it takes a C++ compiler or Triton, which not every machine has."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def compiled(function: Callable[P, T], *, dynamic: bool | None = None) -> Callable[P, T]:
+    """Return a function that is compiled when first called; where that fails it runs as it is.
+
+    Args:
+        function: of tensors and whatever else.
+        dynamic: one program for all shapes; for None as torch.compile finds best.
+
+    Returns:
+        A function of the same values. A failure is warned of once.
+    """
+    fused = torch.compile(function, dynamic=dynamic)
+    # Only here: it takes a second and a half, which torch.compile has just spent on it.
+    from torch._dynamo.exc import TorchDynamoException
+
+    works = True
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal works
+        if works:
+            try:
+                return fused(*args, **kwargs)
+            except TorchDynamoException as error:
+                works = False
+                reason = next((line for line in str(error).splitlines() if line), repr(error))
+                warnings.warn(
+                    f"torch.compile failed, so the run goes on without it: {reason}", stacklevel=2
+                )
+        return function(*args, **kwargs)
+
+    return call
