@@ -1,7 +1,6 @@
 """What is loaded when: each check runs in a process of its own."""
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,10 @@ from pathlib import Path
 import pytest
 
 FRAMEWORKS = ("torch", "tensorflow", "keras")
-HEAVY = (*FRAMEWORKS, "grain", "pydantic", "onnxruntime", "matplotlib", "plotly", "pyarrow")
+HEAVY = (
+    *(*FRAMEWORKS, "grain", "pydantic", "onnxruntime", "matplotlib", "plotly", "pyarrow"),
+    *("PIL", "cv2", "scipy", "sklearn", "pandas", "onnx", "tensorboardX", "google", "simplejpeg"),
+)
 
 HELP = """
 import sys
@@ -83,18 +85,6 @@ def test_the_check_finds_a_framework_that_is_loaded(tmp_path):
 def test_the_check_of_help_fails_where_help_fails():
     with pytest.raises(AssertionError, match="2"):
         loaded_by(HELP.format(arguments=["no-such-command"]))
-
-
-def test_help_takes_less_than_four_tenths_of_a_second():
-    """Processor time, the best of three: the clock also counts what else the machine does."""
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = python(HELP.format(arguments=["--help"]))
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert done.returncode == 0, done.stderr
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.4
 
 
 WORK = """
