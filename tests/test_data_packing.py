@@ -25,7 +25,7 @@ from marginface.data.opening import open_images
 from marginface.data.ordered import in_order
 from marginface.data.packing import packing
 from marginface.data.packing.encoding import Encoding
-from marginface.data.packing.packing import pack
+from marginface.data.packing.training_sets import pack
 from marginface.data.packing.partial import partial_path
 from marginface.data.records.compact import Texts
 from marginface.data.records.index import fit_for_files

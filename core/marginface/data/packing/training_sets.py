@@ -1,4 +1,4 @@
-"""Packing labelled images into a folder, a record file or a TFRecord file."""
+"""Packing labelled images into a folder, a .rec or a .tfrecord file, so that a killed run goes on."""
 
 from __future__ import annotations
 
