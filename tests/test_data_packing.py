@@ -23,10 +23,10 @@ from marginface.data.listing import open_set
 from marginface.data.names import inner_path
 from marginface.data.opening import open_images
 from marginface.data.ordered import in_order
-from marginface.data.packing import packing
+from marginface.data.packing import training_sets
 from marginface.data.packing.encoding import Encoding
-from marginface.data.packing.packing import pack
 from marginface.data.packing.partial import partial_path
+from marginface.data.packing.training_sets import pack
 from marginface.data.records.compact import Texts
 from marginface.data.records.index import fit_for_files
 from marginface.data.records.recordio import RecordFile
@@ -38,7 +38,7 @@ TARGETS = ("out", "out.rec", "out.tfrecord")
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "BLOCK", BLOCK)
+    monkeypatch.setattr(training_sets, "BLOCK", BLOCK)
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ def test_a_record_file_has_the_layout_of_insightface(faces: Path, out: Path) -> 
 PACK_AND_HANG = """
 import sys, time
 from pathlib import Path
-from marginface.data.packing import packing
+from marginface.data.packing import training_sets
 from marginface.data.folder import ImageFolder, list_image_folder
 
-packing.BLOCK = {block}
+training_sets.BLOCK = {block}
 original = ImageFolder.encoded
 
 def encoded(self, index):
@@ -113,7 +113,7 @@ def encoded(self, index):
     return original(self, index)
 
 ImageFolder.encoded = encoded
-packing.pack(list_image_folder(sys.argv[1]), Path(sys.argv[2]))
+training_sets.pack(list_image_folder(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -196,7 +196,7 @@ def test_another_encoding_starts_anew(
         if done > 20:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(packing, "STRIDE", 1)
+    monkeypatch.setattr(training_sets, "STRIDE", 1)
     images, target = list_image_folder(faces), tmp_path / "broken" / "a.rec"
     with pytest.raises(KeyboardInterrupt):
         pack(images, target, on_progress=stop)
@@ -239,6 +239,7 @@ def test_a_bad_image_is_refused_or_left_out(
     made = pack(list_image_folder(faces), out / "a.rec", **options)
     assert len(read) == sum(COUNTS.values()) - 2 * BLOCK  # it went on, though asked otherwise
     assert [name for name, _ in made.skipped] == ["cid/cid_0001.png"]
+    assert made.skipped[0][1].startswith("cannot read the image")
     assert made.identities == len(COUNTS) - 1
     opened = open_images(out / "a.rec", size=(12, 12))
     assert opened.identities == ("Al Bo", "ann", "bob", "dee")
@@ -256,7 +257,7 @@ def test_what_left_out_a_bad_image_does_not_go_on_without_being_asked(
         if done > 20:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(packing, "STRIDE", 1)
+    monkeypatch.setattr(training_sets, "STRIDE", 1)
     options = {"encoding": Encoding()}
     with pytest.raises(KeyboardInterrupt):
         pack(list_image_folder(faces), out / "a", **options, skip_bad=True, on_progress=stop)
@@ -289,7 +290,7 @@ def test_a_full_disk_leaves_nothing(faces: Path, out: Path, name: str) -> None:
         check=False,
     )
     assert run.returncode == 2
-    assert run.stderr.splitlines()[-1].endswith("File too large")
+    assert run.stderr.splitlines()[-1] == f"marginface: error: {out / name}: File too large"
     assert "Traceback" not in run.stderr
     assert [*out.iterdir()] == []
 

@@ -74,6 +74,14 @@ def test_what_python_3_writes(tmp_path, protocol, images, flags):
     check_read(tmp_path, pickle._dumps(content, protocol))  # Python's own pickler, in Python
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_bytearrays_that_are_larger_than_what_describes_them(tmp_path, protocol):
+    images = [bytes(range(256)) * 40] * 2  # protocols below 3 make each in two steps
+    content = pickle.dumps(([bytearray(image) for image in images], [True]), protocol)
+    pairs = read_bin(written(tmp_path, content))
+    assert [pairs.images.encoded(name) for name in (*pairs.first, *pairs.second)] == images
+
+
 def test_numpy_1_calls_its_modules_otherwise(tmp_path):
     arrays = [np.frombuffer(image, np.uint8) for image in IMAGES]
     new = pickle.dumps((arrays, np.array(FLAGS)), 2)

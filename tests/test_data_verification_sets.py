@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_files import png
 
 from marginface.data.verification.bin_file import read_bin, write_bin
 from marginface.data.verification.container import read_container, write_container
 from marginface.data.verification.opening import open_all, open_verification
+from marginface.data.verification.pair_folder import write_pair_folder
 from marginface.data.verification.pairs import Pairs, fold_numbers
 from marginface.errors import MarginfaceError
 
@@ -161,6 +163,7 @@ def test_what_a_container_must_not_have(tmp_path, values, reason):
     message = refusal(container(tmp_path / "a.zip", **values))
     assert reason in message
     assert message.startswith(str(tmp_path / "a.zip"))
+    assert message.count(" expected ") == 1 or ": no image " in message
 
 
 def test_a_name_that_is_there_twice(tmp_path):
@@ -195,6 +198,14 @@ def test_entries_that_lie_on_one_another_are_refused(tmp_path):
         whole[entry + 20 : entry + 28] = (sum(sizes)).to_bytes(4, "little") * 2
     path.write_bytes(bytes(whole))
     assert "larger than the file" in refusal(path)
+
+
+def test_images_that_would_become_one_file_are_named(tmp_path):
+    images = {name: png(1) for name in ("a.png", "a.jpg")}  # the ending will tell the format
+    pairs = Pairs(Memory(images), ("a.png",), ("a.jpg",), np.array([True]), 1)
+    with pytest.raises(MarginfaceError, match=r"two images would be a\.png; rename one"):
+        write_pair_folder(tmp_path / "out", pairs)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_damaged_image_is_found_by_its_checksum(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -142,6 +144,16 @@ class Foreign:
     """What a plain state_dict does not hold."""
 
 
+class Running:
+    """What runs a command when Python reads it."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch '{self.marker}'",)
+
+
 def damage(weights: Path, kind: str) -> Path:
     """Return a file that holds no usable weights."""
     import torch
@@ -185,6 +197,20 @@ def test_damaged_and_foreign_weights(weights, kind, words, tmp_path, capsys) -> 
     assert words in said
     assert said.count("\n") == 1
     assert not output.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_code_of_weights_is_run(zipped, tmp_path, capsys) -> None:
+    import torch
+
+    marker, path = tmp_path / "was here", tmp_path / "model.pt"
+    torch.save({"a": Running(marker)}, path, _use_new_zipfile_serialization=zipped)
+    output = tmp_path / "model.onnx"
+    assert export("--weights", path, "--backbone", "mbf", "--output", output) == 2
+    assert "model.pt holds other objects" in capsys.readouterr().err
+    assert not marker.exists()
+    torch.load(path, weights_only=False)  # which is what runs it
+    assert marker.exists()
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, largest file
+
+
+@contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Let the system's errors name `path` where they are about its temporary stand-in.
+
+    A full disk's error names no file, or the one that was copied.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM or error.filename == str(temporary):
+            error.filename = str(path)  # the name that the caller knows
+        raise
 
 
 @contextmanager
@@ -24,14 +41,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())  # else a power cut can leave the name without the content
-        temporary.replace(path)
-    except OSError as error:
-        if error.filename == str(temporary):
-            error.filename = str(path)  # the name that the caller knows
-        raise
+        with naming(path, temporary):
+            yield temporary
+            with temporary.open("r+b") as written:
+                os.fsync(
+                    written.fileno()
+                )  # else a power cut can leave the name without the content
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,8 +60,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.rename(path)
+        with naming(path, temporary):
+            temporary.mkdir(parents=True)
+            yield temporary
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -24,8 +24,8 @@ def distinct_labels(
 
     >>> distinct_labels([Path("a/last.onnx"), Path("b/last.onnx"), Path("r50.onnx")], "model")
     ['a_last', 'b_last', 'r50']
-    >>> distinct_labels([Path("lfw.bin"), Path("lfw.zip")], "verification set")
-    ['lfw_bin', 'lfw_zip']
+    >>> distinct_labels([Path("lfw.bin"), Path("lfw.zip"), Path("lfw")], "set")
+    ['lfw_bin', 'lfw_zip', 'lfw']
     """
     absolute = [path.absolute() for path in paths]
     for path, times in Counter(absolute).items():
@@ -34,7 +34,7 @@ def distinct_labels(
     found = list(labels or (path.stem for path in absolute))
     beside = Counter((path.parent, label) for path, label in zip(absolute, found, strict=True))
     found = [
-        f"{label}_{path.suffix[1:]}" if beside[path.parent, label] > 1 else label
+        f"{label}_{path.suffix[1:]}" if path.suffix and beside[path.parent, label] > 1 else label
         for path, label in zip(absolute, found, strict=True)
     ]
     for level in range(max((len(path.parents) for path in absolute), default=0)):

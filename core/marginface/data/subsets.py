@@ -12,7 +12,7 @@ from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS
 from marginface.data.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
-from marginface.data.packing.packing import Summary, check_target, pack
+from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list

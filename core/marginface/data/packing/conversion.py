@@ -8,8 +8,8 @@ from pathlib import Path
 from marginface.data.folder import Progress
 from marginface.data.listing import VERIFICATION, open_set
 from marginface.data.packing.encoding import Encoding
-from marginface.data.packing.packing import Summary, check_target, pack
 from marginface.data.packing.partial import telling_what_stays
+from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import ImageSource
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from marginface.atomic import naming
 from marginface.errors import MarginfaceError, message_of
 
 if sys.platform != "win32":
@@ -81,17 +82,18 @@ def partial_output(target: Path, job: str) -> Iterator[Partial]:
         MarginfaceError: another process is at it.
     """
     path = partial_path(target)
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "journal.jsonl").open("a+", encoding="utf-8") as journal:
-        _lock(journal, target)
-        partial = Partial(path, journal, job)
-        try:
-            yield partial
-        except BaseException:
-            if not partial.blocks:
-                shutil.rmtree(path, ignore_errors=True)
-            raise
-        shutil.rmtree(path)
+    with naming(target, path):
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / "journal.jsonl").open("a+", encoding="utf-8") as journal:
+            _lock(journal, target)
+            partial = Partial(path, journal, job)
+            try:
+                yield partial
+            except BaseException:
+                if not partial.blocks:
+                    shutil.rmtree(path, ignore_errors=True)
+                raise
+            shutil.rmtree(path)
 
 
 @contextmanager

@@ -89,6 +89,8 @@ def read_container(path: str | Path) -> Pairs:
         _check_entries(path, archive)
         text = archive.read(TABLE).decode()
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except MarginfaceError:  # a ValueError, too
+        raise
     except OSError as error:
         raise MarginfaceError(
             f"cannot read {path}: {error.strerror or error}; expected a verification set"

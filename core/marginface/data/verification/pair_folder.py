@@ -31,8 +31,13 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
             renamed[name] = with_extension(name, encoded)
             path = inner_path(partial, renamed[name])
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                file.write(encoded)
+            try:
+                with path.open("xb") as file:
+                    file.write(encoded)
+            except FileExistsError as error:
+                raise MarginfaceError(
+                    f"{pairs.images.root}: two images would be {renamed[name]}; rename one"
+                ) from error
         first, second = (
             tuple(map(renamed.__getitem__, names)) for names in (pairs.first, pairs.second)
         )

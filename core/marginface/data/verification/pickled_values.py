@@ -108,12 +108,13 @@ def _encode(arguments: tuple[Any, ...]) -> bytes | None:
         return None
 
 
-def _bytes(arguments: tuple[Any, ...]) -> bytes | None:
+def _bytes(arguments: tuple[Any, ...]) -> bytes | memoryview | None:
     """Make `bytes()`, `bytearray()`, `bytearray(bytes)` or `bytearray(text, "latin-1")`."""
     if not arguments:
         return b""
     if len(arguments) == 1 and _is_bytes(arguments[0]):
-        return bytes(arguments[0])
+        found: bytes | memoryview = arguments[0]  # not copied: nothing here changes it
+        return found
     return _encode(arguments)
 
 

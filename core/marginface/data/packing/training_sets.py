@@ -1,4 +1,4 @@
-"""Packing labelled images into a folder, a record file or a TFRecord file."""
+"""Packing labelled images into a folder, a .rec or a .tfrecord file, in runs that can go on."""
 
 from __future__ import annotations
 
@@ -238,7 +238,8 @@ class _Run:
 
     def _skip(self, place: int, reason: str) -> None:
         self._bad.append((place, reason))
-        self.skipped.append((self.images.name(int(self.order[place])), reason))
+        name = self.images.name(int(self.order[place]))
+        self.skipped.append((name, reason.removeprefix(f"{self.images.root / name}: ")))
 
     def _end_block(self) -> None:
         places = {"begin": self._begun, "end": self.done}
