@@ -99,21 +99,36 @@ def test_a_samples_own_class_is_not_rounded(framework: Framework, precision: str
     assert_same_evaluation(found, exact, 1e-14)
 
 
-def test_small_shares_survive_float16(framework: Framework) -> None:
-    """A class's share of 1e-9 is below all that float16 can hold."""
+@pytest.mark.parametrize("near", [0, 1])
+def test_small_shares_survive_float16(framework: Framework, near: int) -> None:
+    """A class's share of 1e-9 is below all that float16 can hold, also beside one of 1."""
     loss = losses.get("cosface", scale=30, margin=0.0)
     x, w, more = problem(loss)
     x[:] = x[0]
     w[:] = -x[0] + w / 20  # all alike and far away, but for one that is all samples' own
     w[0] = x[0]
+    w[1 : 1 + near] *= -1
     labels = np.zeros(BATCH, int)
     found, exact = (
         framework.evaluate(make(framework, loss, each), x, w, labels, **more)
         for each in ("float16", "full")
     )
-    wanted, got = exact.gradients["weight"][1:], found.gradients["weight"][1:]
+    wanted, got = (each.gradients["weight"][1 + near :] for each in (exact, found))
     assert 0 < np.abs(wanted).max() < 1e-9
     assert np.linalg.norm(got - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+def test_short_weights_keep_their_places_in_float16(framework: Framework) -> None:
+    """A logit does not depend on the lengths of other classes' weights."""
+    loss = losses.get("cosface", scale=30, margin=0.0)
+    x, w, more = problem(loss)
+    long = w.copy()
+    long[1:] *= 2.0**16
+    found, other = (
+        framework.evaluate(make(framework, loss, "float16"), x, weight, LABELS, **more)
+        for weight in (w, long)
+    )
+    np.testing.assert_allclose(found.loss, other.loss, rtol=1e-12)
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.5])
