@@ -1,5 +1,6 @@
 """Matrix products of half precision: what is rounded, what is not, and how far off it may be."""
 
+import importlib
 import shutil
 from typing import Any
 
@@ -182,3 +183,21 @@ def test_compiled_it_is_the_same(
     # exp and log of another library, and slopes that round the other way.
     np.testing.assert_allclose(found.loss, wanted.loss, rtol=1e-9)
     assert_same_arrays(found.gradients, wanted.gradients, 2 * 2.0**-8)
+
+
+def test_without_a_compiler_it_runs_as_it_is(
+    torch: Framework, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = losses.get("arcface")
+    wanted = evaluate(torch, loss, "bfloat16")
+    passes = torch.module("passes")
+    config = importlib.import_module("torch._inductor.config")
+    monkeypatch.setattr(passes, "FUSING_DEVICES", {"cpu"})
+    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    passes._compiled.cache_clear()
+    with pytest.warns(UserWarning, match="cannot be compiled here: .*ompiler") as said:
+        found = evaluate(torch, loss, "bfloat16")
+    assert len(said) == 2  # once for each function, though there are several blocks
+    passes._compiled.cache_clear()
+    assert_same_evaluation(found, wanted, 1e-14)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
@@ -197,4 +198,25 @@ def _fused(function: F, classes: Classes, like: Tensor) -> F:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Any:
-    return torch.compile(function, dynamic=True)
+    """Return a function compiled; where no compiler works, as it is, which is said once."""
+    fused = torch.compile(function, dynamic=True)
+
+    def call(*given: Any) -> Any:
+        nonlocal fused
+        try:
+            return fused(*given)
+        except Exception as error:
+            from torch._dynamo.exc import BackendCompilerFailed  # loading it takes seconds
+
+            if not isinstance(error, BackendCompilerFailed):
+                raise
+            reason = str(error).partition("\n")[0]
+            warnings.warn(
+                f"{function.__name__} runs uncompiled, and slower, as it cannot be compiled here: "
+                f"{reason}",
+                stacklevel=2,
+            )
+            fused = function
+            return function(*given)
+
+    return call
