@@ -185,6 +185,22 @@ def test_compiled_it_is_the_same(
     assert_same_arrays(found.gradients, wanted.gradients, 2 * 2.0**-8)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs g++")
+def test_other_labels_do_not_compile_it_anew(
+    torch: Framework, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = losses.get("curricularface")  # compiled in parts
+    x, w, more = problem(loss)
+    head = make(torch, loss, "bfloat16")
+    monkeypatch.setattr(torch.module("passes"), "FUSING_DEVICES", {"cpu"})
+    torch.evaluate(head, x, w, LABELS, **more)
+    compiler = importlib.import_module("torch").compiler
+    with compiler.set_stance("fail_on_recompile"):
+        for labels in ([0] * BATCH, [0, 4, 4, 4, 4, 4], [0, 1, 2, 3, 4, 8]):
+            torch.evaluate(head, x, w, np.array(labels), **more)
+
+
 def test_without_a_compiler_it_runs_as_it_is(
     torch: Framework, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,7 +142,7 @@ class Given(NamedTuple):
         radius: [batch], what logits are multiplied by besides the loss's scale; None for nothing.
         bias: [block], [1] or None.
         log_weights: [block], what a sample's logits count more or less; None for all alike.
-        samples: numbers of the samples whose own class is here.
+        samples: numbers of the samples whose own class is here; None to look for it in labels.
         columns: where in the block it is.
         labels: of all samples [batch], counted from the block's first class.
     """
@@ -151,13 +151,13 @@ class Given(NamedTuple):
     radius: Tensor | None
     bias: Tensor | None
     log_weights: Tensor | None
-    samples: Tensor
-    columns: Tensor
+    samples: Tensor | None
+    columns: Tensor | None
     labels: Tensor
 
     def fill_own(self, values: Tensor, value: float) -> Tensor:
         """Return values with another at samples' own classes, [batch, block]; maybe in place."""
-        if torch.compiler.is_compiling():  # a comparison is fused with what is around it
+        if self.samples is None:
             columns = torch.arange(values.shape[1], device=values.device)
             return torch.where(columns == self.labels[:, None], value, values)
         values[self.samples, self.columns] = value

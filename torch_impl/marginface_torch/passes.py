@@ -15,6 +15,7 @@ from marginface.errors import MarginfaceError
 from marginface.heads import ONCE
 from marginface_torch.blocks import (
     Classes,
+    Given,
     Own,
     Terms,
     add_block,
@@ -201,10 +202,12 @@ def _compiled(function: Callable[..., Any]) -> Any:
     """Return a function compiled; where no compiler works, as it is, which is said once."""
     fused = torch.compile(function, dynamic=True)
 
-    def call(*given: Any) -> Any:
+    def call(ops: Any, prepared: Any, given: Given, *rest: Any) -> Any:
         nonlocal fused
+        # As many as a block has, which would be compiled anew; comparing all labels is fused.
+        given = given._replace(samples=None, columns=None)
         try:
-            return fused(*given)
+            return fused(ops, prepared, given, *rest)
         except Exception as error:
             from torch._dynamo.exc import BackendCompilerFailed  # loading it takes seconds
 
@@ -217,6 +220,6 @@ def _compiled(function: Callable[..., Any]) -> Any:
                 stacklevel=2,
             )
             fused = function
-            return function(*given)
+            return function(ops, prepared, given, *rest)
 
     return call
