@@ -1,5 +1,6 @@
 """Matrix products of half precision: what is rounded, what is not, and how far off it may be."""
 
+import importlib
 import shutil
 from typing import Any
 
@@ -99,21 +100,36 @@ def test_a_samples_own_class_is_not_rounded(framework: Framework, precision: str
     assert_same_evaluation(found, exact, 1e-14)
 
 
-def test_small_shares_survive_float16(framework: Framework) -> None:
-    """A class's share of 1e-9 is below all that float16 can hold."""
+@pytest.mark.parametrize("near", [0, 1])
+def test_small_shares_survive_float16(framework: Framework, near: int) -> None:
+    """A class's share of 1e-9 is below all that float16 can hold, also beside one of 1."""
     loss = losses.get("cosface", scale=30, margin=0.0)
     x, w, more = problem(loss)
     x[:] = x[0]
     w[:] = -x[0] + w / 20  # all alike and far away, but for one that is all samples' own
     w[0] = x[0]
+    w[1 : 1 + near] *= -1
     labels = np.zeros(BATCH, int)
     found, exact = (
         framework.evaluate(make(framework, loss, each), x, w, labels, **more)
         for each in ("float16", "full")
     )
-    wanted, got = exact.gradients["weight"][1:], found.gradients["weight"][1:]
+    wanted, got = (each.gradients["weight"][1 + near :] for each in (exact, found))
     assert 0 < np.abs(wanted).max() < 1e-9
     assert np.linalg.norm(got - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+def test_short_weights_keep_their_places_in_float16(framework: Framework) -> None:
+    """A logit does not depend on the lengths of other classes' weights."""
+    loss = losses.get("cosface", scale=30, margin=0.0)
+    x, w, more = problem(loss)
+    long = w.copy()
+    long[1:] *= 2.0**16
+    found, other = (
+        framework.evaluate(make(framework, loss, "float16"), x, weight, LABELS, **more)
+        for weight in (w, long)
+    )
+    np.testing.assert_allclose(found.loss, other.loss, rtol=1e-12)
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.5])
@@ -167,3 +183,37 @@ def test_compiled_it_is_the_same(
     # exp and log of another library, and slopes that round the other way.
     np.testing.assert_allclose(found.loss, wanted.loss, rtol=1e-9)
     assert_same_arrays(found.gradients, wanted.gradients, 2 * 2.0**-8)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs g++")
+def test_other_labels_do_not_compile_it_anew(
+    torch: Framework, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = losses.get("curricularface")  # compiled in parts
+    x, w, more = problem(loss)
+    head = make(torch, loss, "bfloat16")
+    monkeypatch.setattr(torch.module("passes"), "FUSING_DEVICES", {"cpu"})
+    torch.evaluate(head, x, w, LABELS, **more)
+    compiler = importlib.import_module("torch").compiler
+    with compiler.set_stance("fail_on_recompile"):
+        for labels in ([0] * BATCH, [0, 4, 4, 4, 4, 4], [0, 1, 2, 3, 4, 8]):
+            torch.evaluate(head, x, w, np.array(labels), **more)
+
+
+def test_without_a_compiler_it_runs_as_it_is(
+    torch: Framework, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = losses.get("arcface")
+    wanted = evaluate(torch, loss, "bfloat16")
+    passes = torch.module("passes")
+    config = importlib.import_module("torch._inductor.config")
+    monkeypatch.setattr(passes, "FUSING_DEVICES", {"cpu"})
+    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    passes._compiled.cache_clear()
+    with pytest.warns(UserWarning, match="torch.compile failed, so the run goes on") as said:
+        found = evaluate(torch, loss, "bfloat16")
+    assert len(said) == 2  # once for each function, though there are several blocks
+    passes._compiled.cache_clear()
+    assert_same_evaluation(found, wanted, 1e-14)

@@ -272,12 +272,12 @@ def backward_block(
         to_products *= inverse
     # What a row of slopes brings to each class's weight.
     right = wide * upstream.others[:, None]
-    rounded = _rounded(to_products, plan.precision)
-    d_weight = tf.matmul(rounded, _rounded(right, plan.precision), transpose_a=True)
+    by_class, by_sample = (_rounded(to_products, plan.precision, axis) for axis in (0, 1))
+    d_weight = tf.matmul(by_class, _rounded(right, plan.precision), transpose_a=True)
     if along is not None:
         d_weight -= w * along[:, None]
     d_weight = _with_own(d_weight, d_own, block, Own(spec, plan, given.labels))
-    d_left = tf.matmul(rounded, _rounded(w, plan.precision)) * upstream.others[:, None]
+    d_left = tf.matmul(by_sample, _rounded(w, plan.precision)) * upstream.others[:, None]
     if _scale_folded(ops, given):
         d_left *= spec.scale
     return Slopes(d_left, d_radius * upstream.others, d_weight, d_bias)
@@ -306,23 +306,23 @@ def _scale_folded(ops: LossOps[MarginLoss], given: Given) -> bool:
 
 def _products(left: Tensor, w: Tensor, inverse: Tensor | None, precision: Precision) -> Tensor:
     """Return what embeddings make with a block's weights, [batch, block * centers]."""
-    found = tf.matmul(_rounded(left, precision), _rounded(w, precision), transpose_b=True)
+    found = tf.matmul(_rounded(left, precision), _rounded(w, precision, 1), transpose_b=True)
     return found if inverse is None else found * inverse
 
 
-def _rounded(values: Tensor, precision: Precision) -> Tensor:
+def _rounded(values: Tensor, precision: Precision, axis: int | None = None) -> Tensor:
     """Return values rounded to a type of half precision, to be summed as they came.
 
-    The exponents of float16 do not reach far: its highest value becomes about 1, from which it has
-    24 binary places down. Powers of two are exact.
+    The exponents of float16 do not reach far: the highest value, of all or along an axis, becomes
+    1 to 2, from which it has 24 binary places down. Powers of two are exact.
     """
     if precision == "full":
         return values
     if precision == "bfloat16":
         return tf.cast(tf.cast(values, tf.bfloat16), values.dtype)
-    highest = tf.reduce_max(tf.abs(values))
+    highest = tf.reduce_max(tf.abs(values), axis, keepdims=True)
     highest = tf.where(highest > 0, highest, tf.ones_like(highest))
-    by = 2 ** tf.math.ceil(tf.math.log(highest) / math.log(2))
+    by = 2 ** tf.math.floor(tf.math.log(highest) / math.log(2))
     return tf.cast(tf.cast(values / by, tf.float16), values.dtype) * by
 
 

@@ -142,7 +142,7 @@ class Given(NamedTuple):
         radius: [batch], what logits are multiplied by besides the loss's scale; None for nothing.
         bias: [block], [1] or None.
         log_weights: [block], what a sample's logits count more or less; None for all alike.
-        samples: numbers of the samples whose own class is here.
+        samples: numbers of the samples whose own class is here; None to look for it in labels.
         columns: where in the block it is.
         labels: of all samples [batch], counted from the block's first class.
     """
@@ -151,13 +151,13 @@ class Given(NamedTuple):
     radius: Tensor | None
     bias: Tensor | None
     log_weights: Tensor | None
-    samples: Tensor
-    columns: Tensor
+    samples: Tensor | None
+    columns: Tensor | None
     labels: Tensor
 
     def fill_own(self, values: Tensor, value: float) -> Tensor:
         """Return values with another at samples' own classes, [batch, block]; maybe in place."""
-        if torch.compiler.is_compiling():  # a comparison is fused with what is around it
+        if self.samples is None:
             columns = torch.arange(values.shape[1], device=values.device)
             return torch.where(columns == self.labels[:, None], value, values)
         values[self.samples, self.columns] = value
@@ -275,28 +275,28 @@ def scale_folded(ops: LossOps[MarginLoss], radius: Tensor | None) -> bool:
 
 
 def product(a: Tensor, b: Tensor, half: torch.dtype | None, out: Tensor | None = None) -> Tensor:
-    """Return a @ b; with `half`, of both rounded to that type. Sums are never in half precision."""
+    """Return a @ b; with `half`, of both rounded to that type. Sums are never in half precision.
+
+    The exponents of float16 do not reach far: the highest value of b, and of each row of a, becomes
+    1 to 2, from which it has 24 binary places down. Powers of two are exact.
+    """
     if half is None:
         return torch.mm(a, b, out=out)
-    (one, by), (other, times) = _halved(a, half), _halved(b, half)
+    one, other, by = a, b, None
+    if half is torch.float16:
+        rows, whole = _power(a.abs().amax(1, keepdim=True)), _power(b.abs().amax())
+        one, other, by = a / rows, b / whole, rows * whole
+    one, other = one.to(half), other.to(half)
     if a.is_cuda and a.dtype is torch.float32:
         found = torch.mm(one, other, out_dtype=a.dtype, out=out)
     else:  # no kernel sums wider than it takes, but wider numbers give the same
         found = torch.mm(one.to(a.dtype), other.to(a.dtype), out=out)
-    return found if half is torch.bfloat16 else found.mul_(by * times)
+    return found if by is None else found.mul_(by)
 
 
-def _halved(values: Tensor, half: torch.dtype) -> tuple[Tensor, Tensor | float]:
-    """Return values in half precision, and what they are to be multiplied by.
-
-    The exponents of float16 do not reach far: its highest value becomes about 1, from which it has
-    24 binary places down. Powers of two are exact.
-    """
-    if half is torch.bfloat16:
-        return values.to(half), 1
-    highest = values.abs().amax() if values.numel() else values.new_zeros(())
-    by = torch.exp2(torch.where(highest > 0, highest, 1).log2().ceil())
-    return (values / by).to(half), by
+def _power(highest: Tensor) -> Tensor:
+    """Return the power of two at or below each value; 1 for 0."""
+    return torch.exp2(torch.where(highest > 0, highest, 1).log2().floor())
 
 
 def products_of(
