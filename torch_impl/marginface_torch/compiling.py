@@ -36,9 +36,7 @@ def compiled(function: Callable[P, T], *, dynamic: bool | None = None) -> Callab
             except TorchDynamoException as error:
                 works = False
                 reason = next((line for line in str(error).splitlines() if line), repr(error))
-                warnings.warn(
-                    f"torch.compile failed, so the run goes on without it: {reason}", stacklevel=2
-                )
+                warnings.warn(f"torch.compile failed: {reason}; it goes on without", stacklevel=2)
         return function(*args, **kwargs)
 
     return call
