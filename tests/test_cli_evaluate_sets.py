@@ -168,6 +168,8 @@ def test_the_table_fits_a_narrow_terminal(models, sets, monkeypatch):
     assert max(map(len, StringIO(text))) <= 81
     assert "95% interval" in text
     assert "TAR@1e-3" in text
+    assert "* too few different pairs to allow one false accept" in text
+    assert text.count("%*") == 2
 
 
 def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
