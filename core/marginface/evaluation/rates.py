@@ -75,10 +75,11 @@ class SortedScores:
         spread = z * sqrt(target * (1 - target) * wrong)
         fewest = max(floor(target * wrong - spread), 0)
         most = min(ceil(target * wrong + spread), wrong)
-        # `fewest` wrong scores or more lie at or above the true threshold: it is at most the lowest
-        # of them. It lies above the next wrong score after the `most` highest.
-        strict = np.nextafter(self.wrong[wrong - fewest], -np.inf) if fewest else np.inf
-        low, _ = wilson(self._accepted(self.right, np.array([strict]))[0], len(self.right), z)
+        # `fewest` wrong scores or more lie at or above the true threshold or, where many tie there,
+        # at what they tie with: what exceeds the lowest of them is accepted at any rate. The true
+        # threshold lies above the next wrong score after the `most` highest.
+        strict = self._cuts(np.array([fewest - 1])) if fewest else np.array([np.inf])
+        low, _ = wilson(self._accepted(self.right, strict)[0], len(self.right), z)
         lenient = self._accepted(self.right, self._cuts(np.array([most])))[0]
         _, high = wilson(lenient, len(self.right), z)
         return RateAt(
