@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -168,6 +169,8 @@ def test_the_table_fits_a_narrow_terminal(models, sets, monkeypatch):
     assert max(map(len, StringIO(text))) <= 81
     assert "95% interval" in text
     assert "TAR@1e-3" in text
+    assert "* too few different pairs to allow one false accept" in text
+    assert text.count("%*") == 2
 
 
 def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
@@ -181,6 +184,14 @@ def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
     assert "given 2 times" in refusal(*model, "--val", sets[0], "--val", sets[0])
     assert "cannot read" in refusal(*model, "--val", tmp_path / "none.bin")
     assert "--images" in refusal(*model, "--pairs", tmp_path / "list.txt")
+    alike = tmp_path / "alike.txt"
+    alike.write_text("p0/1.png p0/2.png 1\n" * 20)
+    images = ("--images", tmp_path / "images")
+    assert "holds 'same' pairs alone, 20 of them" in refusal(*model, "--val", alike, *images)
+    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)  # root may write anywhere
+    for output in (tmp_path, tmp_path / "new" / "folder"):
+        message = refusal(*model, "--val", sets[0], "--output", output)
+        assert f"--output {output} cannot be written, {tmp_path} is not yours" in message
     sets[1].write_bytes(b"cposix\nsystem\n(S'echo'\ntR.")
     assert "asks for posix.system" in refusal(*model, "--val", sets[0], "--val", sets[1])
 

@@ -144,3 +144,12 @@ def test_damaged_files_are_read_or_refused(written, tmp_path_factory, name, chan
         message = str(error)
     assert rows or message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_an_embedding_without_direction_is_named(tmp_path, value):
+    values = np.array([[1, 2], [value, 0]], np.float32)
+    np.savez(tmp_path / "e.npz", path=np.array(["a", "b"]), embedding=values)
+    np.testing.assert_array_equal(embeddings_of(tmp_path / "e.npz", ["a"]), values[:1])
+    with pytest.raises(MarginfaceError, match="the embedding of b is of length zero"):
+        embeddings_of(tmp_path / "e.npz", ["a", "b"])

@@ -111,6 +111,19 @@ def test_intervals_hold_the_true_rate_as_often_as_they_say(target):
     assert at.high - at.low < 0.3
 
 
+@pytest.mark.parametrize("target", [0.05, 0.2, 0.3])
+def test_intervals_hold_the_true_rate_where_many_scores_tie(target):
+    # Wrong scores are 0, 1, 2, 3 alike, so that 0.25 or more admits all 3s.
+    rng = np.random.default_rng(6)
+    true = 0.5 if target > 0.25 else 0.0  # right ones are 2 or 3 alike
+    inside = 0
+    for _ in range(400):
+        at = SortedScores(rng.integers(2, 4, 200), rng.integers(0, 4, 2_000)).at(target)
+        assert at.low <= at.rate <= at.high
+        inside += at.low <= true <= at.high
+    assert inside >= 0.95 * 400
+
+
 def test_no_false_accept_expected_means_no_lower_limit():
     at = SortedScores([0.9] * 50, [0.1] * 50).at(1e-6)
     assert (at.rate, at.low, at.high, at.false_accepts) == (1.0, 0.0, 1.0, 0)

@@ -52,7 +52,7 @@ def evaluate(
         write_comparison,
         write_single,
     )
-    from marginface.evaluation.evaluate import check_images, score_pairs
+    from marginface.evaluation.evaluate import check_images, embed_pairs, score_pairs
     from marginface.evaluation.report import check_output_dir
     from marginface.evaluation.verification import verify
     from marginface.labels import distinct_labels
@@ -79,7 +79,7 @@ def evaluate(
     for label, embedder in zip(labels, embedders, strict=True):
         for each in sets:
             with image_progress(f"{label}, {each.name}") as on_progress:
-                found = score_pairs(
+                embeddings = embed_pairs(
                     embedder,
                     each,
                     batch_size=batch_size,
@@ -88,6 +88,7 @@ def evaluate(
                     resize=resize,
                     on_progress=on_progress,
                 )
+            found = score_pairs(each, embeddings)
             result = verify(found.scores, each.same, each.folds)
             intervals = bootstrap(found.scores, each.same, each.folds)
             rows.append(Comparison(label, each, found, result, intervals))

@@ -25,7 +25,8 @@ from marginface.deployment.embedder import open_embedder
 from marginface.deployment.export import export_model
 from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import distinct_images, evaluate_pairs
+from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
+from marginface.evaluation.verification import verify
 from marginface.training.config import TrainConfig
 from marginface.training.run import load_run
 from marginface.training.trackers import read_metrics
@@ -186,7 +187,8 @@ def _measure(framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs)
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(run(spec.preprocessing(pixels)), np.float32)
 
-    return Measured(*evaluate_pairs(embed, pairs))
+    scores = score_pairs(pairs, embed_pairs(embed, pairs)).scores
+    return Measured(verify(scores, pairs.same, pairs.folds), scores)
 
 
 def _spoken(seconds: float) -> str:

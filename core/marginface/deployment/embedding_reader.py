@@ -64,7 +64,8 @@ def embeddings_of(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
     """Return the embeddings [names, size] of images by name.
 
     Raises:
-        MarginfaceError: as `read_embeddings`; a name without an embedding, or with two.
+        MarginfaceError: as `read_embeddings`; a name without an embedding, with two, or with one
+            that has no direction.
     """
     place = {name: at for at, name in enumerate(names)}
     found: NDArray[np.float32] | None = None
@@ -80,6 +81,11 @@ def embeddings_of(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
                     f"{path} has two embeddings of {name}; embed the folder again"
                 )
             missing.remove(name)
+            if not 0 < np.linalg.norm(value) < np.inf:
+                raise MarginfaceError(
+                    f"{path}: the embedding of {name} is of length zero, NaN or infinite; embed it "
+                    "again, or leave it out of the lists"
+                )
             found[place[name]] = value
     if missing or found is None:
         first = min(missing, key=place.__getitem__)

@@ -57,14 +57,17 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         result = row.result
+        mark = "*" if result.admits_none(SHOWN_TARGET) else ""
         table.add_row(
             row.model,
             row.pairs.name,
             f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
             _percent(row.intervals.accuracy),
             f"{result.auc:.5f}",
-            f"{result.tar_at_far[SHOWN_TARGET]:.2%}",
+            f"{result.tar_at_far[SHOWN_TARGET]:.2%}{mark}",
         )
+    if any(row.result.admits_none(SHOWN_TARGET) for row in rows):
+        table.caption = f"* too few different pairs to allow one false accept at {SHOWN_TARGET}"
     return table
 
 

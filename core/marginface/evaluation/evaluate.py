@@ -1,4 +1,4 @@
-"""Embed the images of verification pairs and measure how well their scores tell people apart."""
+"""From verification pairs to scores: embed each image once, then compare."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from marginface.data.images import decoded_size, wrong_size
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_batches import ImageReader
-from marginface.evaluation.verification import (
-    VerificationResult,
-    directionless,
-    pair_scores,
-    verify,
-)
+from marginface.evaluation.verification import directionless, pair_scores
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 OnProgress = Callable[[int, int], None]
@@ -43,62 +38,6 @@ class PairScores:
     second_norm: NDArray[np.float32]
 
 
-def evaluate_pairs(
-    embed: Embed,
-    pairs: Pairs,
-    *,
-    batch_size: int = 64,
-    flip: bool = True,
-    size: tuple[int, int] | None = (112, 112),
-    resize: bool = False,
-    on_progress: OnProgress | None = None,
-) -> tuple[VerificationResult, NDArray[np.float64]]:
-    """Return the verification result and the score (cosine) of each pair; see `score_pairs`."""
-    found = score_pairs(
-        embed,
-        pairs,
-        batch_size=batch_size,
-        flip=flip,
-        size=size,
-        resize=resize,
-        on_progress=on_progress,
-    )
-    return verify(found.scores, pairs.same, pairs.folds), found.scores
-
-
-def score_pairs(
-    embed: Embed,
-    pairs: Pairs,
-    *,
-    batch_size: int = 64,
-    flip: bool = True,
-    size: tuple[int, int] | None = (112, 112),
-    resize: bool = False,
-    on_progress: OnProgress | None = None,
-) -> PairScores:
-    """Return the score of each pair and the norms of its embeddings.
-
-    Args:
-        embed: RGB images [batch, height, width, 3], uint8, to embeddings [batch, size].
-        pairs: each distinct image is embedded once.
-        batch_size: images for one call of `embed`.
-        flip: sum the embeddings of an image and of its mirror image, the field's protocol.
-        size: (height, width) that `embed` takes, or None: all must be like the first.
-        resize: scale images of another size instead of refusing them.
-        on_progress: called with (images done, images in all).
-    """
-    embeddings = embed_pairs(
-        embed,
-        pairs,
-        batch_size=batch_size,
-        flip=flip,
-        size=size,
-        resize=resize,
-        on_progress=on_progress,
-    )
-    return compare(pairs, embeddings)
-
-
 def embed_pairs(
     embed: Embed,
     pairs: Pairs,
@@ -109,7 +48,20 @@ def embed_pairs(
     resize: bool = False,
     on_progress: OnProgress | None = None,
 ) -> NDArray[np.float32]:
-    """Return the embeddings [images, size] of `distinct_images(pairs)`; see `score_pairs`."""
+    """Return the embeddings [images, size] of `distinct_images(pairs)`.
+
+    Args:
+        embed: RGB images [batch, height, width, 3], uint8, to embeddings [batch, size].
+        pairs: each distinct image is embedded once.
+        batch_size: images for one call of `embed`.
+        flip: sum the embeddings of an image and of its mirror image, the field's protocol.
+        size: (height, width) that `embed` takes, or None: all must be like the first.
+        resize: scale images of another size instead of refusing them.
+        on_progress: called with (images done, images in all).
+
+    Raises:
+        MarginfaceError: an image is unreadable or of another size, or an embedding is broken.
+    """
     paths = distinct_images(pairs)
     reader = ImageReader(pairs.images, size, resize=resize)
     parts: list[NDArray[np.float32]] = []
@@ -129,8 +81,8 @@ def embed_pairs(
     return embeddings
 
 
-def compare(pairs: Pairs, embeddings: NDArray[np.float32]) -> PairScores:
-    """Return the scores of pairs for the embeddings of `distinct_images(pairs)`, [images, size]."""
+def score_pairs(pairs: Pairs, embeddings: NDArray[np.float32]) -> PairScores:
+    """Return the scores of pairs for the embeddings [images, size] of `distinct_images(pairs)`."""
     index = {path: at for at, path in enumerate(distinct_images(pairs))}
     first = np.array([index[path] for path in pairs.first])
     second = np.array([index[path] for path in pairs.second])

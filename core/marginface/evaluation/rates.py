@@ -31,7 +31,7 @@ class RateAt:
 
     Attributes:
         rate: the largest true accept rate whose false accept rate does not exceed the target.
-        low, high: interval of at least `CONFIDENCE`, see `SortedScores.at`.
+        low, high: interval of at least the level asked for, see `SortedScores.at`.
         threshold: scores >= it are accepted.
         false_accepts: how many are accepted that ought not.
     """
@@ -60,25 +60,26 @@ class SortedScores:
         self.right = _sorted(right)
         self.wrong = _sorted(wrong)
 
-    def at(self, target: float) -> RateAt:
+    def at(self, target: float, level: float = CONFIDENCE) -> RateAt:
         """Return the true accept rate at a false accept rate of `target`, with its interval.
 
         Two things are unsure. The threshold: of W wrong scores, target W are expected at or above
         the true one, give or take sqrt(target (1 - target) W), so it lies between two of them. The
-        rate there: Wilson's score interval (Wilson 1927). Each is taken at half of 1 - CONFIDENCE,
-        so that both hold together at CONFIDENCE. The scores are taken to be independent; pairs that
+        rate there: Wilson's score interval (Wilson 1927). Each is taken at half of 1 - level, so
+        that both hold together at the level. The scores are taken to be independent; pairs that
         share images are not quite, which makes the interval too narrow.
         """
         wrong = len(self.wrong)
         cut = self._cuts(np.array([allowed(target, wrong)]))
-        z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 4)
+        z = NormalDist().inv_cdf(1 - (1 - level) / 4)
         spread = z * sqrt(target * (1 - target) * wrong)
         fewest = max(floor(target * wrong - spread), 0)
         most = min(ceil(target * wrong + spread), wrong)
-        # `fewest` wrong scores or more lie at or above the true threshold: it is at most the lowest
-        # of them. It lies above the next wrong score after the `most` highest.
-        strict = np.nextafter(self.wrong[wrong - fewest], -np.inf) if fewest else np.inf
-        low, _ = wilson(self._accepted(self.right, np.array([strict]))[0], len(self.right), z)
+        # `fewest` wrong scores or more lie at or above the true threshold or, where many tie there,
+        # at what they tie with: what exceeds the lowest of them is accepted at any rate. The true
+        # threshold lies above the next wrong score after the `most` highest.
+        strict = self._cuts(np.array([fewest - 1])) if fewest else np.array([np.inf])
+        low, _ = wilson(self._accepted(self.right, strict)[0], len(self.right), z)
         lenient = self._accepted(self.right, self._cuts(np.array([most])))[0]
         _, high = wilson(lenient, len(self.right), z)
         return RateAt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,16 @@ def write_report(
 
 
 def check_output_dir(output_dir: Path) -> None:
-    """Raise if `output_dir` cannot be a folder; costs nothing, so call it before the work."""
+    """Raise if `output_dir` cannot be a folder or written to; costs nothing: before the work."""
     existing = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise MarginfaceError(
             f"--output {output_dir} needs a folder, but {existing} is a file; give another name"
+        )
+    if not os.access(existing, os.W_OK):
+        raise MarginfaceError(
+            f"--output {output_dir} cannot be written, {existing} is not yours to write to; give "
+            "another name or change its permissions"
         )
 
 

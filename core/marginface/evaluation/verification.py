@@ -58,6 +58,10 @@ class VerificationResult:
     different_pairs: int
     fold_accuracies: tuple[float, ...]
 
+    def admits_none(self, target: str) -> bool:
+        """Return whether a FAR allows no false accept: of fewer different pairs than 1 / FAR."""
+        return float(target) * self.different_pairs < 1
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for metrics.json."""
         values = asdict(self)
@@ -79,8 +83,7 @@ class VerificationResult:
         table.add_row("AUC", f"{self.auc:.5f}")
         table.add_row("EER", f"{self.eer:.2%}")
         for target, tar in self.tar_at_far.items():
-            # With fewer different pairs than 1 / FAR the target admits no false accept at all.
-            note = "" if float(target) * self.different_pairs >= 1 else " (no false accept)"
+            note = " (no false accept)" if self.admits_none(target) else ""
             table.add_row(f"TAR at FAR {target}{note}", f"{tar:.2%}")
         table.add_row("pairs, same / different", f"{self.same_pairs:,} / {self.different_pairs:,}")
         return table

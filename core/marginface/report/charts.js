@@ -136,7 +136,7 @@ function drawTraining(models) {
   const trained = models.map((model, index) => ({ ...model, index })).filter((m) => m.training);
   const note = document.getElementById("training-note");
   if (!trained.length) {
-    note.textContent = "None of the models is a run folder, so there are no training curves.";
+    note.textContent = "No training curves: none of the models is a run that has recorded metrics.";
     return;
   }
   const without = models.filter((model) => !model.training).map((model) => model.name);

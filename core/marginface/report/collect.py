@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.bootstrap import bootstrap
 from marginface.evaluation.comparison import Comparison
-from marginface.evaluation.evaluate import compare, distinct_images
+from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.identification import IdentificationResult, identify
 from marginface.evaluation.rejection import RejectCurve, reject_curve
 from marginface.evaluation.verification import verify
@@ -62,7 +62,7 @@ def measure(model: str, pairs: Pairs, embeddings: NDArray[np.float32]) -> Measur
         pairs: the set.
         embeddings: [images, size], of `distinct_images(pairs)`.
     """
-    found = compare(pairs, embeddings)
+    found = score_pairs(pairs, embeddings)
     result = verify(found.scores, pairs.same, pairs.folds)
     intervals = bootstrap(found.scores, pairs.same, pairs.folds)
     rejection = reject_curve(

@@ -157,8 +157,7 @@ def _name(name: str) -> str:
 
 
 def _rate(result: VerificationResult, target: str) -> str:
-    # With fewer different pairs than 1 / FAR the target admits no false accept at all.
-    mark = "" if float(target) * result.different_pairs >= 1 else "*"
+    mark = "*" if result.admits_none(target) else ""
     return f"{result.tar_at_far[target]:.2%}{mark}"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from marginface.evaluation.evaluate import distinct_images, evaluate_pairs
-from marginface.evaluation.verification import VerificationResult
+from marginface.evaluation import verification
+from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
 from marginface.training.processes import agree, together
 from marginface.training.session import Session
 from marginface.training.stopping import StopRequest
@@ -37,10 +37,10 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
     try:
         meet()
         with together(group):
-            results: dict[str, VerificationResult] = {}
+            results: dict[str, verification.VerificationResult] = {}
             for pairs in session.verification:
                 if group.rank == 0:
-                    results[pairs.name], _ = evaluate_pairs(
+                    embeddings = embed_pairs(
                         session.learner.embed,
                         pairs,
                         batch_size=config.batch_size,
@@ -48,6 +48,8 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
                         resize=config.resize,
                         on_progress=meet,
                     )
+                    scores = score_pairs(pairs, embeddings).scores
+                    results[pairs.name] = verification.verify(scores, pairs.same, pairs.folds)
                 else:
                     for _ in range(0, len(distinct_images(pairs)), config.batch_size):
                         meet()
@@ -68,7 +70,7 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
     return None
 
 
-def figures_of(results: Mapping[str, VerificationResult]) -> dict[str, float]:
+def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[str, float]:
     """Return what is recorded: each figure, of several sets the mean and each set's own.
 
     A set's own accuracy is called `lfw/accuracy` and so on. The best accuracy of a run is that of

@@ -54,7 +54,8 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
         images: the folder of the images of those that hold none.
 
     Raises:
-        MarginfaceError: as `open_verification`; one is given twice; the images are of no use.
+        MarginfaceError: as `open_verification`; one is given twice or has one kind of pair alone;
+            the images are of no use.
     """
     paths = [*sets, *([] if pairs is None else [pairs])]
     holding = [not path.is_dir() and _reader(path) is not None for path in paths]
@@ -64,8 +65,20 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
         open_verification(path, None if holds else images)
         for path, holds in zip(paths, holding, strict=True)
     ]
+    for path, each in zip(paths, opened, strict=True):
+        _check_kinds(path, each)
     names = distinct_labels(paths, "verification set", [each.name for each in opened])
     return [replace(each, name=name) for each, name in zip(opened, names, strict=True)]
+
+
+def _check_kinds(path: Path, pairs: Pairs) -> None:
+    kinds = set(pairs.same.tolist())
+    if len(kinds) < 2:
+        kind = "same" if True in kinds else "different"
+        raise MarginfaceError(
+            f"{path} holds '{kind}' pairs alone, {len(pairs):,} of them; verification needs both "
+            "same and different ones"
+        )
 
 
 def _reader(path: Path) -> Callable[[Path], Pairs] | None:
