@@ -187,6 +187,26 @@ def test_landmarks_as_json(photos, tmp_path):
     assert rows["ann/one.png"]["score"] == "0.7500"
 
 
+def test_points_on_a_line_form_no_face(photos, tmp_path):
+    line = (POINTS[:, 1:] * [16, 16] + [64, 96]).tolist()  # fits the template by 0.5
+    path = tmp_path / "marks.json"
+    path.write_text(
+        json.dumps({"ann/one.png": [1, line], "ann/two.png": [1, points_of(8, 64, 64)]})
+    )
+    assert run(photos, tmp_path / "out", "--landmarks", path).exit_code == 0
+    rows = table(tmp_path / "out")
+    assert rows["ann/one.png"]["status"] == "points form no face"
+    assert rows["ann/two.png"]["status"] == "aligned"
+
+
+def test_a_link_to_nothing_is_one_unreadable_photo(photos, detector, tmp_path):
+    (photos / "ann" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    assert run(photos, tmp_path / "out", "--detector", detector).exit_code == 0
+    row = table(tmp_path / "out")["ann/gone.jpg"]
+    assert row["status"] == "unreadable"
+    assert "No such file" in row["detail"]
+
+
 def test_landmarks_as_csv_with_and_without_names_of_columns(tmp_path):
     line = ",".join(map(str, np.ravel(points_of(16, 64, 96))))
     with_names, without = tmp_path / "a.csv", tmp_path / "b.csv"

@@ -373,6 +373,12 @@ def test_a_bad_image_that_opening_passes_over_is_named_when_read(tmp_path):
         images[1]
 
 
+def test_a_good_image_is_read_without_putting_its_name_together(tmp_path, monkeypatch):
+    images = open_images(insightface(tmp_path / "a.rec", [0, 0, 1]))
+    monkeypatch.delattr(type(images), "name")
+    assert images[1][1] == 0
+
+
 def test_skipping_bad_images_looks_at_each(tmp_path):
     seen = []
     images = open_images(

@@ -6,8 +6,9 @@ resample has the protocol's folds and as many pairs of each kind. Every figure i
 An Introduction to the Bootstrap, 1993, chapter 13.)
 
 Not so TAR at FAR: its threshold lies among the highest scores of different pairs, and no resample
-has a higher one than the sample. Where a target admits few false accepts, a bootstrap's interval of
-95% holds the truth in half of all cases or fewer; the interval of `rates` does in 95%.
+has a higher one than the sample. On simulated normal scores a bootstrap's interval of 95% held the
+truth in 89%, 51% and 33% of samples where 3, 0.5 and 0.3 false accepts were expected. So TAR has
+the interval of `rates`, which is wider than it need be rather than too narrow.
 
 Pairs count as independent. Where a few identities or images occur in many pairs, or the images
 themselves would be other ones, the truth is wider than the interval.

@@ -19,6 +19,9 @@ ALIGNED = "aligned"
 NOT_A_FACE, TOO_SMALL, CUT_OFF = "points form no face", "face too small", "face cut off"
 # Faces in profile fit by 0.55 and more, exchanged eyes by 0.3, a mirrored face by 0.05.
 LEAST_FIT = 0.4
+# Points on a line fit by up to 0.61, so how broad they lie counts as well: their spread across the
+# line that fits them best over that along it, 0.66 and more in photos looked at.
+LEAST_BREADTH = 0.1
 LEAST_INSIDE = 0.5  # of the crop's area in the photo
 CHOICES = ("largest", "central")
 FORMATS = ("jpg", "png")
@@ -110,7 +113,8 @@ def _judged(
         similarity = fit_similarity(points, template(options.size))
     except MarginfaceError:
         return NOT_A_FACE, None
-    if similarity.fit < LEAST_FIT:
+    along, across = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    if similarity.fit < LEAST_FIT or across < LEAST_BREADTH * along:
         return NOT_A_FACE, None
     if max(options.size) / similarity.scale < options.min_face:
         return TOO_SMALL, None

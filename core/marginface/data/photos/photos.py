@@ -158,8 +158,12 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
     """Return what changes when one of the photos does."""
     digest = hashlib.sha256()
     for name in names:
-        found = (root / name).stat()
-        digest.update(f"{name!r} {found.st_size} {found.st_mtime_ns}\n".encode())
+        try:
+            found = (root / name).stat()
+            state = f"{found.st_size} {found.st_mtime_ns}"
+        except OSError:  # such as a link to nothing: unreadable, when its turn comes
+            state = "none"
+        digest.update(f"{name!r} {state}\n".encode())
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,8 @@ class RecordImages:
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], np.int64]:
         """Return image `index`, RGB [height, width, 3], and its label."""
-        where = f"{self.root}: record {self.index.keys[index]} ({self.name(index)})"
-        image = decode_image(self.encoded(index), where, self.size, resize=self.resize)
+        place = _Place(self, index)
+        image = decode_image(self.encoded(index), place, self.size, resize=self.resize)
         return image, self.labels[index]
 
     def name(self, index: int) -> str:
@@ -111,6 +111,16 @@ class RecordImages:
         try:
             self[number]
         except MarginfaceError as error:
-            where = f"{self.root}: record {self.index.keys[number]} ({self.name(number)}): "
-            return str(error).removeprefix(where)
+            return str(error).removeprefix(f"{_Place(self, number)}: ")
         return ""
+
+
+class _Place(NamedTuple):
+    """Where an image is, put into words only for an error: it would take a tenth of reading it."""
+
+    images: RecordImages
+    number: int
+
+    def __str__(self) -> str:
+        images, number = self
+        return f"{images.root}: record {images.index.keys[number]} ({images.name(number)})"
