@@ -44,9 +44,8 @@ def replacing(path: Path) -> Iterator[Path]:
         with naming(path, temporary):
             yield temporary
             with temporary.open("r+b") as written:
-                os.fsync(
-                    written.fileno()
-                )  # else a power cut can leave the name without the content
+                # Else a power cut can leave the name without the content.
+                os.fsync(written.fileno())
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

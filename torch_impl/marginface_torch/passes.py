@@ -14,6 +14,7 @@ from marginface.errors import MarginfaceError
 from marginface.heads import ONCE
 from marginface_torch.blocks import (
     Classes,
+    Given,
     Own,
     Terms,
     add_block,
@@ -198,4 +199,10 @@ def _fused(function: F, classes: Classes, like: Tensor) -> F:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Any:
-    return compiled(function, dynamic=True)
+    fused = compiled(function, dynamic=True)
+
+    def call(ops: Any, prepared: Any, given: Given, *rest: Any) -> Any:
+        # As many as a block has, which would be compiled anew; comparing all labels is fused.
+        return fused(ops, prepared, given._replace(samples=None, columns=None), *rest)
+
+    return call
