@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from marginface.data.folder import open_image_folder
+from marginface.data.opening import open_images
 from marginface.data.packing.writers import RecordWriter, TFRecordWriter
 from marginface.errors import MarginfaceError
 
@@ -24,6 +26,22 @@ def value_or_refusal(function: Callable[..., Any], *arguments: Any, **options: A
         return function(*arguments, **options)
     except MarginfaceError as error:
         return str(error)
+
+
+def refusal(path: Path, **options: Any) -> str:
+    """Return the one line that says why images cannot be opened."""
+    with pytest.raises(MarginfaceError) as caught:
+        open_images(path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def colours(images: Any) -> list[int]:
+    return [int(images[number][0][0, 0, 0]) for number in range(len(images))]
+
+
+def names(images: Any) -> list[str]:
+    return [images.name(number) for number in range(len(images))]
 
 
 def png(value: int, side: int = 112) -> bytes:

@@ -1,10 +1,8 @@
-"""Images of .rec files in InsightFace's and im2rec's layout, their names, index and checks."""
+"""Images of .rec files in InsightFace's and im2rec's layout, their names and checks."""
 
-import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,41 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_files import (
     MAGIC,
+    colours,
     header,
     im2rec,
     image,
     insightface,
-    pack,
+    names,
     part,
     png,
+    refusal,
     value_or_refusal,
     write,
 )
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
-from marginface.data.folder import open_image_folder
 from marginface.data.opening import open_images, open_records
-from marginface.data.packing.writers import RecordWriter
-from marginface.data.records.cache import MappedIndex
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
-
-
-def colours(images):
-    return [int(images[number][0][0, 0, 0]) for number in range(len(images))]
-
-
-def names(images):
-    return [images.name(number) for number in range(len(images))]
-
-
-def refusal(path, **options):
-    with pytest.raises(MarginfaceError) as caught:
-        open_images(path, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_insightface_layout(tmp_path):
@@ -180,145 +158,6 @@ def test_a_lst_of_another_rec_is_refused(tmp_path, text, message):
     assert str(tmp_path / "a.lst") in refusal(path)
 
 
-def test_the_index_is_cached_and_mapped(tmp_path):
-    path = insightface(tmp_path / "a.rec", [0, 0, 1])
-    first = open_images(path)
-    assert (tmp_path / "a.rec.index").is_file()
-    (tmp_path / "a.idx").unlink()  # not needed any more
-    second = open_images(path)
-    assert isinstance(second.index, MappedIndex)
-    assert not second.labels.flags.owndata
-    assert not second.labels.flags.writeable
-    assert second.labels.tolist() == first.labels.tolist()
-    assert second.fingerprint() == first.fingerprint()
-    assert colours(second) == [1, 2, 3]
-
-
-def test_the_cache_of_another_rec_is_passed_over(tmp_path):
-    path = insightface(tmp_path / "a.rec", [0, 0, 1])
-    open_images(path)
-    insightface(path, [0, 1, 1])
-    os.utime(path, ns=(1, 1))
-    assert open_images(path).labels.tolist() == [0, 1, 1]
-
-
-@settings(deadline=None, max_examples=200, derandomize=True)
-@given(st.data())
-def test_a_damaged_cache_is_passed_over_or_harmless(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "cached.rec"
-    cache = path.with_name("cached.rec.index")
-    if not path.exists():
-        insightface(path, [0, 0, 1])
-        path.with_suffix(".lst").write_text("1\t0\ta/x\n2\t0\ta/y\n3\t1\tb/z\n")
-        open_images(path)
-        cache.with_name("whole").write_bytes(cache.read_bytes())
-    whole = bytearray(cache.with_name("whole").read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    cache.unlink(missing_ok=True)
-    cache.write_bytes(whole[: data.draw(st.integers(len(whole) - 3, len(whole)))])
-    images = open_records(path)
-    for number in range(len(images)):
-        assert 0 <= images.labels[number] < len(images.identities)
-        identity, file = images.name(number).split("/")
-        assert not {identity, file} & {"", ".", ".."}
-        found = value_or_refusal(images.encoded, number)
-        assert isinstance(found, bytes) or found.startswith(f"{path}: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("labels", [0, 0, 2]),
-        ("labels", [-1, 0, 1]),
-        ("labels", [0, 1]),
-        ("files.encoded", list(b"/.x") * 3),
-        ("files.offsets", [0, 3, 3, 9]),
-        ("files.offsets", [0, 3, 99, 9]),
-        ("identities.encoded", list(b"../b")),
-    ],
-)
-def test_a_cache_made_to_mislead_is_passed_over(tmp_path, name, values):
-    path = insightface(tmp_path / "a.rec", [0, 0, 1])
-    path.with_suffix(".lst").write_text("1\t0\tann/1.x\n2\t0\tann/2.x\n3\t1\tb/3.x\n")
-    expected = names(open_images(path))
-    cache = tmp_path / "a.rec.index"
-    with safe_open(cache, framework="numpy") as file:
-        metadata = file.metadata()
-    arrays = load_file(cache)
-    whole = arrays[name].tolist()
-    arrays[name] = np.array(values, arrays[name].dtype)
-    cache.unlink()
-    save_file(arrays, cache, metadata)
-    images = open_images(path)
-    assert names(images) == expected
-    assert images.labels.tolist() == [0, 0, 1]
-    assert load_file(cache)[name].tolist() == whole  # written anew
-
-
-def test_a_folder_that_cannot_be_written_has_no_cache(tmp_path, monkeypatch):
-    path = insightface(tmp_path / "a.rec", [0, 0, 1])
-
-    def refuse(*_):
-        raise PermissionError("read-only")
-
-    monkeypatch.setattr("marginface.data.records.cache.save_file", refuse)
-    images = open_images(path)
-    assert colours(images) == [1, 2, 3]
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.idx", "a.rec"]
-    assert colours(pickle.loads(pickle.dumps(images))) == [1, 2, 3]
-
-
-def test_a_missing_index_is_rebuilt_when_asked(tmp_path):
-    path = insightface(tmp_path / "a.rec", [0, 0, 1])
-    idx = tmp_path / "a.idx"
-    whole = idx.read_text()
-    idx.unlink()
-    message = refusal(path)
-    assert f"no such file: {idx}; " in message
-    assert "--rebuild-index (rebuild_index=True)" in message
-    assert colours(open_images(path, rebuild_index=True)) == [1, 2, 3]
-    assert idx.read_text() == whole
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda lines: lines[:-1],
-        lambda lines: [*lines, "99\t4\n"],
-        lambda lines: [*lines, "99\t99999999\n"],
-        lambda lines: [*lines, f"99\t{2**63 - 1}\n"],
-        lambda lines: [*lines, "99\t-4\n"],
-        lambda lines: [*lines, lines[0]],
-        lambda lines: [*lines, "99\t0\n"],
-        lambda lines: [*lines[:-1], "1\t" + lines[-1].split("\t")[1]],
-        lambda lines: [*lines[:-1], lines[-1].split("\t")[0] + "\n"],
-        lambda lines: [line.replace("\t", " ") for line in lines],
-        lambda lines: ["key\toffset\n", *lines],
-        lambda _: [],
-        lambda lines: [*lines, f"{10**30}\t0\n"],
-    ],
-)
-def test_a_stale_or_damaged_index_is_refused_or_rebuilt(tmp_path, change):
-    path = insightface(tmp_path / "a.rec", [0, 0, 1])
-    idx = tmp_path / "a.idx"
-    whole = idx.read_text()
-    lines = whole.splitlines(keepends=True)
-    idx.write_text("".join(change(lines)))
-    message = refusal(path)
-    assert "--rebuild-index" in message
-    assert str(tmp_path) in message
-    assert colours(open_images(path, rebuild_index=True)) == [1, 2, 3]
-    assert idx.read_text() == whole
-
-
-def test_records_without_numbers_of_their_own_are_counted(tmp_path):
-    path = write(tmp_path / "a.rec", {key: image(0, key // 2, key) for key in range(4)})
-    path.with_suffix(".idx").unlink()
-    assert colours(open_images(path, rebuild_index=True)) == [0, 1, 2, 3]
-    assert path.with_suffix(".idx").read_text().startswith("0\t0\n1\t")
-
-
 def test_a_truncated_rec_is_refused_at_every_byte(tmp_path):
     whole = im2rec(tmp_path / "a.rec", [0, 0, 1]).read_bytes()
     path = tmp_path / "b.rec"
@@ -404,99 +243,6 @@ def test_identities_without_a_good_image_go(tmp_path):
     assert colours(images) == [0, 2, 3]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    for identity, count in (("ann", 3), ("bob", 1), ("cé", 2)):
-        for number in range(count):
-            path = tmp_path / "faces" / identity / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png(50 * number + count))
-    return open_image_folder(tmp_path / "faces")
-
-
-def test_a_packed_folder_is_the_same_set(folder, tmp_path):
-    pack(folder.root, tmp_path / "a.rec")
-    images = open_images(tmp_path / "a.rec")
-    assert images.identities == folder.identities
-    assert images.labels.tolist() == folder.labels.tolist()
-    assert images.fingerprint() == folder.fingerprint()
-    for number in range(len(folder)):
-        assert images.name(number) == folder.name(number)
-        assert images.encoded(number) == folder.encoded(number)
-
-
-def test_what_is_written_is_insightfaces_layout_by_hand(folder, tmp_path):
-    pack(folder.root, tmp_path / "a.rec")
-    encoded = [folder.encoded(number) for number in range(6)]
-    labels = [0, 0, 0, 1, 2, 2]
-    expected = {
-        key: part(0, header(key, float(label)) + file)
-        for key, (label, file) in enumerate(zip(labels, encoded, strict=True), 1)
-    }
-    for key, ends in ((7, (1, 4)), (8, (4, 5)), (9, (5, 7)), (0, (7, 10))):
-        expected[key] = part(0, header(key, [float(end) for end in ends]))
-    write(tmp_path / "b.rec", expected)
-    assert (tmp_path / "a.rec").read_bytes() == (tmp_path / "b.rec").read_bytes()
-    assert (tmp_path / "a.idx").read_text() == (tmp_path / "b.idx").read_text()
-    assert (tmp_path / "property").read_text() == "3,112,112\n"
-    assert (tmp_path / "a.lst").read_text(encoding="utf-8").splitlines()[3:5] == [
-        "4\t1\tbob/0.png",
-        "5\t2\tcé/0.png",
-    ]
-
-
-def test_the_property_of_another_rec_stays(folder, tmp_path):
-    (tmp_path / "other.rec").write_bytes(b"")
-    (tmp_path / "property").write_text("9,9,9\n")
-    pack(folder.root, tmp_path / "a.rec")
-    assert (tmp_path / "property").read_text() == "9,9,9\n"
-
-
-@pytest.mark.parametrize(
-    ("calls", "message"),
-    [
-        ([(1, "b/0")], "out of turn"),
-        ([(0, "a/0"), (2, "b/0")], "out of turn"),
-        ([(0, "a/0"), (1, "b/0"), (0, "a/1")], "out of turn"),
-        ([(0, "a/0"), (1, "a/1")], "out of turn"),
-        ([(0, "a/0"), (0, "b/0")], "out of turn"),
-        ([(0, "a/0"), (0, "a/0")], "two images a/0"),
-        ([(0, "0")], "IDENTITY/IMAGE"),
-        ([(0, "a/b/0")], "IDENTITY/IMAGE"),
-        ([(0, "../0")], "IDENTITY/IMAGE"),
-        ([(0, "a/0\t1")], "IDENTITY/IMAGE"),
-        ([], "no images"),
-    ],
-)
-def test_what_cannot_be_written_leaves_nothing(tmp_path, calls, message):
-    def write_all():
-        with RecordWriter(tmp_path / "a.rec") as writer:
-            for label, name in calls:
-                writer.add(png(1), label, name)
-
-    with pytest.raises(MarginfaceError, match=message):
-        write_all()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_rec_appears_last_and_not_without_the_rest(folder, tmp_path, monkeypatch):
-    renamed = []
-    replace = Path.replace
-
-    def note(self, target):
-        if target.name == "a.idx":
-            raise OSError(28, "No space left on device", str(self))
-        renamed.append(target.name)
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", note)
-    with pytest.raises(OSError, match="No space left"):
-        pack(folder.root, tmp_path / "a.rec")
-    assert "a.rec" not in renamed
-    assert not (tmp_path / "a.rec").exists()
-    assert not list(tmp_path.glob(".*"))
-
-
 def test_many_workers_open_and_read_one_file(tmp_path):
     path = insightface(tmp_path / "a.rec", [number // 4 for number in range(40)])
     with ThreadPoolExecutor(8) as pool:
@@ -509,23 +255,3 @@ def test_many_workers_open_and_read_one_file(tmp_path):
     assert read == [png(key) for key in range(1, 41)] * 10
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         assert list(pool.map(images.encoded, range(40), chunksize=10)) == read[:40]
-
-
-def test_a_worker_refuses_an_index_that_changed(tmp_path):
-    path = insightface(tmp_path / "a.rec", [0, 0, 1])
-    pickled = pickle.dumps(open_images(path))
-    insightface(path, [0, 1, 1, 1])
-    open_images(path)
-    with pytest.raises(MarginfaceError, match="has changed since it was opened"):
-        pickle.loads(pickled)
-
-
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
-def test_real_faces_come_back_byte_for_byte(tmp_path):
-    folder = open_image_folder(FACES / "lfw112" / "test")
-    pack(folder.root, tmp_path / "lfw.rec")
-    images = open_images(tmp_path / "lfw.rec")
-    assert images.fingerprint() == folder.fingerprint()
-    for number in range(0, len(folder), 7):
-        assert images.encoded(number) == folder.encoded(number)
-        np.testing.assert_array_equal(images[number][0], folder[number][0])
