@@ -187,7 +187,7 @@ def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
     alike = tmp_path / "alike.txt"
     alike.write_text("p0/1.png p0/2.png 1\n" * 20)
     images = ("--images", tmp_path / "images")
-    assert "holds 'same' pairs alone, 20 of them" in refusal(*model, "--val", alike, *images)
+    assert f"{alike}: all 20 pairs are 'same' pairs" in refusal(*model, "--val", alike, *images)
     monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)  # root may write anywhere
     for output in (tmp_path, tmp_path / "new" / "folder"):
         message = refusal(*model, "--val", sets[0], "--output", output)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
-from marginface.data.verification.pairs import fold_numbers
+from marginface.data.verification.pairs import check_kinds, fold_numbers
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
@@ -224,11 +224,7 @@ def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
             f"{len(wrong)} of {len(score)} scores are NaN or infinite, first at pair {wrong[0]}; "
             "the embeddings behind them are broken"
         )
-    if truth.all() or not truth.any():
-        kind = "same" if truth.any() else "different"
-        raise MarginfaceError(
-            f"all {len(truth)} pairs are '{kind}' pairs; verification needs both same and different"
-        )
+    check_kinds(truth)
     return score, truth
 
 

@@ -10,7 +10,7 @@ from marginface.data.verification.bin_file import read_bin
 from marginface.data.verification.cfp_lists import read_cfp
 from marginface.data.verification.container import read_container
 from marginface.data.verification.pair_lists import read_pair_list
-from marginface.data.verification.pairs import Pairs
+from marginface.data.verification.pairs import Pairs, check_kinds
 from marginface.errors import MarginfaceError
 from marginface.labels import distinct_labels
 
@@ -66,19 +66,9 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
         for path, holds in zip(paths, holding, strict=True)
     ]
     for path, each in zip(paths, opened, strict=True):
-        _check_kinds(path, each)
+        check_kinds(each.same, f"{path}: ")
     names = distinct_labels(paths, "verification set", [each.name for each in opened])
     return [replace(each, name=name) for each, name in zip(opened, names, strict=True)]
-
-
-def _check_kinds(path: Path, pairs: Pairs) -> None:
-    kinds = set(pairs.same.tolist())
-    if len(kinds) < 2:
-        kind = "same" if True in kinds else "different"
-        raise MarginfaceError(
-            f"{path} holds '{kind}' pairs alone, {len(pairs):,} of them; verification needs both "
-            "same and different ones"
-        )
 
 
 def _reader(path: Path) -> Callable[[Path], Pairs] | None:

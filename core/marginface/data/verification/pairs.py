@@ -40,6 +40,21 @@ class Pairs:
         return len(self.first)
 
 
+def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
+    """Raise unless some pairs are of one person and some of two; the message begins with `where`.
+
+    Args:
+        same: [pairs].
+        where: what holds them, with a colon and a blank.
+    """
+    if same.all() or not same.any():
+        kind = "same" if same.any() else "different"
+        raise MarginfaceError(
+            f"{where}all {len(same):,} pairs are '{kind}' pairs; verification needs both same and "
+            "different"
+        )
+
+
 def fold_numbers(pairs: int, folds: int) -> NDArray[np.int64]:
     """Return the fold of each pair, from 0: contiguous, the first ones a pair longer.
 
