@@ -153,10 +153,8 @@ def test_a_second_signal_ends_all_at_once(launcher):
     process = launcher(STOPPING.format(linger=60))
     os.killpg(process.pid, signal.SIGINT)
     assert process.stderr.readline() == "\n"  # the notice
-    begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=10)
-    assert time.monotonic() - begun < 3
+    out, _ = process.communicate(timeout=10)  # far less than it would linger
     assert (out, process.returncode) == ("", 128 + signal.SIGINT)
 
 
