@@ -93,7 +93,12 @@ MUTANTS = [
         ("softplus(target, threshold=40)", "tf.nn.softplus(target)"),
     ),
     Mutant("losses.sphereface2", "sphereface2", "alpha * ", "(1 - alpha) * "),
-    Mutant(("passes", "blocks"), "arcface", "right = wide * ", "right = 2 * wide * "),
+    Mutant(
+        "blocks",
+        "arcface",
+        ("slopes.mul_(d_others[:, None])", "slopes *= upstream.others[:, None]"),
+        ("slopes", ""),
+    ),
     Mutant(
         ("passes", "blocks"),
         "arcface",
@@ -136,14 +141,17 @@ MUTANTS = [
     Mutant(
         ("passes", "blocks"),
         "softmax",
-        ("to_bias.index_add_(0, block.columns,", "masks.own, upstream.bias[:, None], each"),
-        ("to_bias.index_add_(0, block.columns * 0,", "masks.own, each, each"),
+        ("to_bias.index_add_(0, block.columns,", "masks.own, upstream.bias[:, None], slopes"),
+        ("to_bias.index_add_(0, block.columns * 0,", "masks.own, slopes, slopes"),
     ),
     Mutant(
-        ("passes", "blocks"),
+        "blocks",
         "sphereface",
-        ("d_radius *= d_others", "d_radius * upstream.others"),
-        ("d_radius *= 2 * d_others", "d_radius * 2 * upstream.others"),
+        ("(slopes * self.values.detach()).sum(1)", "tf.reduce_sum(slopes * self.values, 1)"),
+        (
+            "2 * (slopes * self.values.detach()).sum(1)",
+            "2 * tf.reduce_sum(slopes * self.values, 1)",
+        ),
     ),
     Mutant(
         "passes",

@@ -41,6 +41,13 @@ def test_a_full_disks_error_names_what_was_to_be_written(
     assert caught.value.filename == str(path)
 
 
+def test_what_cannot_be_written_in_a_folder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "target"
+    with pytest.raises(FileNotFoundError) as caught, new_folder(path) as temporary:
+        (temporary / "missing" / "notes.txt").touch()
+    assert caught.value.filename == str(path / "missing" / "notes.txt")
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "target"

@@ -90,6 +90,9 @@ def test_intervals_hold_what_they_should_and_grow_with_the_level():
         assert getattr(wide, name)[0] < low < high < getattr(wide, name)[1]
         assert getattr(wide, name)[0] <= getattr(result, name) <= getattr(wide, name)[1]
     assert list(wide.tar_at_far) == list(result.tar_at_far)
+    low, high = narrow.tar_at_far["1e-1"]
+    assert wide.tar_at_far["1e-1"][0] < low < result.tar_at_far["1e-1"] < high
+    assert high < wide.tar_at_far["1e-1"][1]
     assert wide.to_json()["tar_at_far"]["1e-1"] == list(wide.tar_at_far["1e-1"])
     assert (wide.level, wide.resamples) == (0.99, 1000)
 

@@ -25,7 +25,7 @@ from marginface.data.opening import open_images
 from marginface.data.ordered import in_order
 from marginface.data.packing import training_sets
 from marginface.data.packing.encoding import Encoding
-from marginface.data.packing.partial import partial_path
+from marginface.data.packing.partial import partial_output, partial_path
 from marginface.data.packing.training_sets import pack
 from marginface.data.records.compact import Texts
 from marginface.data.records.index import fit_for_files
@@ -246,6 +246,14 @@ def test_a_bad_image_is_refused_or_left_out(
     assert opened.labels.max() == 3
 
 
+def test_a_link_to_nothing_is_a_bad_image(faces: Path, out: Path) -> None:
+    (faces / "ann" / "gone.png").symlink_to("nowhere")
+    made = pack(list_image_folder(faces), out / "a.rec", skip_bad=True)
+    assert made.images == sum(COUNTS.values()) > BLOCK
+    reason = "cannot read the image: No such file or directory; replace it"
+    assert made.skipped == [("ann/gone.png", reason)]
+
+
 def test_what_left_out_a_bad_image_does_not_go_on_without_being_asked(
     faces: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +301,14 @@ def test_a_full_disk_leaves_nothing(faces: Path, out: Path, name: str) -> None:
     assert run.stderr.splitlines()[-1] == f"marginface: error: {out / name}: File too large"
     assert "Traceback" not in run.stderr
     assert [*out.iterdir()] == []
+
+
+def test_a_partial_output_that_cannot_be_made_is_named_by_its_target(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "a.rec"
+    with pytest.raises(NotADirectoryError) as caught, partial_output(target, "job"):
+        pass
+    assert caught.value.filename == str(target)
 
 
 HOSTILE = (

@@ -322,3 +322,11 @@ def test_a_verification_set_goes_to_a_folder_and_back(
     if name == "a.zip":
         assert {*images} == used
         assert lines == listed.read_text()
+
+
+def test_a_link_to_nothing_is_named(faces: Path, tmp_path: Path) -> None:
+    (faces / "ann" / "gone.png").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError) as caught:
+        linking.link_images(faces, ["ann/ann_0001.png", "ann/gone.png"], tmp_path / "out")
+    assert caught.value.filename == str(faces / "ann" / "gone.png")
+    assert not (tmp_path / "out").exists()

@@ -64,10 +64,14 @@ def test_nothing_is_left_where_an_image_is_missing(tmp_path, write):
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("set", "before")]
 
 
-def test_images_that_would_become_one_file_are_named(tmp_path):
-    images = {name: png(1) for name in ("a.png", "a.jpg")}  # the ending will tell the format
-    pairs = Pairs(Memory(images), ("a.png",), ("a.jpg",), np.array([True]), 1)
-    with pytest.raises(MarginfaceError, match=r"two images would be a\.png; rename one"):
+@pytest.mark.parametrize(
+    ("name", "would_be"),
+    [("a.jpg", "a.png"), ("a.png/b.png", "a.png/b.png"), ("a.png/b/c.png", "a.png/b/c.png")],
+)
+def test_images_that_would_become_one_file_are_named(tmp_path, name, would_be):
+    images = {each: png(1) for each in ("a.png", name)}  # the ending will tell the format
+    pairs = Pairs(Memory(images), ("a.png",), (name,), np.array([True]), 1)
+    with pytest.raises(MarginfaceError, match=f"another image is where {would_be} would be; ren"):
         write_pair_folder(tmp_path / "out", pairs)
     assert [*tmp_path.iterdir()] == []
 

@@ -225,3 +225,11 @@ def test_a_report_cannot_go_where_a_file_is(tmp_path):
     same = np.array([True, False] * 5)
     with pytest.raises(MarginfaceError, match=r"needs a folder, but .*file is a file"):
         write_report(verify(same * 1.0, same), same * 1.0, same, tmp_path / "file" / "report")
+
+
+@pytest.mark.parametrize(("different", "none"), [(9, True), (10, False)])
+def test_a_rate_admits_none_of_fewer_different_pairs_than_its_inverse(different, none):
+    same = np.arange(2 * different) < different
+    result = verify(same * 1.0, same, folds=2)
+    assert result.admits_none("1e-1") is none
+    assert result.admits_none("1e-2")

@@ -13,16 +13,24 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, largest file
 
 
 @contextmanager
-def naming(path: Path, temporary: Path) -> Iterator[None]:
+def naming(path: Path, temporary: Path, *, inside: bool = False) -> Iterator[None]:
     """Let the system's errors name `path` where they are about its temporary stand-in.
 
     A full disk's error names no file, or the one that was copied.
+
+    Args:
+        path: what the caller knows.
+        temporary: what stands for it.
+        inside: what is in the one will be in the other: name that, too.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in NO_ROOM or error.filename == str(temporary):
-            error.filename = str(path)  # the name that the caller knows
+        found = error.filename
+        if error.errno in NO_ROOM or str(found) == str(temporary):
+            error.filename = str(path)
+        elif inside and isinstance(found, str) and Path(found).is_relative_to(temporary):
+            error.filename = str(path / Path(found).relative_to(temporary))
         raise
 
 
@@ -59,7 +67,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with naming(path, temporary):
+        with naming(path, temporary, inside=True):
             temporary.mkdir(parents=True)
             yield temporary
             temporary.rename(path)

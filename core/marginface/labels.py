@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from marginface.errors import MarginfaceError
 def distinct_labels(
     paths: Sequence[Path], kind: str, labels: Sequence[str] | None = None
 ) -> list[str]:
-    """Return a label for each path: its stem, with file type or folders where that is not enough.
+    """Return a label for each path: its stem; where needed with file type, folders, a number.
 
     Args:
         paths: files or folders.
@@ -26,6 +27,8 @@ def distinct_labels(
     ['a_last', 'b_last', 'r50']
     >>> distinct_labels([Path("lfw.bin"), Path("lfw.zip"), Path("lfw")], "set")
     ['lfw_bin', 'lfw_zip', 'lfw']
+    >>> distinct_labels([Path("lfw.bin"), Path("lfw.zip"), Path("lfw_zip.zip")], "set")
+    ['lfw_bin', 'lfw_zip', 'lfw_zip_2']
     """
     absolute = [path.absolute() for path in paths]
     for path, times in Counter(absolute).items():
@@ -38,9 +41,21 @@ def distinct_labels(
         for path, label in zip(absolute, found, strict=True)
     ]
     for level in range(max((len(path.parents) for path in absolute), default=0)):
-        counts = Counter(found)
+        folders = defaultdict(set)
+        for path, label in zip(absolute, found, strict=True):
+            folders[label].add(path.parent)
         found = [
-            f"{path.parents[level].name}_{label}" if counts[label] > 1 else label
+            f"{path.parents[level].name}_{label}"
+            if len(folders[label]) > 1 and level < len(path.parents)
+            else label
             for path, label in zip(absolute, found, strict=True)
         ]
-    return found
+    return _numbered(found)
+
+
+def _numbered(labels: Sequence[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for label in labels:
+        counted = (f"{label}_{number}" for number in itertools.count(2))
+        found[next(each for each in itertools.chain([label], counted) if each not in found)] = None
+    return list(found)

@@ -256,31 +256,29 @@ def backward_block(
         products = _products(wide, w, inverse, plan.precision)
     found = _Logits(ops, products, given, part, block)
     slopes = found.slopes(others)
+    # Samples' shares meet before they are rounded: what is small beside others may be all there is.
+    slopes *= upstream.others[:, None]
     slopes = tf.where(masks.hidden, tf.zeros_like(slopes), slopes)
     d_bias = tf.zeros([0], slopes.dtype)
     if part.bias is not None:
-        each = slopes * upstream.others[:, None]
-        d_bias = tf.reduce_sum(tf.where(masks.own, upstream.bias[:, None], each), 0)
+        d_bias = tf.reduce_sum(tf.where(masks.own, upstream.bias[:, None], slopes), 0)
         if part.bias.shape[0] == 1:
             d_bias = tf.reduce_sum(d_bias, keepdims=True)
     to_products, d_radius = found.back(slopes)
     along = None
     if inverse is not None:
         # What would only change a weight's length is taken away again.
-        along = tf.linalg.matvec(to_products * products, upstream.others, transpose_a=True)
-        along *= inverse**2
+        along = tf.reduce_sum(to_products * products, 0) * inverse**2
         to_products *= inverse
-    # What a row of slopes brings to each class's weight.
-    right = wide * upstream.others[:, None]
     by_class, by_sample = (_rounded(to_products, plan.precision, axis) for axis in (0, 1))
-    d_weight = tf.matmul(by_class, _rounded(right, plan.precision), transpose_a=True)
+    d_weight = tf.matmul(by_class, _rounded(wide, plan.precision), transpose_a=True)
     if along is not None:
         d_weight -= w * along[:, None]
     d_weight = _with_own(d_weight, d_own, block, Own(spec, plan, given.labels))
-    d_left = tf.matmul(by_sample, _rounded(w, plan.precision)) * upstream.others[:, None]
+    d_left = tf.matmul(by_sample, _rounded(w, plan.precision))
     if _scale_folded(ops, given):
         d_left *= spec.scale
-    return Slopes(d_left, d_radius * upstream.others, d_weight, d_bias)
+    return Slopes(d_left, d_radius, d_weight, d_bias)
 
 
 def _with_own(d_weight: Tensor, d_own: Tensor, block: Block, own: Own) -> Tensor:

@@ -251,9 +251,17 @@ def add_block(
 
 
 def slopes_of_block(
-    ops: LossOps[MarginLoss], prepared: Tensors, given: Given, others: Tensor
+    ops: LossOps[MarginLoss], prepared: Tensors, given: Given, others: Tensor, d_others: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the slopes of `others` [batch] to a block's logits, to its products and the radius."""
+    """Return the slopes of the loss to a block's logits, to its products and the radius.
+
+    Args:
+        ops: the loss.
+        prepared: what `ops.prepare` made, [batch] each.
+        given: what the logits are made of.
+        others: `Terms.others`.
+        d_others: the slopes of the loss to it, [batch].
+    """
     found, log_weights = Logits(ops, prepared, given, gradient=True), given.log_weights
     if ops.spec.binary:
         slopes = torch.sigmoid(found.logits)
@@ -265,6 +273,8 @@ def slopes_of_block(
     slopes = given.fill_own(slopes, 0)
     if found.free is not None:  # as they were before any clamping
         slopes = slopes.mul_(found.free)
+    # Samples' shares meet before they are rounded: what is small beside others may be all there is.
+    slopes = slopes.mul_(d_others[:, None])
     return slopes, *found.back(slopes)
 
 

@@ -22,7 +22,11 @@ def compiled(function: Callable[P, T], *, dynamic: bool | None = None) -> Callab
     Returns:
         A function of the same values. A failure is warned of once.
     """
-    fused = torch.compile(function, dynamic=dynamic)
+    try:
+        fused = torch.compile(function, dynamic=dynamic)
+    except OSError as error:  # such as its cache, which cannot be made
+        _warn(error)
+        return function
     # Only here: it takes a second and a half, which torch.compile has just spent on it.
     from torch._dynamo.exc import TorchDynamoException
 
@@ -34,9 +38,15 @@ def compiled(function: Callable[P, T], *, dynamic: bool | None = None) -> Callab
             try:
                 return fused(*args, **kwargs)
             except TorchDynamoException as error:
+                found = function(*args, **kwargs)  # where this fails, too, it is the caller's error
                 works = False
-                reason = next((line for line in str(error).splitlines() if line), repr(error))
-                warnings.warn(f"torch.compile failed: {reason}; it goes on without", stacklevel=2)
+                _warn(error)
+                return found
         return function(*args, **kwargs)
 
     return call
+
+
+def _warn(error: Exception) -> None:
+    reason = next((line for line in str(error).splitlines() if line), repr(error))
+    warnings.warn(f"torch.compile failed: {reason}; it goes on without", stacklevel=3)

@@ -115,10 +115,8 @@ def _gradients(
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of left, radius, weight and bias."""
     spec = classes.ops.spec
-    d_others = upstream.others
     folded = scale_folded(classes.ops, radius)
     wide = left * spec.scale if folded else left
-    right = wide * d_others[:, None]  # what a row of slopes brings to each class's weight
     d_wide = torch.zeros_like(left)
     d_radius = None if radius is None else torch.zeros_like(radius)
     d_weight = room
@@ -145,21 +143,23 @@ def _gradients(
         else:
             products = products_of(wide, w, scales, classes.half)
         given = given_to(block, products, radius, bias, classes)
-        slopes, to_products, to_radius = slopes_to(classes.ops, classes.prepared, given, others)
+        slopes, to_products, to_radius = slopes_to(
+            classes.ops, classes.prepared, given, others, upstream.others
+        )
         whole = d_weight if d_weight is not None and d_weight.dtype is w.dtype else None
         d_block = torch.empty_like(w) if whole is None else whole[rows]  # there at once, or later
         if d_bias is not None:
             to_bias = d_bias[block.start : block.stop]
-            torch.mv(slopes.T, d_others, out=to_bias)
+            torch.sum(slopes, 0, out=to_bias)
             to_bias.index_add_(0, block.columns, upstream.bias[block.samples])
         if d_radius is not None and to_radius is not None:
             d_radius += to_radius
         along = None
         if scales is not None:
             # What would only change a weight's length is taken away again.
-            along = torch.mv((to_products * products).T, d_others).mul_(scales**2)
+            along = (to_products * products).sum(0).mul_(scales**2)
             to_products = to_products.mul_(scales)
-        product(to_products.T, right, classes.half, d_block)
+        product(to_products.T, wide, classes.half, d_block)
         if along is not None:
             d_block.addcmul_(w, along[:, None], value=-1)
         if classes.half is None:
@@ -172,12 +172,8 @@ def _gradients(
             classes.update.step("weight", rows, d_block)
         elif d_weight is not None and whole is None:
             d_weight[rows] = d_block.to(weight.dtype)
-    d_left = d_wide.mul_(d_others[:, None])
-    if folded:
-        d_left *= spec.scale
+    d_left = d_wide.mul_(spec.scale) if folded else d_wide
     d_left += d_own_left
-    if d_radius is not None:
-        d_radius *= d_others
     if bias is not None and d_bias is not None:
         d_bias = d_bias.sum(0, keepdim=True) if classes.one_bias else d_bias
         if classes.update is not None:

@@ -115,6 +115,15 @@ def read_file(path: str | Path) -> bytes:
         raise MarginfaceError(_unreadable(path, error.strerror or str(error))) from error
 
 
+def state_of(path: Path) -> str:
+    """Return what changes when a file does; "none" for no file, such as a link to nothing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "none"
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
 def wrong_size(
     path: object, found: tuple[int, int], expected: tuple[int, int], reason: str = ""
 ) -> MarginfaceError:

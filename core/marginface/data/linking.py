@@ -20,11 +20,11 @@ def link_images(root: Path, names: Iterable[str], target: Path) -> None:
         for name in names:
             new = inner_path(partial, name)
             new.parent.mkdir(exist_ok=True)
-            _link((root / name).resolve(), new)
+            _link(root / name, new)
 
 
 def _link(old: Path, new: Path) -> None:
     try:
-        os.link(old, new)
+        os.link(old.resolve(), new)
     except OSError:  # another file system, or one without links
         shutil.copy2(old, new)

@@ -71,7 +71,7 @@ class SortedScores:
         """
         wrong = len(self.wrong)
         cut = self._cuts(np.array([allowed(target, wrong)]))
-        z = NormalDist().inv_cdf(1 - (1 - level) / 4)
+        z = -NormalDist().inv_cdf((1 - level) / 4)
         spread = z * sqrt(target * (1 - target) * wrong)
         fewest = max(floor(target * wrong - spread), 0)
         most = min(ceil(target * wrong + spread), wrong)

@@ -53,7 +53,7 @@ def write_report(
 
 
 def check_output_dir(output_dir: Path) -> None:
-    """Raise if `output_dir` cannot be a folder or written to; costs nothing: before the work."""
+    """Raise before any work if `output_dir` cannot be a folder or written to."""
     existing = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise MarginfaceError(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.folder import Progress
-from marginface.data.images import EXTENSIONS
+from marginface.data.images import EXTENSIONS, state_of
 from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
 from marginface.data.packing.packed import BlockWriter, Packed
@@ -259,8 +259,7 @@ class _Run:
         """Return a digest of sizes and times of the files that images come from."""
         digest = hashlib.sha256()
         for path in self._files(begin, end):
-            found = path.stat()
-            digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+            digest.update(f"{state_of(path)}\n".encode())
         return digest.hexdigest()
 
     def _files(self, begin: int, end: int) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from marginface.atomic import replacing
-from marginface.data.images import list_images, read_image
+from marginface.data.images import list_images, read_image, state_of
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource
@@ -158,12 +158,7 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
     """Return what changes when one of the photos does."""
     digest = hashlib.sha256()
     for name in names:
-        try:
-            found = (root / name).stat()
-            state = f"{found.st_size} {found.st_mtime_ns}"
-        except OSError:  # such as a link to nothing: unreadable, when its turn comes
-            state = "none"
-        digest.update(f"{name!r} {state}\n".encode())
+        digest.update(f"{name!r} {state_of(root / name)}\n".encode())
     return digest.hexdigest()
 
 

@@ -30,13 +30,14 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
             encoded = pairs.images.encoded(name)
             renamed[name] = with_extension(name, encoded)
             path = inner_path(partial, renamed[name])
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("xb") as file:
                     file.write(encoded)
-            except FileExistsError as error:
+            except (FileExistsError, NotADirectoryError) as error:
                 raise MarginfaceError(
-                    f"{pairs.images.root}: two images would be {renamed[name]}; rename one"
+                    f"{pairs.images.root}: another image is where {renamed[name]} would be; "
+                    "rename one"
                 ) from error
         first, second = (
             tuple(map(renamed.__getitem__, names)) for names in (pairs.first, pairs.second)
