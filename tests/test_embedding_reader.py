@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -93,12 +94,29 @@ ONE_NAME = array((1,), "<U1", "a".encode("utf-32-le"))
         (array((1,), "|O", b"cos\nsystem\n."), array((1, 2), "<f4", bytes(8))),
         (array((1,), "<f4", bytes(4)), array((1, 2), "<f4", bytes(8))),
         (b"", array((1, 2), "<f4", bytes(8))),
+        (ONE_NAME, array((1, 2), "<f4", bytes(8)).replace(b"(1, 2)", b"(1, 2L")),
+        (ONE_NAME, array((1, 2), "<f4", bytes(8)).replace(b"'shape'", b"1      ")),
+        (ONE_NAME, array((1, 2), "<f4", bytes(8)).replace(b"'shape'", b"()     ")),
+        (ONE_NAME, array((1, 2), "<f4", bytes(8)).replace(b"'<f4'", b"()   ")),
     ],
 )
 def test_arrays_that_are_not_what_they_announce_are_refused(tmp_path, path, embedding):
     file = npz(tmp_path / "e.npz", path=path, embedding=embedding)
     with pytest.raises(MarginfaceError, match="holds no embeddings that can be read"):
         list(read_embeddings(file))
+
+
+def test_no_memory_is_taken_for_a_size_that_a_file_only_announces(tmp_path):
+    path = npz(tmp_path / "e.npz", path=ONE_NAME, embedding=array((1, 2), "<f4", bytes(8)))
+    content = bytearray(path.read_bytes())
+    sizes = content.index(b"PK\1\2") + 20  # in the directory: compressed, and whole
+    content[sizes : sizes + 8] = 2 * (2**31 - 1).to_bytes(4, "little")
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(MarginfaceError, match="its arrays are larger than the file"):
+        list(read_embeddings(path))
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 def test_other_files_are_refused_by_name(tmp_path):

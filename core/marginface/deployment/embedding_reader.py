@@ -54,7 +54,7 @@ def read_embeddings(path: Path) -> Iterator[Batch]:
         # The system's, not the content's; a zip's offsets can lead in front of the file.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        reason = str(error).partition("\n")[0][:120]
+        reason = (str(error) or repr(error)).partition("\n")[0][:120]
         raise MarginfaceError(
             f"{path} holds no embeddings that can be read ({reason}); embed the images again"
         ) from error
@@ -121,6 +121,8 @@ def _npz(path: Path) -> Iterator[Batch]:
         members = archive.namelist()
         if not {"path.npy", "embedding.npy"} <= set(members):
             raise _no_columns(path, members)
+        if sum(each.compress_size for each in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its arrays are larger than the file")
         with archive.open("path.npy") as file:
             names = _names(file)
         with archive.open("embedding.npy") as file:
@@ -149,7 +151,12 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = npy.read_magic(file)
     if version not in readers:
         raise ValueError(f"array of version {version}")
-    shape, by_columns, kind = readers[version](file)
+    try:
+        shape, by_columns, kind = readers[version](file)
+    except BROKEN:
+        raise
+    except Exception as error:  # NumPy reads Python's literals: whatever its parser stumbles over
+        raise ValueError(f"no header of an array: {error!r}") from error
     if by_columns:
         raise ValueError("array in column order")
     return shape, kind
