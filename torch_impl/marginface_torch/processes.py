@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,7 +51,14 @@ def join(*, threads: int | None = None) -> Group:
     if not distributed.is_initialized():
         kind = "nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(kind, timeout=PATIENCE)
+        atexit.register(_leave)
     return Group(distributed.get_rank(), distributed.get_world_size())
+
+
+def _leave() -> None:
+    """Leave the group while Python still runs: its threads abort a process that ends before."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def set_threads(threads: int | None) -> None:
