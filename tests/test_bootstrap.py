@@ -124,6 +124,12 @@ def test_perfect_scores_and_folds_of_one_kind():
     assert perfect.eer == (0.0, 0.0)
 
 
+def test_a_level_may_be_as_near_to_1_as_a_number_can():
+    scores, same = sample(0, 20)
+    found = bootstrap(scores, same, resamples=5, level=np.nextafter(1, 0))
+    assert all(0 <= low <= high <= 1 for low, high in found.tar_at_far.values())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
