@@ -54,8 +54,8 @@ def distinct_labels(
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:
-    found: dict[str, None] = {}
+    found: list[str] = []
     for label in labels:
-        counted = (f"{label}_{number}" for number in itertools.count(2))
-        found[next(each for each in itertools.chain([label], counted) if each not in found)] = None
-    return list(found)
+        names = itertools.chain([label], (f"{label}_{number}" for number in itertools.count(2)))
+        found.append(next(name for name in names if name not in found))
+    return found
