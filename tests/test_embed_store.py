@@ -111,7 +111,7 @@ def test_npz_holds_the_same_and_loads_without_pickle(faces, tmp_path):
     output = tmp_path / "out.npz"
     embed_folder(EMBEDDER, faces, output)
     with np.load(output, allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["embedding", "identity", "norm", "path"]
+        assert sorted(arrays) == ["embedding", "identity", "marginface.origin", "norm", "path"]
         assert arrays["embedding"].dtype == arrays["norm"].dtype == np.float32
         columns = [arrays[name] for name in ("path", "identity", "norm", "embedding")]
         names = ("path", "identity", "norm", "embedding")

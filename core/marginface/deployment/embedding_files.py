@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from marginface.deployment.embedding_origin import ORIGIN_KEY, Origin
+
 PARTS_IN_A_ROW_GROUP = 16  # readers skip and decode by row group: tens of megabytes are best
 
 
@@ -35,9 +37,13 @@ def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
     )
 
 
-def merge_to_parquet(parts: Sequence[Path], target: Path) -> None:
-    """Write the rows of `parts` (Parquet files of `table_of`) to one Parquet file, in order."""
-    schema = pq.read_schema(parts[0]).remove_metadata()
+def merge_to_parquet(parts: Sequence[Path], target: Path, origin: Origin | None = None) -> None:
+    """Write the rows of `parts` (Parquet files of `table_of`) to one Parquet file, in order.
+
+    Its metadata says what made them, where that is known.
+    """
+    said = None if origin is None else {ORIGIN_KEY: origin.to_text()}
+    schema = pq.read_schema(parts[0]).with_metadata(said)
     with pq.ParquetWriter(target, schema) as writer:
         for at in range(0, len(parts), PARTS_IN_A_ROW_GROUP):
             group = parts[at : at + PARTS_IN_A_ROW_GROUP]
@@ -45,12 +51,16 @@ def merge_to_parquet(parts: Sequence[Path], target: Path) -> None:
             writer.write_table(pa.concat_tables(tables).combine_chunks())
 
 
-def merge_to_npz(parts: Sequence[Path], target: Path) -> None:
+def merge_to_npz(parts: Sequence[Path], target: Path, origin: Origin | None = None) -> None:
     """Write the rows of `parts` to arrays path, identity, norm and embedding of one .npz file.
 
-    The embeddings pass through part by part: the file may be larger than memory.
+    One more, of one text, says what made them, where that is known. The embeddings pass through
+    part by part: the file may be larger than memory.
     """
     with zipfile.ZipFile(target, "w") as archive:
+        if origin is not None:
+            with archive.open(f"{ORIGIN_KEY}.npy", "w") as file:
+                np.lib.format.write_array(file, np.array(origin.to_text()), allow_pickle=False)
         rows = 0
         for name, kind in (("path", np.str_), ("identity", np.str_), ("norm", np.float32)):
             column = np.array(
