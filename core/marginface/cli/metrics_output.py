@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,14 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from marginface.deployment.embedding_origin import Origin
+
 Embeddings = Annotated[
-    Path, typer.Option("--embeddings", help="What `marginface embed` wrote: .parquet or .npz.")
+    list[Path],
+    typer.Option(
+        "--embeddings",
+        help="What `marginface embed` wrote: .parquet or .npz; again for more files of one model.",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder for metrics.json.")]
 
@@ -23,6 +30,28 @@ def check_output(output: Path | None) -> None:
 
     if output is not None:
         check_output_dir(output)
+
+
+def open_origin(embeddings: list[Path]) -> Origin | None:
+    """Return what made all of the files; say on stderr which of them do not tell.
+
+    Raises:
+        MarginfaceError: a file cannot be read, or two were made by different models.
+    """
+    from marginface.deployment.embedding_origin import common_origin
+    from marginface.deployment.embedding_reader import read_origins
+
+    origins = read_origins(embeddings)
+    origin = common_origin(origins)
+    silent = [str(path) for path, known in origins.items() if known is None]
+    if silent:
+        told = "do not say" if len(silent) > 1 else "does not say"
+        print(
+            f"marginface: note: {', '.join(silent)} {told} which model made the embeddings; they "
+            f"are taken to be of {'one model' if origin is None else 'the model of the others'}",
+            file=sys.stderr,
+        )
+    return origin
 
 
 def write_metrics(output: Path | None, metrics: dict[str, Any], console: Console) -> None:

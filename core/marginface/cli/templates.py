@@ -42,6 +42,7 @@ def templates(
     from marginface.deployment.embedding_reader import read_embeddings
     from marginface.evaluation import template_files as files
     from marginface.evaluation.identification import galleries_json, table
+    from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.evaluation.template_search import search_galleries
     from marginface.evaluation.template_verification import score_pairs, verify_templates
     from marginface.evaluation.templates import pool
@@ -54,6 +55,7 @@ def templates(
     names = [path.stem for path in gallery or []]
     if len(set(names)) < len(names):
         raise MarginfaceError(f"--gallery {max(names, key=names.count)} is given twice")
+    origin = options.open_origin(embeddings)
     galleries = {path.stem: files.read_subjects(path) for path in gallery or []}
     searched = None if probes is None else files.read_subjects(probes)
     listed = files.read_media(media)
@@ -65,11 +67,15 @@ def templates(
         "kind": "templates",
         "images": len(listed.names),
         "templates": len(pooled.ids),
+        "embeddings": None if origin is None else origin.to_json(),
     }
     if pairs is not None:
         found = score_pairs(pooled, files.read_template_pairs(pairs), str(pairs))
-        verified = verify_templates(pooled, found)
+        by_norm = origin is None or norms_vary(*origin.norms)
+        verified = verify_templates(pooled, found, by_norm=by_norm)
         console.print(verified.table())
+        if verified.reject is None:
+            console.print(NO_CURVE, soft_wrap=True)
         metrics |= verified.to_json()
     if searched is not None:
         results = search_galleries(pooled, galleries, searched)

@@ -73,7 +73,7 @@ class Origin:
             MarginfaceError: it is of a later version, or nothing that was written.
         """
         try:
-            values = json.loads(text) if len(text) <= LONGEST else None
+            values: Any = json.loads(text[:LONGEST])
             version = values["version"]
             if isinstance(version, int) and version > VERSION:
                 raise MarginfaceError(

@@ -121,8 +121,8 @@ def embed_folder(
                 len(paths),
                 on_progress,
             )
-            norms = json.dumps(model.norms).encode() if len(table) else b"[]"
-            metadata = {**table.schema.metadata, FILES_KEY: files, NORMS_KEY: norms}
+            known = json.dumps(model.norms if len(table) else []).encode()
+            metadata = {**table.schema.metadata, FILES_KEY: files, NORMS_KEY: known}
             with replacing(part) as temporary:
                 pq.write_table(table.replace_schema_metadata(metadata), temporary)
     finally:
@@ -227,13 +227,13 @@ def _contents(
     parts: Sequence[Path],
 ) -> tuple[int, tuple[tuple[str, str], ...], tuple[float, float]]:
     """Return the number of embeddings in `parts`, what they left out, and the range of norms."""
-    rows, skipped, norms = 0, [], [np.inf, 0.0]
+    rows, skipped, norms = 0, [], []
     for part in parts:
         metadata = _metadata(part)
         rows += pq.read_metadata(part).num_rows
         skipped += [(path, reason) for path, reason in json.loads(metadata[SKIPPED_KEY])]
         norms += json.loads(metadata[NORMS_KEY])
-    return rows, tuple(skipped), (min(norms), max(norms))
+    return rows, tuple(skipped), (min(norms, default=0.0), max(norms, default=0.0))
 
 
 def _can_be_taken_up(part: Path, files: bytes, skip_bad: bool) -> bool:
