@@ -20,19 +20,27 @@ def identify(
         ),
     ],
     probes: Annotated[Path, typer.Option("--probes", help="As --gallery: the images to search.")],
-    output: options.Output = None,
+    top: Annotated[
+        int, typer.Option("--top", min=1, help="Persons to name for each probe in the file.")
+    ] = 5,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Folder for metrics.json and candidates.parquet."),
+    ] = None,
 ) -> None:
-    """Measure identification (1:N): rank rates, and TPIR at FPIR where some probes are strangers.
+    """Name the persons whom probe images look like most, and measure that (1:N).
 
-    Images are named as in the embeddings: relative to the folder that was embedded.
+    Rank rates of the probes whose person is in the gallery, FPIR of the others, TPIR at FPIR where
+    there are both. Images are named as in the embeddings: relative to the folder that was embedded.
     """
     from rich.console import Console
 
     from marginface.deployment.embedding_reader import embeddings_of
-    from marginface.evaluation import identification
+    from marginface.evaluation import candidates, identification
     from marginface.evaluation.image_lists import read_subjects_of_images
 
     options.check_output(output)
+    origin = options.open_origin(embeddings)
     known, searched = read_subjects_of_images(gallery), read_subjects_of_images(probes)
     for name in searched:
         if name in known:
@@ -41,9 +49,22 @@ def identify(
                 "would find itself"
             )
     values = embeddings_of(embeddings, [*known, *searched])
-    result = identification.identify(
-        values[: len(known)], list(known.values()), values[len(known) :], list(searched.values())
+    names, truth = list(searched), list(searched.values())
+    found = identification.search(
+        values[: len(known)], list(known.values()), values[len(known) :], truth, top=top
     )
+    result = identification.measure(found)
+    options.note_missing_mates({gallery.name: result})
     console = Console()
+    console.print(candidates.candidates_table(names, truth, found))
     console.print(identification.table({gallery.name: result}))
-    options.write_metrics(output, {"kind": "identification", **result.to_json()}, console)
+    metrics = {
+        "kind": "identification",
+        "embeddings": None if origin is None else origin.to_json(),
+        **result.to_json(),
+    }
+    options.write_metrics(output, metrics, console)
+    if output is not None:
+        path = output / candidates.CANDIDATES_NAME
+        candidates.write_candidates(path, names, truth, found)
+        console.print(f"wrote {path}", soft_wrap=True, markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from marginface.deployment.embedding_origin import Origin
+    from marginface.evaluation.identification import IdentificationResult
 
 Embeddings = Annotated[
     list[Path],
@@ -46,12 +48,26 @@ def open_origin(embeddings: list[Path]) -> Origin | None:
     silent = [str(path) for path, known in origins.items() if known is None]
     if silent:
         told = "do not say" if len(silent) > 1 else "does not say"
-        print(
-            f"marginface: note: {', '.join(silent)} {told} which model made the embeddings; they "
-            f"are taken to be of {'one model' if origin is None else 'the model of the others'}",
-            file=sys.stderr,
+        _note(
+            f"{', '.join(silent)} {told} which model made the embeddings; they are taken to be of "
+            f"{'one model' if origin is None else 'the model of the others'}"
         )
     return origin
+
+
+def note_missing_mates(results: Mapping[str, IdentificationResult]) -> None:
+    """Say on stderr which galleries no probe's subject is in: there is FPIR alone."""
+    for name, each in results.items():
+        if not each.mated:
+            _note(
+                f"none of {each.non_mated:,} probes shows one of the {each.subjects:,} subjects of "
+                f"gallery {name}, so there is FPIR alone; if some should, do both name their "
+                "subjects alike?"
+            )
+
+
+def _note(text: str) -> None:
+    print(f"marginface: note: {text}", file=sys.stderr)
 
 
 def write_metrics(output: Path | None, metrics: dict[str, Any], console: Console) -> None:

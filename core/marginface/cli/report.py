@@ -86,7 +86,7 @@ def report(
     page = write_page(Report(listed, sets, tuple(measured)), output)
     megabytes = page.stat().st_size / 1e6
     console = Console(soft_wrap=True)
-    for name, row in zip(names, measured, strict=True):
-        if any(each.rejection is None for each in row):
+    for name, results in zip(names, measured, strict=True):
+        if any(each.rejection is None for each in results):
             console.print(f"{name}: {NO_CURVE}", markup=False)
     console.print(f"wrote {page} ({megabytes:.1f} MB)", markup=False)

@@ -79,6 +79,7 @@ def templates(
         metrics |= verified.to_json()
     if searched is not None:
         results = search_galleries(pooled, galleries, searched)
+        options.note_missing_mates(results)
         console.print(table(results))
         metrics |= galleries_json(results)
     options.write_metrics(output, metrics, console)

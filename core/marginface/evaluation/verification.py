@@ -143,7 +143,7 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
     array([0., 1.])
     """
     values = np.asarray(embeddings)
-    norms = _norms(values)
+    norms = embedding_norms(values)
     left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
     cosines: Floats = dot_products(values, left, right) / (norms[left] * norms[right])
     return cosines
@@ -152,12 +152,12 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
 def unit_embeddings(embeddings: ArrayLike) -> Floats:
     """Return embeddings [images, size] scaled to length 1; raises as `pair_scores` does."""
     values = np.asarray(embeddings, np.float64)
-    unit: Floats = values / _norms(values)[:, None]
+    unit: Floats = values / embedding_norms(values)[:, None]
     return unit
 
 
-def _norms(values: NDArray[Any]) -> Floats:
-    """Return the lengths [images], none of them zero."""
+def embedding_norms(values: NDArray[Any]) -> Floats:
+    """Return the lengths [images] of embeddings [images, size]; raises as `pair_scores` does."""
     if values.ndim != 2:
         raise MarginfaceError(f"embeddings must be [images, size], got shape {values.shape}")
     every = np.arange(len(values))
