@@ -101,6 +101,8 @@ class Origin:
                 or None in (origin.input_size, origin.norms)
             ):
                 raise ValueError
+        except MarginfaceError:
+            raise
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise MarginfaceError(
                 f"{path}: its entry '{ORIGIN_KEY}', what made it, is not as marginface writes it; "

@@ -57,16 +57,18 @@ def write_candidates(
 def candidates_table(probes: Sequence[str], truth: Sequence[str], found: Searches) -> Table:
     """Return whom each of the first probes looks like most, for the terminal."""
     table = Table(title="Who was found")
-    for name in ("probe", "person", "truth"):
-        table.add_column(name, overflow="fold")
-    table.add_column("score", justify="right")
-    table.add_column("rank of truth", justify="right")
+    for name in ("probe", "person", "score", "truth", "rank"):
+        numbers = name in ("score", "rank")
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for at, probe in enumerate(probes[:SHOWN]):
         table.add_row(
-            *map(Text, (probe, str(found.names[found.best[at, 0]]), truth[at])),
+            Text(probe),
+            Text(str(found.names[found.best[at, 0]])),
             f"{found.best_score[at, 0]:.4f}",
-            str(found.rank[at]) if found.mated[at] else "not in the gallery",
+            Text(truth[at]),
+            str(found.rank[at]) if found.mated[at] else "-",
         )
+    table.caption = "rank: of the truth, - where the gallery does not have it"
     if len(probes) > SHOWN:
-        table.caption = f"the first {SHOWN} of {len(probes):,} probes"
+        table.caption += f"; the first {SHOWN} of {len(probes):,} probes"
     return table
