@@ -1,8 +1,8 @@
 """Whom a search finds: the best subjects for each probe, as a Parquet file and for the terminal.
 
 Columns: probe (name of the image), rank (int32, from 1), person (the subject at that rank), score
-(float32, cosine), truth (whom the list says that the probe shows), truth_rank (int32, the rank of
-that subject, null where the gallery does not have it).
+(float64, cosine, as thresholds are), truth (whom the list says that the probe shows), truth_rank
+(int32, the rank of that subject, null where the gallery does not have it).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
         ("probe", pa.string()),
         ("rank", pa.int32()),
         ("person", pa.string()),
-        ("score", pa.float32()),
+        ("score", pa.float64()),
         ("truth", pa.string()),
         ("truth_rank", pa.int32()),
     ]
@@ -47,7 +47,7 @@ def write_candidates(
                 np.repeat(np.array(probes[here], object), top),
                 np.tile(np.arange(1, top + 1), len(probes[here])),
                 found.names[found.best[here].ravel()].astype(object),
-                found.best_score[here].ravel(),
+                found.best_score[here].ravel().astype(np.float64),
                 np.repeat(np.array(truth[here], object), top),
                 pa.array(rank, pa.int32(), mask=rank == 0),
             ]

@@ -152,7 +152,8 @@ def measure(found: Searches) -> IdentificationResult:
     mated = found.mated
     ranks = np.bincount(found.rank[mated], minlength=MAX_RANK + 1)
     hits = np.cumsum(ranks)[1 : min(MAX_RANK, found.subjects) + 1] if mated.any() else ranks[:0]
-    own, nobody = found.score[mated].astype(np.float64), found.score[~mated]
+    score = found.score.astype(np.float64)
+    own, nobody = score[mated], score[~mated]
     tpir, dir_, curve = {}, {}, (np.empty(0), np.empty(0))
     fpir, threshold = {}, {}
     if len(nobody):
