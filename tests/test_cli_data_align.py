@@ -367,7 +367,11 @@ def test_another_run_is_not_mixed_into_an_interrupted_one(interrupted, tmp_path)
     assert "differs in its size" in refusal(*interrupted, "--size", "112x96")
     os.utime(interrupted[0] / "small.png", (1, 1))
     assert "differs in its photos" in refusal(*interrupted)
-    (tmp_path / "out.partial" / "manifest.json").write_text("[]")
+    path = tmp_path / "out.partial" / "manifest.json"
+    former = {key: value for key, value in json.loads(path.read_text()).items() if key != "version"}
+    path.write_text(json.dumps(former))
+    assert "of another version of marginface; remove it" in refusal(*interrupted)
+    path.write_text("[]")
     assert "remove" in refusal(*interrupted)
 
 

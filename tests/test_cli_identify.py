@@ -117,6 +117,33 @@ def test_identify_takes_strangers_alone(people):
     assert "josé [/bold]" in result.stdout
 
 
+def test_probes_of_unknown_persons_are_named_and_do_not_count(people):
+    with np.load(people / "e.npz") as arrays:
+        names = ["1.jpg", *arrays["path"][1:-1], "2.jpg"]
+        np.savez(people / "e.npz", path=np.array(names), embedding=arrays["embedding"])
+    lines = (people / "gallery.txt").read_text().replace("p00/0", "p00/5")
+    (people / "gallery.txt").write_text(lines)
+    counted = "p01/1.jpg\np11/1.jpg\n"
+    found = {}
+    for name, probes in (("some", counted), ("all", f"1.jpg\n{counted}2.jpg\n"), ("none", "1.jpg")):
+        (people / "probes.txt").write_text(probes)
+        arguments = options(people, **SEARCH | {"embeddings": "e.npz"})
+        result = run("identify", *arguments, "--output", people / name)
+        assert result.exit_code == 0, result.output
+        assert "FPIR alone" not in result.stderr
+        found[name] = json.loads((people / name / "metrics.json").read_text())
+    assert found["some"] == found["all"]
+    assert (found["all"]["mated_probes"], found["all"]["non_mated_probes"]) == (1, 1)
+    assert (found["none"]["mated_probes"], found["none"]["non_mated_probes"]) == (0, 0)
+    rows = [row for row in candidates(people / "all") if row["rank"] == 1]
+    assert [row["truth"] for row in rows] == [None, "p01", "p11", None]
+    values = pq.read_table(people / "e.parquet").column("embedding").to_pylist()
+    gallery = np.array([values[5], *values[IMAGES : 8 * IMAGES : IMAGES]])
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    assert rows[0]["person"] == f"p{np.argmax(gallery @ values[0]):02}"
+    assert candidates(people / "none")[0] == rows[0]
+
+
 def test_a_gallery_and_probes_from_two_files(people):
     table = pq.read_table(people / "e.parquet")
     for name, rows in (("g", table.slice(0, 50)), ("p", table.slice(50))):

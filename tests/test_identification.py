@@ -242,6 +242,8 @@ def test_lists_name_subjects_or_imply_them(tmp_path):
     (tmp_path / "faces" / "cy").mkdir(parents=True)
     (tmp_path / "faces" / "cy" / "3.png").write_bytes(b"")
     assert read_subjects_of_images(tmp_path / "faces") == {"cy/3.png": "cy"}
+    path.write_text("ann/1.jpg\n2.jpg\n")
+    assert read_subjects_of_images(path, all_known=False) == {"ann/1.jpg": "ann", "2.jpg": ""}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,13 @@ def identify(
             "--gallery", help="Folder, or list of `subject/image` or `image<TAB>subject`."
         ),
     ],
-    probes: Annotated[Path, typer.Option("--probes", help="As --gallery: the images to search.")],
+    probes: Annotated[
+        Path,
+        typer.Option(
+            "--probes",
+            help="As --gallery, the images to search; those without a subject are named alone.",
+        ),
+    ],
     top: Annotated[
         int, typer.Option("--top", min=1, help="Persons to name for each probe in the file.")
     ] = 5,
@@ -31,8 +37,10 @@ def identify(
     """Name the persons whom probe images look like most, and measure that (1:N).
 
     Rank rates of the probes whose person is in the gallery, FPIR of the others, TPIR at FPIR where
-    there are both. Images are named as in the embeddings: relative to the folder that was embedded.
+    there are both. Probes of whom the list says nothing do not count. Images are named as in the
+    embeddings: relative to the folder that was embedded.
     """
+    import numpy as np
     from rich.console import Console
 
     from marginface.deployment.embedding_reader import embeddings_of
@@ -41,7 +49,8 @@ def identify(
 
     options.check_output(output)
     origin = options.open_origin(embeddings)
-    known, searched = read_subjects_of_images(gallery), read_subjects_of_images(probes)
+    known = read_subjects_of_images(gallery)
+    searched = read_subjects_of_images(probes, all_known=False)
     for name in searched:
         if name in known:
             raise MarginfaceError(
@@ -53,11 +62,11 @@ def identify(
     found = identification.search(
         values[: len(known)], list(known.values()), values[len(known) :], truth, top=top
     )
-    result = identification.measure(found)
+    result = identification.measure(found, np.array(truth) != "")
     options.note_missing_mates({gallery.name: result})
-    console = Console()
-    console.print(candidates.candidates_table(names, truth, found))
-    console.print(identification.table({gallery.name: result}))
+    console = Console(highlight=False)
+    console.print(candidates.candidates_table(names, truth, found), markup=False)
+    console.print(identification.table({gallery.name: result}), markup=False)
     metrics = {
         "kind": "identification",
         "embeddings": None if origin is None else origin.to_json(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +57,7 @@ def open_origin(embeddings: list[Path]) -> Origin | None:
 def note_missing_mates(results: Mapping[str, IdentificationResult]) -> None:
     """Say on stderr which galleries no probe's subject is in: there is FPIR alone."""
     for name, each in results.items():
-        if not each.mated:
+        if each.non_mated and not each.mated:
             _note(
                 f"none of {each.non_mated:,} probes shows one of the {each.subjects:,} subjects of "
                 f"gallery {name}, so there is FPIR alone; if some should, do both name their "
@@ -67,7 +66,10 @@ def note_missing_mates(results: Mapping[str, IdentificationResult]) -> None:
 
 
 def _note(text: str) -> None:
-    print(f"marginface: note: {text}", file=sys.stderr)
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"marginface: note: {text}", markup=False)
 
 
 def write_metrics(output: Path | None, metrics: dict[str, Any], console: Console) -> None:

@@ -1,8 +1,8 @@
 """Whom a search finds: the best subjects for each probe, as a Parquet file and for the terminal.
 
 Columns: probe (name of the image), rank (int32, from 1), person (the subject at that rank), score
-(float64, cosine, as thresholds are), truth (whom the list says that the probe shows), truth_rank
-(int32, the rank of that subject, null where the gallery does not have it).
+(float64, cosine, as thresholds are), truth (whom the list says that the probe shows, null where it
+does not say), truth_rank (int32, the rank of that subject, null where the gallery has it not).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
-from rich.text import Text
 
 from marginface.atomic import replacing
 from marginface.evaluation.identification import Searches
@@ -48,7 +47,7 @@ def write_candidates(
                 np.tile(np.arange(1, top + 1), len(probes[here])),
                 found.names[found.best[here].ravel()].astype(object),
                 found.best_score[here].ravel().astype(np.float64),
-                np.repeat(np.array(truth[here], object), top),
+                np.repeat(np.array([each or None for each in truth[here]], object), top),
                 pa.array(rank, pa.int32(), mask=rank == 0),
             ]
             writer.write_table(pa.table(columns, schema=SCHEMA))
@@ -62,10 +61,10 @@ def candidates_table(probes: Sequence[str], truth: Sequence[str], found: Searche
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for at, probe in enumerate(probes[:SHOWN]):
         table.add_row(
-            Text(probe),
-            Text(str(found.names[found.best[at, 0]])),
+            probe,
+            str(found.names[found.best[at, 0]]),
             f"{found.best_score[at, 0]:.4f}",
-            Text(truth[at]),
+            truth[at] or "-",
             str(found.rank[at]) if found.mated[at] else "-",
         )
     table.caption = "rank: of the truth, - where the gallery does not have it"

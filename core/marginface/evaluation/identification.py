@@ -147,12 +147,18 @@ def identify(
     return measure(search(gallery, gallery_subjects, probes, probe_subjects))
 
 
-def measure(found: Searches) -> IdentificationResult:
-    """Return the figures of searches: rank rates of mated probes, FPIR of others, TPIR of both."""
-    mated = found.mated
-    ranks = np.bincount(found.rank[mated], minlength=MAX_RANK + 1)
+def measure(found: Searches, known: NDArray[np.bool_] | None = None) -> IdentificationResult:
+    """Return the figures of searches: rank rates of mated probes, FPIR of others, TPIR of both.
+
+    Args:
+        found: the searches.
+        known: [probes], whether it is known whom a probe shows; others do not count.
+    """
+    counted = slice(None) if known is None else known
+    mated, rank = found.mated[counted], found.rank[counted]
+    ranks = np.bincount(rank[mated], minlength=MAX_RANK + 1)
     hits = np.cumsum(ranks)[1 : min(MAX_RANK, found.subjects) + 1] if mated.any() else ranks[:0]
-    score = found.score.astype(np.float64)
+    score = found.score[counted].astype(np.float64)
     own, nobody = score[mated], score[~mated]
     tpir, dir_, curve = {}, {}, (np.empty(0), np.empty(0))
     fpir, threshold = {}, {}
@@ -162,7 +168,7 @@ def measure(found: Searches) -> IdentificationResult:
             fpir[text] = Share.of(int(np.sum(nobody >= float(text))), len(nobody))
         threshold = {target: scores.at(float(target)).threshold for target in FPIR_TARGETS}
     if len(nobody) and len(own):
-        first = SortedScores(np.where(found.rank[mated] == 1, own, -np.inf), nobody)
+        first = SortedScores(np.where(rank[mated] == 1, own, -np.inf), nobody)
         tpir = {target: scores.at(float(target)) for target in FPIR_TARGETS}
         dir_ = {target: first.at(float(target)) for target in FPIR_TARGETS}
         curve = scores.curve()

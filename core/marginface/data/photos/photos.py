@@ -26,6 +26,7 @@ from marginface.errors import MarginfaceError
 
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
+VERSION = 2  # of an interrupted run; in the first, a detector was known by its file alone
 COLUMNS = ("path", "status", "detail", "score", "faces", *POINT_COLUMNS)
 UNREADABLE, NO_PHOTO = "unreadable", "no photo"
 
@@ -71,9 +72,8 @@ def align_photos(
     names = list_images(photos)
     crops = _crop_names(names, options.format)
     partial = output.with_name(f"{output.name}.partial")
-    _claim(
-        partial, {"faces": source.origin, "photos": _fingerprint(photos, names), **asdict(options)}
-    )
+    inputs = {"faces": source.origin, "photos": _fingerprint(photos, names)}
+    _claim(partial, {"version": VERSION, **inputs, **asdict(options)})
     table = partial / TABLE_NAME
     done = _take_up(table, names)
     with table.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -172,6 +172,11 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
             changed = [name for name, value in manifest.items() if found.get(name) != value]
         except (OSError, ValueError, AttributeError):
             changed = [MANIFEST_NAME]
+        if "version" in changed:
+            raise MarginfaceError(
+                f"{folder} holds an interrupted run of another version of marginface; remove it to "
+                "start again"
+            )
         if changed:
             raise MarginfaceError(
                 f"{folder} holds an interrupted run that differs in its {changed[0]}; repeat that "
