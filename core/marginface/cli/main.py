@@ -16,7 +16,7 @@ COMMANDS = {
     "train": "Train a model on a folder of face images.",
     "evaluate": "Measure verification accuracy on pairs of images.",
     "templates": "Measure IJB's protocols: templates of images, 1:1 and 1:N.",
-    "identify": "Measure the search of probe images in a gallery.",
+    "identify": "Search probe images in a gallery: names and rates.",
     "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
