@@ -115,7 +115,7 @@ def test_files_of_one_model_are_read_as_one(tmp_path):
     assert common_origin(read_origins(paths)) == replace(ORIGIN, norms=(9.0, 21.25))
     assert common_origin(read_origins(paths[2])) is None
     again = written(tmp_path / "d.npz", ["3"], other)
-    with pytest.raises(MarginfaceError, match="two embeddings of 3"):
+    with pytest.raises(MarginfaceError, match="have two embeddings of 3; embed a folder above"):
         embeddings_of([*paths, again], ["3"])
     assert embeddings_of([again, again], ["3"]).shape == (1, 4)  # one file
 

@@ -45,7 +45,7 @@ def read_embeddings(paths: Path | Sequence[Path]) -> Iterator[Batch]:
     """
     paths = _several(paths)
     common_origin(read_origins(paths))
-    size, first = 0, paths[0]
+    size, first = 0, Path()
     for path in paths:
         for names, values in _guarded(path, _parquet if path.suffix == ".parquet" else _npz):
             if size and values.shape[1] != size:
@@ -53,7 +53,8 @@ def read_embeddings(paths: Path | Sequence[Path]) -> Iterator[Batch]:
                     f"{first} has embeddings of {size} numbers, {path} of {values.shape[1]}; one "
                     "model must have made both"
                 )
-            size = values.shape[1]
+            if not size:
+                size, first = values.shape[1], path
             yield names, values
 
 
@@ -84,7 +85,9 @@ def embeddings_of(paths: Path | Sequence[Path], names: Sequence[str]) -> NDArray
         MarginfaceError: as `read_embeddings`; a name without an embedding, with two, or with one
             that has no direction.
     """
-    where = " and ".join(map(str, _several(paths)))
+    paths = _several(paths)
+    files = " and ".join(map(str, paths))
+    where = f"{files} {'have' if len(paths) > 1 else 'has'}"
     place = {name: at for at, name in enumerate(names)}
     found: NDArray[np.float32] | None = None
     missing = set(place)
@@ -95,21 +98,22 @@ def embeddings_of(paths: Path | Sequence[Path], names: Sequence[str]) -> NDArray
             if name not in place:
                 continue
             if name not in missing:
-                raise MarginfaceError(
-                    f"{where} has two embeddings of {name}; embed the folder again"
+                mending = (
+                    "a folder above both, so that names differ" if len(paths) > 1 else "it again"
                 )
+                raise MarginfaceError(f"{where} two embeddings of {name}; embed {mending}")
             missing.remove(name)
             if not 0 < np.linalg.norm(value) < np.inf:
                 raise MarginfaceError(
-                    f"{where}: the embedding of {name} is of length zero, NaN or infinite; embed "
+                    f"{files}: the embedding of {name} is of length zero, NaN or infinite; embed "
                     "it again, or leave it out of the lists"
                 )
             found[place[name]] = value
     if missing or found is None:
         first = min(missing, key=place.__getitem__)
         raise MarginfaceError(
-            f"{where} has no embedding of {len(missing):,} of {len(place):,} images, first "
-            f"{first}; name images as it does: relative to the folder that was embedded"
+            f"{where} no embedding of {len(missing):,} of {len(place):,} images, first {first}; "
+            "name them relative to the folder that was embedded"
         )
     return found
 
