@@ -40,6 +40,7 @@ from marginface.training.values import (
     one_of,
     split_all_commas,
     split_commas,
+    split_names,
 )
 
 Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
@@ -49,7 +50,7 @@ Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
 # A run records what a preset stood for when it began, and goes on with that.
 Augmentations = Annotated[
-    tuple[str, ...], BeforeValidator(split_commas), AfterValidator(expand_presets)
+    tuple[str, ...], BeforeValidator(split_names), AfterValidator(expand_presets)
 ]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]

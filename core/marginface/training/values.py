@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BeforeValidator, ValidationError
 
+from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError, unknown_name
 
 
@@ -41,6 +42,14 @@ def split_commas(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def split_names(value: Any) -> Any:
+    """Split "a,b" as `split_commas` does, and refuse a name that is typed twice."""
+    names = split_commas(value)
+    if isinstance(value, str):  # a recorded list may repeat what two presets share
+        check_distinct("name", names)
+    return names
 
 
 def split_all_commas(value: Any) -> Any:
