@@ -12,7 +12,8 @@ from rich.console import Console
 
 from marginface import backbones
 from marginface.backend import Backend, Group, Learner, load_backend
-from marginface.data.opening import open_images
+from marginface.data.joined import JoinedImages, called
+from marginface.data.opening import open_sets
 from marginface.data.pipeline import TrainingPipeline
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.opening import open_all
@@ -165,7 +166,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         for _ in reader.batches(distinct_images(pairs), config.batch_size):
             pass
     backend = load_backend(config.backend)
-    images = _open_images(config, console)
+    images = _open_images(config, run, resume=resume, console=console)
     _check_identities(config, images, run, resume)
     pipeline = TrainingPipeline(
         images,
@@ -268,10 +269,15 @@ def _record(session: Session, *, resume: bool) -> None:
         write_text(path, text)
 
 
-def _open_images(config: TrainConfig, console: Console) -> LabelledImages:
+def _open_images(
+    config: TrainConfig, run: RunFolder, *, resume: bool, console: Console
+) -> LabelledImages:
+    recorded = resume and run.identities.is_file()
     with console.status("checking images") as status:
-        images = open_images(
+        images = open_sets(
             config.data,
+            join_identities=config.join_identities,
+            names=run.read_set_names(len(config.data)) if recorded else None,
             size=config.input_size,
             resize=config.resize,
             skip_bad=config.skip_bad,
@@ -281,29 +287,49 @@ def _open_images(config: TrainConfig, console: Console) -> LabelledImages:
     lines = [f"skipped {name}: {reason}" for name, reason in images.skipped[:10]]
     if images.skipped:
         lines.append(f"skipped {len(images.skipped)} bad images or empty folders in all")
+    if isinstance(images, JoinedImages):
+        lines.append(_sets(images, joined=config.join_identities))
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return images
 
 
+def _sets(images: JoinedImages, *, joined: bool) -> str:
+    """Say what several training sets have, and what became of the names that they share."""
+    each = ", ".join(
+        f"{name} ({len(one.identities)} identities, {len(one)} images)"
+        for name, one in zip(images.names, images.sets, strict=True)
+    )
+    text = f"{len(images.sets)} training sets: {each}"
+    if joined:
+        return f"{text}; {images.in_several} names are in several sets, each one identity"
+    if images.in_several:
+        text += (
+            f"; {images.in_several} names are in several sets, a different identity in each "
+            "(--join-identities takes them for one)"
+        )
+    return text
+
+
 def _check_identities(
     config: TrainConfig, images: LabelledImages, run: RunFolder, resume: bool
 ) -> None:
-    found = len(images.identities)
+    found, data = len(images.identities), called(config.data)
     if config.num_classes is not None and config.num_classes != found:
         raise MarginfaceError(
-            f"num_classes is {config.num_classes}, but {config.data} has {found} identities; "
+            f"num_classes is {config.num_classes}, but {data} has {found} identities; "
             "correct it, or leave it out to use what is there"
         )
     if found < config.processes:
         raise MarginfaceError(
-            f"{config.processes} processes cannot share the {found} identities of {config.data}; "
+            f"{config.processes} processes cannot share the {found} identities of {data}; "
             f"use at most {found} processes"
         )
     if resume and run.identities.is_file():
         recorded = run.read_identities()
         if recorded != images.identities:
             raise MarginfaceError(
-                f"{config.data} has {found} identities that differ from the {len(recorded)} which "
+                f"{data} has {found} identities that differ from the {len(recorded)} which "
                 f"run {run.path} was trained on; resume with the same data"
+                + (", its sets in the same order" if len(config.data) > 1 else "")
             )

@@ -33,6 +33,15 @@ def not_empty(value: Any) -> Any:
     return value
 
 
+def one_or_several(value: Any) -> Any:
+    """Take one value for a list of one.
+
+    >>> one_or_several("a,b"), one_or_several(["a", "b"])
+    (['a,b'], ['a', 'b'])
+    """
+    return value if isinstance(value, list | tuple) else [value]
+
+
 def split_commas(value: Any) -> Any:
     """Split "a,b" into ["a", "b"]; everything that is no text passes unchanged.
 
