@@ -21,6 +21,7 @@ from marginface.training.config_files import (
 )
 from marginface.training.launching import PARENT, launch, leave_with
 from marginface.training.processes import this_process
+from marginface.training.resuming import check_resumption
 from marginface.training.run import RunFolder, check_output
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
@@ -49,6 +50,8 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
 
     if settings.processes > 1 and not place.named:
         check_output(settings, resume=resume)
+        if resume:
+            check_resumption(settings)
         # -P: the folder in which the command is called is no place to import from.
         command = [sys.executable, "-P", "-m", "marginface.cli.main", *sys.argv[1:]]
         raise typer.Exit(launch(command, settings.processes, settings.output))

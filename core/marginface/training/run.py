@@ -1,7 +1,7 @@
 """The run folder: what a training run leaves, and reading it back.
 
 config.yaml         every key of the configuration
-environment.json    versions and processor, for each session of the run
+environment.json    versions, processor and learning rate, for each session of the run
 model.json          the model, apart from its weights
 identities.txt      one name a line; the line is the label
 metrics.jsonl       one JSON object a line
@@ -41,7 +41,7 @@ class RunFolder:
 
     @property
     def environment(self) -> Path:
-        """Versions and processor of each session."""
+        """Versions, processor and learning rate of each session."""
         return self.path / "environment.json"
 
     @property

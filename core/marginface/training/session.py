@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,12 @@ from marginface.training.config import TrainConfig
 from marginface.training.config_files import config_text
 from marginface.training.environment import environment
 from marginface.training.processes import ALONE, require_same, this_process, together
+from marginface.training.resuming import (
+    changes_course,
+    check_resumption,
+    new_course,
+    standing,
+)
 from marginface.training.run import RunFolder, check_output, write_text
 from marginface.training.schedules import Schedule
 from marginface.training.trackers import cut_back
@@ -72,6 +78,7 @@ class Session:
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
+    course: str  # what becomes of the learning rate where that was planned otherwise
 
 
 @dataclass
@@ -83,6 +90,7 @@ class _Opened:
     pipeline: TrainingPipeline
     verification: list[Pairs]
     schedule: Schedule
+    course: str
     path: Path | None
     checkpoint: Checkpoint | None
     init_weights: dict[str, NDArray[Any]]
@@ -120,6 +128,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         schedule=opened.schedule,
         progress=Progress(**checkpoint.extra["progress"]) if checkpoint else Progress(),
         checkpoint=opened.path,
+        course=opened.course,
     )
 
 
@@ -153,6 +162,8 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     """Read and check all that needs no other process."""
     run = RunFolder(config.output)
     check_output(config, resume=resume)
+    if resume:
+        check_resumption(config)
     spec = config.model_spec()
     graph = backbones.describe(
         spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
@@ -177,9 +188,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         rank=group.rank,
         size=group.size,
     )
-    schedule = config.make_schedule(config.total_steps(pipeline.steps_per_epoch))
-    if not resume:  # a resumed run may be cut short
-        schedule.require_reached()
+    schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest = latest_checkpoint(run.checkpoints) if resume else None
     checkpoint = load_checkpoint(newest) if newest else None
     weights = {}
@@ -190,7 +199,22 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
         )
         weights = {f"backbone.{name}": value for name, value in found.items()}
-    return _Opened(backend, images, pipeline, verification, schedule, newest, checkpoint, weights)
+    return _Opened(
+        backend, images, pipeline, verification, schedule, course, newest, checkpoint, weights
+    )
+
+
+def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tuple[Schedule, str]:
+    """Return the learning rate's schedule, and what to say of it where a resumed run changes it."""
+    schedule = config.make_schedule(config.total_steps(steps_per_epoch))
+    if not resume:
+        schedule.require_reached()
+        return schedule, ""
+    now = standing(config)
+    if changes_course(now.recorded, config):  # else a resumed run may be cut short
+        schedule.require_reached()
+    before = now.recorded.make_schedule(now.recorded.total_steps(steps_per_epoch))
+    return schedule, new_course(before, schedule, now.step)
 
 
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
@@ -258,6 +282,7 @@ def _record(session: Session, *, resume: bool) -> None:
         environment(
             session.backend.version(), first_step=progress.step, processes=session.group.size
         )
+        | {"schedule": asdict(session.schedule)}
     )
     model = session.config.model_spec().to_json()
     for path, text in (
