@@ -242,6 +242,7 @@ BAD_CSV = {
     "empty": "",
     "header only": f"path,{','.join(POINT_COLUMNS)}\n",
     "no y5": f"path,{','.join(POINT_COLUMNS[:-1])}\na.png,1,2,3,2,2,3,1,4,3\n",
+    "two x1": f"path,x1,{','.join(POINT_COLUMNS)}\na.png,9,1,2,3,2,2,3,1,4,3,4\n",
     "short": "a.png,1,2,3\n",
     "long": "a.png,1,2,3,2,2,3,1,4,3,4,5\n",
     "text": "a.png,1,2,x,2,2,3,1,4,3,4\n",

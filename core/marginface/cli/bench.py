@@ -36,6 +36,7 @@ def bench(
     from marginface.backend import EXTRA_OF_MODULE, backend_names
     from marginface.benchmarking.losses import measure, parse_sizes
     from marginface.benchmarking.report import check_output_dir, table, write_costs
+    from marginface.checks import check_distinct
     from marginface.errors import unknown_name
 
     if output is not None:
@@ -43,6 +44,7 @@ def bench(
     chosen = names.split(",") if names else losses.names()
     for name in chosen:
         losses.parameters(name)  # an unknown name ends here
+    check_distinct("loss", chosen)
     if backend not in ("all", *backend_names()):
         raise unknown_name("backend", backend, ["all", *backend_names()])
     installed = [extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)]

@@ -32,6 +32,7 @@ def parity(
 
     from marginface import losses
     from marginface.backend import EXTRA_OF_MODULE, backend_names, load_backend
+    from marginface.checks import check_distinct
     from marginface.errors import MarginfaceError, unknown_name
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.report import check_report, pairs, table, write_report
@@ -41,7 +42,9 @@ def parity(
     for name in loss or []:
         if name not in losses.names():
             raise unknown_name("loss", name, losses.names())
-    named = list(dict.fromkeys([*(backend or []), *(more or [])]))
+    check_distinct("loss", loss or [])
+    named = [*(backend or []), *(more or [])]
+    check_distinct("backend", named)
     installed = {extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)}
     backends = {
         name: load_backend(name)

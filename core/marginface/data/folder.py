@@ -73,6 +73,7 @@ def open_image_folder(
     size: tuple[int, int] = (112, 112),
     resize: bool = False,
     skip_bad: bool = False,
+    min_identities: int = 2,
     on_progress: Progress | None = None,
 ) -> ImageFolder:
     """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
@@ -82,10 +83,11 @@ def open_image_folder(
         size: expected (height, width) of the images, in pixels.
         resize: stretch images of another size instead of refusing them.
         skip_bad: leave bad images and identities without images out; they are in `skipped`.
+        min_identities: how many there must be.
         on_progress: called with (images checked, all images) as checking goes on.
 
     Raises:
-        MarginfaceError: another layout, fewer than two identities, or bad images not skipped.
+        MarginfaceError: another layout, too few identities, or bad images not skipped.
     """
     root = Path(root)
     paths, empty = _layout(root)
@@ -97,11 +99,11 @@ def open_image_folder(
     left_out = {path for path, _ in skipped}
     kept = tuple(path for path in paths if path not in left_out)
     identities = sorted({_identity(path) for path in kept})
-    if len(identities) < 2:
+    if len(identities) < min_identities:
         after = f" after leaving out {_first_of(root, bad)}" if bad else ""
         raise MarginfaceError(
-            f"the number of identities in {root} is {len(identities)}{after}, need at least 2 to "
-            f"train; {LAYOUT}"
+            f"the number of identities in {root} is {len(identities)}{after}, need at least "
+            f"{min_identities} to train; {LAYOUT}"
         )
     label_of = {identity: label for label, identity in enumerate(identities)}
     labels = np.array([label_of[_identity(path)] for path in kept], np.int64)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import new_folder
-from marginface.data.cleaning import COLUMNS
+from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
 from marginface.data.packing.training_sets import Summary, check_target, pack
@@ -174,14 +175,19 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     """Return the numbers of the images that a table keeps."""
     number_of = {images.name(index): index for index in range(len(images))}
     expected = f"expected {','.join(COLUMNS)}"
-    chosen = []
+    chosen, others = [], set()
+    is_here = cache(lambda name: Path(name).resolve() == images.root.resolve())
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.reader(file)
-        if tuple(next(rows, ())) != COLUMNS:
+        columns = tuple(next(rows, ()))
+        if columns not in (COLUMNS, OF_SEVERAL):
             raise MarginfaceError(f"{path} is no table of `marginface clean`; {expected}")
         for line, row in enumerate(rows, 2):
-            if len(row) != len(COLUMNS) or row[3] not in ("0", "1"):
+            if len(row) != len(columns) or row[3] not in ("0", "1"):
                 raise MarginfaceError(f"{path}:{line}: {expected} with kept 0 or 1")
+            if columns == OF_SEVERAL and not is_here(row[4]):
+                others.add(row[4])
+                continue
             if row[0] not in number_of:
                 raise MarginfaceError(
                     f"{path}:{line}: {images.root} has no image {row[0][:80]!r}; give the data "
@@ -189,4 +195,8 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
                 )
             if row[3] == "1":
                 chosen.append(number_of[row[0]])
+    if others and not chosen:
+        raise MarginfaceError(
+            f"{path} keeps no image of {images.root}; its sets are {', '.join(sorted(others))}"
+        )
     return np.unique(np.array(chosen, np.int64))

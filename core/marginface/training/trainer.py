@@ -17,6 +17,7 @@ from marginface.training.compiling import start_compiling
 from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_state, require_finite_step
 from marginface.training.processes import agree, this_process, together
+from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.session import Session, open_session, record_session
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Silence, Tracker
@@ -59,6 +60,9 @@ def train(
         AgreedError: something failed on one of several processes; all raise it.
     """
     console = console or Console(stderr=True, quiet=this_process().rank > 0)
+    if resume and (run := finished_run(config)):
+        console.print(nothing_left(config, run), highlight=False, markup=False, soft_wrap=True)
+        return TrainResult(config.output, run.step, run.progress["best_accuracy"], None)
     session = open_session(config, resume=resume, console=console)
     record_session(session, resume=resume)
 
@@ -81,6 +85,8 @@ def train(
         )
     with StopRequest(quiet=not first) as stop, tracker:
         tracker.say(_summary(session))
+        if session.course:
+            tracker.say(session.course)
         while True:
             step = progress.step
             finished = step >= total_steps

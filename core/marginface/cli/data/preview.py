@@ -31,11 +31,11 @@ def preview(
     from marginface.data.opening import open_by_name
     from marginface.data.preview import contact_sheet, drawn_rows, rows_of_all
     from marginface.errors import MarginfaceError
-    from marginface.training.values import split_commas
+    from marginface.training.values import split_names
 
     if output.suffix.lower() != ".png":
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
-    names = None if augment is None else split_commas(augment)
+    names = None if augment is None else split_names(augment)
     expand_presets(names or [])  # an unknown name ends here
     opened, found = open_by_name(source)
     # Spread over all of them: neighbours in a folder show the same person.

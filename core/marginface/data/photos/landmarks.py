@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from marginface.checks import check_distinct
 from marginface.data.photos.detection import Faces
 from marginface.errors import MarginfaceError
 
@@ -80,6 +81,7 @@ def _csv_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
             if not columns:
                 columns = [name.strip() for name in row]
                 if "path" in columns:
+                    check_distinct(f"landmarks {path}: column", filter(None, columns))
                     missing = [name for name in POINT_COLUMNS if name not in columns]
                     if missing:
                         raise MarginfaceError(f"landmarks {path} have no column {missing[0]!r}")
