@@ -41,14 +41,13 @@ def clean(
 
     Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
     """
-    from rich.console import Console
-
     from marginface.data.cleaning import centers_of, judge, write_table
     from marginface.data.linking import link_images
     from marginface.data.opening import open_images
     from marginface.data.sources import ImagesByName
     from marginface.deployment.model import ALIGNED_SIZE
     from marginface.evaluation.image_batches import ImageReader
+    from marginface.terminal import Terminal
     from marginface.training.run import RunFolder
 
     _require_free(output, link_to, data)
@@ -89,16 +88,15 @@ def clean(
     write_table(judged, output)
     dropped = sum(not each.kept for each in judged)
     left = len({each.identity for each in judged if each.kept})
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True)
     console.print(
         f"{len(identities):,} identities, {len(judged):,} images, {dropped:,} dropped "
         f"({dropped / len(judged):.1%} farther than {max_angle:g} degrees); wrote {output}",
-        markup=False,
     )
     if left < len(identities):
         console.print(f"{len(identities) - left:,} identities have no image left")
     if link_to is not None:
-        console.print(f"linked {len(judged) - dropped:,} images to {link_to}", markup=False)
+        console.print(f"linked {len(judged) - dropped:,} images to {link_to}")
 
 
 def _require_free(output: Path, link_to: Path | None, data: Path) -> None:

@@ -26,11 +26,10 @@ def identify(
 
     Images are named as in the embeddings: relative to the folder that was embedded.
     """
-    from rich.console import Console
-
     from marginface.deployment.embedding_reader import embeddings_of
     from marginface.evaluation import identification
     from marginface.evaluation.image_lists import read_subjects_of_images
+    from marginface.terminal import Terminal
 
     options.check_output(output)
     known, searched = read_subjects_of_images(gallery), read_subjects_of_images(probes)
@@ -44,6 +43,6 @@ def identify(
     result = identification.identify(
         values[: len(known)], list(known.values()), values[len(known) :], list(searched.values())
     )
-    console = Console()
+    console = Terminal()
     console.print(identification.table({gallery.name: result}))
     options.write_metrics(output, {"kind": "identification", **result.to_json()}, console)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from marginface.terminal import Terminal
 
 Embeddings = Annotated[
     Path, typer.Option("--embeddings", help="What `marginface embed` wrote: .parquet or .npz.")
@@ -25,7 +25,7 @@ def check_output(output: Path | None) -> None:
         check_output_dir(output)
 
 
-def write_metrics(output: Path | None, metrics: dict[str, Any], console: Console) -> None:
+def write_metrics(output: Path | None, metrics: dict[str, Any], console: Terminal) -> None:
     """Write metrics.json to the folder `output`, if it is given, and say so."""
     from marginface.atomic import replacing
     from marginface.evaluation.report import METRICS_NAME
@@ -35,4 +35,4 @@ def write_metrics(output: Path | None, metrics: dict[str, Any], console: Console
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / METRICS_NAME) as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    console.print(f"wrote {output / METRICS_NAME}", soft_wrap=True, markup=False)
+    console.print(f"wrote {output / METRICS_NAME}", soft_wrap=True)

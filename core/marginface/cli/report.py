@@ -34,8 +34,6 @@ def report(
 
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
-    from rich.console import Console
-
     from marginface.data.verification.opening import open_all
     from marginface.evaluation.evaluate import check_images, embed_pairs
     from marginface.evaluation.report import check_output_dir
@@ -43,6 +41,7 @@ def report(
     from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import write_page
     from marginface.report.training import read_training
+    from marginface.terminal import Terminal
 
     check_output_dir(output)
     if not val and pairs is None:
@@ -82,4 +81,4 @@ def report(
         measured.append(tuple(found))
     page = write_page(Report(listed, sets, tuple(measured)), output)
     megabytes = page.stat().st_size / 1e6
-    Console().print(f"wrote {page} ({megabytes:.1f} MB)", soft_wrap=True, markup=False)
+    Terminal().print(f"wrote {page} ({megabytes:.1f} MB)", soft_wrap=True)

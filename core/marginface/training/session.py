@@ -21,6 +21,7 @@ from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.losses import MarginLoss
+from marginface.terminal import say
 from marginface.training.checkpoints import (
     Checkpoint,
     check_fits,
@@ -282,7 +283,7 @@ def _open_images(config: TrainConfig, console: Console) -> LabelledImages:
     if images.skipped:
         lines.append(f"skipped {len(images.skipped)} bad images or empty folders in all")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return images
 
 
