@@ -26,6 +26,15 @@ def printable(text: str) -> str:
     return "".join(map(_escaped, text))
 
 
+def as_utf8(name: str) -> str:
+    r"""Return a name as UTF-8 can hold it: an undecodable byte of a file's name becomes `\xNN`.
+
+    >>> print(as_utf8("José\udcff.jpg"))
+    José\xff.jpg
+    """
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def print_error(message: str) -> None:
     """Print what ends a command, as one line on standard error."""
     print(f"marginface: error: {printable(message)}", file=sys.stderr)

@@ -67,7 +67,7 @@ def clean(
             rebuild_index=rebuild_index,
             on_progress=on_progress,
         )
-    if images.identities != identities:
+    if not where.was_trained_on(images.identities):
         raise MarginfaceError(
             f"{data} has {len(images.identities)} identities that differ from the "
             f"{len(identities)} which run {run} was trained on; clean the same data"

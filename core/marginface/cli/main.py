@@ -70,8 +70,15 @@ def _usage_message(error: Any) -> str:
     return f"unknown option '{name}'; did you mean '{nearest}'?"
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    print(f"marginface: warning: {printable(str(message))}", file=sys.stderr)
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    del category, filename, lineno, line  # of the code, which says nothing to who calls a command
+    return f"marginface: warning: {printable(str(message))}\n"
 
 
 def main() -> None:
@@ -79,7 +86,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # letters that the terminal has not
-    warnings.showwarning = _show_warning
+    warnings.formatwarning = _format_warning
     try:
         sys.exit(app(prog_name="marginface", standalone_mode=False))
     except UsageProblem as error:

@@ -16,6 +16,7 @@ from marginface.atomic import replacing
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.losses import angles_to_dominant
+from marginface.text import printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
 
@@ -80,14 +81,18 @@ def judge(
 
 
 def write_table(judged: Sequence[Judged], output: Path) -> None:
-    """Write path, identity, angle in degrees and kept (1 or 0) as CSV, whole or not at all."""
+    """Write path, identity, angle in degrees and kept (1 or 0) as CSV, whole or not at all.
+
+    Control characters of names are escaped.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         replacing(output) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(
-            (each.path, each.identity, f"{each.angle:.4f}", int(each.kept)) for each in judged
+            (printable(each.path), printable(each.identity), f"{each.angle:.4f}", int(each.kept))
+            for each in judged
         )

@@ -18,6 +18,7 @@ from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 
 Indices = NDArray[np.int64]
 
@@ -172,7 +173,13 @@ def _rank(labels: NDArray[np.int64]) -> Indices:
 
 def _kept(images: LabelledImages, path: Path) -> Indices:
     """Return the numbers of the images that a table keeps."""
-    number_of = {images.name(index): index for index in range(len(images))}
+    number_of: dict[str, int] = {}
+    for index in range(len(images)):
+        name = printable(images.name(index))
+        if number_of.setdefault(name, index) != index:
+            raise MarginfaceError(
+                f"{images.root} has two images that a table calls {name}; rename one of them"
+            )
     expected = f"expected {','.join(COLUMNS)}"
     chosen = []
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -182,11 +189,12 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
         for line, row in enumerate(rows, 2):
             if len(row) != len(COLUMNS) or row[3] not in ("0", "1"):
                 raise MarginfaceError(f"{path}:{line}: {expected} with kept 0 or 1")
-            if row[0] not in number_of:
+            name = printable(row[0])
+            if name not in number_of:
                 raise MarginfaceError(
-                    f"{path}:{line}: {images.root} has no image {row[0][:80]!r}; give the data "
+                    f"{path}:{line}: {images.root} has no image '{name[:80]}'; give the data "
                     "that was cleaned"
                 )
             if row[3] == "1":
-                chosen.append(number_of[row[0]])
+                chosen.append(number_of[name])
     return np.unique(np.array(chosen, np.int64))

@@ -143,7 +143,9 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
     """Return what must not change between the runs that share parts."""
     return {
         "model": embedder.fingerprint,
-        "list of images": hashlib.sha256("\n".join(paths).encode()).hexdigest(),
+        "list of images": hashlib.sha256(
+            "\n".join(paths).encode(errors="surrogateescape")
+        ).hexdigest(),
         "choice of --resize": resize,
         "choice of --flip": flip,
         "version": 1,

@@ -22,6 +22,7 @@ from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.losses import MarginLoss
 from marginface.terminal import say
+from marginface.text import printable
 from marginface.training.checkpoints import (
     Checkpoint,
     check_fits,
@@ -262,7 +263,7 @@ def _record(session: Session, *, resume: bool) -> None:
     model = session.config.model_spec().to_json()
     for path, text in (
         (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
-        (run.identities, "".join(f"{name}\n" for name in session.images.identities)),
+        (run.identities, "".join(f"{printable(name)}\n" for name in session.images.identities)),
         (run.model, json.dumps(model, indent=1) + "\n"),
         (run.config, config_text(session.config)),  # the last: it makes the folder a run
     ):
@@ -301,10 +302,9 @@ def _check_identities(
             f"{config.processes} processes cannot share the {found} identities of {config.data}; "
             f"use at most {found} processes"
         )
-    if resume and run.identities.is_file():
-        recorded = run.read_identities()
-        if recorded != images.identities:
-            raise MarginfaceError(
-                f"{config.data} has {found} identities that differ from the {len(recorded)} which "
-                f"run {run.path} was trained on; resume with the same data"
-            )
+    if resume and run.identities.is_file() and not run.was_trained_on(images.identities):
+        raise MarginfaceError(
+            f"{config.data} has {found} identities that differ from the "
+            f"{len(run.read_identities())} which run {run.path} was trained on; "
+            "resume with the same data"
+        )

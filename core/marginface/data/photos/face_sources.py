@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.photos.detection import NO_FACES, Faces
+from marginface.text import printable
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class FaceSource:
         find: names of photos, and the photos, RGB uint8 [height, width, 3], to the faces of each.
         origin: what the faces depend on: same origin, same faces.
         missing: what is wrong with a photo without faces.
-        names: photos that should be there.
+        names: photos that should be there, as `printable`.
     """
 
     find: Callable[[Sequence[str], Sequence[NDArray[np.uint8]]], Sequence[Faces]]
@@ -45,7 +46,7 @@ def annotated(landmarks: Path) -> FaceSource:
 
     faces = read_landmarks(landmarks)
     return FaceSource(
-        lambda names, _: [faces.get(name, NO_FACES) for name in names],
+        lambda names, _: [faces.get(printable(name), NO_FACES) for name in names],
         _digest(landmarks),
         "no landmarks",
         faces.keys(),
