@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.photos.detection import NO_FACES, Faces
+from marginface.data.photos.turning import find_in_turns
 from marginface.text import printable
 
 
@@ -32,12 +33,15 @@ class FaceSource:
 
 
 def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
-    """Return the faces that an SCRFD model finds; raises as `FaceDetector` does."""
+    """Return the faces that an SCRFD model finds, photos turned where it pays.
+
+    Raises as `FaceDetector` does.
+    """
     from marginface.data.photos.detector import FaceDetector  # needs ONNX Runtime
 
     detector = FaceDetector(model, min_score=min_score)
     origin = f"{_digest(model)} {min_score}"
-    return FaceSource(lambda _, photos: detector(photos), origin, "no face")
+    return FaceSource(lambda _, photos: find_in_turns(detector, photos), origin, "no face")
 
 
 def annotated(landmarks: Path) -> FaceSource:

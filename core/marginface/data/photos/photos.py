@@ -27,7 +27,7 @@ from marginface.text import printable
 
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
-COLUMNS = ("path", "status", "detail", "score", "faces", *POINT_COLUMNS)
+COLUMNS = ("path", "status", "detail", "score", "faces", "turn", *POINT_COLUMNS)
 UNREADABLE, NO_PHOTO = "unreadable", "no photo"
 
 
@@ -214,4 +214,5 @@ def _row(outcome: Outcome) -> list[object]:
     score = "" if math.isnan(outcome.score) else f"{outcome.score:.4f}"
     points = [""] * 10 if outcome.points is None else [f"{v:.3f}" for v in outcome.points.flat]
     said = [printable(text) for text in (outcome.path, outcome.status, outcome.detail)]
-    return [*said, score, outcome.faces, *points]
+    turn = "" if outcome.turn is None else outcome.turn
+    return [*said, score, outcome.faces, turn, *points]
