@@ -45,8 +45,6 @@ def clean(
 
     Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
     """
-    from rich.console import Console
-
     from marginface.data.cleaning import centers_of, judge, write_table
     from marginface.data.joined import called
     from marginface.data.linking import link_files
@@ -54,6 +52,7 @@ def clean(
     from marginface.data.sources import ImagesByName
     from marginface.deployment.model import ALIGNED_SIZE
     from marginface.evaluation.image_batches import ImageReader
+    from marginface.terminal import Terminal
     from marginface.training.config_files import read_config_file
     from marginface.training.run import RunFolder
 
@@ -77,7 +76,7 @@ def clean(
             rebuild_index=rebuild_index,
             on_progress=on_progress,
         )
-    if images.identities != identities:
+    if not where.was_trained_on(images.identities):
         raise MarginfaceError(
             f"{called(data)} has {len(images.identities)} identities that differ "
             f"from the {len(identities)} which run {run} was trained on; clean the same data"
@@ -98,16 +97,15 @@ def clean(
     write_table(images, judged, output)
     dropped = sum(not each.kept for each in judged)
     left = len({each.identity for each in judged if each.kept})
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True)
     console.print(
         f"{len(identities):,} identities, {len(judged):,} images, {dropped:,} dropped "
         f"({dropped / len(judged):.1%} farther than {max_angle:g} degrees); wrote {output}",
-        markup=False,
     )
     if left < len(identities):
         console.print(f"{len(identities) - left:,} identities have no image left")
     if link_to is not None:
-        console.print(f"linked {len(judged) - dropped:,} images to {link_to}", markup=False)
+        console.print(f"linked {len(judged) - dropped:,} images to {link_to}")
 
 
 def _file(images: LabelledImages, number: int) -> tuple[Path, str]:

@@ -41,11 +41,11 @@ def identify(
     embeddings: relative to the folder that was embedded.
     """
     import numpy as np
-    from rich.console import Console
 
     from marginface.deployment.embedding_reader import embeddings_of
     from marginface.evaluation import candidates, identification
     from marginface.evaluation.image_lists import read_subjects_of_images
+    from marginface.terminal import Terminal
 
     options.check_output(output)
     origin = options.open_origin(embeddings)
@@ -64,9 +64,9 @@ def identify(
     )
     result = identification.measure(found, np.array(truth) != "")
     options.note_missing_mates({gallery.name: result})
-    console = Console(highlight=False)
-    console.print(candidates.candidates_table(names, truth, found), markup=False)
-    console.print(identification.table({gallery.name: result}), markup=False)
+    console = Terminal()
+    console.print(candidates.candidates_table(names, truth, found))
+    console.print(identification.table({gallery.name: result}))
     metrics = {
         "kind": "identification",
         "embeddings": None if origin is None else origin.to_json(),
@@ -76,4 +76,4 @@ def identify(
     if output is not None:
         path = output / candidates.CANDIDATES_NAME
         candidates.write_candidates(path, names, truth, found)
-        console.print(f"wrote {path}", soft_wrap=True, markup=False)
+        console.print(f"wrote {path}", soft_wrap=True)

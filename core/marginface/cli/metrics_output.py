@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from marginface.deployment.embedding_origin import Origin
     from marginface.evaluation.identification import IdentificationResult
+    from marginface.terminal import Terminal
 
 Embeddings = Annotated[
     list[Path],
@@ -66,13 +65,12 @@ def note_missing_mates(results: Mapping[str, IdentificationResult]) -> None:
 
 
 def _note(text: str) -> None:
-    from rich.console import Console
+    from marginface.terminal import Terminal
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"marginface: note: {text}", markup=False)
+    Terminal(stderr=True, soft_wrap=True).print(f"marginface: note: {text}")
 
 
-def write_metrics(output: Path | None, metrics: dict[str, Any], console: Console) -> None:
+def write_metrics(output: Path | None, metrics: dict[str, Any], console: Terminal) -> None:
     """Write metrics.json to the folder `output`, if it is given, and say so."""
     from marginface.atomic import replacing
     from marginface.evaluation.report import METRICS_NAME
@@ -82,4 +80,4 @@ def write_metrics(output: Path | None, metrics: dict[str, Any], console: Console
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / METRICS_NAME) as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    console.print(f"wrote {output / METRICS_NAME}", soft_wrap=True, markup=False)
+    console.print(f"wrote {output / METRICS_NAME}", soft_wrap=True)

@@ -27,7 +27,6 @@ def parity(
     ] = None,
 ) -> None:
     """Compare values, gradients and states of losses with the float64 reference."""
-    from rich.console import Console
     from rich.progress import track
 
     from marginface import losses
@@ -36,6 +35,7 @@ def parity(
     from marginface.errors import MarginfaceError, unknown_name
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.report import check_report, pairs, table, write_report
+    from marginface.terminal import Terminal
 
     if report is not None:
         check_report(report)
@@ -58,10 +58,10 @@ def parity(
     cases = [(name, dtype) for name in loss or losses.names() for dtype in DTYPES]
     rows = [
         row
-        for name, dtype in track(cases, "Comparing", console=Console(stderr=True), transient=True)
+        for name, dtype in track(cases, "Comparing", console=Terminal(stderr=True), transient=True)
         for row in compare(name, dtype, backends)
     ]
-    console = Console()
+    console = Terminal()
     for pair in pairs(rows):
         console.print(table(rows, pair))
     if report is not None:

@@ -34,8 +34,6 @@ def report(
 
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
-    from rich.console import Console
-
     from marginface.data.verification.opening import open_all
     from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
@@ -44,6 +42,7 @@ def report(
     from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import write_page
     from marginface.report.training import read_training
+    from marginface.terminal import Terminal
 
     check_output_dir(output)
     if not val and pairs is None:
@@ -85,8 +84,8 @@ def report(
         measured.append(tuple(found))
     page = write_page(Report(listed, sets, tuple(measured)), output)
     megabytes = page.stat().st_size / 1e6
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     for name, results in zip(names, measured, strict=True):
         if any(each.rejection is None for each in results):
-            console.print(f"{name}: {NO_CURVE}", markup=False)
-    console.print(f"wrote {page} ({megabytes:.1f} MB)", markup=False)
+            console.print(f"{name}: {NO_CURVE}")
+    console.print(f"wrote {page} ({megabytes:.1f} MB)")

@@ -37,8 +37,6 @@ def templates(
 
     The embeddings come from `marginface embed --flip`.
     """
-    from rich.console import Console
-
     from marginface.deployment.embedding_reader import read_embeddings
     from marginface.evaluation import template_files as files
     from marginface.evaluation.identification import galleries_json, table
@@ -46,6 +44,7 @@ def templates(
     from marginface.evaluation.template_search import search_galleries
     from marginface.evaluation.template_verification import score_pairs, verify_templates
     from marginface.evaluation.templates import pool
+    from marginface.terminal import Terminal
 
     if bool(gallery) != bool(probes):
         raise MarginfaceError("--gallery and --probes go together; give both or neither")
@@ -61,7 +60,7 @@ def templates(
     listed = files.read_media(media)
     weights = None if scores is None else files.read_detector_scores(scores)
     pooled = pool(listed, read_embeddings(embeddings), weights)
-    console = Console()
+    console = Terminal()
     console.print(f"{len(listed.names):,} images make {len(pooled.ids):,} templates")
     metrics: dict[str, Any] = {
         "kind": "templates",

@@ -17,6 +17,7 @@ from marginface.data.joined import JoinedImages
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.losses import angles_to_dominant
+from marginface.text import printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
 OF_SEVERAL = (*COLUMNS, "data")  # where there are several sets: the one that the path is in
@@ -84,19 +85,20 @@ def judge(
 def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) -> None:
     """Write path, identity, angle in degrees and kept (1 or 0) as CSV, whole or not at all.
 
-    Of several sets a path is the one inside its set, which the column `data` names.
+    Of several sets a path is the one inside its set, which the column `data` names. Control
+    characters of names are escaped.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         replacing(output) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(OF_SEVERAL if isinstance(images, JoinedImages) else COLUMNS)
         for each in judged:
-            row = (each.identity, f"{each.angle:.4f}", int(each.kept))
+            row = (printable(each.identity), f"{each.angle:.4f}", int(each.kept))
             if isinstance(images, JoinedImages):
                 root, path = images.origin(each.number)
-                writer.writerow((path, *row, root.resolve()))
+                writer.writerow((printable(path), *row, printable(str(root.resolve()))))
             else:
-                writer.writerow((images.name(each.number), *row))
+                writer.writerow((printable(images.name(each.number)), *row))

@@ -19,6 +19,7 @@ from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 
 Indices = NDArray[np.int64]
 
@@ -173,10 +174,17 @@ def _rank(labels: NDArray[np.int64]) -> Indices:
 
 def _kept(images: LabelledImages, path: Path) -> Indices:
     """Return the numbers of the images that a table keeps."""
-    number_of = {images.name(index): index for index in range(len(images))}
+    number_of: dict[str, int] = {}
+    for index in range(len(images)):
+        name = printable(images.name(index))
+        if number_of.setdefault(name, index) != index:
+            raise MarginfaceError(
+                f"{images.root} has two images that a table calls {name}; rename one of them"
+            )
     expected = f"expected {','.join(COLUMNS)}"
     chosen, others = [], set()
-    is_here = cache(lambda name: Path(name).resolve() == images.root.resolve())
+    here = printable(str(images.root.resolve()))
+    is_here = cache(lambda name: str(Path(name).resolve()) == here)
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.reader(file)
         columns = tuple(next(rows, ()))
@@ -188,13 +196,14 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
             if columns == OF_SEVERAL and not is_here(row[4]):
                 others.add(row[4])
                 continue
-            if row[0] not in number_of:
+            name = printable(row[0])
+            if name not in number_of:
                 raise MarginfaceError(
-                    f"{path}:{line}: {images.root} has no image {row[0][:80]!r}; give the data "
+                    f"{path}:{line}: {images.root} has no image '{name[:80]}'; give the data "
                     "that was cleaned"
                 )
             if row[3] == "1":
-                chosen.append(number_of[row[0]])
+                chosen.append(number_of[name])
     if others and not chosen:
         raise MarginfaceError(
             f"{path} keeps no image of {images.root}; its sets are {', '.join(sorted(others))}"

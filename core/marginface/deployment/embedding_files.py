@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from marginface.deployment.embedding_origin import ORIGIN_KEY, Origin
+from marginface.text import as_utf8
 
 PARTS_IN_A_ROW_GROUP = 16  # readers skip and decode by row group: tens of megabytes are best
 
@@ -21,6 +22,7 @@ def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
 
     Args:
         paths: relative to the folder of images; an identity is the first folder, '' where none.
+            A byte that is no UTF-8 is written as `\\xNN`.
         embeddings: [images, size], as the model gives them, not normalised.
 
     >>> table_of(["ann/1.jpg", "2.jpg"], np.array([[3, 4], [0, 1]], np.float32)).to_pylist()[0]
@@ -29,8 +31,8 @@ def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
     values = pa.array(np.ascontiguousarray(embeddings).reshape(-1), pa.float32())
     return pa.table(
         {
-            "path": pa.array(paths, pa.string()),
-            "identity": pa.array([_identity(path) for path in paths], pa.string()),
+            "path": pa.array(map(as_utf8, paths), pa.string()),
+            "identity": pa.array([as_utf8(_identity(path)) for path in paths], pa.string()),
             "norm": pa.array(np.linalg.norm(embeddings, axis=1), pa.float32()),
             "embedding": pa.FixedSizeListArray.from_arrays(values, embeddings.shape[1]),
         }

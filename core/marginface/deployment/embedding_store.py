@@ -150,7 +150,9 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
     return {
         "version": VERSION,
         "model": embedder.fingerprint,
-        "list of images": hashlib.sha256("\n".join(paths).encode()).hexdigest(),
+        "list of images": hashlib.sha256(
+            "\n".join(paths).encode(errors="surrogateescape")
+        ).hexdigest(),
         "choice of --resize": resize,
         "choice of --flip": flip,
     }

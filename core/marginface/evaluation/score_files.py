@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs, fold_numbers
 from marginface.evaluation.evaluate import PairScores
+from marginface.text import as_utf8
 
 SCORES_NAME = "scores.parquet"
 SCHEMA = pa.schema(
@@ -32,8 +33,8 @@ SCHEMA = pa.schema(
 def write_scores(path: Path, pairs: Pairs, found: PairScores) -> None:
     """Write one row a pair, in the order of the pairs, whole or not at all."""
     columns = [
-        [_printable(name) for name in pairs.first],
-        [_printable(name) for name in pairs.second],
+        [as_utf8(name) for name in pairs.first],
+        [as_utf8(name) for name in pairs.second],
         pairs.same,
         found.scores,
         found.first_norm,
@@ -42,8 +43,3 @@ def write_scores(path: Path, pairs: Pairs, found: PairScores) -> None:
     ]
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
-
-
-def _printable(name: str) -> str:
-    """Return a name as UTF-8 can hold it: an undecodable byte of a file name becomes \\\\xNN."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -12,6 +12,7 @@ checkpoints/        step-00000100/ and so on
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from marginface.atomic import replacing
 from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -99,8 +101,12 @@ class RunFolder:
             ) from None
         return sessions
 
+    def was_trained_on(self, identities: Iterable[str]) -> bool:
+        """Return whether these are the run's identities, in the order of their labels."""
+        return [*map(printable, self.read_identities())] == [*map(printable, identities)]
+
     def read_identities(self) -> tuple[str, ...]:
-        """Return the identities' names in the order of their labels."""
+        """Return the identities' names, as `printable`, in the order of their labels."""
         text = self.identities.read_text(encoding="utf-8", errors="surrogateescape")
         return tuple(text.split("\n")[:-1])
 

@@ -22,6 +22,8 @@ from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.losses import MarginLoss
+from marginface.terminal import say
+from marginface.text import printable
 from marginface.training.checkpoints import (
     Checkpoint,
     check_fits,
@@ -287,7 +289,7 @@ def _record(session: Session, *, resume: bool) -> None:
     model = session.config.model_spec().to_json()
     for path, text in (
         (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
-        (run.identities, "".join(f"{name}\n" for name in session.images.identities)),
+        (run.identities, "".join(f"{printable(name)}\n" for name in session.images.identities)),
         (run.model, json.dumps(model, indent=1) + "\n"),
         (run.config, config_text(session.config)),  # the last: it makes the folder a run
     ):
@@ -315,7 +317,7 @@ def _open_images(
     if isinstance(images, JoinedImages):
         lines.append(_sets(images, joined=config.join_identities))
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return images
 
 
@@ -350,11 +352,10 @@ def _check_identities(
             f"{config.processes} processes cannot share the {found} identities of {data}; "
             f"use at most {found} processes"
         )
-    if resume and run.identities.is_file():
-        recorded = run.read_identities()
-        if recorded != images.identities:
-            raise MarginfaceError(
-                f"{data} has {found} identities that differ from the {len(recorded)} which "
-                f"run {run.path} was trained on; resume with the same data"
-                + (", its sets in the same order" if len(config.data) > 1 else "")
-            )
+    if resume and run.identities.is_file() and not run.was_trained_on(images.identities):
+        raise MarginfaceError(
+            f"{data} has {found} identities that differ from the "
+            f"{len(run.read_identities())} which run {run.path} was trained on; "
+            "resume with the same data"
+            + (", its sets in the same order" if len(config.data) > 1 else "")
+        )

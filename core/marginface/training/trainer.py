@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from marginface.heads import draw_step, split_draw
+from marginface.terminal import Terminal
 from marginface.training.checkpoints import Checkpoint, save_checkpoint
 from marginface.training.compiling import start_compiling
 from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
@@ -59,9 +60,9 @@ def train(
         TrainingDivergedError: the loss became NaN or infinite, on every process alike.
         AgreedError: something failed on one of several processes; all raise it.
     """
-    console = console or Console(stderr=True, quiet=this_process().rank > 0)
+    console = console or Terminal(stderr=True, quiet=this_process().rank > 0)
     if resume and (run := finished_run(config)):
-        console.print(nothing_left(config, run), highlight=False, markup=False, soft_wrap=True)
+        console.print(nothing_left(config, run), soft_wrap=True)
         return TrainResult(config.output, run.step, run.progress["best_accuracy"], None)
     session = open_session(config, resume=resume, console=console)
     record_session(session, resume=resume)

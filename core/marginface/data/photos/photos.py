@@ -23,11 +23,12 @@ from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource
 from marginface.data.photos.landmarks import POINT_COLUMNS
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
 VERSION = 2  # of an interrupted run; in the first, a detector was known by its file alone
-COLUMNS = ("path", "status", "detail", "score", "faces", *POINT_COLUMNS)
+COLUMNS = ("path", "status", "detail", "score", "faces", "turn", *POINT_COLUMNS)
 UNREADABLE, NO_PHOTO = "unreadable", "no photo"
 
 
@@ -76,7 +77,7 @@ def align_photos(
     _claim(partial, {"version": VERSION, **inputs, **asdict(options)})
     table = partial / TABLE_NAME
     done = _take_up(table, names)
-    with table.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
 
         def crop(name: str, photo: Photo, faces: Faces) -> Outcome:
@@ -91,7 +92,8 @@ def align_photos(
             if on_progress is not None:
                 on_progress(done, len(names))
         writer.writerows(
-            _row(Outcome(name, NO_PHOTO)) for name in sorted({*source.names} - {*names})
+            _row(Outcome(name, NO_PHOTO))
+            for name in sorted({*source.names} - {*map(printable, names)})
         )
         file.flush()
         os.fsync(file.fileno())
@@ -146,11 +148,12 @@ def _crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
     crops = {name: PurePosixPath(name).with_suffix(f".{suffix}").as_posix() for name in names}
     photo_of: dict[str, str] = {}
     for name, crop in crops.items():
-        if crop in photo_of:
+        called = printable(crop)  # as in the table, which tells them apart
+        first = photo_of.setdefault(called, name)
+        if first != name:
             raise MarginfaceError(
-                f"the crops of {photo_of[crop]} and {name} would both be {crop}; rename one of them"
+                f"the crops of {first} and {name} would both be {called}; rename one of them"
             )
-        photo_of[crop] = name
     return crops
 
 
@@ -193,13 +196,13 @@ def _take_up(table: Path, names: Sequence[str]) -> int:
     kept = 0
     with (
         replacing(table) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         rows = islice(_rows(table), 1, None) if table.exists() else ()
         for name, row in zip(names, rows, strict=False):
-            if row[0] != name or len(row) != len(COLUMNS):
+            if row[0] != printable(name) or len(row) != len(COLUMNS):
                 break
             writer.writerow(row)
             kept += 1
@@ -207,6 +210,7 @@ def _take_up(table: Path, names: Sequence[str]) -> int:
 
 
 def _rows(table: Path) -> Iterator[list[str]]:
+    # A torn last line may end in half a character.
     with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         yield from csv.reader(line for line in file if line.endswith("\n"))  # a torn one is none
 
@@ -214,4 +218,6 @@ def _rows(table: Path) -> Iterator[list[str]]:
 def _row(outcome: Outcome) -> list[object]:
     score = "" if math.isnan(outcome.score) else f"{outcome.score:.4f}"
     points = [""] * 10 if outcome.points is None else [f"{v:.3f}" for v in outcome.points.flat]
-    return [outcome.path, outcome.status, outcome.detail, score, outcome.faces, *points]
+    said = [printable(text) for text in (outcome.path, outcome.status, outcome.detail)]
+    turn = "" if outcome.turn is None else outcome.turn
+    return [*said, score, outcome.faces, turn, *points]
