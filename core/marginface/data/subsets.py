@@ -12,6 +12,7 @@ from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS
 from marginface.data.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
+from marginface.data.lookup import ImageNames
 from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.container import write_container
@@ -151,7 +152,8 @@ def write_split(
         if pairs is not None and suffix:
             write_container(partial / "pairs.zip", pairs)
         elif pairs is not None:
-            (partial / "pairs.txt").write_bytes(pair_list(pairs).encode(errors="surrogateescape"))
+            text = pair_list(pairs, map(images.name, parts[1].tolist()))
+            (partial / "pairs.txt").write_bytes(text.encode(errors="surrogateescape"))
     return made[0], made[1]
 
 
@@ -173,6 +175,7 @@ def _rank(labels: NDArray[np.int64]) -> Indices:
 def _kept(images: LabelledImages, path: Path) -> Indices:
     """Return the numbers of the images that a table keeps."""
     number_of = {images.name(index): index for index in range(len(images))}
+    names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
     chosen = []
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -182,11 +185,12 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
         for line, row in enumerate(rows, 2):
             if len(row) != len(COLUMNS) or row[3] not in ("0", "1"):
                 raise MarginfaceError(f"{path}:{line}: {expected} with kept 0 or 1")
-            if row[0] not in number_of:
+            name = names.find(row[0], f"{path}:{line}: ")
+            if name is None:
                 raise MarginfaceError(
                     f"{path}:{line}: {images.root} has no image {row[0][:80]!r}; give the data "
                     "that was cleaned"
                 )
             if row[3] == "1":
-                chosen.append(number_of[row[0]])
+                chosen.append(number_of[name])
     return np.unique(np.array(chosen, np.int64))
