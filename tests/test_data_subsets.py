@@ -276,22 +276,27 @@ def pairs_of(first: list[str], second: list[str], same: list[bool], folds: int) 
     return Pairs(None, tuple(first), tuple(second), np.array(same), folds)
 
 
+def list_alone(pairs: Pairs) -> str:
+    """Return the list of pairs in a folder that has no other images."""
+    return pair_list(pairs, {*pairs.first, *pairs.second})
+
+
 def test_a_list_of_pairs_has_the_form_of_lfw_where_that_fits() -> None:
     names = ["a/a_0001.jpg", "a/a_0002.jpg", "b b/b b_12345.png"]
     fitting = pairs_of([names[0], names[0]] * 2, [names[1], names[2]] * 2, [True, False] * 2, 2)
     lines = ["a\t1\t2", "a\t1\tb b\t12345"] * 2
-    assert pair_list(fitting).splitlines() == ["2\t1", *lines]
+    assert list_alone(fitting).splitlines() == ["2\t1", *lines]
     one_split = pairs_of([names[0]] * 2, [names[1], names[2]], [True, False], 2)
-    assert pair_list(one_split).splitlines() == ["1", *lines[:2]]
+    assert list_alone(one_split).splitlines() == ["1", *lines[:2]]
     uneven = pairs_of([names[0]], [names[1]], [True], 1)
-    assert pair_list(uneven) == "a/a_0001.jpg\ta/a_0002.jpg\t1\n"
+    assert list_alone(uneven) == "a/a_0001.jpg\ta/a_0002.jpg\t1\n"
     lying = pairs_of([names[0]] * 2, [names[1], names[2]], [False, True], 2)
-    assert pair_list(lying).splitlines()[0] == "a/a_0001.jpg\ta/a_0002.jpg\t0"
+    assert list_alone(lying).splitlines()[0] == "a/a_0001.jpg\ta/a_0002.jpg\t0"
 
 
 def test_folds_that_no_list_tells_are_refused() -> None:
     with pytest.raises(MarginfaceError, match=r"keep it as \.zip"):
-        pair_list(
+        list_alone(
             Pairs(Labels([1]), ("x", "x", "x"), ("y", "z", "u"), np.array([True, False, True]), 2)
         )
     first, second = (
@@ -300,7 +305,7 @@ def test_folds_that_no_list_tells_are_refused() -> None:
     )
     sorted_folds = Pairs(Labels([1]), first, second, np.array([True, True, False, False]), 2)
     with pytest.raises(MarginfaceError, match="has 2 folds"):
-        pair_list(sorted_folds)
+        list_alone(sorted_folds)
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.zip"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import list_images, read_file, read_image, require_folder
+from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
@@ -146,10 +147,23 @@ def _layout(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
             f"such as {misplaced[0]}; {LAYOUT}"
         )
     filled = {_identity(path) for path in paths}
+    _check_forms(root, filled)
     folders = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
     return paths, [(name, "the folder holds no images") for name in folders if name not in filled]
+
+
+def _check_forms(root: Path, identities: Collection[str]) -> None:
+    """Raise if two identities' folders have one name: a person would count as two."""
+    first: dict[str, str] = {}
+    for name in sorted(identities):
+        other = first.setdefault(same_form(name), name)
+        if other != name:
+            raise MarginfaceError(
+                f"{root} has the folders {other!a} and {name!a}, which look alike "
+                "(Unicode forms of one name); join them, or rename one"
+            )
 
 
 def bad_images(

@@ -13,6 +13,7 @@ from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
+from marginface.data.lookup import ImageNames
 from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.container import write_container
@@ -153,7 +154,8 @@ def write_split(
         if pairs is not None and suffix:
             write_container(partial / "pairs.zip", pairs)
         elif pairs is not None:
-            (partial / "pairs.txt").write_bytes(pair_list(pairs).encode(errors="surrogateescape"))
+            text = pair_list(pairs, map(images.name, parts[1].tolist()))
+            (partial / "pairs.txt").write_bytes(text.encode(errors="surrogateescape"))
     return made[0], made[1]
 
 
@@ -181,6 +183,7 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
             raise MarginfaceError(
                 f"{images.root} has two images that a table calls {name}; rename one of them"
             )
+    names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
     chosen, others = [], set()
     here = printable(str(images.root.resolve()))
@@ -196,14 +199,14 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
             if columns == OF_SEVERAL and not is_here(row[4]):
                 others.add(row[4])
                 continue
-            name = printable(row[0])
-            if name not in number_of:
+            found = names.find(printable(row[0]), f"{path}:{line}: ")
+            if found is None:
                 raise MarginfaceError(
-                    f"{path}:{line}: {images.root} has no image '{name[:80]}'; give the data "
+                    f"{path}:{line}: {images.root} has no image '{row[0][:80]}'; give the data "
                     "that was cleaned"
                 )
             if row[3] == "1":
-                chosen.append(number_of[name])
+                chosen.append(number_of[found])
     if others and not chosen:
         raise MarginfaceError(
             f"{path} keeps no image of {images.root}; its sets are {', '.join(sorted(others))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from marginface.data.images import list_images
+from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 
 
@@ -33,7 +34,7 @@ def read_subjects_of_images(path: Path, *, all_known: bool = True) -> dict[str, 
     for where, line in lines:
         name, _, subject = (part.strip() for part in line.partition("\t"))
         folder, slash, _ = name.partition("/")
-        subject = subject or (folder if slash else "")
+        subject = same_form(subject or (folder if slash else ""))
         if not name or (all_known and not subject):
             raise MarginfaceError(
                 f"{where}: no subject; expected 'subject/image' or 'image<TAB>subject', got "

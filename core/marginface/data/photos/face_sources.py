@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from marginface.data.photos.detection import NO_FACES, Faces
 from marginface.data.photos.turning import find_in_turns
-from marginface.text import printable
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def annotated(landmarks: Path) -> FaceSource:
 
     faces = read_landmarks(landmarks)
     return FaceSource(
-        lambda names, _: [faces.get(printable(name), NO_FACES) for name in names],
+        lambda names, _: [faces.get(name, NO_FACES) for name in names],
         _digest(landmarks),
         "no landmarks",
         faces.keys(),

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
@@ -18,6 +18,7 @@ from typing import Any
 
 from marginface.atomic import replacing
 from marginface.data.images import list_images, read_image, state_of
+from marginface.data.lookup import ImageNames
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource
@@ -72,6 +73,11 @@ def align_photos(
     check_output(photos, output)
     names = list_images(photos)
     crops = _crop_names(names, options.format)
+    entries, absent = _entries(source.names, names)
+
+    def find(batch: Sequence[str], images: Sequence[Photo]) -> Sequence[Faces]:
+        return source.find([entries.get(name, name) for name in batch], images)
+
     partial = output.with_name(f"{output.name}.partial")
     inputs = {"faces": source.origin, "photos": _fingerprint(photos, names)}
     _claim(partial, {"version": VERSION, **inputs, **asdict(options)})
@@ -85,16 +91,13 @@ def align_photos(
                 return Outcome(name, source.missing)
             return crop_face(name, photo, faces, options, partial / crops[name])
 
-        for outcomes in _outcomes(photos, names[done:], source.find, crop, batch_size):
+        for outcomes in _outcomes(photos, names[done:], find, crop, batch_size):
             writer.writerows(map(_row, outcomes))
             file.flush()
             done += len(outcomes)
             if on_progress is not None:
                 on_progress(done, len(names))
-        writer.writerows(
-            _row(Outcome(name, NO_PHOTO))
-            for name in sorted({*source.names} - {*map(printable, names)})
-        )
+        writer.writerows(_row(Outcome(name, NO_PHOTO)) for name in absent)
         file.flush()
         os.fsync(file.fileno())
     counts = Counter(row[1] for row in islice(_rows(table), 1, None))
@@ -141,6 +144,27 @@ def _outcomes(
                 yield collect(waiting.popleft())
         while waiting:
             yield collect(waiting.popleft())
+
+
+def _entries(listed: Collection[str], photos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the name in the landmarks of each photo that they name, and names without a photo."""
+    photo_of = {printable(photo): photo for photo in photos}  # as tables write names
+    images = ImageNames(photo_of)
+    entry_of: dict[str, str] = {}
+    absent = []
+    for name in sorted(listed):
+        found = images.find(name, "landmarks: ")
+        photo = None if found is None else photo_of[found]
+        if photo is None:
+            absent.append(name)
+        elif photo in entry_of:
+            raise MarginfaceError(
+                f"landmarks: {entry_of[photo]!a} and {name!a} both mean the photo "
+                f"{photo}; remove one of them"
+            )
+        else:
+            entry_of[photo] = name
+    return entry_of, absent
 
 
 def _crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:

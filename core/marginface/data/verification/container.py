@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
+from marginface.data.lookup import ImageNames
 from marginface.data.verification.pairs import Pairs, fold_numbers
 from marginface.errors import MarginfaceError
 
@@ -101,10 +102,11 @@ def read_container(path: str | Path) -> Pairs:
         raise _unfit(path, str(error)) from None
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
-    known = set(archive.namelist())
-    for number, row in enumerate(rows[1:], 2):
-        _check_row(f"{path}:{TABLE}:{number}", row, known)
-    first, second, same, fold = zip(*rows[1:], strict=True)
+    known = ImageNames(
+        name.removeprefix(FOLDER) for name in archive.namelist() if name.startswith(FOLDER)
+    )
+    found = [_row(f"{path}:{TABLE}:{number}", row, known) for number, row in enumerate(rows[1:], 2)]
+    first, second, same, fold = zip(*found, strict=True)
     folds = _folds(path, np.array(fold, np.int64))
     truth = np.array(same) == "1"
     return Pairs(ContainerImages(path, archive), first, second, truth, folds, path.stem)
@@ -133,15 +135,20 @@ def _check_name(where: Path, name: str) -> None:
         )
 
 
-def _check_row(where: str, row: list[str], known: set[str]) -> None:
+def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, str]:
+    """Return a row with the names of its images as they are in the archive."""
     if len(row) != 4 or row[2] not in ("0", "1") or not (row[3].isdecimal() and len(row[3]) < 10):
         raise MarginfaceError(
             f"{where}: expected {','.join(COLUMNS)} with 0 or 1 and a number, got "
             f"{','.join(row)[:80]!r}"
         )
+    images = []
     for name in row[:2]:
-        if FOLDER + name not in known:
+        found = known.find(name, f"{where}: ")
+        if found is None:
             raise MarginfaceError(f"{where}: no image {name[:80]!r}; add it or remove the pair")
+        images.append(found)
+    return images[0], images[1], row[2], row[3]
 
 
 def _folds(path: Path, fold: NDArray[Any]) -> int:

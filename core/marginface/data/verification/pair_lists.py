@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
+from marginface.data.images import list_images
+from marginface.data.lookup import ImageNames
 from marginface.data.sources import FolderImages
 from marginface.data.verification.pairs import (
     FOLDS_OF_ONE_SPLIT,
     Pair,
     Pairs,
-    images_by_stem,
     is_number,
     numbered_lines,
     quoted,
@@ -37,10 +38,11 @@ FORMS = (
 def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     """Read a list of pairs in any of the forms above, which its first line tells.
 
-    Images are paths under `images_root`, with any known extension in place of the list's.
+    Images are paths under `images_root`, found as `ImageNames` says.
 
     Raises:
-        MarginfaceError: with the file and line: malformed, or a missing image.
+        MarginfaceError: with the file and line: malformed, or an image that is missing
+            or that two are meant by.
     """
     path, root = Path(path), Path(images_root)
     lines = numbered_lines(path)
@@ -55,7 +57,7 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
         named = _one_line_a_pair(rows)
     else:
         raise MarginfaceError(f"{path}:{number}: {FORMS}, got {quoted(line)}")
-    images = images_by_stem(root)
+    images = ImageNames(list_images(root))
     pairs = [
         (find_image(where, first, images, root), find_image(where, second, images, root), same)
         for where, (first, second, same) in named
@@ -81,15 +83,15 @@ def listed_pairs(root: Path, pairs: list[Pair], folds: int, name: str) -> Pairs:
     return Pairs(FolderImages(root), first, second, np.array(same, np.bool_), folds, name)
 
 
-def find_image(where: str, name: str, images: dict[str, str], root: Path) -> str:
+def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
     """Return the image that a list names; only what lies under the folder can be found."""
-    stem = str(PurePosixPath(name.replace("\\", "/")).with_suffix("")) if name.strip("/.") else ""
-    if stem not in images:
+    found = images.find(name, f"{where}: ")
+    if found is None:
         raise MarginfaceError(
             f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...); add it, remove the pair, "
             "or name the folder that the list's names are relative to"
         )
-    return images[stem]
+    return found
 
 
 def _one_line_a_pair(rows: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Pair]]:

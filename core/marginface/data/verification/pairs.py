@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import list_images
+from marginface.data.lookup import ImageNames, same_form
 from marginface.data.sources import FolderImages, ImageSource
 from marginface.errors import MarginfaceError
 
@@ -70,16 +71,16 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
 
     The first line is `FOLDS N` or `N`: each fold has N pairs `name i j` of one person and N pairs
     `name1 i name2 j` of two. Fields are separated by tabs, or by spaces where a line has no tab.
-    Image i of a person is `name/name_%04d` with any known extension.
+    Image i of a person is `name/name_%04d` with an image's ending.
 
     Raises:
-        MarginfaceError: with the file and line: malformed, missing image, or counts that disagree
-            with the first line.
+        MarginfaceError: with the file and line: malformed, an image that is missing or there with
+            two endings, or counts that disagree with the first line.
     """
     path = Path(path)
     lines = numbered_lines(path)
     folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
-    images = images_by_stem(images_root)
+    images = ImageNames(list_images(images_root))
     pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
     _check_counts(path, lines, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
@@ -87,11 +88,6 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
         folds = min(FOLDS_OF_ONE_SPLIT, len(pairs))
     truth = np.array(same, np.bool_)
     return Pairs(FolderImages(Path(images_root)), first, second, truth, folds, path.stem)
-
-
-def images_by_stem(root: str | Path) -> dict[str, str]:
-    """Return the images under a folder by their names without extension."""
-    return {str(PurePosixPath(image).with_suffix("")): image for image in list_images(root)}
 
 
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
@@ -129,11 +125,11 @@ def _header(where: str, line: str) -> tuple[int, int]:
     return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
 
 
-def _pair(where: str, line: str, images: dict[str, str], root: str | Path) -> Pair:
+def _pair(where: str, line: str, images: ImageNames, root: str | Path) -> Pair:
     fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
     if len(fields) == 3:
         fields = [*fields[:2], fields[0], fields[2]]
-    elif len(fields) != 4 or fields[0] == fields[2]:
+    elif len(fields) != 4 or same_form(fields[0]) == same_form(fields[2]):
         fields = []
     if not fields or not all(fields) or not is_number(fields[1]) or not is_number(fields[3]):
         raise MarginfaceError(
@@ -146,17 +142,18 @@ def _pair(where: str, line: str, images: dict[str, str], root: str | Path) -> Pa
     return first, second, fields[0] == fields[2]
 
 
-def _find(where: str, name: str, index: int, images: dict[str, str], root: str | Path) -> str:
+def _find(where: str, name: str, index: int, images: ImageNames, root: str | Path) -> str:
     if "/" in name or "\\" in name or name in (".", ".."):
         raise MarginfaceError(
             f"{where}: '{name}' is a path, expected the plain name of a folder in {root}"
         )
     stem = f"{name}/{name}_{index:04d}"
-    if stem not in images:
+    found = images.find(stem, f"{where}: ")
+    if found is None:
         raise MarginfaceError(
             f"{where}: no image {Path(root) / stem}.* (jpg, png, ...); add it or remove the pair"
         )
-    return images[stem]
+    return found
 
 
 def _check_counts(
