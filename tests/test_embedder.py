@@ -163,6 +163,7 @@ def test_the_fingerprint_is_of_what_is_used_alone(tmp_path):
     changes = ({"mean": 0}, {"channels": "bgr"}, {"crop": (1, 2, 16, 16)})
     others = {open_embedder(renamed, **change).fingerprint for change in changes}
     assert len(others | {plain}) == 4
+    assert open_embedder(renamed, crop=np.array([1, 2, 16, 16])).fingerprint in others
 
 
 def test_the_fingerprint_of_a_model_that_takes_pixels_has_their_scaling_in_it(tmp_path):
