@@ -18,11 +18,12 @@ from marginface.data.opening import open_images
 from marginface.data.packing.conversion import convert
 from marginface.data.packing.encoding import Encoding
 from marginface.data.subsets import choose, split, write_part, write_split
+from marginface.data.verification.folds import contiguous_folds
 from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pair_drawing import draw_pairs
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pair_lists import read_pair_list
-from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 
@@ -241,7 +242,7 @@ def test_drawn_pairs_are_right(counts: list[int], size: int, seed: int) -> None:
     drawn = [frozenset(pair) for pair in zip(pairs.first, pairs.second, strict=True)]
     assert len({*drawn}) == len(drawn) == 20 * size
     assert all(len(pair) == 2 for pair in drawn)
-    fold = fold_numbers(len(drawn), pairs.folds)
+    fold = pairs.fold
     assert pairs.folds == 10
     assert (np.bincount(fold[pairs.same]) == size).all()
     if len(counts) >= 20 and sum(count > 1 for count in counts) >= 10:
@@ -273,7 +274,8 @@ def test_persons_are_drawn_evenly() -> None:
 
 
 def pairs_of(first: list[str], second: list[str], same: list[bool], folds: int) -> Pairs:
-    return Pairs(None, tuple(first), tuple(second), np.array(same), folds)
+    fold = contiguous_folds(len(same), folds)
+    return Pairs(None, tuple(first), tuple(second), np.array(same), fold)
 
 
 def list_alone(pairs: Pairs) -> str:
@@ -297,14 +299,22 @@ def test_a_list_of_pairs_has_the_form_of_lfw_where_that_fits() -> None:
 def test_folds_that_no_list_tells_are_refused() -> None:
     with pytest.raises(MarginfaceError, match=r"keep it as \.zip"):
         list_alone(
-            Pairs(Labels([1]), ("x", "x", "x"), ("y", "z", "u"), np.array([True, False, True]), 2)
+            Pairs(
+                Labels([1]),
+                ("x", "x", "x", "x"),
+                ("y", "z", "u", "v"),
+                np.array([True, False, True, False]),
+                np.array([0, 1, 1, 1]),
+            )
         )
     first, second = (
         ["a/a_0001.jpg"] * 4,
         [f"{name}_0002.jpg" for name in ("a/a", "a/a", "b/b", "c/c")],
     )
-    sorted_folds = Pairs(Labels([1]), first, second, np.array([True, True, False, False]), 2)
-    with pytest.raises(MarginfaceError, match="has 2 folds"):
+    sorted_folds = Pairs(
+        Labels([1]), first, second, np.array([True, True, False, False]), np.array([0, 0, 1, 1])
+    )
+    with pytest.raises(MarginfaceError, match=r"folds that no list of its pairs can tell \(2\)"):
         list_alone(sorted_folds)
 
 

@@ -88,8 +88,8 @@ def evaluate(
                     on_progress=on_progress,
                 )
             found = score_pairs(each, embeddings)
-            result = verify(found.scores, each.same, each.folds)
-            intervals = bootstrap(found.scores, each.same, each.folds)
+            result = verify(found.scores, each.same, each.fold)
+            intervals = bootstrap(found.scores, each.same, each.fold)
             rows.append(Comparison(label, each, found, result, intervals))
     console = Terminal()
     console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))

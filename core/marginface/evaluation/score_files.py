@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
-from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import PairScores
 from marginface.text import as_utf8
 
@@ -39,7 +39,7 @@ def write_scores(path: Path, pairs: Pairs, found: PairScores) -> None:
         found.scores,
         found.first_norm,
         found.second_norm,
-        fold_numbers(len(pairs), pairs.folds).astype("int32"),
+        pairs.fold.astype("int32"),
     ]
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns, schema=SCHEMA), temporary)

@@ -67,8 +67,8 @@ def measure(
         by_norm: measure rejection by norm, too, where norms vary.
     """
     found = score_pairs(pairs, embeddings)
-    result = verify(found.scores, pairs.same, pairs.folds)
-    intervals = bootstrap(found.scores, pairs.same, pairs.folds)
+    result = verify(found.scores, pairs.same, pairs.fold)
+    intervals = bootstrap(found.scores, pairs.same, pairs.fold)
     norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
     rejection = None
     if by_norm and norms_vary(norms.min(), norms.max()):

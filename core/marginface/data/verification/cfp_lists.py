@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from marginface.data.images import list_images
 from marginface.data.lookup import ImageNames
 from marginface.data.verification.pair_lists import fields_of, find_image, listed_pairs
@@ -67,7 +69,8 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
         sizes.append(len(pairs) - before)
     if len(set(sizes)) > 1:
         raise MarginfaceError(f"{split}: folds have {sizes} pairs, expected equally many")
-    return listed_pairs(root, pairs, len(folds), f"cfp_{split.name.lower()}")
+    fold_of = np.repeat(np.arange(len(sizes)), sizes)
+    return listed_pairs(root, pairs, fold_of, f"cfp_{split.name.lower()}")
 
 
 def _numbered_images(path: Path) -> dict[int, str]:

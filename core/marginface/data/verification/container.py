@@ -15,14 +15,13 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.data.lookup import ImageNames
-from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 TABLE = "pairs.csv"
@@ -64,9 +63,8 @@ def write_container(path: str | Path, pairs: Pairs) -> None:
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)
-    folds = fold_numbers(len(pairs), pairs.folds) + 1
-    same = pairs.same.astype(int).tolist()
-    rows.writerows(zip(pairs.first, pairs.second, same, folds.tolist(), strict=True))
+    same, folds = pairs.same.astype(int).tolist(), (pairs.fold + 1).tolist()
+    rows.writerows(zip(pairs.first, pairs.second, same, folds, strict=True))
     with (
         replacing(Path(path)) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
@@ -151,12 +149,12 @@ def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, 
     return images[0], images[1], row[2], row[3]
 
 
-def _folds(path: Path, fold: NDArray[Any]) -> int:
-    """Return the number of folds; they must be those that verification forms of it."""
-    folds = int(fold[-1])
-    if not 1 <= folds <= len(fold) or (fold != fold_numbers(len(fold), folds) + 1).any():
-        raise _unfit(path, "its folds are not contiguous and of one size, numbered from 1")
-    return folds
+def _folds(path: Path, fold: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the fold of each pair, from 0; each number up to the largest must be there."""
+    numbers, found = np.unique(fold, return_inverse=True)
+    if (numbers != np.arange(1, len(numbers) + 1)).any():
+        raise _unfit(path, "its folds are not numbered 1, 2, 3 and so on, none without a pair")
+    return found
 
 
 def _unfit(path: Path, reason: str) -> MarginfaceError:

@@ -12,7 +12,8 @@ from marginface.atomic import new_folder
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.names import inner_path
 from marginface.data.packing.encoding import with_extension
-from marginface.data.verification.pairs import FOLDS_OF_ONE_SPLIT, Pairs, fold_numbers
+from marginface.data.verification.folds import contiguous_folds, usual_folds
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 LIST = "pairs.txt"
@@ -45,7 +46,7 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
         first, second = (
             tuple(map(renamed.__getitem__, names)) for names in (pairs.first, pairs.second)
         )
-        written = Pairs(pairs.images, first, second, pairs.same, pairs.folds)
+        written = Pairs(pairs.images, first, second, pairs.same, pairs.fold)
         text = pair_list(written, renamed.values())
         (partial / LIST).write_bytes(text.encode(errors="surrogateescape"))
 
@@ -69,9 +70,9 @@ def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
     header = _lfw_header(pairs)
     if header is not None and None not in lines:
         return "".join(f"{line}\n" for line in [header, *lines])
-    if pairs.folds != min(FOLDS_OF_ONE_SPLIT, len(pairs)):
+    if (pairs.fold != usual_folds(pairs.same)).any():
         raise MarginfaceError(
-            f"{pairs.images.root} has {pairs.folds} folds, which no list of its pairs can tell; "
+            f"{pairs.images.root} has folds that no list of its pairs can tell ({pairs.folds}); "
             "keep it as .zip"
         )
     for name in {*pairs.first, *pairs.second}:
@@ -100,12 +101,12 @@ def _lfw_line(first: str, second: str, same: bool, images: ImageNames) -> str | 
 
 def _lfw_header(pairs: Pairs) -> str | None:
     """Return the first line, or None where same and different pairs are not as many."""
-    total = len(pairs)
-    size = total // pairs.folds // 2
-    fold = fold_numbers(total, pairs.folds)
-    balanced = np.bincount(fold[pairs.same], minlength=pairs.folds) == size
-    if pairs.folds > 1 and size * pairs.folds * 2 == total and balanced.all():
-        return f"{pairs.folds}\t{size}"
-    if pairs.same.sum() * 2 == total and pairs.folds == min(FOLDS_OF_ONE_SPLIT, total):
+    total, folds = len(pairs), pairs.folds
+    size = total // folds // 2
+    in_order = size * folds * 2 == total and (pairs.fold == contiguous_folds(total, folds)).all()
+    balanced = np.bincount(pairs.fold[pairs.same], minlength=folds) == size
+    if folds > 1 and in_order and balanced.all():
+        return f"{folds}\t{size}"
+    if pairs.same.sum() * 2 == total and (pairs.fold == usual_folds(pairs.same)).all():
         return f"{total // 2}"
     return None

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from marginface.data.images import list_images
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.sources import FolderImages, ImageSource
+from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.errors import MarginfaceError
 
 Pair = tuple[str, str, bool]
-
-FOLDS_OF_ONE_SPLIT = 10  # LFW's number
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +25,8 @@ class Pairs:
         images: where they are.
         first, second: their names there, [number of pairs].
         same: bool [number of pairs], whether both show the same person.
-        folds: contiguous parts to cross-validate over: the file's, or ten where it has but one.
+        fold: int64 [number of pairs], the number from 0 of the part that each belongs to, to
+            cross-validate over: the file's own, or `usual_folds`.
         name: of the set, for tables.
     """
 
@@ -34,11 +34,16 @@ class Pairs:
     first: tuple[str, ...]
     second: tuple[str, ...]
     same: NDArray[np.bool_]
-    folds: int
+    fold: NDArray[np.int64]
     name: str = "pairs"
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @property
+    def folds(self) -> int:
+        """Return how many folds there are."""
+        return int(self.fold.max()) + 1
 
 
 def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
@@ -54,16 +59,6 @@ def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
             f"{where}all {len(same):,} pairs are '{kind}' pairs; verification needs both same and "
             "different"
         )
-
-
-def fold_numbers(pairs: int, folds: int) -> NDArray[np.int64]:
-    """Return the fold of each pair, from 0: contiguous, the first ones a pair longer.
-
-    >>> fold_numbers(5, 2)
-    array([0, 0, 0, 1, 1])
-    """
-    sizes = [pairs // folds + (fold < pairs % folds) for fold in range(folds)]
-    return np.repeat(np.arange(folds), sizes)
 
 
 def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
@@ -84,10 +79,9 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
     _check_counts(path, lines, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
-    if folds == 1:
-        folds = min(FOLDS_OF_ONE_SPLIT, len(pairs))
     truth = np.array(same, np.bool_)
-    return Pairs(FolderImages(Path(images_root)), first, second, truth, folds, path.stem)
+    fold = usual_folds(truth) if folds == 1 else contiguous_folds(len(pairs), folds)
+    return Pairs(FolderImages(Path(images_root)), first, second, truth, fold, path.stem)
 
 
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
