@@ -1,5 +1,6 @@
 """Which folds the pairs of a verification set are in, whatever tells them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from marginface.data.packing.conversion import convert
 from marginface.data.packing.encoding import Encoding
 from marginface.data.verification.bin_file import write_bin
+from marginface.data.verification.container import write_container
 from marginface.data.verification.folds import contiguous_folds, folds_of_both_kinds, usual_folds
 from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pairs import Pairs
@@ -107,6 +109,22 @@ def test_the_numbers_of_calfw_are_folds(tmp_path: Path, images: Path) -> None:
         convert(images, tmp_path / "folder", pairs=tmp_path / "list.txt", encoding=Encoding())
     convert(images, tmp_path / "set.zip", pairs=tmp_path / "list.txt", encoding=Encoding())
     assert open_verification(tmp_path / "set.zip").fold.tolist() == pairs.fold.tolist()
+
+
+def test_folds_of_one_kind_that_former_versions_wrote_are_formed_anew(
+    tmp_path: Path, images: Path
+) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(LISTS["AgeDB, same first"]))
+    pairs = open_verification(tmp_path / "list.txt", images)
+    written = replace(pairs, fold=contiguous_folds(40, 10))
+    write_container(tmp_path / "old.zip", written)
+    assert open_verification(tmp_path / "old.zip").fold.tolist() == pairs.fold.tolist()
+
+
+def test_labels_of_one_pair_each_are_no_folds(tmp_path: Path, images: Path) -> None:
+    lines = [*calfw(SAME, list(range(1, 21))), *calfw(DIFFERENT, [0] * 20)]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    assert open_verification(tmp_path / "list.txt", images).folds == 10
 
 
 def test_lfws_order_gives_contiguous_folds(tmp_path: Path) -> None:

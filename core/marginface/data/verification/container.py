@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.data.lookup import ImageNames
+from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
@@ -105,8 +106,8 @@ def read_container(path: str | Path) -> Pairs:
     )
     found = [_row(f"{path}:{TABLE}:{number}", row, known) for number, row in enumerate(rows[1:], 2)]
     first, second, same, fold = zip(*found, strict=True)
-    folds = _folds(path, np.array(fold, np.int64))
     truth = np.array(same) == "1"
+    folds = _folds(path, np.array(fold, np.int64), truth)
     return Pairs(ContainerImages(path, archive), first, second, truth, folds, path.stem)
 
 
@@ -149,12 +150,18 @@ def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, 
     return images[0], images[1], row[2], row[3]
 
 
-def _folds(path: Path, fold: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the fold of each pair, from 0; each number up to the largest must be there."""
+def _folds(path: Path, fold: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the fold of each pair, from 0; each number up to the largest must be there.
+
+    Former versions cut a list into contiguous folds, and wrote those of one kind alone, too.
+    """
     numbers, found = np.unique(fold, return_inverse=True)
     if (numbers != np.arange(1, len(numbers) + 1)).any():
         raise _unfit(path, "its folds are not numbered 1, 2, 3 and so on, none without a pair")
-    return found
+    count = len(numbers)
+    contiguous = (found == contiguous_folds(len(fold), count)).all()
+    one_kind = any(len(np.unique(found[kind])) < count <= kind.sum() for kind in (same, ~same))
+    return usual_folds(same) if contiguous and one_kind else found
 
 
 def _unfit(path: Path, reason: str) -> MarginfaceError:

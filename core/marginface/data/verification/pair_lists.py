@@ -91,12 +91,14 @@ def listed_pairs(root: Path, pairs: list[Pair], fold: NDArray[np.int64], name: s
 def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the fold of each pair by its label: 0 of two persons, else the fold where they differ.
 
+    Labels of one pair each, or more of them than there are pairs of two persons, are no folds.
+
     >>> _folds(np.array([1, 2, 2, 0, 0]))
     array([0, 1, 1, 0, 1])
     """
     same = labels > 0
-    numbers = np.unique(labels[same])
-    if len(numbers) < 2:
+    numbers, sizes = np.unique(labels[same], return_counts=True)
+    if not 2 <= len(numbers) <= (~same).sum() or sizes.max() == 1:
         return usual_folds(same)
     fold = np.searchsorted(numbers, labels)
     fold[~same] = contiguous_folds(int((~same).sum()), len(numbers))
