@@ -326,6 +326,8 @@ def _sets(images: JoinedImages, *, joined: bool) -> str:
         for name, one in zip(images.names, images.sets, strict=True)
     )
     text = f"{len(images.sets)} training sets: {each}"
+    for pair in images.twins():
+        text += f"; {' and '.join(pair)} hold the same images: is one of them given by mistake?"
     if joined:
         return f"{text}; {images.in_several} names are in several sets, each one identity"
     if images.in_several:
