@@ -84,7 +84,7 @@ class JoinedImages:
         return hashlib.sha256(every.encode()).hexdigest()
 
     def twins(self) -> list[tuple[str, str]]:
-        """Return the names of sets that hold the same images, as a folder and its packed file do."""
+        """Return the names of each two sets that hold the same images."""
         named = zip(self.names, self.sets, strict=True)
         return [
             (name, other_name)
