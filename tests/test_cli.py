@@ -203,6 +203,41 @@ def test_resuming_as_another_run_is_refused(cli, train_options):
 
 
 @pytest.mark.usefixtures("fake_backend")
+def test_a_run_is_resumed_for_more_steps_only(cli, train_options, tmp_path):
+    assert cli(*train_options)[0] == 0
+    file = tmp_path / "run" / "config.yaml"
+    before = file.read_bytes()
+    again = ["train", "--output", tmp_path / "run", "--resume"]
+    for length in (["--max-steps", 3], ["--epochs", 1], ["--max-steps", 3, "--processes", 2]):
+        status, out, err = cli(*again, *length)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "has taken 8 steps already, but" in err
+    status, out, err = cli(*again)
+    assert (status, out, err.count("\n")) == (0, "", 1)
+    assert err.startswith("nothing left to do: all 8 steps of ")
+    assert file.read_bytes() == before
+    status, _, err = cli(*again, "--max-steps", 16, "--lr", 0.05)
+    assert status == 0
+    assert "learning rate at step 8: 0.025, was 0.0125 at step 7, the last; now poly" in err
+    assert yaml.safe_load(file.read_text())["lr"] == 0.05
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_several_sets_are_given_by_options_or_in_a_file(cli, train_options, tiny_faces, tmp_path):
+    more = shutil.copytree(tiny_faces / "person_0", tmp_path / "more" / "person_0").parent
+    assert cli(*train_options, "--data", more)[0] == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["data"] == [str(tiny_faces), str(more)]
+    names = (tmp_path / "run" / "identities.txt").read_text().split()
+    assert names == [*(f"faces/person_{number}" for number in range(3)), "more/person_0"]
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump({**config, "output": str(tmp_path / "other")}))
+    assert cli("train", "--config", file, "--join-identities")[0] == 0
+    names = (tmp_path / "other" / "identities.txt").read_text().split()
+    assert names == ["person_0", "person_1", "person_2"]
+
+
+@pytest.mark.usefixtures("fake_backend")
 def test_a_disk_error_is_one_line(cli, train_options, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "run/config.yaml")

@@ -148,6 +148,16 @@ def test_a_set_given_twice_is_refused_however_it_is_called(two, tmp_path):
         open_sets(shards, size=SIZE)
 
 
+def test_sets_of_the_same_images_are_named(two, tmp_path):
+    packed = pack(two[0], tmp_path / "packed.rec", SIZE)
+    copy = shutil.copytree(two[0], tmp_path / "copy")
+    assert open_sets([two[0], two[1], packed], size=SIZE).twins() == [("a", "packed")]
+    assert open_sets([copy, two[0]], size=SIZE).twins() == [("copy", "a")]
+    # The same names alone are no proof.
+    other = faces(tmp_path / "c", 50, ann=2, bo=3)
+    assert open_sets([two[0], other], size=SIZE).twins() == []
+
+
 def test_numbers_are_no_names_to_join_by(tmp_path):
     sets = [insightface(tmp_path / f"{name}.rec", [0, 0, 1, 1]) for name in "ab"]
     assert open_sets(sets).identities == ("a/0", "a/1", "b/0", "b/1")

@@ -41,7 +41,7 @@ def test_a_run_on_two_sets_goes_on_as_if_it_had_not_been_stopped(make, fake_back
     train(whole, console=Console(stderr=True, width=200))
     said = capsys.readouterr().err
     assert "2 training sets: faces (3 identities, 24 images), more (2 identities, 16 i" in said
-    assert "2 names are in several sets, a different identity in each (--join-identities " in said
+    assert "names in several sets: 2, of another identity in each (--join-identities " in said
     assert "40 images of 5 identities" in said
     run = RunFolder(whole.output)
     assert run.read_identities() == NAMES
@@ -88,7 +88,7 @@ def test_other_sets_are_refused_and_nothing_is_written(make, fake_backend, sets,
 def test_joined_identities_have_their_own_names(make, fake_backend, sets, capsys):
     whole = make("whole", data=sets, join_identities=True, num_classes=3)
     train(whole, console=Console(stderr=True, width=200))
-    assert "2 names are in several sets, each one identity" in capsys.readouterr().err
+    assert "names in several sets: 2, each of one identity" in capsys.readouterr().err
     assert RunFolder(whole.output).read_identities() == ("person_0", "person_1", "person_2")
     config = stopped(make("stopped", data=sets, join_identities=True), fake_backend)
     train(resumed(config), resume=True, console=QUIET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import unicodedata
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from marginface.data.records.images import RecordImages
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
+
+COMPARED = 8  # images of two sets whose images have the same names: enough to tell the sets apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,19 @@ class JoinedImages:
         """Return a digest of which images are in each set, and of the order of the sets."""
         every = "\n".join(each.fingerprint() for each in self.sets)
         return hashlib.sha256(every.encode()).hexdigest()
+
+    def twins(self) -> list[tuple[str, str]]:
+        """Return the names of each two sets that hold the same images."""
+        named = zip(self.names, self.sets, strict=True)
+        return [
+            (name, other_name)
+            for (name, one), (other_name, other) in itertools.combinations(named, 2)
+            if one.fingerprint() == other.fingerprint()
+            and all(
+                one.encoded(index) == other.encoded(index)
+                for index in np.linspace(0, len(one) - 1, COMPARED).astype(int).tolist()
+            )
+        ]
 
     def place(self, index: int) -> tuple[int, int]:
         """Return in which set image `index` is, and its number there."""
@@ -159,5 +175,5 @@ def _require_names(sets: Sequence[LabelledImages]) -> None:
         if isinstance(images, RecordImages) and images.numbered:
             raise MarginfaceError(
                 f"{images.root} has numbers for identities, no names by which to join them; leave "
-                "join_identities out, or pack it anew from a folder of identities"
+                "join_identities out, or pack it anew from a folder with names"
             )

@@ -328,13 +328,13 @@ def _sets(images: JoinedImages, *, joined: bool) -> str:
         for name, one in zip(images.names, images.sets, strict=True)
     )
     text = f"{len(images.sets)} training sets: {each}"
+    for pair in images.twins():
+        text += f"; {' and '.join(pair)} hold the same images: is one of them given by mistake?"
+    shared = f"names in several sets: {images.in_several}"
     if joined:
-        return f"{text}; {images.in_several} names are in several sets, each one identity"
+        return f"{text}; {shared}, each of one identity"
     if images.in_several:
-        text += (
-            f"; {images.in_several} names are in several sets, a different identity in each "
-            "(--join-identities takes them for one)"
-        )
+        text += f"; {shared}, of another identity in each (--join-identities takes them for one)"
     return text
 
 

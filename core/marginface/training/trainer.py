@@ -52,7 +52,8 @@ def train(
 
     Args:
         config: the configuration; for a resumed run from `resume_config`.
-        resume: continue the run in `config.output` from its newest checkpoint.
+        resume: continue the run in `config.output` from its newest checkpoint; one that has all
+            of its steps is left as it is.
         console: where progress is shown; standard error by default.
 
     Raises:
