@@ -232,3 +232,15 @@ def test_what_is_refused_is_named_as_text(cli, tmp_path, monkeypatch, arguments)
 def test_pictures_and_tables_are_written_where_a_name_says(root, cli):
     status, _ = cli("losses", "cosface", "--plot", root / "[x]\x1b.png")
     assert status == 0
+
+
+def test_a_gallery_heads_a_column(root, cli):
+    names = [f"{person}/{number}" for person in TAME for number in range(2)]
+    rng = np.random.default_rng(0)
+    np.savez(root / "e.npz", path=np.array(names), embedding=rng.normal(size=(len(names), 8)))
+    gallery, probes = root / "[g]:cat:\x1b[31m", root / "p"
+    gallery.write_text("\n".join(names[::2]))
+    probes.write_text("\n".join(names[1::2]))
+    given = ("--embeddings", root / "e.npz", "--gallery", gallery, "--probes", probes)
+    status, said = cli("identify", *given, "--output", root / "out")
+    assert (status, "│ [g]:cat:\\x1b[31m │" in said.replace("┃", "│")) == (0, True)
