@@ -236,8 +236,8 @@ def test_pictures_and_tables_are_written_where_a_name_says(root, cli):
 
 def test_a_gallery_heads_a_column(root, cli):
     names = [f"{person}/{number}" for person in TAME for number in range(2)]
-    rng = np.random.default_rng(0)
-    np.savez(root / "e.npz", path=np.array(names), embedding=rng.normal(size=(len(names), 8)))
+    values = np.random.default_rng(0).normal(size=(len(names), 8)).astype(np.float32)
+    np.savez(root / "e.npz", path=np.array(names), embedding=values)
     gallery, probes = root / "[g]:cat:\x1b[31m", root / "p"
     gallery.write_text("\n".join(names[::2]))
     probes.write_text("\n".join(names[1::2]))
