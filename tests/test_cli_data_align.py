@@ -349,7 +349,7 @@ def count_crops(monkeypatch) -> list[str]:
 # What a kill may leave of the next row.
 @pytest.mark.parametrize(
     "tail",
-    ["", "bob/bro", "bob/broken.jpg,no\n", 'bob/broken.jpg,"\n', f"bob/broken.jpg,no{',' * 13}"],
+    ["", "bob/bro", "bob/broken.jpg,no\n", 'bob/broken.jpg,"\n', f"bob/broken.jpg,no{',' * 14}"],
 )
 def test_an_interrupted_run_goes_on(interrupted, tmp_path, monkeypatch, tail):
     photos, out, *options = interrupted
@@ -362,6 +362,22 @@ def test_an_interrupted_run_goes_on(interrupted, tmp_path, monkeypatch, tail):
     assert run(photos, tmp_path / "whole", *options).exit_code == 0
     assert files(out) == files(tmp_path / "whole")
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_rows_without_a_turn_are_done_again(interrupted, tmp_path, monkeypatch):
+    """An earlier version's table has none; its crops are made anew."""
+    photos, out, *options = interrupted
+    path = tmp_path / "out.partial" / "alignment.csv"
+    at = photos_module.COLUMNS.index("turn")
+    with path.open(newline="") as file:
+        rows = [row[:at] + row[at + 1 :] for row in csv.reader(file)]
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    cropped = count_crops(monkeypatch)
+    assert run(*interrupted).exit_code == 0
+    assert "ann/one.png" in cropped
+    assert run(photos, tmp_path / "whole", *options).exit_code == 0
+    assert files(out) == files(tmp_path / "whole")
 
 
 def test_another_run_is_not_mixed_into_an_interrupted_one(interrupted, tmp_path):
