@@ -42,15 +42,18 @@ def identify(
     """
     import numpy as np
 
-    from marginface.deployment.embedding_reader import embeddings_of
+    from marginface.data.lookup import ImageNames
+    from marginface.deployment.embedding_reader import embeddings_of, read_names
     from marginface.evaluation import candidates, identification
     from marginface.evaluation.image_lists import read_subjects_of_images
+    from marginface.evaluation.listed_images import by_image
     from marginface.terminal import Terminal
 
     options.check_output(output)
     origin = options.open_origin(embeddings)
-    known = read_subjects_of_images(gallery)
-    searched = read_subjects_of_images(probes, all_known=False)
+    images = ImageNames(read_names(embeddings))
+    known = by_image(read_subjects_of_images(gallery), images, gallery)
+    searched = by_image(read_subjects_of_images(probes, all_known=False), images, probes)
     for name in searched:
         if name in known:
             raise MarginfaceError(

@@ -37,9 +37,11 @@ def templates(
 
     The embeddings come from `marginface embed --flip`.
     """
-    from marginface.deployment.embedding_reader import read_embeddings
+    from marginface.data.lookup import ImageNames
+    from marginface.deployment.embedding_reader import read_embeddings, read_names
     from marginface.evaluation import template_files as files
     from marginface.evaluation.identification import galleries_json, table
+    from marginface.evaluation.listed_images import by_image, media_by_image
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.evaluation.template_search import search_galleries
     from marginface.evaluation.template_verification import score_pairs, verify_templates
@@ -59,6 +61,10 @@ def templates(
     searched = None if probes is None else files.read_subjects(probes)
     listed = files.read_media(media)
     weights = None if scores is None else files.read_detector_scores(scores)
+    images = ImageNames(read_names(embeddings))
+    listed = media_by_image(listed, images)
+    if weights is not None and scores is not None:
+        weights = by_image(weights, images, scores)
     pooled = pool(listed, read_embeddings(embeddings), weights)
     console = Terminal()
     console.print(f"{len(listed.names):,} images make {len(pooled.ids):,} templates")

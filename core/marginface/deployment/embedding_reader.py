@@ -58,6 +58,14 @@ def read_embeddings(paths: Path | Sequence[Path]) -> Iterator[Batch]:
             yield names, values
 
 
+def read_names(paths: Path | Sequence[Path]) -> Iterator[str]:
+    """Yield the image paths of the files, without their embeddings; raises as `read_embeddings`."""
+    paths = _several(paths)
+    read_origins(paths)  # which checks the kinds of files
+    for path in paths:
+        yield from _guarded(path, _parquet_names if path.suffix == ".parquet" else _npz_names)
+
+
 def read_origins(paths: Path | Sequence[Path]) -> dict[Path, Origin | None]:
     """Return what made the embeddings of each file; None where a file does not say it.
 
@@ -154,6 +162,22 @@ def _npz_origin(path: Path) -> Iterator[str]:
                 if shape or kind.kind != "U" or kind.itemsize > 4 * LONGEST:
                     raise ValueError(f"{ORIGIN_KEY} {kind} {shape}")
                 yield str(np.frombuffer(file.read(kind.itemsize), kind)[0])
+
+
+def _parquet_names(path: Path) -> Iterator[str]:
+    with pq.ParquetFile(path) as file:
+        if "path" not in file.schema_arrow.names:
+            raise _no_columns(path, file.schema_arrow.names)
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path"]):
+            yield from map(str, batch.column("path").to_pylist())
+
+
+def _npz_names(path: Path) -> Iterator[str]:
+    with zipfile.ZipFile(path) as archive:
+        if "path.npy" not in archive.namelist():
+            raise _no_columns(path, archive.namelist())
+        with archive.open("path.npy") as file:
+            yield from _names(file)
 
 
 def _parquet(path: Path) -> Iterator[Batch]:

@@ -1,0 +1,56 @@
+"""Images that lists name, under the names that the embeddings have them by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from marginface.data.lookup import ImageNames
+from marginface.errors import MarginfaceError
+from marginface.evaluation.template_files import TemplateMedia
+from marginface.text import as_utf8
+
+T = TypeVar("T")
+
+
+def by_image(listed: Mapping[str, T], images: ImageNames, path: Path) -> dict[str, T]:
+    """Return what a list says of images, by their names there; a name of no image stays.
+
+    Args:
+        listed: by the names in the list.
+        images: that have embeddings.
+        path: the list, for messages.
+
+    Raises:
+        MarginfaceError: a name means two images, or two names mean one.
+    """
+    found: dict[str, T] = {}
+    named: dict[str, str] = {}
+    for name, value in listed.items():
+        image = _image(name, images, path)
+        if image in found:
+            raise MarginfaceError(
+                f"{path}: {named[image]!a} and {name!a} are both image {image}; remove one"
+            )
+        found[image], named[image] = value, name
+    return found
+
+
+def media_by_image(media: TemplateMedia, images: ImageNames) -> TemplateMedia:
+    """Return the media of templates with images by their names there; raises as `by_image`."""
+    image_of = {name: _image(name, images, media.path) for name in dict.fromkeys(media.names)}
+    names = tuple(map(image_of.__getitem__, media.names))
+    seen: set[tuple[str, int]] = set()
+    for row in zip(names, media.template.tolist(), strict=True):
+        if row in seen:
+            raise MarginfaceError(
+                f"{media.path}: image {row[0]} is in template {row[1]} under two names; remove one"
+            )
+        seen.add(row)
+    return replace(media, names=names)
+
+
+def _image(name: str, images: ImageNames, path: Path) -> str:
+    return images.find(as_utf8(name), f"{path}: ") or name
