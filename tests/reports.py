@@ -20,6 +20,7 @@ HOSTILE = (
     "&lt;b&gt; $data ${hacked}",
     "an_identity_with_a_very_long_name_" * 6,
     "undecodable \udcff",
+    "\x1b]0;title\x07 \u202egpj.exe\n$x_1$",
     "سلام 王",
 )
 TRAINING = {

@@ -32,6 +32,7 @@ from marginface.report.figures import accept_counts, histogram
 from marginface.report.galleries import SHOWN, hardest_pairs, thumbnail
 from marginface.report.page import page_data, script_safe, write_page
 from marginface.report.training import read_training
+from marginface.text import printable
 
 GRAPH = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, 12] y) {
@@ -259,7 +260,17 @@ def test_hostile_names_stay_text(report, page):
     shown = {
         pair["identities"][0] for kind in data["results"][1][1]["hardest"].values() for pair in kind
     }
-    assert len(shown & set(HOSTILE)) >= 4
+    assert len(shown & set(map(printable, HOSTILE))) >= 4
+    written = {
+        name
+        for row in data["results"]
+        for kind in row[1]["hardest"].values()
+        for pair in kind
+        for name in (*pair["shown"], *pair["identities"])
+    }
+    assert written
+    assert all(printable(name) == name for name in written)
+    assert not {each for each in elements.text if printable(each) != each} - {"\n"}
 
 
 @given(st.text())

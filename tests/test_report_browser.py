@@ -18,6 +18,7 @@ from marginface.report import figures
 from marginface.report.collect import Report
 from marginface.report.galleries import SHOWN
 from marginface.report.page import write_page
+from marginface.text import printable
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 keys = pytest.importorskip("selenium.webdriver.common.keys")
@@ -239,11 +240,11 @@ def test_the_galleries_show_the_hardest_errors_at_the_threshold(browser, report,
             assert len(shown) == len(indices)
             for pair, index in zip(shown, indices, strict=True):
                 names = [row.pairs.first[index], row.pairs.second[index]]
-                assert pair["names"] == names
+                assert pair["names"] == [*map(printable, names)]
                 assert pair["score"] == f"score {scores[index]:.4f}"
                 assert pair["drawn"] == [112, 112]
                 for side, name in zip(pair["sides"], names, strict=True):
-                    identity, _, file = name.rpartition("/")
+                    identity, _, file = printable(name).rpartition("/")
                     lines = side.split("\n")
                     assert lines[:-1] == ([identity] if chosen < 2 else []) + [file]
                     assert lines[-1].startswith("norm ")

@@ -68,7 +68,8 @@ class Outcome:
         score: the detector's, of the face that was chosen; NaN where there is none.
         faces: how many were found.
         points: [5, 2] of the chosen face in pixels of the photo.
-        turn: by how many degrees, clockwise and in quarters, the crop is turned; None without one.
+        turn: 0, 90, 180 or 270 degrees clockwise, what is nearest to how the crop is turned; None
+            without one.
     """
 
     path: str
