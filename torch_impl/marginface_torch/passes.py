@@ -197,8 +197,8 @@ def _gradients(
         d_bias = d_bias.sum(0, keepdim=True) if classes.one_bias else d_bias
         if classes.update is not None:
             sampled = None if classes.one_bias else classes.sampled
-            place = slice(None) if sampled is None else sampled
-            classes.update.step("bias", place, d_bias, finite=finite)
+            stepped = slice(None) if sampled is None else sampled
+            classes.update.step("bias", stepped, d_bias, finite=finite)
             d_bias = None
         else:
             d_bias = d_bias.to(bias.dtype)
