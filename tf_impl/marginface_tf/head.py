@@ -38,6 +38,7 @@ from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD
 from marginface_tf.blocks import Parameters, unit
 from marginface_tf.classes import Classes, class_terms, own_cosines
+from marginface_tf.fitting import check_moves
 from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
@@ -224,6 +225,7 @@ class MarginHead(keras.layers.Layer):
         self, embeddings: Any, labels: Any, draw: Tensors | None = None, **options: Any
     ) -> Any:
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""
+        check_moves(self.weight, steps_itself=self.update is not None)
         embeddings, labels = as_tensor(embeddings), as_tensor(labels)
         losses.check_call(
             embeddings.shape,
