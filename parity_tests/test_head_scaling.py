@@ -127,6 +127,18 @@ def test_what_is_no_number_moves_nothing(framework: Framework, name: str, factor
     assert_same_arrays(stepped(head), wanted, RTOL["float64"])
 
 
+def test_an_infinite_embedding_with_a_finite_slope_moves_nothing(framework: Framework) -> None:
+    """Its own logit is as low as can be, others' as high: the loss is infinite, its slopes are 1."""
+    head, arrays = made(framework, "softmax", block=4)
+    x, labels, draw = batches(head.loss)[0]
+    first = arrays["weight"][:, 0]
+    assert first.min() < 0 < first.max()
+    x, labels = x.copy(), labels.copy()
+    x[1, 0], labels[1] = np.inf, first.argmin()
+    back(framework, head, (x, labels, draw), 1.0)
+    assert_same_arrays(stepped(head), arrays, 0)
+
+
 def test_rate_and_scale_count_as_they_are_when_it_goes_back(framework: Framework) -> None:
     head, arrays = made(framework, "arcface")
     head.rate = None
