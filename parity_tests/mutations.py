@@ -344,13 +344,10 @@ MUTANTS = [
         ("anchor = None", "pass"),
     ),
     Mutant(
-        ("classes", "passes"),
+        ("head", "passes"),
         "head_frozen",
-        (
-            "weight, bias = weight.detach(), None if bias is None else bias.detach()",
-            "with tf.control_dependencies(done):",
-        ),
-        ("pass", "with tf.control_dependencies([]):"),
+        ("requires_grad and self.update is None", "with tf.control_dependencies(done):"),
+        ("requires_grad", "with tf.control_dependencies([]):"),
     ),
     Mutant(
         ("head", "stepping"),

@@ -221,7 +221,7 @@ def test_without_update_a_frozen_backbone_leaves_ordinary_gradients(framework: F
             assert_same_arrays(found, {k: wanted[k] for k in arrays}, RTOL["float64"])
 
 
-def test_a_head_that_is_unfrozen_with_its_model_gets_no_gradient(torch: Framework) -> None:
+def test_in_torch_a_head_unfrozen_with_its_model_gets_no_gradient(torch: Framework) -> None:
     """An optimizer that was given all of a model would step it a second time."""
     head = make(torch, "arcface")
     head.rate = RATE

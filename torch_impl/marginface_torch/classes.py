@@ -37,7 +37,6 @@ def class_terms(
     if classes.update is not None:
         # Weights that are stepped ask for no gradient, and embeddings may not: autograd goes back
         # to where somebody does.
-        weight, bias = weight.detach(), None if bias is None else bias.detach()
         anchor = left.new_zeros((), requires_grad=True)
     # PyTorch gives `apply` no types.
     found = ClassTerms.apply(left, radius, weight, bias, anchor, classes)  # type: ignore[no-untyped-call]
