@@ -34,6 +34,8 @@ SUITE = (
     "test_head_precision.py",
     "test_head_sampling.py",
     "test_head_updates.py",
+    "test_head_frozen.py",
+    "test_head_scaling.py",
     "test_loss_processes.py",
 )
 

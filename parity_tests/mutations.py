@@ -336,6 +336,58 @@ MUTANTS = [
         ("dict(self.named_parameters())", "now, self.turn, ONCE"),
         ("{n: v.data for n, v in self.named_parameters()}", "now, now, ONCE"),
     ),
+    # embeddings that need no gradient, and scaled losses
+    Mutant(
+        "classes",
+        "head_frozen",
+        ("anchor = left.new_zeros((), requires_grad=True)", 'given["anchor"] = parameters.anchor'),
+        ("anchor = None", "pass"),
+    ),
+    Mutant(
+        ("head", "passes"),
+        "head_frozen",
+        ("requires_grad and self.update is None", "with tf.control_dependencies(done):"),
+        ("requires_grad", "with tf.control_dependencies([]):"),
+    ),
+    Mutant(
+        ("head", "stepping"),
+        "head_frozen",
+        ("x = x.clone()", "if self.update.learning:\n            block"),
+        ("pass", "if True:\n            block"),
+    ),
+    Mutant(
+        "stepping",
+        "head_scaling",
+        ("1 / (self.settings.loss_scale or 1)", "tf.cast(gradient, rate.dtype) / scale"),
+        ("1", "tf.cast(gradient, rate.dtype)"),
+    ),
+    Mutant(
+        "stepping",
+        "head_scaling",
+        (
+            "check_upstream(float(gradients[0]), ctx.update.settings.loss_scale)",
+            "check_upstream(float(upstream), float(scale) or None)",
+        ),
+        "pass",
+    ),
+    Mutant(
+        "stepping",
+        "head_scaling",
+        ("if not finite:", "may &= tf.reduce_all("),
+        ("if False:", "may |= tf.reduce_all("),
+    ),
+    Mutant(
+        ("passes", "stepping"),
+        "head_scaling",
+        ("all_finite(left, *upstream)", "tf.debugging.Assert(~scaled, said)"),
+        ("all_finite(*upstream)", "tf.debugging.Assert(True, said)"),
+    ),
+    Mutant(
+        ("stepping", "head"),
+        "head_scaling",
+        ("rate = self.settings.rate", "inside &= parameters.turn != REFUSED"),
+        ("rate = 0.1", "pass"),
+    ),
     # half precision
     Mutant(
         "blocks",

@@ -24,7 +24,8 @@ from marginface.training.optimizers import SGD
 
 INPUTS, SIZE, CLASSES, BATCH, STEPS, RATE = 4, 5, 11, 12, 10, 0.05
 STEP = SGD(weight_decay=0.02, momentum=0.7)
-MODES = ("dense", "blocks", "update", "sampled", "corrected")
+MODES = ("dense", "blocks", "update", "sampled", "corrected", "frozen")
+SCALE = 1024.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Case:
     Args:
         name: of the loss.
         mode: dense and blocks give gradients, which plain SGD takes; the others step themselves.
+            Where it is frozen, embeddings need no gradient, and the loss is a scaled one.
         classes: of all processes.
     """
 
@@ -55,10 +57,15 @@ class Case:
                 return {"block": 2}
             case "update":
                 return {"update": STEP}
-            case "sampled":
+            case "sampled" | "frozen":
                 return {"update": STEP, "sample_rate": 0.7, "block": 2}
             case _:
                 return {"update": STEP, "sample_rate": 0.7, "sampling": "corrected"}
+
+    @property
+    def scale(self) -> float | None:
+        """Return what the loss is multiplied by; None for nothing."""
+        return SCALE if self.mode == "frozen" else None
 
     def start(self) -> tuple[Any, dict[str, Any]]:
         """Return the table [INPUTS, SIZE] and the head's arrays, before the first step."""
@@ -118,19 +125,20 @@ def in_torch(cases: list[Case], out: str) -> None:
             shard=Shard(rank, size),
             **case.options,
         )
-        head.rate = RATE
+        head.rate, head.loss_scale = RATE, case.scale
         table, arrays = case.start()
         head.load_arrays(arrays)
-        table = torch.tensor(table, requires_grad=True)
+        table = torch.tensor(table, requires_grad=case.mode != "frozen")
         for number, step in enumerate(case.steps()):
             x, labels, draw = case.part(step, rank, size)
             draws = {name: torch.tensor(value) for name, value in draw.items()}
             value = head(torch.tensor(x) @ table, torch.tensor(labels), draws)
             table.grad = None
             head.zero_grad()
-            value.backward()
+            (value * (case.scale or 1)).backward()
             with torch.no_grad():
-                table -= RATE * add_up(table.grad) / size
+                if table.grad is not None:
+                    table -= RATE * add_up(table.grad) / size
                 for parameter in head.parameters():
                     if parameter.requires_grad:
                         parameter -= RATE * parameter.grad
@@ -159,16 +167,20 @@ def in_tf(cases: list[Case], out: str) -> None:
         head = marginface_tf.MarginHead(
             case.loss, SIZE, case.classes, dtype="float64", shard=Shard(rank, size), **case.options
         )
-        head.rate = RATE
+        head.rate, head.loss_scale = RATE, case.scale
         head.load_arrays(arrays)
-        table = tf.Variable(start)
+        table = tf.Variable(start, trainable=case.mode != "frozen")
 
-        def call(x: Any, labels: Any, draw: Any, head: Any = head, table: Any = table) -> Any:
+        def call(
+            x: Any, labels: Any, draw: Any, case: Case = case, head: Any = head, table: Any = table
+        ) -> Any:
             with tf.GradientTape() as tape:
                 value = head(x @ table, labels, draw, training=True)
+                scaled = value * (case.scale or 1)
             own = [v.value for v in head.trainable_variables]
-            d_table, *gradients = tape.gradient(value, [table, *own])
-            table.assign_sub(RATE * add_up(d_table) / size)
+            d_table, *gradients = tape.gradient(scaled, [table, *own])
+            if d_table is not None:
+                table.assign_sub(RATE * add_up(d_table) / size)
             for variable, gradient in zip(own, gradients, strict=True):
                 variable.assign_sub(RATE * gradient)
             return add_up(value) / size

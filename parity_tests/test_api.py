@@ -13,8 +13,9 @@ from frameworks import Framework, require_some
 
 from marginface import MarginfaceError, load_backend, losses
 
-# TensorFlow is loud when imported; its compiler is always there. Only PyTorch reads its pickles.
-FILES_OF_ONE = {"quiet.py", "compiling.py"}
+# TensorFlow is loud when imported; its compiler is always there. Only PyTorch reads its pickles,
+# and only Keras has a `fit`.
+FILES_OF_ONE = {"quiet.py", "compiling.py", "fitting.py"}
 NAMES_OF_ONE = {"read_state_dict"}
 HELPERS_OF_ONE = {
     "backbone": {"channels_last"},

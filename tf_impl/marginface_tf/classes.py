@@ -17,7 +17,7 @@ from marginface.heads import HeadPlan
 from marginface.losses import MarginLoss
 from marginface_tf.blocks import Given, Own, Parameters, Terms
 from marginface_tf.losses.base import LossOps, Tensors
-from marginface_tf.passes import Backward, Forward, Whole, gradient_passes, passes
+from marginface_tf.passes import Backward, Forward, Whole, after, gradient_passes, passes
 from marginface_tf.stepping import Stepped, Update
 
 
@@ -62,6 +62,8 @@ def class_terms(
     given = {"left": left, "radius": radius}
     if isinstance(parameters, Parameters):
         given |= parameters._asdict()
+    elif parameters.learning:
+        given["anchor"] = parameters.anchor
     given = {name: value for name, value in given.items() if value is not None}
 
     @tf.custom_gradient
@@ -82,6 +84,8 @@ def class_terms(
         def gradients(*upstream: Tensor) -> list[Tensor]:
             constant = Terms(*map(tf.stop_gradient, upstream))
             slopes = backward(seen, kept, found.others, constant)
+            if "anchor" in given:
+                slopes["anchor"] = after([slopes["left"]], tf.zeros_like(fixed["anchor"]))
             return [slopes[name] for name in given]
 
         return tuple(found), gradients

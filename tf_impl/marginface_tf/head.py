@@ -23,6 +23,7 @@ from marginface.heads import (
     Precision,
     Sampling,
     Shard,
+    check_loss_scale,
     check_precision,
     check_update,
     draw_step,
@@ -37,13 +38,14 @@ from marginface.losses import MarginLoss
 from marginface.training.optimizers import SGD
 from marginface_tf.blocks import Parameters, unit
 from marginface_tf.classes import Classes, class_terms, own_cosines
+from marginface_tf.fitting import check_moves
 from marginface_tf.layers import as_tensor
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
 from marginface_tf.processes import add_up, check_processes, gather, gather_rows, in_replica
 from marginface_tf.sampling import Seen, chosen
 from marginface_tf.sharding import added_gradient, combine, embeddings_of_all, own_part
-from marginface_tf.stepping import Update
+from marginface_tf.stepping import REFUSED, Update, checked
 
 USUAL_BATCH = 256  # where a graph is made for any: more costs a little time, fewer the memory
 BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all
@@ -90,6 +92,8 @@ class MarginHead(keras.layers.Layer):
         momentum: what `update` carries for `weight` and `bias`, by name; not trainable.
         rate: the learning rate of `update`, to be set before the backward pass, from inside a graph
             or outside; None before.
+        loss_scale: what a gradient scaler multiplies the loss by, to be set before the backward
+            pass; steps are by the gradient divided by it. None for nothing.
 
     Raises:
         MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
@@ -128,6 +132,8 @@ class MarginHead(keras.layers.Layer):
         # Not of Keras' kind: neither is saved.
         self._rate = tf.Variable(0, trainable=False, dtype=tf.float64)
         self._rated = False
+        self._loss_scale = tf.Variable(0, trainable=False, dtype=tf.float64)  # 0 for none
+        self._scaled = False
         self._turns = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.shard = shard
         self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
@@ -145,7 +151,13 @@ class MarginHead(keras.layers.Layer):
         self.bias = None if bias is None else self._add("bias", bias, trainable=update is None)
         self.state = {name: self._add(name, value) for name, value in start.items()}
         self.momentum: dict[str, Any] = {}
+        self._anchor: Any = None
         if update is not None:
+            # Where nothing asks for a gradient there is no backward pass to step in: Keras, and a
+            # tape, ask for that of what can be trained. Any optimizer leaves nothing as it is.
+            self._anchor = self.add_weight(
+                shape=(0,), initializer="zeros", autocast=False, name="anchor"
+            )
             for name, variable in self._stepped().items():
                 self.momentum[name] = self.add_weight(
                     shape=variable.shape,
@@ -173,12 +185,23 @@ class MarginHead(keras.layers.Layer):
     def rate(self, value: Any) -> None:
         self._rated = value is not None
         if self._rated:
-            # tf.cast would take a float through float32.
-            self._rate.assign(value if isinstance(value, Real) else tf.cast(value, tf.float64))
+            self._rate.assign(_number(value))
+
+    @property
+    def loss_scale(self) -> Any:
+        """Return what the loss is multiplied by before the backward pass; None for nothing."""
+        return self._loss_scale if self._scaled else None
+
+    @loss_scale.setter
+    def loss_scale(self, value: Any) -> None:
+        self._scaled = value is not None
+        if value is not None and (tf.executing_eagerly() or isinstance(value, Real)):
+            value = check_loss_scale(value)
+        self._loss_scale.assign(0 if value is None else _number(value))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; Keras would make an optimizer's rate a weight of this layer."""
-        if name == "rate":
+        if name in ("rate", "loss_scale"):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -202,6 +225,7 @@ class MarginHead(keras.layers.Layer):
         self, embeddings: Any, labels: Any, draw: Tensors | None = None, **options: Any
     ) -> Any:
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""
+        check_moves(self.weight, steps_itself=self.update is not None)
         embeddings, labels = as_tensor(embeddings), as_tensor(labels)
         losses.check_call(
             embeddings.shape,
@@ -276,11 +300,16 @@ class MarginHead(keras.layers.Layer):
         target += own_bias
         if self.loss.logit_limit is not None:
             target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
+        if isinstance(parameters, Update):
+            inside &= parameters.turn != REFUSED
         target = tf.where(inside, target, math.nan)
         each = self._ops.reduce(target, others) + self._ops.penalty(norms)
         if learning:
             self._carry(after)
-        return tf.reduce_mean(each)
+        loss = tf.reduce_mean(each)
+        if isinstance(parameters, Update) and parameters.learning:
+            loss = checked(loss, parameters)
+        return loss
 
     def _parameters(self, *, learning: bool) -> Parameters | Update:
         """Return class weights and bias, to get gradients or to be stepped."""
@@ -296,9 +325,11 @@ class MarginHead(keras.layers.Layer):
             values,
             velocities,
             self.rate,
+            self._loss_scale,
             self._turns,
             tf.identity(self._turns),
-            learning=learning,
+            tf.convert_to_tensor(self._anchor),
+            learning=learning and self.trainable,
             one_bias=self._one_bias,
             together=shared,
         )
@@ -469,6 +500,11 @@ def _require(inside: Tensor, labels: Tensor, classes: int) -> Tensor:
     message = f"a label is out of range for {classes} classes; expected 0 to {classes - 1}; got"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [message, labels])]):
         return tf.identity(labels)
+
+
+def _number(value: Any) -> Any:
+    """Return a number for a variable of float64; tf.cast would take a float through float32."""
+    return value if isinstance(value, Real) else tf.cast(value, tf.float64)
 
 
 def _replicas() -> int:

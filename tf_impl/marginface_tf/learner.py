@@ -80,7 +80,8 @@ class Learner:
             synchronize(self.backbone, self.group.rank, self.group.size)
         named = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
         self.parameters = {name: v for name, v in named.items() if v.trainable}
-        self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
+        if self.head.update is None:
+            self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
         self.optimizer = create_optimizer(optimizer, self.parameters)
         self.steps = 0
         rows = num_classes * loss.num_centers

@@ -43,7 +43,7 @@ class Source(Protocol):
     def own(self, own: Own) -> Parameters:
         """Return those of the samples' classes."""
 
-    def start(self, dtype: tf.DType) -> tuple[Carried, Done]:
+    def start(self, left: Tensor, upstream: Terms) -> tuple[Carried, Done]:
         """Return what goes from block to block in the backward pass."""
 
     def put(
@@ -105,10 +105,14 @@ class Whole:
         bias = tf.gather(self.bias, own.labels) if self.by_class else self.bias
         return Parameters(tf.gather(self.weight, own.rows), bias)
 
-    def start(self, dtype: tf.DType) -> tuple[Carried, Done]:
+    def start(
+        self,
+        left: Tensor,
+        upstream: Terms,  # noqa: ARG002 - a source that steps them looks whether it may
+    ) -> tuple[Carried, Done]:
         """Return the gradients, all zero."""
         shape = [0] if self.bias is None else self.bias.shape
-        return (tf.zeros_like(self.weight), tf.zeros(shape, dtype)), []
+        return (tf.zeros_like(self.weight), tf.zeros(shape, left.dtype)), []
 
     def put(
         self,
@@ -242,16 +246,17 @@ def _backward(
         products = kept.read(k) if keep else None
         found = back(k, given, part, upstream, others, d_own, products)
         carried, done = source.put(k, part, found, carried)
-        return _after(done, d_left + found.left), d_radius + found.radius, *carried
+        return after(done, d_left + found.left), d_radius + found.radius, *carried
 
-    first, done = source.start(dtype)
+    first, done = source.start(left, upstream)
     none = tf.zeros_like(others)
-    d_left, d_radius, *last = _over_blocks(plan, add, _after(done, d_left), none, *first)
+    d_left, d_radius, *last = _over_blocks(plan, add, after(done, d_left), none, *first)
     found, done = source.finish(tuple(last))
-    return {"left": _after(done, d_left), "radius": d_radius, **found}
+    return {"left": after(done, d_left), "radius": d_radius, **found}
 
 
-def _after(done: Done, value: Tensor) -> Tensor:
+def after(done: Done | list[Tensor], value: Tensor) -> Tensor:
+    """Return a value that nobody gets before something else is done."""
     with tf.control_dependencies(done):
         return tf.identity(value)
 

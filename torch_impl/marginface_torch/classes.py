@@ -33,6 +33,11 @@ def class_terms(
         bias: [classes], [1] or None.
         classes: everything else.
     """
+    anchor = None
+    if classes.update is not None:
+        # Weights that are stepped ask for no gradient, and embeddings may not: autograd goes back
+        # to where somebody does.
+        anchor = left.new_zeros((), requires_grad=True)
     # PyTorch gives `apply` no types.
-    found = ClassTerms.apply(left, radius, weight, bias, classes)  # type: ignore[no-untyped-call]
+    found = ClassTerms.apply(left, radius, weight, bias, anchor, classes)  # type: ignore[no-untyped-call]
     return Terms(*found)

@@ -21,6 +21,7 @@ from marginface.heads import (
     Precision,
     Sampling,
     Shard,
+    check_loss_scale,
     check_precision,
     check_update,
     draw_step,
@@ -40,7 +41,7 @@ from marginface_torch.losses.base import Tensors
 from marginface_torch.processes import add_up, check_processes, gather, gather_rows
 from marginface_torch.sampling import Seen, chosen
 from marginface_torch.sharding import added_gradient, combine, embeddings_of_all
-from marginface_torch.stepping import Update
+from marginface_torch.stepping import StepSettings, Update, checked
 from marginface_torch.weights import to_numpy
 
 # Logits of a block: what stays in a processor's cache; on a GPU, what keeps it busy.
@@ -84,6 +85,8 @@ class MarginHead(nn.Module):
         state: what the loss carries from step to step, by name; in the state_dict.
         momentum: what `update` carries for `weight` and `bias`, by name; in the state_dict.
         rate: the learning rate of `update`, to be set before the backward pass.
+        loss_scale: what a gradient scaler multiplies the loss by, to be set before the backward
+            pass; steps are by the gradient divided by it. None for nothing.
 
     Raises:
         MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
@@ -143,7 +146,7 @@ class MarginHead(nn.Module):
         self.register_buffer("_calls", torch.tensor(0), persistent=False)
         self.sample_rate, self.sampling = sample_rate, sampling
         self.update = update
-        self.rate: float | None = None
+        self._settings = StepSettings()
         check_update(update, sample_rate, sampling, self.accumulation)
         check_precision(precision)
         self.precision = precision
@@ -153,6 +156,24 @@ class MarginHead(nn.Module):
                 value.requires_grad = False
                 self.momentum.register_buffer(name, torch.zeros_like(value))
         self._ops = loss_ops(self.loss)
+
+    @property
+    def rate(self) -> float | None:
+        """Return the learning rate of `update`; None until it was set."""
+        return self._settings.rate
+
+    @rate.setter
+    def rate(self, value: float | None) -> None:
+        self._settings.rate = value
+
+    @property
+    def loss_scale(self) -> float | None:
+        """Return what the loss is multiplied by before the backward pass; None for nothing."""
+        return self._settings.loss_scale
+
+    @loss_scale.setter
+    def loss_scale(self, value: float | Tensor | None) -> None:
+        self._settings.loss_scale = None if value is None else check_loss_scale(value)
 
     def forward(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None = None) -> Tensor:
         """Return the mean loss.
@@ -196,6 +217,8 @@ class MarginHead(nn.Module):
         compute = torch.promote_types(compute, self.weight.dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
             x = embeddings.to(compute)
+            if x.is_inference():  # autograd keeps no such tensor for the way back
+                x = x.clone()
             units, norms = unit(x)
             all_norms = norms
             if self.shard is not None:
@@ -222,7 +245,8 @@ class MarginHead(nn.Module):
             each = self._ops.reduce(target, others) + self._ops.penalty(norms)
         if self.training:
             self._carry(state, after)
-        return each.mean()
+        loss = each.mean()
+        return loss if classes.update is None else checked(loss, classes.update)
 
     def _terms(self, left: Tensor, radius: Tensor | None, classes: Classes) -> Terms:
         """Return what the losses of this process's samples are made of."""
@@ -260,7 +284,7 @@ class MarginHead(nn.Module):
             self.update,
             dict(self.named_parameters()),
             dict(self.momentum.named_buffers()),
-            self.rate,
+            self._settings,
             together=self._one_bias and self.shard is not None,
         )
 
@@ -276,7 +300,7 @@ class MarginHead(nn.Module):
             rate = self.sample_rate if self.training else 1
             classes = max(1, int(rate * len(self.classes)))
         limit = BLOCK_LOGITS[self.weight.device.type]
-        learning = torch.is_grad_enabled() and self.weight.requires_grad
+        learning = torch.is_grad_enabled() and self.weight.requires_grad and self.update is None
         same = learning and self.weight.dtype.itemsize == itemsize
         return plan_head(
             batch,

@@ -29,6 +29,7 @@ from marginface_torch.blocks import (
     waiting,
 )
 from marginface_torch.compiling import compiled
+from marginface_torch.stepping import all_finite
 
 F = TypeVar("F", bound=Callable[..., Any])
 FUSING_DEVICES = {"cuda"}  # where each way over a block's logits costs about as much as a product
@@ -44,6 +45,7 @@ class ClassTerms(torch.autograd.Function):
         radius: Tensor | None,
         weight: Tensor,
         bias: Tensor | None,
+        anchor: Tensor | None,  # noqa: ARG004 - asks for the way back where nothing else does
         classes: Classes,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the terms; logits stay where the plan has room for them."""
@@ -96,9 +98,19 @@ class ClassTerms(torch.autograd.Function):
         room, ctx.room = ctx.room, None  # a second pass back finds no logits there any more
         with torch.autocast(left.device.type, enabled=False):
             found = _gradients(
-                left, radius, weight, bias, inverse, others, kept, room, classes, Terms(*gradients)
+                left,
+                radius,
+                weight,
+                bias,
+                inverse,
+                others,
+                kept,
+                room,
+                classes,
+                Terms(*gradients),
+                left_learns=ctx.needs_input_grad[0],
             )
-        return *found, None
+        return *found, None, None
 
 
 def _gradients(
@@ -112,12 +124,14 @@ def _gradients(
     room: Tensor | None,
     classes: Classes,
     upstream: Terms,
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Return the gradients of left, radius, weight and bias."""
+    *,
+    left_learns: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of left (None unless it learns), radius, weight and bias."""
     spec = classes.ops.spec
     folded = scale_folded(classes.ops, radius)
     wide = left * spec.scale if folded else left
-    d_wide = torch.zeros_like(left)
+    d_wide = torch.zeros_like(left) if left_learns else None
     d_radius = None if radius is None else torch.zeros_like(radius)
     d_weight = room
     if d_weight is None and classes.update is None and weight.requires_grad:
@@ -126,11 +140,12 @@ def _gradients(
     slopes_to = _fused(slopes_of_block, classes, left)
     own = Own(classes, left.dtype)
     with torch.enable_grad():
-        own_left, own_weight = left.detach().requires_grad_(), own.take(weight).requires_grad_()
+        own_left = left.detach().requires_grad_(left_learns)
+        own_weight = own.take(weight).requires_grad_()
         own_cosines = own.products(own_left, own_weight)
-    d_own_left, d_own_weight = torch.autograd.grad(
-        own_cosines, (own_left, own_weight), upstream.cosines
-    )
+    sources = (own_weight, own_left) if left_learns else (own_weight,)
+    d_own_weight, *d_own_left = torch.autograd.grad(own_cosines, sources, upstream.cosines)
+    finite = classes.update is not None and all_finite(left, *upstream)
     for k, block in enumerate(blocks(classes)):
         place = slice(block.start * spec.num_centers, block.stop * spec.num_centers)
         rows = classes.rows(block.start, block.stop)
@@ -162,23 +177,28 @@ def _gradients(
         product(to_products.T, wide, classes.half, d_block)
         if along is not None:
             d_block.addcmul_(w, along[:, None], value=-1)
-        if classes.half is None:
+        if d_wide is None:
+            pass
+        elif classes.half is None:
             d_wide.addmm_(to_products, w)
         else:
             d_wide += product(to_products, w, classes.half)
         by_class = d_block.view(-1, spec.num_centers, d_block.shape[1])
         by_class.index_add_(0, block.columns, d_own_weight[block.samples])
         if classes.update is not None:
-            classes.update.step("weight", rows, d_block)
+            classes.update.step("weight", rows, d_block, finite=finite)
         elif d_weight is not None and whole is None:
             d_weight[rows] = d_block.to(weight.dtype)
-    d_left = d_wide.mul_(spec.scale) if folded else d_wide
-    d_left += d_own_left
+    d_left = d_wide
+    if d_left is not None:
+        d_left = d_left.mul_(spec.scale) if folded else d_left
+        d_left += d_own_left[0]
     if bias is not None and d_bias is not None:
         d_bias = d_bias.sum(0, keepdim=True) if classes.one_bias else d_bias
         if classes.update is not None:
             sampled = None if classes.one_bias else classes.sampled
-            classes.update.step("bias", slice(None) if sampled is None else sampled, d_bias)
+            stepped = slice(None) if sampled is None else sampled
+            classes.update.step("bias", stepped, d_bias, finite=finite)
             d_bias = None
         else:
             d_bias = d_bias.to(bias.dtype)

@@ -17,16 +17,21 @@ from marginface.heads.sharding import (
     shard_rows,
     whole_shape,
 )
+from marginface.heads.stepping import MAX_UPSTREAM, SCALED, check_loss_scale, check_upstream
 
 __all__ = [
+    "MAX_UPSTREAM",
     "ONCE",
+    "SCALED",
     "UPDATE_APART",
     "HeadPlan",
     "Precision",
     "Sampling",
     "Shard",
+    "check_loss_scale",
     "check_precision",
     "check_update",
+    "check_upstream",
     "draw_classes",
     "draw_step",
     "own_draw",
