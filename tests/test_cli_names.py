@@ -18,6 +18,7 @@ from tiny_scrfd import photo_with, save_detector
 
 from marginface.cli.main import COMMANDS, main
 from marginface.data.cleaning import Judged, write_table
+from marginface.data.folder import list_image_folder
 from marginface.text import printable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names that others refuse")
@@ -95,7 +96,8 @@ def test_train_and_resume(root, bad, cli, fake_backend):
     assert len(lines) == len(PEOPLE) + 1
     status, said = cli("train", "--output", run, "--resume", "--max-steps", 4)
     assert (status, "resuming at step 2" in said) == (0, True)
-    assert cli("train", "--output", run, "--resume", "--data", root / "tame")[0] == 2
+    other = ("--data", root / "tame", "--max-steps", 6)
+    assert cli("train", "--output", run, "--resume", *other)[0] == 2
 
 
 @pytest.mark.usefixtures("bad")
@@ -181,8 +183,13 @@ def test_align_writes_a_table_that_is_read_back(root, cli):
 def test_a_table_of_clean_is_read_back(root, cli):
     names = [f"{person}/{person}{number}.png" for person in PEOPLE for number in range(3)]
     kept = [name for name in names if name.endswith("2.png") and name.split("/")[0] in TAME]
-    judged = [Judged(name, name.split("/")[0], 10.0, name in kept) for name in names]
-    write_table(judged, root / "kept\x1b.csv")
+    images = list_image_folder(root / "wild")
+    every = [images.name(number) for number in range(len(images))]
+    assert sorted(every) == sorted(names)
+    judged = [
+        Judged(number, name.split("/")[0], 10.0, name in kept) for number, name in enumerate(every)
+    ]
+    write_table(images, judged, root / "kept\x1b.csv")
     table = (root / "kept\x1b.csv").read_text("utf-8")
     assert len(table.splitlines()) == 1 + len(names)
     assert not {each for each in table if unicodedata.category(each) in ("Cc", "Cf")} - {"\n"}
@@ -243,4 +250,4 @@ def test_a_gallery_heads_a_column(root, cli):
     probes.write_text("\n".join(names[1::2]))
     given = ("--embeddings", root / "e.npz", "--gallery", gallery, "--probes", probes)
     status, said = cli("identify", *given, "--output", root / "out")
-    assert (status, "│ [g]:cat:\\x1b[31m │" in said.replace("┃", "│")) == (0, True)
+    assert (status, " [g]:cat:\\x1b[31m ┃" in said) == (0, True)

@@ -133,7 +133,8 @@ def test_what_the_file_says_of_itself(run: Path, tmp_path: Path) -> None:
 def test_refused_options(run, options, words, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.onnx").mkdir()
-    assert export("--run", run, "--output", "model.onnx", *options) == 2
+    given = {"--run": run, "--output": "model.onnx"} | dict([options])
+    assert export(*(part for pair in given.items() for part in pair)) == 2
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
@@ -226,8 +227,8 @@ def test_no_code_of_weights_is_run(zipped, tmp_path, capsys) -> None:
 def test_weights_that_do_not_fit(weights, options, words, tmp_path, capsys) -> None:
     output = tmp_path / "model.onnx"
     output.write_text("an older one")
-    arguments = ("--embedding-size", 16, "--output", output, *options)
-    assert export("--weights", weights, *arguments) == 2
+    size = [] if "--embedding-size" in options else ["--embedding-size", 16]
+    assert export("--weights", weights, "--output", output, *size, *options) == 2
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
