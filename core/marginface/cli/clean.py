@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def clean(
+    context: typer.Context,
     run: Annotated[Path, typer.Option("--run", help="Run folder, of --loss subcenter_arcface.")],
     data: Annotated[Path, typer.Option("--data", help="The images that it was trained on.")],
     output: Annotated[Path, typer.Option("--output", help="CSV file to write.")],
@@ -49,9 +50,11 @@ def clean(
     from marginface.data.sources import ImagesByName
     from marginface.deployment.model import ALIGNED_SIZE
     from marginface.evaluation.image_batches import ImageReader
+    from marginface.locking import sole_writer
     from marginface.training.run import RunFolder
 
     _require_free(output, link_to, data)
+    context.with_resource(sole_writer(output))
     chosen = run if run.parent.name == "checkpoints" else None
     where = RunFolder(run.parents[1] if chosen else run)
     embedder = options.open_model(run, backend, None, None, None, None, threads)

@@ -12,6 +12,7 @@ from marginface.errors import MarginfaceError
 
 
 def identify(
+    context: typer.Context,
     embeddings: options.Embeddings,
     gallery: Annotated[
         Path,
@@ -32,7 +33,7 @@ def identify(
     from marginface.evaluation import identification
     from marginface.evaluation.image_lists import read_subjects_of_images
 
-    options.check_output(output)
+    options.claim_output(context, output)
     known, searched = read_subjects_of_images(gallery), read_subjects_of_images(probes)
     for name in searched:
         if name in known:
