@@ -25,6 +25,7 @@ else:
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # the last two on NFS and Windows
 MOST_BYTES = 4096  # of what a lock file says
+MOST_COMMAND = 200  # letters
 ATTEMPTS = 100  # to open a file that others take away
 _held: set[int] = set()  # descriptors
 
@@ -51,19 +52,27 @@ def sole_writer(output: Path, lock: Path | None = None) -> Iterator[None]:
     """
     path = lock or output.with_name(f".{output.name}.lock")
     missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    with naming(output, path):
-        descriptor = _acquire(path, output)
-    _held.add(descriptor)
+    with _going_if_empty(missing):
+        with naming(output, path):
+            descriptor = _acquire(path, output)
+        _held.add(descriptor)
+        try:
+            _introduce(descriptor)
+            yield
+        finally:
+            if descriptor in _held:  # a forked process has none
+                _held.remove(descriptor)
+                _release(descriptor, path)
+
+
+@contextmanager
+def _going_if_empty(folders: list[Path]) -> Iterator[None]:
     try:
-        _introduce(descriptor)
         yield
     finally:
-        if descriptor in _held:  # a forked process has none
-            _held.remove(descriptor)
-            _release(descriptor, path)
-            for folder in missing:
-                with suppress(OSError):
-                    folder.rmdir()
+        for folder in folders:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _acquire(path: Path, output: Path) -> int:
@@ -139,7 +148,7 @@ def _introduce(descriptor: int) -> None:
         "host": socket.gethostname(),
         "process": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[: MOST_BYTES // 8],
+        "command": _shorten(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
     }
     os.ftruncate(descriptor, 0)
     os.write(descriptor, json.dumps(facts).encode())
@@ -157,6 +166,11 @@ def _holder(descriptor: int) -> str:
         except (OSError, ValueError, KeyError, TypeError):
             time.sleep(0.05)  # it may be about to say so
     return "one that does not say which it is"
+
+
+def _shorten(text: str) -> str:
+    """Return a text cut to what a message can take."""
+    return text if len(text) <= MOST_COMMAND else f"{text[: MOST_COMMAND - 4]} ..."
 
 
 def _plain(value: object) -> str:
