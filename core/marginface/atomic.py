@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ...     [(found.name, found.read_text()) for found in Path(folder).iterdir()]
     [('notes.txt', 'whole')]
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with naming(path, temporary):
             yield temporary
@@ -65,7 +66,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     If the block raises, nothing stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with naming(path, temporary, inside=True):
             temporary.mkdir(parents=True)
@@ -73,3 +74,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name that is nobody else's; processes of two hosts can have one number."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -16,6 +16,10 @@ class TrainingDivergedError(MarginfaceError):
     """The loss became NaN or infinite."""
 
 
+class BusyError(MarginfaceError):
+    """Another process is writing the same output."""
+
+
 class AgreedError(MarginfaceError):
     """What ends a run of several processes on all of them; process 0 reports it."""
 

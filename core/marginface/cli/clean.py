@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def clean(
+    context: typer.Context,
     run: Annotated[Path, typer.Option("--run", help="Run folder, of --loss subcenter_arcface.")],
     data: Annotated[
         list[Path],
@@ -52,11 +53,13 @@ def clean(
     from marginface.data.sources import ImagesByName
     from marginface.deployment.model import ALIGNED_SIZE
     from marginface.evaluation.image_batches import ImageReader
+    from marginface.locking import sole_writer
     from marginface.terminal import Terminal
     from marginface.training.config_files import read_config_file
     from marginface.training.run import RunFolder
 
     _require_free(output, link_to, data)
+    context.with_resource(sole_writer(output))
     chosen = run if run.parent.name == "checkpoints" else None
     where = RunFolder(run.parents[1] if chosen else run)
     embedder = options.open_model(run, backend, None, None, None, None, threads)

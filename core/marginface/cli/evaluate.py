@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from marginface.cli import model_options as options
+from marginface.cli.metrics_output import claim_output
 from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         list[Path], typer.Option("--model", help="Run folder or ONNX file; again for more.")
     ],
@@ -51,13 +53,11 @@ def evaluate(
         write_single,
     )
     from marginface.evaluation.evaluate import check_images, embed_pairs, score_pairs
-    from marginface.evaluation.report import check_output_dir
     from marginface.evaluation.verification import verify
     from marginface.labels import distinct_labels
     from marginface.terminal import Terminal
 
-    if output is not None:
-        check_output_dir(output)
+    claim_output(context, output)
     if not val and pairs is None:
         raise MarginfaceError(
             "there is nothing to verify; give --val lfw.bin, or --pairs pairs.txt and --images"

@@ -12,6 +12,7 @@ from marginface.errors import MarginfaceError
 
 
 def identify(
+    context: typer.Context,
     embeddings: options.Embeddings,
     gallery: Annotated[
         Path,
@@ -49,7 +50,7 @@ def identify(
     from marginface.evaluation.listed_images import by_image
     from marginface.terminal import Terminal
 
-    options.check_output(output)
+    options.claim_output(context, output)
     origin = options.open_origin(embeddings)
     images = ImageNames(read_names(embeddings))
     known = by_image(read_subjects_of_images(gallery), images, gallery)

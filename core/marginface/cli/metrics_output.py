@@ -24,12 +24,17 @@ Embeddings = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", help="Folder for metrics.json.")]
 
 
-def check_output(output: Path | None) -> None:
-    """Raise if `output` is given and cannot be a folder, before the work."""
-    from marginface.evaluation.report import check_output_dir
+def claim_output(context: typer.Context, output: Path | None) -> None:
+    """Be the one command that writes its metrics.json to the folder `output`, if it is given.
+
+    Before the work, and until the command ends: the files there belong together.
+    """
+    from marginface.evaluation.report import METRICS_NAME, check_output_dir
+    from marginface.locking import sole_writer
 
     if output is not None:
         check_output_dir(output)
+        context.with_resource(sole_writer(output / METRICS_NAME))
 
 
 def open_origin(embeddings: list[Path]) -> Origin | None:

@@ -12,6 +12,7 @@ from marginface.errors import MarginfaceError
 
 
 def templates(
+    context: typer.Context,
     embeddings: options.Embeddings,
     media: Annotated[
         Path, typer.Option("--media", help="Lines `image template medium`: ijbc_face_tid_mid.txt.")
@@ -52,7 +53,7 @@ def templates(
         raise MarginfaceError("--gallery and --probes go together; give both or neither")
     if not (pairs or gallery):
         raise MarginfaceError("nothing to measure; give --pairs, or --gallery and --probes")
-    options.check_output(output)
+    options.claim_output(context, output)
     names = [path.stem for path in gallery or []]
     if len(set(names)) < len(names):
         raise MarginfaceError(f"--gallery {max(names, key=names.count)} is given twice")

@@ -22,7 +22,7 @@ from marginface.training.config_files import (
 from marginface.training.launching import PARENT, launch, leave_with
 from marginface.training.processes import this_process
 from marginface.training.resuming import check_resumption
-from marginface.training.run import RunFolder, check_output
+from marginface.training.run import RunFolder, check_output, sole_run_writer
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again
@@ -49,9 +49,10 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
         settings = resolve_config(file, given)
 
     if settings.processes > 1 and not place.named:
-        check_output(settings, resume=resume)
-        if resume:
-            check_resumption(settings)
+        with sole_run_writer(settings, resume=resume):  # else process 0 finds out, in a while
+            check_output(settings, resume=resume)
+            if resume:
+                check_resumption(settings)
         # -P: the folder in which the command is called is no place to import from.
         command = [sys.executable, "-P", "-m", "marginface.cli.main", *sys.argv[1:]]
         raise typer.Exit(launch(command, settings.processes, settings.output))

@@ -20,6 +20,7 @@ from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.locking import sole_writer
 from marginface.text import printable
 
 Indices = NDArray[np.int64]
@@ -146,7 +147,7 @@ def write_split(
     suffix = ""
     if not isinstance(images, ImageFolder):
         suffix = ".rec" if images.root.suffix.lower() == ".rec" else ".tfrecord"
-    with new_folder(output) as partial:
+    with sole_writer(output), new_folder(output) as partial:
         made = [
             write_part(images, chosen, partial / f"{name}{suffix}", on_progress)
             for name, chosen in zip(("train", "validation"), parts, strict=True)

@@ -24,6 +24,7 @@ from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import Embed, NormRange, embed_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.evaluation.verification import directionless
+from marginface.locking import sole_writer
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"
@@ -92,8 +93,38 @@ def embed_folder(
     Raises:
         MarginfaceError: `output` exists, its parts are of other work, or an image is
             unreadable or of another size.
+        BusyError: another process is at it.
     """
     check_output(output, overwrite=overwrite)
+    with sole_writer(output):
+        return _embed_folder(
+            embedder,
+            images_root,
+            output,
+            batch_size=batch_size,
+            resize=resize,
+            skip_bad=skip_bad,
+            rebuild_index=rebuild_index,
+            flip=flip,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+
+
+def _embed_folder(
+    embedder: Embedder,
+    images_root: Path,
+    output: Path,
+    *,
+    batch_size: int,
+    resize: bool,
+    skip_bad: bool,
+    rebuild_index: bool,
+    flip: bool,
+    overwrite: bool,
+    on_progress: Callable[[int, int], None] | None,
+) -> EmbedSummary:
+    check_output(output, overwrite=overwrite)  # another process may have written it just now
     source, paths = open_by_name(images_root, rebuild_index=rebuild_index)
     folder = output.with_name(f"{output.name}.parts")
     _claim(folder, _manifest(embedder, paths, resize, flip), overwrite=overwrite)

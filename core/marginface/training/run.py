@@ -12,7 +12,8 @@ checkpoints/        step-00000100/ and so on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from marginface.atomic import replacing
 from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
+from marginface.locking import sole_writer
 from marginface.text import printable
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
 
@@ -65,6 +67,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """Metrics as TensorBoard events."""
         return self.path / "tensorboard"
+
+    @property
+    def lock(self) -> Path:
+        """What its writer holds, and takes away at the end."""
+        return self.path / ".lock"
 
     @property
     def checkpoints(self) -> Path:
@@ -137,6 +144,21 @@ def check_output(config: TrainConfig, *, resume: bool) -> None:
                 f"output {config.output} lies in {name} {images}, among the images; "
                 "choose a folder outside"
             )
+
+
+@contextmanager
+def sole_run_writer(config: TrainConfig, *, resume: bool) -> Iterator[None]:
+    """Let no other process write the run until the block ends.
+
+    Raises:
+        BusyError: another process writes it.
+        MarginfaceError: there is no folder, and none may be made.
+    """
+    run = RunFolder(config.output)
+    if not run.path.is_dir():
+        check_output(config, resume=resume)
+    with sole_writer(run.path, run.lock):
+        yield
 
 
 @dataclass(frozen=True)

@@ -98,15 +98,20 @@ class _Opened:
     init_weights: dict[str, NDArray[Any]]
 
 
-def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Session:
+def open_session(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> Session:
     """Return a new or resumed run, having created nothing.
 
     Several processes call it together; what keeps one of them from working ends all.
 
+    Args:
+        config: the configuration.
+        group: of `join_group`.
+        resume: continue the run from its newest checkpoint.
+        console: where progress is shown.
+
     Raises:
         MarginfaceError: anything that would keep the run from working.
     """
-    group = _join(config)
     with together(group):
         opened = _open(config, group, resume=resume, console=console)
     require_same(
@@ -134,7 +139,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
     )
 
 
-def _join(config: TrainConfig) -> Group:
+def join_group(config: TrainConfig) -> Group:
     """Join the run's other processes, if there are any."""
     place = this_process()
     if place.size != config.processes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from marginface.backend import Group
 from marginface.heads import draw_step, split_draw
 from marginface.terminal import Terminal
 from marginface.training.checkpoints import Checkpoint, save_checkpoint
@@ -19,7 +21,8 @@ from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfi
 from marginface.training.divergence import require_finite_state, require_finite_step
 from marginface.training.processes import agree, this_process, together
 from marginface.training.resuming import finished_run, nothing_left
-from marginface.training.session import Session, open_session, record_session
+from marginface.training.run import sole_run_writer
+from marginface.training.session import Session, join_group, open_session, record_session
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Silence, Tracker
 from marginface.training.verifying import verify
@@ -59,17 +62,27 @@ def train(
     Raises:
         MarginfaceError: bad data or configuration; nothing has been created then.
         TrainingDivergedError: the loss became NaN or infinite, on every process alike.
+        BusyError: another process writes the run.
         AgreedError: something failed on one of several processes; all raise it.
     """
     console = console or Terminal(stderr=True, quiet=this_process().rank > 0)
     if resume and (run := finished_run(config)):
         console.print(nothing_left(config, run), soft_wrap=True)
         return TrainResult(config.output, run.step, run.progress["best_accuracy"], None)
-    session = open_session(config, resume=resume, console=console)
+    group = join_group(config)
+    with ExitStack() as held:
+        with together(group):
+            if group.rank == 0:
+                held.enter_context(sole_run_writer(config, resume=resume))
+        return _train(config, group, resume=resume, console=console)
+
+
+def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> TrainResult:
+    session = open_session(config, group, resume=resume, console=console)
     record_session(session, resume=resume)
 
     learner, pipeline, progress = session.learner, session.pipeline, session.progress
-    group, first = session.group, session.group.rank == 0  # which alone writes and prints
+    first = group.rank == 0  # which alone writes and prints
     total_steps = session.schedule.total_steps
     val_every = config.val_every or pipeline.steps_per_epoch
     checkpoint_every = config.checkpoint_every or min(

@@ -17,6 +17,7 @@ from marginface.data.verification.pair_folder import write_pair_folder
 from marginface.data.verification.pair_lists import read_pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.locking import sole_writer
 
 WRITERS = {"": write_pair_folder, ".bin": write_bin, ".zip": write_container}
 
@@ -68,10 +69,11 @@ def convert(
             "bad images cannot be left out of a verification set; remove their pairs from its list"
         )
     check_target(target, found.images.root)
-    target.parent.mkdir(parents=True, exist_ok=True)
     uses = {".bin": 2 * len(found)}.get(target.suffix.lower(), len({*found.first, *found.second}))
     encoded = _EncodedImages(found.images, encoding, uses, on_progress)
-    WRITERS[target.suffix.lower()](target, replace(found, images=encoded))
+    with sole_writer(target):
+        check_target(target, found.images.root)  # another process may have written it just now
+        WRITERS[target.suffix.lower()](target, replace(found, images=encoded))
     return found
 
 

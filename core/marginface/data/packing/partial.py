@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from marginface.atomic import naming
-from marginface.errors import MarginfaceError, message_of
+from marginface.errors import BusyError, MarginfaceError, message_of
+from marginface.locking import sole_writer
 
-if sys.platform != "win32":
-    import fcntl
+JOURNAL, LOCK = "journal.jsonl", "lock"
 
 
 class Partial:
@@ -54,7 +53,7 @@ class Partial:
         for entry in self.path.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name != Path(self._journal.name).name:
+            elif entry.name not in (JOURNAL, LOCK):
                 entry.unlink()
 
     def _write(self, lines: list[Any]) -> None:
@@ -79,21 +78,22 @@ def partial_output(target: Path, job: str) -> Iterator[Partial]:
     After the block it goes; if the block raises, it stays as far as a next run can go on from it.
 
     Raises:
-        MarginfaceError: another process is at it.
+        BusyError: another process is at it.
     """
     path = partial_path(target)
-    with naming(target, path):
-        path.mkdir(parents=True, exist_ok=True)
-        with (path / "journal.jsonl").open("a+", encoding="utf-8") as journal:
-            _lock(journal, target)
-            partial = Partial(path, journal, job)
-            try:
-                yield partial
-            except BaseException:
-                if not partial.blocks:
-                    shutil.rmtree(path, ignore_errors=True)
-                raise
-            shutil.rmtree(path)
+    with (
+        naming(target, path),
+        sole_writer(target, path / LOCK),
+        (path / JOURNAL).open("a+", encoding="utf-8") as journal,
+    ):
+        partial = Partial(path, journal, job)
+        try:
+            yield partial
+        except BaseException:
+            if not partial.blocks:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+        shutil.rmtree(path)
 
 
 @contextmanager
@@ -101,6 +101,8 @@ def telling_what_stays(target: Path) -> Iterator[None]:
     """Say in a user's error where a next run goes on, if there is something to go on from."""
     try:
         yield
+    except BusyError:
+        raise
     except (MarginfaceError, OSError) as error:
         path = partial_path(target)
         if not path.exists():
@@ -109,17 +111,6 @@ def telling_what_stays(target: Path) -> Iterator[None]:
             f"{message_of(error)}; what is done so far waits in {path}: run the same command to go "
             "on from there, or remove it"
         ) from error
-
-
-def _lock(journal: TextIO, target: Path) -> None:
-    """Let no other process write the same target; the lock goes with the process."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MarginfaceError(
-                f"another process is writing {target}; wait for it or give another name"
-            ) from error
 
 
 def _whole_lines(journal: TextIO) -> list[Any]:

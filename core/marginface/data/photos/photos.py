@@ -24,6 +24,7 @@ from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource
 from marginface.data.photos.landmarks import POINT_COLUMNS
 from marginface.errors import MarginfaceError
+from marginface.locking import sole_writer
 from marginface.text import printable
 
 TABLE_NAME = "alignment.csv"
@@ -69,8 +70,22 @@ def align_photos(
     Raises:
         MarginfaceError: `output` exists, there are no photos, two would become one crop, the
             interrupted run was another, or no photo can be aligned.
+        BusyError: another process is at it.
     """
     check_output(photos, output)
+    with sole_writer(output):
+        return _align_photos(photos, output, source, options, batch_size, on_progress)
+
+
+def _align_photos(
+    photos: Path,
+    output: Path,
+    source: FaceSource,
+    options: CropOptions,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> Counter[str]:
+    check_output(photos, output)  # another process may have written it just now
     names = list_images(photos)
     crops = _crop_names(names, options.format)
     entries, absent = _entries(source.names, names)

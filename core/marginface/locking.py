@@ -1,0 +1,189 @@
+"""One writer for each output, held by the operating system, which lets go of a killed one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from marginface.atomic import naming
+from marginface.errors import BusyError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # the last two on NFS and Windows
+MOST_BYTES = 4096  # of what a lock file says
+MOST_COMMAND = 200  # letters
+ATTEMPTS = 100  # to open a file that others take away
+_held: set[int] = set()  # descriptors
+
+
+@contextmanager
+def sole_writer(output: Path, lock: Path | None = None) -> Iterator[None]:
+    """Let no other process write `output` until the block ends, or this process does.
+
+    The file that is locked says who writes, and goes with the block. A kill leaves it behind, but
+    not locked. Where the file system has no locks there is a warning.
+
+    Args:
+        output: a file or folder, which need not be there; its missing parents are made, and go
+            again if they are empty at the end.
+        lock: the file to lock; `.NAME.lock` next to `output` if None.
+
+    Raises:
+        BusyError: another process, of any host that shares the file system, writes it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, sole_writer(Path(folder) / "a.rec"):
+    ...     print([found.name for found in Path(folder).iterdir()])
+    ['.a.rec.lock']
+    """
+    path = lock or output.with_name(f".{output.name}.lock")
+    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    with _going_if_empty(missing):
+        with naming(output, path):
+            descriptor = _acquire(path, output)
+        _held.add(descriptor)
+        try:
+            _introduce(descriptor)
+            yield
+        finally:
+            if descriptor in _held:  # a forked process has none
+                _held.remove(descriptor)
+                _release(descriptor, path)
+
+
+@contextmanager
+def _going_if_empty(folders: list[Path]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for folder in folders:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _acquire(path: Path, output: Path) -> int:
+    """Return the descriptor of the locked file.
+
+    Whoever lets go takes the file away, so that what was opened and locked may be no more there.
+    """
+    for _ in range(ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # A link could lead to a file that must not be written.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            continue
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            if error.errno in HELD:
+                holder = _holder(descriptor)
+                os.close(descriptor)
+                raise BusyError(
+                    f"another process is writing {output}: {holder}; wait for it, stop it, or "
+                    "give another name"
+                ) from None
+            if error.errno not in NO_LOCKS:
+                os.close(descriptor)
+                raise
+            warnings.warn(
+                f"the file system of {output} has no locks ({error.strerror}); see to it yourself "
+                "that no other process writes it",
+                stacklevel=4,
+            )
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+    raise BusyError(f"other processes are writing {output}; give another name")
+
+
+def _release(descriptor: int, path: Path) -> None:
+    if sys.platform == "win32":  # where no file that is open can go
+        os.close(descriptor)
+        with suppress(OSError):
+            path.unlink()
+        return
+    with suppress(OSError):
+        if _is_at(descriptor, path):
+            path.unlink()
+    os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    # flock, as POSIX's own locks go once any descriptor of the file is closed; Linux makes it one
+    # of those on NFS, where it holds for all hosts.
+    if sys.platform == "win32":
+        os.lseek(descriptor, MOST_BYTES, os.SEEK_SET)  # the bytes before can be read by others
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _introduce(descriptor: int) -> None:
+    """Write who holds the lock."""
+    facts = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "command": _shorten(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+    }
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps(facts).encode())
+
+
+def _holder(descriptor: int) -> str:
+    """Return who holds the lock, as the file says."""
+    for _ in range(10):
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            facts = json.loads(os.read(descriptor, MOST_BYTES))
+            names = ("process", "host", "since", "command")
+            process, host, since, command = (_plain(facts[name]) for name in names)
+            return f"process {process} on {host} since {since} ({command})"
+        except (OSError, ValueError, KeyError, TypeError):
+            time.sleep(0.05)  # it may be about to say so
+    return "one that does not say which it is"
+
+
+def _shorten(text: str) -> str:
+    """Return a text cut to what a message can take."""
+    return text if len(text) <= MOST_COMMAND else f"{text[: MOST_COMMAND - 4]} ..."
+
+
+def _plain(value: object) -> str:
+    """Return a value from a file as text that a terminal only shows."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+
+
+def _forget() -> None:
+    """Let go in a forked process, which would hold the lock when this one is killed."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
