@@ -177,7 +177,7 @@ def test_any_change_gives_a_value_or_a_clear_error(tmp_path_factory, data):
                 assert headers.end[index] == file.end(offset)
 
 
-LABELLED = [(b"JPEG", 3), (b"", (1, 5)), (b"", 4), (MAGIC + b"PNG", (2, 1)), (b"x" * 13, 2**24)]
+LABELLED = [(b"JPEG", 3), (b"", (1, 5)), (b"", 4), (MAGIC + b"PNG", (2, 1)), (b"x" * 13, 2**24 - 1)]
 
 
 def test_missing_files_and_folders_are_named(tmp_path):

@@ -17,7 +17,8 @@ from marginface.errors import MarginfaceError
 class FolderBlocks:
     """Writes `identity/image` files, block by block; see `BlockWriter`."""
 
-    def __init__(self, partial: Path, target: Path) -> None:
+    def __init__(self, partial: Path, target: Path, records: int) -> None:
+        del records
         self._root = partial / "images"
         self._target = target
         self._names: list[str] = []

@@ -23,12 +23,19 @@ class RecordBlocks:
     """Writes a .rec in InsightFace's layout with .idx, property, and an .lst that keeps the names.
 
     Images have keys 1 to N; then, without images, come a record for each identity with the range of
-    its keys, and record 0 with the range of those.
+    its keys, and record 0 with the range of those. Ranges are float32: where that does not tell the
+    keys apart, the layout is im2rec's, images alone at keys 0 to N - 1, which the same readers take.
+
+    Args:
+        partial: the folder in which the file grows.
+        target: the file.
+        records: how many images and identities there may be at most.
     """
 
-    def __init__(self, partial: Path, target: Path) -> None:
+    def __init__(self, partial: Path, target: Path, records: int) -> None:
         self._streams = Streams(partial, ["idx", "lst", "rec"])
         self._target = target
+        self._first_key = int(records < LARGEST_LABEL)  # with ranges 1, else 0
 
     def rewind(self, marks: Sequence[Any]) -> int:
         """Compare the blocks with their checksums."""
@@ -37,11 +44,12 @@ class RecordBlocks:
     def add(self, image: Packed) -> None:
         """Write an image's record."""
         split_name(image.name)  # what reads it, refuses other names
-        if image.label > LARGEST_LABEL:
+        key = image.number + self._first_key
+        if max(image.label, self._first_key * key) > LARGEST_LABEL:
             raise MarginfaceError(
-                f"a .rec takes at most {LARGEST_LABEL + 1:,} identities; write a .tfrecord instead"
+                f"a .rec takes at most {LARGEST_LABEL + 1:,} identities, and images with ranges as "
+                "many; write a .tfrecord instead"
             )
-        key = image.number + 1
         line = os.fsencode(f"{key}\t{image.label}\t{image.name}\n")
         self._append(key, pack_labelled(image.encoded, key, image.label), line)
 
@@ -51,11 +59,8 @@ class RecordBlocks:
 
     def finish(self, sizes: Sequence[int]) -> None:
         """Write the records of identities; the .rec is the last to get its name."""
-        begins = list(accumulate(sizes, initial=1))
-        first = begins[-1]
-        for number, (begin, end) in enumerate(pairwise(begins)):
-            self._append(first + number, pack_labelled(b"", first + number, (begin, end)))
-        self._append(0, pack_labelled(b"", 0, (first, first + len(sizes))))
+        if self._first_key:
+            self._append_ranges(sizes)
         self._streams.finish()
         idx, lst, rec = self._streams.paths
         for path, target in zip((idx, lst), sidecars(self._target), strict=True):
@@ -66,6 +71,14 @@ class RecordBlocks:
     def close(self) -> None:
         """Close the files."""
         self._streams.close()
+
+    def _append_ranges(self, sizes: Sequence[int]) -> None:
+        """Write the records that tell which keys belong to an identity."""
+        begins = list(accumulate(sizes, initial=1))
+        first = begins[-1]
+        for number, (begin, end) in enumerate(pairwise(begins)):
+            self._append(first + number, pack_labelled(b"", first + number, (begin, end)))
+        self._append(0, pack_labelled(b"", 0, (first, first + len(sizes))))
 
     def _write_property(self, classes: int, rec: Path) -> None:
         """Write the file that tells number of identities and size, for the folder's only .rec."""
@@ -83,7 +96,8 @@ class RecordBlocks:
 class TFRecordBlocks:
     """Writes a .tfrecord of `tf.train.Example`s."""
 
-    def __init__(self, partial: Path, target: Path) -> None:
+    def __init__(self, partial: Path, target: Path, records: int) -> None:
+        del records
         self._streams = Streams(partial, ["tfrecord"])
         self._target = target
 

@@ -29,7 +29,9 @@ from marginface.errors import MarginfaceError
 BLOCK = 1024  # images between two lines of the journal
 STRIDE = 32  # images between two calls of on_progress
 
-WRITERS: dict[str, Callable[[Path, Path], BlockWriter]] = {
+# From the partial folder, the target, and how many images and identities there may be.
+MakeWriter = Callable[[Path, Path, int], BlockWriter]
+WRITERS: dict[str, MakeWriter] = {
     "": FolderBlocks,
     ".rec": RecordBlocks,
     ".tfrecord": TFRecordBlocks,
@@ -82,7 +84,7 @@ def pack(
     _refuse_same_stems(images, order, encoding)
     with (
         partial_output(target, job) as partial,
-        closing(make_writer(partial.path, target)) as writer,
+        closing(make_writer(partial.path, target, len(order) + len(images.identities))) as writer,
     ):
         run = _Run(images, order, partial, writer, encoding, skip_bad)
         run.resume()
@@ -90,7 +92,7 @@ def pack(
         return run.finish()
 
 
-def training_format(target: Path) -> Callable[[Path, Path], BlockWriter]:
+def training_format(target: Path) -> MakeWriter:
     """Return what makes the writer of a target, by its suffix."""
     try:
         return WRITERS[target.suffix.lower()]

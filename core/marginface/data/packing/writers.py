@@ -30,7 +30,7 @@ class ImageWriter:
         self._open = ExitStack()
         folder = TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         partial = Path(self._open.enter_context(folder))
-        self._writer = self._open.enter_context(closing(self.blocks(partial, path)))
+        self._writer = self._open.enter_context(closing(self.blocks(partial, path, 0)))
         self._writer.rewind([])
         self._identity = ""
         self._names: set[str] = set()  # of the identity's images

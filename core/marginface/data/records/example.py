@@ -57,8 +57,8 @@ def parse_example(data: bytes, where: str) -> ImageExample:
     """Return the labelled image of a message.
 
     Raises:
-        MarginfaceError: it is no such message, or has no image or label under a known name; the
-            message begins with `where`.
+        MarginfaceError: it is no such message, has no image or label under a known name, or a
+            negative label; the message begins with `where`.
     """
     message = _example_type()()
     try:
@@ -68,12 +68,16 @@ def parse_example(data: bytes, where: str) -> ImageExample:
     feature = message.features.feature
     image = _first(feature, IMAGE, "bytes_list")
     label = _first(feature, LABEL, "int64_list")
+    if label is not None and label < 0:
+        raise MarginfaceError(
+            f"{where}: the label is {label}, expected a whole number from 0, one for each identity"
+        )
     if image is None or label is None:
         lacking, names = ("image", IMAGE) if image is None else ("label", LABEL)
         found = ", ".join(sorted(feature))[:200] or "none"
         raise MarginfaceError(
-            f"{where}: no {lacking} among its features ({found}); expected one value in one of "
-            f"{', '.join(names)}"
+            f"{where}: no {lacking} among its features ({found}); expected one "
+            f"{'value' if image is None else 'int64'} in one of {', '.join(names)}"
         )
     identity, file = (
         (_first(feature, names, "bytes_list") or b"").decode(errors="surrogateescape")

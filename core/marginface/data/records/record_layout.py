@@ -95,6 +95,7 @@ def _numbers(path: Path, keys: Ints, labels: NDArray[np.float32]) -> Ints:
     if len(wrong):
         raise MarginfaceError(
             f"{path}: record {keys[wrong[0]]} has the label {labels[wrong[0]]}, expected a whole "
-            f"number from 0 to {LARGEST_LABEL}, one for each identity; pack the file again"
+            f"number from 0 to {LARGEST_LABEL}, one for each identity (float32 tells no "
+            "larger ones apart); number the identities anew and pack them again"
         )
     return labels.astype(np.int64)

@@ -23,7 +23,8 @@ MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 WHOLE, START, MIDDLE, END = range(4)
 LONGEST = 2**29 - 1  # bytes of a part
-LARGEST_LABEL = 2**24  # labels are float32, which tells no larger ones apart
+# Labels are float32: 2**24 + 1 becomes 2**24, so this is the last that is one number alone.
+LARGEST_LABEL = 2**24 - 1
 
 _PART = struct.Struct("<II")  # magic; part and length
 _HEADER = struct.Struct("<IfQQ")  # flag, label, id, second id
@@ -83,11 +84,35 @@ def pack_labelled(image: bytes, key: int, label: float | Sequence[float]) -> byt
         image: JPEG or PNG.
         key: the record's number.
         label: one, which goes into the header, or several, float32, behind it.
+
+    Raises:
+        MarginfaceError: a label that float32 does not tell from its neighbours, or is no whole
+            number from 0.
+
+    >>> pack_labelled(b"JPEG", 1, 2**24 + 1)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: record 1 would have the label 16777217, expected a whole \
+number from 0 to 16777215, which float32 tells apart
     """
+    for each in label if isinstance(label, Sequence) else [label]:
+        if not exact(each):
+            raise MarginfaceError(
+                f"record {key} would have the label {each}, expected a whole number from 0 to "
+                f"{LARGEST_LABEL}, which float32 tells apart"
+            )
     if isinstance(label, Sequence):
         labels = struct.pack(f"<{len(label)}f", *label)
         return _HEADER.pack(len(label), 0, key, 0) + labels + image
     return _HEADER.pack(0, label, key, 0) + image
+
+
+def exact(label: float) -> bool:
+    """Return whether a label is a whole number that float32 tells from its neighbours.
+
+    >>> [exact(label) for label in (0, 2**24 - 1, 2**24, -1, 0.5, float("nan"))]
+    [True, True, False, False, False, False]
+    """
+    return 0 <= label <= LARGEST_LABEL and label == int(label)
 
 
 def unpack_labelled(payload: bytes, where: str) -> Labelled:

@@ -91,7 +91,9 @@ def _names_keys(path: Path) -> bool:
     with path.open("rb") as file:
         fields = file.readline(65_536).split(b"\t")
     try:
-        return len(fields) == 3 and int(fields[0]) >= 0 and float(fields[1]) >= 0
+        key, label, _ = fields
+        float(label)  # whatever it is: `read_names` holds it to the record's
+        return int(key) >= 0
     except ValueError:
         return False
 
