@@ -205,7 +205,7 @@ def test_options_that_do_not_go_together_are_refused(benchmark):
         "templates", *options(benchmark, **ONE_TO_ONE | {"embeddings": "absent.npz"})
     )
     twice = ["--gallery", benchmark / "G1.csv"] * 2
-    assert "G1 is given twice" in refusal(
+    assert "G1.csv is given 2 times; give it once" in refusal(
         "templates", *base, *twice, "--probes", benchmark / "mixed.csv"
     )
 

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from marginface.errors import MarginfaceError
 
+# What is cut off a name; any other dot belongs to it, as in arcface_m0.5.
+ENDING = re.compile(
+    r"\.(bin|csv|json|lst|npz|onnx|parquet|rec|tsv|txt|zip|tfrecords?(-[^-]+-of-\d+)?)$",
+    re.IGNORECASE,
+)
+
+
+def short_name(path: Path) -> str:
+    """Return the name of a file or folder without the ending of a known kind of file.
+
+    >>> [short_name(Path(name)) for name in ("runs/arcface_m0.5", "r50_m0.5.onnx", "lfw.v2")]
+    ['arcface_m0.5', 'r50_m0.5', 'lfw.v2']
+    """
+    return ENDING.sub("", path.name) or path.name
+
 
 def distinct_labels(
     paths: Sequence[Path], kind: str, labels: Sequence[str] | None = None
 ) -> list[str]:
-    """Return a label for each path: its stem; where needed with file type, folders, a number.
+    """Return a label for each path: its short name; where needed with type, folders, a number.
 
     Args:
         paths: files or folders.
         kind: what they are, for the message.
-        labels: used in place of the stems.
+        labels: used in place of the short names.
 
     Raises:
         MarginfaceError: a path is given twice.
 
     >>> distinct_labels([Path("a/last.onnx"), Path("b/last.onnx"), Path("r50.onnx")], "model")
     ['a_last', 'b_last', 'r50']
+    >>> distinct_labels([Path("arcface_m0.5"), Path("arcface_m0.4")], "model")
+    ['arcface_m0.5', 'arcface_m0.4']
     >>> distinct_labels([Path("lfw.bin"), Path("lfw.zip"), Path("lfw")], "set")
     ['lfw_bin', 'lfw_zip', 'lfw']
     >>> distinct_labels([Path("lfw.bin"), Path("lfw.zip"), Path("lfw_zip.zip")], "set")
@@ -34,11 +52,12 @@ def distinct_labels(
     for path, times in Counter(absolute).items():
         if times > 1:
             raise MarginfaceError(f"{kind} {path} is given {times} times; give it once")
-    found = list(labels or (path.stem for path in absolute))
+    found = list(labels or map(short_name, absolute))
+    endings = [path.name.removeprefix(short_name(path))[1:] for path in absolute]
     beside = Counter((path.parent, label) for path, label in zip(absolute, found, strict=True))
     found = [
-        f"{label}_{path.suffix[1:]}" if path.suffix and beside[path.parent, label] > 1 else label
-        for path, label in zip(absolute, found, strict=True)
+        f"{label}_{ending}" if ending and beside[path.parent, label] > 1 else label
+        for path, ending, label in zip(absolute, endings, found, strict=True)
     ]
     for level in range(max((len(path.parents) for path in absolute), default=0)):
         folders = defaultdict(set)

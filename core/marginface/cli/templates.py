@@ -47,6 +47,7 @@ def templates(
     from marginface.evaluation.template_search import search_galleries
     from marginface.evaluation.template_verification import score_pairs, verify_templates
     from marginface.evaluation.templates import pool
+    from marginface.labels import distinct_labels
     from marginface.terminal import Terminal
 
     if bool(gallery) != bool(probes):
@@ -54,11 +55,12 @@ def templates(
     if not (pairs or gallery):
         raise MarginfaceError("nothing to measure; give --pairs, or --gallery and --probes")
     options.claim_output(context, output)
-    names = [path.stem for path in gallery or []]
-    if len(set(names)) < len(names):
-        raise MarginfaceError(f"--gallery {max(names, key=names.count)} is given twice")
+    listed_in = gallery or []
+    names = distinct_labels(listed_in, "gallery")
     origin = options.open_origin(embeddings)
-    galleries = {path.stem: files.read_subjects(path) for path in gallery or []}
+    galleries = {
+        name: files.read_subjects(path) for name, path in zip(names, listed_in, strict=True)
+    }
     searched = None if probes is None else files.read_subjects(probes)
     listed = files.read_media(media)
     weights = None if scores is None else files.read_detector_scores(scores)

@@ -115,6 +115,17 @@ def read_file(path: str | Path) -> bytes:
         raise MarginfaceError(_unreadable(path, error.strerror or str(error))) from error
 
 
+def without_ending(name: str) -> str:
+    """Return an image's name without the ending of an image's format; other dots are the name's.
+
+    >>> [without_ending(name) for name in ("ann/1.JPG", "J.P._Lee/J.P._Lee_0001", "bo/1.5")]
+    ['ann/1', 'J.P._Lee/J.P._Lee_0001', 'bo/1.5']
+    """
+    stem, dot, ending = name.rpartition(".")
+    known = f"{dot}{ending}".lower() in EXTENSIONS
+    return stem if known and stem and not stem.endswith("/") else name
+
+
 def state_of(path: Path) -> str:
     """Return what changes when a file does; "none" for no file, such as a link to nothing."""
     try:

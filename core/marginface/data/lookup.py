@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
-from marginface.data.images import EXTENSIONS
+from marginface.data.images import without_ending
 from marginface.errors import MarginfaceError
 
 
@@ -20,16 +20,6 @@ def same_form(name: str) -> str:
     True
     """
     return name if name.isascii() else normalize("NFC", name)
-
-
-def without_ending(name: str) -> str:
-    """Return an image's name without the ending of an image's format; other dots are the name's.
-
-    >>> without_ending("bo/1.5.jpg"), without_ending("bo/1.5"), without_ending("bo/.jpg")
-    ('bo/1.5', 'bo/1.5', 'bo/.jpg')
-    """
-    path = PurePosixPath(name)
-    return name.removesuffix(path.suffix) if path.suffix.lower() in EXTENSIONS else name
 
 
 class ImageNames:

@@ -14,6 +14,7 @@ from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
+from marginface.data.packing.targets import target_format
 from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.container import write_container
@@ -115,7 +116,7 @@ def write_part(
     Raises:
         MarginfaceError: as `pack`.
     """
-    if isinstance(images, ImageFolder) and not target.suffix:
+    if isinstance(images, ImageFolder) and not target_format(target):
         check_target(target, images.root)
         link_images(images.root, map(images.name, chosen.tolist()), target)
         return Summary(len(chosen), len(np.unique(images.labels[chosen])))

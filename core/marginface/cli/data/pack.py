@@ -14,9 +14,7 @@ def pack(
     source: Annotated[
         Path, typer.Argument(help="Folder, .rec, .tfrecord, or verification set (.bin, .zip).")
     ],
-    target: Annotated[
-        Path, typer.Argument(help="New .rec, .tfrecord, .bin or .zip; without an ending a folder.")
-    ],
+    target: Annotated[Path, typer.Argument(help="New .rec, .tfrecord, .bin, .zip, or folder.")],
     pairs: Annotated[
         Path | None,
         typer.Option("--pairs", help="List of pairs in SOURCE: makes a verification set."),

@@ -12,9 +12,7 @@ from marginface.cli.progress import image_progress
 
 def subset(
     source: Annotated[Path, typer.Argument(help="Folder, .rec or .tfrecord.")],
-    target: Annotated[
-        Path, typer.Argument(help="New .rec or .tfrecord; without an ending a folder.")
-    ],
+    target: Annotated[Path, typer.Argument(help="New .rec, .tfrecord, or folder.")],
     kept: Annotated[
         Path | None,
         typer.Option("--kept", help="Table of `marginface clean`: only what it keeps."),

@@ -9,6 +9,7 @@ from marginface.data.folder import Progress
 from marginface.data.listing import VERIFICATION, open_set
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import telling_what_stays
+from marginface.data.packing.targets import target_format
 from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import ImageSource
 from marginface.data.verification.bin_file import write_bin
@@ -31,7 +32,7 @@ def convert(
     skip_bad: bool = False,
     on_progress: Progress | None = None,
 ) -> Summary | Pairs:
-    """Convert a set of images; `target`'s suffix decides the format.
+    """Convert a set of images; `target`'s ending decides the format.
 
     Args:
         source: a folder, .rec, .tfrecord, or a verification set (.bin, .zip).
@@ -50,7 +51,7 @@ def convert(
     """
     found = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
     if not isinstance(found, Pairs):
-        if target.suffix.lower() in VERIFICATION:
+        if target_format(target) in VERIFICATION:
             raise MarginfaceError(
                 f"{target} would be a verification set, but {source} has no pairs; name a list of "
                 "them with --pairs"
@@ -59,21 +60,22 @@ def convert(
             return pack(
                 found, target, encoding=encoding, skip_bad=skip_bad, on_progress=on_progress
             )
-    if target.suffix.lower() not in WRITERS:
+    written = target_format(target)
+    if written not in WRITERS:
         raise MarginfaceError(
             f"cannot write a verification set to {target}; expected a name that ends in .bin or "
-            ".zip, or one without an ending for a folder"
+            f".zip, or another for a folder, not {written}"
         )
     if skip_bad:
         raise MarginfaceError(
             "bad images cannot be left out of a verification set; remove their pairs from its list"
         )
     check_target(target, found.images.root)
-    uses = {".bin": 2 * len(found)}.get(target.suffix.lower(), len({*found.first, *found.second}))
+    uses = 2 * len(found) if written == ".bin" else len({*found.first, *found.second})
     encoded = _EncodedImages(found.images, encoding, uses, on_progress)
     with sole_writer(target):
         check_target(target, found.images.root)  # another process may have written it just now
-        WRITERS[target.suffix.lower()](target, replace(found, images=encoded))
+        WRITERS[written](target, replace(found, images=encoded))
     return found
 
 

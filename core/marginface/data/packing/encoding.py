@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
-from marginface.data.images import EXTENSIONS, decode_image, encoded_format
+from marginface.data.images import decode_image, encoded_format, without_ending
 from marginface.errors import MarginfaceError
 
 FORMATS = ("jpeg", "png")
@@ -69,9 +69,6 @@ def with_extension(name: str, encoded: bytes) -> str:
     """
     found = encoded_format(encoded, name)
     fitting = EXTENSIONS_OF.get(found, (f".{found}",))
-    path = PurePosixPath(name)
-    if path.suffix.lower() in fitting:
+    if name.lower().endswith(fitting):
         return name
-    if path.suffix.lower() in EXTENSIONS:
-        return str(path.with_suffix(fitting[0]))
-    return name + fitting[0]
+    return without_ending(name) + fitting[0]

@@ -24,7 +24,7 @@ class RecordBlocks:
 
     Images have keys 1 to N; then, without images, come a record for each identity with the range of
     its keys, and record 0 with the range of those. Ranges are float32: where that does not tell the
-    keys apart, the layout is im2rec's, images alone at keys 0 to N - 1, which the same readers take.
+    keys apart, the layout is im2rec's, images alone at keys 0 to N - 1: the same readers take it.
 
     Args:
         partial: the folder in which the file grows.

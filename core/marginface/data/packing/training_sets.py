@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.folder import Progress
-from marginface.data.images import EXTENSIONS, state_of
+from marginface.data.images import EXTENSIONS, state_of, without_ending
 from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
 from marginface.data.packing.packed import BlockWriter, Packed
 from marginface.data.packing.packed_folder import FolderBlocks
 from marginface.data.packing.packed_records import RecordBlocks, TFRecordBlocks, sidecars
 from marginface.data.packing.partial import Partial, partial_output, partial_path
+from marginface.data.packing.targets import target_format
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 
@@ -66,7 +67,7 @@ def pack(
 
     Args:
         images: what to pack; identities without images are left out, so labels may change.
-        target: its suffix decides the format; none is a folder.
+        target: its ending decides the format; none is a folder.
         chosen: numbers of the images to take, [count]; all by default.
         encoding: what the images shall be; each is decoded then, which finds the bad ones. None
             copies them unseen.
@@ -93,14 +94,15 @@ def pack(
 
 
 def training_format(target: Path) -> MakeWriter:
-    """Return what makes the writer of a target, by its suffix."""
+    """Return what makes the writer of a target, by its ending."""
+    written = target_format(target)
     try:
-        return WRITERS[target.suffix.lower()]
+        return WRITERS[written]
     except KeyError:
         known = ", ".join(filter(None, WRITERS))
         raise MarginfaceError(
             f"cannot write training images to {target}; expected a name that ends in {known}, or "
-            "one without an ending for a folder"
+            f"another for a folder, not {written}"
         ) from None
 
 
@@ -108,7 +110,7 @@ def check_target(target: Path, source: Path) -> None:
     """Raise where something of that name stands, or of its files, or among the source's images."""
     paths = [target]
     # A run that was killed at its very end may have left some of its own.
-    if target.suffix.lower() == ".rec" and not partial_path(target).exists():
+    if target_format(target) == ".rec" and not partial_path(target).exists():
         paths += sidecars(target)
     for path in paths:
         if os.path.lexists(path):
@@ -130,7 +132,7 @@ def _refuse_same_stems(
         if images.labels[index] != label:
             label, stems = images.labels[index], set()
         name = images.name(index)
-        stem = str(PurePosixPath(name).with_suffix(""))
+        stem = without_ending(name)
         if stem in stems:
             raise MarginfaceError(
                 f"{images.root}: {name} differs from another image by its ending alone, which may "

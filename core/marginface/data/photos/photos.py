@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from marginface.atomic import replacing
-from marginface.data.images import list_images, read_image, state_of
+from marginface.data.images import list_images, read_image, state_of, without_ending
 from marginface.data.lookup import ImageNames
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces
@@ -87,7 +87,7 @@ def _align_photos(
 ) -> Counter[str]:
     check_output(photos, output)  # another process may have written it just now
     names = list_images(photos)
-    crops = _crop_names(names, options.format)
+    crops = crop_names(names, options.format)
     entries, absent = _entries(source.names, names)
 
     def find(batch: Sequence[str], images: Sequence[Photo]) -> Sequence[Faces]:
@@ -182,9 +182,13 @@ def _entries(listed: Collection[str], photos: Sequence[str]) -> tuple[dict[str, 
     return entry_of, absent
 
 
-def _crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
-    """Return the path of each photo's crop."""
-    crops = {name: PurePosixPath(name).with_suffix(f".{suffix}").as_posix() for name in names}
+def crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
+    """Return the path of each photo's crop.
+
+    Raises:
+        MarginfaceError: two would be one.
+    """
+    crops = {name: f"{without_ending(name)}.{suffix}" for name in names}
     photo_of: dict[str, str] = {}
     for name, crop in crops.items():
         called = printable(crop)  # as in the table, which tells them apart

@@ -22,6 +22,7 @@ from marginface.data.verification.pairs import Pairs
 from marginface.data.verification.pickled_values import Array
 from marginface.data.verification.safe_pickle import load
 from marginface.errors import MarginfaceError
+from marginface.labels import short_name
 
 LARGEST_IMAGE = 2**32 - 1  # bytes, of the opcode that is written
 
@@ -73,7 +74,7 @@ def read_bin(path: str | Path) -> Pairs:
         tuple(names[1::2]),
         same,
         usual_folds(same),
-        path.stem,
+        short_name(path),
     )
 
 

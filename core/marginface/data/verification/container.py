@@ -24,6 +24,7 @@ from marginface.data.lookup import ImageNames
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.labels import short_name
 
 TABLE = "pairs.csv"
 COLUMNS = ["first", "second", "same", "fold"]
@@ -108,7 +109,7 @@ def read_container(path: str | Path) -> Pairs:
     first, second, same, fold = zip(*found, strict=True)
     truth = np.array(same) == "1"
     folds = _folds(path, np.array(fold, np.int64), truth)
-    return Pairs(ContainerImages(path, archive), first, second, truth, folds, path.stem)
+    return Pairs(ContainerImages(path, archive), first, second, truth, folds, short_name(path))
 
 
 def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:

@@ -30,6 +30,7 @@ from marginface.data.verification.pairs import (
     read_pairs,
 )
 from marginface.errors import MarginfaceError
+from marginface.labels import short_name
 
 Labelled = tuple[str, str, int]  # two images and a label: 0 for two persons
 
@@ -67,7 +68,7 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
         one, other = (find_image(where, name, images, root) for name in (first, second))
         pairs.append((one, other, label > 0))
         labels.append(label)
-    return listed_pairs(root, pairs, _folds(np.array(labels)), path.stem)
+    return listed_pairs(root, pairs, _folds(np.array(labels)), short_name(path))
 
 
 def fields_of(line: str) -> list[str]:

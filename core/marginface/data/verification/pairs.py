@@ -13,6 +13,7 @@ from marginface.data.lookup import ImageNames, same_form
 from marginface.data.sources import FolderImages, ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.errors import MarginfaceError
+from marginface.labels import short_name
 
 Pair = tuple[str, str, bool]
 
@@ -81,7 +82,7 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     first, second, same = zip(*pairs, strict=True)
     truth = np.array(same, np.bool_)
     fold = usual_folds(truth) if folds == 1 else contiguous_folds(len(pairs), folds)
-    return Pairs(FolderImages(Path(images_root)), first, second, truth, fold, path.stem)
+    return Pairs(FolderImages(Path(images_root)), first, second, truth, fold, short_name(path))
 
 
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
