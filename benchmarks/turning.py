@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from marginface.benchmarking import interleave, machine, ratios
-from marginface.data.images import list_images, read_image
+from marginface.data.image_files import list_images
+from marginface.data.images import read_image
 from marginface.data.photos.alignment import fit_similarity, template
 from marginface.data.photos.detection import Faces
 from marginface.data.photos.detector import FaceDetector

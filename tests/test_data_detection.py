@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tiny_scrfd import POINTS, photo_with, save_detector
 
 from marginface import MarginfaceError
-from marginface.data.images import list_images, read_image
+from marginface.data.image_files import list_images
+from marginface.data.images import read_image
 from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.data.photos.detection import Faces, decode, suppress
 from marginface.data.photos.detector import FaceDetector

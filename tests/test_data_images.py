@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from marginface.data import images
-from marginface.data.images import decode_image, decoded_size, list_images, read_image
+from marginface.data.image_files import list_images
+from marginface.data.images import decode_image, decoded_size, read_image
 from marginface.errors import MarginfaceError
 
 GRADIENT = np.arange(112 * 112 * 3).reshape(112, 112, 3).astype(np.uint8)

@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.images import list_images, read_file, read_image, require_folder
+from marginface.data.image_files import list_images, require_folder
+from marginface.data.images import read_file, read_image
 from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 

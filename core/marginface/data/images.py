@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +15,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from marginface.errors import MarginfaceError
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+HEIF_ENDINGS = (".heic", ".heif", ".hif")
+EXTENSIONS = (
+    *(".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
+    *(".webp", *HEIF_ENDINGS),
+)
+HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # at byte 8, behind 'ftyp'
+NEEDS_HEIF = "HEIC, which needs pillow-heif: pip install 'marginface[heic]'"
 
 
 def read_image(
@@ -126,6 +132,17 @@ def without_ending(name: str) -> str:
     return stem if known and stem and not stem.endswith("/") else name
 
 
+@cache
+def has_heif() -> bool:
+    """Return whether HEIC images can be read, having told Pillow how."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
 def state_of(path: Path) -> str:
     """Return what changes when a file does; "none" for no file, such as a link to nothing."""
     try:
@@ -151,6 +168,9 @@ def wrong_size(
 @contextmanager
 def _opened(encoded: bytes, where: object) -> Iterator[Image.Image]:
     """Open an encoded image; whatever fails in the block, too, is one line that names it."""
+    maybe_heif = encoded[4:8] == b"ftyp"
+    if maybe_heif:
+        has_heif()
     try:
         with Image.open(BytesIO(encoded)) as file:
             # 16-bit and float pixels would be clipped to white on the way to RGB.
@@ -159,7 +179,8 @@ def _opened(encoded: bytes, where: object) -> Iterator[Image.Image]:
             yield file
             return
     except UnidentifiedImageError:
-        reason = "not an image in a known format"
+        heif = maybe_heif and encoded[8:11] in HEIF_BRANDS and not has_heif()
+        reason = NEEDS_HEIF if heif else "not an image in a known format"
     except OSError as error:
         reason = error.strerror or str(error)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
@@ -169,44 +190,3 @@ def _opened(encoded: bytes, where: object) -> Iterator[Image.Image]:
 
 def _unreadable(where: object, reason: str) -> str:
     return f"{where}: cannot read the image: {' '.join(reason.split())}; replace it"
-
-
-def list_images(root: str | Path) -> list[str]:
-    """Return the images under a folder: sorted paths relative to it, with forward slashes.
-
-    Hidden files and folders (a leading dot) are no images: macOS and notebooks leave such behind.
-
-    Raises:
-        MarginfaceError: no such folder, not a folder, an unreadable one, or no image in it.
-    """
-    root = Path(root)
-    require_folder(root)
-    found: list[str] = []
-    for folder, subfolders, names in os.walk(root, onerror=_refuse, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        inside = Path(folder).relative_to(root).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        found += [
-            prefix + name
-            for name in names
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
-    if not found:
-        raise MarginfaceError(
-            f"no images under {root}; expected files that end in {', '.join(EXTENSIONS)}"
-        )
-    return sorted(found)
-
-
-def require_folder(path: Path) -> None:
-    """Refuse a path that is no folder of images."""
-    if not path.exists():
-        raise MarginfaceError(f"no such folder: {path}; expected a folder of images")
-    if not path.is_dir():
-        raise MarginfaceError(f"{path} is a file, expected a folder of images")
-
-
-def _refuse(error: OSError) -> None:
-    raise MarginfaceError(
-        f"cannot list the folder {error.filename}: {error.strerror}; make it readable"
-    ) from error

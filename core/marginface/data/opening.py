@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from marginface.data.folder import Progress, open_image_folder
-from marginface.data.images import list_images
+from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.records.images import RecordImages
 from marginface.data.sources import FolderImages, ImagesByName, ImageSource, LabelledImages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from marginface.data.images import list_images
+from marginface.data.image_files import list_images
 from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 

@@ -12,7 +12,12 @@ from marginface.data.images import decode_image, encoded_format, without_ending
 from marginface.errors import MarginfaceError
 
 FORMATS = ("jpeg", "png")
-EXTENSIONS_OF = {"jpeg": (".jpg", ".jpeg"), "ppm": (".ppm", ".pgm"), "tiff": (".tif", ".tiff")}
+EXTENSIONS_OF = {
+    "jpeg": (".jpg", ".jpeg", ".jfif", ".jpe"),
+    "ppm": (".ppm", ".pgm"),
+    "tiff": (".tif", ".tiff"),
+    "heif": (".heic", ".heif", ".hif"),
+}
 QUALITY = 95  # with colour in full resolution, what JPEG takes away is hardly seen
 
 

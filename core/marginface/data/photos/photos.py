@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from marginface.atomic import replacing
-from marginface.data.images import list_images, read_image, state_of, without_ending
+from marginface.data.image_files import list_images
+from marginface.data.images import read_image, state_of, without_ending
 from marginface.data.lookup import ImageNames
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces

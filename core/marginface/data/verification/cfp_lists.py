@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from marginface.data.images import list_images
+from marginface.data.image_files import list_images
 from marginface.data.lookup import ImageNames
 from marginface.data.verification.pair_lists import fields_of, find_image, listed_pairs
 from marginface.data.verification.pairs import (

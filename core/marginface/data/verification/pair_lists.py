@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.images import list_images
+from marginface.data.image_files import list_images
 from marginface.data.lookup import ImageNames
 from marginface.data.sources import FolderImages
 from marginface.data.verification.folds import contiguous_folds, usual_folds

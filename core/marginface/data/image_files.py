@@ -1,0 +1,155 @@
+"""Which files under a folder are images; what is passed over is said."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import features
+
+from marginface.data.images import EXTENSIONS, HEIF_BRANDS, HEIF_ENDINGS, NEEDS_HEIF, has_heif
+from marginface.errors import MarginfaceError
+
+BEGINNING = 32  # bytes of a file that tell what it is
+EXAMPLES = 3  # of what is passed over
+# Lists that this library writes beside images, and what file managers leave behind.
+EXPECTED = frozenset(["alignment.csv", "pairs.txt"])
+CLUTTER = frozenset(["thumbs.db", "desktop.ini"])
+NO_IMAGE, NO_FILE = "no image", "no regular file"
+
+
+class PassedOverWarning(UserWarning):
+    """Files or identities in a folder of images are not read."""
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """The files under a folder, by their paths relative to it, with forward slashes, sorted.
+
+    Attributes:
+        images: those that are images by their names' endings, or else by how they begin.
+        others: (path, why it is none).
+    """
+
+    images: list[str]
+    others: list[tuple[str, str]]
+
+
+def list_images(root: str | Path) -> list[str]:
+    """Return the images under a folder, warning of other files; see `folder_files`.
+
+    Raises:
+        MarginfaceError: as `folder_files`, or no image is there.
+    """
+    files = folder_files(root)
+    if not files.images:
+        seen = f"; {_told(root, files.others)}" if files.others else ""
+        raise MarginfaceError(
+            f"no images under {root}{seen}; expected JPEG, PNG, WebP, BMP, TIFF or PPM files"
+        )
+    warn_of_others(root, files.others)
+    return files.images
+
+
+def folder_files(root: str | Path) -> FolderFiles:
+    """Return the images and the other files under a folder.
+
+    A file without an image's ending is looked into: JPEG, PNG, WebP, AVIF and HEIC are known by
+    their beginnings. Hidden files and folders (a leading dot) are neither: macOS and notebooks
+    leave such behind.
+
+    Raises:
+        MarginfaceError: no such folder, not a folder, or an unreadable one.
+    """
+    root = Path(root)
+    require_folder(root)
+    images: list[str] = []
+    others: list[tuple[str, str]] = []
+    for name, entry in _walk(root, ""):
+        why = _why_no_image(entry)
+        if not why:
+            images.append(name)
+        elif name not in EXPECTED and entry.name.lower() not in CLUTTER:
+            others.append((name, why))
+    return FolderFiles(sorted(images), sorted(others))
+
+
+def warn_of_others(root: str | Path, others: list[tuple[str, str]]) -> None:
+    """Say which files of a folder were passed over, if any."""
+    if others:
+        warnings.warn(_told(root, others), PassedOverWarning, stacklevel=3)
+
+
+def require_folder(path: Path) -> None:
+    """Refuse a path that is no folder of images."""
+    if not path.exists():
+        raise MarginfaceError(f"no such folder: {path}; expected a folder of images")
+    if not path.is_dir():
+        raise MarginfaceError(f"{path} is a file, expected a folder of images")
+
+
+def _told(root: str | Path, others: list[tuple[str, str]]) -> str:
+    # What could be read with more installed comes first.
+    first = sorted(others, key=lambda other: other[1] in (NO_IMAGE, NO_FILE))[:EXAMPLES]
+    named = ", ".join(f"{name} ({why})" for name, why in first)
+    files = "1 file" if len(others) == 1 else f"{len(others):,} files"
+    return f"passed over {files} in {root}, such as {named}"
+
+
+def _walk(folder: Path | str, inside: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield the path of each file from `inside` on, links followed."""
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise MarginfaceError(
+            f"cannot list the folder {error.filename}: {error.strerror}; make it readable"
+        ) from error
+    for entry in entries:
+        name = inside + entry.name
+        if _is(entry.is_dir):
+            yield from _walk(entry.path, f"{name}/")
+        else:
+            yield name, entry
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link that leads nowhere, or in a circle
+        return False
+
+
+def _why_no_image(entry: os.DirEntry[str]) -> str:
+    """Return why a file is no image, or an empty string."""
+    ending = os.path.splitext(entry.name)[1].lower()
+    known = ending in EXTENSIONS
+    if not _is(entry.is_file):
+        # A link to nothing is named when it is read. What is no file could wait for ever.
+        leads_nowhere = not Path(entry.path).exists()
+        return "" if known and leads_nowhere else NO_FILE
+    if known and ending not in HEIF_ENDINGS:
+        return ""
+    try:
+        with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 - as in `read_file`
+            begin = file.read(BEGINNING)
+    except OSError as error:
+        return "" if known else f"cannot be read: {error.strerror}"
+    return _why_not(begin)
+
+
+def _why_not(begin: bytes) -> str:
+    """Return why a file that begins so is no image that can be read, or an empty string."""
+    if begin.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        return ""
+    if begin[:4] == b"RIFF" and begin[8:12] == b"WEBP":
+        return ""
+    if begin[4:8] == b"ftyp":
+        if begin[8:12] in (b"avif", b"avis"):
+            return "" if features.check("avif") else "AVIF, which this Pillow cannot read"
+        if begin[8:11] in HEIF_BRANDS:
+            return "" if has_heif() else NEEDS_HEIF
+    return NO_IMAGE
