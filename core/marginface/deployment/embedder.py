@@ -20,6 +20,7 @@ from marginface.deployment.model import (
     Preprocessing,
     for_each_channel,
 )
+from marginface.deployment.onnx_digest import onnx_digest
 from marginface.deployment.session import OnnxSession
 from marginface.errors import MarginfaceError, unknown_name
 
@@ -33,7 +34,9 @@ class Embedder:
             `takes_pixels`, to embeddings.
         preprocessing: what is done to images before `run`.
         input_size: (height, width) that `run` takes, after the crop.
-        fingerprint: hash of the weights and the preprocessing: same fingerprint, same embeddings.
+        fingerprint: SHA-256 of all that is computed with, tensors and preprocessing; the same
+            model gives the same one in any backend, but a run and its export are two models.
+        backend: what runs the network: "onnx", "torch" or "tf".
     """
 
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -42,6 +45,7 @@ class Embedder:
     embedding_size: int
     fingerprint: str
     takes_pixels: bool = False
+    backend: str = "onnx"
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the embeddings of images [N, H, W, 3].
@@ -141,6 +145,7 @@ def _overrides(
 
 
 def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Embedder:
+    digest = onnx_digest(path)  # first: it does not follow what the file names anywhere
     session = OnnxSession(path, threads=threads)
     preprocessing = Preprocessing()
     if METADATA_KEY in session.metadata:
@@ -163,7 +168,7 @@ def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Em
         replace(preprocessing, **overrides),
         session.input_size,
         session.embedding_size,
-        _digest_of_file(path),
+        digest,
         takes_pixels=session.takes_pixels,
     )
 
@@ -189,6 +194,7 @@ def _open_run(
         spec.input_size,
         spec.embedding_size,
         _digest_of_weights(spec, loaded.weights),
+        backend=backend,
     )
 
 
@@ -200,19 +206,33 @@ def _embedder(
     digest: str,
     *,
     takes_pixels: bool = False,
+    backend: str = "onnx",
 ) -> Embedder:
     preprocessing.check_input(*input_size)
-    fingerprint = hashlib.sha256(f"{digest} {preprocessing}".encode()).hexdigest()
-    return Embedder(run, preprocessing, input_size, embedding_size, fingerprint, takes_pixels)
+    return Embedder(
+        run,
+        preprocessing,
+        input_size,
+        embedding_size,
+        _fingerprint(digest, preprocessing, scales=not takes_pixels),
+        takes_pixels,
+        backend,
+    )
 
 
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _fingerprint(digest: str, preprocessing: Preprocessing, *, scales: bool) -> str:
+    """Return the hash of a network's digest and of what is done to images before it."""
+    steps: dict[str, Any] = {"channels": preprocessing.channels, "crop": preprocessing.crop}
+    if scales:
+        for name in ("mean", "std"):
+            steps[name] = np.float32(getattr(preprocessing, name)).tolist()  # as they are used
+    return hashlib.sha256(f"{digest} {json.dumps(steps)}".encode()).hexdigest()
 
 
 def _digest_of_weights(spec: ModelSpec, weights: Arrays) -> str:
-    digest = hashlib.sha256(json.dumps(spec.to_json(), sort_keys=True).encode())
+    """Return the digest of a network by its description; its arrays are in canonical order."""
+    network = [spec.backbone, spec.embedding_size, list(spec.input_size)]
+    digest = hashlib.sha256(json.dumps(network).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

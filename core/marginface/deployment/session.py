@@ -40,9 +40,8 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> ort.Infe
     """
     if threads is not None and threads < 1:
         raise MarginfaceError(f"threads must be at least 1, got {threads}")
-    if isinstance(model, Path) and not model.is_file():
-        found = "is a folder" if model.is_dir() else "does not exist"
-        raise MarginfaceError(f"{model} {found}; expected an ONNX file")
+    if isinstance(model, Path):
+        check_file(model)
     name = _name(model)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # its findings come back as exceptions
@@ -156,6 +155,13 @@ class OnnxSession:
                 "expected [N, embedding size]; is it a face recognition model?"
             )
         return np.asarray(output.reshape(output.shape[:2]), np.float32)
+
+
+def check_file(model: Path) -> None:
+    """Raise unless there is such a file."""
+    if not model.is_file():
+        found = "is a folder" if model.is_dir() else "does not exist"
+        raise MarginfaceError(f"{model} {found}; expected an ONNX file")
 
 
 def _name(model: Path | bytes) -> str:

@@ -33,9 +33,11 @@ class FaceSource:
 def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
     """Return the faces that an SCRFD model finds; raises as `FaceDetector` does."""
     from marginface.data.photos.detector import FaceDetector  # needs ONNX Runtime
+    from marginface.deployment.onnx_digest import onnx_digest
 
+    digest = onnx_digest(model)
     detector = FaceDetector(model, min_score=min_score)
-    origin = f"{_digest(model)} {min_score}"
+    origin = f"{digest} {min_score}"
     return FaceSource(lambda _, photos: detector(photos), origin, "no face")
 
 
