@@ -35,6 +35,7 @@ from marginface.data.verification.cfp_lists import read_cfp
 from marginface.data.verification.container import read_container, write_container
 from marginface.data.verification.pair_lists import read_pair_list
 from marginface.data.verification.pairs import Pairs, read_pairs
+from marginface.deployment.embedding_origin import ORIGIN_KEY, Origin
 from marginface.deployment.embedding_reader import read_embeddings
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_lists import read_subjects_of_images
@@ -137,18 +138,26 @@ def cached(path: Path) -> None:
         index.name(number)
 
 
+def origin() -> str:
+    """Return the entry that tells what made embeddings."""
+    made = (None, None, "rgb", None, (112, 112), True, False, "onnx", (9.0, 20.0))
+    return Origin("0123456789abcdef" * 4, *made).to_text()
+
+
 def parquet() -> list[bytes]:
     """Return whole files of embeddings."""
     path = good() / "e.parquet"
     vectors = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2, 3, 4], pa.float32()), 2)
-    pq.write_table(pa.table({"path": ["a/1.png", "b/1.png"], "embedding": vectors}), path)
+    table = pa.table({"path": ["a/1.png", "b/1.png"], "embedding": vectors})
+    pq.write_table(table.replace_schema_metadata({ORIGIN_KEY: origin()}), path)
     return [path.read_bytes()]
 
 
 def npz() -> list[bytes]:
     """Return whole files of embeddings."""
     path = good() / "e.npz"
-    np.savez(path, path=np.array(["a/1.png", "b/1.png"]), embedding=np.eye(2, dtype=np.float32))
+    arrays = {"path": np.array(["a/1.png", "b/1.png"]), "embedding": np.eye(2, dtype=np.float32)}
+    np.savez(path, **arrays, **{ORIGIN_KEY: np.array(origin())})
     return [path.read_bytes()]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marginface.data.verification.folds import contiguous_folds
 from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
@@ -30,7 +31,8 @@ def pairs_of(number: int = 6, folds: int = 3) -> Pairs:
     images = {f"p{at}/é {at}.jpg": f"image {at}".encode() for at in range(number + 1)}
     names = list(images)
     same = np.arange(number) % 2 == 0
-    return Pairs(Memory(images), tuple(names[:-1]), tuple(names[1:]), same, folds, "some")
+    fold = contiguous_folds(number, folds)
+    return Pairs(Memory(images), tuple(names[:-1]), tuple(names[1:]), same, fold, "some")
 
 
 def content(pairs: Pairs) -> list[tuple[bytes, bytes, bool]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from marginface.data.verification.folds import folds_of_both_kinds
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import distinct_images
 from marginface.report.collect import Measured, Report, ReportModel, measure
@@ -59,7 +60,8 @@ def pairs_of(people: tuple[str, ...], name: str) -> Pairs:
     ]
     rng = np.random.default_rng(0)
     first, second, same = zip(*(listed[k] for k in rng.permutation(len(listed))), strict=True)
-    return Pairs(Drawn(), first, second, np.array(same), 5, name)
+    truth = np.array(same)
+    return Pairs(Drawn(), first, second, truth, folds_of_both_kinds(truth, 5), name)
 
 
 def flat(pairs: Pairs, name: str) -> Pairs:

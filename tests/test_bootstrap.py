@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginface.data.verification.pairs import fold_numbers
+from marginface.data.verification.folds import contiguous_folds
 from marginface.errors import MarginfaceError
 from marginface.evaluation.bootstrap import Ranked, bootstrap, draws_of, figures_of
 from marginface.evaluation.verification import verify
@@ -24,7 +24,7 @@ def sample(seed: int, pairs: int, decimals: int = 6, apart: float = 1.5):
 def ranked(scores, same, folds: int):
     """Return the pairs by falling score, and the order that brings them there."""
     order = np.argsort(-scores, kind="stable")
-    fold = fold_numbers(len(scores), folds)
+    fold = contiguous_folds(len(scores), folds)
     return Ranked(scores[order], same[order], fold[order], folds), order
 
 
@@ -44,12 +44,13 @@ def test_a_resample_is_measured_as_verify_measures_it(seed, pairs, folds, decima
     scores, same = sample(seed, pairs, decimals, apart)
     by_score, order = ranked(scores, same, folds)
     whole = figures_of(by_score, np.ones((1, pairs), np.int64))[0]
-    np.testing.assert_allclose(whole, figures(verify(scores, same, folds)), rtol=0, atol=1e-12)
+    fold = contiguous_folds(pairs, folds)
+    np.testing.assert_allclose(whole, figures(verify(scores, same, fold)), rtol=0, atol=1e-12)
     (counts,) = draws_of(by_score, 3, np.random.default_rng(seed))
     for drawn, found in zip(counts, figures_of(by_score, counts), strict=True):
         times = np.empty(pairs, int)
         times[order] = drawn
-        again = verify(np.repeat(scores, times), np.repeat(same, times), folds)
+        again = verify(*(np.repeat(each, times) for each in (scores, same, fold)))
         np.testing.assert_allclose(found, figures(again), rtol=0, atol=1e-12)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -225,3 +226,48 @@ def test_refusals(cli, run, data, parts, tmp_path):
     output.write_text("mine")
     assert "--output" in refusal(cli, "--run", run, *given)
     assert output.read_text() == "mine"
+
+
+def test_several_sets_are_cleaned_and_parts_taken_by_one_table(cli, parts, data, tmp_path):
+    weights, weight = parts
+    more = tmp_path / "more"
+    shutil.copytree(data, more)
+    (more / STRAY).unlink()
+    called = [f"{name}/{who}" for name in ("faces", "more") for who in PEOPLE]
+    run = write_run(tmp_path / "both", weights, np.tile(weight, (2, 1)), called)
+    (run / "config.yaml").write_text("join_identities: false\n")
+    output, kept = tmp_path / "clean.csv", tmp_path / "kept"
+    given = ("--run", run, "--data", data, "--data", more, "--output", output, "--max-angle", 10)
+    status, out, err = cli("clean", *given, "--link-to", kept)
+    assert status == 0, err
+    assert "6 identities, 23 images, 1 dropped" in out
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    dropped = [row for row in rows if row["kept"] == "0"]
+    assert [(row["path"], row["identity"]) for row in dropped] == [
+        (STRAY, "faces/" + STRAY.partition("/")[0])
+    ]
+    assert {row["data"] for row in rows} == {str(data), str(more)}
+    assert not (kept / "faces" / STRAY).exists()
+    assert (kept / "more" / PEOPLE[0] / "0.png").samefile(more / PEOPLE[0] / "0.png")
+    for source, count in ((data, 11), (more, 11)):
+        target = tmp_path / f"{source.name}_kept"
+        assert cli("data", "subset", source, target, "--kept", output)[0] == 0
+        assert len(list(target.rglob("*.png"))) == count
+    status, _, err = cli("data", "subset", kept / "more", tmp_path / "x", "--kept", output)
+    assert status == 2
+    assert f"keeps no image of {kept / 'more'}; its sets are {data}, {more}" in err
+
+
+def test_joined_sets_are_cleaned_by_the_identities_of_the_run(cli, run, data, tmp_path):
+    more = tmp_path / "more"
+    shutil.copytree(data / PEOPLE[0], more / PEOPLE[0])
+    (run / "config.yaml").write_text("join_identities: true\n")
+    output = tmp_path / "clean.csv"
+    given = ("clean", "--run", run, "--output", output, "--max-angle", 10)
+    status, out, err = cli(*given, "--data", data, "--data", more)
+    assert status == 0, err
+    assert "3 identities, 16 images, 1 dropped" in out
+    output.unlink()
+    status, _, err = cli(*given, "--data", data, "--data", data)
+    assert (status, "is given twice" in err) == (2, True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import typer
 from hypothesis import HealthCheck, given, settings
@@ -241,6 +242,7 @@ BAD_CSV = {
     "empty": "",
     "header only": f"path,{','.join(POINT_COLUMNS)}\n",
     "no y5": f"path,{','.join(POINT_COLUMNS[:-1])}\na.png,1,2,3,2,2,3,1,4,3\n",
+    "two x1": f"path,x1,{','.join(POINT_COLUMNS)}\na.png,9,1,2,3,2,2,3,1,4,3,4\n",
     "short": "a.png,1,2,3\n",
     "long": "a.png,1,2,3,2,2,3,1,4,3,4,5\n",
     "text": "a.png,1,2,x,2,2,3,1,4,3,4\n",
@@ -366,8 +368,34 @@ def test_another_run_is_not_mixed_into_an_interrupted_one(interrupted, tmp_path)
     assert "differs in its size" in refusal(*interrupted, "--size", "112x96")
     os.utime(interrupted[0] / "small.png", (1, 1))
     assert "differs in its photos" in refusal(*interrupted)
-    (tmp_path / "out.partial" / "manifest.json").write_text("[]")
+    path = tmp_path / "out.partial" / "manifest.json"
+    former = {key: value for key, value in json.loads(path.read_text()).items() if key != "version"}
+    path.write_text(json.dumps(former))
+    assert "of another version of marginface; remove it" in refusal(*interrupted)
+    path.write_text("[]")
     assert "remove" in refusal(*interrupted)
+
+
+def test_a_detector_whose_external_data_changed_is_another_one(photos, tmp_path, monkeypatch):
+    model = onnx.load(save_detector(tmp_path / "whole.onnx"))
+    beside = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 64}
+    onnx.save(model, tmp_path / "tiny.onnx", **beside)
+    detect = ("--detector", tmp_path / "tiny.onnx", "--batch-size", 2)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photos_module, "crop_face", stop)
+        assert run(photos, tmp_path / "out", *detect).exit_code != 0
+    content = bytearray((tmp_path / "w.bin").read_bytes())
+    content[0] ^= 1
+    (tmp_path / "w.bin").write_bytes(content)
+    assert "differs in its faces" in refusal(photos, tmp_path / "out", *detect)
+    content[0] ^= 1
+    (tmp_path / "w.bin").write_bytes(content)
+    whole = ("--detector", tmp_path / "whole.onnx")  # the same, in one file
+    assert run(photos, tmp_path / "out", *whole).exit_code == 0
 
 
 def test_one_crop_cannot_be_written(photos, detector, tmp_path, monkeypatch):

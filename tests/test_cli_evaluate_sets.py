@@ -21,6 +21,7 @@ from marginface import MarginfaceError
 from marginface.cli.evaluate import evaluate
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
+from marginface.data.verification.folds import folds_of_both_kinds
 from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.verification import verify
@@ -77,7 +78,8 @@ def pairs(tmp_path) -> Pairs:
             Image.fromarray(noisy.astype(np.uint8)).save(path)
     lines = [f"p{n}/1.png p{n}/2.png 1\np{n}/1.png p{(n + 1) % 8}/2.png 0\n" for n in range(8)]
     (tmp_path / "list.txt").write_text("".join(lines))
-    return replace(open_verification(tmp_path / "list.txt", folder), folds=4)
+    opened = open_verification(tmp_path / "list.txt", folder)
+    return replace(opened, fold=folds_of_both_kinds(opened.same, 4))
 
 
 @pytest.fixture

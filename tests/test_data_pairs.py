@@ -61,7 +61,7 @@ def test_folds_keep_their_order(tmp_path: Path, images: Path) -> None:
 
 @pytest.mark.parametrize(
     ("header", "rounds", "folds"),
-    [("2\t1", 2, 2), ("5 3", 15, 5), ("30", 30, 10), ("1\t30", 30, 10), ("3", 3, 6)],
+    [("2\t1", 2, 2), ("5 3", 15, 5), ("30", 30, 10), ("1\t30", 30, 10), ("3", 3, 3)],
 )
 def test_folds_are_the_files_or_ten_where_it_has_one(tmp_path, images, header, rounds, folds):
     size = int(header.split()[-1])

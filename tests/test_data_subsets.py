@@ -18,11 +18,12 @@ from marginface.data.opening import open_images
 from marginface.data.packing.conversion import convert
 from marginface.data.packing.encoding import Encoding
 from marginface.data.subsets import choose, split, write_part, write_split
+from marginface.data.verification.folds import contiguous_folds
 from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pair_drawing import draw_pairs
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pair_lists import read_pair_list
-from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 
@@ -241,7 +242,7 @@ def test_drawn_pairs_are_right(counts: list[int], size: int, seed: int) -> None:
     drawn = [frozenset(pair) for pair in zip(pairs.first, pairs.second, strict=True)]
     assert len({*drawn}) == len(drawn) == 20 * size
     assert all(len(pair) == 2 for pair in drawn)
-    fold = fold_numbers(len(drawn), pairs.folds)
+    fold = pairs.fold
     assert pairs.folds == 10
     assert (np.bincount(fold[pairs.same]) == size).all()
     if len(counts) >= 20 and sum(count > 1 for count in counts) >= 10:
@@ -273,34 +274,48 @@ def test_persons_are_drawn_evenly() -> None:
 
 
 def pairs_of(first: list[str], second: list[str], same: list[bool], folds: int) -> Pairs:
-    return Pairs(None, tuple(first), tuple(second), np.array(same), folds)
+    fold = contiguous_folds(len(same), folds)
+    return Pairs(None, tuple(first), tuple(second), np.array(same), fold)
+
+
+def list_alone(pairs: Pairs) -> str:
+    """Return the list of pairs in a folder that has no other images."""
+    return pair_list(pairs, {*pairs.first, *pairs.second})
 
 
 def test_a_list_of_pairs_has_the_form_of_lfw_where_that_fits() -> None:
     names = ["a/a_0001.jpg", "a/a_0002.jpg", "b b/b b_12345.png"]
     fitting = pairs_of([names[0], names[0]] * 2, [names[1], names[2]] * 2, [True, False] * 2, 2)
     lines = ["a\t1\t2", "a\t1\tb b\t12345"] * 2
-    assert pair_list(fitting).splitlines() == ["2\t1", *lines]
+    assert list_alone(fitting).splitlines() == ["2\t1", *lines]
     one_split = pairs_of([names[0]] * 2, [names[1], names[2]], [True, False], 2)
-    assert pair_list(one_split).splitlines() == ["1", *lines[:2]]
+    assert list_alone(one_split).splitlines() == ["1", *lines[:2]]
     uneven = pairs_of([names[0]], [names[1]], [True], 1)
-    assert pair_list(uneven) == "a/a_0001.jpg\ta/a_0002.jpg\t1\n"
+    assert list_alone(uneven) == "a/a_0001.jpg\ta/a_0002.jpg\t1\n"
     lying = pairs_of([names[0]] * 2, [names[1], names[2]], [False, True], 2)
-    assert pair_list(lying).splitlines()[0] == "a/a_0001.jpg\ta/a_0002.jpg\t0"
+    assert list_alone(lying).splitlines()[0] == "a/a_0001.jpg\ta/a_0002.jpg\t0"
 
 
 def test_folds_that_no_list_tells_are_refused() -> None:
     with pytest.raises(MarginfaceError, match=r"keep it as \.zip"):
-        pair_list(
-            Pairs(Labels([1]), ("x", "x", "x"), ("y", "z", "u"), np.array([True, False, True]), 2)
+        list_alone(
+            Pairs(
+                Labels([1]),
+                ("x", "x", "x", "x"),
+                ("y", "z", "u", "v"),
+                np.array([True, False, True, False]),
+                np.array([0, 1, 1, 1]),
+            )
         )
     first, second = (
         ["a/a_0001.jpg"] * 4,
         [f"{name}_0002.jpg" for name in ("a/a", "a/a", "b/b", "c/c")],
     )
-    sorted_folds = Pairs(Labels([1]), first, second, np.array([True, True, False, False]), 2)
-    with pytest.raises(MarginfaceError, match="has 2 folds"):
-        pair_list(sorted_folds)
+    sorted_folds = Pairs(
+        Labels([1]), first, second, np.array([True, True, False, False]), np.array([0, 0, 1, 1])
+    )
+    with pytest.raises(MarginfaceError, match=r"folds that no list of its pairs can tell \(2\)"):
+        list_alone(sorted_folds)
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.zip"])

@@ -15,9 +15,10 @@ from record_files import png
 
 from marginface.data.verification.bin_file import read_bin, write_bin
 from marginface.data.verification.container import write_container
+from marginface.data.verification.folds import contiguous_folds
 from marginface.data.verification.opening import open_all, open_verification
 from marginface.data.verification.pair_folder import write_pair_folder
-from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 FACES = Path(__file__).parents[1].parent / "shared" / "data"
@@ -31,7 +32,7 @@ def test_a_bin_keeps_images_and_flags(tmp_path):
     write_bin(tmp_path / "lfw.bin", pairs)
     read = open_verification(tmp_path / "lfw.bin")
     assert content(read) == content(pairs)
-    assert (read.name, read.folds, read.images.root) == ("lfw", 6, tmp_path / "lfw.bin")
+    assert (read.name, read.folds, read.images.root) == ("lfw", 3, tmp_path / "lfw.bin")
     # As InsightFace reads it
     images, same = pickle.loads((tmp_path / "lfw.bin").read_bytes(), encoding="bytes")
     assert [bytes(image) for image in images] == [
@@ -70,7 +71,7 @@ def test_nothing_is_left_where_an_image_is_missing(tmp_path, write):
 )
 def test_images_that_would_become_one_file_are_named(tmp_path, name, would_be):
     images = {each: png(1) for each in ("a.png", name)}  # the ending will tell the format
-    pairs = Pairs(Memory(images), ("a.png",), (name,), np.array([True]), 1)
+    pairs = Pairs(Memory(images), ("a.png",), (name,), np.array([True]), np.array([0]))
     with pytest.raises(MarginfaceError, match=f"another image is where {would_be} would be; ren"):
         write_pair_folder(tmp_path / "out", pairs)
     assert [*tmp_path.iterdir()] == []
@@ -266,7 +267,7 @@ def test_folds_are_those_of_scikit_learn(pairs, folds):
     expected = np.empty(pairs, int)
     for fold, (_, members) in enumerate(model_selection.KFold(folds).split(np.empty(pairs))):
         expected[members] = fold
-    assert fold_numbers(pairs, folds).tolist() == expected.tolist()
+    assert contiguous_folds(pairs, folds).tolist() == expected.tolist()
 
 
 @pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")

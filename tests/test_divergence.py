@@ -21,6 +21,7 @@ def test_a_diverged_run_stops_and_points_to_the_last_good_checkpoint(make, fake_
     for cause in ("learning rate", "warm-up (3 steps)", "scale 64.0, margin 0.5", "4 dimensions"):
         assert cause in message
     assert "\n" not in message
+    assert "--resume --lr RATE goes on" in message
     assert latest_checkpoint(config.output / "checkpoints").name == "step-00000010"
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -16,7 +17,7 @@ from record_files import pack
 
 from marginface import MarginfaceError
 from marginface.deployment import embedding_store
-from marginface.deployment.embedder import Embedder
+from marginface.deployment.embedder import Embedder, open_embedder
 from marginface.deployment.embedding_store import embed_folder
 from marginface.deployment.model import Preprocessing
 
@@ -76,7 +77,7 @@ def stop_after(embedder: Embedder, batches: int) -> Embedder:
     def run(images: np.ndarray) -> np.ndarray:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return corners(images)
+        return embedder.run(images)
 
     return replace(embedder, run=run)
 
@@ -111,7 +112,7 @@ def test_npz_holds_the_same_and_loads_without_pickle(faces, tmp_path):
     output = tmp_path / "out.npz"
     embed_folder(EMBEDDER, faces, output)
     with np.load(output, allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["embedding", "identity", "norm", "path"]
+        assert sorted(arrays) == ["embedding", "identity", "marginface.origin", "norm", "path"]
         assert arrays["embedding"].dtype == arrays["norm"].dtype == np.float32
         columns = [arrays[name] for name in ("path", "identity", "norm", "embedding")]
         names = ("path", "identity", "norm", "embedding")
@@ -189,6 +190,41 @@ def test_parts_of_another_model_list_or_option_are_not_mixed_in(faces, tmp_path)
     assert embed_folder(other, faces, output, overwrite=True).resumed == 0
     names = [*NAMES[:-1], "eva.png"]
     check_rows(pq.read_table(output).to_pylist(), faces, names)
+
+
+def test_parts_of_a_model_whose_external_data_changed_are_not_mixed_in(faces, tmp_path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> tiny (float[N, 3, 8, 8] x) => (float[N, 4] y) '
+        "{ p = GlobalAveragePool(x) f = Flatten(p) y = MatMul(f, w) }"
+    )
+    weight = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    path, output = tmp_path / "m.onnx", tmp_path / "out.parquet"
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(stop_after(open_embedder(path), 1), faces, output)
+    before = (tmp_path / "w.bin").read_bytes()
+    (tmp_path / "w.bin").write_bytes((weight + 1).tobytes())
+    with pytest.raises(MarginfaceError, match="the model changed since"):
+        embed_folder(open_embedder(path), faces, output)
+    (tmp_path / "w.bin").write_bytes(before)
+    inline = tmp_path / "renamed.onnx"
+    onnx.save(onnx.load(path), inline)  # the same model, in one file
+    assert embed_folder(open_embedder(inline), faces, output).resumed == 2
+
+
+def test_parts_of_the_former_version_are_named_as_such(faces, tmp_path):
+    output = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(stop_after(EMBEDDER, 1), faces, output)
+    path = tmp_path / "out.parquet.parts" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"version": 1, "model": "of the file alone"}))
+    with pytest.raises(
+        MarginfaceError, match=r"of another version of marginface; pass --overwrite"
+    ):
+        embed_folder(EMBEDDER, faces, output)
+    assert embed_folder(EMBEDDER, faces, output, overwrite=True).resumed == 0
 
 
 def test_a_run_that_finished_nothing_binds_nobody(faces, tmp_path):

@@ -151,6 +151,30 @@ def test_the_fingerprint_follows_model_and_preprocessing(tmp_path):
     assert open_embedder(plain, threads=1).fingerprint == prints[0]
 
 
+def test_the_fingerprint_is_of_what_is_used_alone(tmp_path):
+    spec = ModelSpec("mbf", 12, (16, 16), preprocessing=Preprocessing(std=(1, 1, 1)))
+    path = model_file(tmp_path, "nchw")
+    plain = open_embedder(path, std=1.0).fingerprint
+    model_file(tmp_path, "nchw", {"marginface": json.dumps(spec.to_json()), "version": "9"})
+    assert open_embedder(path).fingerprint == plain  # as the metadata says, or as it is told
+    assert open_embedder(path, std=1 + 1e-12).fingerprint == plain  # of float32
+    renamed = path.rename(tmp_path / "other.onnx")
+    assert open_embedder(renamed).fingerprint == plain
+    changes = ({"mean": 0}, {"channels": "bgr"}, {"crop": (1, 2, 16, 16)})
+    others = {open_embedder(renamed, **change).fingerprint for change in changes}
+    assert len(others | {plain}) == 4
+    assert open_embedder(renamed, crop=np.array([1, 2, 16, 16])).fingerprint in others
+
+
+def test_the_fingerprint_of_a_model_that_takes_pixels_has_their_scaling_in_it(tmp_path):
+    path = model_file(tmp_path, "pixels")
+    plain = open_embedder(path).fingerprint
+    unused = ModelSpec("mbf", 12, (16, 16), preprocessing=Preprocessing(std=(1, 1, 1)))
+    model_file(tmp_path, "pixels", {"marginface": json.dumps(unused.to_json())})
+    assert open_embedder(path).fingerprint == plain
+    assert open_embedder(path, channels="bgr").fingerprint != plain
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
@@ -257,6 +281,10 @@ def test_a_run_is_opened_through_its_backend(tmp_path, monkeypatch, backend):
     monkeypatch.setattr("marginface.deployment.embedder.load_backend", lambda *_: framework)
     embedder = open_embedder(tmp_path, backend=backend)
     assert (embedder.input_size, embedder.embedding_size) == ((16, 16), 12)
+    assert embedder.backend == backend
+    assert embedder.fingerprint == open_embedder(tmp_path).fingerprint  # in whatever backend
+    other = open_embedder(tmp_path, backend=backend, channels="bgr")
+    assert other.fingerprint != embedder.fingerprint
     np.testing.assert_allclose(embedder(pictures(3)), pooled(pictures(3), 127.5, 2), rtol=1e-5)
     weights["w"] = np.zeros(3, np.float32)
     assert open_embedder(tmp_path, backend=backend).fingerprint != embedder.fingerprint

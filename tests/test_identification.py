@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.metrics import top_k_accuracy_score
 from marginface import MarginfaceError
 from marginface.evaluation.identification import galleries_json, identify, search, table
 from marginface.evaluation.image_lists import read_subjects_of_images
+from marginface.evaluation.rates import wilson
 
 GRID = st.integers(-3, 3).map(float)
 
@@ -57,6 +59,82 @@ def test_searches_agree_with_the_literal_oracle(given_, scores_at_once):
         assert found.score[at] == pytest.approx(score, abs=1e-7)
         assert found.rank[at] == rank
     assert found.subjects == len(set(of_gallery))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(searches(), st.sampled_from([1, 7, 1000]), st.integers(1, 6))
+def test_the_best_subjects_agree_with_sorting_them_all(given_, scores_at_once, top):
+    gallery, of_gallery, probes, of_probes = given_
+    found = search(gallery, of_gallery, probes, of_probes, top=top, scores_at_once=scores_at_once)
+    subjects = sorted(set(of_gallery))
+    assert found.names.tolist() == subjects
+    assert found.best.shape == found.best_score.shape == (len(probes), min(top, len(subjects)))
+    for at, (probe, subject) in enumerate(zip(probes, of_probes, strict=True)):
+        scores = {name: search(gallery, of_gallery, [probe], [name]).score[0] for name in subjects}
+        ordered = sorted(subjects, key=lambda name: (-scores[name], name == subject, name))
+        assert [subjects[best] for best in found.best[at]] == ordered[:top]
+        assert found.best_score[at].tolist() == [scores[name] for name in ordered[:top]]
+        if found.mated[at] and found.rank[at] <= top:
+            assert subjects[found.best[at, found.rank[at] - 1]] == subject
+
+
+def test_strangers_alone_have_their_rates(people):
+    gallery, subjects, probes, of_probes = people
+    result = identify(gallery, subjects, probes[200:], of_probes[200:])
+    both = identify(*people)
+    best = search(gallery, subjects, probes[200:], of_probes[200:]).score.astype(float)
+    assert (result.mated, result.non_mated, result.hits.tolist()) == (0, 200, [])
+    assert (result.tpir, result.dir, result.ranks) == ({}, {}, {})
+    for text, share in result.fpir.items():
+        assert share.rate == np.mean(best >= float(text))
+        assert share.low <= share.rate <= share.high
+    assert 0 < result.fpir["0.6"].rate < result.fpir["0.4"].rate
+    for target, threshold in result.threshold.items():
+        assert np.sum(best >= threshold) == float(target) * 200
+        assert threshold == both.tpir[target].threshold
+    assert result.fpir == both.fpir
+    values = result.to_json()
+    assert (values["rank"], values["cmc"], values["tpir_at_fpir"]) == ({}, [], {})
+    assert values["threshold_at_fpir"] == result.threshold
+    labels = [str(label) for label in table({"all": result}).columns[0].cells]
+    assert labels[0] == "FPIR at score 0.1"
+    assert not any(label.startswith(("rank", "TPIR", "DIR")) for label in labels)
+
+
+def test_a_gallery_of_strangers_beside_another_leaves_a_gap(people):
+    gallery, subjects, probes, of_probes = people
+    results = {
+        "ours": identify(gallery[:5], subjects[:5], probes, of_probes),
+        "strange": identify(gallery[:5], subjects[:5] + 100, probes, of_probes),
+    }
+    rows = list(zip(*(column.cells for column in table(results).columns), strict=True))
+    assert {row[2] for row in rows if row[0].startswith(("rank", "TPIR", "DIR"))} == {"-"}
+    assert {row[3] for row in rows} == {""}  # no mean of one
+    found = galleries_json(results)
+    assert found["mean"]["rank"] == found["mean"]["tpir_at_fpir"] == {}
+    assert found["cmc"] == []
+
+
+def test_every_rate_of_the_table_has_its_interval(people):
+    for chosen in (slice(0, 200), slice(200, 400), slice(0, 400)):
+        result = identify(*people[:2], people[2][chosen], people[3][chosen])
+        shown = table({"all": result})
+        assert "with 95 % intervals" in str(shown.title)
+        for label, text in zip(*(column.cells for column in shown.columns), strict=True):
+            if str(label).startswith(("rank", "TPIR", "DIR", "FPIR")):
+                rate, low, high = (float(part) for part in re.findall(r"\d+\.\d+", text))
+                assert low <= rate <= high
+                assert low < high
+    assert result.to_json()["rank_interval"]["1"] == list(wilson(int(result.hits[0]), 200))
+
+
+def test_a_gallery_of_one_person():
+    result = identify([[1.0, 0.0], [0.6, 0.8]], ["ann", "ann"], [[0.0, 1.0]], ["ann"])
+    assert (result.subjects, result.at_rank(1), result.at_rank(5)) == (1, 1.0, 1.0)
+    assert [str(label) for label in table({"one": result}).columns[0].cells][:2] == [
+        "rank 1",
+        "subjects",
+    ]
 
 
 def test_equal_embeddings_tie_whatever_the_block():
@@ -139,7 +217,6 @@ def test_without_strangers_there_is_no_open_set(people):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"probe_subjects": ["x", "y"]}, "none of 2 probes shows one of the gallery's 2 subjects"),
         ({"gallery": [[1.0, 0.0], [np.nan, 1.0]]}, "no direction"),
         ({"probes": [[0.0, 0.0], [1.0, 1.0]]}, "no direction"),
         ({"gallery_subjects": ["a"]}, r"gallery: 2 embeddings and subjects of shape \(1,\)"),
@@ -165,6 +242,8 @@ def test_lists_name_subjects_or_imply_them(tmp_path):
     (tmp_path / "faces" / "cy").mkdir(parents=True)
     (tmp_path / "faces" / "cy" / "3.png").write_bytes(b"")
     assert read_subjects_of_images(tmp_path / "faces") == {"cy/3.png": "cy"}
+    path.write_text("ann/1.jpg\n2.jpg\n")
+    assert read_subjects_of_images(path, all_known=False) == {"ann/1.jpg": "ann", "2.jpg": ""}
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,17 @@ def compared(scores, same) -> Comparison:
     """Return the comparison of a model with these scores."""
     score, truth = np.asarray(scores, np.float64), np.asarray(same, np.bool_)
     names = tuple(f"{k}.jpg" for k in range(len(score)))
-    pairs = replace(pairs_of(("a", "b"), "set"), first=names, second=names, same=truth, folds=2)
+    pairs = replace(
+        pairs_of(("a", "b"), "set"),
+        first=names,
+        second=names,
+        same=truth,
+        fold=np.arange(len(truth)) % 2,
+    )
+    fold = pairs.fold
     found = PairScores(score, np.ones(len(score), np.float32), np.ones(len(score), np.float32))
     return Comparison(
-        "m", pairs, found, verify(score, truth, 2), bootstrap(score, truth, 2, resamples=2)
+        "m", pairs, found, verify(score, truth, fold), bootstrap(score, truth, fold, resamples=2)
     )
 
 

@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import KFold
 
 from marginface import MarginfaceError
 from marginface.evaluation.report import write_report
@@ -32,8 +31,16 @@ def hits(scores: list[float], same: list[bool], threshold: float) -> int:
 
 
 def oracle_folds(scores: list[float], same: list[bool], folds: int) -> list[float]:
+    """Cut each kind of pairs as KFold does; fold k has part k of both."""
+    tests: list[list[int]] = [[] for _ in range(folds)]
+    for kind in (True, False):
+        places = [at for at, truth in enumerate(same) if truth == kind]
+        sizes = [len(places) // folds + (fold < len(places) % folds) for fold in range(folds)]
+        for test, size in zip(tests, sizes, strict=True):
+            test += [places.pop(0) for _ in range(size)]
     accuracies = []
-    for train, test in KFold(folds, shuffle=False).split(scores):
+    for test in tests:
+        train = [at for at in range(len(scores)) if at not in test]
         threshold = oracle_threshold([scores[i] for i in train], [same[i] for i in train])
         right = hits([scores[i] for i in test], [same[i] for i in test], threshold)
         accuracies.append(right / len(test))
@@ -85,6 +92,7 @@ def scored_pairs(draw: st.DrawFn) -> tuple[list[float], list[bool]]:
 @given(scored_pairs(), st.integers(2, 4))
 def test_agrees_with_the_literal_oracle_with_ties(pairs, folds):
     scores, same = pairs
+    assume(folds <= max(sum(same), len(same) - sum(same)))
     result = verify(scores, same, folds)
     assert result.fold_accuracies == tuple(oracle_folds(scores, same, folds))
     assert result.accuracy == pytest.approx(np.mean(result.fold_accuracies), abs=1e-15)
@@ -124,11 +132,36 @@ def test_only_the_order_of_scores_matters(pairs):
     assert plain.best_accuracy == warped.best_accuracy
 
 
-def test_folds_are_contiguous_blocks_in_file_order():
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5, 6, 7], [0, 2, 4, 6, 1, 3, 5, 7]])
+def test_folds_are_contiguous_parts_of_either_kind(order):
     # The last quarter is judged by the others' threshold, 0.5, and is wrong everywhere.
-    scores = [0.9, 0.1, 0.9, 0.1, 0.9, 0.1, 0.1, 0.9]
-    same = [True, False, True, False, True, False, True, False]
+    scores = np.array([0.9, 0.1, 0.9, 0.1, 0.9, 0.1, 0.1, 0.9])[order]
+    same = np.array([True, False, True, False, True, False, True, False])[order]
     assert verify(scores, same, folds=4).fold_accuracies == (1.0, 1.0, 1.0, 0.0)
+
+
+def test_a_list_may_have_folds_of_its_own():
+    scores, same = [0.9, 0.1] * 3 + [0.1, 0.9], [True, False] * 4
+    folds = [7, 7, 3, 3, 9, 9, 5, 5]
+    assert verify(scores, same, folds).fold_accuracies == (1.0, 0.0, 1.0, 1.0)
+    assert verify(scores, same, np.array(folds) == 5).fold_accuracies == (0.5, 0.0)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, -1.0])
+@pytest.mark.parametrize("same_first", [True, False])
+def test_a_constant_is_right_in_half_of_all_pairs(score, same_first):
+    same = np.arange(1000) < 500
+    result = verify(np.full(1000, score), same == same_first)
+    assert (result.accuracy, result.accuracy_std) == (0.5, 0.0)
+
+
+def test_the_order_of_the_kinds_does_not_matter():
+    rng = np.random.default_rng(0)
+    lfw = np.tile(np.repeat([True, False], 300), 10)
+    scores = rng.normal(size=6000) + 2 * lfw
+    sorted_ = np.argsort(~lfw, kind="stable")
+    assert verify(scores, lfw) == verify(scores[sorted_], lfw[sorted_])
+    assert verify(scores, lfw) == verify(scores, lfw, np.repeat(np.arange(10), 600))
 
 
 def test_the_strictest_of_equally_good_thresholds_is_taken():
@@ -164,7 +197,12 @@ def test_far_is_not_exceeded_by_a_rounding_error():
     [
         ([0.1] * 20, [True] * 20, 10, "all 20 pairs are 'same' pairs"),
         ([0.1] * 20, [False] * 20, 10, "all 20 pairs are 'different' pairs"),
-        ([0.1, 0.2], [True, False], 10, "2 pairs cannot be split into 10 folds"),
+        (
+            [0.1, 0.2],
+            [True, False],
+            10,
+            "1 same and 1 different pairs cannot be split",
+        ),
         ([0.1, 0.2], [True, False], 1, "folds must be at least 2, got 1"),
         ([0.1, np.nan], [True, False], 2, "1 of 2 scores are NaN or infinite, first at pair 1"),
         ([0.1, np.inf], [True, False], 2, "NaN or infinite"),

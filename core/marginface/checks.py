@@ -19,6 +19,20 @@ def check_count(name: str, value: object) -> int:
     return int(value)
 
 
+def check_distinct(kind: str, names: Iterable[object]) -> None:
+    """Raise if one of some names is given twice.
+
+    >>> check_distinct("loss", ["arcface", "cosface", "arcface"])
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: loss arcface is given twice; give it once
+    """
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise MarginfaceError(f"{kind} {name} is given twice; give it once")
+        seen.add(name)
+
+
 def check_size(name: str, value: object) -> tuple[int, int]:
     """Return a height and a width in pixels as ints."""
     sides = list(value) if isinstance(value, Iterable) else []

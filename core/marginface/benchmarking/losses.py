@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from marginface import losses
 from marginface.backend import Backend, load_backend
 from marginface.benchmarking.timing import Work, interleave, ratios
+from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError
 
 BASE = "normface"
@@ -65,6 +66,7 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
         raise MarginfaceError(
             f"--sizes {text}: expected batch x classes such as 128x10000,512x10000"
         )
+    check_distinct("size", [each[0] for each in found if each])
     return [(int(each[1]), int(each[2])) for each in found if each]
 
 

@@ -30,24 +30,25 @@ def bench(
 ) -> None:
     """Time forward and backward of each loss beside normface's, and their peak memory."""
     del what  # one so far
-    from rich.console import Console
-
     from marginface import losses
     from marginface.backend import EXTRA_OF_MODULE, backend_names
     from marginface.benchmarking.losses import measure, parse_sizes
     from marginface.benchmarking.report import check_output_dir, table, write_costs
+    from marginface.checks import check_distinct
     from marginface.errors import unknown_name
+    from marginface.terminal import Terminal
 
     if output is not None:
         check_output_dir(output)
     chosen = names.split(",") if names else losses.names()
     for name in chosen:
         losses.parameters(name)  # an unknown name ends here
+    check_distinct("loss", chosen)
     if backend not in ("all", *backend_names()):
         raise unknown_name("backend", backend, ["all", *backend_names()])
     installed = [extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)]
     backends = sorted(set(installed)) if backend == "all" else [backend]
-    console, costs = Console(), []
+    console, costs = Terminal(), []
     for batch, classes in parse_sizes(sizes):
         for each in backends:
             with console.status(f"{each}: batch {batch}, {classes} classes"):

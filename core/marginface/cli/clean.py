@@ -13,12 +13,16 @@ from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
+    from marginface.data.sources import LabelledImages
     from marginface.training.run import RunFolder
 
 
 def clean(
     run: Annotated[Path, typer.Option("--run", help="Run folder, of --loss subcenter_arcface.")],
-    data: Annotated[Path, typer.Option("--data", help="The images that it was trained on.")],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", help="The images that it was trained on; again for more sets."),
+    ],
     output: Annotated[Path, typer.Option("--output", help="CSV file to write.")],
     max_angle: Annotated[
         float,
@@ -41,14 +45,15 @@ def clean(
 
     Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
     """
-    from rich.console import Console
-
     from marginface.data.cleaning import centers_of, judge, write_table
-    from marginface.data.linking import link_images
-    from marginface.data.opening import open_images
+    from marginface.data.joined import called
+    from marginface.data.linking import link_files
+    from marginface.data.opening import open_sets
     from marginface.data.sources import ImagesByName
     from marginface.deployment.model import ALIGNED_SIZE
     from marginface.evaluation.image_batches import ImageReader
+    from marginface.terminal import Terminal
+    from marginface.training.config_files import read_config_file
     from marginface.training.run import RunFolder
 
     _require_free(output, link_to, data)
@@ -57,21 +62,24 @@ def clean(
     embedder = options.open_model(run, backend, None, None, None, None, threads)
     weight = _class_weights(where, chosen)
     identities = where.read_identities()
+    joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
     centers = centers_of(weight, identities, f"run {run}")
     size = embedder.image_size(resize=resize) or ALIGNED_SIZE
     with image_progress("Checking") as on_progress:
-        images = open_images(
+        images = open_sets(
             data,
+            join_identities=joined,
+            names=where.read_set_names(len(data)),
             size=size,
             resize=resize,
             skip_bad=skip_bad,
             rebuild_index=rebuild_index,
             on_progress=on_progress,
         )
-    if images.identities != identities:
+    if not where.was_trained_on(images.identities):
         raise MarginfaceError(
-            f"{data} has {len(images.identities)} identities that differ from the "
-            f"{len(identities)} which run {run} was trained on; clean the same data"
+            f"{called(data)} has {len(images.identities)} identities that differ "
+            f"from the {len(identities)} which run {run} was trained on; clean the same data"
         )
     reader = ImageReader(ImagesByName(images), size, resize=resize)
     with image_progress("Embedding") as on_progress:
@@ -85,38 +93,51 @@ def clean(
 
         judged = judge(images, embedded, weight, centers, max_angle)
     if link_to is not None:
-        link_images(data, (each.path for each in judged if each.kept), link_to)
-    write_table(judged, output)
+        link_files((_file(images, each.number) for each in judged if each.kept), link_to)
+    write_table(images, judged, output)
     dropped = sum(not each.kept for each in judged)
     left = len({each.identity for each in judged if each.kept})
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True)
     console.print(
         f"{len(identities):,} identities, {len(judged):,} images, {dropped:,} dropped "
         f"({dropped / len(judged):.1%} farther than {max_angle:g} degrees); wrote {output}",
-        markup=False,
     )
     if left < len(identities):
         console.print(f"{len(identities) - left:,} identities have no image left")
     if link_to is not None:
-        console.print(f"linked {len(judged) - dropped:,} images to {link_to}", markup=False)
+        console.print(f"linked {len(judged) - dropped:,} images to {link_to}")
 
 
-def _require_free(output: Path, link_to: Path | None, data: Path) -> None:
+def _file(images: LabelledImages, number: int) -> tuple[Path, str]:
+    """Return the file of an image, and its name among all."""
+    from marginface.data.joined import JoinedImages
+
+    name = images.name(number)
+    root, inside = (
+        images.origin(number) if isinstance(images, JoinedImages) else (images.root, name)
+    )
+    return root / inside, name
+
+
+def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> None:
     """Raise where something stands in the way, before the work."""
     for option, path in (("output", output), ("link-to", link_to)):
         if path is not None and path.exists():
             raise MarginfaceError(
                 f"--{option} {path} exists already; give another name, or remove it"
             )
-    if link_to is not None and data.is_file():
-        raise MarginfaceError(
-            f"--link-to links files of images, but {data} is one file; leave it out, and write the "
-            f"images that are kept with: marginface data subset {data} NEW --kept {output}"
-        )
-    if link_to is not None and link_to.resolve().is_relative_to(data.resolve()):
-        raise MarginfaceError(
-            f"--link-to {link_to} lies in {data}, among the images; choose a folder outside"
-        )
+    if link_to is None:
+        return
+    for path in data:
+        if path.is_file():
+            raise MarginfaceError(
+                f"--link-to links files of images, but {path} is one file; leave it out, and write "
+                f"the images that are kept with: marginface data subset {path} NEW --kept {output}"
+            )
+        if link_to.resolve().is_relative_to(path.resolve()):
+            raise MarginfaceError(
+                f"--link-to {link_to} lies in {path}, among the images; choose a folder outside"
+            )
 
 
 def _class_weights(run: RunFolder, chosen: Path | None) -> Any:

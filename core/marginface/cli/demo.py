@@ -24,19 +24,22 @@ def demo(
     # was 3 to 10 times slower for it. OpenMP reads this when the framework is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from rich.console import Console
+    from rich.text import Text
 
     from marginface.demo.run import run_demo
+    from marginface.terminal import Terminal
 
     folder = output or free_folder(f"demo-{backend}")
     result = run_demo(folder, backend=backend, seed=seed)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
+    console.print()
     console.print(
-        f"\nverification accuracy on people not trained on: "
-        f"[bold]{result.before:.1%} before, {result.after:.1%} after[/bold] training\n"
-        f"exported {result.model}: within {result.difference:.1e} of the framework\n"
-        f"took {result.seconds:.0f} s; look at {result.page}"
+        "verification accuracy on people not trained on:",
+        Text(f"{result.before:.1%} before, {result.after:.1%} after", "bold"),
+        "training",
     )
+    console.print(f"exported {result.model}: within {result.difference:.1e} of the framework")
+    console.print(f"took {result.seconds:.0f} s; look at {result.page}")
 
 
 def free_folder(name: str) -> Path:

@@ -44,10 +44,9 @@ def embed(
 
     After an interruption the same command goes on; at most 1,024 images are done again.
     """
-    from rich.console import Console
-
     from marginface.data.opening import open_by_name
     from marginface.deployment.embedding_store import check_output, embed_folder
+    from marginface.terminal import Terminal
 
     check_output(output, overwrite=overwrite)
     # What is wrong with the images is said before a model is loaded.
@@ -71,9 +70,9 @@ def embed(
         details.append(f"{summary.resumed:,} images taken up from the interrupted run")
     if summary.skipped:
         details.append(f"{len(summary.skipped):,} bad images skipped")
-    console = Console(soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     console.print(f"wrote {summary.embedded:,} embeddings to {output} ({'; '.join(details)})")
     for _, reason in summary.skipped[:10]:
-        console.print(f"skipped: {reason}", markup=False)
+        console.print(f"skipped: {reason}")
     if len(summary.skipped) > 10:
         console.print(f"skipped: {len(summary.skipped) - 10:,} more")

@@ -41,8 +41,6 @@ def evaluate(
 
     Several models and sets give one table. Options on how images enter a model hold for all.
     """
-    from rich.console import Console
-
     from marginface.data.verification.opening import open_all
     from marginface.evaluation.bootstrap import bootstrap
     from marginface.evaluation.comparison import (
@@ -56,6 +54,7 @@ def evaluate(
     from marginface.evaluation.report import check_output_dir
     from marginface.evaluation.verification import verify
     from marginface.labels import distinct_labels
+    from marginface.terminal import Terminal
 
     if output is not None:
         check_output_dir(output)
@@ -89,10 +88,10 @@ def evaluate(
                     on_progress=on_progress,
                 )
             found = score_pairs(each, embeddings)
-            result = verify(found.scores, each.same, each.folds)
-            intervals = bootstrap(found.scores, each.same, each.folds)
+            result = verify(found.scores, each.same, each.fold)
+            intervals = bootstrap(found.scores, each.same, each.fold)
             rows.append(Comparison(label, each, found, result, intervals))
-    console = Console()
+    console = Terminal()
     console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))
     if output is not None:
         single = len(rows) == 1

@@ -57,6 +57,7 @@ def export(
     from marginface import backbones
     from marginface.backend import load_backend
     from marginface.deployment.export import TOLERANCE, export_model
+    from marginface.terminal import Terminal
     from marginface.training.run import load_run
 
     if (run is None) == (weights is None):
@@ -98,7 +99,9 @@ def export(
         normalize=normalize,
         metadata=metadata,
     )
-    print(f"wrote {output}: agrees with {framework.version()} within {TOLERANCE:g}")
+    Terminal(soft_wrap=True).print(
+        f"wrote {output}: agrees with {framework.version()} within {TOLERANCE:g}"
+    )
 
 
 def _about_the_loss(config: dict[str, Any]) -> dict[str, str]:

@@ -19,21 +19,38 @@ def identify(
             "--gallery", help="Folder, or list of `subject/image` or `image<TAB>subject`."
         ),
     ],
-    probes: Annotated[Path, typer.Option("--probes", help="As --gallery: the images to search.")],
-    output: options.Output = None,
+    probes: Annotated[
+        Path,
+        typer.Option(
+            "--probes",
+            help="As --gallery, the images to search; those without a subject are named alone.",
+        ),
+    ],
+    top: Annotated[
+        int, typer.Option("--top", min=1, help="Persons to name for each probe in the file.")
+    ] = 5,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Folder for metrics.json and candidates.parquet."),
+    ] = None,
 ) -> None:
-    """Measure identification (1:N): rank rates, and TPIR at FPIR where some probes are strangers.
+    """Name the persons whom probe images look like most, and measure that (1:N).
 
-    Images are named as in the embeddings: relative to the folder that was embedded.
+    Rank rates of the probes whose person is in the gallery, FPIR of the others, TPIR at FPIR where
+    there are both. Probes of whom the list says nothing do not count. Images are named as in the
+    embeddings: relative to the folder that was embedded.
     """
-    from rich.console import Console
+    import numpy as np
 
     from marginface.deployment.embedding_reader import embeddings_of
-    from marginface.evaluation import identification
+    from marginface.evaluation import candidates, identification
     from marginface.evaluation.image_lists import read_subjects_of_images
+    from marginface.terminal import Terminal
 
     options.check_output(output)
-    known, searched = read_subjects_of_images(gallery), read_subjects_of_images(probes)
+    origin = options.open_origin(embeddings)
+    known = read_subjects_of_images(gallery)
+    searched = read_subjects_of_images(probes, all_known=False)
     for name in searched:
         if name in known:
             raise MarginfaceError(
@@ -41,9 +58,22 @@ def identify(
                 "would find itself"
             )
     values = embeddings_of(embeddings, [*known, *searched])
-    result = identification.identify(
-        values[: len(known)], list(known.values()), values[len(known) :], list(searched.values())
+    names, truth = list(searched), list(searched.values())
+    found = identification.search(
+        values[: len(known)], list(known.values()), values[len(known) :], truth, top=top
     )
-    console = Console()
+    result = identification.measure(found, np.array(truth) != "")
+    options.note_missing_mates({gallery.name: result})
+    console = Terminal()
+    console.print(candidates.candidates_table(names, truth, found))
     console.print(identification.table({gallery.name: result}))
-    options.write_metrics(output, {"kind": "identification", **result.to_json()}, console)
+    metrics = {
+        "kind": "identification",
+        "embeddings": None if origin is None else origin.to_json(),
+        **result.to_json(),
+    }
+    options.write_metrics(output, metrics, console)
+    if output is not None:
+        path = output / candidates.CANDIDATES_NAME
+        candidates.write_candidates(path, names, truth, found)
+        console.print(f"wrote {path}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from marginface.cli.once import OnceCommand
 from marginface.errors import unknown_name
 
 
@@ -24,13 +25,7 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
             if args[0] not in commands:
                 raise unknown_name("command", args[0], commands)
             name, _, rest = super().resolve_command(ctx, args)
-            found = load_command(package, str(name))
-            if not isinstance(found, typer.Typer):
-                app = typer.Typer(add_completion=False)
-                app.command(name)(found)
-                found = app
-            command = typer.main.get_command(found)
-            command.name = name
+            command = build_command(str(name), load_command(package, str(name)))
             return name, command, rest
 
     app = typer.Typer(
@@ -49,6 +44,17 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
 def load_command(package: str, name: str) -> Any:
     """Import and return the function or the group behind a command."""
     return getattr(importlib.import_module(f"{package}.{name}"), name)
+
+
+def build_command(name: str, found: Any) -> Any:
+    """Return a function, or a group, as the command of that name."""
+    if not isinstance(found, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command(name, cls=OnceCommand)(found)
+        found = app
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
 
 
 def _stand_in() -> None:

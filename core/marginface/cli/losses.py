@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from marginface.losses.describe import Description
+    from marginface.terminal import Terminal
 
 
 def losses(
@@ -23,12 +22,11 @@ def losses(
     ] = None,
 ) -> None:
     """List the losses, explain one, or draw them."""
-    from rich.console import Console
-
     from marginface.losses import names
     from marginface.losses.describe import describe
+    from marginface.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     chosen = names() if name is None else [name]
     described = [describe(each) for each in chosen]
     if plot is not None:
@@ -42,7 +40,7 @@ def losses(
         _explain(console, described[0])
 
 
-def _list(console: Console, described: list[Description]) -> None:
+def _list(console: Terminal, described: list[Description]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -57,20 +55,21 @@ def _list(console: Console, described: list[Description]) -> None:
     console.print("marginface losses NAME explains one.", soft_wrap=True)
 
 
-def _explain(console: Console, each: Description) -> None:
+def _explain(console: Terminal, each: Description) -> None:
     from rich.box import SIMPLE
     from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
-    console.print(f"[bold]{each.title}[/bold]: {each.summary}", highlight=False)
+    console.print(Text.assemble((each.title, "bold"), f": {each.summary}"))
     if each.source:
-        console.print(f"Source: {each.source}", highlight=False)
+        console.print(f"Source: {each.source}")
     console.print()
     for line in each.formula:
-        console.print(Padding(line, (0, 4)), highlight=False, markup=False)
+        console.print(Padding(line, (0, 4)))
     for note in each.notes:
         console.print()
-        console.print(note, highlight=False, markup=False)
+        console.print(Text(note))
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for column in ("parameter", "default", "meaning"):
         table.add_column(column)
@@ -82,9 +81,9 @@ def _explain(console: Console, each: Description) -> None:
         for item in each.divergences:
             table = Table.grid(padding=(0, 1))
             table.add_row(" -", item)
-            console.print(table, highlight=False, markup=False)
+            console.print(table)
         console.print()
-    console.print(f"Train with it: {_example(each)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Train with it: {_example(each)}", soft_wrap=True)
 
 
 def _example(each: Description) -> str:

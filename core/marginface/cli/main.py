@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from difflib import SequenceMatcher
+from io import TextIOWrapper
 from typing import Annotated, Any, cast
 
 import typer
@@ -11,12 +13,13 @@ import typer
 from marginface import MarginfaceError, __version__
 from marginface.cli.lazy import lazy_app
 from marginface.errors import message_of
+from marginface.text import print_error, printable
 
 COMMANDS = {
     "train": "Train a model on a folder of face images.",
     "evaluate": "Measure verification accuracy on pairs of images.",
     "templates": "Measure IJB's protocols: templates of images, 1:1 and 1:N.",
-    "identify": "Measure the search of probe images in a gallery.",
+    "identify": "Search probe images in a gallery: names and rates.",
     "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
@@ -67,23 +70,38 @@ def _usage_message(error: Any) -> str:
     return f"unknown option '{name}'; did you mean '{nearest}'?"
 
 
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    del category, filename, lineno, line  # of the code, which says nothing to who calls a command
+    return f"marginface: warning: {printable(str(message))}\n"
+
+
 def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # letters that the terminal has not
+    warnings.formatwarning = _format_warning
     try:
         sys.exit(app(prog_name="marginface", standalone_mode=False))
     except UsageProblem as error:
         if message := _usage_message(error):  # none where typer has shown the help instead
-            print(f"marginface: error: {' '.join(message.split())}", file=sys.stderr)
+            print_error(" ".join(message.split()))
         sys.exit(2)
     except MarginfaceError as error:
-        print(f"marginface: error: {error}", file=sys.stderr)
+        print_error(str(error))
         sys.exit(2)
     except typer.Abort:
         sys.exit(130)
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"marginface: error: {message_of(error)}", file=sys.stderr)
+        print_error(message_of(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

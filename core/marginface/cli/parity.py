@@ -27,21 +27,24 @@ def parity(
     ] = None,
 ) -> None:
     """Compare values, gradients and states of losses with the float64 reference."""
-    from rich.console import Console
     from rich.progress import track
 
     from marginface import losses
     from marginface.backend import EXTRA_OF_MODULE, backend_names, load_backend
+    from marginface.checks import check_distinct
     from marginface.errors import MarginfaceError, unknown_name
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.report import check_report, pairs, table, write_report
+    from marginface.terminal import Terminal
 
     if report is not None:
         check_report(report)
     for name in loss or []:
         if name not in losses.names():
             raise unknown_name("loss", name, losses.names())
-    named = list(dict.fromkeys([*(backend or []), *(more or [])]))
+    check_distinct("loss", loss or [])
+    named = [*(backend or []), *(more or [])]
+    check_distinct("backend", named)
     installed = {extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)}
     backends = {
         name: load_backend(name)
@@ -55,10 +58,10 @@ def parity(
     cases = [(name, dtype) for name in loss or losses.names() for dtype in DTYPES]
     rows = [
         row
-        for name, dtype in track(cases, "Comparing", console=Console(stderr=True), transient=True)
+        for name, dtype in track(cases, "Comparing", console=Terminal(stderr=True), transient=True)
         for row in compare(name, dtype, backends)
     ]
-    console = Console()
+    console = Terminal()
     for pair in pairs(rows):
         console.print(table(rows, pair))
     if report is not None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 @contextmanager
 def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar; yield the function to call with (images done, images in all)."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -21,16 +20,20 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     )
     from rich.text import Text
 
+    from marginface.terminal import Terminal
+    from marginface.text import printable
+
     class ImagesPerSecond(ProgressColumn):
         def render(self, task: Task) -> Text:
             """Return the speed, empty until there is one."""
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} images/s")
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
+    said = TextColumn("{task.description}", markup=False)
+    columns = (said, BarColumn(), MofNCompleteColumn())
+    console = Terminal(stderr=True)
     bar = Progress(*columns, ImagesPerSecond(), TimeRemainingColumn(), console=console)
-    task = bar.add_task(description, total=None)
+    task = bar.add_task(printable(description), total=None)
 
     def show(done: int, total: int) -> None:
         bar.start()  # not before there is progress: an error then is the one line on stderr

@@ -34,15 +34,15 @@ def report(
 
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
-    from rich.console import Console
-
     from marginface.data.verification.opening import open_all
-    from marginface.evaluation.evaluate import check_images, embed_pairs
+    from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs
+    from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.evaluation.report import check_output_dir
     from marginface.labels import distinct_labels
     from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import write_page
     from marginface.report.training import read_training
+    from marginface.terminal import Terminal
 
     check_output_dir(output)
     if not val and pairs is None:
@@ -68,9 +68,10 @@ def report(
     for name, embedder, row in zip(names, embedders, sizes, strict=True):
         found = []
         for each, size in zip(sets, row, strict=True):
+            noted = NormRange(embedder)
             with image_progress(f"{name}, {each.name}") as on_progress:
                 embeddings = embed_pairs(
-                    embedder,
+                    noted,
                     each,
                     batch_size=batch_size,
                     flip=flip,
@@ -78,8 +79,13 @@ def report(
                     resize=resize,
                     on_progress=on_progress,
                 )
-            found.append(measure(name, each, embeddings))
+            by_norm = norms_vary(*noted.norms)
+            found.append(measure(name, each, embeddings, by_norm=by_norm))
         measured.append(tuple(found))
     page = write_page(Report(listed, sets, tuple(measured)), output)
     megabytes = page.stat().st_size / 1e6
-    Console().print(f"wrote {page} ({megabytes:.1f} MB)", soft_wrap=True, markup=False)
+    console = Terminal(soft_wrap=True)
+    for name, results in zip(names, measured, strict=True):
+        if any(each.rejection is None for each in results):
+            console.print(f"{name}: {NO_CURVE}")
+    console.print(f"wrote {page} ({megabytes:.1f} MB)")

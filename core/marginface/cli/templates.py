@@ -37,14 +37,14 @@ def templates(
 
     The embeddings come from `marginface embed --flip`.
     """
-    from rich.console import Console
-
     from marginface.deployment.embedding_reader import read_embeddings
     from marginface.evaluation import template_files as files
     from marginface.evaluation.identification import galleries_json, table
+    from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.evaluation.template_search import search_galleries
     from marginface.evaluation.template_verification import score_pairs, verify_templates
     from marginface.evaluation.templates import pool
+    from marginface.terminal import Terminal
 
     if bool(gallery) != bool(probes):
         raise MarginfaceError("--gallery and --probes go together; give both or neither")
@@ -54,25 +54,31 @@ def templates(
     names = [path.stem for path in gallery or []]
     if len(set(names)) < len(names):
         raise MarginfaceError(f"--gallery {max(names, key=names.count)} is given twice")
+    origin = options.open_origin(embeddings)
     galleries = {path.stem: files.read_subjects(path) for path in gallery or []}
     searched = None if probes is None else files.read_subjects(probes)
     listed = files.read_media(media)
     weights = None if scores is None else files.read_detector_scores(scores)
     pooled = pool(listed, read_embeddings(embeddings), weights)
-    console = Console()
+    console = Terminal()
     console.print(f"{len(listed.names):,} images make {len(pooled.ids):,} templates")
     metrics: dict[str, Any] = {
         "kind": "templates",
         "images": len(listed.names),
         "templates": len(pooled.ids),
+        "embeddings": None if origin is None else origin.to_json(),
     }
     if pairs is not None:
         found = score_pairs(pooled, files.read_template_pairs(pairs), str(pairs))
-        verified = verify_templates(pooled, found)
+        by_norm = origin is None or norms_vary(*origin.norms)
+        verified = verify_templates(pooled, found, by_norm=by_norm)
         console.print(verified.table())
+        if verified.reject is None:
+            console.print(NO_CURVE, soft_wrap=True)
         metrics |= verified.to_json()
     if searched is not None:
         results = search_galleries(pooled, galleries, searched)
+        options.note_missing_mates(results)
         console.print(table(results))
         metrics |= galleries_json(results)
     options.write_metrics(output, metrics, console)

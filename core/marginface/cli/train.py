@@ -21,9 +21,11 @@ from marginface.training.config_files import (
 )
 from marginface.training.launching import PARENT, launch, leave_with
 from marginface.training.processes import this_process
+from marginface.training.resuming import check_resumption
 from marginface.training.run import RunFolder, check_output
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
+LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again
 
 
 def train(config: Path | None, resume: bool, **options: Any) -> None:
@@ -48,6 +50,8 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
 
     if settings.processes > 1 and not place.named:
         check_output(settings, resume=resume)
+        if resume:
+            check_resumption(settings)
         # -P: the folder in which the command is called is no place to import from.
         command = [sys.executable, "-P", "-m", "marginface.cli.main", *sys.argv[1:]]
         raise typer.Exit(launch(command, settings.processes, settings.output))
@@ -90,12 +94,10 @@ def _parameter(name: str) -> inspect.Parameter:
     option = typer.Option(
         help=text,
         show_default=False,
-        metavar=None if kind is bool else METAVARS.get(kind, "<str>"),
+        metavar=None if kind is bool else LISTS.get(name) or METAVARS.get(kind, "<str>"),
         rich_help_panel=str(extra["panel"]),
     )
-    given_as: Any = bool if kind is bool else str
-    if name == "val":
-        given_as = list[str]  # may be given again
+    given_as: Any = list[str] if name in LISTS else bool if kind is bool else str
     annotation = Annotated[given_as | None, option]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation

@@ -13,18 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
+from marginface.data.joined import JoinedImages
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.losses import angles_to_dominant
+from marginface.text import printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
+OF_SEVERAL = (*COLUMNS, "data")  # where there are several sets: the one that the path is in
 
 
 @dataclass(frozen=True)
 class Judged:
-    """An image, its angle in degrees to its identity's dominant centre, whether it is kept."""
+    """An image by number, its angle in degrees to its identity's dominant centre, if it is kept."""
 
-    path: str
+    number: int
     identity: str
     angle: float
     kept: bool
@@ -61,33 +64,41 @@ def judge(
         centers: centres a class.
         max_angle: degrees; what is farther is not kept.
     """
-    label_of = {name: label for label, name in enumerate(images.identities)}
     # Identity by identity, which a file need not be.
-    names = [images.name(number) for number in np.argsort(images.labels, kind="stable")]
-    rows = (row for paths, values in batches(names) for row in zip(paths, values, strict=True))
+    order = np.argsort(images.labels, kind="stable").tolist()
+    embedded = (row for _, values in batches([*map(images.name, order)]) for row in values)
+    rows = zip(order, embedded, strict=True)
     found: list[Judged] = []
-    for name, members in groupby(rows, key=lambda row: row[0].partition("/")[0]):
-        paths, embeddings = zip(*members, strict=True)
-        at = label_of[name] * centers
-        own = np.zeros(len(paths), int)
+    for label, members in groupby(rows, key=lambda row: int(images.labels[row[0]])):
+        numbers, embeddings = zip(*members, strict=True)
+        at = label * centers
+        own = np.zeros(len(numbers), int)
         radians = angles_to_dominant(np.stack(embeddings), own, weight[at : at + centers], centers)
         angles = np.degrees(radians).tolist()
         found += [
-            Judged(path, name, angle, angle <= max_angle)
-            for path, angle in zip(paths, angles, strict=True)
+            Judged(number, images.identities[label], angle, angle <= max_angle)
+            for number, angle in zip(numbers, angles, strict=True)
         ]
     return found
 
 
-def write_table(judged: Sequence[Judged], output: Path) -> None:
-    """Write path, identity, angle in degrees and kept (1 or 0) as CSV, whole or not at all."""
+def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) -> None:
+    """Write path, identity, angle in degrees and kept (1 or 0) as CSV, whole or not at all.
+
+    Of several sets a path is the one inside its set, which the column `data` names. Control
+    characters of names are escaped.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         replacing(output) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(
-            (each.path, each.identity, f"{each.angle:.4f}", int(each.kept)) for each in judged
-        )
+        writer.writerow(OF_SEVERAL if isinstance(images, JoinedImages) else COLUMNS)
+        for each in judged:
+            row = (printable(each.identity), f"{each.angle:.4f}", int(each.kept))
+            if isinstance(images, JoinedImages):
+                root, path = images.origin(each.number)
+                writer.writerow((printable(path), *row, printable(str(root.resolve()))))
+            else:
+                writer.writerow((printable(images.name(each.number)), *row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import list_images, read_file, read_image, require_folder
+from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
@@ -73,6 +74,7 @@ def open_image_folder(
     size: tuple[int, int] = (112, 112),
     resize: bool = False,
     skip_bad: bool = False,
+    min_identities: int = 2,
     on_progress: Progress | None = None,
 ) -> ImageFolder:
     """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
@@ -82,10 +84,11 @@ def open_image_folder(
         size: expected (height, width) of the images, in pixels.
         resize: stretch images of another size instead of refusing them.
         skip_bad: leave bad images and identities without images out; they are in `skipped`.
+        min_identities: how many there must be.
         on_progress: called with (images checked, all images) as checking goes on.
 
     Raises:
-        MarginfaceError: another layout, fewer than two identities, or bad images not skipped.
+        MarginfaceError: another layout, too few identities, or bad images not skipped.
     """
     root = Path(root)
     paths, empty = _layout(root)
@@ -97,11 +100,11 @@ def open_image_folder(
     left_out = {path for path, _ in skipped}
     kept = tuple(path for path in paths if path not in left_out)
     identities = sorted({_identity(path) for path in kept})
-    if len(identities) < 2:
+    if len(identities) < min_identities:
         after = f" after leaving out {_first_of(root, bad)}" if bad else ""
         raise MarginfaceError(
-            f"the number of identities in {root} is {len(identities)}{after}, need at least 2 to "
-            f"train; {LAYOUT}"
+            f"the number of identities in {root} is {len(identities)}{after}, need at least "
+            f"{min_identities} to train; {LAYOUT}"
         )
     label_of = {identity: label for label, identity in enumerate(identities)}
     labels = np.array([label_of[_identity(path)] for path in kept], np.int64)
@@ -144,10 +147,23 @@ def _layout(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
             f"such as {misplaced[0]}; {LAYOUT}"
         )
     filled = {_identity(path) for path in paths}
+    _check_forms(root, filled)
     folders = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
     return paths, [(name, "the folder holds no images") for name in folders if name not in filled]
+
+
+def _check_forms(root: Path, identities: Collection[str]) -> None:
+    """Raise if two identities' folders have one name: a person would count as two."""
+    first: dict[str, str] = {}
+    for name in sorted(identities):
+        other = first.setdefault(same_form(name), name)
+        if other != name:
+            raise MarginfaceError(
+                f"{root} has the folders {other!a} and {name!a}, which look alike "
+                "(Unicode forms of one name); join them, or rename one"
+            )
 
 
 def bad_images(

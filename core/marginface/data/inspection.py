@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from marginface.data.folder import Progress
 from marginface.data.images import decode_image, encoded_format
 from marginface.data.listing import Listing
+from marginface.data.lookup import same_form
 from marginface.data.ordered import in_order
 from marginface.errors import MarginfaceError
 
@@ -125,7 +126,9 @@ class Shared:
 def shared(first: Inspection, second: Inspection) -> Shared:
     """Return the identities that two sets share by name, and the images by pixels."""
     one, two = first.listing.identities, second.listing.identities
-    identities = None if one is None or two is None else sorted({*one} & {*two})
+    identities = None
+    if one is not None and two is not None:
+        identities = sorted({*map(same_form, one)} & {*map(same_form, two)})
     split = len(first.hashes)
     images = []
     for group in equal_rows(np.concatenate([first.hashes, second.hashes])):

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from marginface.data.inspection import Indices, Inspection, Shared, shared
+from marginface.text import printable
 
 BINS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)  # first of each, in images an identity
 SHOWN = 5  # examples of what is wrong, and kinds in a cell; the JSON has all
@@ -64,7 +66,7 @@ def _set_to_json(found: Inspection) -> dict[str, Any]:
 def set_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
     """Return a table with a column for each set, given short names of the sets."""
     table = _table("Image sets", "", names)
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, list[str | Text]] = {}
     for number, each in enumerate(found):
         for label, cell in _cells(each).items():
             rows.setdefault(label, [""] * len(found))[number] = cell
@@ -73,9 +75,9 @@ def set_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
     return table
 
 
-def _cells(found: Inspection) -> dict[str, str]:
+def _cells(found: Inspection) -> dict[str, str | Text]:
     listing, counts, pairs = found.listing, found.images_an_identity, found.listing.pairs
-    cells = {"images": f"{listing.count:,}"}
+    cells: dict[str, str | Text] = {"images": f"{listing.count:,}"}
     if counts is not None:
         cells["identities"] = f"{len(counts):,}"
         least, middle, most = counts.min(), np.median(counts), counts.max()
@@ -157,11 +159,11 @@ def _histogram(counts: Indices) -> dict[int, int]:
     return dict(zip(values.tolist(), times.tolist(), strict=True))
 
 
-def _most_common(counts: Counter[str]) -> str:
+def _most_common(counts: Counter[str]) -> Text:
     cells = [f"{name}: {count:,}" for name, count in counts.most_common(SHOWN)]
     if len(counts) > SHOWN:
         cells.append(f"{len(counts) - SHOWN:,} others")
-    return "\n".join(cells)
+    return Text("\n".join(map(printable, cells)))
 
 
 def _size(size: tuple[int, int]) -> str:

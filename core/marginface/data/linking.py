@@ -16,11 +16,16 @@ def link_images(root: Path, names: Iterable[str], target: Path) -> None:
 
     It appears by one rename, so a folder of that name is whole.
     """
+    link_files(((root / name, name) for name in names), target)
+
+
+def link_files(files: Iterable[tuple[Path, str]], target: Path) -> None:
+    """Make a folder of files, each with its name there; see `link_images`."""
     with new_folder(target) as partial:
-        for name in names:
+        for old, name in files:
             new = inner_path(partial, name)
-            new.parent.mkdir(exist_ok=True)
-            _link(root / name, new)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            _link(old, new)
 
 
 def _link(old: Path, new: Path) -> None:

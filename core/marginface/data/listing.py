@@ -77,14 +77,14 @@ def listing(found: LabelledImages | Pairs) -> Listing:
     """List the images of a set, each once."""
     if isinstance(found, Pairs):
         return _of_pairs(found)
-    numbered = isinstance(found, RecordImages) and found.index.files is None
+    numbered = isinstance(found, RecordImages) and found.numbered
     return Listing(
         found.root,
         len(found),
         found.name,
         found.encoded,
         found.labels,
-        None if numbered and all(map(str.isdecimal, found.identities)) else found.identities,
+        None if numbered else found.identities,
         tuple(name for name, _ in found.skipped),
     )
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import new_folder
-from marginface.data.cleaning import COLUMNS
+from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
+from marginface.data.lookup import ImageNames
 from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 
 Indices = NDArray[np.int64]
 
@@ -151,7 +154,8 @@ def write_split(
         if pairs is not None and suffix:
             write_container(partial / "pairs.zip", pairs)
         elif pairs is not None:
-            (partial / "pairs.txt").write_bytes(pair_list(pairs).encode(errors="surrogateescape"))
+            text = pair_list(pairs, map(images.name, parts[1].tolist()))
+            (partial / "pairs.txt").write_bytes(text.encode(errors="surrogateescape"))
     return made[0], made[1]
 
 
@@ -172,21 +176,39 @@ def _rank(labels: NDArray[np.int64]) -> Indices:
 
 def _kept(images: LabelledImages, path: Path) -> Indices:
     """Return the numbers of the images that a table keeps."""
-    number_of = {images.name(index): index for index in range(len(images))}
+    number_of: dict[str, int] = {}
+    for index in range(len(images)):
+        name = printable(images.name(index))
+        if number_of.setdefault(name, index) != index:
+            raise MarginfaceError(
+                f"{images.root} has two images that a table calls {name}; rename one of them"
+            )
+    names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
-    chosen = []
+    chosen, others = [], set()
+    here = printable(str(images.root.resolve()))
+    is_here = cache(lambda name: str(Path(name).resolve()) == here)
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.reader(file)
-        if tuple(next(rows, ())) != COLUMNS:
+        columns = tuple(next(rows, ()))
+        if columns not in (COLUMNS, OF_SEVERAL):
             raise MarginfaceError(f"{path} is no table of `marginface clean`; {expected}")
         for line, row in enumerate(rows, 2):
-            if len(row) != len(COLUMNS) or row[3] not in ("0", "1"):
+            if len(row) != len(columns) or row[3] not in ("0", "1"):
                 raise MarginfaceError(f"{path}:{line}: {expected} with kept 0 or 1")
-            if row[0] not in number_of:
+            if columns == OF_SEVERAL and not is_here(row[4]):
+                others.add(row[4])
+                continue
+            found = names.find(printable(row[0]), f"{path}:{line}: ")
+            if found is None:
                 raise MarginfaceError(
-                    f"{path}:{line}: {images.root} has no image {row[0][:80]!r}; give the data "
+                    f"{path}:{line}: {images.root} has no image '{row[0][:80]}'; give the data "
                     "that was cleaned"
                 )
             if row[3] == "1":
-                chosen.append(number_of[row[0]])
+                chosen.append(number_of[found])
+    if others and not chosen:
+        raise MarginfaceError(
+            f"{path} keeps no image of {images.root}; its sets are {', '.join(sorted(others))}"
+        )
     return np.unique(np.array(chosen, np.int64))

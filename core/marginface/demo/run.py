@@ -27,6 +27,8 @@ from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
 from marginface.evaluation.verification import verify
+from marginface.terminal import Terminal, say
+from marginface.text import printable
 from marginface.training.config import TrainConfig
 from marginface.training.run import load_run
 from marginface.training.trackers import read_metrics
@@ -102,13 +104,13 @@ def run_demo(
         SystemExit: training was stopped by a signal.
     """
     started = time.monotonic()
-    console = console or Console(stderr=True)
+    console = console or Terminal(stderr=True)
     if output.exists():
         raise MarginfaceError(f"output {output} exists; choose another --output or remove it")
     framework = load_backend(backend)
     output.mkdir(parents=True)
 
-    console.print(f"drawing {IDENTITIES + HELD_OUT} people into {output / 'faces'}")
+    say(console, f"drawing {IDENTITIES + HELD_OUT} people into {output / 'faces'}")
     with console.status("drawing") as status:
         faces = write_demo_set(
             output / "faces",
@@ -126,7 +128,7 @@ def run_demo(
     graph = backbones.describe(spec.backbone, spec.embedding_size, input_size=spec.input_size)
     untrained = backbones.initial_weights(graph, seed)
     before = _measure(framework, spec, untrained, pairs)
-    console.print(f"before training: verification accuracy {before.result.accuracy:.1%}")
+    say(console, f"before training: verification accuracy {before.result.accuracy:.1%}")
 
     training_started = time.monotonic()
     trained = train(config, console=console)
@@ -208,7 +210,7 @@ def _about_training(config: TrainConfig, metrics: list[dict[str, Any]], seconds:
 
 def _commands(output: Path, backend: str) -> str:
     """Return what to try next, as lines for a shell."""
-    folder = shlex.quote(str(output))
+    folder = shlex.quote(printable(str(output)))
     other = {"torch": "tf", "tf": "torch"}.get(backend, backend)
     return f"""\
 # measure the exported model

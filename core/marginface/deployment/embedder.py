@@ -139,7 +139,7 @@ def _overrides(
         "mean": None if mean is None else for_each_channel("mean", mean),
         "std": None if std is None else for_each_channel("std", std),
         "channels": channels,
-        "crop": None if crop is None else tuple(crop),
+        "crop": None if crop is None else tuple(map(int, crop)),
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from marginface.deployment.embedding_origin import ORIGIN_KEY, Origin
+from marginface.text import as_utf8
+
 PARTS_IN_A_ROW_GROUP = 16  # readers skip and decode by row group: tens of megabytes are best
 
 
@@ -19,6 +22,7 @@ def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
 
     Args:
         paths: relative to the folder of images; an identity is the first folder, '' where none.
+            A byte that is no UTF-8 is written as `\\xNN`.
         embeddings: [images, size], as the model gives them, not normalised.
 
     >>> table_of(["ann/1.jpg", "2.jpg"], np.array([[3, 4], [0, 1]], np.float32)).to_pylist()[0]
@@ -27,17 +31,21 @@ def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
     values = pa.array(np.ascontiguousarray(embeddings).reshape(-1), pa.float32())
     return pa.table(
         {
-            "path": pa.array(paths, pa.string()),
-            "identity": pa.array([_identity(path) for path in paths], pa.string()),
+            "path": pa.array(map(as_utf8, paths), pa.string()),
+            "identity": pa.array([as_utf8(_identity(path)) for path in paths], pa.string()),
             "norm": pa.array(np.linalg.norm(embeddings, axis=1), pa.float32()),
             "embedding": pa.FixedSizeListArray.from_arrays(values, embeddings.shape[1]),
         }
     )
 
 
-def merge_to_parquet(parts: Sequence[Path], target: Path) -> None:
-    """Write the rows of `parts` (Parquet files of `table_of`) to one Parquet file, in order."""
-    schema = pq.read_schema(parts[0]).remove_metadata()
+def merge_to_parquet(parts: Sequence[Path], target: Path, origin: Origin | None = None) -> None:
+    """Write the rows of `parts` (Parquet files of `table_of`) to one Parquet file, in order.
+
+    Its metadata says what made them, where that is known.
+    """
+    said = None if origin is None else {ORIGIN_KEY: origin.to_text()}
+    schema = pq.read_schema(parts[0]).with_metadata(said)
     with pq.ParquetWriter(target, schema) as writer:
         for at in range(0, len(parts), PARTS_IN_A_ROW_GROUP):
             group = parts[at : at + PARTS_IN_A_ROW_GROUP]
@@ -45,12 +53,16 @@ def merge_to_parquet(parts: Sequence[Path], target: Path) -> None:
             writer.write_table(pa.concat_tables(tables).combine_chunks())
 
 
-def merge_to_npz(parts: Sequence[Path], target: Path) -> None:
+def merge_to_npz(parts: Sequence[Path], target: Path, origin: Origin | None = None) -> None:
     """Write the rows of `parts` to arrays path, identity, norm and embedding of one .npz file.
 
-    The embeddings pass through part by part: the file may be larger than memory.
+    One more, of one text, says what made them, where that is known. The embeddings pass through
+    part by part: the file may be larger than memory.
     """
     with zipfile.ZipFile(target, "w") as archive:
+        if origin is not None:
+            with archive.open(f"{ORIGIN_KEY}.npy", "w") as file:
+                np.lib.format.write_array(file, np.array(origin.to_text()), allow_pickle=False)
         rows = 0
         for name, kind in (("path", np.str_), ("identity", np.str_), ("norm", np.float32)):
             column = np.array(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from marginface.deployment.embedding_origin import LONGEST, ORIGIN_KEY, Origin, common_origin
 from marginface.errors import MarginfaceError
 
 ROWS_AT_ONCE = 4096
@@ -28,26 +29,104 @@ BROKEN = (
     ValueError,
 )
 
+T = TypeVar("T")
 Batch = tuple[Sequence[str], NDArray[np.float32]]
 
 
-def read_embeddings(path: Path) -> Iterator[Batch]:
-    """Yield image paths and their embeddings [batch, size], float32, in the order of the file.
+def read_embeddings(paths: Path | Sequence[Path]) -> Iterator[Batch]:
+    """Yield image paths and their embeddings [batch, size], float32, in the order of the files.
 
     Args:
-        path: a .parquet file with columns path and embedding, or a .npz file with such arrays.
+        paths: one or several files: .parquet with columns path and embedding, or .npz with such
+            arrays.
 
     Raises:
-        MarginfaceError: missing, damaged, or without these columns.
+        MarginfaceError: missing, damaged, or without these columns; files of two models.
     """
-    if path.suffix not in (".parquet", ".npz"):
+    paths = _several(paths)
+    common_origin(read_origins(paths))
+    size, first = 0, Path()
+    for path in paths:
+        for names, values in _guarded(path, _parquet if path.suffix == ".parquet" else _npz):
+            if size and values.shape[1] != size:
+                raise MarginfaceError(
+                    f"{first} has embeddings of {size} numbers, {path} of {values.shape[1]}; one "
+                    "model must have made both"
+                )
+            if not size:
+                size, first = values.shape[1], path
+            yield names, values
+
+
+def read_origins(paths: Path | Sequence[Path]) -> dict[Path, Origin | None]:
+    """Return what made the embeddings of each file; None where a file does not say it.
+
+    Raises:
+        MarginfaceError: missing, damaged, or of a later version.
+    """
+    found: dict[Path, Origin | None] = {}
+    for path in _several(paths):
+        if path.suffix not in (".parquet", ".npz"):
+            raise MarginfaceError(
+                f"embeddings {path} end in '{path.suffix}', expected .parquet or .npz"
+            )
+        if not path.is_file():
+            raise MarginfaceError(f"embeddings {path} are no file; `marginface embed` writes one")
+        texts = _parquet_origin if path.suffix == ".parquet" else _npz_origin
+        text = next(_guarded(path, texts), None)
+        found[path] = None if text is None else Origin.from_text(text, path)
+    return found
+
+
+def embeddings_of(paths: Path | Sequence[Path], names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the embeddings [names, size] of images by name, from one or several files.
+
+    Raises:
+        MarginfaceError: as `read_embeddings`; a name without an embedding, with two, or with one
+            that has no direction.
+    """
+    paths = _several(paths)
+    files = " and ".join(map(str, paths))
+    where = f"{files} {'have' if len(paths) > 1 else 'has'}"
+    place = {name: at for at, name in enumerate(names)}
+    found: NDArray[np.float32] | None = None
+    missing = set(place)
+    for batch, values in read_embeddings(paths):
+        if found is None:
+            found = np.empty((len(place), values.shape[1]), np.float32)
+        for name, value in zip(batch, values, strict=True):
+            if name not in place:
+                continue
+            if name not in missing:
+                mending = (
+                    "a folder above both, so that names differ" if len(paths) > 1 else "it again"
+                )
+                raise MarginfaceError(f"{where} two embeddings of {name}; embed {mending}")
+            missing.remove(name)
+            if not 0 < np.linalg.norm(value) < np.inf:
+                raise MarginfaceError(
+                    f"{files}: the embedding of {name} is of length zero, NaN or infinite; embed "
+                    "it again, or leave it out of the lists"
+                )
+            found[place[name]] = value
+    if missing or found is None:
+        first = min(missing, key=place.__getitem__)
         raise MarginfaceError(
-            f"embeddings {path} end in '{path.suffix}', expected .parquet or .npz"
+            f"{where} no embedding of {len(missing):,} of {len(place):,} images, first {first}; "
+            "name them relative to the folder that was embedded"
         )
-    if not path.is_file():
-        raise MarginfaceError(f"embeddings {path} are no file; `marginface embed` writes one")
+    return found
+
+
+def _several(paths: Path | Sequence[Path]) -> list[Path]:
+    """Return the distinct paths; the same file twice is one."""
+    return list(dict.fromkeys([paths] if isinstance(paths, Path) else paths))
+
+
+def _guarded(path: Path, read: Callable[[Path], Iterator[T]]) -> Iterator[T]:
+    """Yield what a reader does; whatever a damaged file makes it stumble over is one error."""
     try:
-        yield from _parquet(path) if path.suffix == ".parquet" else _npz(path)
+        yield from read(path)
     except MarginfaceError:
         raise
     except BROKEN as error:
@@ -60,40 +139,21 @@ def read_embeddings(path: Path) -> Iterator[Batch]:
         ) from error
 
 
-def embeddings_of(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
-    """Return the embeddings [names, size] of images by name.
+def _parquet_origin(path: Path) -> Iterator[str]:
+    with pq.ParquetFile(path) as file:
+        text = (file.metadata.metadata or {}).get(ORIGIN_KEY.encode())
+        if text is not None:
+            yield text.decode(errors="replace")
 
-    Raises:
-        MarginfaceError: as `read_embeddings`; a name without an embedding, with two, or with one
-            that has no direction.
-    """
-    place = {name: at for at, name in enumerate(names)}
-    found: NDArray[np.float32] | None = None
-    missing = set(place)
-    for batch, values in read_embeddings(path):
-        if found is None:
-            found = np.empty((len(place), values.shape[1]), np.float32)
-        for name, value in zip(batch, values, strict=True):
-            if name not in place:
-                continue
-            if name not in missing:
-                raise MarginfaceError(
-                    f"{path} has two embeddings of {name}; embed the folder again"
-                )
-            missing.remove(name)
-            if not 0 < np.linalg.norm(value) < np.inf:
-                raise MarginfaceError(
-                    f"{path}: the embedding of {name} is of length zero, NaN or infinite; embed it "
-                    "again, or leave it out of the lists"
-                )
-            found[place[name]] = value
-    if missing or found is None:
-        first = min(missing, key=place.__getitem__)
-        raise MarginfaceError(
-            f"{path} has no embedding of {len(missing):,} of {len(place):,} images, first {first}; "
-            "name images as it does: relative to the folder that was embedded"
-        )
-    return found
+
+def _npz_origin(path: Path) -> Iterator[str]:
+    with zipfile.ZipFile(path) as archive:
+        if f"{ORIGIN_KEY}.npy" in archive.namelist():
+            with archive.open(f"{ORIGIN_KEY}.npy") as file:
+                shape, kind = _header(file)
+                if shape or kind.kind != "U" or kind.itemsize > 4 * LONGEST:
+                    raise ValueError(f"{ORIGIN_KEY} {kind} {shape}")
+                yield str(np.frombuffer(file.read(kind.itemsize), kind)[0])
 
 
 def _parquet(path: Path) -> Iterator[Batch]:

@@ -19,15 +19,18 @@ from marginface.atomic import replacing
 from marginface.data.opening import open_by_name
 from marginface.deployment.embedder import Embedder
 from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
+from marginface.deployment.embedding_origin import Origin
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import Embed, embed_images
+from marginface.evaluation.evaluate import Embed, NormRange, embed_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.evaluation.verification import directionless
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"
+VERSION = 2  # of the parts; in the first, a model was known by its file alone
 SKIPPED_KEY = b"marginface.skipped"
 FILES_KEY = b"marginface.files"
+NORMS_KEY = b"marginface.norms"
 MERGERS = {".parquet": merge_to_parquet, ".npz": merge_to_npz}
 
 
@@ -107,8 +110,9 @@ def embed_folder(
                 resumed += len(chunk)
                 _report(on_progress, start + len(chunk), len(paths))
                 continue
+            model = NormRange(embedder)
             table = _embed_part(
-                partial(embed_images, embedder, flip=flip),
+                partial(embed_images, model, flip=flip),
                 embedder.embedding_size,
                 reader,
                 chunk,
@@ -117,22 +121,24 @@ def embed_folder(
                 len(paths),
                 on_progress,
             )
-            metadata = {**table.schema.metadata, FILES_KEY: files}
+            known = json.dumps(model.norms if len(table) else []).encode()
+            metadata = {**table.schema.metadata, FILES_KEY: files, NORMS_KEY: known}
             with replacing(part) as temporary:
                 pq.write_table(table.replace_schema_metadata(metadata), temporary)
     finally:
         if not any(part.exists() for part in parts):
             shutil.rmtree(folder)  # nothing to take up
-    rows, skipped = _contents(parts)
+    rows, skipped, norms = _contents(parts)
     if rows == 0:
         raise MarginfaceError(
             f"none of the {len(paths)} images in {images_root} can be used; first: {skipped[0][1]}"
         )
+    origin = Origin.of(embedder, flip=flip, resize=resize, norms=norms)
     # The merged file grows inside the parts folder: whatever happens, no stray file remains.
     merged = folder / f"merged{output.suffix}"
     with replacing(merged) as temporary:
         MERGERS[output.suffix](
-            [part for part in parts if pq.read_metadata(part).num_rows], temporary
+            [part for part in parts if pq.read_metadata(part).num_rows], temporary, origin
         )
     merged.replace(output)
     shutil.rmtree(folder)
@@ -142,11 +148,13 @@ def embed_folder(
 def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:
     """Return what must not change between the runs that share parts."""
     return {
+        "version": VERSION,
         "model": embedder.fingerprint,
-        "list of images": hashlib.sha256("\n".join(paths).encode()).hexdigest(),
+        "list of images": hashlib.sha256(
+            "\n".join(paths).encode(errors="surrogateescape")
+        ).hexdigest(),
         "choice of --resize": resize,
         "choice of --flip": flip,
-        "version": 1,
     }
 
 
@@ -172,6 +180,11 @@ def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
         if not changed:
             return
         if any(folder.glob("part-*.parquet")) and not overwrite:
+            if changed[0] == "version":
+                raise MarginfaceError(
+                    f"{folder} holds unfinished embeddings of another version of marginface; "
+                    "pass --overwrite to start again"
+                )
             raise MarginfaceError(
                 f"{folder} holds unfinished embeddings, but the {changed[0]} changed since; "
                 "restore it to go on, or pass --overwrite to start again"
@@ -212,13 +225,17 @@ def _embed_part(
     return table.replace_schema_metadata({SKIPPED_KEY: skipped_here})
 
 
-def _contents(parts: Sequence[Path]) -> tuple[int, tuple[tuple[str, str], ...]]:
-    """Return the number of embeddings in `parts` and what they left out."""
-    rows, skipped = 0, []
+def _contents(
+    parts: Sequence[Path],
+) -> tuple[int, tuple[tuple[str, str], ...], tuple[float, float]]:
+    """Return the number of embeddings in `parts`, what they left out, and the range of norms."""
+    rows, skipped, norms = 0, [], []
     for part in parts:
+        metadata = _metadata(part)
         rows += pq.read_metadata(part).num_rows
-        skipped += [(path, reason) for path, reason in json.loads(_metadata(part)[SKIPPED_KEY])]
-    return rows, tuple(skipped)
+        skipped += [(path, reason) for path, reason in json.loads(metadata[SKIPPED_KEY])]
+        norms += json.loads(metadata[NORMS_KEY])
+    return rows, tuple(skipped), (min(norms, default=0.0), max(norms, default=0.0))
 
 
 def _can_be_taken_up(part: Path, files: bytes, skip_bad: bool) -> bool:

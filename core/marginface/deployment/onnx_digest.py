@@ -57,7 +57,7 @@ def onnx_digest(path: Path) -> str:
     """
     check_file(path)
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except DecodeError as error:
         raise MarginfaceError(
             f"{path} is not an ONNX model, or a damaged one; export or download it again"

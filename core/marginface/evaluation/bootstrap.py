@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from marginface.checks import check_count
-from marginface.data.verification.pairs import fold_numbers
 from marginface.errors import MarginfaceError
 from marginface.evaluation.rates import SortedScores
 from marginface.evaluation.verification import FAR_TARGETS, check_folds, check_scores
@@ -69,7 +68,7 @@ class Intervals:
 def bootstrap(
     scores: ArrayLike,
     same: ArrayLike,
-    folds: int = 10,
+    folds: int | ArrayLike | None = None,
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
@@ -92,13 +91,12 @@ def bootstrap(
     (1.0, 1.0)
     """
     score, truth = check_scores(scores, same)
-    check_folds(len(score), folds)
+    fold_of = check_folds(folds, truth)
     check_count("resamples", resamples)
     if not 0 < level < 1:
         raise MarginfaceError(f"level must be between 0 and 1, such as 0.95, got {level}")
     order = np.argsort(-score, kind="stable")
-    fold_of = fold_numbers(len(score), folds)
-    ranked = Ranked(score[order], truth[order], fold_of[order], folds)
+    ranked = Ranked(score[order], truth[order], fold_of[order], int(fold_of.max()) + 1)
     draws = draws_of(ranked, resamples, np.random.default_rng(seed))
     figures = np.concatenate([figures_of(ranked, counts) for counts in draws])
     tails = (1 - level) / 2

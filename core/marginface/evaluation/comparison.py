@@ -18,6 +18,7 @@ from marginface.evaluation.evaluate import PairScores
 from marginface.evaluation.report import write_report
 from marginface.evaluation.score_files import SCORES_NAME, write_scores
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
+from marginface.text import printable
 
 COMPARISON_NAMES = ("comparison.json", "comparison.csv")
 SHOWN_TARGET = "1e-3"  # the field's for sets of some thousands of pairs
@@ -113,8 +114,8 @@ def _flat(row: Comparison) -> dict[str, str | int | float]:
     """Return one line of comparison.csv; rates and accuracies are fractions of 1."""
     result, ends = row.result, row.intervals
     line: dict[str, str | int | float] = {
-        "model": row.model,
-        "set": row.pairs.name,
+        "model": printable(row.model),
+        "set": printable(row.pairs.name),
         "same_pairs": result.same_pairs,
         "different_pairs": result.different_pairs,
         "folds": len(result.fold_accuracies),

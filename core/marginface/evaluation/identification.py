@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
 from marginface.errors import MarginfaceError
-from marginface.evaluation.rates import RateAt, SortedScores, rates_json
-from marginface.evaluation.verification import unit_embeddings
+from marginface.evaluation.rates import RateAt, SortedScores, rates_json, wilson
+from marginface.evaluation.verification import embedding_norms
 
 FPIR_TARGETS = ("1e-2", "1e-1")
+THRESHOLDS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9")
 RANKS = (1, 5, 10)  # of the table
 MAX_RANK = 100  # of the CMC
 SCORES_AT_ONCE = 4_000_000  # bounds a block of probes against the whole gallery: 32 MB
@@ -36,13 +37,40 @@ class Searches:
         mated: whether the probe's subject is in the gallery.
         score: of its own subject where mated, else the highest of any.
         rank: 1 + the number of other subjects that score as high or higher; 0 where not mated.
-        subjects: in the gallery.
+        names: of the gallery's subjects, sorted.
+        best: the subjects with the highest scores, as places in `names`, [probes, top]; one that
+            shares its score comes before the probe's own, so that the own stands at its rank.
+        best_score: of those, [probes, top].
     """
 
     mated: NDArray[np.bool_]
     score: NDArray[np.float32]
     rank: NDArray[np.int64]
-    subjects: int
+    names: NDArray[Any]
+    best: NDArray[np.int64]
+    best_score: NDArray[np.float32]
+
+    @property
+    def subjects(self) -> int:
+        """Return how many there are in the gallery."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of 1 with its interval (Wilson, 95 %)."""
+
+    rate: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, hits: int, trials: int) -> Self:
+        """Return `hits` of `trials`."""
+        return cls(hits / trials, *wilson(hits, trials))
+
+    def __str__(self) -> str:
+        return f"{self.rate:.2%} ({100 * self.low:.2f} to {100 * self.high:.2f})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +78,14 @@ class IdentificationResult:
     """What `identify` measures; rates are fractions of 1.
 
     Attributes:
-        hits: number of mated probes with their subject at rank 1, 2, ... or better.
+        hits: number of mated probes with their subject at rank 1, 2, ... or better; empty without
+            mated probes.
         tpir: share of mated probes whose subject scores over the threshold, at each FPIR, which is
-            the share of non-mated probes that find anybody over it; none without non-mated probes.
+            the share of non-mated probes that find anybody over it; none where either is missing.
         dir: the same where the subject must be at rank 1, too (detection and identification rate).
         curve: FPIR and TPIR, thinned.
+        fpir: at each of `THRESHOLDS`; none without non-mated probes.
+        threshold: at each of `FPIR_TARGETS`, likewise.
     """
 
     subjects: int
@@ -64,15 +95,25 @@ class IdentificationResult:
     tpir: dict[str, RateAt]
     dir: dict[str, RateAt]
     curve: tuple[Floats, Floats]
+    fpir: dict[str, Share]
+    threshold: dict[str, float]
 
     @property
     def cmc(self) -> Floats:
         """Return the cumulative match characteristic: the identification rate at each rank."""
-        return self.hits / self.mated
+        return self.hits / max(self.mated, 1)
 
     def at_rank(self, rank: int) -> float:
-        """Return the identification rate at a rank."""
+        """Return the identification rate at a rank, which needs a mated probe."""
         return float(self.cmc[min(rank, len(self.hits)) - 1])
+
+    @property
+    def ranks(self) -> dict[str, Share]:
+        """Return the identification rates at `RANKS`; none without mated probes."""
+        if not self.mated:
+            return {}
+        hits = {rank: int(self.hits[min(rank, len(self.hits)) - 1]) for rank in RANKS}
+        return {str(rank): Share.of(count, self.mated) for rank, count in hits.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for metrics.json."""
@@ -81,9 +122,11 @@ class IdentificationResult:
             "subjects": self.subjects,
             "mated_probes": self.mated,
             "non_mated_probes": self.non_mated,
-            "rank": {str(rank): self.at_rank(rank) for rank in RANKS},
+            **_shares_json("rank", self.ranks),
             **rates_json("tpir_at_fpir", self.tpir),
             **rates_json("dir_at_fpir", self.dir),
+            **_shares_json("fpir_at_threshold", self.fpir),
+            "threshold_at_fpir": self.threshold,
             "cmc": self.cmc.tolist(),
             "roc": {"far": far.tolist(), "tar": tar.tolist()},
         }
@@ -95,30 +138,43 @@ def identify(
     """Search probes [probes, size] in a gallery [entries, size] and measure what is found.
 
     Raises:
-        MarginfaceError: shapes do not fit, an embedding has no direction, or no probe is mated.
+        MarginfaceError: shapes do not fit, or an embedding has no direction.
 
     >>> gallery, probes = [[1.0, 0.0], [0.0, 1.0]], [[0.9, 0.1], [1.0, 1.0]]
     >>> identify(gallery, ["ann", "bo"], probes, ["ann", "bo"]).cmc  # the second probe ties
     array([0.5, 1. ])
     """
-    found = search(gallery, gallery_subjects, probes, probe_subjects)
-    mated = found.mated
-    if not mated.any():
-        raise MarginfaceError(
-            f"none of {len(mated)} probes shows one of the gallery's {found.subjects} subjects; "
-            "do both name their subjects alike?"
-        )
-    ranks = np.bincount(found.rank[mated], minlength=MAX_RANK + 1)
-    hits = np.cumsum(ranks)[1 : min(MAX_RANK, found.subjects) + 1]
-    own, nobody = found.score[mated].astype(np.float64), found.score[~mated]
+    return measure(search(gallery, gallery_subjects, probes, probe_subjects))
+
+
+def measure(found: Searches, known: NDArray[np.bool_] | None = None) -> IdentificationResult:
+    """Return the figures of searches: rank rates of mated probes, FPIR of others, TPIR of both.
+
+    Args:
+        found: the searches.
+        known: [probes], whether it is known whom a probe shows; others do not count.
+    """
+    counted = slice(None) if known is None else known
+    mated, rank = found.mated[counted], found.rank[counted]
+    ranks = np.bincount(rank[mated], minlength=MAX_RANK + 1)
+    hits = np.cumsum(ranks)[1 : min(MAX_RANK, found.subjects) + 1] if mated.any() else ranks[:0]
+    score = found.score[counted].astype(np.float64)
+    own, nobody = score[mated], score[~mated]
     tpir, dir_, curve = {}, {}, (np.empty(0), np.empty(0))
+    fpir, threshold = {}, {}
     if len(nobody):
-        scores = SortedScores(own, nobody)
-        first = SortedScores(np.where(found.rank[mated] == 1, own, -np.inf), nobody)
+        scores = SortedScores(own if len(own) else [-np.inf], nobody)
+        for text in THRESHOLDS:
+            fpir[text] = Share.of(int(np.sum(nobody >= float(text))), len(nobody))
+        threshold = {target: scores.at(float(target)).threshold for target in FPIR_TARGETS}
+    if len(nobody) and len(own):
+        first = SortedScores(np.where(rank[mated] == 1, own, -np.inf), nobody)
         tpir = {target: scores.at(float(target)) for target in FPIR_TARGETS}
         dir_ = {target: first.at(float(target)) for target in FPIR_TARGETS}
         curve = scores.curve()
-    return IdentificationResult(found.subjects, len(own), len(nobody), hits, tpir, dir_, curve)
+    return IdentificationResult(
+        found.subjects, len(own), len(nobody), hits, tpir, dir_, curve, fpir, threshold
+    )
 
 
 def search(
@@ -127,40 +183,62 @@ def search(
     probes: ArrayLike,
     probe_subjects: ArrayLike,
     *,
+    top: int = 1,
     scores_at_once: int = SCORES_AT_ONCE,
 ) -> Searches:
-    """Compare every probe with every subject, in blocks of probes; raises as `identify` does."""
-    unit = [unit_embeddings(values) for values in (gallery, probes)]
+    """Compare every probe with every subject, in blocks of probes; raises as `identify` does.
+
+    Args:
+        gallery, gallery_subjects, probes, probe_subjects: as `identify` takes them.
+        top: how many of the best subjects to name for each probe, at least 1.
+        scores_at_once: bounds a block of probes against the whole gallery.
+    """
+    values = [np.asarray(each) for each in (gallery, probes)]
+    norms = [embedding_norms(each) for each in values]
     names = [np.asarray(subjects) for subjects in (gallery_subjects, probe_subjects)]
-    for kind, values, of in zip(("gallery", "probes"), unit, names, strict=True):
-        if of.shape != (len(values),) or not len(values):
+    for kind, length, of in zip(("gallery", "probes"), norms, names, strict=True):
+        if of.shape != length.shape or not len(length):
             raise MarginfaceError(
-                f"{kind}: {len(values)} embeddings and subjects of shape {of.shape}; there must be "
+                f"{kind}: {len(length)} embeddings and subjects of shape {of.shape}; there must be "
                 "as many of both, at least one"
             )
-    if unit[0].shape[1] != unit[1].shape[1]:
+    if values[0].shape[1] != values[1].shape[1]:
         raise MarginfaceError(
-            f"the gallery's embeddings have {unit[0].shape[1]} numbers, the probes' "
-            f"{unit[1].shape[1]}; one model must have made both"
+            f"the gallery's embeddings have {values[0].shape[1]} numbers, the probes' "
+            f"{values[1].shape[1]}; one model must have made both"
         )
     subjects, of_entry = np.unique(names[0], return_inverse=True)
     order = np.argsort(of_entry, kind="stable")
-    entries = unit[0][order].T
+    entries = (values[0][order] / norms[0][order, None]).T
     starts = np.searchsorted(of_entry[order], np.arange(len(subjects)))
     own = np.minimum(np.searchsorted(subjects, names[1]), len(subjects) - 1)
     mated = subjects[own] == names[1]
     score = np.empty(len(mated), np.float32)
     rank = np.zeros(len(mated), np.int64)
+    top = min(top, len(subjects))
+    best, best_score = (
+        np.empty((len(mated), top), np.int64),
+        np.empty((len(mated), top), np.float32),
+    )
     step = max(1, scores_at_once // len(of_entry))
     for at in range(0, len(mated), step):
         here = slice(at, at + step)
-        cosines = (unit[1][here] @ entries).astype(np.float32)
+        unit = values[1][here] / norms[1][here, None]
+        cosines = (unit @ entries).astype(np.float32)
         if len(subjects) < len(of_entry):
             cosines = np.maximum.reduceat(cosines, starts, axis=1)
         of_mate = np.take_along_axis(cosines, own[here, None], axis=1)
         rank[here] = np.where(mated[here], np.sum(cosines >= of_mate, axis=1), 0)
         score[here] = np.where(mated[here], of_mate[:, 0], cosines.max(axis=1))
-    return Searches(mated, score, rank, len(subjects))
+        rows = np.arange(len(cosines))
+        cosines[rows[mated[here]], own[here][mated[here]]] = -np.inf  # its place is its rank
+        for place in range(top):
+            at_own = rank[here] == place + 1
+            chosen = np.where(at_own, own[here], cosines.argmax(axis=1))
+            best[here, place] = chosen
+            best_score[here, place] = np.where(at_own, of_mate[:, 0], cosines[rows, chosen])
+            cosines[rows, chosen] = -np.inf
+    return Searches(mated, score, rank, subjects, best, best_score)
 
 
 def galleries_json(results: Mapping[str, IdentificationResult]) -> dict[str, Any]:
@@ -181,6 +259,13 @@ def _mean(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([each[key] for each in rates])) for key in shared}
 
 
+def _shares_json(name: str, shares: Mapping[str, Share]) -> dict[str, Any]:
+    return {
+        name: {key: each.rate for key, each in shares.items()},
+        f"{name}_interval": {key: [each.low, each.high] for key, each in shares.items()},
+    }
+
+
 def table(results: Mapping[str, IdentificationResult]) -> Table:
     """Return the figures of each gallery, and the mean of several, for the terminal."""
     table = Table(title="Identification (1:N), with 95 % intervals")
@@ -191,17 +276,27 @@ def table(results: Mapping[str, IdentificationResult]) -> Table:
         table.add_column("mean", justify="right")
     found = list(results.values())
 
-    def add(label: str, texts: list[str], rates: list[float]) -> None:
-        mean = [f"{np.mean(rates):.2%}"] if len(rates) > 1 else []
-        table.add_row(label, *texts, *mean)
+    def add(label: str, rates: Sequence[Share | RateAt | None]) -> None:
+        known = [each.rate for each in rates if each is not None]
+        if not known:
+            return
+        mean = [f"{np.mean(known):.2%}"] if len(known) == len(rates) > 1 else []
+        table.add_row(label, *("-" if each is None else str(each) for each in rates), *mean)
 
-    for rank in RANKS:
-        rates = [each.at_rank(rank) for each in found]
-        add(f"rank {rank}", [f"{rate:.2%}" for rate in rates], rates)
-    for label, kind in (("TPIR", "tpir"), ("DIR", "dir")):
-        for target in FPIR_TARGETS if all(each.tpir for each in found) else ():
-            at = [getattr(each, kind)[target] for each in found]
-            add(f"{label} at FPIR {target}", [str(r) for r in at], [r.rate for r in at])
+    largest = max(each.subjects for each in found)
+    for rank in (str(rank) for rank in RANKS if rank <= largest):
+        add(f"rank {rank}", [each.ranks.get(rank) for each in found])
+    for target in FPIR_TARGETS:
+        add(f"TPIR at FPIR {target}", [each.tpir.get(target) for each in found])
+    for target in FPIR_TARGETS:
+        add(f"DIR at FPIR {target}", [each.dir.get(target) for each in found])
+    if not any(each.mated for each in found):
+        for text in THRESHOLDS:
+            add(f"FPIR at score {text}", [each.fpir.get(text) for each in found])
+    for target in FPIR_TARGETS if any(each.threshold for each in found) else ():
+        texts = [each.threshold.get(target) for each in found]
+        shown = ("-" if each is None else f"{each:.4f}" for each in texts)
+        table.add_row(f"threshold at FPIR {target}", *shown)
     for label, name in (
         ("subjects", "subjects"),
         ("mated probes", "mated"),

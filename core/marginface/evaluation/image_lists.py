@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from marginface.data.images import list_images
+from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 
 
-def read_subjects_of_images(path: Path) -> dict[str, str]:
+def read_subjects_of_images(path: Path, *, all_known: bool = True) -> dict[str, str]:
     """Return the subject of each image that a folder holds or a list names, in order.
 
     A list has a line for each image: its name, or `name<TAB>subject`. Without a subject, as in a
     folder, it is the name's first folder, as in `ann/1.jpg`.
+
+    Args:
+        path: the folder or the list.
+        all_known: refuse an image without a subject, which is '' otherwise.
 
     Raises:
         MarginfaceError: unreadable, empty, an image twice, or an image without a subject.
@@ -29,8 +34,8 @@ def read_subjects_of_images(path: Path) -> dict[str, str]:
     for where, line in lines:
         name, _, subject = (part.strip() for part in line.partition("\t"))
         folder, slash, _ = name.partition("/")
-        subject = subject or (folder if slash else "")
-        if not (name and subject):
+        subject = same_form(subject or (folder if slash else ""))
+        if not name or (all_known and not subject):
             raise MarginfaceError(
                 f"{where}: no subject; expected 'subject/image' or 'image<TAB>subject', got "
                 f"{line.strip()[:80]!r}"

@@ -17,6 +17,13 @@ from marginface.evaluation.rates import allowed
 FMR = 1e-3
 HEAD = 50_000  # different pairs to look for a threshold among at first, those that score highest
 SHARES = 96  # of images that are rejected: 0 % to 95 %
+# Rounding a vector to float16 changes its norm by a share of up to 2^-11, and so does rounding the
+# norm that it was divided by: among unit vectors the longest exceeds the shortest by up to 2^-9.
+ROUNDING = 2**-9
+NO_CURVE = (
+    "no error versus reject curve: the model's embeddings all have one norm, which tells nothing "
+    "of quality"
+)
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +55,15 @@ class RejectCurve:
             "share": self.share.tolist(),
             "fnmr": self.fnmr.tolist(),
         }
+
+
+def norms_vary(shortest: float, longest: float) -> bool:
+    """Return whether norms differ by more than rounding explains, so that they can tell quality.
+
+    >>> norms_vary(0.9999, 1.0001), norms_vary(64.0, 64.02), norms_vary(0.99, 1.01)
+    (False, False, True)
+    """
+    return longest > shortest * (1 + ROUNDING)
 
 
 def reject_curve(

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
-from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import PairScores
+from marginface.text import as_utf8
 
 SCORES_NAME = "scores.parquet"
 SCHEMA = pa.schema(
@@ -32,18 +33,13 @@ SCHEMA = pa.schema(
 def write_scores(path: Path, pairs: Pairs, found: PairScores) -> None:
     """Write one row a pair, in the order of the pairs, whole or not at all."""
     columns = [
-        [_printable(name) for name in pairs.first],
-        [_printable(name) for name in pairs.second],
+        [as_utf8(name) for name in pairs.first],
+        [as_utf8(name) for name in pairs.second],
         pairs.same,
         found.scores,
         found.first_norm,
         found.second_norm,
-        fold_numbers(len(pairs), pairs.folds).astype("int32"),
+        pairs.fold.astype("int32"),
     ]
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
-
-
-def _printable(name: str) -> str:
-    """Return a name as UTF-8 can hold it: an undecodable byte of a file name becomes \\\\xNN."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -26,7 +26,7 @@ def search_galleries(
         probes: template ids to subject ids.
 
     Raises:
-        MarginfaceError: a template that no image belongs to, or a gallery that no probe is in.
+        MarginfaceError: a template that no image belongs to.
     """
     probe_rows, probe_subjects = _rows(templates, probes, "the list of probes")
     found = {}

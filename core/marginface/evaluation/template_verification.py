@@ -15,7 +15,7 @@ from rich.table import Table
 
 from marginface.errors import MarginfaceError
 from marginface.evaluation.rates import RateAt, SortedScores, rates_json
-from marginface.evaluation.rejection import RejectCurve, reject_curve
+from marginface.evaluation.rejection import RejectCurve, norms_vary, reject_curve
 from marginface.evaluation.template_files import TemplatePairs
 from marginface.evaluation.templates import Templates
 from marginface.evaluation.verification import dot_products
@@ -45,14 +45,14 @@ class TemplateVerification:
     Attributes:
         tar_at_far: the largest TAR whose FAR does not exceed the target, with its interval.
         roc: FAR and TAR, thinned.
-        reject: FNMR as templates of low quality are rejected.
+        reject: FNMR as templates of low quality are rejected; None where it does not vary.
     """
 
     same_pairs: int
     different_pairs: int
     tar_at_far: dict[str, RateAt]
     roc: tuple[NDArray[np.float64], NDArray[np.float64]]
-    reject: RejectCurve
+    reject: RejectCurve | None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for metrics.json."""
@@ -63,7 +63,7 @@ class TemplateVerification:
             "different_pairs": self.different_pairs,
             **rates_json("tar_at_far", self.tar_at_far),
             "roc": {"far": far.tolist(), "tar": tar.tolist()},
-            "reject": self.reject.to_json(),
+            "reject": None if self.reject is None else self.reject.to_json(),
         }
 
     def table(self) -> Table:
@@ -80,8 +80,15 @@ class TemplateVerification:
         return table
 
 
-def verify_templates(templates: Templates, found: PairScores) -> TemplateVerification:
+def verify_templates(
+    templates: Templates, found: PairScores, *, by_norm: bool = True
+) -> TemplateVerification:
     """Measure how well the scores of template pairs separate same from different ones.
+
+    Args:
+        templates: what was compared.
+        found: the scores.
+        by_norm: reject templates by quality, too, where it varies.
 
     Raises:
         MarginfaceError: pairs of one kind only.
@@ -93,12 +100,15 @@ def verify_templates(templates: Templates, found: PairScores) -> TemplateVerific
             f"all {len(found.score)} pairs are '{kind}' pairs; verification needs both"
         )
     scores = SortedScores(same, different)
+    curve = None
+    if by_norm and norms_vary(templates.quality.min(), templates.quality.max()):
+        curve = reject_curve(found.score, found.same, found.quality, templates.quality)
     return TemplateVerification(
         len(same),
         len(different),
         {target: scores.at(float(target)) for target in FAR_TARGETS},
         scores.curve(),
-        reject_curve(found.score, found.same, found.quality, templates.quality),
+        curve,
     )
 
 

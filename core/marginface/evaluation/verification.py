@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rich.table import Table
 
-from marginface.data.verification.pairs import check_kinds, fold_numbers
+from marginface.data.verification.folds import folds_of_both_kinds, usual_folds
+from marginface.data.verification.pairs import check_kinds
 from marginface.errors import MarginfaceError
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
@@ -89,26 +90,33 @@ class VerificationResult:
         return table
 
 
-def verify(scores: ArrayLike, same: ArrayLike, folds: int = 10) -> VerificationResult:
+def verify(
+    scores: ArrayLike, same: ArrayLike, folds: int | ArrayLike | None = None
+) -> VerificationResult:
     """Measure how well `scores` [pairs] (larger is more alike) separate `same` [pairs] (bool).
 
-    Folds are contiguous blocks in file order, the first ones a pair longer where the number of
-    pairs does not divide (as scikit-learn's KFold without shuffling). Time is
-    O(pairs log pairs + folds * pairs).
+    Time is O(pairs log pairs + folds * pairs).
+
+    Args:
+        scores: [pairs].
+        same: [pairs].
+        folds: a number for each pair, those of a fold alike, [pairs]; or how many folds to form:
+            the same pairs in contiguous parts and the different pairs likewise. None forms ten,
+            fewer where a kind has fewer pairs.
 
     Raises:
         MarginfaceError: shapes or types do not fit, a score is not finite, only one kind of pair,
-            or fewer pairs than folds.
+            fewer than two folds, or one without a pair.
 
     >>> result = verify([0.9, 0.2, 0.8, 0.1], [True, False, True, False], folds=2)
     >>> result.accuracy, result.auc, result.eer, round(result.threshold, 6)
     (1.0, 1.0, 0.0, 0.5)
     """
     score, truth = check_scores(scores, same)
-    check_folds(len(score), folds)
+    fold_of = check_folds(folds, truth)
     order = np.argsort(-score, kind="stable")
     descending, ordered_truth = score[order], truth[order]
-    fold_accuracies = tuple(_fold_accuracies(score, truth, order, folds))
+    fold_accuracies = tuple(_fold_accuracies(score, truth, order, fold_of))
     threshold, best = _best_threshold(descending, ordered_truth)
     accepted_same, accepted_different = _accepts(descending, ordered_truth)
     curve = _rates(accepted_same, accepted_different)
@@ -143,7 +151,7 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
     array([0., 1.])
     """
     values = np.asarray(embeddings)
-    norms = _norms(values)
+    norms = embedding_norms(values)
     left, right = np.asarray(first, np.int64), np.asarray(second, np.int64)
     cosines: Floats = dot_products(values, left, right) / (norms[left] * norms[right])
     return cosines
@@ -152,12 +160,12 @@ def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> F
 def unit_embeddings(embeddings: ArrayLike) -> Floats:
     """Return embeddings [images, size] scaled to length 1; raises as `pair_scores` does."""
     values = np.asarray(embeddings, np.float64)
-    unit: Floats = values / _norms(values)[:, None]
+    unit: Floats = values / embedding_norms(values)[:, None]
     return unit
 
 
-def _norms(values: NDArray[Any]) -> Floats:
-    """Return the lengths [images], none of them zero."""
+def embedding_norms(values: NDArray[Any]) -> Floats:
+    """Return the lengths [images] of embeddings [images, size]; raises as `pair_scores` does."""
     if values.ndim != 2:
         raise MarginfaceError(f"embeddings must be [images, size], got shape {values.shape}")
     every = np.arange(len(values))
@@ -198,14 +206,36 @@ def dot_products(
     return np.concatenate([np.empty(0), *blocks])
 
 
-def check_folds(pairs: int, folds: int) -> None:
-    """Raise unless pairs can be split into so many folds, at least two."""
-    if folds < 2:
-        raise MarginfaceError(f"folds must be at least 2, got {folds}")
-    if pairs < folds:
+def check_folds(folds: int | ArrayLike | None, same: Bools) -> NDArray[np.int64]:
+    """Return the fold of each pair from 0, [pairs], none empty; raises as `verify` says.
+
+    Args:
+        folds: as for `verify`.
+        same: [pairs].
+    """
+    if folds is None:
+        return check_folds(usual_folds(same), same)
+    given = np.asarray(folds)
+    if given.dtype.kind not in "biu" or given.shape not in ((), same.shape):
         raise MarginfaceError(
-            f"{pairs} pairs cannot be split into {folds} folds; give more pairs or fewer folds"
+            f"folds must be a whole number, or one for each of {len(same)} pairs, got "
+            f"{given.dtype} of shape {given.shape}"
         )
+    found: NDArray[np.int64]
+    if given.ndim:
+        found = np.unique(given, return_inverse=True)[1].astype(np.int64)
+        count = int(found.max()) + 1
+    else:
+        count = int(given)
+        if count >= 2 and max(same.sum(), (~same).sum()) < count:
+            raise MarginfaceError(
+                f"{same.sum()} same and {(~same).sum()} different pairs cannot be split into "
+                f"{count} folds; give more pairs or fewer folds"
+            )
+        found = folds_of_both_kinds(same, max(count, 1))
+    if count < 2:
+        raise MarginfaceError(f"folds must be at least 2, got {count}; give more pairs")
+    return found
 
 
 def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
@@ -263,12 +293,11 @@ def _best_threshold(descending: Floats, truth: Bools) -> tuple[float, float]:
 
 
 def _fold_accuracies(
-    score: Floats, truth: Bools, order: NDArray[np.intp], folds: int
+    score: Floats, truth: Bools, order: NDArray[np.intp], fold_of: NDArray[np.int64]
 ) -> Iterator[float]:
-    fold_of = fold_numbers(len(score), folds)
     ordered_fold = fold_of[order]
     descending, ordered_truth = score[order], truth[order]
-    for fold in range(folds):
+    for fold in range(fold_of.max() + 1):
         others = ordered_fold != fold  # still sorted: one sort serves every fold
         threshold, _ = _best_threshold(descending[others], ordered_truth[others])
         held_out = fold_of == fold

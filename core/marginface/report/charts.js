@@ -75,10 +75,17 @@ function drawRoc(models, results, set, dot) {
     axis("true accept rate", { range: [0, 1.02], tickformat: PERCENT }));
 }
 
+// A model whose embeddings all have one norm has no curve.
 function drawReject(models, results) {
-  const traces = results.map(({ reject }, index) => ({ ...modelLine(index, models[index].name),
-    x: reject.share, y: reject.fnmr, hovertemplate: "%{x:.0%} rejected: FNMR %{y:.2%}" }));
-  return draw("reject", traces, axis("share of images rejected", { tickformat: PERCENT }),
+  const without = models.filter((_, index) => !results[index].reject).map(({ name }) => name);
+  const none = without.length === models.length;
+  for (const id of ["reject", "reject-caption"]) document.getElementById(id).hidden = none;
+  document.getElementById("reject-note").textContent = !without.length ? ""
+    : ` No curve for ${without.join(", ")}: embeddings of one norm tell nothing of quality.`;
+  if (none) return;
+  const traces = results.map(({ reject }, index) => reject && { ...modelLine(index, models[index].name),
+    x: reject.share, y: reject.fnmr, hovertemplate: "%{x:.0%} rejected: FNMR %{y:.2%}" });
+  draw("reject", traces.filter(Boolean), axis("share of images rejected", { tickformat: PERCENT }),
     axis("false non-match rate", { tickformat: ",.1~%", rangemode: "tozero" }));
 }
 

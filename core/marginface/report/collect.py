@@ -12,7 +12,7 @@ from marginface.evaluation.bootstrap import bootstrap
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.identification import IdentificationResult, identify
-from marginface.evaluation.rejection import RejectCurve, reject_curve
+from marginface.evaluation.rejection import RejectCurve, norms_vary, reject_curve
 from marginface.evaluation.verification import verify
 
 
@@ -35,13 +35,14 @@ class Measured:
 
     Args:
         comparison: scores, norms, and what follows from them.
-        rejection: errors as the images with the shortest embeddings are rejected.
+        rejection: errors as the images with the shortest embeddings are rejected; None where all
+            embeddings of the model have one norm.
         identification: each person's first image as gallery, the others as probes; None where the
             images' names do not say whom they show, or nobody has two.
     """
 
     comparison: Comparison
-    rejection: RejectCurve
+    rejection: RejectCurve | None
     identification: IdentificationResult | None
 
 
@@ -54,23 +55,25 @@ class Report:
     measured: tuple[tuple[Measured, ...], ...]
 
 
-def measure(model: str, pairs: Pairs, embeddings: NDArray[np.float32]) -> Measured:
+def measure(
+    model: str, pairs: Pairs, embeddings: NDArray[np.float32], *, by_norm: bool = True
+) -> Measured:
     """Measure a model on a set.
 
     Args:
         model: its name.
         pairs: the set.
         embeddings: [images, size], of `distinct_images(pairs)`.
+        by_norm: measure rejection by norm, too, where norms vary.
     """
     found = score_pairs(pairs, embeddings)
-    result = verify(found.scores, pairs.same, pairs.folds)
-    intervals = bootstrap(found.scores, pairs.same, pairs.folds)
-    rejection = reject_curve(
-        found.scores,
-        pairs.same,
-        np.minimum(found.first_norm, found.second_norm),
-        np.linalg.norm(embeddings, axis=1).astype(np.float32),
-    )
+    result = verify(found.scores, pairs.same, pairs.fold)
+    intervals = bootstrap(found.scores, pairs.same, pairs.fold)
+    norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
+    rejection = None
+    if by_norm and norms_vary(norms.min(), norms.max()):
+        lower = np.minimum(found.first_norm, found.second_norm)
+        rejection = reject_curve(found.scores, pairs.same, lower, norms)
     comparison = Comparison(model, pairs, found, result, intervals)
     return Measured(comparison, rejection, _identification(pairs, embeddings))
 

@@ -68,10 +68,12 @@ def histogram(row: Comparison) -> dict[str, Any]:
 
 
 def curves(measured: Measured) -> dict[str, Any]:
-    """Return the error versus reject curve, and the CMC or None."""
+    """Return the error versus reject curve and the CMC, each None where there is none."""
     rejection, found = measured.rejection, measured.identification
     return {
-        "reject": {"share": rejection.share.tolist(), "fnmr": rejection.fnmr.tolist()},
+        "reject": None
+        if rejection is None
+        else {"share": rejection.share.tolist(), "fnmr": rejection.fnmr.tolist()},
         "cmc": None
         if found is None
         else {"rate": found.cmc.tolist(), "probes": found.mated, "subjects": found.subjects},

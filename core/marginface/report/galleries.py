@@ -14,6 +14,7 @@ from marginface.data.images import decode_image
 from marginface.data.sources import ImageSource
 from marginface.evaluation.comparison import Comparison
 from marginface.report.collect import identities
+from marginface.text import printable
 
 SHOWN = 12  # of each kind
 SIDE = 112  # pixels of a picture's longer side
@@ -42,7 +43,8 @@ def _described(row: Comparison, index: np.intp, people: dict[str, str]) -> dict[
     return {
         "score": float(found.scores[index]),
         "names": names,
-        "identities": [people.get(name) for name in names],
+        "shown": [printable(name) for name in names],
+        "identities": [printable(people.get(name, "")) for name in names],
         "norms": [float(found.first_norm[index]), float(found.second_norm[index])],
     }
 

@@ -72,13 +72,13 @@ function breakable(name) {
 }
 
 function card(pair) {
-  const pictures = pair.names.map((name) => {
+  const pictures = pair.names.map((name, k) => {
     const picture = document.createElement("img");
     picture.src = theSet().images[name];
-    picture.alt = name;
+    picture.alt = pair.shown[k];
     return picture;
   });
-  const sides = pair.names.map((name, k) => make("div", "side",
+  const sides = pair.shown.map((name, k) => make("div", "side",
     ...(pair.identities[k] ? [make("b", "", ...breakable(pair.identities[k]))] : []),
     make("span", "", ...breakable(name.slice(name.lastIndexOf("/") + 1))),
     make("span", "", `norm ${pair.norms[k].toPrecision(4)}`)));

@@ -20,6 +20,7 @@ from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
 from marginface.report.collect import Measured, Report
 from marginface.report.figures import accept_counts, curves, histogram
 from marginface.report.galleries import hardest_pairs, thumbnail
+from marginface.text import printable
 
 PAGE_NAME = "index.html"
 
@@ -86,13 +87,15 @@ def page_data(report: Report) -> dict[str, Any]:
         same = int(pairs.same.sum())
         sets.append(
             {
-                "name": pairs.name,
+                "name": printable(pairs.name),
                 "same": same,
                 "different": len(pairs) - same,
                 "images": {name: thumbnail(pairs.images, name) for name in shown},
             }
         )
-    models = [{"name": model.name, "training": model.training} for model in report.models]
+    models = [
+        {"name": printable(model.name), "training": model.training} for model in report.models
+    ]
     return {"models": models, "sets": sets, "results": results}
 
 
@@ -153,7 +156,7 @@ def _row(number: int, row: Comparison) -> str:
 
 def _name(name: str) -> str:
     """Return a name as HTML; a line may end behind an underscore."""
-    return html.escape(name).replace("_", "_<wbr>")
+    return html.escape(printable(name)).replace("_", "_<wbr>")
 
 
 def _rate(result: VerificationResult, target: str) -> str:
@@ -163,5 +166,6 @@ def _rate(result: VerificationResult, target: str) -> str:
 
 def _options(names: list[str]) -> str:
     return "".join(
-        f'<option value="{index}">{html.escape(name)}</option>' for index, name in enumerate(names)
+        f'<option value="{index}">{html.escape(printable(name))}</option>'
+        for index, name in enumerate(names)
     )

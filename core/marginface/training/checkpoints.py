@@ -110,6 +110,27 @@ def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
     Raises:
         MarginfaceError: a file is missing, cut short or changed.
     """
+    record = read_record(path)
+    try:
+        if _crc32(path / ARRAYS) != record["crc32"]:
+            raise _damaged(path, f"{ARRAYS} is cut short or changed")
+        with safe_open(path / ARRAYS, framework="numpy") as file:
+            # safetensors' file has keys() but cannot be iterated.
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in names}
+        return Checkpoint(record["step"], state, record["extra"])
+    except OSError as error:
+        raise _damaged(path, f"{Path(error.filename or path).name}: {error.strerror}") from None
+    except SafetensorError as error:
+        raise _damaged(path, f"{ARRAYS}: {error}") from None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's step, CRC-32 and plain values (`extra`), reading no array.
+
+    Raises:
+        MarginfaceError: they are missing or changed.
+    """
     try:
         record = json.loads((path / REST).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
@@ -117,19 +138,17 @@ def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
                 f"checkpoint {path} has format {record['format']}, this version reads {FORMAT}; "
                 "use the version of marginface that wrote it"
             )
-        if _crc32(path / ARRAYS) != record["crc32"]:
-            raise _damaged(path, f"{ARRAYS} is cut short or changed")
-        with safe_open(path / ARRAYS, framework="numpy") as file:
-            # safetensors' file has keys() but cannot be iterated.
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
-            state = {name: file.get_tensor(name) for name in names}
-        return Checkpoint(int(record["step"]), state, dict(record["extra"]))
+        return {
+            "step": int(record["step"]),
+            "crc32": record["crc32"],
+            "extra": dict(record["extra"]),
+        }
     except OSError as error:
         raise _damaged(path, f"{Path(error.filename or path).name}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except MarginfaceError:
+        raise
+    except (ValueError, KeyError, TypeError):
         raise _damaged(path, f"{REST} is not what was written") from None
-    except SafetensorError as error:
-        raise _damaged(path, f"{ARRAYS}: {error}") from None
 
 
 def head_name(name: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
@@ -38,18 +39,27 @@ from marginface.training.values import (
     not_empty,
     one_line,
     one_of,
+    one_or_several,
     split_all_commas,
     split_commas,
+    split_names,
 )
 
 Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
 Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]
 Location = Annotated[Path, BeforeValidator(not_empty)]
+# In the file, too, one set is its path, not a list of one.
+TrainingSets = Annotated[
+    tuple[Location, ...],
+    BeforeValidator(one_or_several),
+    PlainSerializer(lambda paths: [*map(str, paths)] if len(paths) > 1 else str(paths[0])),
+    Field(min_length=1),
+]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
 # A run records what a preset stood for when it began, and goes on with that.
 Augmentations = Annotated[
-    tuple[str, ...], BeforeValidator(split_commas), AfterValidator(expand_presets)
+    tuple[str, ...], BeforeValidator(split_names), AfterValidator(expand_presets)
 ]
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
@@ -79,7 +89,8 @@ SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_f
 PRECISION_HELP = "Of the head's matrix products: full, or bfloat16 or float16 (faster on GPUs)."
 PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
-DATA_HELP = "Training images: a folder with one for each identity, a .rec or a .tfrecord."
+DATA_HELP = "Training images: a folder of identities, .rec or .tfrecord; again for more sets."
+JOIN_HELP = "Take a name that several sets have for one identity."
 VAL_HELP = "Sets: .bin, container, CFP's Split/FP, list with val-images; several: commas, or again."
 AUGMENT_HELP = f"Augmentations, comma-separated, or a preset: {', '.join(PRESETS)}; '' for none."
 SKIP_HELP = "Skip images that are unreadable or of another size; count them."
@@ -100,7 +111,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     backend: str = key("Run", "Framework: torch or tf.", "torch")
-    data: Location = key("Run", DATA_HELP)
+    data: TrainingSets = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
     init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
@@ -138,6 +149,7 @@ class TrainConfig(BaseModel):
     gamma: float | None = key("Optimizer", "Factor at milestones; default: 0.1.", None, gt=0, le=1)
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
 
+    join_identities: bool = key("Data", JOIN_HELP, False)
     augment: Augmentations = key("Data", AUGMENT_HELP, ("flip",))
     resize: bool = key("Data", "Resize images of another size.", False)
     skip_bad: bool = key("Data", SKIP_HELP, False)
@@ -200,6 +212,11 @@ class TrainConfig(BaseModel):
                         )
         if self.schedule == "step" and not self.milestones:
             raise MarginfaceError("schedule step needs milestones, such as --milestones 1000,2000")
+        if self.join_identities and len(self.data) == 1:
+            raise MarginfaceError(
+                "join_identities has no effect with one set of training images; leave it out or "
+                "give several sets as data"
+            )
         if self.sampling is not None and self.sample_rate == 1:
             raise MarginfaceError(
                 "sampling has no effect with sample_rate 1; leave it out or choose a rate below 1"

@@ -17,13 +17,19 @@ from marginface.training.values import name_value_pairs, one_line
 
 Values = Mapping[str, Any]
 
-# What a resumed run may change: where things are, how long it goes on, what it records, how fast.
-RESUMABLE = (
-    *("backend", "data", "output", "epochs", "max_steps"),
+# What a resumed run may change: where things are and how fast it goes, how long it goes on, the
+# course of its learning rate, and what it records.
+PLACES = (
+    *("backend", "data", "output"),
     *("processes", "loader_threads", "threads", "compile", "rebuild_index"),
+)
+LENGTH = ("epochs", "max_steps")
+COURSE = ("lr", "schedule", "warmup_steps", "power", "milestones", "gamma")
+RECORDS = (
     *("val", "val_images", "val_pairs", "val_every"),
     *("checkpoint_every", "keep_checkpoints", "log_every"),
 )
+RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -97,9 +103,9 @@ def resume_config(run: TrainConfig, given: Values) -> TrainConfig:
             "or start a new run with another --output"
         )
     kept = {name: value for name, value in values.items() if name in RESUMABLE}
-    if {"epochs", "max_steps"} & set(kept):  # a new length replaces the old one, however stated
-        kept = {"epochs": None, "max_steps": None, **kept}
-    return TrainConfig(**{**dict(run), **kept})
+    if set(LENGTH) & set(kept):  # a new length replaces the old one, however stated
+        kept = {**dict.fromkeys(LENGTH), **kept}
+    return TrainConfig(**_override(dict(run), kept))
 
 
 def coerce(name: str, value: Any) -> Any:

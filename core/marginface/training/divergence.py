@@ -44,7 +44,9 @@ def _diverged(
     what: str, config: TrainConfig, rate: float, checkpoint: Path | None
 ) -> TrainingDivergedError:
     margin = f", margin {config.margin}" if config.margin is not None else ""
-    kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint exists yet"
+    kept = "no checkpoint exists yet"
+    if checkpoint:
+        kept = f"the last good checkpoint is {checkpoint}, from which --resume --lr RATE goes on"
     return TrainingDivergedError(
         f"{what}; {kept}; likely causes: a learning rate (here {rate:.3g}, batch "
         f"{config.batch_size}) that is too high, too little warm-up ({config.warmup_steps} steps), "

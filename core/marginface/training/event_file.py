@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from marginface.text import printable
+
 
 def _table() -> list[int]:
     table = []
@@ -70,7 +72,9 @@ class EventFile:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Record `values` at `step`."""
         body = b"".join(
-            _message(1, _message(1, tag.encode()) + struct.pack("<Bf", 2 << 3 | 5, value))
+            _message(
+                1, _message(1, printable(tag).encode()) + struct.pack("<Bf", 2 << 3 | 5, value)
+            )
             for tag, value in values.items()
         )
         self._event(_number(2, step) + _message(5, body))

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+from marginface.text import print_error
 from marginface.training.processes import share_of_cores
 from marginface.training.run import RunFolder
 
@@ -136,7 +136,7 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
         return code
     if received and code < 0:
         return 128 + received[0]
-    print(f"marginface: error: {_account(culprit, children, output)}", file=sys.stderr)
+    print_error(_account(culprit, children, output))
     return 1
 
 

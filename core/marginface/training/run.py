@@ -1,7 +1,7 @@
 """The run folder: what a training run leaves, and reading it back.
 
 config.yaml         every key of the configuration
-environment.json    versions and processor, for each session of the run
+environment.json    versions, processor and learning rate, for each session of the run
 model.json          the model, apart from its weights
 identities.txt      one name a line; the line is the label
 metrics.jsonl       one JSON object a line
@@ -12,6 +12,7 @@ checkpoints/        step-00000100/ and so on
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from marginface.atomic import replacing
 from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class RunFolder:
 
     @property
     def environment(self) -> Path:
-        """Versions and processor of each session."""
+        """Versions, processor and learning rate of each session."""
         return self.path / "environment.json"
 
     @property
@@ -99,10 +101,24 @@ class RunFolder:
             ) from None
         return sessions
 
+    def was_trained_on(self, identities: Iterable[str]) -> bool:
+        """Return whether these are the run's identities, in the order of their labels."""
+        return [*map(printable, self.read_identities())] == [*map(printable, identities)]
+
     def read_identities(self) -> tuple[str, ...]:
-        """Return the identities' names in the order of their labels."""
+        """Return the identities' names, as `printable`, in the order of their labels."""
         text = self.identities.read_text(encoding="utf-8", errors="surrogateescape")
         return tuple(text.split("\n")[:-1])
+
+    def read_set_names(self, count: int) -> list[str] | None:
+        """Return what the run calls its `count` training sets; None where identities do not say.
+
+        Sets keep the names that they had when the run began, wherever they have gone since.
+        """
+        identities = self.read_identities()
+        names = list(dict.fromkeys(name.partition("/")[0] for name in identities))
+        told_apart = count > 1 and all("/" in name for name in identities)
+        return names if told_apart and len(names) == count else None
 
 
 def check_output(config: TrainConfig, *, resume: bool) -> None:
@@ -114,8 +130,8 @@ def check_output(config: TrainConfig, *, resume: bool) -> None:
     run.require_free()
     # Among the images it would be read as identities next time.
     output = config.output.resolve()
-    folders = [("data", config.data), ("val_images", config.val_images)]
-    for name, images in [*folders, *(("val", path) for path in config.val)]:
+    folders = [("data", path) for path in config.data] + [("val", path) for path in config.val]
+    for name, images in [*folders, ("val_images", config.val_images)]:
         if images is not None and output.is_relative_to(images.resolve()):
             raise MarginfaceError(
                 f"output {config.output} lies in {name} {images}, among the images; "

@@ -71,6 +71,20 @@ class Schedule:
                 "0; give --milestones below that, or train longer (--epochs, --max-steps)"
             )
 
+    def describe(self) -> str:
+        """Return the course of the rate in a few words.
+
+        >>> Schedule(kind="step", lr=0.1, total_steps=9, milestones=(5,), warmup_steps=2).describe()
+        'step, 0.1 times 0.1 at 5, end at 9, 2 steps of warm-up'
+        """
+        text = f"{self.kind}, {self.lr:g} to 0 at step {self.total_steps}"
+        if self.kind == "polynomial" and self.power != 1:
+            text = f"{text}, power {self.power:g}"
+        if self.kind == "step":
+            marks = ", ".join(map(str, self.milestones))
+            text = f"step, {self.lr:g} times {self.gamma:g} at {marks}, end at {self.total_steps}"
+        return text + (f", {self.warmup_steps} steps of warm-up" if self.warmup_steps else "")
+
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step` (from 0)."""
         if step < 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from rich.console import Console
 
 from marginface import backbones
 from marginface.backend import Backend, Group, Learner, load_backend
-from marginface.data.opening import open_images
+from marginface.data.joined import JoinedImages, called
+from marginface.data.opening import open_sets
 from marginface.data.pipeline import TrainingPipeline
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.opening import open_all
@@ -21,6 +22,8 @@ from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.image_batches import ImageReader
 from marginface.losses import MarginLoss
+from marginface.terminal import say
+from marginface.text import printable
 from marginface.training.checkpoints import (
     Checkpoint,
     check_fits,
@@ -31,6 +34,12 @@ from marginface.training.config import TrainConfig
 from marginface.training.config_files import config_text
 from marginface.training.environment import environment
 from marginface.training.processes import ALONE, require_same, this_process, together
+from marginface.training.resuming import (
+    changes_course,
+    check_resumption,
+    new_course,
+    standing,
+)
 from marginface.training.run import RunFolder, check_output, write_text
 from marginface.training.schedules import Schedule
 from marginface.training.trackers import cut_back
@@ -71,6 +80,7 @@ class Session:
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
+    course: str  # what becomes of the learning rate where that was planned otherwise
 
 
 @dataclass
@@ -82,6 +92,7 @@ class _Opened:
     pipeline: TrainingPipeline
     verification: list[Pairs]
     schedule: Schedule
+    course: str
     path: Path | None
     checkpoint: Checkpoint | None
     init_weights: dict[str, NDArray[Any]]
@@ -119,6 +130,7 @@ def open_session(config: TrainConfig, *, resume: bool, console: Console) -> Sess
         schedule=opened.schedule,
         progress=Progress(**checkpoint.extra["progress"]) if checkpoint else Progress(),
         checkpoint=opened.path,
+        course=opened.course,
     )
 
 
@@ -152,6 +164,8 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     """Read and check all that needs no other process."""
     run = RunFolder(config.output)
     check_output(config, resume=resume)
+    if resume:
+        check_resumption(config)
     spec = config.model_spec()
     graph = backbones.describe(
         spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
@@ -165,7 +179,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         for _ in reader.batches(distinct_images(pairs), config.batch_size):
             pass
     backend = load_backend(config.backend)
-    images = _open_images(config, console)
+    images = _open_images(config, run, resume=resume, console=console)
     _check_identities(config, images, run, resume)
     pipeline = TrainingPipeline(
         images,
@@ -176,9 +190,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         rank=group.rank,
         size=group.size,
     )
-    schedule = config.make_schedule(config.total_steps(pipeline.steps_per_epoch))
-    if not resume:  # a resumed run may be cut short
-        schedule.require_reached()
+    schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest = latest_checkpoint(run.checkpoints) if resume else None
     checkpoint = load_checkpoint(newest) if newest else None
     weights = {}
@@ -189,7 +201,22 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
         )
         weights = {f"backbone.{name}": value for name, value in found.items()}
-    return _Opened(backend, images, pipeline, verification, schedule, newest, checkpoint, weights)
+    return _Opened(
+        backend, images, pipeline, verification, schedule, course, newest, checkpoint, weights
+    )
+
+
+def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tuple[Schedule, str]:
+    """Return the learning rate's schedule, and what to say of it where a resumed run changes it."""
+    schedule = config.make_schedule(config.total_steps(steps_per_epoch))
+    if not resume:
+        schedule.require_reached()
+        return schedule, ""
+    now = standing(config)
+    if changes_course(now.recorded, config):  # else a resumed run may be cut short
+        schedule.require_reached()
+    before = now.recorded.make_schedule(now.recorded.total_steps(steps_per_epoch))
+    return schedule, new_course(before, schedule, now.step)
 
 
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
@@ -257,21 +284,27 @@ def _record(session: Session, *, resume: bool) -> None:
         environment(
             session.backend.version(), first_step=progress.step, processes=session.group.size
         )
+        | {"schedule": asdict(session.schedule)}
     )
     model = session.config.model_spec().to_json()
     for path, text in (
         (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
-        (run.identities, "".join(f"{name}\n" for name in session.images.identities)),
+        (run.identities, "".join(f"{printable(name)}\n" for name in session.images.identities)),
         (run.model, json.dumps(model, indent=1) + "\n"),
         (run.config, config_text(session.config)),  # the last: it makes the folder a run
     ):
         write_text(path, text)
 
 
-def _open_images(config: TrainConfig, console: Console) -> LabelledImages:
+def _open_images(
+    config: TrainConfig, run: RunFolder, *, resume: bool, console: Console
+) -> LabelledImages:
+    recorded = resume and run.identities.is_file()
     with console.status("checking images") as status:
-        images = open_images(
+        images = open_sets(
             config.data,
+            join_identities=config.join_identities,
+            names=run.read_set_names(len(config.data)) if recorded else None,
             size=config.input_size,
             resize=config.resize,
             skip_bad=config.skip_bad,
@@ -281,29 +314,48 @@ def _open_images(config: TrainConfig, console: Console) -> LabelledImages:
     lines = [f"skipped {name}: {reason}" for name, reason in images.skipped[:10]]
     if images.skipped:
         lines.append(f"skipped {len(images.skipped)} bad images or empty folders in all")
+    if isinstance(images, JoinedImages):
+        lines.append(_sets(images, joined=config.join_identities))
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     return images
+
+
+def _sets(images: JoinedImages, *, joined: bool) -> str:
+    """Say what several training sets have, and what became of the names that they share."""
+    each = ", ".join(
+        f"{name} ({len(one.identities)} identities, {len(one)} images)"
+        for name, one in zip(images.names, images.sets, strict=True)
+    )
+    text = f"{len(images.sets)} training sets: {each}"
+    if joined:
+        return f"{text}; {images.in_several} names are in several sets, each one identity"
+    if images.in_several:
+        text += (
+            f"; {images.in_several} names are in several sets, a different identity in each "
+            "(--join-identities takes them for one)"
+        )
+    return text
 
 
 def _check_identities(
     config: TrainConfig, images: LabelledImages, run: RunFolder, resume: bool
 ) -> None:
-    found = len(images.identities)
+    found, data = len(images.identities), called(config.data)
     if config.num_classes is not None and config.num_classes != found:
         raise MarginfaceError(
-            f"num_classes is {config.num_classes}, but {config.data} has {found} identities; "
+            f"num_classes is {config.num_classes}, but {data} has {found} identities; "
             "correct it, or leave it out to use what is there"
         )
     if found < config.processes:
         raise MarginfaceError(
-            f"{config.processes} processes cannot share the {found} identities of {config.data}; "
+            f"{config.processes} processes cannot share the {found} identities of {data}; "
             f"use at most {found} processes"
         )
-    if resume and run.identities.is_file():
-        recorded = run.read_identities()
-        if recorded != images.identities:
-            raise MarginfaceError(
-                f"{config.data} has {found} identities that differ from the {len(recorded)} which "
-                f"run {run.path} was trained on; resume with the same data"
-            )
+    if resume and run.identities.is_file() and not run.was_trained_on(images.identities):
+        raise MarginfaceError(
+            f"{data} has {found} identities that differ from the "
+            f"{len(run.read_identities())} which run {run.path} was trained on; "
+            "resume with the same data"
+            + (", its sets in the same order" if len(config.data) > 1 else "")
+        )

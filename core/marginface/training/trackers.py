@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from marginface.errors import MarginfaceError
+from marginface.terminal import say
 from marginface.training.event_file import EventFile
 from marginface.training.run import RunFolder, write_text
 
@@ -90,7 +91,7 @@ class Tracker:
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
-        self._progress.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        say(self._progress.console, text)
 
     def _record(self, kind: str, step: int, metrics: dict[str, float]) -> None:
         self._metrics.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")

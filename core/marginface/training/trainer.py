@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from marginface.heads import draw_step, split_draw
+from marginface.terminal import Terminal
 from marginface.training.checkpoints import Checkpoint, save_checkpoint
 from marginface.training.compiling import start_compiling
 from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_state, require_finite_step
 from marginface.training.processes import agree, this_process, together
+from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.session import Session, open_session, record_session
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Silence, Tracker
@@ -58,7 +60,10 @@ def train(
         TrainingDivergedError: the loss became NaN or infinite, on every process alike.
         AgreedError: something failed on one of several processes; all raise it.
     """
-    console = console or Console(stderr=True, quiet=this_process().rank > 0)
+    console = console or Terminal(stderr=True, quiet=this_process().rank > 0)
+    if resume and (run := finished_run(config)):
+        console.print(nothing_left(config, run), soft_wrap=True)
+        return TrainResult(config.output, run.step, run.progress["best_accuracy"], None)
     session = open_session(config, resume=resume, console=console)
     record_session(session, resume=resume)
 
@@ -81,6 +86,8 @@ def train(
         )
     with StopRequest(quiet=not first) as stop, tracker:
         tracker.say(_summary(session))
+        if session.course:
+            tracker.say(session.course)
         while True:
             step = progress.step
             finished = step >= total_steps

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BeforeValidator, ValidationError
 
+from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError, unknown_name
 
 
@@ -32,6 +33,15 @@ def not_empty(value: Any) -> Any:
     return value
 
 
+def one_or_several(value: Any) -> Any:
+    """Take one value for a list of one.
+
+    >>> one_or_several("a,b"), one_or_several(["a", "b"])
+    (['a,b'], ['a', 'b'])
+    """
+    return value if isinstance(value, list | tuple) else [value]
+
+
 def split_commas(value: Any) -> Any:
     """Split "a,b" into ["a", "b"]; everything that is no text passes unchanged.
 
@@ -41,6 +51,14 @@ def split_commas(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def split_names(value: Any) -> Any:
+    """Split "a,b" as `split_commas` does, and refuse a name that is typed twice."""
+    names = split_commas(value)
+    if isinstance(value, str):  # a recorded list may repeat what two presets share
+        check_distinct("name", names)
+    return names
 
 
 def split_all_commas(value: Any) -> Any:

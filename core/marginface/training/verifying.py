@@ -49,7 +49,7 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
                         on_progress=meet,
                     )
                     scores = score_pairs(pairs, embeddings).scores
-                    results[pairs.name] = verification.verify(scores, pairs.same, pairs.folds)
+                    results[pairs.name] = verification.verify(scores, pairs.same, pairs.fold)
                 else:
                     for _ in range(0, len(distinct_images(pairs)), config.batch_size):
                         meet()

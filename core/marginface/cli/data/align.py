@@ -63,10 +63,9 @@ def align(
 
     Crops keep the photos' folders and names. After an interruption the same command goes on.
     """
-    from rich.console import Console
-
     from marginface.data.photos.cropping import ALIGNED, CropOptions
     from marginface.data.photos.photos import TABLE_NAME, align_photos, check_output
+    from marginface.terminal import Terminal
 
     if quality is not None and image_format == "png":
         raise MarginfaceError("--quality goes with --format jpg; png loses nothing")
@@ -83,14 +82,12 @@ def align(
         counts = align_photos(
             photos, output, source, options, batch_size=batch_size, on_progress=on_progress
         )
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
-        f"aligned {counts[ALIGNED]:,} of {counts.total():,} photos to {output}", markup=False
-    )
+    console = Terminal(soft_wrap=True)
+    console.print(f"aligned {counts[ALIGNED]:,} of {counts.total():,} photos to {output}")
     for status, count in counts.most_common():
         if status != ALIGNED:
-            console.print(f"skipped {count:,}: {status}", markup=False)
-    console.print(f"each photo's points and reason: {output / TABLE_NAME}", markup=False)
+            console.print(f"skipped {count:,}: {status}")
+    console.print(f"each photo's points and reason: {output / TABLE_NAME}")
 
 
 def _height_and_width(text: str) -> tuple[int, int]:

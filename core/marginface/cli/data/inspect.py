@@ -21,13 +21,12 @@ def inspect(
     """Count images and identities; find broken images, duplicates, and what two sets share."""
     import json
 
-    from rich.console import Console
-
     from marginface.atomic import replacing
     from marginface.data import inspection_report as report
     from marginface.data.inspection import inspect as inspect_set
     from marginface.data.listing import listing, open_set
     from marginface.labels import distinct_labels
+    from marginface.terminal import Terminal
 
     names = distinct_labels(sets, "set")
     found = []
@@ -35,7 +34,7 @@ def inspect(
         with image_progress(f"Inspecting {name}") as on_progress:
             found.append(inspect_set(listing(open_set(path, on_progress)), on_progress))
     common = report.compare(found)
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(report.set_table(names, found))
     if any(each.images_an_identity is not None for each in found):
         console.print(report.histogram_table(names, found))
@@ -43,11 +42,11 @@ def inspect(
         console.print(report.shared_table(names, common))
     for title, examples in report.findings(names, found, common):
         if examples:
-            console.print(f"{title}, such as", markup=False, soft_wrap=True)
+            console.print(f"{title}, such as", soft_wrap=True)
         for example in examples:
-            console.print(f"  {example}", markup=False, soft_wrap=True)
+            console.print(f"  {example}", soft_wrap=True)
     if json_file is not None:
         with replacing(json_file) as temporary:
             text = json.dumps(report.to_json(found, common), indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")
-        console.print(f"wrote {json_file}", markup=False, soft_wrap=True)
+        console.print(f"wrote {json_file}", soft_wrap=True)

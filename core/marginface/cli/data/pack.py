@@ -35,11 +35,10 @@ def pack(
 
     A run that was killed goes on where it was when the same command runs again.
     """
-    from rich.console import Console
-
     from marginface.data.packing.conversion import convert
     from marginface.data.packing.encoding import Encoding
     from marginface.data.verification.pairs import Pairs
+    from marginface.terminal import Terminal
 
     encoding = Encoding(None if size is None else (size, size), image_format)
     with image_progress("Packing") as on_progress:
@@ -51,12 +50,12 @@ def pack(
             skip_bad=skip_bad,
             on_progress=on_progress,
         )
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True)
     if isinstance(made, Pairs):
         same = made.same.sum()
         what = f"{same:,} pairs of one person, {len(made) - same:,} of two"
     else:
         what = str(made)
         for name, reason in made.skipped:
-            console.print(f"left out {name}: {reason}", markup=False)
-    console.print(f"{what}; wrote {target}", markup=False)
+            console.print(f"left out {name}: {reason}")
+    console.print(f"{what}; wrote {target}")

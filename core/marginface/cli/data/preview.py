@@ -23,19 +23,18 @@ def preview(
     With --augment, three rows as training would draw them; else that of each preset, and a row of
     each augmentation where it acts.
     """
-    from rich.console import Console
-
     from marginface.atomic import replacing
     from marginface.data.augmentation import expand_presets
     from marginface.data.images import decode_image
     from marginface.data.opening import open_by_name
     from marginface.data.preview import contact_sheet, drawn_rows, rows_of_all
     from marginface.errors import MarginfaceError
-    from marginface.training.values import split_commas
+    from marginface.terminal import Terminal
+    from marginface.training.values import split_names
 
     if output.suffix.lower() != ".png":
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
-    names = None if augment is None else split_commas(augment)
+    names = None if augment is None else split_names(augment)
     expand_presets(names or [])  # an unknown name ends here
     opened, found = open_by_name(source)
     # Spread over all of them: neighbours in a folder show the same person.
@@ -46,6 +45,4 @@ def preview(
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
         contact_sheet([("original", pictures), *rows]).save(temporary, "PNG")
-    Console(soft_wrap=True, highlight=False).print(
-        f"wrote {output}: {count} images of {source}", markup=False
-    )
+    Terminal(soft_wrap=True).print(f"wrote {output}: {count} images of {source}")

@@ -29,13 +29,12 @@ def split(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
 ) -> None:
     """Split a set into train and validation, in the format that it has."""
-    from rich.console import Console
-
     from marginface.data.listing import open_training_set
     from marginface.data.subsets import split as split_images
     from marginface.data.subsets import write_split
     from marginface.data.verification.pair_drawing import draw_pairs
     from marginface.errors import MarginfaceError
+    from marginface.terminal import Terminal
 
     if pairs is not None and by == "image":
         raise MarginfaceError(
@@ -47,9 +46,9 @@ def split(
     drawn = None if pairs is None else draw_pairs(images, parts[1], pairs, seed=seed)
     with image_progress("Splitting") as on_progress:
         train, validation = write_split(images, parts, output, pairs=drawn, on_progress=on_progress)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"train: {train}", markup=False)
-    console.print(f"validation: {validation}", markup=False)
+    console = Terminal(soft_wrap=True)
+    console.print(f"train: {train}")
+    console.print(f"validation: {validation}")
     if drawn is not None:
         console.print(f"pairs: {len(drawn):,} in {drawn.folds} folds")
-    console.print(f"wrote {output}", markup=False)
+    console.print(f"wrote {output}")

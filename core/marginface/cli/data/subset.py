@@ -31,11 +31,10 @@ def subset(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
 ) -> None:
     """Take some images of a set, in this order: what is kept, large identities, so many of them."""
-    from rich.console import Console
-
     from marginface.data.listing import open_training_set
     from marginface.data.packing.partial import telling_what_stays
     from marginface.data.subsets import choose, write_part
+    from marginface.terminal import Terminal
 
     with image_progress("Opening") as on_progress:
         images = open_training_set(source, on_progress)
@@ -49,5 +48,5 @@ def subset(
     )
     with image_progress("Copying") as on_progress, telling_what_stays(target):
         made = write_part(images, chosen, target, on_progress)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{made}; wrote {target}", markup=False)
+    console = Terminal(soft_wrap=True)
+    console.print(f"{made}; wrote {target}")

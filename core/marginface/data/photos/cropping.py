@@ -68,6 +68,7 @@ class Outcome:
         score: the detector's, of the face that was chosen; NaN where there is none.
         faces: how many were found.
         points: [5, 2] of the chosen face in pixels of the photo.
+        turn: by how many degrees, clockwise and in quarters, the crop is turned; None without one.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Outcome:
     score: float = math.nan
     faces: int = 0
     points: NDArray[np.float64] | None = None
+    turn: int | None = None
 
 
 def crop_face(path: str, photo: Photo, faces: Faces, options: CropOptions, target: Path) -> Outcome:
@@ -83,7 +85,9 @@ def crop_face(path: str, photo: Photo, faces: Faces, options: CropOptions, targe
     chosen = choose(faces, photo, options.face)
     points = np.asarray(faces.points[chosen], np.float64)
     status, similarity = _judged(points, photo, options)
+    turn = None
     if similarity is not None:
+        turn = round(np.angle(similarity.factor) / (np.pi / 2)) % 4 * 90
         crop = Image.fromarray(warp(photo, similarity, options.size))
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
@@ -93,7 +97,8 @@ def crop_face(path: str, photo: Photo, faces: Faces, options: CropOptions, targe
                 crop.save(file, "PNG")
             file.flush()
             os.fsync(file.fileno())  # it is whole before the table says so
-    return Outcome(path, status, "", float(faces.scores[chosen]), len(faces), points)
+    score = float(faces.scores[chosen])
+    return Outcome(path, status, "", score, len(faces), points, turn)
 
 
 def choose(faces: Faces, photo: Photo, which: str) -> int:

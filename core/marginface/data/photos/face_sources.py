@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.photos.detection import NO_FACES, Faces
+from marginface.data.photos.turning import find_in_turns
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class FaceSource:
         find: names of photos, and the photos, RGB uint8 [height, width, 3], to the faces of each.
         origin: what the faces depend on: same origin, same faces.
         missing: what is wrong with a photo without faces.
-        names: photos that should be there.
+        names: photos that should be there, as `printable`.
     """
 
     find: Callable[[Sequence[str], Sequence[NDArray[np.uint8]]], Sequence[Faces]]
@@ -31,14 +32,17 @@ class FaceSource:
 
 
 def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
-    """Return the faces that an SCRFD model finds; raises as `FaceDetector` does."""
+    """Return the faces that an SCRFD model finds, photos turned where it pays.
+
+    Raises as `FaceDetector` does.
+    """
     from marginface.data.photos.detector import FaceDetector  # needs ONNX Runtime
     from marginface.deployment.onnx_digest import onnx_digest
 
     digest = onnx_digest(model)
     detector = FaceDetector(model, min_score=min_score)
     origin = f"{digest} {min_score}"
-    return FaceSource(lambda _, photos: detector(photos), origin, "no face")
+    return FaceSource(lambda _, photos: find_in_turns(detector, photos), origin, "no face")
 
 
 def annotated(landmarks: Path) -> FaceSource:

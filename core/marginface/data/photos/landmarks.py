@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from marginface.checks import check_distinct
 from marginface.data.photos.detection import Faces
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 
 POINT_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "x5", "y5")
 FARTHEST = 1e6  # pixels: what lies farther out is no coordinate
@@ -24,7 +26,7 @@ EXPECTED = {
 
 
 def read_landmarks(path: Path) -> dict[str, Faces]:
-    """Return the face that a file gives for each photo, by the photo's path in its folder.
+    """Return the face that a file gives for each photo, by the photo's path, as `printable`.
 
     JSON: `{"ann/1.jpg": [score, [[x, y], ...]], ...}`. CSV: a line for each photo, with the columns
     path, x1, y1, ... y5 and, if it has one, score; the first line may name the columns. What
@@ -40,7 +42,7 @@ def read_landmarks(path: Path) -> dict[str, Faces]:
     found: dict[str, Faces] = {}
     try:
         for name, score, numbers in entries(path):
-            checked = _checked_name(path, name)
+            checked = printable(_checked_name(path, name))
             if checked in found:
                 raise MarginfaceError(f"landmarks {path} have two entries for {checked!r}")
             found[checked] = _face(path, checked, score, numbers)
@@ -80,6 +82,7 @@ def _csv_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
             if not columns:
                 columns = [name.strip() for name in row]
                 if "path" in columns:
+                    check_distinct(f"landmarks {path}: column", filter(None, columns))
                     missing = [name for name in POINT_COLUMNS if name not in columns]
                     if missing:
                         raise MarginfaceError(f"landmarks {path} have no column {missing[0]!r}")

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
@@ -18,15 +18,18 @@ from typing import Any
 
 from marginface.atomic import replacing
 from marginface.data.images import list_images, read_image, state_of
+from marginface.data.lookup import ImageNames
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource
 from marginface.data.photos.landmarks import POINT_COLUMNS
 from marginface.errors import MarginfaceError
+from marginface.text import printable
 
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
-COLUMNS = ("path", "status", "detail", "score", "faces", *POINT_COLUMNS)
+VERSION = 2  # of an interrupted run; in the first, a detector was known by its file alone
+COLUMNS = ("path", "status", "detail", "score", "faces", "turn", *POINT_COLUMNS)
 UNREADABLE, NO_PHOTO = "unreadable", "no photo"
 
 
@@ -70,13 +73,17 @@ def align_photos(
     check_output(photos, output)
     names = list_images(photos)
     crops = _crop_names(names, options.format)
+    entries, absent = _entries(source.names, names)
+
+    def find(batch: Sequence[str], images: Sequence[Photo]) -> Sequence[Faces]:
+        return source.find([entries.get(name, name) for name in batch], images)
+
     partial = output.with_name(f"{output.name}.partial")
-    _claim(
-        partial, {"faces": source.origin, "photos": _fingerprint(photos, names), **asdict(options)}
-    )
+    inputs = {"faces": source.origin, "photos": _fingerprint(photos, names)}
+    _claim(partial, {"version": VERSION, **inputs, **asdict(options)})
     table = partial / TABLE_NAME
     done = _take_up(table, names)
-    with table.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
 
         def crop(name: str, photo: Photo, faces: Faces) -> Outcome:
@@ -84,15 +91,13 @@ def align_photos(
                 return Outcome(name, source.missing)
             return crop_face(name, photo, faces, options, partial / crops[name])
 
-        for outcomes in _outcomes(photos, names[done:], source.find, crop, batch_size):
+        for outcomes in _outcomes(photos, names[done:], find, crop, batch_size):
             writer.writerows(map(_row, outcomes))
             file.flush()
             done += len(outcomes)
             if on_progress is not None:
                 on_progress(done, len(names))
-        writer.writerows(
-            _row(Outcome(name, NO_PHOTO)) for name in sorted({*source.names} - {*names})
-        )
+        writer.writerows(_row(Outcome(name, NO_PHOTO)) for name in absent)
         file.flush()
         os.fsync(file.fileno())
     counts = Counter(row[1] for row in islice(_rows(table), 1, None))
@@ -141,16 +146,38 @@ def _outcomes(
             yield collect(waiting.popleft())
 
 
+def _entries(listed: Collection[str], photos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the name in the landmarks of each photo that they name, and names without a photo."""
+    photo_of = {printable(photo): photo for photo in photos}  # as tables write names
+    images = ImageNames(photo_of)
+    entry_of: dict[str, str] = {}
+    absent = []
+    for name in sorted(listed):
+        found = images.find(name, "landmarks: ")
+        photo = None if found is None else photo_of[found]
+        if photo is None:
+            absent.append(name)
+        elif photo in entry_of:
+            raise MarginfaceError(
+                f"landmarks: {entry_of[photo]!a} and {name!a} both mean the photo "
+                f"{photo}; remove one of them"
+            )
+        else:
+            entry_of[photo] = name
+    return entry_of, absent
+
+
 def _crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
     """Return the path of each photo's crop."""
     crops = {name: PurePosixPath(name).with_suffix(f".{suffix}").as_posix() for name in names}
     photo_of: dict[str, str] = {}
     for name, crop in crops.items():
-        if crop in photo_of:
+        called = printable(crop)  # as in the table, which tells them apart
+        first = photo_of.setdefault(called, name)
+        if first != name:
             raise MarginfaceError(
-                f"the crops of {photo_of[crop]} and {name} would both be {crop}; rename one of them"
+                f"the crops of {first} and {name} would both be {called}; rename one of them"
             )
-        photo_of[crop] = name
     return crops
 
 
@@ -172,6 +199,11 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
             changed = [name for name, value in manifest.items() if found.get(name) != value]
         except (OSError, ValueError, AttributeError):
             changed = [MANIFEST_NAME]
+        if "version" in changed:
+            raise MarginfaceError(
+                f"{folder} holds an interrupted run of another version of marginface; remove it to "
+                "start again"
+            )
         if changed:
             raise MarginfaceError(
                 f"{folder} holds an interrupted run that differs in its {changed[0]}; repeat that "
@@ -188,13 +220,13 @@ def _take_up(table: Path, names: Sequence[str]) -> int:
     kept = 0
     with (
         replacing(table) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         rows = islice(_rows(table), 1, None) if table.exists() else ()
         for name, row in zip(names, rows, strict=False):
-            if row[0] != name or len(row) != len(COLUMNS):
+            if row[0] != printable(name) or len(row) != len(COLUMNS):
                 break
             writer.writerow(row)
             kept += 1
@@ -202,6 +234,7 @@ def _take_up(table: Path, names: Sequence[str]) -> int:
 
 
 def _rows(table: Path) -> Iterator[list[str]]:
+    # A torn last line may end in half a character.
     with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         yield from csv.reader(line for line in file if line.endswith("\n"))  # a torn one is none
 
@@ -209,4 +242,6 @@ def _rows(table: Path) -> Iterator[list[str]]:
 def _row(outcome: Outcome) -> list[object]:
     score = "" if math.isnan(outcome.score) else f"{outcome.score:.4f}"
     points = [""] * 10 if outcome.points is None else [f"{v:.3f}" for v in outcome.points.flat]
-    return [outcome.path, outcome.status, outcome.detail, score, outcome.faces, *points]
+    said = [printable(text) for text in (outcome.path, outcome.status, outcome.detail)]
+    turn = "" if outcome.turn is None else outcome.turn
+    return [*said, score, outcome.faces, turn, *points]

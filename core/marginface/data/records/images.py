@@ -61,6 +61,11 @@ class RecordImages:
         """[number of images]."""
         return self.index.labels
 
+    @property
+    def numbered(self) -> bool:
+        """Whether identities are numbers, for want of names: another file's mean somebody else."""
+        return self.index.files is None and all(map(str.isdecimal, self.identities))
+
     def __len__(self) -> int:
         return len(self.index)
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
-from marginface.data.verification.pairs import FOLDS_OF_ONE_SPLIT, Pairs
+from marginface.data.verification.folds import usual_folds
+from marginface.data.verification.pairs import Pairs
 from marginface.data.verification.pickled_values import Array
 from marginface.data.verification.safe_pickle import load
 from marginface.errors import MarginfaceError
@@ -71,7 +72,7 @@ def read_bin(path: str | Path) -> Pairs:
         tuple(names[::2]),
         tuple(names[1::2]),
         same,
-        min(FOLDS_OF_ONE_SPLIT, len(same)),
+        usual_folds(same),
         path.stem,
     )
 
@@ -80,7 +81,7 @@ def write_bin(path: str | Path, pairs: Pairs) -> None:
     """Write pairs as a .bin file that InsightFace's and this library's readers take.
 
     It is a pickle of protocol 3, written as it goes: one image is in memory at a time. The file has
-    no place for names and folds: what reads it cross-validates over ten contiguous parts.
+    no place for names and folds: what reads it forms `usual_folds`.
 
     Raises:
         MarginfaceError: an image cannot be read; `path` is as it was.

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
+from marginface.data.images import list_images
+from marginface.data.lookup import ImageNames
 from marginface.data.verification.pair_lists import fields_of, find_image, listed_pairs
 from marginface.data.verification.pairs import (
     Pair,
     Pairs,
-    images_by_stem,
     is_number,
     numbered_lines,
     quoted,
@@ -43,7 +46,7 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
         )
     protocol = split.absolute().parents[1]
     root = Path(images_root or protocol.parent / "Data" / "Images")
-    images = images_by_stem(root)
+    images = ImageNames(list_images(root))
     folds = sorted(path for path in split.iterdir() if path.is_dir() and is_number(path.name))
     if not folds:
         raise MarginfaceError(f"{split} has no folders 01, 02, ...; restore them")
@@ -66,7 +69,8 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
         sizes.append(len(pairs) - before)
     if len(set(sizes)) > 1:
         raise MarginfaceError(f"{split}: folds have {sizes} pairs, expected equally many")
-    return listed_pairs(root, pairs, len(folds), f"cfp_{split.name.lower()}")
+    fold_of = np.repeat(np.arange(len(sizes)), sizes)
+    return listed_pairs(root, pairs, fold_of, f"cfp_{split.name.lower()}")
 
 
 def _numbered_images(path: Path) -> dict[int, str]:
@@ -76,7 +80,7 @@ def _numbered_images(path: Path) -> dict[int, str]:
         fields = line.split(maxsplit=1)
         if len(fields) != 2 or not is_number(fields[0]):
             raise MarginfaceError(f"{path}:{number}: expected 'number path', got {quoted(line)}")
-        parts = PurePosixPath(fields[1].strip()).parts[-KEPT_PARTS:]
+        parts = PurePosixPath(fields[1].strip().replace("\\", "/")).parts[-KEPT_PARTS:]
         found[int(fields[0])] = "/".join(parts)
     return found
 
@@ -88,9 +92,7 @@ def _two_numbers(where: str, line: str) -> tuple[int, int]:
     return int(fields[0]), int(fields[1])
 
 
-def _image(
-    where: str, number: int, listed: dict[int, str], images: dict[str, str], root: Path
-) -> str:
+def _image(where: str, number: int, listed: dict[int, str], images: ImageNames, root: Path) -> str:
     if number not in listed:
         raise MarginfaceError(f"{where}: image {number} is not in the list of images")
     return find_image(where, listed[number], images, root)

@@ -15,13 +15,13 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
-from marginface.data.verification.pairs import Pairs, fold_numbers
+from marginface.data.lookup import ImageNames
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 TABLE = "pairs.csv"
@@ -63,9 +63,8 @@ def write_container(path: str | Path, pairs: Pairs) -> None:
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)
-    folds = fold_numbers(len(pairs), pairs.folds) + 1
-    same = pairs.same.astype(int).tolist()
-    rows.writerows(zip(pairs.first, pairs.second, same, folds.tolist(), strict=True))
+    same, folds = pairs.same.astype(int).tolist(), (pairs.fold + 1).tolist()
+    rows.writerows(zip(pairs.first, pairs.second, same, folds, strict=True))
     with (
         replacing(Path(path)) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
@@ -101,10 +100,11 @@ def read_container(path: str | Path) -> Pairs:
         raise _unfit(path, str(error)) from None
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
-    known = set(archive.namelist())
-    for number, row in enumerate(rows[1:], 2):
-        _check_row(f"{path}:{TABLE}:{number}", row, known)
-    first, second, same, fold = zip(*rows[1:], strict=True)
+    known = ImageNames(
+        name.removeprefix(FOLDER) for name in archive.namelist() if name.startswith(FOLDER)
+    )
+    found = [_row(f"{path}:{TABLE}:{number}", row, known) for number, row in enumerate(rows[1:], 2)]
+    first, second, same, fold = zip(*found, strict=True)
     folds = _folds(path, np.array(fold, np.int64))
     truth = np.array(same) == "1"
     return Pairs(ContainerImages(path, archive), first, second, truth, folds, path.stem)
@@ -133,23 +133,28 @@ def _check_name(where: Path, name: str) -> None:
         )
 
 
-def _check_row(where: str, row: list[str], known: set[str]) -> None:
+def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, str]:
+    """Return a row with the names of its images as they are in the archive."""
     if len(row) != 4 or row[2] not in ("0", "1") or not (row[3].isdecimal() and len(row[3]) < 10):
         raise MarginfaceError(
             f"{where}: expected {','.join(COLUMNS)} with 0 or 1 and a number, got "
             f"{','.join(row)[:80]!r}"
         )
+    images = []
     for name in row[:2]:
-        if FOLDER + name not in known:
+        found = known.find(name, f"{where}: ")
+        if found is None:
             raise MarginfaceError(f"{where}: no image {name[:80]!r}; add it or remove the pair")
+        images.append(found)
+    return images[0], images[1], row[2], row[3]
 
 
-def _folds(path: Path, fold: NDArray[Any]) -> int:
-    """Return the number of folds; they must be those that verification forms of it."""
-    folds = int(fold[-1])
-    if not 1 <= folds <= len(fold) or (fold != fold_numbers(len(fold), folds) + 1).any():
-        raise _unfit(path, "its folds are not contiguous and of one size, numbered from 1")
-    return folds
+def _folds(path: Path, fold: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the fold of each pair, from 0; each number up to the largest must be there."""
+    numbers, found = np.unique(fold, return_inverse=True)
+    if (numbers != np.arange(1, len(numbers) + 1)).any():
+        raise _unfit(path, "its folds are not numbered 1, 2, 3 and so on, none without a pair")
+    return found
 
 
 def _unfit(path: Path, reason: str) -> MarginfaceError:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.sources import ImagesByName, LabelledImages
+from marginface.data.verification.folds import contiguous_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
@@ -56,7 +57,8 @@ def draw_pairs(images: LabelledImages, chosen: Indices, count: int, *, seed: int
         ordered += same[begin : begin + size] + different[begin : begin + size]
     truth = np.tile(np.repeat([True, False], size), FOLDS)
     first, second = (tuple(map(images.name, side)) for side in zip(*ordered, strict=True))
-    return Pairs(ImagesByName(images), first, second, truth, FOLDS)
+    fold = contiguous_folds(len(truth), FOLDS)
+    return Pairs(ImagesByName(images), first, second, truth, fold)
 
 
 def _people(images: LabelledImages, chosen: Indices) -> list[Indices]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from marginface.atomic import new_folder
+from marginface.data.lookup import ImageNames, same_form
 from marginface.data.names import inner_path
 from marginface.data.packing.encoding import with_extension
-from marginface.data.verification.pairs import FOLDS_OF_ONE_SPLIT, Pairs, fold_numbers
+from marginface.data.verification.folds import contiguous_folds, usual_folds
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 LIST = "pairs.txt"
-LFW_NAME = re.compile(r"([^/\t]+)/\1_(\d{4}|[1-9]\d{4,8})\.\w+")
+LFW_NAME = re.compile(r"([^/\\\s](?:[^/\\\t\n]*[^/\\\s])?)/\1_([0-9]{4}|[1-9][0-9]{4,8})\.\w+")
+UNLISTED = frozenset("\t\n")
 
 
 def write_pair_folder(target: Path, pairs: Pairs) -> None:
@@ -42,50 +46,67 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
         first, second = (
             tuple(map(renamed.__getitem__, names)) for names in (pairs.first, pairs.second)
         )
-        text = pair_list(Pairs(pairs.images, first, second, pairs.same, pairs.folds))
+        written = Pairs(pairs.images, first, second, pairs.same, pairs.fold)
+        text = pair_list(written, renamed.values())
         (partial / LIST).write_bytes(text.encode(errors="surrogateescape"))
 
 
-def pair_list(pairs: Pairs) -> str:
+def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
     """Return pairs as text: in LFW's form where names and folds fit it, else path, path and 1 or 0.
 
+    Args:
+        pairs: what is written.
+        names: of all images that will be in the folder: the list means its own alone.
+
     Raises:
-        MarginfaceError: neither can tell the folds.
+        MarginfaceError: neither can tell the folds, or a name.
     """
+    images = ImageNames(names)
     same = pairs.same.tolist()
     lines = [
-        _lfw_line(one, other, alike)
+        _lfw_line(one, other, alike, images)
         for one, other, alike in zip(pairs.first, pairs.second, same, strict=True)
     ]
     header = _lfw_header(pairs)
     if header is not None and None not in lines:
         return "".join(f"{line}\n" for line in [header, *lines])
-    if pairs.folds != min(FOLDS_OF_ONE_SPLIT, len(pairs)):
+    if (pairs.fold != usual_folds(pairs.same)).any():
         raise MarginfaceError(
-            f"{pairs.images.root} has {pairs.folds} folds, which no list of its pairs can tell; "
+            f"{pairs.images.root} has folds that no list of its pairs can tell ({pairs.folds}); "
             "keep it as .zip"
         )
+    for name in {*pairs.first, *pairs.second}:
+        if name != name.strip() or not UNLISTED.isdisjoint(name):
+            raise MarginfaceError(
+                f"{pairs.images.root}: a list of pairs cannot tell the name {name[:80]!r}; rename "
+                "the image, without blanks at an end, tabs and line breaks"
+            )
     rows = zip(pairs.first, pairs.second, same, strict=True)
     return "".join(f"{one}\t{other}\t{int(alike)}\n" for one, other, alike in rows)
 
 
-def _lfw_line(first: str, second: str, same: bool) -> str | None:
-    """Return `name i j` or `name1 i name2 j`, or None for images with other names."""
+def _lfw_line(first: str, second: str, same: bool, images: ImageNames) -> str | None:
+    """Return `name i j` or `name1 i name2 j`, or None for images that it would not mean."""
     one, other = LFW_NAME.fullmatch(first), LFW_NAME.fullmatch(second)
-    if one is None or other is None or (one[1] == other[1]) != same:
+    if one is None or other is None or (same_form(one[1]) == same_form(other[1])) != same:
         return None
+    if same and one[1] != other[1]:
+        return None
+    for image, found in ((first, one), (second, other)):
+        if not images.means(f"{found[1]}/{found[1]}_{found[2]}", image):
+            return None
     begin = f"{one[1]}\t{int(one[2])}\t"
     return begin + (f"{int(other[2])}" if same else f"{other[1]}\t{int(other[2])}")
 
 
 def _lfw_header(pairs: Pairs) -> str | None:
     """Return the first line, or None where same and different pairs are not as many."""
-    total = len(pairs)
-    size = total // pairs.folds // 2
-    fold = fold_numbers(total, pairs.folds)
-    balanced = np.bincount(fold[pairs.same], minlength=pairs.folds) == size
-    if pairs.folds > 1 and size * pairs.folds * 2 == total and balanced.all():
-        return f"{pairs.folds}\t{size}"
-    if pairs.same.sum() * 2 == total and pairs.folds == min(FOLDS_OF_ONE_SPLIT, total):
+    total, folds = len(pairs), pairs.folds
+    size = total // folds // 2
+    in_order = size * folds * 2 == total and (pairs.fold == contiguous_folds(total, folds)).all()
+    balanced = np.bincount(pairs.fold[pairs.same], minlength=folds) == size
+    if folds > 1 and in_order and balanced.all():
+        return f"{folds}\t{size}"
+    if pairs.same.sum() * 2 == total and (pairs.fold == usual_folds(pairs.same)).all():
         return f"{total // 2}"
     return None

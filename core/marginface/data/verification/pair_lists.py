@@ -4,29 +4,34 @@ LFW           FOLDS N, then `name i j` and `name1 i name2 j` (see `read_pairs`)
 CALFW, CPLFW  two lines for a pair, `image label`: 0 for two persons, anything above for one
 AgeDB-30      `image1 image2 label`, 1 for one person, 0 or -1 for two; commas or blanks between
 
-The last two have no folds: ten contiguous ones are formed. CFP's protocol is a folder: `read_cfp`.
+CALFW numbers the folds of its same pairs, from 1; its different ones are in contiguous parts then.
+The others have no folds: `usual_folds` are formed. CFP's protocol is a folder: `read_cfp`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from marginface.data.images import list_images
+from marginface.data.lookup import ImageNames
 from marginface.data.sources import FolderImages
+from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import (
-    FOLDS_OF_ONE_SPLIT,
     Pair,
     Pairs,
-    images_by_stem,
     is_number,
     numbered_lines,
     quoted,
     read_pairs,
 )
 from marginface.errors import MarginfaceError
+
+Labelled = tuple[str, str, int]  # two images and a label: 0 for two persons
 
 FORMS = (
     "expected LFW's 'FOLDS N' and 'name i j', CALFW's two lines 'image label', or 'image1 image2 "
@@ -37,10 +42,11 @@ FORMS = (
 def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     """Read a list of pairs in any of the forms above, which its first line tells.
 
-    Images are paths under `images_root`, with any known extension in place of the list's.
+    Images are paths under `images_root`, found as `ImageNames` says.
 
     Raises:
-        MarginfaceError: with the file and line: malformed, or a missing image.
+        MarginfaceError: with the file and line: malformed, or an image that is missing
+            or that two are meant by.
     """
     path, root = Path(path), Path(images_root)
     lines = numbered_lines(path)
@@ -55,12 +61,13 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
         named = _one_line_a_pair(rows)
     else:
         raise MarginfaceError(f"{path}:{number}: {FORMS}, got {quoted(line)}")
-    images = images_by_stem(root)
-    pairs = [
-        (find_image(where, first, images, root), find_image(where, second, images, root), same)
-        for where, (first, second, same) in named
-    ]
-    return listed_pairs(root, pairs, min(FOLDS_OF_ONE_SPLIT, len(pairs)), path.stem)
+    images = ImageNames(list_images(root))
+    pairs, labels = [], []
+    for where, (first, second, label) in named:
+        one, other = (find_image(where, name, images, root) for name in (first, second))
+        pairs.append((one, other, label > 0))
+        labels.append(label)
+    return listed_pairs(root, pairs, _folds(np.array(labels)), path.stem)
 
 
 def fields_of(line: str) -> list[str]:
@@ -75,34 +82,51 @@ def fields_of(line: str) -> list[str]:
     return line.split()
 
 
-def listed_pairs(root: Path, pairs: list[Pair], folds: int, name: str) -> Pairs:
+def listed_pairs(root: Path, pairs: list[Pair], fold: NDArray[np.int64], name: str) -> Pairs:
     """Return pairs of images under a folder."""
     first, second, same = zip(*pairs, strict=True)
-    return Pairs(FolderImages(root), first, second, np.array(same, np.bool_), folds, name)
+    return Pairs(FolderImages(root), first, second, np.array(same, np.bool_), fold, name)
 
 
-def find_image(where: str, name: str, images: dict[str, str], root: Path) -> str:
+def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the fold of each pair by its label: 0 of two persons, else the fold where they differ.
+
+    >>> _folds(np.array([1, 2, 2, 0, 0]))
+    array([0, 1, 1, 0, 1])
+    """
+    same = labels > 0
+    numbers = np.unique(labels[same])
+    if len(numbers) < 2:
+        return usual_folds(same)
+    fold = np.searchsorted(numbers, labels)
+    fold[~same] = contiguous_folds(int((~same).sum()), len(numbers))
+    return fold
+
+
+def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
     """Return the image that a list names; only what lies under the folder can be found."""
-    stem = str(PurePosixPath(name.replace("\\", "/")).with_suffix("")) if name.strip("/.") else ""
-    if stem not in images:
+    found = images.find(name, f"{where}: ")
+    if found is None:
         raise MarginfaceError(
             f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...); add it, remove the pair, "
             "or name the folder that the list's names are relative to"
         )
-    return images[stem]
+    return found
 
 
-def _one_line_a_pair(rows: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Pair]]:
+def _one_line_a_pair(rows: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Labelled]]:
     for where, fields in rows:
         if len(fields) != 3 or fields[2] not in ("1", "0", "-1"):
             raise MarginfaceError(
                 f"{where}: expected 'image1 image2 label' with label 1, 0 or -1, got "
                 f"{quoted(' '.join(fields))}"
             )
-        yield where, (fields[0], fields[1], fields[2] == "1")
+        yield where, (fields[0], fields[1], int(fields[2] == "1"))
 
 
-def _two_lines_a_pair(path: Path, rows: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Pair]]:
+def _two_lines_a_pair(
+    path: Path, rows: list[tuple[str, list[str]]]
+) -> Iterator[tuple[str, Labelled]]:
     for where, fields in rows:
         if len(fields) != 2 or not re.fullmatch(r"[0-9]{1,9}", fields[1]):
             raise MarginfaceError(
@@ -119,4 +143,4 @@ def _two_lines_a_pair(path: Path, rows: list[tuple[str, list[str]]]) -> Iterator
                 f"{where}: the two lines of a pair have labels {first[1]} and {second[1]}, "
                 "expected the same; a line before may be missing"
             )
-        yield where, (first[0], second[0], first[1] != "0")
+        yield where, (first[0], second[0], int(first[1]))

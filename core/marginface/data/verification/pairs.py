@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import list_images
+from marginface.data.lookup import ImageNames, same_form
 from marginface.data.sources import FolderImages, ImageSource
+from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.errors import MarginfaceError
 
 Pair = tuple[str, str, bool]
-
-FOLDS_OF_ONE_SPLIT = 10  # LFW's number
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,8 @@ class Pairs:
         images: where they are.
         first, second: their names there, [number of pairs].
         same: bool [number of pairs], whether both show the same person.
-        folds: contiguous parts to cross-validate over: the file's, or ten where it has but one.
+        fold: int64 [number of pairs], the number from 0 of the part that each belongs to, to
+            cross-validate over: the file's own, or `usual_folds`.
         name: of the set, for tables.
     """
 
@@ -33,11 +34,16 @@ class Pairs:
     first: tuple[str, ...]
     second: tuple[str, ...]
     same: NDArray[np.bool_]
-    folds: int
+    fold: NDArray[np.int64]
     name: str = "pairs"
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @property
+    def folds(self) -> int:
+        """Return how many folds there are."""
+        return int(self.fold.max()) + 1
 
 
 def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
@@ -55,43 +61,27 @@ def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
         )
 
 
-def fold_numbers(pairs: int, folds: int) -> NDArray[np.int64]:
-    """Return the fold of each pair, from 0: contiguous, the first ones a pair longer.
-
-    >>> fold_numbers(5, 2)
-    array([0, 0, 0, 1, 1])
-    """
-    sizes = [pairs // folds + (fold < pairs % folds) for fold in range(folds)]
-    return np.repeat(np.arange(folds), sizes)
-
-
 def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     """Read a pairs file and find its images.
 
     The first line is `FOLDS N` or `N`: each fold has N pairs `name i j` of one person and N pairs
     `name1 i name2 j` of two. Fields are separated by tabs, or by spaces where a line has no tab.
-    Image i of a person is `name/name_%04d` with any known extension.
+    Image i of a person is `name/name_%04d` with an image's ending.
 
     Raises:
-        MarginfaceError: with the file and line: malformed, missing image, or counts that disagree
-            with the first line.
+        MarginfaceError: with the file and line: malformed, an image that is missing or there with
+            two endings, or counts that disagree with the first line.
     """
     path = Path(path)
     lines = numbered_lines(path)
     folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
-    images = images_by_stem(images_root)
+    images = ImageNames(list_images(images_root))
     pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
     _check_counts(path, lines, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
-    if folds == 1:
-        folds = min(FOLDS_OF_ONE_SPLIT, len(pairs))
     truth = np.array(same, np.bool_)
-    return Pairs(FolderImages(Path(images_root)), first, second, truth, folds, path.stem)
-
-
-def images_by_stem(root: str | Path) -> dict[str, str]:
-    """Return the images under a folder by their names without extension."""
-    return {str(PurePosixPath(image).with_suffix("")): image for image in list_images(root)}
+    fold = usual_folds(truth) if folds == 1 else contiguous_folds(len(pairs), folds)
+    return Pairs(FolderImages(Path(images_root)), first, second, truth, fold, path.stem)
 
 
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
@@ -129,11 +119,11 @@ def _header(where: str, line: str) -> tuple[int, int]:
     return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
 
 
-def _pair(where: str, line: str, images: dict[str, str], root: str | Path) -> Pair:
+def _pair(where: str, line: str, images: ImageNames, root: str | Path) -> Pair:
     fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
     if len(fields) == 3:
         fields = [*fields[:2], fields[0], fields[2]]
-    elif len(fields) != 4 or fields[0] == fields[2]:
+    elif len(fields) != 4 or same_form(fields[0]) == same_form(fields[2]):
         fields = []
     if not fields or not all(fields) or not is_number(fields[1]) or not is_number(fields[3]):
         raise MarginfaceError(
@@ -146,17 +136,18 @@ def _pair(where: str, line: str, images: dict[str, str], root: str | Path) -> Pa
     return first, second, fields[0] == fields[2]
 
 
-def _find(where: str, name: str, index: int, images: dict[str, str], root: str | Path) -> str:
+def _find(where: str, name: str, index: int, images: ImageNames, root: str | Path) -> str:
     if "/" in name or "\\" in name or name in (".", ".."):
         raise MarginfaceError(
             f"{where}: '{name}' is a path, expected the plain name of a folder in {root}"
         )
     stem = f"{name}/{name}_{index:04d}"
-    if stem not in images:
+    found = images.find(stem, f"{where}: ")
+    if found is None:
         raise MarginfaceError(
             f"{where}: no image {Path(root) / stem}.* (jpg, png, ...); add it or remove the pair"
         )
-    return images[stem]
+    return found
 
 
 def _check_counts(

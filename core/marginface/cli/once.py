@@ -1,0 +1,44 @@
+"""Commands that refuse an option given twice, of which the last would count without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+from marginface.errors import MarginfaceError
+
+
+class OnceCommand(TyperCommand):
+    """A command whose options are given once each, but for those that are lists."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line; --help and what else is wrong with it come first."""
+        given = list(args)  # reading empties the list
+        rest: list[str] = super().parse_args(ctx, args)
+        for option, values in _given_options(self, ctx, given):
+            if len(values) > 1 and not option.multiple:
+                name = max(option.opts, key=len)
+                times = "twice" if len(values) == 2 else f"{len(values)} times"
+                said = ", ".join(values)
+                raise MarginfaceError(f"option {name} is given {times} ({said}); give it once")
+        return rest
+
+
+def _given_options(
+    command: TyperCommand, ctx: Any, args: Sequence[str]
+) -> list[tuple[Any, list[str]]]:
+    """Return each option with its values as typed, all of them; of a flag, with its names."""
+    # Any: typer with a click of its own has other classes than typer on click.
+    parser: Any = type(command.make_parser(ctx))(ctx)
+    parameters: list[Any] = command.get_params(ctx)
+    options = {each.name: each for each in parameters if each.param_type_name == "option"}
+    for name, option in options.items():
+        if not option.is_flag:
+            parser.add_option(option, option.opts, name, "append", option.nargs)
+            continue
+        for typed in (*option.opts, *option.secondary_opts):
+            parser.add_option(option, [typed], name, "append_const", const=typed)
+    found, _, _ = parser.parse_args(list(args))
+    return [(options[name], list(map(str, values))) for name, values in found.items()]

@@ -1,0 +1,111 @@
+"""Finding the images that a list names among those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import PurePosixPath
+from unicodedata import normalize
+
+from marginface.data.images import EXTENSIONS
+from marginface.errors import MarginfaceError
+
+
+def same_form(name: str) -> str:
+    """Return a name in the one Unicode form (NFC) in which names are compared.
+
+    Systems write José with one character for the last letter, or with two: as bytes these differ.
+
+    >>> same_form("Jose\\u0301") == "Jos\\u00e9"
+    True
+    """
+    return name if name.isascii() else normalize("NFC", name)
+
+
+def without_ending(name: str) -> str:
+    """Return an image's name without the ending of an image's format; other dots are the name's.
+
+    >>> without_ending("bo/1.5.jpg"), without_ending("bo/1.5"), without_ending("bo/.jpg")
+    ('bo/1.5', 'bo/1.5', 'bo/.jpg')
+    """
+    path = PurePosixPath(name)
+    return name.removesuffix(path.suffix) if path.suffix.lower() in EXTENSIONS else name
+
+
+class ImageNames:
+    """The names of a set's images, to find those that a list means.
+
+    >>> names = ImageNames(["ann/1.jpg", "ann/1.png", "bo/1.5.jpg"])
+    >>> names.find("ann/1.jpg"), names.find("bo/1.5"), names.find("bo/1.5.png"), names.find("bo/1")
+    ('ann/1.jpg', 'bo/1.5.jpg', 'bo/1.5.jpg', None)
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+
+    def find(self, name: str, where: str = "") -> str | None:
+        """Return the image that a name means, or None.
+
+        That is the one of just this name, in any Unicode form; else the one whose name has an
+        image's ending more; else the one with another such ending in its place, since folders of
+        aligned copies keep the lists of their photos.
+
+        Args:
+            name: parts between slashes of either kind.
+            where: what names it, for the message, with a colon and a blank.
+
+        Raises:
+            MarginfaceError: two images are meant alike.
+        """
+        meant = self._meant(name)
+        if len(meant) > 1:
+            raise _several(where, name, sorted(meant))
+        return meant[0] if meant else None
+
+    def means(self, name: str, image: str) -> bool:
+        """Return whether a name means this image, and no other."""
+        return self._meant(name) == [image]
+
+    def _meant(self, name: str) -> list[str]:
+        if name in self._names:
+            return [name]
+        wanted = same_form(str(PurePosixPath(name.replace("\\", "/"))))
+        for images, key in (
+            (self._by_form, wanted),
+            (self._by_stem, wanted),
+            (self._by_stem, without_ending(wanted)),
+        ):
+            if meant := images.get(key):
+                return meant
+        return []
+
+    @cached_property
+    def _by_form(self) -> dict[str, list[str]]:
+        return _grouped((same_form(name), name) for name in self._names)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        stems = ((without_ending(form), form) for form in self._by_form)
+        return _grouped(
+            (stem, name) for stem, form in stems if stem != form for name in self._by_form[form]
+        )
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, name in pairs:
+        found.setdefault(key, []).append(name)
+    return found
+
+
+def _several(where: str, name: str, meant: list[str]) -> MarginfaceError:
+    one, other = meant[:2]
+    if same_form(one) == same_form(other):
+        return MarginfaceError(
+            f"{where}{name[:80]!r} may be {one!a} or {other!a}, which look alike "
+            "(Unicode forms of one name); rename or remove one of them"
+        )
+    return MarginfaceError(
+        f"{where}{name[:80]!r} may be {one} or {other}; give the name with its ending, or rename "
+        "one of them"
+    )

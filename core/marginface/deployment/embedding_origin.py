@@ -1,0 +1,163 @@
+"""What made the embeddings of a file: kept in it, so that those of two models never meet."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from marginface.deployment.embedder import Embedder
+from marginface.deployment.model import Triple
+from marginface.errors import MarginfaceError
+
+ORIGIN_KEY = "marginface.origin"  # of Parquet's metadata, and of an array in a .npz file
+VERSION = 1
+LONGEST = 1 << 16  # characters
+SHORT_HASH = 12  # digits, in messages
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What embeddings were computed with.
+
+    Args:
+        fingerprint: of the model and its preprocessing, see `Embedder`.
+        mean, std: of the preprocessing; None where the network takes pixels and has them built in.
+        channels, crop: of the preprocessing, see `Preprocessing`.
+        input_size: (height, width) that the network takes.
+        flip: whether an embedding is the sum of an image's and of its mirror image's.
+        resize: whether images of another size were scaled.
+        backend: what ran the network.
+        norms: of the shortest and the longest embedding that the model gave, before any sum.
+    """
+
+    fingerprint: str
+    mean: Triple | None
+    std: Triple | None
+    channels: str
+    crop: tuple[int, int, int, int] | None
+    input_size: tuple[int, int]
+    flip: bool
+    resize: bool
+    backend: str
+    norms: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls, embedder: Embedder, *, flip: bool, resize: bool, norms: tuple[float, float]
+    ) -> Self:
+        """Return the origin of what an embedder gave."""
+        pre = embedder.preprocessing
+        return cls(
+            fingerprint=embedder.fingerprint,
+            mean=None if embedder.takes_pixels else pre.mean,
+            std=None if embedder.takes_pixels else pre.std,
+            channels=pre.channels,
+            crop=pre.crop,
+            input_size=embedder.input_size,
+            flip=flip,
+            resize=resize,
+            backend=embedder.backend,
+            norms=norms,
+        )
+
+    @classmethod
+    def from_text(cls, text: str, path: Path) -> Self:
+        """Read what `to_text` wrote into the file `path`.
+
+        Raises:
+            MarginfaceError: it is of a later version, or nothing that was written.
+        """
+        try:
+            values: Any = json.loads(text[:LONGEST])
+            version = values["version"]
+            if isinstance(version, int) and version > VERSION:
+                raise MarginfaceError(
+                    f"{path} says in version {version} of '{ORIGIN_KEY}' what made it, this "
+                    f"marginface knows version {VERSION}; update marginface, or embed again"
+                )
+            origin = cls(
+                fingerprint=values["fingerprint"],
+                mean=_numbers(values["mean"], 3, float),
+                std=_numbers(values["std"], 3, float),
+                channels=values["channels"],
+                crop=_numbers(values["crop"], 4, int),
+                input_size=_numbers(values["input_size"], 2, int),
+                flip=values["flip"],
+                resize=values["resize"],
+                backend=values["backend"],
+                norms=_numbers(values["norms"], 2, float),
+            )
+            words = (origin.fingerprint, origin.channels, origin.backend)
+            if (
+                version != VERSION
+                or not all(isinstance(word, str) for word in words)
+                or not re.fullmatch("[0-9a-f]{64}", origin.fingerprint)
+                or not all(isinstance(flag, bool) for flag in (origin.flip, origin.resize))
+                or None in (origin.input_size, origin.norms)
+            ):
+                raise ValueError
+        except MarginfaceError:
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            raise MarginfaceError(
+                f"{path}: its entry '{ORIGIN_KEY}', what made it, is not as marginface writes it; "
+                "embed the images again"
+            ) from error
+        return origin
+
+    def to_text(self) -> str:
+        """Return the JSON that a file keeps."""
+        return json.dumps(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"version": VERSION, **asdict(self)}
+
+
+def common_origin(origins: Mapping[Path, Origin | None]) -> Origin | None:
+    """Return what made the embeddings of several files; None where no file says it.
+
+    Raises:
+        MarginfaceError: two files say different things.
+    """
+    known = {path: origin for path, origin in origins.items() if origin is not None}
+    if not known:
+        return None
+    (first, one), *others = known.items()
+    for path, other in others:
+        if one.fingerprint != other.fingerprint:
+            names = ("mean", "std", "channels", "crop", "input_size")
+            differing = [name for name in names if getattr(one, name) != getattr(other, name)]
+            told = f" (other {', '.join(differing)})" if differing else ""
+            raise MarginfaceError(
+                f"{first} was made by model {one.fingerprint[:SHORT_HASH]} and {path} by model "
+                f"{other.fingerprint[:SHORT_HASH]}{told}: their embeddings cannot be compared; "
+                "embed both again with one model and the same options"
+            )
+        if one.flip != other.flip:
+            summed, alone = (first, path) if one.flip else (path, first)
+            raise MarginfaceError(
+                f"{summed} has embeddings summed with those of mirror images, {alone} has not; "
+                "embed both again, with --flip or without"
+            )
+    ranges = [origin.norms for origin in known.values()]
+    return replace(one, norms=(min(a for a, _ in ranges), max(b for _, b in ranges)))
+
+
+def _numbers(values: Any, count: int, kind: type) -> Any:
+    """Return a list of so many finite numbers as a tuple, or None for None."""
+    if values is None:
+        return None
+    numbers = tuple(kind(each) for each in values)
+    if (
+        not isinstance(values, list)
+        or len(numbers) != count
+        or not all(map(math.isfinite, numbers))
+    ):
+        raise ValueError
+    return numbers

@@ -1,0 +1,73 @@
+"""Whom a search finds: the best subjects for each probe, as a Parquet file and for the terminal.
+
+Columns: probe (name of the image), rank (int32, from 1), person (the subject at that rank), score
+(float64, cosine, as thresholds are), truth (whom the list says that the probe shows, null where it
+does not say), truth_rank (int32, the rank of that subject, null where the gallery has it not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from marginface.atomic import replacing
+from marginface.evaluation.identification import Searches
+
+CANDIDATES_NAME = "candidates.parquet"
+SCHEMA = pa.schema(
+    [
+        ("probe", pa.string()),
+        ("rank", pa.int32()),
+        ("person", pa.string()),
+        ("score", pa.float64()),
+        ("truth", pa.string()),
+        ("truth_rank", pa.int32()),
+    ]
+)
+PROBES_AT_ONCE = 65_536  # in a row group
+SHOWN = 20  # probes in the terminal
+
+
+def write_candidates(
+    path: Path, probes: Sequence[str], truth: Sequence[str], found: Searches
+) -> None:
+    """Write a row for each probe and each of its best subjects, whole or not at all."""
+    top = found.best.shape[1]
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+        for at in range(0, len(probes), PROBES_AT_ONCE):
+            here = slice(at, at + PROBES_AT_ONCE)
+            rank = np.repeat(found.rank[here], top)
+            columns = [
+                np.repeat(np.array(probes[here], object), top),
+                np.tile(np.arange(1, top + 1), len(probes[here])),
+                found.names[found.best[here].ravel()].astype(object),
+                found.best_score[here].ravel().astype(np.float64),
+                np.repeat(np.array([each or None for each in truth[here]], object), top),
+                pa.array(rank, pa.int32(), mask=rank == 0),
+            ]
+            writer.write_table(pa.table(columns, schema=SCHEMA))
+
+
+def candidates_table(probes: Sequence[str], truth: Sequence[str], found: Searches) -> Table:
+    """Return whom each of the first probes looks like most, for the terminal."""
+    table = Table(title="Who was found")
+    for name in ("probe", "person", "score", "truth", "rank"):
+        numbers = name in ("score", "rank")
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for at, probe in enumerate(probes[:SHOWN]):
+        table.add_row(
+            probe,
+            str(found.names[found.best[at, 0]]),
+            f"{found.best_score[at, 0]:.4f}",
+            truth[at] or "-",
+            str(found.rank[at]) if found.mated[at] else "-",
+        )
+    table.caption = "rank: of the truth, - where the gallery does not have it"
+    if len(probes) > SHOWN:
+        table.caption += f"; the first {SHOWN} of {len(probes):,} probes"
+    return table

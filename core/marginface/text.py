@@ -1,0 +1,52 @@
+"""Text from outside, names above all, made fit for a terminal, a table, a page."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+# Controls, halves of characters, line and paragraph separators, and what has no ink of its own:
+# marks that turn the direction of text, hide in it, or make two names look alike.
+ESCAPED = {"Cc", "Cs", "Zl", "Zp", "Cf"}
+JOINERS = "\u200c\u200d"  # between letters of Persian or Hindi, and in emoji: spelling
+SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def printable(text: str) -> str:
+    r"""Return text as one line that does nothing to where it is shown: control characters escaped.
+
+    Letters of any script, spaces, combining marks and backslashes stay as they are. A byte of a
+    file's name that is no UTF-8 becomes `\xNN`.
+
+    >>> print(printable("José/\x1b[31m1\n.jpg"))
+    José/\x1b[31m1\n.jpg
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_escaped, text))
+
+
+def as_utf8(name: str) -> str:
+    r"""Return a name as UTF-8 can hold it: an undecodable byte of a file's name becomes `\xNN`.
+
+    >>> print(as_utf8("José\udcff.jpg"))
+    José\xff.jpg
+    """
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def print_error(message: str) -> None:
+    """Print what ends a command, as one line on standard error."""
+    print(f"marginface: error: {printable(message)}", file=sys.stderr)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in ESCAPED or character in JOINERS:
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python carries an undecodable byte
+        code -= 0xDC00
+        return f"\\x{code:02x}"
+    if code < 0x80:
+        return SHORT.get(character, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

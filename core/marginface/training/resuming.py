@@ -1,0 +1,144 @@
+"""What a resumed run has left to do, and what becomes of its learning rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marginface.errors import MarginfaceError
+from marginface.training.checkpoints import latest_checkpoint, read_record
+from marginface.training.config import TrainConfig
+from marginface.training.config_files import COURSE, LENGTH, PLACES, read_config_file
+from marginface.training.run import RunFolder
+from marginface.training.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is, before anything but its configuration and progress is read.
+
+    Args:
+        recorded: the run's configuration so far.
+        step: steps taken, those of its newest checkpoint.
+        progress: what that checkpoint says of it; empty without one.
+        steps_per_epoch: 0 without a checkpoint.
+    """
+
+    recorded: TrainConfig
+    step: int
+    progress: dict[str, Any]
+    steps_per_epoch: int
+
+    def finished_by(self, config: TrainConfig) -> bool:
+        """Return whether all that `config` asks for is done."""
+        if not self.step or config.total_steps(self.steps_per_epoch) != self.step:
+            return False
+        return not config.verifies() or self.progress["verified_step"] == self.step
+
+
+def standing(config: TrainConfig) -> Standing:
+    """Return how far the run in `config.output` is.
+
+    Raises:
+        MarginfaceError: its configuration or its newest checkpoint cannot be read.
+    """
+    run = RunFolder(config.output)
+    recorded = TrainConfig(**read_config_file(run.config))
+    newest = latest_checkpoint(run.checkpoints)
+    if newest is None:
+        return Standing(recorded, 0, {}, 0)
+    record = read_record(newest)
+    pipeline = record["extra"]["pipeline"]
+    steps_per_epoch = pipeline["images"] // pipeline["batch_size"]
+    return Standing(recorded, record["step"], record["extra"]["progress"], steps_per_epoch)
+
+
+def check_resumption(config: TrainConfig) -> None:
+    """Raise if a resumed run asks for less than is done, or for a change that comes too late.
+
+    Raises:
+        MarginfaceError: with what is done, what was asked and what to give instead.
+    """
+    now = standing(config)
+    if not now.step:
+        return
+    total = config.total_steps(now.steps_per_epoch)
+    if total < now.step:
+        asked = " and ".join(f"{name} {value}" for name, value in _length(config))
+        keep = ""
+        if now.recorded.total_steps(now.steps_per_epoch) >= now.step:
+            own = " and ".join(f"{name} {value}" for name, value in _length(now.recorded))
+            keep = f", or leave the length out to keep the run's own ({own})"
+        raise MarginfaceError(
+            f"run {config.output} has taken {now.step} steps already, but {asked} is "
+            f"{total} steps; give {_more(now)}{keep}"
+        )
+    if late := _late(now, config):
+        raise MarginfaceError(
+            f"run {config.output} has taken all of its {now.step} steps, so another "
+            f"{' and '.join(late)} would change nothing; give {_more(now)} with it, or leave it out"
+        )
+
+
+def finished_run(config: TrainConfig) -> Standing | None:
+    """Return how far a resumed run is where all that it asks for is done already; else None."""
+    if not RunFolder(config.output).config.is_file():
+        return None  # which is refused elsewhere, as is a change that comes too late
+    now = standing(config)
+    return now if now.finished_by(config) and not _late(now, config) else None
+
+
+def nothing_left(config: TrainConfig, now: Standing) -> str:
+    """Say that a finished run has nothing left to do, and how to go on."""
+    return (
+        f"nothing left to do: all {now.step} steps of {config.output} are done, its config.yaml "
+        f"stays as it is; to train further give {_more(now)}"
+    )
+
+
+def new_course(before: Schedule, now: Schedule, step: int) -> str:
+    """Say how the learning rate goes on from `step` where it is not as it was planned; else "".
+
+    >>> short = Schedule(kind="polynomial", lr=0.1, total_steps=16)
+    >>> long = Schedule(kind="polynomial", lr=0.1, total_steps=32)
+    >>> print(new_course(short, long, 10))
+    learning rate at step 10: 0.0688, was 0.0375; now polynomial, 0.1 to 0 at step 32, was \
+polynomial, 0.1 to 0 at step 16
+    >>> print(new_course(short, long, 16)[:57])
+    learning rate at step 16: 0.05, was 0.00625 at step 15, t
+    """
+    if before == now:
+        return ""
+    last = before.total_steps - 1
+    was = f"{before(min(step, last)):.3g}"
+    if step > last:
+        was += f" at step {last}, the last"
+    return (
+        f"learning rate at step {step}: {now(step):.3g}, was {was}; now {now.describe()}, "
+        f"was {before.describe()}"
+    )
+
+
+def changes_course(recorded: TrainConfig, config: TrainConfig) -> bool:
+    """Return whether the rate's own keys differ, not only the length of the run."""
+    return not set(COURSE).isdisjoint(_changed(recorded, config))
+
+
+def _late(now: Standing, config: TrainConfig) -> list[str]:
+    """Return the changes for which a finished run has no step left."""
+    if not now.finished_by(config):
+        return []
+    return [name for name in _changed(now.recorded, config) if name not in (*PLACES, *LENGTH)]
+
+
+def _changed(recorded: TrainConfig, config: TrainConfig) -> list[str]:
+    return [name for name, value in dict(config).items() if value != getattr(recorded, name)]
+
+
+def _length(config: TrainConfig) -> list[tuple[str, int]]:
+    return [(name, getattr(config, name)) for name in LENGTH if getattr(config, name) is not None]
+
+
+def _more(now: Standing) -> str:
+    epochs = now.step // now.steps_per_epoch + 1
+    return f"--max-steps {now.step + 1} or more, or --epochs {epochs} or more"
