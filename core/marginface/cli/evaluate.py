@@ -42,6 +42,7 @@ def evaluate(
     Several models and sets give one table. Options on how images enter a model hold for all.
     """
     from marginface.data.verification.opening import open_all
+    from marginface.deployment.embedding_origin import Origin
     from marginface.evaluation.bootstrap import bootstrap
     from marginface.evaluation.comparison import (
         Comparison,
@@ -50,7 +51,8 @@ def evaluate(
         write_comparison,
         write_single,
     )
-    from marginface.evaluation.evaluate import check_images, embed_pairs, score_pairs
+    from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs, score_pairs
+    from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
     from marginface.evaluation.report import check_output_dir
     from marginface.evaluation.verification import verify
     from marginface.labels import distinct_labels
@@ -73,13 +75,15 @@ def evaluate(
             wanted = embedder.image_size(resize=resize)
             sizes[label, each.name] = size = check_images(each, size=wanted, resize=resize)
             embedder.check_size(*size)
+    fingerprints = {each.name: set_fingerprint(each) for each in sets}
 
     rows = []
     for label, embedder in zip(labels, embedders, strict=True):
         for each in sets:
+            noted = NormRange(embedder)
             with image_progress(f"{label}, {each.name}") as on_progress:
                 embeddings = embed_pairs(
-                    embedder,
+                    noted,
                     each,
                     batch_size=batch_size,
                     flip=flip,
@@ -90,7 +94,9 @@ def evaluate(
             found = score_pairs(each, embeddings)
             result = verify(found.scores, each.same, each.fold)
             intervals = bootstrap(found.scores, each.same, each.fold)
-            rows.append(Comparison(label, each, found, result, intervals))
+            origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
+            known = MeasuredWith(label, origin, each.name, fingerprints[each.name], len(each))
+            rows.append(Comparison(label, each, found, result, intervals, known))
     console = Terminal()
     console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))
     if output is not None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from marginface.data.verification.folds import folds_of_both_kinds, usual_folds
 from marginface.data.verification.pairs import check_kinds
 from marginface.errors import MarginfaceError
+from marginface.evaluation.rates import allowed
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
 PAIRS_AT_ONCE = 256  # of dot_products: the gathered embeddings stay in the processor's cache
@@ -43,6 +44,8 @@ class VerificationResult:
         auc: area under the ROC; a tie between a same and a different pair counts half.
         eer: where FAR equals 1 - TAR, on the straight line between the two nearest ROC points.
         tar_at_far: the largest TAR whose FAR does not exceed the target.
+        tar_at_far_threshold: the lowest threshold that keeps to that FAR, the next float above the
+            highest score of a different pair that must be refused; scores >= it are accepted.
         threshold: the single threshold that is best over all pairs.
         best_accuracy: the accuracy at `threshold`; optimistic, as it saw the pairs it judges.
         fold_accuracies: the accuracy of each fold, in file order.
@@ -53,6 +56,7 @@ class VerificationResult:
     auc: float
     eer: float
     tar_at_far: dict[str, float]
+    tar_at_far_threshold: dict[str, float]
     threshold: float
     best_accuracy: float
     same_pairs: int
@@ -77,15 +81,17 @@ class VerificationResult:
         table = Table(title="Verification")
         table.add_column("metric")
         table.add_column("value", justify="right")
+        table.add_column("threshold", justify="right")
         spread = f"{self.accuracy:.2%} ± {100 * self.accuracy_std:.2f}"
         table.add_row(f"accuracy, {len(self.fold_accuracies)} folds", spread)
-        table.add_row("best single threshold", f"{self.threshold:.4f}")
-        table.add_row("accuracy at that threshold", f"{self.best_accuracy:.2%}")
+        best = f"{self.best_accuracy:.2%}", f"{self.threshold:.4f}"
+        table.add_row("accuracy, one threshold", *best)
         table.add_row("AUC", f"{self.auc:.5f}")
         table.add_row("EER", f"{self.eer:.2%}")
         for target, tar in self.tar_at_far.items():
             note = " (no false accept)" if self.admits_none(target) else ""
-            table.add_row(f"TAR at FAR {target}{note}", f"{tar:.2%}")
+            threshold = self.tar_at_far_threshold[target]
+            table.add_row(f"TAR at FAR {target}{note}", f"{tar:.2%}", f"{threshold:.4f}")
         table.add_row("pairs, same / different", f"{self.same_pairs:,} / {self.different_pairs:,}")
         return table
 
@@ -126,6 +132,10 @@ def verify(
         auc=_area(accepted_same, accepted_different),
         eer=_equal_error_rate(curve),
         tar_at_far={target: _tar_at_far(curve, float(target)) for target in FAR_TARGETS},
+        tar_at_far_threshold={
+            target: _threshold_at_far(descending[~ordered_truth], float(target))
+            for target in FAR_TARGETS
+        },
         threshold=threshold,
         best_accuracy=best,
         same_pairs=int(accepted_same[-1]),
@@ -320,6 +330,11 @@ def _equal_error_rate(curve: RocCurve) -> float:
     after = int(np.argmax(gap <= 0))
     share = gap[after - 1] / (gap[after - 1] - gap[after])
     return float(curve.far[after - 1] + share * (curve.far[after] - curve.far[after - 1]))
+
+
+def _threshold_at_far(different: Floats, target: float) -> float:
+    """Return the lowest threshold whose FAR over falling scores does not exceed the target."""
+    return float(np.nextafter(different[allowed(target, len(different))], np.inf))
 
 
 def _tar_at_far(curve: RocCurve, target: float) -> float:
