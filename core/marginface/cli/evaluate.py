@@ -43,7 +43,6 @@ def evaluate(
     """
     from marginface.data.verification.opening import open_all
     from marginface.deployment.embedding_origin import Origin
-    from marginface.evaluation.bootstrap import bootstrap
     from marginface.evaluation.comparison import (
         Comparison,
         comparison_table,
@@ -52,6 +51,7 @@ def evaluate(
         write_single,
     )
     from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs, score_pairs
+    from marginface.evaluation.intervals import intervals
     from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
     from marginface.evaluation.report import check_output_dir
     from marginface.evaluation.verification import verify
@@ -93,10 +93,10 @@ def evaluate(
                 )
             found = score_pairs(each, embeddings)
             result = verify(found.scores, each.same, each.fold)
-            intervals = bootstrap(found.scores, each.same, each.fold)
+            ends = intervals(found.scores, each.same, each.fold)
             origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
             known = MeasuredWith(label, origin, each.name, fingerprints[each.name], len(each))
-            rows.append(Comparison(label, each, found, result, intervals, known))
+            rows.append(Comparison(label, each, found, result, ends, known))
     console = Terminal()
     console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))
     if output is not None:

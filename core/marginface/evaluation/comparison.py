@@ -14,8 +14,8 @@ from rich.text import Text
 
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
-from marginface.evaluation.bootstrap import Interval, Intervals
 from marginface.evaluation.evaluate import PairScores
+from marginface.evaluation.intervals import Interval, Intervals
 from marginface.evaluation.measured_with import MIRROR, THRESHOLDS, MeasuredWith, columns_of
 from marginface.evaluation.report import write_report
 from marginface.evaluation.score_files import SCORES_NAME, write_scores
@@ -76,13 +76,14 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
             row.model,
             row.pairs.name,
             f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
-            _percent(row.intervals.accuracy),
+            "none**" if row.intervals.accuracy is None else _percent(row.intervals.accuracy),
             f"{result.auc:.5f}",
             Text(f"{result.tar_at_far[SHOWN_TARGET]:.2%}{mark}\n{threshold:.4f}"),
         )
     notes = []
     if any(row.result.admits_none(SHOWN_TARGET) for row in rows):
         notes.append(f"* too few different pairs to allow one false accept at {SHOWN_TARGET}")
+    notes += sorted({f"** {row.intervals.accuracy_note}" for row in rows} - {"** "})
     if rows[0].measured_with is not None:
         flip = rows[0].measured_with.origin.flip
         notes.append(f"Mirror image: {MIRROR[flip]}. {THRESHOLDS[flip]}")
@@ -92,8 +93,29 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
 
 def single_table(row: Comparison) -> Table:
     """Return one model on one set as a table for the terminal."""
-    table = row.result.table()
-    table.add_row(f"accuracy, {row.intervals.level:.0%} interval", _percent(row.intervals.accuracy))
+    result, ends = row.result, row.intervals
+    table = Table(title="Verification")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("threshold", justify="right")
+
+    def add(metric: str, value: str, interval: str, threshold: str = "") -> None:
+        table.add_row(metric, value, threshold)
+        table.add_row(f"  {ends.level:.0%} interval", interval)
+
+    spread = f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}"
+    over_folds = ends.accuracy_note if ends.accuracy is None else _percent(ends.accuracy)
+    add(f"accuracy, {len(result.fold_accuracies)} folds", spread, over_folds)
+    best, threshold = f"{result.best_accuracy:.2%}", f"{result.threshold:.4f}"
+    add("accuracy, one threshold", best, _percent(ends.best_accuracy), threshold)
+    add("AUC", f"{result.auc:.5f}", f"{ends.auc[0]:.5f} - {ends.auc[1]:.5f}")
+    add("EER", f"{result.eer:.2%}", _percent(ends.eer))
+    for target, tar in result.tar_at_far.items():
+        note = " (no false accept)" if result.admits_none(target) else ""
+        threshold = f"{result.tar_at_far_threshold[target]:.4f}"
+        interval = _percent(ends.tar_at_far[target])
+        add(f"TAR at FAR {target}{note}", f"{tar:.2%}", interval, threshold)
+    table.add_row("pairs, same / different", f"{result.same_pairs:,} / {result.different_pairs:,}")
     if row.measured_with is not None:
         flip = row.measured_with.origin.flip
         table.add_row("mirror image", MIRROR[flip])
@@ -145,8 +167,8 @@ def _flat(row: Comparison) -> dict[str, str | int | float]:
         "folds": len(result.fold_accuracies),
         "accuracy": result.accuracy,
         "accuracy_std": result.accuracy_std,
-        "accuracy_low": ends.accuracy[0],
-        "accuracy_high": ends.accuracy[1],
+        "accuracy_low": "" if ends.accuracy is None else ends.accuracy[0],
+        "accuracy_high": "" if ends.accuracy is None else ends.accuracy[1],
         "auc": result.auc,
         "auc_low": ends.auc[0],
         "auc_high": ends.auc[1],
@@ -158,7 +180,9 @@ def _flat(row: Comparison) -> dict[str, str | int | float]:
         line[f"tar_at_{target}"] = result.tar_at_far[target]
         low, high = ends.tar_at_far[target]
         line |= {f"tar_at_{target}_low": low, f"tar_at_{target}_high": high}
+    low, high = ends.best_accuracy
     line |= {"best_accuracy": result.best_accuracy, "threshold": result.threshold}
+    line |= {"best_accuracy_low": low, "best_accuracy_high": high}
     for target, threshold in result.tar_at_far_threshold.items():
         line[f"tar_at_{target}_threshold"] = threshold
     return line | columns_of(row.measured_with)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich.table import Table
 
 from marginface.data.verification.folds import folds_of_both_kinds, usual_folds
 from marginface.data.verification.pairs import check_kinds
@@ -76,25 +75,6 @@ class VerificationResult:
             "fold_accuracies": list(self.fold_accuracies),
         }
 
-    def table(self) -> Table:
-        """Return the figures as a table for the terminal."""
-        table = Table(title="Verification")
-        table.add_column("metric")
-        table.add_column("value", justify="right")
-        table.add_column("threshold", justify="right")
-        spread = f"{self.accuracy:.2%} ± {100 * self.accuracy_std:.2f}"
-        table.add_row(f"accuracy, {len(self.fold_accuracies)} folds", spread)
-        best = f"{self.best_accuracy:.2%}", f"{self.threshold:.4f}"
-        table.add_row("accuracy, one threshold", *best)
-        table.add_row("AUC", f"{self.auc:.5f}")
-        table.add_row("EER", f"{self.eer:.2%}")
-        for target, tar in self.tar_at_far.items():
-            note = " (no false accept)" if self.admits_none(target) else ""
-            threshold = self.tar_at_far_threshold[target]
-            table.add_row(f"TAR at FAR {target}{note}", f"{tar:.2%}", f"{threshold:.4f}")
-        table.add_row("pairs, same / different", f"{self.same_pairs:,} / {self.different_pairs:,}")
-        return table
-
 
 def verify(
     scores: ArrayLike, same: ArrayLike, folds: int | ArrayLike | None = None
@@ -124,7 +104,7 @@ def verify(
     descending, ordered_truth = score[order], truth[order]
     fold_accuracies = tuple(_fold_accuracies(score, truth, order, fold_of))
     threshold, best = _best_threshold(descending, ordered_truth)
-    accepted_same, accepted_different = _accepts(descending, ordered_truth)
+    accepted_same, accepted_different = accepts(descending, ordered_truth)
     curve = _rates(accepted_same, accepted_different)
     return VerificationResult(
         accuracy=float(np.mean(fold_accuracies)),
@@ -148,7 +128,7 @@ def roc(scores: ArrayLike, same: ArrayLike) -> RocCurve:
     """Return the ROC of `scores` [pairs] against `same` [pairs]; raises as `verify` does."""
     score, truth = check_scores(scores, same)
     order = np.argsort(-score, kind="stable")
-    return _rates(*_accepts(score[order], truth[order]))
+    return _rates(*accepts(score[order], truth[order]))
 
 
 def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> Floats:
@@ -268,7 +248,7 @@ def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
     return score, truth
 
 
-def _accepts(descending: Floats, truth: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def accepts(descending: Floats, truth: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many same and different pairs each distinct threshold accepts, from none to all.
 
     Equal scores are accepted together: no threshold can tell them apart.
@@ -287,7 +267,7 @@ def _best_threshold(descending: Floats, truth: Bools) -> tuple[float, float]:
     growing distances). Accepting everything gives the lowest score; accepting nothing, the next
     float above the highest.
     """
-    same, different = _accepts(descending, truth)
+    same, different = accepts(descending, truth)
     correct = same + (different[-1] - different)
     best = int(np.argmax(correct))
     accuracy = float(correct[best] / len(truth))

@@ -13,8 +13,8 @@ from typing import Any
 
 from marginface import __version__
 from marginface.atomic import replacing
-from marginface.evaluation.bootstrap import LEVEL
 from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.intervals import LEVEL, Intervals
 from marginface.evaluation.rejection import FMR
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
 from marginface.report.collect import Measured, Report
@@ -141,10 +141,9 @@ def _rows(report: Report) -> str:
 
 def _row(number: int, row: Comparison) -> str:
     result = row.result
-    low, high = row.intervals.accuracy
     cells = [
         f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
-        f"{100 * low:.2f} … {100 * high:.2f}",
+        _interval(row.intervals),
         f"{result.auc:.5f}",
         f"{result.eer:.2%}",
         *(_rate(result, target) for target in FAR_TARGETS),
@@ -155,6 +154,12 @@ def _row(number: int, row: Comparison) -> str:
         f"<small>{result.same_pairs:,} + {result.different_pairs:,} pairs</small></th>"
         f'<th scope="row">{_name(row.model)}</th>{values}</tr>'
     )
+
+
+def _interval(ends: Intervals) -> str:
+    if ends.accuracy is None:
+        return ends.accuracy_note
+    return f"{100 * ends.accuracy[0]:.2f} … {100 * ends.accuracy[1]:.2f}"
 
 
 def _measured_with(report: Report) -> str:
