@@ -79,8 +79,7 @@ MANY = [normal(0.7), normal(0.9), normal(0.98), exponential(0.9)]
 @pytest.mark.parametrize("pairs", [10, 20, 50])
 @pytest.mark.parametrize("known", MANY)
 def test_intervals_hold_the_truth_of_small_sets(known, pairs):
-    # 95 % of 150 sets with three standard deviations; 98 % is bound to be reached at the edges,
-    # where an error more or less is much.
+    # 95 % of 150 sets with three standard deviations.
     for name, share in shares_held(known, pairs, 150, pairs).items():
         assert share >= 0.895, name
 
@@ -89,10 +88,8 @@ def test_intervals_hold_the_truth_of_small_sets(known, pairs):
 @pytest.mark.parametrize("pairs", [10, 20, 50])
 @pytest.mark.parametrize("known", MANY)
 def test_intervals_hold_the_truth_of_a_thousand_sets(known, pairs):
-    held = shares_held(known, pairs, 1000, 7)
-    assert 0.92 <= held["auc"] <= 0.98 + 0.01
-    for share in held.values():
-        assert share >= 0.92
+    for name, share in shares_held(known, pairs, 1000, 7).items():
+        assert 0.92 <= share <= 0.98 + 0.013, name  # and three standard deviations of 1,000 sets
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 5, 10, 20, 30, 300])
