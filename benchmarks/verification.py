@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marginface.benchmarking import machine
-from marginface.evaluation.bootstrap import bootstrap
+from marginface.evaluation.intervals import intervals
 from marginface.evaluation.verification import pair_scores, verify
 
 FAR = 1e-3
@@ -60,7 +60,7 @@ def main(
     rivals: dict[str, Work] = {
         LOOP: lambda: loop(distances, same, folds, grid),
         "verify": lambda: verify(scores, same, folds),
-        "bootstrap, 1,000 resamples": lambda: bootstrap(scores, same, folds),
+        "intervals, 1,000 resamples": lambda: intervals(scores, same, folds),
     }
     from_embeddings: dict[str, Work] = {
         LOOP: lambda: loop(squared_distances(unit[first], unit[second]), same, folds, grid),

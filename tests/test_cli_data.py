@@ -145,6 +145,22 @@ def test_bad_inspecting(refusal, faces, pairs, tmp_path):
     assert "ROOT/IDENTITY/IMAGE" in refusal("inspect", faces / "ann")
 
 
+def test_pack_says_that_a_bin_loses_folds_of_its_own(cli, faces, pairs, tmp_path):
+    listed = tmp_path / "calfw.txt"
+    labelled = (("ann", 1, 2), ("ann", 3, 2), ("bob", 1, 1))  # the folds of its same pairs
+    lines = [f"{name}/{name}_000{at + n} {fold}" for name, at, fold in labelled for n in (0, 1)]
+    lines += ["ann/ann_0001 0", "bob/bob_0001 0", "cid/cid_0001 0", "dee/dee_0001 0"]
+    listed.write_text("\n".join(lines))
+    for source, target, lost in (
+        (listed, "a.bin", True),
+        (listed, "a.zip", False),
+        (pairs, "b.bin", False),
+    ):
+        status, out, err = cli("pack", faces, tmp_path / target, "--pairs", source)
+        assert status == 0, err
+        assert ("cannot tell its 2 folds" in out) == lost
+
+
 def test_split(cli, faces, tmp_path):
     write_faces(faces, {f"p{number}": 4 for number in range(20)})
     options = ("--output", tmp_path / "out", "--fraction", 0.8, "--pairs", 20, "--seed", 4)

@@ -435,6 +435,7 @@ def test_photos_with_the_given_landmarks_and_with_a_detector(tmp_path):
         result = run(root, tmp_path / name, *option)
         assert "aligned 24 of 24 photos" in result.output
     rows = [table(tmp_path / name) for name in ("given", "detected")]
+    assert [each.pop("landmarks.json")["status"] for each in rows] == ["no image"] * 2
     points = [
         [[float(row[column]) for column in POINT_COLUMNS] for row in each.values()] for each in rows
     ]

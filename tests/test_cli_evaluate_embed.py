@@ -84,7 +84,7 @@ def test_evaluate_prints_a_table_and_writes_the_report(model, images, pairs, tmp
     )
     result = run("evaluate", *arguments)
     assert result.exit_code == 0, result.output
-    assert "accuracy, 6 folds" in result.stdout
+    assert "accuracy, 6 folds" in result.stdout  # six pairs of each kind
     assert "TAR at FAR 1e-4 (no false accept)" in result.stdout
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(metrics) >= {"accuracy", "accuracy_std", "auc", "eer", "tar_at_far", "threshold"}

@@ -101,10 +101,14 @@ def test_one_model_on_one_set(models, sets, pairs, tmp_path):
         "scores.parquet",
     }
     metrics = json.loads((out / "metrics.json").read_text())
-    low, high = metrics["interval"]["accuracy"]
-    assert f"{100 * low:.2f} - {100 * high:.2f}" in text
-    assert f"{metrics['accuracy']:.2%}" in text
-    assert low < high
+    assert metrics["interval"]["accuracy"] is None
+    assert metrics["interval"]["accuracy_note"] in text
+    for name in ("best_accuracy", "eer"):
+        low, high = metrics["interval"][name]
+        assert f"{100 * low:.2f} - {100 * high:.2f}" in text
+        assert f"{metrics[name]:.2%}" in text
+        assert low <= metrics[name] <= high
+        assert low < high
 
     table = pq.read_table(out / "scores.parquet")
     assert table.schema.names == [
@@ -145,10 +149,14 @@ def test_models_times_sets_in_one_table(models, sets, tmp_path):
         metrics = json.loads((out / line["model"] / line["set"] / "metrics.json").read_text())
         assert each == {"model": line["model"], "set": line["set"], **metrics}
         assert float(line["accuracy"]) == metrics["accuracy"]
+        assert (line["accuracy_low"], line["accuracy_high"]) == ("", "")  # eight pairs of a kind
+        assert float(line["best_accuracy_low"]) == metrics["interval"]["best_accuracy"][0]
         assert float(line["auc_high"]) == metrics["interval"]["auc"][1]
         assert float(line["tar_at_1e-3_low"]) == metrics["interval"]["tar_at_far"]["1e-3"][0]
         assert f"{metrics['accuracy']:.2%} ± {100 * metrics['accuracy_std']:.2f}" in text
         assert (out / line["model"] / line["set"] / "scores.parquet").is_file()
+    assert text.count("none**") == 4
+    assert "** none under 30 + 30 pairs" in text
     assert record[0]["auc"] != record[2]["auc"]
 
 

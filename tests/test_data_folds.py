@@ -127,6 +127,21 @@ def test_labels_of_one_pair_each_are_no_folds(tmp_path: Path, images: Path) -> N
     assert open_verification(tmp_path / "list.txt", images).folds == 10
 
 
+def test_a_fourth_column_has_the_folds(tmp_path: Path, images: Path) -> None:
+    lines = [*agedb(SAME, 1), *agedb(DIFFERENT, 0)]
+    numbers = [7, 3, 3, 5] * 10
+    told = [f"{line} {number}" for line, number in zip(lines, numbers, strict=True)]
+    (tmp_path / "list.txt").write_text("\n".join(told))
+    pairs = open_verification(tmp_path / "list.txt", images)
+    assert pairs.fold.tolist() == [{3: 0, 5: 1, 7: 2}[number] for number in numbers]
+    (tmp_path / "list.txt").write_text("\n".join(f"{line} 1" for line in lines))
+    assert open_verification(tmp_path / "list.txt", images).folds == 10  # one fold is none
+    for wrong in (lines[0], f"{lines[0]} x", f"{lines[0]} -1", f"{lines[0]} 1 1"):
+        (tmp_path / "list.txt").write_text("\n".join([told[0], wrong]))
+        with pytest.raises(ValueError, match="2: expected 'image1 image2 label fold'"):
+            open_verification(tmp_path / "list.txt", images)
+
+
 def test_lfws_order_gives_contiguous_folds(tmp_path: Path) -> None:
     # InsightFace's files: ten times 300 pairs of one person, then 300 of two.
     same = np.tile(np.repeat([True, False], 300), 10)

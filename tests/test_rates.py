@@ -107,7 +107,7 @@ def test_intervals_hold_the_true_rate_as_often_as_they_say(target):
     for _ in range(400):
         at = SortedScores(0.5 + rng.random(150), rng.random(4_000)).at(target)
         inside += at.low <= true <= at.high
-    assert inside >= 0.95 * 400
+    assert inside >= 0.92 * 400  # 95 %, but for three standard deviations
     assert at.high - at.low < 0.3
 
 
@@ -121,7 +121,7 @@ def test_intervals_hold_the_true_rate_where_many_scores_tie(target):
         at = SortedScores(rng.integers(2, 4, 200), rng.integers(0, 4, 2_000)).at(target)
         assert at.low <= at.rate <= at.high
         inside += at.low <= true <= at.high
-    assert inside >= 0.95 * 400
+    assert inside >= 0.92 * 400  # 95 %, but for three standard deviations
 
 
 def test_no_false_accept_expected_means_no_lower_limit():

@@ -22,9 +22,9 @@ from PIL import Image
 from reports import HOSTILE, TRAINING, Drawn, colour_of, example, flat, measured, pairs_of
 
 from marginface import MarginfaceError
-from marginface.evaluation.bootstrap import bootstrap
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import PairScores, distinct_images
+from marginface.evaluation.intervals import intervals
 from marginface.evaluation.verification import verify
 from marginface.report import figures
 from marginface.report.collect import Report, identities, measure
@@ -63,7 +63,7 @@ def compared(scores, same) -> Comparison:
     fold = pairs.fold
     found = PairScores(score, np.ones(len(score), np.float32), np.ones(len(score), np.float32))
     return Comparison(
-        "m", pairs, found, verify(score, truth, fold), bootstrap(score, truth, fold, resamples=2)
+        "m", pairs, found, verify(score, truth, fold), intervals(score, truth, fold, resamples=2)
     )
 
 
@@ -312,10 +312,12 @@ def test_the_summary_states_every_model_on_every_set(report, page):
             result, ends = found.comparison.result, found.comparison.intervals.accuracy
             for figure in (
                 f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
-                f"{100 * ends[0]:.2f} … {100 * ends[1]:.2f}",
+                "none under 30 + 30 pairs"
+                if ends is None
+                else f"{100 * ends[0]:.2f} … {100 * ends[1]:.2f}",
                 f"{result.auc:.5f}",
                 f"{result.eer:.2%}",
-                f"{result.tar_at_far['1e-4']:.2%}*",
+                f"{result.tar_at_far['1e-4']:.2%}*≥ {result.tar_at_far_threshold['1e-4']:.4f}",
                 f"{result.same_pairs:,} + {result.different_pairs:,} pairs",
             ):
                 assert figure in text

@@ -45,7 +45,9 @@ def test_a_set_in_one_file_is_recorded_as_a_list_of_pairs_is(make, sets, tiny_fa
         train(config, console=QUIET)
     assert verified(file.output) == verified(folder.output)
     assert len(verified(file.output)) == 3
-    assert set(verified(file.output)[0]) == {"kind", "step", "epoch", "best_accuracy", *FIGURES}
+    assert set(verified(file.output)[0]) == {
+        *("kind", "step", "epoch", "best_accuracy", "threshold", *FIGURES),
+    }
 
 
 def test_several_sets_are_recorded_by_name_and_as_their_mean(make, sets, capsys):

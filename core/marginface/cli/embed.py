@@ -32,7 +32,11 @@ def embed(
         ),
     ] = False,
     flip: Annotated[
-        bool, typer.Option("--flip", help="Sum the embeddings of an image and of its mirror image.")
+        bool,
+        typer.Option(
+            "--flip",
+            help="Sum the embeddings of an image and of its mirror image, as evaluate does.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file, or parts of other work.")

@@ -44,7 +44,7 @@ def evaluate(
     Several models and sets give one table. Options on how images enter a model hold for all.
     """
     from marginface.data.verification.opening import open_all
-    from marginface.evaluation.bootstrap import bootstrap
+    from marginface.deployment.embedding_origin import Origin
     from marginface.evaluation.comparison import (
         Comparison,
         comparison_table,
@@ -52,7 +52,9 @@ def evaluate(
         write_comparison,
         write_single,
     )
-    from marginface.evaluation.evaluate import check_images, embed_pairs, score_pairs
+    from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs, score_pairs
+    from marginface.evaluation.intervals import intervals
+    from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
     from marginface.evaluation.verification import verify
     from marginface.labels import distinct_labels
     from marginface.terminal import Terminal
@@ -73,13 +75,15 @@ def evaluate(
             wanted = embedder.image_size(resize=resize)
             sizes[label, each.name] = size = check_images(each, size=wanted, resize=resize)
             embedder.check_size(*size)
+    fingerprints = {each.name: set_fingerprint(each) for each in sets}
 
     rows = []
     for label, embedder in zip(labels, embedders, strict=True):
         for each in sets:
+            noted = NormRange(embedder)
             with image_progress(f"{label}, {each.name}") as on_progress:
                 embeddings = embed_pairs(
-                    embedder,
+                    noted,
                     each,
                     batch_size=batch_size,
                     flip=flip,
@@ -89,8 +93,10 @@ def evaluate(
                 )
             found = score_pairs(each, embeddings)
             result = verify(found.scores, each.same, each.fold)
-            intervals = bootstrap(found.scores, each.same, each.fold)
-            rows.append(Comparison(label, each, found, result, intervals))
+            ends = intervals(found.scores, each.same, each.fold)
+            origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
+            known = MeasuredWith(label, origin, each.name, fingerprints[each.name], len(each))
+            rows.append(Comparison(label, each, found, result, ends, known))
     console = Terminal()
     console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))
     if output is not None:

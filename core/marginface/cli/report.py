@@ -35,7 +35,9 @@ def report(
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
     from marginface.data.verification.opening import open_all
+    from marginface.deployment.embedding_origin import Origin
     from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs
+    from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.evaluation.report import check_output_dir
     from marginface.labels import distinct_labels
@@ -63,11 +65,12 @@ def report(
         sizes.append([check_images(each, size=wanted, resize=resize) for each in sets])
         for size in sizes[-1]:
             embedder.check_size(*size)
+    fingerprints = [set_fingerprint(each) for each in sets]
 
     measured = []
     for name, embedder, row in zip(names, embedders, sizes, strict=True):
         found = []
-        for each, size in zip(sets, row, strict=True):
+        for each, size, fingerprint in zip(sets, row, fingerprints, strict=True):
             noted = NormRange(embedder)
             with image_progress(f"{name}, {each.name}") as on_progress:
                 embeddings = embed_pairs(
@@ -79,8 +82,10 @@ def report(
                     resize=resize,
                     on_progress=on_progress,
                 )
+            origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
+            known = MeasuredWith(name, origin, each.name, fingerprint, len(each))
             by_norm = norms_vary(*noted.norms)
-            found.append(measure(name, each, embeddings, by_norm=by_norm))
+            found.append(measure(name, each, embeddings, by_norm=by_norm, measured_with=known))
         measured.append(tuple(found))
     page = write_page(Report(listed, sets, tuple(measured)), output)
     megabytes = page.stat().st_size / 1e6

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args
 
 import typer
 
+from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.training.config import TrainConfig
 from marginface.training.config_files import (
@@ -40,6 +42,8 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     if place.named:
         _require_processes(place.size, {**file, **given})
         given["processes"] = place.size
+    if place.rank:  # process 0 says it
+        warnings.simplefilter("ignore", PassedOverWarning)
     if resume:
         run = RunFolder(Path({**file, **given}.get("output", ".")))
         run.require_run()

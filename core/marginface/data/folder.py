@@ -14,7 +14,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.image_files import list_images, require_folder
+from marginface.data.image_files import (
+    FolderFiles,
+    folder_files,
+    require_folder,
+    warn_of_empty,
+    warn_of_others,
+)
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
@@ -37,7 +43,9 @@ class ImageFolder:
         labels: int64 [number of images].
         size: (height, width) of every image, in pixels.
         resize: whether images of another size are stretched to it.
-        skipped: what was left out as (path relative to root, reason).
+        skipped: bad images that were left out as (path relative to root, reason).
+        empty: identities' folders without images.
+        others: files that are no images as (path relative to root, reason).
     """
 
     root: Path
@@ -47,6 +55,8 @@ class ImageFolder:
     size: tuple[int, int]
     resize: bool
     skipped: tuple[tuple[str, str], ...] = ()
+    empty: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -81,10 +91,11 @@ def open_image_folder(
     """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
 
     Args:
-        root: the folder; hidden files and files that are no images are passed over.
+        root: the folder; files that are no images and identities without images are passed over,
+            with a warning, hidden ones without.
         size: expected (height, width) of the images, in pixels.
         resize: stretch images of another size instead of refusing them.
-        skip_bad: leave bad images and identities without images out; they are in `skipped`.
+        skip_bad: leave bad images out; they are in `skipped`.
         min_identities: how many there must be.
         on_progress: called with (images checked, all images) as checking goes on.
 
@@ -92,14 +103,17 @@ def open_image_folder(
         MarginfaceError: another layout, too few identities, or bad images not skipped.
     """
     root = Path(root)
-    paths, empty = _layout(root)
+    files, empty = _layout(root)
     check = partial(_problem, root=root, size=size, resize=resize)
-    bad = bad_images(paths, check, on_progress)
-    skipped = empty + bad
-    if skipped and not skip_bad:
-        _refuse(root, len(paths), empty, bad)
-    left_out = {path for path, _ in skipped}
-    kept = tuple(path for path in paths if path not in left_out)
+    bad = bad_images(files.images, check, on_progress)
+    if bad and not skip_bad:
+        path, reason = bad[0]
+        raise MarginfaceError(
+            f"{len(bad)} of {len(files.images)} images in {root} cannot be used; the first is "
+            f"{path}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
+        )
+    left_out = {path for path, _ in bad}
+    kept = tuple(path for path in files.images if path not in left_out)
     identities = sorted({_identity(path) for path in kept})
     if len(identities) < min_identities:
         after = f" after leaving out {_first_of(root, bad)}" if bad else ""
@@ -109,23 +123,37 @@ def open_image_folder(
         )
     label_of = {identity: label for label, identity in enumerate(identities)}
     labels = np.array([label_of[_identity(path)] for path in kept], np.int64)
-    return ImageFolder(root, tuple(identities), kept, labels, size, resize, tuple(skipped))
+    return ImageFolder(
+        root,
+        tuple(identities),
+        kept,
+        labels,
+        size,
+        resize,
+        skipped=tuple(bad),
+        empty=tuple(empty),
+        others=tuple(files.others),
+    )
 
 
 def list_image_folder(root: str | Path) -> ImageFolder:
     """List a folder of `identity/image` files without reading them; `size` says nothing then.
 
-    Identity folders without images are in `skipped`.
-
     Raises:
         MarginfaceError: another layout, or no image at all.
     """
     root = Path(root)
-    paths, empty = _layout(root)
-    names, labels = np.unique([_identity(path) for path in paths], return_inverse=True)
-    identities = tuple(map(str, names))
+    files, empty = _layout(root)
+    names, labels = np.unique([_identity(path) for path in files.images], return_inverse=True)
     return ImageFolder(
-        root, identities, tuple(paths), labels.astype(np.int64), (112, 112), False, tuple(empty)
+        root,
+        tuple(map(str, names)),
+        tuple(files.images),
+        labels.astype(np.int64),
+        (112, 112),
+        resize=False,
+        empty=tuple(empty),
+        others=tuple(files.others),
     )
 
 
@@ -133,13 +161,14 @@ def _identity(path: str) -> str:
     return path.partition("/")[0]
 
 
-def _layout(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the image paths and the identity folders without images, refusing other layouts."""
+def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
+    """Return the files and the identity folders without images, refusing other layouts."""
     require_folder(root)
     try:
-        paths = list_images(root)
+        files = folder_files(root)
     except MarginfaceError as error:
         raise MarginfaceError(f"{error}; {LAYOUT}") from error
+    paths = files.images
     misplaced = [path for path in paths if path.count("/") != 1]
     if misplaced:
         where = "too deep" if "/" in misplaced[0] else "not in an identity's folder"
@@ -152,7 +181,10 @@ def _layout(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     folders = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
-    return paths, [(name, "the folder holds no images") for name in folders if name not in filled]
+    empty = [name for name in folders if name not in filled]
+    warn_of_others(root, files.others)
+    warn_of_empty(root, empty)
+    return files, empty
 
 
 def _check_forms(root: Path, identities: Collection[str]) -> None:
@@ -194,19 +226,3 @@ def _problem(path: str, root: Path, size: tuple[int, int], resize: bool) -> str:
 def _first_of(root: Path, bad: list[tuple[str, str]]) -> str:
     path, reason = bad[0]
     return f"{len(bad)} bad images (the first, {root / path}: {reason})"
-
-
-def _refuse(
-    root: Path, total: int, empty: list[tuple[str, str]], bad: list[tuple[str, str]]
-) -> None:
-    way_out = "or leave such out with --skip-bad (skip_bad=True)"
-    if bad:
-        path, reason = bad[0]
-        raise MarginfaceError(
-            f"{len(bad)} of {total} images in {root} cannot be used; the first is {path}: "
-            f"{reason}; {way_out}"
-        )
-    raise MarginfaceError(
-        f"{len(empty)} identity folders in {root} hold no images, the first is {empty[0][0]}; "
-        f"fill or remove them, {way_out}"
-    )

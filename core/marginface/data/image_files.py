@@ -39,17 +39,8 @@ class FolderFiles:
 
 
 def list_images(root: str | Path) -> list[str]:
-    """Return the images under a folder, warning of other files; see `folder_files`.
-
-    Raises:
-        MarginfaceError: as `folder_files`, or no image is there.
-    """
+    """Return the images under a folder, warning of other files; raises as `folder_files`."""
     files = folder_files(root)
-    if not files.images:
-        seen = f"; {_told(root, files.others)}" if files.others else ""
-        raise MarginfaceError(
-            f"no images under {root}{seen}; expected JPEG, PNG, WebP, BMP, TIFF or PPM files"
-        )
     warn_of_others(root, files.others)
     return files.images
 
@@ -62,7 +53,7 @@ def folder_files(root: str | Path) -> FolderFiles:
     leave such behind.
 
     Raises:
-        MarginfaceError: no such folder, not a folder, or an unreadable one.
+        MarginfaceError: no such folder, not a folder, an unreadable one, or no image in it.
     """
     root = Path(root)
     require_folder(root)
@@ -74,6 +65,11 @@ def folder_files(root: str | Path) -> FolderFiles:
             images.append(name)
         elif name not in EXPECTED and entry.name.lower() not in CLUTTER:
             others.append((name, why))
+    if not images:
+        seen = f" ({_told(root, others)})" if others else ""
+        raise MarginfaceError(
+            f"no images under {root}{seen}; expected JPEG, PNG, WebP, BMP, TIFF or PPM files"
+        )
     return FolderFiles(sorted(images), sorted(others))
 
 
@@ -81,6 +77,18 @@ def warn_of_others(root: str | Path, others: list[tuple[str, str]]) -> None:
     """Say which files of a folder were passed over, if any."""
     if others:
         warnings.warn(_told(root, others), PassedOverWarning, stacklevel=3)
+
+
+def warn_of_empty(root: Path, identities: list[str]) -> None:
+    """Say which identities' folders were passed over, if any."""
+    if identities:
+        folders = "1 folder" if len(identities) == 1 else f"{len(identities):,} folders"
+        named = ", ".join(identities[:EXAMPLES])
+        warnings.warn(
+            f"passed over {folders} without images in {root}, such as {named}",
+            PassedOverWarning,
+            stacklevel=3,
+        )
 
 
 def require_folder(path: Path) -> None:
@@ -125,13 +133,13 @@ def _is(question: Callable[[], bool]) -> bool:
 
 def _why_no_image(entry: os.DirEntry[str]) -> str:
     """Return why a file is no image, or an empty string."""
-    ending = os.path.splitext(entry.name)[1].lower()
-    known = ending in EXTENSIONS
+    name = entry.name.lower()
+    known = name.endswith(EXTENSIONS)
     if not _is(entry.is_file):
         # A link to nothing is named when it is read. What is no file could wait for ever.
         leads_nowhere = not Path(entry.path).exists()
         return "" if known and leads_nowhere else NO_FILE
-    if known and ending not in HEIF_ENDINGS:
+    if known and not name.endswith(HEIF_ENDINGS):
         return ""
     try:
         with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 - as in `read_file`

@@ -54,6 +54,7 @@ def _set_to_json(found: Inspection) -> dict[str, Any]:
         "sizes": {_size(size): count for size, count in found.sizes.most_common()},
         "broken": [{"name": name, "reason": reason} for name, reason in found.broken],
         "empty_identities": list(listing.empty),
+        "passed_over": [{"name": name, "reason": reason} for name, reason in listing.others],
         "duplicates": [found.names(group) for group in found.duplicates],
         "duplicates_across_identities": [found.names(group) for group in found.mislabelled],
     }
@@ -93,6 +94,8 @@ def _cells(found: Inspection) -> dict[str, str | Text]:
     cells["broken images"] = f"{len(found.broken):,}"
     if listing.empty:
         cells["identities without images"] = f"{len(listing.empty):,}"
+    if listing.others:
+        cells["files passed over"] = f"{len(listing.others):,}"
     cells["pictures several times"] = f"{len(found.duplicates):,}"
     if counts is not None:
         cells["under several identities"] = f"{len(found.mislabelled):,}"
@@ -135,6 +138,8 @@ def findings(
     for name, each in zip(names, found, strict=True):
         yield f"{name}: broken images", [": ".join(row) for row in each.broken[:SHOWN]]
         yield f"{name}: identities without images", list(each.listing.empty[:SHOWN])
+        others = [f"{file} ({why})" for file, why in each.listing.others[:SHOWN]]
+        yield f"{name}: files passed over", others
         groups = [] if each.listing.pairs is not None else each.duplicates[:SHOWN]
         yield f"{name}: pictures several times", [" = ".join(each.names(g)) for g in groups]
         groups = each.mislabelled[:SHOWN]

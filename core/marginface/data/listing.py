@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.folder import Progress, list_image_folder
+from marginface.data.folder import ImageFolder, Progress, list_image_folder
 from marginface.data.opening import open_records
 from marginface.data.records.images import RecordImages
 from marginface.data.sources import LabelledImages
@@ -32,6 +32,7 @@ class Listing:
         identities: their names, or None where a name does not tell who it is: in a .rec without a
             list of names they are numbers, which mean somebody else in another set.
         empty: identities without images.
+        others: files in a folder that are no images, as (name, reason).
         pairs: those of a verification set.
     """
 
@@ -42,6 +43,7 @@ class Listing:
     labels: NDArray[np.int64] | None
     identities: tuple[str, ...] | None
     empty: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
     pairs: Pairs | None = None
 
 
@@ -85,7 +87,8 @@ def listing(found: LabelledImages | Pairs) -> Listing:
         found.encoded,
         found.labels,
         None if numbered else found.identities,
-        tuple(name for name, _ in found.skipped),
+        found.empty if isinstance(found, ImageFolder) else (),
+        found.others if isinstance(found, ImageFolder) else (),
     )
 
 

@@ -35,7 +35,7 @@ def open_images(
         path: a folder of `identity/image` files, a .rec or a .tfrecord file.
         size: expected (height, width) of the images, in pixels.
         resize: stretch images of another size instead of refusing them.
-        skip_bad: leave out bad images, and identities without images; they are in `skipped`.
+        skip_bad: leave out bad images; they are in `skipped`.
         rebuild_index: write the .idx of a .rec anew where it is missing or stale.
         min_identities: how many there must be.
         on_progress: called with (images checked, all images) as checking goes on.

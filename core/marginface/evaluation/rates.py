@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, floor, sqrt
+from math import ceil, floor, hypot, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -31,7 +31,7 @@ class RateAt:
 
     Attributes:
         rate: the largest true accept rate whose false accept rate does not exceed the target.
-        low, high: interval of at least the level asked for, see `SortedScores.at`.
+        low, high: its interval, see `SortedScores.at`.
         threshold: scores >= it are accepted.
         false_accepts: how many are accepted that ought not.
     """
@@ -63,29 +63,34 @@ class SortedScores:
     def at(self, target: float, level: float = CONFIDENCE) -> RateAt:
         """Return the true accept rate at a false accept rate of `target`, with its interval.
 
-        Two things are unsure. The threshold: of W wrong scores, target W are expected at or above
-        the true one, give or take sqrt(target (1 - target) W), so it lies between two of them. The
-        rate there: Wilson's score interval (Wilson 1927). Each is taken at half of 1 - level, so
-        that both hold together at the level. The scores are taken to be independent; pairs that
+        Two things are unsure. The threshold: of W wrong scores, a number that is binomial (W,
+        target) lies at or above the true one, so it lies between two of them, and between two
+        neighbours for a tail that is hit exactly (R. Beran, P. Hall: Interpolated nonparametric
+        prediction intervals and confidence intervals, Journal of the Royal Statistical Society B
+        55, 1993). The rate there: Wilson's score interval (Wilson 1927). Each is unsure by itself,
+        and their distances from the rate are added in squares (R. Newcombe: Interval estimation for
+        the difference between independent proportions, Statistics in Medicine 17, 1998).
+
+        Where too few wrong scores are expected above the threshold to bound it, `low` is 0 and all
+        that may be wrong is left to `high`. The scores are taken to be independent; pairs that
         share images are not quite, which makes the interval too narrow.
         """
-        wrong = len(self.wrong)
-        cut = self._cuts(np.array([allowed(target, wrong)]))
-        z = -NormalDist().inv_cdf((1 - level) / 4)
-        spread = z * sqrt(target * (1 - target) * wrong)
-        fewest = max(floor(target * wrong - spread), 0)
-        most = min(ceil(target * wrong + spread), wrong)
-        # `fewest` wrong scores or more lie at or above the true threshold or, where many tie there,
-        # at what they tie with: what exceeds the lowest of them is accepted at any rate. The true
-        # threshold lies above the next wrong score after the `most` highest.
-        strict = self._cuts(np.array([fewest - 1])) if fewest else np.array([np.inf])
-        low, _ = wilson(self._accepted(self.right, strict)[0], len(self.right), z)
-        lenient = self._accepted(self.right, self._cuts(np.array([most])))[0]
-        _, high = wilson(lenient, len(self.right), z)
+        cut = self._cuts(np.array([allowed(target, len(self.wrong))]))
+        rate = float(self._rates(cut)[0])
+        lowest, chances = _binomial(len(self.wrong), target)
+        tail = (1 - level) / 2
+        strict = self._strict_rate(lowest, chances, tail)
+        if strict is None:
+            tail = 1 - level
+        z = -NormalDist().inv_cdf(tail)
+        low, high = wilson(rate * len(self.right), len(self.right), z)
+        more = max(self._lenient_rate(lowest, chances, tail) - rate, 0.0)
+        less = rate if strict is None else max(rate - strict, 0.0)
+        low, high = rate - hypot(rate - low, less), rate + hypot(high - rate, more)
         return RateAt(
-            rate=float(self._accepted(self.right, cut)[0] / len(self.right)),
-            low=low,
-            high=high,
+            rate=rate,
+            low=0.0 if strict is None else max(low, 0.0),
+            high=min(high, 1.0),
             threshold=float(np.nextafter(cut[0], np.inf)),
             false_accepts=int(self._accepted(self.wrong, cut)[0]),
         )
@@ -103,6 +108,38 @@ class SortedScores:
         tar = self._accepted(self.right, cuts) / len(self.right)
         keep = np.append(True, np.diff(far) > 0)  # ties give the same point again
         return np.append(0.0, far[keep]), np.append(0.0, tar[keep])
+
+    def _strict_rate(self, lowest: int, chances: Floats, tail: float) -> float | None:
+        """Return the right scores' share above the strictest threshold that is to be reckoned with.
+
+        `count` wrong scores or more lie at or above the true threshold or, where many tie there, at
+        what they tie with: what exceeds the lowest of them is accepted at any rate. None where none
+        need lie there: nothing bounds the threshold then.
+
+        Args:
+            lowest: number of wrong scores at or above the true threshold, of the first chance.
+            chances: of that number and those after it.
+            tail: how unlikely a stricter threshold is to be.
+        """
+        fewer = np.cumsum(chances) - chances
+        last = int(np.searchsorted(fewer, tail, side="right")) - 1
+        count = lowest + last
+        if count == 0:
+            return None
+        one, next_one = self._rates(self._cuts(np.array([count - 1, count])))
+        return float(one + (tail - fewer[last]) / chances[last] * (next_one - one))
+
+    def _lenient_rate(self, lowest: int, chances: Floats, tail: float) -> float:
+        """Return that share for the most lenient threshold: above the next score after `count`."""
+        more = np.cumsum(chances[::-1])[::-1] - chances
+        first = int(np.argmax(more <= tail))
+        count = lowest + first
+        one, next_one = self._rates(self._cuts(np.array([max(count - 1, 0), count])))
+        over = float(more[first] + chances[first])
+        return float(one + min((over - tail) / chances[first], 1.0) * (next_one - one))
+
+    def _rates(self, cuts: Floats) -> Floats:
+        return np.asarray(self._accepted(self.right, cuts) / len(self.right))
 
     def _cuts(self, false_accepts: Counts) -> Floats:
         """Return what scores must exceed so that at most so many wrong ones are accepted.
@@ -138,8 +175,26 @@ def allowed(target: float, count: int) -> int:
     return k
 
 
+def _binomial(trials: int, share: float) -> tuple[int, Floats]:
+    """Return a number of hits and the chances of so many, one more and so on, all that matter.
+
+    >>> lowest, chances = _binomial(4, 0.5)
+    >>> lowest, chances * 16
+    (0, array([1., 4., 6., 4., 1.]))
+    """
+    if not 0 < share < 1:
+        return (trials if share >= 1 else 0), np.ones(1)
+    reach = 10 * sqrt(trials * share * (1 - share)) + 40
+    lowest = max(floor(trials * share - reach), 0)
+    hits = np.arange(lowest, min(ceil(trials * share + reach), trials))
+    steps = np.log((trials - hits) / (hits + 1)) + np.log(share) - np.log1p(-share)
+    logs = np.append(0.0, np.cumsum(steps))
+    chances = np.exp(logs - logs.max())
+    return lowest, np.asarray(chances / chances.sum())
+
+
 def wilson(
-    hits: int, trials: int, z: float = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    hits: float, trials: float, z: float = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 ) -> tuple[float, float]:
     """Return Wilson's score interval (low, high) of a share of `hits` in `trials`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
-from marginface.evaluation.bootstrap import Intervals
 from marginface.evaluation.verification import RocCurve, VerificationResult, roc
 
 METRICS_NAME = "metrics.json"
@@ -28,7 +28,8 @@ def write_report(
     scores: NDArray[np.float64],
     same: NDArray[np.bool_],
     output_dir: Path,
-    intervals: Intervals | None = None,
+    *,
+    metrics: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Path]:
     """Write metrics.json and verification.png to `output_dir` (made if absent), return their paths.
 
@@ -36,20 +37,20 @@ def write_report(
         result: what was measured.
         scores, same: [pairs], what it was measured on.
         output_dir: folder.
-        intervals: become `interval` in metrics.json.
+        metrics: what metrics.json is to hold, in place of the result alone.
 
     Raises:
         MarginfaceError: `output_dir` is a file.
     """
     check_output_dir(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    metrics, figure = output_dir / METRICS_NAME, output_dir / FIGURE_NAME
+    record, figure = output_dir / METRICS_NAME, output_dir / FIGURE_NAME
     with replacing(figure) as temporary:
         draw(result, scores, same).savefig(temporary, format="png")
-    values = result.to_json() | ({"interval": intervals.to_json()} if intervals else {})
-    with replacing(metrics) as temporary:
+    values = result.to_json() if metrics is None else metrics
+    with replacing(record) as temporary:
         temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
-    return metrics, figure
+    return record, figure
 
 
 def check_output_dir(output_dir: Path) -> None:

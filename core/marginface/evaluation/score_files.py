@@ -1,11 +1,13 @@
 """The score of every pair in a Parquet file, for reports and for one's own analysis.
 
 Columns: first, second (names of the images), same (bool), score (float64, cosine), first_norm,
-second_norm (float32, lengths of the compared embeddings), fold (int32, from 0).
+second_norm (float32, lengths of the compared embeddings), fold (int32, from 0). The schema's
+metadata says under `marginface.measured_with`, as JSON, what they were measured with.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import PairScores
+from marginface.evaluation.measured_with import KEY, MeasuredWith
 from marginface.text import as_utf8
 
 SCORES_NAME = "scores.parquet"
@@ -30,7 +33,9 @@ SCHEMA = pa.schema(
 )
 
 
-def write_scores(path: Path, pairs: Pairs, found: PairScores) -> None:
+def write_scores(
+    path: Path, pairs: Pairs, found: PairScores, measured_with: MeasuredWith | None = None
+) -> None:
     """Write one row a pair, in the order of the pairs, whole or not at all."""
     columns = [
         [as_utf8(name) for name in pairs.first],
@@ -41,5 +46,6 @@ def write_scores(path: Path, pairs: Pairs, found: PairScores) -> None:
         found.second_norm,
         pairs.fold.astype("int32"),
     ]
+    known = {} if measured_with is None else {KEY: json.dumps(measured_with.to_json())}
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
+        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(known)), temporary)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich.table import Table
 
 from marginface.data.verification.folds import folds_of_both_kinds, usual_folds
 from marginface.data.verification.pairs import check_kinds
 from marginface.errors import MarginfaceError
+from marginface.evaluation.rates import allowed
 
 FAR_TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
 PAIRS_AT_ONCE = 256  # of dot_products: the gathered embeddings stay in the processor's cache
@@ -43,6 +43,8 @@ class VerificationResult:
         auc: area under the ROC; a tie between a same and a different pair counts half.
         eer: where FAR equals 1 - TAR, on the straight line between the two nearest ROC points.
         tar_at_far: the largest TAR whose FAR does not exceed the target.
+        tar_at_far_threshold: the lowest threshold that keeps to that FAR, the next float above the
+            highest score of a different pair that must be refused; scores >= it are accepted.
         threshold: the single threshold that is best over all pairs.
         best_accuracy: the accuracy at `threshold`; optimistic, as it saw the pairs it judges.
         fold_accuracies: the accuracy of each fold, in file order.
@@ -53,6 +55,7 @@ class VerificationResult:
     auc: float
     eer: float
     tar_at_far: dict[str, float]
+    tar_at_far_threshold: dict[str, float]
     threshold: float
     best_accuracy: float
     same_pairs: int
@@ -71,23 +74,6 @@ class VerificationResult:
             "folds": len(self.fold_accuracies),
             "fold_accuracies": list(self.fold_accuracies),
         }
-
-    def table(self) -> Table:
-        """Return the figures as a table for the terminal."""
-        table = Table(title="Verification")
-        table.add_column("metric")
-        table.add_column("value", justify="right")
-        spread = f"{self.accuracy:.2%} ± {100 * self.accuracy_std:.2f}"
-        table.add_row(f"accuracy, {len(self.fold_accuracies)} folds", spread)
-        table.add_row("best single threshold", f"{self.threshold:.4f}")
-        table.add_row("accuracy at that threshold", f"{self.best_accuracy:.2%}")
-        table.add_row("AUC", f"{self.auc:.5f}")
-        table.add_row("EER", f"{self.eer:.2%}")
-        for target, tar in self.tar_at_far.items():
-            note = " (no false accept)" if self.admits_none(target) else ""
-            table.add_row(f"TAR at FAR {target}{note}", f"{tar:.2%}")
-        table.add_row("pairs, same / different", f"{self.same_pairs:,} / {self.different_pairs:,}")
-        return table
 
 
 def verify(
@@ -118,7 +104,7 @@ def verify(
     descending, ordered_truth = score[order], truth[order]
     fold_accuracies = tuple(_fold_accuracies(score, truth, order, fold_of))
     threshold, best = _best_threshold(descending, ordered_truth)
-    accepted_same, accepted_different = _accepts(descending, ordered_truth)
+    accepted_same, accepted_different = accepts(descending, ordered_truth)
     curve = _rates(accepted_same, accepted_different)
     return VerificationResult(
         accuracy=float(np.mean(fold_accuracies)),
@@ -126,6 +112,10 @@ def verify(
         auc=_area(accepted_same, accepted_different),
         eer=_equal_error_rate(curve),
         tar_at_far={target: _tar_at_far(curve, float(target)) for target in FAR_TARGETS},
+        tar_at_far_threshold={
+            target: _threshold_at_far(descending[~ordered_truth], float(target))
+            for target in FAR_TARGETS
+        },
         threshold=threshold,
         best_accuracy=best,
         same_pairs=int(accepted_same[-1]),
@@ -138,7 +128,7 @@ def roc(scores: ArrayLike, same: ArrayLike) -> RocCurve:
     """Return the ROC of `scores` [pairs] against `same` [pairs]; raises as `verify` does."""
     score, truth = check_scores(scores, same)
     order = np.argsort(-score, kind="stable")
-    return _rates(*_accepts(score[order], truth[order]))
+    return _rates(*accepts(score[order], truth[order]))
 
 
 def pair_scores(embeddings: ArrayLike, first: ArrayLike, second: ArrayLike) -> Floats:
@@ -258,7 +248,7 @@ def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
     return score, truth
 
 
-def _accepts(descending: Floats, truth: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def accepts(descending: Floats, truth: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many same and different pairs each distinct threshold accepts, from none to all.
 
     Equal scores are accepted together: no threshold can tell them apart.
@@ -277,7 +267,7 @@ def _best_threshold(descending: Floats, truth: Bools) -> tuple[float, float]:
     growing distances). Accepting everything gives the lowest score; accepting nothing, the next
     float above the highest.
     """
-    same, different = _accepts(descending, truth)
+    same, different = accepts(descending, truth)
     correct = same + (different[-1] - different)
     best = int(np.argmax(correct))
     accuracy = float(correct[best] / len(truth))
@@ -320,6 +310,11 @@ def _equal_error_rate(curve: RocCurve) -> float:
     after = int(np.argmax(gap <= 0))
     share = gap[after - 1] / (gap[after - 1] - gap[after])
     return float(curve.far[after - 1] + share * (curve.far[after] - curve.far[after - 1]))
+
+
+def _threshold_at_far(different: Floats, target: float) -> float:
+    """Return the lowest threshold whose FAR over falling scores does not exceed the target."""
+    return float(np.nextafter(different[allowed(target, len(different))], np.inf))
 
 
 def _tar_at_far(curve: RocCurve, target: float) -> float:

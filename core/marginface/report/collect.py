@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.verification.pairs import Pairs
-from marginface.evaluation.bootstrap import bootstrap
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.identification import IdentificationResult, identify
+from marginface.evaluation.intervals import intervals
+from marginface.evaluation.measured_with import MeasuredWith
 from marginface.evaluation.rejection import RejectCurve, norms_vary, reject_curve
 from marginface.evaluation.verification import verify
 
@@ -56,7 +57,12 @@ class Report:
 
 
 def measure(
-    model: str, pairs: Pairs, embeddings: NDArray[np.float32], *, by_norm: bool = True
+    model: str,
+    pairs: Pairs,
+    embeddings: NDArray[np.float32],
+    *,
+    by_norm: bool = True,
+    measured_with: MeasuredWith | None = None,
 ) -> Measured:
     """Measure a model on a set.
 
@@ -65,16 +71,17 @@ def measure(
         pairs: the set.
         embeddings: [images, size], of `distinct_images(pairs)`.
         by_norm: measure rejection by norm, too, where norms vary.
+        measured_with: what gave the embeddings, for the page.
     """
     found = score_pairs(pairs, embeddings)
     result = verify(found.scores, pairs.same, pairs.fold)
-    intervals = bootstrap(found.scores, pairs.same, pairs.fold)
+    ends = intervals(found.scores, pairs.same, pairs.fold)
     norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
     rejection = None
     if by_norm and norms_vary(norms.min(), norms.max()):
         lower = np.minimum(found.first_norm, found.second_norm)
         rejection = reject_curve(found.scores, pairs.same, lower, norms)
-    comparison = Comparison(model, pairs, found, result, intervals)
+    comparison = Comparison(model, pairs, found, result, ends, measured_with)
     return Measured(comparison, rejection, _identification(pairs, embeddings))
 
 

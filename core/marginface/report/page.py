@@ -13,8 +13,8 @@ from typing import Any
 
 from marginface import __version__
 from marginface.atomic import replacing
-from marginface.evaluation.bootstrap import LEVEL
 from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.intervals import LEVEL, Intervals
 from marginface.evaluation.rejection import FMR
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
 from marginface.report.collect import Measured, Report
@@ -60,6 +60,7 @@ def render(report: Report) -> str:
         targets="".join(f'<th scope="col">{100 * float(target):g}%</th>' for target in FAR_TARGETS),
         target_count=len(FAR_TARGETS),
         rows=_rows(report),
+        measured_with=_measured_with(report),
         level=f"{LEVEL:.0%}",
         fmr=f"{100 * FMR:g}%",
         sets=_options([pairs.name for pairs in report.sets]),
@@ -103,6 +104,8 @@ def _result(measured: Measured) -> dict[str, Any]:
     row = measured.comparison
     return {
         "threshold": row.result.threshold,
+        "tar_at_far_threshold": row.result.tar_at_far_threshold,
+        "measured_with": None if row.measured_with is None else row.measured_with.to_json(),
         "counts": accept_counts(row),
         "histogram": histogram(row),
         "hardest": hardest_pairs(row),
@@ -138,10 +141,9 @@ def _rows(report: Report) -> str:
 
 def _row(number: int, row: Comparison) -> str:
     result = row.result
-    low, high = row.intervals.accuracy
     cells = [
         f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
-        f"{100 * low:.2f} … {100 * high:.2f}",
+        _interval(row.intervals),
         f"{result.auc:.5f}",
         f"{result.eer:.2%}",
         *(_rate(result, target) for target in FAR_TARGETS),
@@ -154,6 +156,21 @@ def _row(number: int, row: Comparison) -> str:
     )
 
 
+def _interval(ends: Intervals) -> str:
+    if ends.accuracy is None:
+        return ends.accuracy_note
+    return f"{100 * ends.accuracy[0]:.2f} … {100 * ends.accuracy[1]:.2f}"
+
+
+def _measured_with(report: Report) -> str:
+    """Return a line for each model: what its figures were measured with."""
+    first = [row[0].comparison.measured_with for row in report.measured]
+    known = [each for each in first if each is not None]
+    return "".join(
+        f"<li><b>{_name(each.model)}</b> {html.escape(each.summary())}</li>" for each in known
+    )
+
+
 def _name(name: str) -> str:
     """Return a name as HTML; a line may end behind an underscore."""
     return html.escape(printable(name)).replace("_", "_<wbr>")
@@ -161,7 +178,8 @@ def _name(name: str) -> str:
 
 def _rate(result: VerificationResult, target: str) -> str:
     mark = "*" if result.admits_none(target) else ""
-    return f"{result.tar_at_far[target]:.2%}{mark}"
+    threshold = result.tar_at_far_threshold[target]
+    return f"{result.tar_at_far[target]:.2%}{mark}<small>≥ {threshold:.4f}</small>"
 
 
 def _options(names: list[str]) -> str:

@@ -318,7 +318,7 @@ def _open_images(
         )
     lines = [f"skipped {name}: {reason}" for name, reason in images.skipped[:10]]
     if images.skipped:
-        lines.append(f"skipped {len(images.skipped)} bad images or empty folders in all")
+        lines.append(f"skipped {len(images.skipped)} bad images in all")
     if isinstance(images, JoinedImages):
         lines.append(_sets(images, joined=config.join_identities))
     for line in lines:

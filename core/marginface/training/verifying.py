@@ -74,13 +74,14 @@ def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[s
     """Return what is recorded: each figure, of several sets the mean and each set's own.
 
     A set's own accuracy is called `lfw/accuracy` and so on. The best accuracy of a run is that of
-    the mean.
+    the mean. The threshold is for embeddings summed with the mirror image's; several have no mean.
     """
     figures = {
         name: {
             "accuracy": result.accuracy,
             "accuracy_std": result.accuracy_std,
             "accuracy_at_one_threshold": result.best_accuracy,
+            "threshold": result.threshold,
             "auc": result.auc,
             "eer": result.eer,
         }
@@ -89,6 +90,7 @@ def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[s
     means = {
         key: sum(own[key] for own in figures.values()) / len(figures)
         for key in next(iter(figures.values()), {})
+        if key != "threshold" or len(figures) == 1
     }
     if len(figures) == 1:
         return means

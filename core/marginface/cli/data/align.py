@@ -64,7 +64,7 @@ def align(
     Crops keep the photos' folders and names. After an interruption the same command goes on.
     """
     from marginface.data.photos.cropping import ALIGNED, CropOptions
-    from marginface.data.photos.photos import TABLE_NAME, align_photos, check_output
+    from marginface.data.photos.photos import NO_IMAGE, TABLE_NAME, align_photos, check_output
     from marginface.terminal import Terminal
 
     if quality is not None and image_format == "png":
@@ -83,7 +83,9 @@ def align(
             photos, output, source, options, batch_size=batch_size, on_progress=on_progress
         )
     console = Terminal(soft_wrap=True)
-    console.print(f"aligned {counts[ALIGNED]:,} of {counts.total():,} photos to {output}")
+    console.print(
+        f"aligned {counts[ALIGNED]:,} of {counts.total() - counts[NO_IMAGE]:,} photos to {output}"
+    )
     for status, count in counts.most_common():
         if status != ALIGNED:
             console.print(f"skipped {count:,}: {status}")

@@ -35,6 +35,7 @@ def pack(
     """
     from marginface.data.packing.conversion import convert
     from marginface.data.packing.encoding import Encoding
+    from marginface.data.verification.bin_file import tells_folds
     from marginface.data.verification.pairs import Pairs
     from marginface.terminal import Terminal
 
@@ -57,3 +58,8 @@ def pack(
         for name, reason in made.skipped:
             console.print(f"left out {name}: {reason}")
     console.print(f"{what}; wrote {target}")
+    if isinstance(made, Pairs) and target.suffix.lower() == ".bin" and not tells_folds(made):
+        console.print(
+            f"a .bin cannot tell its {made.folds} folds, other ones will be formed; pack a .zip to "
+            "keep them"
+        )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from marginface.atomic import replacing
-from marginface.data.image_files import list_images
+from marginface.data.image_files import folder_files
 from marginface.data.images import read_image, state_of, without_ending
 from marginface.data.lookup import ImageNames
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
@@ -32,7 +32,7 @@ TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
 VERSION = 2  # of an interrupted run; in the first, a detector was known by its file alone
 COLUMNS = ("path", "status", "detail", "score", "faces", "turn", *POINT_COLUMNS)
-UNREADABLE, NO_PHOTO = "unreadable", "no photo"
+UNREADABLE, NO_PHOTO, NO_IMAGE = "unreadable", "no photo", "no image"
 
 
 def check_output(photos: Path, output: Path) -> None:
@@ -87,7 +87,8 @@ def _align_photos(
     on_progress: Callable[[int, int], None] | None,
 ) -> Counter[str]:
     check_output(photos, output)  # another process may have written it just now
-    names = list_images(photos)
+    files = folder_files(photos)
+    names = files.images
     crops = crop_names(names, options.format)
     entries, absent = _entries(source.names, names)
 
@@ -114,6 +115,7 @@ def _align_photos(
             if on_progress is not None:
                 on_progress(done, len(names))
         writer.writerows(_row(Outcome(name, NO_PHOTO)) for name in absent)
+        writer.writerows(_row(Outcome(name, NO_IMAGE, why)) for name, why in files.others)
         file.flush()
         os.fsync(file.fileno())
     counts = Counter(row[1] for row in islice(_rows(table), 1, None))

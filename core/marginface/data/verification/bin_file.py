@@ -101,6 +101,11 @@ def write_bin(path: str | Path, pairs: Pairs) -> None:
         file.write(b"e\x86.")  # into the list; a tuple of both; the end
 
 
+def tells_folds(pairs: Pairs) -> bool:
+    """Return whether what reads pairs from a .bin forms the folds that they have."""
+    return np.array_equal(usual_folds(pairs.same), pairs.fold)
+
+
 def _mapped(path: Path) -> bytes | mmap.mmap:
     try:
         with path.open("rb") as file:

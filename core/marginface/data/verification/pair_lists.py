@@ -2,7 +2,8 @@
 
 LFW           FOLDS N, then `name i j` and `name1 i name2 j` (see `read_pairs`)
 CALFW, CPLFW  two lines for a pair, `image label`: 0 for two persons, anything above for one
-AgeDB-30      `image1 image2 label`, 1 for one person, 0 or -1 for two; commas or blanks between
+AgeDB-30      `image1 image2 label`, 1 for one person, 0 or -1 for two; commas or blanks between;
+              a fourth number in every line is the pair's fold
 
 CALFW numbers the folds of its same pairs, from 1; its different ones are in contiguous parts then.
 The others have no folds: `usual_folds` are formed. CFP's protocol is a folder: `read_cfp`.
@@ -36,7 +37,7 @@ Labelled = tuple[str, str, int]  # two images and a label: 0 for two persons
 
 FORMS = (
     "expected LFW's 'FOLDS N' and 'name i j', CALFW's two lines 'image label', or 'image1 image2 "
-    "label'"
+    "label', with or without a fold"
 )
 
 
@@ -58,8 +59,8 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     rows = [(f"{path}:{number}", fields_of(line)) for number, line in lines]
     if len(fields) == 2:
         named = _two_lines_a_pair(path, rows)
-    elif len(fields) == 3:
-        named = _one_line_a_pair(rows)
+    elif len(fields) in (3, 4):
+        named = _one_line_a_pair(rows, len(fields))
     else:
         raise MarginfaceError(f"{path}:{number}: {FORMS}, got {quoted(line)}")
     images = ImageNames(list_images(root))
@@ -68,7 +69,8 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
         one, other = (find_image(where, name, images, root) for name in (first, second))
         pairs.append((one, other, label > 0))
         labels.append(label)
-    return listed_pairs(root, pairs, _folds(np.array(labels)), short_name(path))
+    fold = _own_folds(np.array(labels), rows) if len(fields) == 4 else _folds(np.array(labels))
+    return listed_pairs(root, pairs, fold, short_name(path))
 
 
 def fields_of(line: str) -> list[str]:
@@ -106,6 +108,12 @@ def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return fold
 
 
+def _own_folds(labels: NDArray[np.int64], rows: list[tuple[str, list[str]]]) -> NDArray[np.int64]:
+    """Return the fold of each pair, from 0, by the fourth field of its line; one fold is none."""
+    _, fold = np.unique([int(fields[3]) for _, fields in rows], return_inverse=True)
+    return fold.astype(np.int64) if fold.any() else usual_folds(labels > 0)
+
+
 def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
     """Return the image that a list names; only what lies under the folder can be found."""
     found = images.find(name, f"{where}: ")
@@ -117,11 +125,15 @@ def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
     return found
 
 
-def _one_line_a_pair(rows: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Labelled]]:
+def _one_line_a_pair(
+    rows: list[tuple[str, list[str]]], columns: int
+) -> Iterator[tuple[str, Labelled]]:
+    expected = "image1 image2 label" + (" fold" if columns == 4 else "")
     for where, fields in rows:
-        if len(fields) != 3 or fields[2] not in ("1", "0", "-1"):
+        known = len(fields) == columns and fields[2] in ("1", "0", "-1")
+        if not known or not all(map(is_number, fields[3:])):
             raise MarginfaceError(
-                f"{where}: expected 'image1 image2 label' with label 1, 0 or -1, got "
+                f"{where}: expected '{expected}' with label 1, 0 or -1, got "
                 f"{quoted(' '.join(fields))}"
             )
         yield where, (fields[0], fields[1], int(fields[2] == "1"))

@@ -1,0 +1,114 @@
+"""What a figure was measured with: the model, how images entered it, and the pairs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marginface import __version__
+from marginface.data.verification.pairs import Pairs
+from marginface.deployment.embedding_origin import SHORT_HASH, Origin
+
+KEY = "marginface.measured_with"  # of Parquet's metadata
+MIRROR = {True: "summed (--flip)", False: "left out (--no-flip)"}
+THRESHOLDS = {
+    True: "Thresholds hold for embeddings summed with the mirror image's, as of embed --flip.",
+    False: "Thresholds hold for embeddings of the image alone, as of embed without --flip.",
+}
+
+
+@dataclass(frozen=True)
+class MeasuredWith:
+    """A model and a set of pairs, as every file with figures names them.
+
+    Args:
+        model: the model's label.
+        origin: its fingerprint, and how images entered it.
+        set: the set's name.
+        set_fingerprint: see `set_fingerprint`.
+        pairs: how many the set has.
+    """
+
+    model: str
+    origin: Origin
+    set: str
+    set_fingerprint: str
+    pairs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; those of the origin have the keys that embeddings files have."""
+        return {
+            **self.origin.to_json(),
+            "marginface": __version__,
+            "model": self.model,
+            "set": self.set,
+            "set_fingerprint": self.set_fingerprint,
+            "pairs": self.pairs,
+        }
+
+    def summary(self) -> str:
+        """Return a line for people: the model, how images entered it, and what thresholds mean."""
+        origin = self.origin
+        height, width = origin.input_size
+        parts = [
+            f"model {origin.fingerprint[:SHORT_HASH]}",
+            f"{height}x{width} {origin.channels.upper()}",
+            "mean and std built in"
+            if origin.mean is None or origin.std is None
+            else f"mean {_numbers(origin.mean)}, std {_numbers(origin.std)}",
+            *([] if origin.crop is None else [f"crop {_numbers(origin.crop)}"]),
+            *(["scaled (--resize)"] if origin.resize else []),
+            origin.backend,
+            f"mirror image {MIRROR[origin.flip]}",
+        ]
+        return f"{'; '.join(parts)}. {THRESHOLDS[origin.flip]}"
+
+    def columns(self) -> dict[str, str]:
+        """Return what a line of CSV says beside the names of model and set, as text.
+
+        Lists and flags are as in JSON, None is empty.
+        """
+        values = self.to_json()
+        for name in ("version", "model", "set"):
+            del values[name]
+        return {name: _cell(value) for name, value in values.items()}
+
+
+def columns_of(known: MeasuredWith | None) -> dict[str, str]:
+    """Return `MeasuredWith.columns`, or nothing where it is not known."""
+    return {} if known is None else known.columns()
+
+
+def set_fingerprint(pairs: Pairs) -> str:
+    """Return a SHA-256 of a set's images as they are encoded, flags and folds, in their order.
+
+    Names do not count: a list with its folder, and the .bin or .zip made of it, have one.
+    """
+    seen: dict[str, bytes] = {}
+    digest = hashlib.sha256()
+    rows = zip(pairs.first, pairs.second, pairs.same.tolist(), pairs.fold.tolist(), strict=True)
+    for first, second, same, fold in rows:
+        for name in (first, second):
+            if name not in seen:
+                seen[name] = hashlib.sha256(pairs.images.encoded(name)).digest()
+            digest.update(seen[name])
+        digest.update(f"{same:d} {fold:d};".encode())
+    return digest.hexdigest()
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """Return numbers as options take them: one where all are alike.
+
+    >>> _numbers((127.5, 127.5, 127.5)), _numbers((0, 8, 112, 96))
+    ('127.5', '0,8,112,96')
+    """
+    return ",".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
