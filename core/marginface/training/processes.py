@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from marginface.backend import Group
 from marginface.errors import AgreedError, MarginfaceError, message_of
 
+STORE = "MARGINFACE_STORE"  # the variable with the file by which one machine's processes meet
+
 
 @dataclass(frozen=True)
 class Place:
