@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tensorflow import Tensor
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
 from marginface.training.listening import keep_to_this_machine, opened_to_this_machine
+from marginface.training.processes import STORE, meet, this_process
 
 
 class Group:
@@ -71,6 +73,8 @@ def _strategy() -> Any:
     if len(addresses) < 2 or own != addresses:
         return tf.distribute.MultiWorkerMirroredStrategy()
     port = int(addresses[resolver.task_id].rpartition(":")[2])
+    if file := os.environ.get(STORE):  # who comes early waits with a closed port
+        meet(Path(file).parent, this_process())
     with opened_to_this_machine(port):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if not keep_to_this_machine(port) and resolver.task_id == 0:

@@ -56,7 +56,7 @@ def join(*, threads: int | None = None) -> Group:
         where: dict[str, Any] = {}
         if file := os.environ.get(STORE):
             place = this_process()
-            store = distributed.FileStore(file, place.size)
+            store = distributed.FileStore(file, place.size)  # type: ignore[attr-defined]
             where = {"store": store, "rank": place.rank, "world_size": place.size}
         distributed.init_process_group(kind, timeout=PATIENCE, **where)
         atexit.register(_leave)
