@@ -129,9 +129,10 @@ sys.exit(launch([sys.executable, "-c", {code!r}], 2, Path("nowhere")))
 
 
 @pytest.fixture
-def launcher():
+def launcher(tmp_path, monkeypatch):
     """Start a launcher of its own, in a process group as a terminal gives it."""
     started = []
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a launcher that is killed leaves its folder
 
     def start(code):
         command = [sys.executable, "-c", LAUNCHER.format(code=code)]
