@@ -1,5 +1,6 @@
 """Ports that are kept to this machine."""
 
+import json
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from marginface.training.listening import (
     loopback,
     opened_to_this_machine,
 )
+from marginface.training.processes import STORE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone binds what listens")
 
@@ -102,3 +104,30 @@ def test_where_the_system_cannot_it_says_so(monkeypatch, tmp_path):
     with open_port("0.0.0.0") as server:
         monkeypatch.setattr("marginface.training.listening.OWN_FILES", tmp_path / "none")
         assert not keep_to_this_machine(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "rank", "kept", "said"),
+    [
+        ("127.0.0.1 127.0.0.1", 0, True, ""),
+        ("127.0.0.1 127.0.0.1", 0, False, "the ports 1000, 1001: who reaches them can read and wr"),
+        ("localhost localhost", 0, False, "the ports 1000, 1001: "),
+        ("127.0.0.1 127.0.0.1", 1, False, ""),  # process 0 says it
+        ("10.0.0.1 10.0.0.2", 0, False, ""),  # they are to reach each other
+        ("127.0.0.1", 0, False, ""),  # has no server
+    ],
+)
+def test_tensorflow_says_what_stays_open(monkeypatch, capsys, hosts, rank, kept, said):
+    tf = pytest.importorskip("tensorflow")
+    from marginface_tf import processes
+
+    addresses = [f"{host}:{1000 + i}" for i, host in enumerate(hosts.split())]
+    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    monkeypatch.delenv(STORE, raising=False)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: "strategy")
+    monkeypatch.setattr(processes, "keep_to_this_machine", lambda _: kept)
+    assert processes._strategy() == "strategy"
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == bool(said)

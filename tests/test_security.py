@@ -17,7 +17,7 @@ NAMED = re.compile(r"`(test_\w+\.py)(?:::(\w+))?`")
 
 
 @cache
-def tests_of(name: str) -> set[str]:
+def names_in(name: str) -> set[str]:
     tree = ast.parse((ROOT / "tests" / name).read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -27,8 +27,8 @@ def test_every_threat_has_tests_that_exist(row: str) -> None:
     named = NAMED.findall(row.split("|")[3])
     assert named
     for file, test in named:
-        assert tests_of(file)
-        assert not test or test in tests_of(file), f"{file} has no {test}"
+        assert names_in(file)
+        assert not test or test in names_in(file), f"{file} has no {test}"
 
 
 def test_it_is_found_from_where_people_begin() -> None:
