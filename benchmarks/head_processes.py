@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -68,16 +69,17 @@ def start(backend: str, classes: int, steps: int, count: int) -> list[dict[str, 
     """Return what each process of one run found."""
     command = [sys.executable, __file__, WORKER, backend, str(classes), str(steps)]
     threads = str(CORES // count)
-    running = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **environment, "OMP_NUM_THREADS": threads},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for environment in environments(count)
-    ]
-    return [json.loads(each.communicate()[0].splitlines()[-1]) for each in running]
+    with TemporaryDirectory() as folder:
+        running = [
+            subprocess.Popen(
+                command,
+                env={**os.environ, **environment, "OMP_NUM_THREADS": threads},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for environment in environments(count, Path(folder))
+        ]
+        return [json.loads(each.communicate()[0].splitlines()[-1]) for each in running]
 
 
 def work(backend: str, classes: int, steps: int) -> dict[str, Any]:

@@ -51,12 +51,10 @@ def record_prepared(head: Any) -> threading.local:
 def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
     """Run one of the processes."""
     import torch
-    from torch import distributed
 
-    from marginface_torch import MarginHead
+    from marginface_torch import MarginHead, join
 
-    distributed.init_process_group("gloo")
-    rank = distributed.get_rank()
+    rank = join().rank
     head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype=torch.float64)
     with torch.no_grad():
         head.weight.copy_(torch.tensor(problem["w"]))
@@ -73,7 +71,6 @@ def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
         found |= {f"{step}.state.{k}": v for k, v in head.state.named_buffers()}
         found = {k: np.array(v) for k, v in found.items()}
     np.savez(f"{out}.{rank}.npz", **found)
-    distributed.destroy_process_group()
 
 
 def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from marginface.training.launching import environments
@@ -12,19 +14,20 @@ from marginface.training.launching import environments
 
 def run_all(command: list[Any], count: int) -> None:
     """Run a Python program in so many processes that find each other; all must succeed."""
-    running = [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env={**os.environ, **environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for environment in environments(count)
-    ]
-    try:
-        for each in running:
-            _, errors = each.communicate(timeout=1200)
-            assert each.returncode == 0, errors[-3000:]
-    finally:
-        for each in running:
-            each.kill()
+    with TemporaryDirectory() as folder:
+        running = [
+            subprocess.Popen(
+                [sys.executable, *map(str, command)],
+                env={**os.environ, **environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for environment in environments(count, Path(folder))
+        ]
+        try:
+            for each in running:
+                _, errors = each.communicate(timeout=1200)
+                assert each.returncode == 0, errors[-3000:]
+        finally:
+            for each in running:
+                each.kill()

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import yaml
 
@@ -242,6 +244,17 @@ def test_a_recorded_configuration_reads_back_the_same(tmp_path):
     assert set(yaml.safe_load(config_text(config))) == set(TrainConfig.model_fields)
 
 
+def test_a_value_that_is_used_again_may_have_a_name(tmp_path):
+    path = file_with(tmp_path, "val_every: &n 500\ncheckpoint_every: *n\n")
+    assert read_config_file(path) == {"val_every": 500, "checkpoint_every": 500}
+
+
+# Three hundred characters that stand for 8 ** 9 values.
+BOMB = "lr: [&a [x], " + ", ".join(
+    f"&{name} [{', '.join([f'*{before}'] * 8)}]" for before, name in pairwise("abcdefghij")
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -252,6 +265,10 @@ def test_a_recorded_configuration_reads_back_the_same(tmp_path):
         ("lr: 1\nseed: [", "line 2: not valid YAML"),
         ("seed: 2020-13-45", "not valid YAML"),
         ("lr: 1\nseed: 2\nlr: 3", "line 3: not valid YAML: 'lr' is given twice"),
+        ("lr: [&a [1, 2], *a]", "line 1: not valid YAML: '*a' stands for several values; write"),
+        (BOMB, "line 1: not valid YAML: '*a' stands for several values; write them out"),
+        ("mean: &a [1, 2, *a]", "line 1: not valid YAML: '*a' stands for several values"),
+        ("loss_parameters: &a {m: *a}", "line 1: not valid YAML: '*a' stands for several values"),
         ("loss_parameters: {m3: 0, m3: 1}", "line 1: not valid YAML: 'm3' is given twice"),
     ],
 )

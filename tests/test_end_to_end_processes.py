@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sockets import listeners
 
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.training.launching import environments
@@ -59,7 +60,9 @@ def test_two_processes_train_as_one_does(backend, module, tiny_faces, tmp_path):
 
 
 @pytest.mark.parametrize(("backend", "module"), BACKENDS)
-def test_a_killed_process_ends_the_run(backend, module, tiny_faces, tmp_path):
+def test_a_run_is_this_machines_alone_and_ends_with_a_killed_process(
+    backend, module, tiny_faces, tmp_path
+):
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"backend {backend} is not installed")
     run = tmp_path / "run"
@@ -69,11 +72,19 @@ def test_a_killed_process_ends_the_run(backend, module, tiny_faces, tmp_path):
     ) as started:
         try:
             wait_for(lambda: (run / "metrics.jsonl").is_file() and len(losses(run)) > 1)
-            victim = min(children(started.pid))
+            running = children(started.pid)
+            open_to_others = [
+                listener
+                for each in running
+                for listener in listeners(each)
+                if not listener.is_of_this_machine
+            ]
+            victim = min(running)
             os.kill(victim, signal.SIGKILL)
             _, said = started.communicate(timeout=60)
         finally:
             started.kill()
+    assert open_to_others == []
     assert started.returncode == 1
     assert "of 2 was killed by signal 9 (SIGKILL); the others were ended" in said
     assert said.splitlines()[-1].endswith(f"continue: marginface train --output {run} --resume")
@@ -83,7 +94,7 @@ def test_a_killed_process_ends_the_run(backend, module, tiny_faces, tmp_path):
 def test_another_configuration_is_named_by_all(tiny_faces, tmp_path):
     pytest.importorskip("torch")
     running = []
-    for rank, environment in enumerate(environments(2)):
+    for rank, environment in enumerate(environments(2, tmp_path)):
         changed = ("--weight-decay", 0.1) if rank else ()
         given = arguments("torch", tiny_faces, tmp_path / "run", "--max-steps", 2, *changed)
         running.append(

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from marginface.training import launching
 from marginface.training.launching import environments, free_ports, launch
-from marginface.training.processes import this_process
+from marginface.training.listening import loopback
+from marginface.training.processes import STORE, this_process
 
 RANK = "import os, signal, sys, time; rank = int(os.environ['RANK'])\n"
 WAIT = "time.sleep(60)\n"
@@ -38,20 +40,30 @@ def test_each_process_finds_its_place(launched, tmp_path, monkeypatch):
     places = [this_process(environment) for environment in found]
     assert [(place.rank, place.local_rank) for place in places] == [(0, 0), (1, 1), (2, 2)]
     assert {(place.size, place.local_size) for place in places} == {(3, 3)}
-    assert len({(one["MASTER_ADDR"], one["MASTER_PORT"]) for one in found}) == 1
+    (store,) = {one[STORE] for one in found}
     clusters = [json.loads(one["TF_CONFIG"]) for one in found]
     assert [one["task"] for one in clusters] == [{"type": "worker", "index": i} for i in range(3)]
     workers = clusters[0]["cluster"]["worker"]
     assert clusters[2]["cluster"]["worker"] == workers
-    ports = {*workers, f"127.0.0.1:{found[0]['MASTER_PORT']}"}
-    assert len(ports) == 4
+    assert len({address.removeprefix("127.0.0.1:") for address in workers}) == 3
+    interfaces = {one[f"{kind}_SOCKET_IFNAME"] for one in found for kind in ("GLOO", "NCCL")}
+    assert interfaces == {loopback()}
+    assert not Path(store).parent.exists()  # it has ended
 
 
-def test_threads_are_shared_out_unless_they_are_given(monkeypatch):
+def test_processes_meet_in_a_folder_of_their_user(launched):
+    code = f"folder = os.path.dirname(os.environ['{STORE}'])\n"
+    code += (
+        "info = os.stat(folder); print(oct(info.st_mode & 0o777), info.st_uid, os.listdir(folder))"
+    )
+    assert launched(code, 1) == (0, f"0o700 {os.getuid()} []\n", "")
+
+
+def test_threads_are_shared_out_unless_they_are_given(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert environments(2)[1]["OMP_NUM_THREADS"] == "7"
+    assert environments(2, tmp_path)[1]["OMP_NUM_THREADS"] == "7"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert environments(10**3)[1]["OMP_NUM_THREADS"] == "1"
+    assert environments(10**3, tmp_path)[1]["OMP_NUM_THREADS"] == "1"
 
 
 def test_ports_differ():
@@ -117,9 +129,10 @@ sys.exit(launch([sys.executable, "-c", {code!r}], 2, Path("nowhere")))
 
 
 @pytest.fixture
-def launcher():
+def launcher(tmp_path, monkeypatch):
     """Start a launcher of its own, in a process group as a terminal gives it."""
     started = []
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a launcher that is killed leaves its folder
 
     def start(code):
         command = [sys.executable, "-c", LAUNCHER.format(code=code)]

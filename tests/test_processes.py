@@ -14,6 +14,7 @@ from marginface.training.checkpoints import latest_checkpoint, list_checkpoints,
 from marginface.training.processes import (
     Place,
     agree,
+    meet,
     require_same,
     share_of_cores,
     this_process,
@@ -149,6 +150,28 @@ def test_what_differs_between_processes_is_named_on_all(
         assert isinstance(end, AgreedError)
         assert re.search(message, str(end))
     assert not configs[0].output.exists()
+
+
+def test_processes_wait_for_the_last(tmp_path):
+    came = []
+
+    def arrive(rank):
+        meet(tmp_path, Place(rank, 3))
+        came.append(rank)
+
+    threads = [threading.Thread(target=arrive, args=[rank]) for rank in range(3)]
+    for thread in threads[:2]:
+        thread.start()
+        thread.join(0.05)
+    assert came == []
+    threads[2].start()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(came) == [0, 1, 2]
+
+
+def test_processes_do_not_wait_for_ever(tmp_path):
+    meet(tmp_path, Place(0, 2), seconds=0.02)
 
 
 def test_more_processes_than_identities_are_refused(make, fake_backend):

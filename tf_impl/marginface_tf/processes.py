@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from tensorflow import Tensor
 
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
+from marginface.training.listening import keep_to_this_machine, opened_to_this_machine
+from marginface.training.processes import STORE, meet, this_process
 
 
 class Group:
@@ -55,7 +59,33 @@ def join(*, threads: int | None = None) -> Group:
         tf.config.set_visible_devices(
             gpus[int(os.environ.get("LOCAL_RANK", "0")) % len(gpus)], "GPU"
         )
-    return Group(tf.distribute.MultiWorkerMirroredStrategy())
+    return Group(_strategy())
+
+
+def _strategy() -> Any:
+    """Return the strategy; the server of it, open to all networks, is kept to this machine.
+
+    Not where there is none, or TF_CONFIG names processes of other machines.
+    """
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    addresses = resolver.cluster_spec().as_dict().get("worker", [])
+    own = [address for address in addresses if address.startswith(("127.0.0.1:", "localhost:"))]
+    if len(addresses) < 2 or own != addresses:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    port = int(addresses[resolver.task_id].rpartition(":")[2])
+    if file := os.environ.get(STORE):  # who comes early waits with a closed port
+        meet(Path(file).parent, this_process())
+    with opened_to_this_machine(port):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    if not keep_to_this_machine(port) and resolver.task_id == 0:
+        ports = ", ".join(address.rpartition(":")[2] for address in addresses)
+        print(
+            f"marginface: warning: TensorFlow listens to every network at the ports {ports}: who "
+            "reaches them can read and write files as you; close them to other machines with a "
+            "firewall",
+            file=sys.stderr,
+        )
+    return strategy
 
 
 def set_threads(threads: int | None) -> None:

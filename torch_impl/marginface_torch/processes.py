@@ -13,6 +13,7 @@ from torch import Tensor, distributed
 
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
+from marginface.training.processes import STORE, this_process
 
 # For a process that neither answers nor ends; one that was killed is noticed at once. Long enough
 # for another to write a checkpoint of very many classes.
@@ -34,7 +35,9 @@ class Group:
 
 
 def join(*, threads: int | None = None) -> Group:
-    """Join the processes that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT name.
+    """Join the processes that RANK and WORLD_SIZE name.
+
+    They meet in the launcher's file, or under torchrun at MASTER_ADDR and MASTER_PORT.
 
     Args:
         threads: CPU threads to use from now on.
@@ -50,7 +53,12 @@ def join(*, threads: int | None = None) -> Group:
         torch.cuda.set_device(local)
     if not distributed.is_initialized():
         kind = "nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(kind, timeout=PATIENCE)
+        where: dict[str, Any] = {}
+        if file := os.environ.get(STORE):
+            place = this_process()
+            store = distributed.FileStore(file, place.size)  # type: ignore[attr-defined]
+            where = {"store": store, "rank": place.rank, "world_size": place.size}
+        distributed.init_process_group(kind, timeout=PATIENCE, **where)
         atexit.register(_leave)
     return Group(distributed.get_rank(), distributed.get_world_size())
 

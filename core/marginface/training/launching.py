@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 from marginface.text import print_error
-from marginface.training.processes import share_of_cores
+from marginface.training.listening import loopback
+from marginface.training.processes import STORE, share_of_cores
 from marginface.training.run import RunFolder
 
 # SIGHUP, of a terminal that closes, would leave the processes without the one that minds them.
@@ -31,9 +33,9 @@ POLL_SECONDS = 0.05
 def launch(command: Sequence[str], count: int, output: Path) -> int:
     """Run `count` copies of a command as the processes of one run; return the exit status.
 
-    Each finds its place in the variables that torchrun sets, and in TF_CONFIG. A stop signal goes
-    to all of them, a second one ends them at once. Where one of them fails, the others, which would
-    wait for it, are ended.
+    Each finds its place in the variables that torchrun sets, and in TF_CONFIG; they meet where no
+    other user and no other machine reaches. A stop signal goes to all of them, a second one ends
+    them at once. Where one of them fails, the others, which would wait for it, are ended.
 
     Args:
         command: program and arguments.
@@ -54,29 +56,37 @@ def launch(command: Sequence[str], count: int, output: Path) -> int:
     before = {number: signal.signal(number, receive) for number in heard}
     children: list[subprocess.Popen[bytes]] = []
     try:
-        for environment in environments(count):
-            children.append(_start(command, environment))
-        return _mind(children, received, output)
+        with tempfile.TemporaryDirectory(prefix="marginface-") as folder:
+            try:
+                for environment in environments(count, Path(folder)):
+                    children.append(_start(command, environment))
+                return _mind(children, received, output)
+            finally:
+                for child in children:
+                    child.kill()
+                    child.wait()
     finally:
-        for child in children:
-            child.kill()
-            child.wait()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def environments(count: int) -> list[dict[str, str]]:
-    """Return what to add to the environment of each process."""
-    master, *workers = free_ports(count + 1)
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in workers]}
+def environments(count: int, folder: Path) -> list[dict[str, str]]:
+    """Return what to add to the environment of each process.
+
+    Args:
+        count: how many processes.
+        folder: an empty one of this run alone, which no other user may enter.
+    """
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(count)]}
     common = {
         PARENT: str(os.getpid()),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(master),
+        STORE: str(folder / "store"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(share_of_cores(count)),
     }
+    if interface := loopback():  # where gloo and NCCL listen
+        common |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
     return [
         {
             **common,

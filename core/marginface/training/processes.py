@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from marginface.backend import Group
 from marginface.errors import AgreedError, MarginfaceError, message_of
+
+STORE = "MARGINFACE_STORE"  # the variable with the file by which one machine's processes meet
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,22 @@ def this_process(environment: Mapping[str, str] = os.environ) -> Place:
         f"the environment names no process of a run: {said}; torchrun and --processes set these, "
         "unset RANK to train with one process"
     )
+
+
+def meet(folder: Path, place: Place, seconds: float = 300) -> None:
+    """Wait until all processes of a run on one machine have come this far, or for so long.
+
+    Args:
+        folder: of this run alone; each leaves an empty file there.
+        place: which process this is.
+        seconds: after them it goes on.
+    """
+    (folder / f"here-{place.rank}").touch()
+    ending = time.monotonic() + seconds
+    while time.monotonic() < ending:
+        if all((folder / f"here-{rank}").exists() for rank in range(place.size)):
+            break
+        time.sleep(0.01)
 
 
 def share_of_cores(processes: int) -> int:

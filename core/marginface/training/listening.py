@@ -1,0 +1,83 @@
+"""What the processes of one machine listen at, kept to that machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+OWN_FILES = Path("/proc/self/fd")
+POLL_SECONDS = 0.001
+
+
+def loopback() -> str | None:
+    """Return the name of the interface by which a machine reaches itself; None if it has none."""
+    names = {name for _, name in socket.if_nameindex()}
+    return next((name for name in ("lo", "lo0") if name in names), None)
+
+
+@contextmanager
+def opened_to_this_machine(port: int) -> Iterator[None]:
+    """Keep to this machine the port that a library opens in the block, as soon as it is open."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set() and not keep_to_this_machine(port):
+            time.sleep(POLL_SECONDS)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def keep_to_this_machine(port: int) -> bool:
+    """Bind what listens at a port of this process to loopback; return whether that is done.
+
+    Connections that others made before are ended. Only Linux, from 5.7 on, binds what listens.
+    """
+    try:
+        files = [int(path.name) for path in OWN_FILES.iterdir()]
+    except OSError:
+        return False
+    return sum(_keep(file, port) for file in files) > 0
+
+
+def _keep(file: int, port: int) -> bool:
+    """Do that for one open file of this process, which may be any."""
+    try:
+        own = os.dup(file)
+    except OSError:  # closed since it was listed
+        return False
+    try:
+        found = socket.socket(fileno=own)
+    except OSError:  # no socket
+        os.close(own)
+        return False
+    with found:
+        try:
+            if found.family not in (socket.AF_INET, socket.AF_INET6):
+                return False
+            if found.getsockname()[1] != port:
+                return False
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+                return True
+            if not _is_loopback(found.getpeername()[0]):
+                found.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+    return False
+
+
+def _is_loopback(address: str) -> bool:
+    found = ip_address(address)
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
