@@ -144,6 +144,8 @@ def test_a_set_given_twice_is_refused_however_it_is_called(two, tmp_path):
         ):
             open_sets([two[0], two[1], again], size=SIZE)
     shards = [tmp_path / f"s.tfrecord-0000{n}-of-00002" for n in range(2)]
+    for shard in shards:
+        shard.touch()
     with pytest.raises(MarginfaceError, match="is given twice"):
         open_sets(shards, size=SIZE)
 

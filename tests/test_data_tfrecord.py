@@ -167,7 +167,7 @@ def test_a_written_file_is_opened_again(tmp_path):
 
 
 def test_shards_have_longer_names(tmp_path):
-    path = write(tmp_path / "a.tfrecord-00000-of-00002", labelled(0, 1), labelled(1, 2))
+    path = write(tmp_path / "a.tfrecord-00000-of-00001", labelled(0, 1), labelled(1, 2))
     assert len(open_images(path)) == 2
 
 

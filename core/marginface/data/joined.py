@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.records.images import RecordImages
+from marginface.data.records.shards import shards_of
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 
@@ -161,9 +161,9 @@ def check_different(paths: Sequence[Path]) -> None:
     """Raise if a set is given twice, by whatever path, or by two of its shards."""
     seen: dict[object, Path] = {}
     for path in paths:
-        whole = path.with_name(re.sub(r"-\d+(?=-of-\d+$)", "", path.name))
-        state = path.stat() if path.exists() and whole == path else None
-        key = (state.st_dev, state.st_ino) if state else whole.absolute()
+        first = shards_of(path)[0]
+        state = first.stat() if first.exists() else None
+        key = (state.st_dev, state.st_ino) if state else first.absolute()
         if key in seen:
             also = "" if path == seen[key] else f" (as {seen[key]}, too)"
             raise MarginfaceError(f"training set {path} is given twice{also}; give it once")

@@ -131,6 +131,8 @@ def open_records(
 ) -> RecordImages:
     """Open the images of a .rec or .tfrecord file, decoding none; see `open_images`.
 
+    Of a set in several .tfrecord files, any of them stands for all.
+
     Raises:
         MarginfaceError: no such file, or a damaged one.
     """
@@ -141,11 +143,12 @@ def open_records(
         index = index_of_records(path, rebuild_index=rebuild_index, on_progress=on_progress)
         return RecordImages(RecordFile(path), index, size, resize)
     if ".tfrecord" in path.name.lower():  # shards end in .tfrecord-00000-of-00010
-        from marginface.data.records.tfrecord import TFRecordFile
+        from marginface.data.records.shards import ShardedRecords, shards_of
         from marginface.data.records.tfrecord_layout import index_of_tfrecord
 
-        index = index_of_tfrecord(path, on_progress=on_progress)
-        return RecordImages(TFRecordFile(path), index, size, resize)
+        records = ShardedRecords(shards_of(path))
+        index = index_of_tfrecord(records, on_progress=on_progress)
+        return RecordImages(records, index, size, resize)
     raise MarginfaceError(f"{path} is a file of another kind; {EXPECTED}")
 
 

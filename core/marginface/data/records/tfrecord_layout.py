@@ -1,8 +1,6 @@
-"""The images of a .tfrecord file, from its records."""
+"""The images of a .tfrecord file, or of several that are one set, from their records."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 
@@ -10,20 +8,22 @@ from marginface.data.folder import Progress
 from marginface.data.records.cache import cached_index
 from marginface.data.records.compact import TextCollector
 from marginface.data.records.index import RecordIndex, make_index
-from marginface.data.records.tfrecord import TFRecordFile
+from marginface.data.records.shards import ShardedRecords
 
 BLOCK = 1024  # records between two calls of on_progress
 
 
-def index_of_tfrecord(path: Path, *, on_progress: Progress | None = None) -> RecordIndex:
-    """Return the index of the images in a .tfrecord file, in its order; keys count from 0.
+def index_of_tfrecord(
+    records: ShardedRecords, *, on_progress: Progress | None = None
+) -> RecordIndex:
+    """Return the index of the images in TFRecord files, in their order; keys count from 0.
 
     Names come from the features `image/class/text` and `image/filename`, where they are. To make
-    the index the whole file is read once; then it is cached in `NAME.tfrecord.index` where that can
-    be written.
+    the index the files are read once; then it is cached in `NAME.tfrecord.index`, of the first
+    file's name, where that can be written.
 
     Args:
-        path: the file.
+        records: the files.
         on_progress: called with (records read, all records) where no cached index is found.
 
     Raises:
@@ -31,7 +31,6 @@ def index_of_tfrecord(path: Path, *, on_progress: Progress | None = None) -> Rec
     """
 
     def build() -> RecordIndex:
-        records = TFRecordFile(path)
         offsets = records.offsets()
         numbers = np.empty(len(offsets), np.int64)
         identities, files = TextCollector(), TextCollector()
@@ -47,4 +46,4 @@ def index_of_tfrecord(path: Path, *, on_progress: Progress | None = None) -> Rec
         names = zip(identities.texts(), files.texts(), strict=True)
         return make_index(offsets, np.arange(len(offsets)), numbers, names)
 
-    return cached_index(path, [path], build)
+    return cached_index(records.path, records.paths, build)
