@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -79,11 +78,10 @@ def _strategy() -> Any:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if not keep_to_this_machine(port) and resolver.task_id == 0:
         ports = ", ".join(address.rpartition(":")[2] for address in addresses)
-        print(
-            f"marginface: warning: TensorFlow listens to every network at the ports {ports}: who "
-            "reaches them can read and write files as you; close them to other machines with a "
-            "firewall",
-            file=sys.stderr,
+        warnings.warn(
+            f"TensorFlow listens to every network at the ports {ports}: who reaches them can read "
+            "and write files as you; close them to other machines with a firewall",
+            stacklevel=4,
         )
     return strategy
 
