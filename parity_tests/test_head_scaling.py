@@ -179,7 +179,7 @@ def test_a_scale_is_no_state(framework: Framework) -> None:
     assert head.loss_scale is None
 
 
-def test_torchs_scaler(torch: Framework) -> None:
+def test_the_scaler_of_torch(torch: Framework) -> None:
     """As its manual has it, over an overflow: the same weights as without it."""
     code = torch.torch
     scaler = code.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=2)
@@ -257,7 +257,7 @@ def test_in_a_graph_of_tf_a_scaled_loss_is_an_error(tf: Framework, mode: str) ->
     assert np.abs(stepped(head)["weight"] - arrays["weight"]).max() > 0
 
 
-def test_under_xla_a_scaled_loss_ends_in_nan(tf: Framework) -> None:
+def test_under_xla_a_scaled_loss_in_tf_ends_in_nan(tf: Framework) -> None:
     """It cannot raise: nothing moves from there on, and every later loss is no number."""
     head, arrays = made(tf, "arcface", block=4)
     batch = tuple(map(tf.tf.constant, batches(head.loss)[0][:2]))
