@@ -13,6 +13,7 @@ from marginface import losses
 from marginface.errors import MarginfaceError
 from marginface.training.config import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
 from marginface.training.recipes import get_recipe
+from marginface.training.strict_yaml import load_yaml
 from marginface.training.values import name_value_pairs, one_line
 
 Values = Mapping[str, Any]
@@ -32,33 +33,10 @@ RECORDS = (
 RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML takes the last, and names of many values."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping, once its keys are found to differ."""
-        seen = []
-        for key, _ in node.value:
-            if key.value in seen:
-                problem = f"'{key.value}' is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.append(key.value)
-        return super().construct_mapping(node, deep)
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            alias = self.peek_event()  # type: ignore[no-untyped-call]
-            # A few lines of lists of aliases of lists would name more values than fit memory.
-            if isinstance(self.anchors.get(alias.anchor), yaml.CollectionNode):
-                problem = f"'*{alias.anchor}' stands for several values; write them out"
-                raise yaml.composer.ComposerError(None, None, problem, alias.start_mark)
-        return super().compose_node(parent, index)
-
-
 def read_config_file(path: Path) -> dict[str, Any]:
     """Return the keys of a YAML file, each validated by itself; messages name the file."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise MarginfaceError(f"cannot read the config file {path}: {reason}") from None

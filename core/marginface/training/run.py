@@ -27,6 +27,7 @@ from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.text import printable
 from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.training.strict_yaml import load_yaml
 
 if TYPE_CHECKING:
     from marginface.training.config import TrainConfig
@@ -202,7 +203,7 @@ def load_run(path: str | Path) -> LoadedRun:
         raise MarginfaceError(f"{run.model} is no model specification; restore it") from None
     try:
         text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
-        config = yaml.safe_load(text) or {}
+        config = load_yaml(text) or {}
     except (yaml.YAMLError, ValueError):
         config = None
     if not isinstance(config, dict):

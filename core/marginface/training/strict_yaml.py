@@ -1,0 +1,38 @@
+"""YAML that says each thing once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+
+def load_yaml(text: str) -> Any:
+    """Return what a YAML text holds, of plain types.
+
+    Raises:
+        yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, or names that
+            stand for several values, a few lines of which would be more than fits memory.
+    """
+    return yaml.load(text, _StrictLoader)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping, once its keys are found to differ."""
+        seen = []
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"'{key.value}' is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.append(key.value)
+        return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+            # A few lines of lists of aliases of lists would name more values than fit memory.
+            if isinstance(self.anchors.get(alias.anchor), yaml.CollectionNode):
+                problem = f"'*{alias.anchor}' stands for several values; write them out"
+                raise yaml.composer.ComposerError(None, None, problem, alias.start_mark)
+        return super().compose_node(parent, index)
