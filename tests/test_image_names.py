@@ -14,7 +14,7 @@ from PIL import Image
 
 from marginface.data.folder import list_image_folder
 from marginface.data.inspection import inspect, shared
-from marginface.data.listing import listing, open_set
+from marginface.data.listing import listing, open_set, open_training_set
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.conversion import convert
 from marginface.data.packing.encoding import Encoding
@@ -251,7 +251,7 @@ def test_persons_in_two_unicode_forms(tmp_path: Path) -> None:
     (one / DECOMPOSED).mkdir()
     write_images(one, f"{DECOMPOSED}/1.jpg")
     with pytest.raises(MarginfaceError, match=r"'Jose\\u0301' and 'Jos\\xe9', which look alike"):
-        open_set(one)
+        open_training_set(one)
 
 
 def test_lists_of_subjects_and_templates_meet_the_embeddings(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from marginface.data.images import without_ending
@@ -20,6 +20,32 @@ def same_form(name: str) -> str:
     True
     """
     return name if name.isascii() else normalize("NFC", name)
+
+
+def by_form(name: str) -> tuple[str, str]:
+    """Return what puts names in one order, whatever Unicode form they are in, as a key to sort by.
+
+    >>> sorted(["Jose\\u0301", "Josf"], key=by_form) == ["Josf", "Jose\\u0301"]
+    True
+    """
+    return same_form(name), name
+
+
+def look_alike(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the names that are another's in another Unicode form, each after that."""
+    first: dict[str, str] = {}
+    found = [(first.setdefault(same_form(name), name), name) for name in names]
+    return [(one, other) for one, other in found if one != other]
+
+
+def require_one_form(identities: Iterable[str], root: Path) -> None:
+    """Raise if two identities have one name in two Unicode forms: a person would count as two."""
+    for one, other in look_alike(identities):
+        raise MarginfaceError(
+            f"{root} has the identities {one!a} and {other!a}, which look alike (Unicode forms of "
+            "one name); join them in one folder, or rename one (of a record file, in the folder "
+            "that `marginface data pack` makes of it)"
+        )
 
 
 class ImageNames:
