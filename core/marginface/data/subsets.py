@@ -190,7 +190,7 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     chosen, others = [], set()
     here = printable(str(images.root.resolve()))
     is_here = cache(lambda name: str(Path(name).resolve()) == here)
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
         columns = tuple(next(rows, ()))
         if columns not in (COLUMNS, OF_SEVERAL):
