@@ -157,7 +157,7 @@ def write_split(
             write_container(partial / "pairs.zip", pairs)
         elif pairs is not None:
             text = pair_list(pairs, map(images.name, parts[1].tolist()))
-            (partial / "pairs.txt").write_bytes(text.encode(errors="surrogateescape"))
+            (partial / "pairs.txt").write_bytes(text.encode())
     return made[0], made[1]
 
 
