@@ -9,6 +9,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from packing_faces import write_faces
 from pair_sets import Memory
@@ -21,6 +22,7 @@ from marginface.data.opening import open_images
 from marginface.data.records.index import make_index
 from marginface.data.verification.folds import usual_folds
 from marginface.data.verification.pairs import Pairs
+from marginface.deployment.embedding_files import table_of
 from marginface.errors import MarginfaceError
 from marginface.report.collect import identities
 
@@ -125,6 +127,88 @@ def test_leakage_is_found_in_any_form(composed, apart, tmp_path, cli) -> None:
         assert both["identities"] == sorted(PEOPLE)
         assert len(both["images"]) == 10
         found.unlink()
+
+
+def embedded(path: Path, images: dict[str, int]) -> Path:
+    """Write embeddings: those of one person point the same way, each of another length."""
+    values = np.eye(8, dtype=np.float32)[list(images.values())]
+    values *= 1 + np.arange(len(values), dtype=np.float32)[:, None]
+    if path.suffix == ".npz":
+        np.savez(path, path=np.array([*images]), embedding=values)
+    else:
+        pq.write_table(table_of([*images], values), path)
+    return path
+
+
+@pytest.fixture(params=["e.parquet", "e.npz"])
+def embeddings(request, tmp_path) -> Path:
+    names = [
+        (f"{normalize('NFD', who)}/{n}.jpg", at) for at, who in enumerate(PEOPLE) for n in "12"
+    ]
+    extra = {"bo/1.jpg": 5, "bo/1.5.jpg": 6, "two/1.jpg": 7, "two/1.png": 7}
+    return embedded(tmp_path / request.param, dict(names) | extra)
+
+
+def test_identify_finds_people_and_images_in_any_form(embeddings, tmp_path, cli) -> None:
+    gallery, probes = tmp_path / "gallery.txt", tmp_path / "probes.txt"
+    out = tmp_path / "out"
+
+    def metrics(first: list[str], second: list[str]) -> dict[str, float] | str:
+        gallery.write_text("".join(f"{name}\n" for name in first), encoding="utf-8")
+        probes.write_text("".join(f"{name}\n" for name in second), encoding="utf-8")
+        options = ("--gallery", gallery, "--probes", probes, "--output", out)
+        printed = cli("identify", "--embeddings", embeddings, *options)
+        if "error" in printed:
+            return printed
+        found = json.loads((out / "metrics.json").read_text())
+        shutil.rmtree(out)
+        return {name: found[name] for name in ("mated_probes", "subjects")} | found["rank"]
+
+    every = {"mated_probes": 5, "subjects": 5, "1": 1.0, "5": 1.0, "10": 1.0}
+    apart = [normalize("NFD", name) for name in PEOPLE]
+    assert metrics([f"{p}/1.jpg" for p in PEOPLE], [f"{p}/2.jpg" for p in PEOPLE]) == every
+    assert metrics([f"{p}/1.jpg" for p in apart], [f"{p}/2.jpg" for p in PEOPLE]) == every
+    assert metrics([f"{p}/1" for p in PEOPLE], [f"{p}/2" for p in apart]) == every
+    told = (
+        [f"{a}/1.jpg\t{a}" for a in apart],
+        [f"{a}/2.jpg\t{p}" for a, p in zip(apart, PEOPLE, strict=True)],
+    )
+    assert metrics(*told) == every
+    assert metrics(["bo/1.5\tbob", "bo/1\tann"], [f"{PEOPLE[0]}/1\tann"])["mated_probes"] == 1
+    assert "'two/1' may be two/1.jpg or two/1.png" in metrics(["two/1"], ["bo/1"])
+    assert "is both in the gallery" in metrics([f"{PEOPLE[0]}/1"], [f"{apart[0]}/1.jpg"])
+    assert "are both image" in metrics([f"{PEOPLE[0]}/1", f"{apart[0]}/1.jpg"], ["bo/1"])
+    assert "no embedding of 1 of 2 images, first bo/1.6" in metrics(["bo/1"], ["bo/1.6\tbo"])
+
+
+def test_templates_find_media_and_scores_in_any_form(embeddings, tmp_path, cli) -> None:
+    def metrics(media: list[str], scores: list[str]) -> object:
+        (tmp_path / "media.txt").write_text("\n".join(media), encoding="utf-8")
+        lines = [f"{name} {' '.join('1' * 10)} {0.5 + at / 20}\n" for at, name in enumerate(scores)]
+        (tmp_path / "scores.txt").write_text("".join(lines), encoding="utf-8")
+        (tmp_path / "pairs.txt").write_text("0 1 1\n0 2 0\n1 3 0\n2 3 1\n")
+        files = [f(x) for x in ("media", "scores", "pairs") for f in ("--{}".format, named)]
+        out = tmp_path / "out"
+        printed = cli("templates", "--embeddings", embeddings, *files, "--output", out)
+        if "error" in printed:
+            return printed
+        found = json.loads((out / "metrics.json").read_text())
+        shutil.rmtree(out)
+        return found
+
+    def named(kind: str) -> Path:
+        return tmp_path / f"{kind}.txt"
+
+    whole = [f"{normalize('NFD', who)}/{n}.jpg" for who in PEOPLE[:4:3] for n in "12"]
+    forms = [name.removesuffix(".jpg") for name in whole], [normalize("NFC", n) for n in whole]
+    expected = metrics([f"{name} {at} 1" for at, name in enumerate(whole)], whole)
+    for listed in forms:
+        for scored in (whole, forms[1]):
+            assert metrics([f"{name} {at} 1" for at, name in enumerate(listed)], scored) == expected
+    assert "have no detector score, first" in metrics([f"{whole[0]} 0 1"], whole[1:])
+    twice = [f"{whole[0]} 0 1", f"{forms[1][0]} 0 1"]
+    assert "is in template 0 under two names" in metrics(twice, whole)
+    assert "may be two/1.jpg or two/1.png" in metrics(["two/1 0 1"], whole)
 
 
 def test_a_record_files_person_may_be_named_in_both_forms() -> None:

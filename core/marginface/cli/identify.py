@@ -52,7 +52,7 @@ def identify(
 
     options.claim_output(context, output)
     origin = options.open_origin(embeddings)
-    embedded = read_names(embeddings)
+    embedded = frozenset(read_names(embeddings))  # for several lists
     known = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
     searched = by_image(
         read_subjects_of_images(probes, all_known=False), ImageNames(embedded), probes

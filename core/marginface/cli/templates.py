@@ -64,7 +64,7 @@ def templates(
     searched = None if probes is None else files.read_subjects(probes)
     listed = files.read_media(media)
     weights = None if scores is None else files.read_detector_scores(scores)
-    embedded = read_names(embeddings)
+    embedded = frozenset(read_names(embeddings))  # for several lists
     listed = media_by_image(listed, ImageNames(embedded))
     if weights is not None and scores is not None:
         weights = by_image(weights, ImageNames(embedded), scores)
