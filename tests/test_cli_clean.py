@@ -98,6 +98,18 @@ def test_the_stray_image_is_dropped(cli, run, data, tmp_path):
     assert all((kept / path).samefile(data / path) for path in linked)
 
 
+def test_names_in_another_unicode_form_are_those_that_were_trained_on(cli, parts, data, tmp_path):
+    (data / "bob").rename(data / "Bo\u0301b")
+    (data / "ann").rename(data / "Bp")
+    identities = ("Bp", "B\u00f3b", "cid")
+    run = write_run(tmp_path / "run", *parts, identities=identities)
+    given = ("--run", run, "--data", data, "--output", tmp_path / "c.csv", "--max-angle", 10)
+    status, out, err = cli("clean", *given)
+    assert status == 0, err
+    assert "3 identities, 12 images, 1 dropped" in out
+    assert "Bo\u0301b/3.png,Bo\u0301b," in (tmp_path / "c.csv").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["faces.rec", "faces.tfrecord"])
 def test_a_file_is_cleaned_as_the_folder_packed_into_it(cli, run, data, tmp_path, name):
     packed = pack(data, tmp_path / name, (32, 32))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_sets import content, pairs_of, refusal
 
 from marginface.data.verification.container import read_container, write_container
+from marginface.data.verification.folds import usual_folds
 from marginface.data.verification.opening import open_verification
+from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 
 
@@ -77,6 +80,21 @@ def test_what_a_container_must_not_have(tmp_path, values, reason):
     assert reason in message
     assert message.startswith(str(tmp_path / "a.zip"))
     assert message.count(" expected ") == 1 or ": no image " in message
+
+
+@pytest.mark.parametrize("name", ["a/\udce9.jpg", "\udcff/1.jpg", "z/1\n.jpg", "../z.jpg"])
+def test_a_name_that_does_not_do_is_refused_before_an_image_is_read(tmp_path, name):
+    class Unread:
+        root = tmp_path / "images"
+
+        def encoded(self, name: str) -> bytes:
+            raise AssertionError(name)
+
+    same = np.array([True, False])
+    pairs = Pairs(Unread(), ("a/2.jpg",) * 2, (name, "b/1.jpg"), same, usual_folds(same))
+    with pytest.raises(MarginfaceError, match=r"images: '.*' is no name in a folder; .* in UTF-8"):
+        write_container(tmp_path / "a.zip", pairs)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_that_is_there_twice(tmp_path):

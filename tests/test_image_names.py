@@ -14,7 +14,7 @@ from PIL import Image
 
 from marginface.data.folder import list_image_folder
 from marginface.data.inspection import inspect, shared
-from marginface.data.listing import listing, open_set
+from marginface.data.listing import listing, open_set, open_training_set
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.conversion import convert
 from marginface.data.packing.encoding import Encoding
@@ -86,6 +86,47 @@ def test_a_name_of_two_images_is_refused(there: list[str], name: str, words: str
         ImageNames(there).find(name, "list:3: ")
 
 
+@pytest.mark.parametrize(
+    ("there", "listed", "words"),
+    [
+        (["a/1.jpg"], ["a/1.jpg", "a/1.png"], "'a/1.jpg' and 'a/1.png' would both be a/1.jpg"),
+        (["a/1.jpg"], ["a/1.png", "a/1", "a/1.jpg"], "'a/1.png' and 'a/1.jpg' would both be"),
+        (["a/1.5.png"], ["a/1.5.jpg", "a/1.5.bmp"], "'a/1.5.jpg' and 'a/1.5.bmp' would both be"),
+        ([f"{DECOMPOSED}/1.jpg"], [f"{COMPOSED}/1.png", f"{DECOMPOSED}/1.jpg"], ".* would both be"),
+    ],
+)
+def test_an_image_that_is_gone_is_not_the_other_one_of_its_name(
+    there: list[str], listed: list[str], words: str
+) -> None:
+    names = ImageNames(there)
+    with pytest.raises(MarginfaceError, match=f"^list: {words}.* add the image that is missing"):
+        [names.find(name, "list: ") for name in listed]
+
+
+def test_one_image_may_be_named_with_and_without_its_ending() -> None:
+    names = ImageNames(["a/1.jpg", "a/2.jpg.png"])
+    listed = ["a/1", "a/1.jpg", "./a/1.jpg", "a/1", "a/2.jpg", "a/2.jpg.png", "a/2.jpg"]
+    assert [names.find(name) for name in listed] == [*["a/1.jpg"] * 4, *["a/2.jpg.png"] * 3]
+    assert [ImageNames(["a/1.jpg"]).find(name) for name in ("a/1.png", "a/1")] == ["a/1.jpg"] * 2
+
+
+def test_every_list_tells_of_an_image_that_is_gone(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "f", "ann/1.jpg", "ann/2.jpg", "bo/1.jpg")
+    for name, text in {
+        "agedb": "ann/1.jpg ann/2.jpg 1\nann/1.png bo/1.jpg 0\n",
+        "calfw": "ann/1.jpg 1\nann/2.jpg 1\nann/1.png 0\nbo/1.jpg 0\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        assert "'ann/1.jpg' and 'ann/1.png' would both be" in refusal(tmp_path / name, folder)
+    table = "path,identity,angle,kept\nann/1.jpg,ann,1,1\nann/1.png,ann,2,0\n"
+    (tmp_path / "kept.csv").write_text(table)
+    with pytest.raises(MarginfaceError, match=r"kept.csv:3: 'ann/1.jpg' and 'ann/1.png' would"):
+        choose(list_image_folder(folder), kept=tmp_path / "kept.csv")
+    (tmp_path / "media").write_text("ann/1.jpg 1 1\nann/1.png 2 1\n")
+    with pytest.raises(MarginfaceError, match=r"media: 'ann/1.jpg' and 'ann/1.png' would"):
+        media_by_image(read_media(tmp_path / "media"), ImageNames(["ann/1.jpg"]))
+
+
 letters = st.sampled_from(["a", "1", ".", " ", "é", "e\u0301", "jpg", ".png", "_", "ü"])
 parts = st.lists(letters, min_size=1, max_size=4).map("".join).filter(lambda part: part.strip("."))
 names_of_images = st.tuples(parts, parts, st.sampled_from([".jpg", ".png", "", ".JPG"])).map(
@@ -122,7 +163,13 @@ def test_a_written_list_means_what_was_written(tmp_path_factory, names, data) ->
     assert read.fold.tolist() == pairs.fold.tolist()
 
 
-@pytest.mark.parametrize("name", [" a/1.jpg", "a/1.jpg ", "a/\t1.jpg", "a/1\n.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(" a/1.jpg", "a/1.jpg ", "a/\t1.jpg", "a/1\n.jpg", "a/1\r.jpg"),
+        *("a/\udce9.jpg", "a\udcff/a\udcff_0001.jpg", "\ufeffa/1.jpg"),
+    ],
+)
 def test_a_name_that_no_list_can_tell_is_refused(name: str) -> None:
     same = np.array([True, False] * 2)
     pairs = Pairs(Named(), (name,) * 4, ("b/1.jpg",) * 4, same, usual_folds(same))
@@ -210,18 +257,19 @@ def test_persons_in_two_unicode_forms(tmp_path: Path) -> None:
     (one / DECOMPOSED).mkdir()
     write_images(one, f"{DECOMPOSED}/1.jpg")
     with pytest.raises(MarginfaceError, match=r"'Jose\\u0301' and 'Jos\\xe9', which look alike"):
-        open_set(one)
+        open_training_set(one)
 
 
 def test_lists_of_subjects_and_templates_meet_the_embeddings(tmp_path: Path) -> None:
     there = [f"{DECOMPOSED}/1.jpg", "bo/1.5.jpg", "bo/1.jpg"]
-    images = ImageNames(there)
+    images = ImageNames(there)  # for the gallery; another list has its own
     (tmp_path / "gallery").write_text(f"{COMPOSED}/1.jpg\nbo/1.5\tBo\n", encoding="utf-8")
     known = by_image(read_subjects_of_images(tmp_path / "gallery"), images, tmp_path / "gallery")
     assert known == {there[0]: COMPOSED, there[1]: "Bo"}
     (tmp_path / "gallery").write_text("bo/1\nbo/1.jpg\n")
     with pytest.raises(MarginfaceError, match=r"'bo/1' and 'bo/1.jpg' are both image bo/1.jpg"):
         by_image(read_subjects_of_images(tmp_path / "gallery"), images, tmp_path / "gallery")
+    images = ImageNames(there)
     (tmp_path / "media").write_text(f"{COMPOSED}/1.png 1 1\nbo/1 2 1\n", encoding="utf-8")
     assert media_by_image(read_media(tmp_path / "media"), images).names == (there[0], there[2])
     (tmp_path / "media").write_text("bo/1.png 1 1\nbo/1 1 2\n")

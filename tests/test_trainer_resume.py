@@ -1,5 +1,7 @@
 import json
+import shutil
 import signal
+from unicodedata import normalize
 
 import pytest
 from record_files import pack
@@ -54,6 +56,23 @@ def test_a_run_on_a_folder_goes_on_with_the_file_packed_from_it(
     train(config, console=QUIET)
     fake_backend.prepare = lambda _: None
     train(resumed(config, data=packed), resume=True, console=QUIET)
+    assert final_state(config.output) == final_state(whole.output)
+
+
+def test_a_run_goes_on_where_names_have_another_unicode_form(
+    make, fake_backend, tiny_faces, tmp_path
+):
+    for form in ("NFC", "NFD"):  # taken apart, the first name sorts before the second
+        for number, person in enumerate(["Jos\u00e9", "Josf", "\uac00\ub098"]):
+            folder = tmp_path / form / normalize(form, person)
+            shutil.copytree(tiny_faces / f"person_{number}", folder)
+    whole = make("whole", data=tmp_path / "NFC")
+    train(whole, console=QUIET)
+    config = make("stopped", data=tmp_path / "NFC")
+    fake_backend.prepare = stop_at(7, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    train(resumed(config, data=tmp_path / "NFD"), resume=True, console=QUIET)
     assert final_state(config.output) == final_state(whole.output)
 
 

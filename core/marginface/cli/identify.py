@@ -52,9 +52,11 @@ def identify(
 
     options.claim_output(context, output)
     origin = options.open_origin(embeddings)
-    images = ImageNames(read_names(embeddings))
-    known = by_image(read_subjects_of_images(gallery), images, gallery)
-    searched = by_image(read_subjects_of_images(probes, all_known=False), images, probes)
+    embedded = frozenset(read_names(embeddings))  # for several lists
+    known = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
+    searched = by_image(
+        read_subjects_of_images(probes, all_known=False), ImageNames(embedded), probes
+    )
     for name in searched:
         if name in known:
             raise MarginfaceError(

@@ -64,10 +64,10 @@ def templates(
     searched = None if probes is None else files.read_subjects(probes)
     listed = files.read_media(media)
     weights = None if scores is None else files.read_detector_scores(scores)
-    images = ImageNames(read_names(embeddings))
-    listed = media_by_image(listed, images)
+    embedded = frozenset(read_names(embeddings))  # for several lists
+    listed = media_by_image(listed, ImageNames(embedded))
     if weights is not None and scores is not None:
-        weights = by_image(weights, images, scores)
+        weights = by_image(weights, ImageNames(embedded), scores)
     pooled = pool(listed, read_embeddings(embeddings), weights)
     console = Terminal()
     console.print(f"{len(listed.names):,} images make {len(pooled.ids):,} templates")

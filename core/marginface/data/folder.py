@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from marginface.data.image_files import (
     warn_of_others,
 )
 from marginface.data.images import read_file, read_image
-from marginface.data.lookup import same_form
+from marginface.data.lookup import by_form, require_one_form, same_form
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
@@ -75,8 +75,12 @@ class ImageFolder:
         return read_file(self.root / self.paths[index])
 
     def fingerprint(self) -> str:
-        """Return a digest of the image paths, relative to the root, in order."""
-        return hashlib.sha256(b"\0".join(map(os.fsencode, self.paths))).hexdigest()
+        """Return a digest of the image paths, relative to the root, in order.
+
+        It is the same in any Unicode form, since copies on another system may have another.
+        """
+        names = (os.fsencode(same_form(path)) for path in self.paths)
+        return hashlib.sha256(b"\0".join(names)).hexdigest()
 
 
 def open_image_folder(
@@ -100,10 +104,12 @@ def open_image_folder(
         on_progress: called with (images checked, all images) as checking goes on.
 
     Raises:
-        MarginfaceError: another layout, too few identities, or bad images not skipped.
+        MarginfaceError: another layout, too few identities, one name in two Unicode forms, or bad
+            images not skipped.
     """
     root = Path(root)
     files, empty = _layout(root)
+    require_one_form(_identities(files.images), root)
     check = partial(_problem, root=root, size=size, resize=resize)
     bad = bad_images(files.images, check, on_progress)
     if bad and not skip_bad:
@@ -114,20 +120,18 @@ def open_image_folder(
         )
     left_out = {path for path, _ in bad}
     kept = tuple(path for path in files.images if path not in left_out)
-    identities = sorted({_identity(path) for path in kept})
+    identities = _identities(kept)
     if len(identities) < min_identities:
         after = f" after leaving out {_first_of(root, bad)}" if bad else ""
         raise MarginfaceError(
             f"the number of identities in {root} is {len(identities)}{after}, need at least "
             f"{min_identities} to train; {LAYOUT}"
         )
-    label_of = {identity: label for label, identity in enumerate(identities)}
-    labels = np.array([label_of[_identity(path)] for path in kept], np.int64)
     return ImageFolder(
         root,
         tuple(identities),
         kept,
-        labels,
+        _labels(kept, identities),
         size,
         resize,
         skipped=tuple(bad),
@@ -144,12 +148,12 @@ def list_image_folder(root: str | Path) -> ImageFolder:
     """
     root = Path(root)
     files, empty = _layout(root)
-    names, labels = np.unique([_identity(path) for path in files.images], return_inverse=True)
+    identities = _identities(files.images)
     return ImageFolder(
         root,
-        tuple(map(str, names)),
+        tuple(identities),
         tuple(files.images),
-        labels.astype(np.int64),
+        _labels(files.images, identities),
         (112, 112),
         resize=False,
         empty=tuple(empty),
@@ -161,6 +165,16 @@ def _identity(path: str) -> str:
     return path.partition("/")[0]
 
 
+def _identities(paths: Iterable[str]) -> list[str]:
+    """Return the names of identities in an order that is the same in any Unicode form."""
+    return sorted({_identity(path) for path in paths}, key=by_form)
+
+
+def _labels(paths: Sequence[str], identities: Sequence[str]) -> NDArray[np.int64]:
+    label_of = {identity: label for label, identity in enumerate(identities)}
+    return np.array([label_of[_identity(path)] for path in paths], np.int64)
+
+
 def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
     """Return the files and the identity folders without images, refusing other layouts."""
     require_folder(root)
@@ -168,6 +182,7 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
         files = folder_files(root)
     except MarginfaceError as error:
         raise MarginfaceError(f"{error}; {LAYOUT}") from error
+    files = replace(files, images=sorted(files.images, key=by_form))
     paths = files.images
     misplaced = [path for path in paths if path.count("/") != 1]
     if misplaced:
@@ -177,7 +192,6 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
             f"such as {misplaced[0]}; {LAYOUT}"
         )
     filled = {_identity(path) for path in paths}
-    _check_forms(root, filled)
     folders = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
@@ -185,18 +199,6 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
     warn_of_others(root, files.others)
     warn_of_empty(root, empty)
     return files, empty
-
-
-def _check_forms(root: Path, identities: Collection[str]) -> None:
-    """Raise if two identities' folders have one name: a person would count as two."""
-    first: dict[str, str] = {}
-    for name in sorted(identities):
-        other = first.setdefault(same_form(name), name)
-        if other != name:
-            raise MarginfaceError(
-                f"{root} has the folders {other!a} and {name!a}, which look alike "
-                "(Unicode forms of one name); join them, or rename one"
-            )
 
 
 def bad_images(

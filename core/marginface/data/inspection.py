@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from marginface.data.folder import Progress
 from marginface.data.images import decode_image, encoded_format
 from marginface.data.listing import Listing
-from marginface.data.lookup import same_form
+from marginface.data.lookup import look_alike, same_form
 from marginface.data.ordered import in_order
 from marginface.errors import MarginfaceError
 
@@ -63,6 +63,11 @@ class Inspection:
         if labels is None:
             return []
         return [group for group in self.duplicates if (labels[group] != labels[group[0]]).any()]
+
+    @cached_property
+    def two_forms(self) -> list[tuple[str, str]]:
+        """Each two identities that have one name in two Unicode forms."""
+        return look_alike(self.listing.identities or ())
 
     def names(self, group: Indices) -> list[str]:
         """Return the names of images."""

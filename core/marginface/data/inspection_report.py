@@ -54,6 +54,7 @@ def _set_to_json(found: Inspection) -> dict[str, Any]:
         "sizes": {_size(size): count for size, count in found.sizes.most_common()},
         "broken": [{"name": name, "reason": reason} for name, reason in found.broken],
         "empty_identities": list(listing.empty),
+        "identities_in_two_unicode_forms": [list(names) for names in found.two_forms],
         "passed_over": [{"name": name, "reason": reason} for name, reason in listing.others],
         "duplicates": [found.names(group) for group in found.duplicates],
         "duplicates_across_identities": [found.names(group) for group in found.mislabelled],
@@ -138,6 +139,8 @@ def findings(
     for name, each in zip(names, found, strict=True):
         yield f"{name}: broken images", [": ".join(row) for row in each.broken[:SHOWN]]
         yield f"{name}: identities without images", list(each.listing.empty[:SHOWN])
+        twice = [f"{one!a} = {other!a}" for one, other in each.two_forms[:SHOWN]]
+        yield f"{name}: one name in two Unicode forms", twice
         others = [f"{file} ({why})" for file, why in each.listing.others[:SHOWN]]
         yield f"{name}: files passed over", others
         groups = [] if each.listing.pairs is not None else each.duplicates[:SHOWN]

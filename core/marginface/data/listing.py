@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.folder import ImageFolder, Progress, list_image_folder
+from marginface.data.lookup import require_one_form, same_form
 from marginface.data.opening import open_records
 from marginface.data.records.images import RecordImages
 from marginface.data.sources import LabelledImages
@@ -66,12 +67,13 @@ def open_set(path: Path, on_progress: Progress | None = None) -> LabelledImages 
 
 
 def open_training_set(path: Path, on_progress: Progress | None = None) -> LabelledImages:
-    """Open a folder or a record file; see `open_set`."""
+    """Open a folder or a record file; see `open_set`. One name in two Unicode forms is refused."""
     found = open_set(path, on_progress)
     if isinstance(found, Pairs):
         raise MarginfaceError(
             f"{path} is a verification set; expected a folder of images, .rec or .tfrecord"
         )
+    require_one_form(found.identities, path)
     return found
 
 
@@ -98,7 +100,8 @@ def _of_pairs(pairs: Pairs) -> Listing:
     images = pairs.images
     labels = identities = None
     if all("/" in name for name in names):
-        found, labels = np.unique([name.partition("/")[0] for name in names], return_inverse=True)
+        people = [same_form(name.partition("/")[0]) for name in names]
+        found, labels = np.unique(people, return_inverse=True)
         labels, identities = labels.astype(np.int64), tuple(map(str, found))
     return Listing(
         images.root,

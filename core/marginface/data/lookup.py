@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from marginface.data.images import without_ending
@@ -22,8 +22,34 @@ def same_form(name: str) -> str:
     return name if name.isascii() else normalize("NFC", name)
 
 
+def by_form(name: str) -> tuple[str, str]:
+    """Return what puts names in one order, whatever Unicode form they are in, as a key to sort by.
+
+    >>> sorted(["Jose\\u0301", "Josf"], key=by_form) == ["Josf", "Jose\\u0301"]
+    True
+    """
+    return same_form(name), name
+
+
+def look_alike(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the names that are another's in another Unicode form, each after that."""
+    first: dict[str, str] = {}
+    found = [(first.setdefault(same_form(name), name), name) for name in names]
+    return [(one, other) for one, other in found if one != other]
+
+
+def require_one_form(identities: Iterable[str], root: Path) -> None:
+    """Raise if two identities have one name in two Unicode forms: a person would count as two."""
+    for one, other in look_alike(identities):
+        raise MarginfaceError(
+            f"{root} has the identities {one!a} and {other!a}, which look alike (Unicode forms of "
+            "one name); join them in one folder, or rename one (of a record file, in the folder "
+            "that `marginface data pack` makes of it)"
+        )
+
+
 class ImageNames:
-    """The names of a set's images, to find those that a list means.
+    """The names of a set's images, to find those that one list means.
 
     >>> names = ImageNames(["ann/1.jpg", "ann/1.png", "bo/1.5.jpg"])
     >>> names.find("ann/1.jpg"), names.find("bo/1.5"), names.find("bo/1.5.png"), names.find("bo/1")
@@ -32,42 +58,51 @@ class ImageNames:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
+        self._called: dict[str, str] = {}  # images by what the list called them, with an ending
 
     def find(self, name: str, where: str = "") -> str | None:
         """Return the image that a name means, or None.
 
         That is the one of just this name, in any Unicode form; else the one whose name has an
         image's ending more; else the one with another such ending in its place, since folders of
-        aligned copies keep the lists of their photos.
+        aligned copies keep the lists of their photos. That one is not meant by two names: where
+        a list has 1.jpg and 1.png, one of them is missing.
 
         Args:
             name: parts between slashes of either kind.
             where: what names it, for the message, with a colon and a blank.
 
         Raises:
-            MarginfaceError: two images are meant alike.
+            MarginfaceError: two images are meant alike, or one by names with two endings.
         """
-        meant = self._meant(name)
+        meant, whole = self._meant(name)
         if len(meant) > 1:
             raise _several(where, name, sorted(meant))
-        return meant[0] if meant else None
+        if not meant:
+            return None
+        if whole is not None:
+            called = self._called.setdefault(meant[0], whole)
+            if called != whole:
+                raise MarginfaceError(
+                    f"{where}{called[:80]!r} and {name[:80]!r} would both be {meant[0]}; add the "
+                    "image that is missing, or remove what names it"
+                )
+        return meant[0]
 
     def means(self, name: str, image: str) -> bool:
         """Return whether a name means this image, and no other."""
-        return self._meant(name) == [image]
+        return self._meant(name)[0] == [image]
 
-    def _meant(self, name: str) -> list[str]:
+    def _meant(self, name: str) -> tuple[list[str], str | None]:
+        """Return the images that a name means, and the name in one form if it has an ending."""
         if name in self._names:
-            return [name]
+            return [name], same_form(name)
         wanted = same_form(str(PurePosixPath(name.replace("\\", "/"))))
-        for images, key in (
-            (self._by_form, wanted),
-            (self._by_stem, wanted),
-            (self._by_stem, without_ending(wanted)),
-        ):
-            if meant := images.get(key):
-                return meant
-        return []
+        if meant := self._by_form.get(wanted):
+            return meant, wanted
+        if meant := self._by_stem.get(wanted):
+            return meant, None
+        return self._by_stem.get(without_ending(wanted), []), wanted
 
     @cached_property
     def _by_form(self) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from marginface.data.folder import Progress, open_image_folder
 from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
+from marginface.data.lookup import require_one_form
 from marginface.data.records.images import RecordImages
 from marginface.data.sources import FolderImages, ImagesByName, ImageSource, LabelledImages
 from marginface.errors import MarginfaceError
@@ -41,8 +42,8 @@ def open_images(
         on_progress: called with (images checked, all images) as checking goes on.
 
     Raises:
-        MarginfaceError: neither of these, damaged, too few identities, or bad images not
-            skipped.
+        MarginfaceError: neither of these, damaged, too few identities, one name in two Unicode
+            forms, or bad images not skipped.
     """
     path = Path(path)
     _check_rebuild(path, rebuild_index)
@@ -59,6 +60,7 @@ def open_images(
     found = open_records(
         path, size=size, resize=resize, rebuild_index=rebuild_index, on_progress=on_progress
     ).checked(skip_bad=skip_bad, on_progress=on_progress)
+    require_one_form(found.identities, path)
     _require_identities(found, min_identities, str(path))
     return found
 

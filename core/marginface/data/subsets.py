@@ -157,7 +157,7 @@ def write_split(
             write_container(partial / "pairs.zip", pairs)
         elif pairs is not None:
             text = pair_list(pairs, map(images.name, parts[1].tolist()))
-            (partial / "pairs.txt").write_bytes(text.encode(errors="surrogateescape"))
+            (partial / "pairs.txt").write_bytes(text.encode())
     return made[0], made[1]
 
 
@@ -190,7 +190,7 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     chosen, others = [], set()
     here = printable(str(images.root.resolve()))
     is_here = cache(lambda name: str(Path(name).resolve()) == here)
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
         columns = tuple(next(rows, ()))
         if columns not in (COLUMNS, OF_SEVERAL):

@@ -20,7 +20,7 @@ def by_image(listed: Mapping[str, T], images: ImageNames, path: Path) -> dict[st
 
     Args:
         listed: by the names in the list.
-        images: that have embeddings.
+        images: that have embeddings; of this list alone.
         path: the list, for messages.
 
     Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.data.lookup import same_form
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import distinct_images, score_pairs
@@ -91,7 +92,7 @@ def identities(pairs: Pairs) -> dict[str, str] | None:
     None where an image has none, or where folders disagree with the pairs: same pairs lie in one
     folder and different pairs in two if folders are people.
     """
-    folders = {name: name.rpartition("/")[0] for name in distinct_images(pairs)}
+    folders = {name: same_form(name.rpartition("/")[0]) for name in distinct_images(pairs)}
     first, second = (
         np.array([folders[name] for name in side]) for side in (pairs.first, pairs.second)
     )

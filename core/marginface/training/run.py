@@ -22,6 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
+from marginface.data.lookup import same_form
 from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
@@ -111,7 +112,9 @@ class RunFolder:
 
     def was_trained_on(self, identities: Iterable[str]) -> bool:
         """Return whether these are the run's identities, in the order of their labels."""
-        return [*map(printable, self.read_identities())] == [*map(printable, identities)]
+        names = (map(printable, each) for each in (self.read_identities(), identities))
+        one, other = ([*map(same_form, each)] for each in names)
+        return one == other
 
     def read_identities(self) -> tuple[str, ...]:
         """Return the identities' names, as `printable`, in the order of their labels."""

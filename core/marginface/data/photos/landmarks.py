@@ -76,7 +76,7 @@ def _json_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
 
 
 def _csv_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         columns: list[str] = []
         for row in csv.reader(file):
             if not columns:

@@ -18,7 +18,7 @@ from marginface.data.records.compact import Texts
 from marginface.data.records.index import RecordIndex, fit_for_files
 from marginface.errors import MarginfaceError
 
-VERSION = 2  # 1 took labels that float32 does not tell apart
+VERSION = 2  # 1 took labels that float32 does not tell apart, and fingerprints of any Unicode form
 SUFFIX = ".index"  # train.rec.index
 
 INT64 = ("offsets", "labels", "keys", "identities.offsets", "files.offsets")  # others are bytes

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from marginface.data.lookup import same_form
 from marginface.data.records.compact import Texts, encoded_name
 
 LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
@@ -92,7 +93,8 @@ def make_index(
 
         def listed() -> Iterator[str]:
             for label, (folder, file) in zip(labels.data, names, strict=True):
-                if folders.setdefault(label, folder) != folder:
+                known = folders.setdefault(label, folder)
+                if known != folder and same_form(known) != same_form(folder):
                     several.add(label)
                 yield file
 
@@ -137,6 +139,6 @@ def _with_fingerprint(index: RecordIndex) -> RecordIndex:
     """Add the very digest that a folder of these names has, which so may take the file's place."""
     digest, separator = hashlib.sha256(), b""
     for name in index.names():
-        digest.update(separator + encoded_name(name))
+        digest.update(separator + encoded_name(same_form(name)))
         separator = b"\0"
     return replace(index, fingerprint=digest.hexdigest())

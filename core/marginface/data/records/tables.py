@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def _names(paths: Texts, numbers: Ints) -> Iterator[tuple[str, str]]:
 def _names_keys(path: Path) -> bool:
     """Return whether the first line of an .lst is of the form that tells keys."""
     with path.open("rb") as file:
-        fields = file.readline(65_536).split(b"\t")
+        fields = file.readline(65_536).removeprefix(codecs.BOM_UTF8).split(b"\t")
     try:
         key, label, _ = fields
         float(label)  # whatever it is: `read_names` holds it to the record's

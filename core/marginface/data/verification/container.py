@@ -58,10 +58,12 @@ def write_container(path: str | Path, pairs: Pairs) -> None:
     """Write pairs with their images and folds as one file; one image is in memory at a time.
 
     Raises:
-        MarginfaceError: an image cannot be read, or its name leads out of a folder; `path` is as
-            it was.
+        MarginfaceError: an image cannot be read, or its name leads out of a folder or is no UTF-8;
+            `path` is as it was.
     """
     names = sorted({*pairs.first, *pairs.second})
+    for name in names:
+        _check_name(pairs.images.root, name)
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -73,7 +75,6 @@ def write_container(path: str | Path, pairs: Pairs) -> None:
     ):
         archive.writestr(zipfile.ZipInfo(TABLE, DATE), table.getvalue())
         for name in names:
-            _check_name(pairs.images.root, name)
             archive.writestr(zipfile.ZipInfo(FOLDER + name, DATE), pairs.images.encoded(name))
 
 
@@ -88,7 +89,7 @@ def read_container(path: str | Path) -> Pairs:
     try:
         archive = zipfile.ZipFile(path)
         _check_entries(path, archive)
-        text = archive.read(TABLE).decode()
+        text = archive.read(TABLE).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except MarginfaceError:  # a ValueError, too
         raise
@@ -131,7 +132,8 @@ def _check_name(where: Path, name: str) -> None:
     inside = path.parts and not path.anchor and ".." not in path.parts and "\\" not in name
     if not inside or not name.isprintable():
         raise MarginfaceError(
-            f"{where}: {name[:80]!r} is no name in a folder; expected such as identity/image.jpg"
+            f"{where}: {name[:80]!r} is no name in a folder; expected such as identity/image.jpg, "
+            "in UTF-8 and without control characters"
         )
 
 

@@ -18,7 +18,7 @@ from marginface.errors import MarginfaceError
 
 LIST = "pairs.txt"
 LFW_NAME = re.compile(r"([^/\\\s](?:[^/\\\t\n]*[^/\\\s])?)/\1_([0-9]{4}|[1-9][0-9]{4,8})\.\w+")
-UNLISTED = frozenset("\t\n")
+UNLISTED = frozenset("\t\n\r")
 
 
 def write_pair_folder(target: Path, pairs: Pairs) -> None:
@@ -48,7 +48,7 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
         )
         written = Pairs(pairs.images, first, second, pairs.same, pairs.fold)
         text = pair_list(written, renamed.values())
-        (partial / LIST).write_bytes(text.encode(errors="surrogateescape"))
+        (partial / LIST).write_bytes(text.encode())
 
 
 def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
@@ -61,6 +61,7 @@ def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
     Raises:
         MarginfaceError: neither can tell the folds, or a name.
     """
+    _require_listed(pairs)
     images = ImageNames(names)
     same = pairs.same.tolist()
     lines = [
@@ -75,14 +76,19 @@ def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
             f"{pairs.images.root} has folds that no list of its pairs can tell ({pairs.folds}); "
             "keep it as .zip"
         )
-    for name in {*pairs.first, *pairs.second}:
-        if name != name.strip() or not UNLISTED.isdisjoint(name):
-            raise MarginfaceError(
-                f"{pairs.images.root}: a list of pairs cannot tell the name {name[:80]!r}; rename "
-                "the image, without blanks at an end, tabs and line breaks"
-            )
     rows = zip(pairs.first, pairs.second, same, strict=True)
     return "".join(f"{one}\t{other}\t{int(alike)}\n" for one, other, alike in rows)
+
+
+def _require_listed(pairs: Pairs) -> None:
+    """Raise unless a list can tell each name, so that reading it gives that back."""
+    for name in sorted({*pairs.first, *pairs.second}):
+        read = name.encode(errors="replace").decode("utf-8-sig").strip()
+        if read != name or not UNLISTED.isdisjoint(name):
+            raise MarginfaceError(
+                f"{pairs.images.root}: a list of pairs cannot tell the name {name[:80]!a}; rename "
+                "the image, in UTF-8, without blanks at an end, tabs and line breaks"
+            )
 
 
 def _lfw_line(first: str, second: str, same: bool, images: ImageNames) -> str | None:
