@@ -232,7 +232,7 @@ def test_a_link_in_its_place_is_not_followed(tmp_path):
         (b'{"host": "a"}', "one that does not say which it is"),
         (
             b'{"host": "h\\u001b[31m", "process": {"a": 1}, "since": "\\n", "command": "\\u202e"}',
-            "process {'a': 1} on h?[31m since ? (?)",
+            r"process {'a': 1} on h\x1b[31m since \n (\u202e)",
         ),
     ],
 )

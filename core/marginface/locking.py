@@ -16,6 +16,7 @@ from pathlib import Path
 
 from marginface.atomic import naming
 from marginface.errors import BusyError
+from marginface.text import printable
 
 if sys.platform == "win32":
     import msvcrt
@@ -161,7 +162,7 @@ def _holder(descriptor: int) -> str:
             os.lseek(descriptor, 0, os.SEEK_SET)
             facts = json.loads(os.read(descriptor, MOST_BYTES))
             names = ("process", "host", "since", "command")
-            process, host, since, command = (_plain(facts[name]) for name in names)
+            process, host, since, command = (printable(str(facts[name])) for name in names)
             return f"process {process} on {host} since {since} ({command})"
         except (OSError, ValueError, KeyError, TypeError):
             time.sleep(0.05)  # it may be about to say so
@@ -171,11 +172,6 @@ def _holder(descriptor: int) -> str:
 def _shorten(text: str) -> str:
     """Return a text cut to what a message can take."""
     return text if len(text) <= MOST_COMMAND else f"{text[: MOST_COMMAND - 4]} ..."
-
-
-def _plain(value: object) -> str:
-    """Return a value from a file as text that a terminal only shows."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
 
 
 def _forget() -> None:

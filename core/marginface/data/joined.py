@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.data.lookup import same_form
 from marginface.data.records.images import RecordImages
 from marginface.data.records.shards import shards_of
 from marginface.data.sources import LabelledImages
@@ -125,7 +125,7 @@ def join_sets(
     Raises:
         MarginfaceError: identities to join are numbers, for want of names.
     """
-    own = [[unicodedata.normalize("NFC", name) for name in each.identities] for each in sets]
+    own = [[same_form(name) for name in each.identities] for each in sets]
     times = Counter(name for among in own for name in set(among))
     if join_identities:
         _require_names(sets)
