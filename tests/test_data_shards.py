@@ -13,8 +13,9 @@ from marginface.data.opening import open_by_name, open_images, open_records, ope
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.training_sets import pack
 from marginface.data.records.example import ImageExample, pack_example
-from marginface.data.records.shards import shards_of
+from marginface.data.records.shards import ShardedRecords, shards_of
 from marginface.data.records.tfrecord import frame
+from marginface.deployment.embedding_store import _files
 from marginface.errors import MarginfaceError
 
 PEOPLE = ("ann", "bo", "cy")
@@ -162,3 +163,46 @@ def test_other_names_are_files_of_their_own(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
         assert shards_of(tmp_path / name) == [tmp_path / name]
     assert shards_of(tmp_path / "s.tfrecord-0-of-9") == [tmp_path / "s.tfrecord-0-of-9"]  # absent
+
+
+def test_parts_of_a_rec_are_warned_of(tmp_path: Path) -> None:
+    pack(open_set(write(tmp_path, "s{}.tfrecord", records(0, 1))[0]), tmp_path / "p.rec")
+    for ending in (".rec", ".idx", ".lst"):
+        (tmp_path / f"p{ending}").rename(tmp_path / f"p-0-of-2{ending}")
+    with pytest.warns(UserWarning, match=r"p-0-of-2\.rec calls itself 0 of 2; only \.tfrecord"):
+        assert len(open_records(tmp_path / "p-0-of-2.rec")) == 2
+
+
+def test_a_shard_that_changes_is_read_anew(tmp_path: Path, monkeypatch) -> None:
+    paths = write(tmp_path, "s.tfrecord{}", records(0, 1), records(2, 3))
+    monkeypatch.setattr("marginface.data.packing.training_sets.BLOCK", 1)
+    images = open_set(paths[0])
+
+    read, image = [], ShardedRecords.image
+
+    def stop(self, offset: int) -> bytes:
+        read.append(offset)
+        if len(read) == 4:
+            raise KeyboardInterrupt
+        return image(self, offset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardedRecords, "image", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pack(images, tmp_path / "out.tfrecord")
+    assert (tmp_path / ".out.tfrecord.partial").is_dir()
+    changed = ImageExample(png(99), 0, "ann", "ann/3.png")  # another picture of the same name
+    paths[1].write_bytes(records(2) + frame(pack_example(changed)))
+    images = open_set(paths[0])
+    pack(images, tmp_path / "out.tfrecord")
+    made = open_records(tmp_path / "out.tfrecord")
+    found = sorted(made.encoded(index) for index in range(len(made)))
+    assert found == sorted(map(png, (0, 1, 2, 99)))
+
+
+def test_parts_of_embeddings_are_of_all_shards(tmp_path: Path) -> None:
+    paths = write(tmp_path, "s.tfrecord{}", records(0), records(1))
+    before = _files(paths[0], [])
+    assert _files(paths[1], []) == before
+    paths[1].write_bytes(records(1, 2))
+    assert _files(paths[0], []) != before

@@ -79,6 +79,12 @@ def test_images_are_known_by_what_they_hold(people: Path) -> None:
         assert read_image(people / name).shape == (112, 112, 3)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM"])
+def test_every_kind_is_known_without_an_ending(tmp_path: Path, kind: str) -> None:
+    write(tmp_path, {"ann/1": encoded(kind), "ann/2.old": encoded(kind, 91)})
+    assert folder_files(tmp_path).images == ["ann/1", "ann/2.old"]
+
+
 def test_nothing_is_passed_over_without_a_word(people: Path) -> None:
     with pytest.warns(PassedOverWarning) as caught:
         assert list_images(people) == IMAGES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def distinct_labels(
     >>> distinct_labels([Path("lfw.bin"), Path("lfw.zip"), Path("lfw_zip.zip")], "set")
     ['lfw_bin', 'lfw_zip', 'lfw_zip_2']
     """
-    absolute = [path.absolute() for path in paths]
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - "run/.." is no name
     for path, times in Counter(absolute).items():
         if times > 1:
             raise MarginfaceError(f"{kind} {path} is given {times} times; give it once")

@@ -48,9 +48,8 @@ def list_images(root: str | Path) -> list[str]:
 def folder_files(root: str | Path) -> FolderFiles:
     """Return the images and the other files under a folder.
 
-    A file without an image's ending is looked into: JPEG, PNG, WebP, AVIF and HEIC are known by
-    their beginnings. Hidden files and folders (a leading dot) are neither: macOS and notebooks
-    leave such behind.
+    A file without an image's ending is looked into: every kind is known by how it begins. Hidden
+    files and folders (a leading dot) are neither: macOS and notebooks leave such behind.
 
     Raises:
         MarginfaceError: no such folder, not a folder, an unreadable one, or no image in it.
@@ -151,7 +150,11 @@ def _why_no_image(entry: os.DirEntry[str]) -> str:
 
 def _why_not(begin: bytes) -> str:
     """Return why a file that begins so is no image that can be read, or an empty string."""
-    if begin.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+    if begin.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")):
+        return ""
+    if begin[:2] == b"BM" and begin[6:10] == bytes(4):
+        return ""
+    if begin[:2] in (b"P5", b"P6") and begin[2:3].isspace():
         return ""
     if begin[:4] == b"RIFF" and begin[8:12] == b"WEBP":
         return ""

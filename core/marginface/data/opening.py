@@ -141,7 +141,9 @@ def open_records(
     if path.suffix.lower() == ".rec":
         from marginface.data.records.record_layout import index_of_records
         from marginface.data.records.recordio import RecordFile
+        from marginface.data.records.shards import warn_of_parts
 
+        warn_of_parts(path)
         index = index_of_records(path, rebuild_index=rebuild_index, on_progress=on_progress)
         return RecordImages(RecordFile(path), index, size, resize)
     if ".tfrecord" in path.name.lower():  # shards end in .tfrecord-00000-of-00010

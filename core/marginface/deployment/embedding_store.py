@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
 from marginface.data.opening import open_by_name
+from marginface.data.records.shards import shards_of
 from marginface.deployment.embedder import Embedder
 from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
 from marginface.deployment.embedding_origin import Origin
@@ -191,8 +192,8 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
 
 def _files(root: Path, paths: Sequence[str]) -> bytes:
     """Return what changes when one of the files does."""
-    found = [(root / path).stat() for path in paths] if root.is_dir() else [root.stat()]
-    listed = [(path.st_size, path.st_mtime_ns) for path in found]
+    files = [root / path for path in paths] if root.is_dir() else shards_of(root)
+    listed = [(found.st_size, found.st_mtime_ns) for found in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 
 

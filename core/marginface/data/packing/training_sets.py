@@ -24,6 +24,7 @@ from marginface.data.packing.packed_folder import FolderBlocks
 from marginface.data.packing.packed_records import RecordBlocks, TFRecordBlocks, sidecars
 from marginface.data.packing.partial import Partial, partial_output, partial_path
 from marginface.data.packing.targets import target_format
+from marginface.data.records.shards import shards_of
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 
@@ -270,4 +271,4 @@ class _Run:
         if self.images.root.is_dir():
             yield from (self.images.root / self.images.name(int(i)) for i in self.order[begin:end])
         else:
-            yield self.images.root
+            yield from shards_of(self.images.root)

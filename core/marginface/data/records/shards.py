@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -53,6 +54,17 @@ def shards_of(path: Path) -> list[Path]:
             "of the name to use this one alone"
         )
     return [path.with_name(each) for each in names]
+
+
+def warn_of_parts(path: Path) -> None:
+    """Warn that a .rec calls itself one of several: they are sets of their own."""
+    found = SHARD.fullmatch(path.stem)
+    if found is not None and int(found[3]) > 1:
+        warnings.warn(
+            f"{path} calls itself {int(found[2])} of {int(found[3])}; only .tfrecord files are "
+            "taken together, so give the other parts, too",
+            stacklevel=3,
+        )
 
 
 class ShardedRecords:
