@@ -75,6 +75,18 @@ def test_shards_may_be_empty_and_count_from_1(tmp_path: Path) -> None:
     assert len(open_records(tmp_path / "t.tfrecord-2-of-2")) == 3
 
 
+def test_more_shards_than_files_that_a_process_may_open(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    paths = write(tmp_path, "s.tfrecord{}", *(records(shade) for shade in range(250)))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 200), hard))
+    try:
+        found = open_records(paths[7])
+        assert [found.encoded(k) for k in range(0, 250, 50)] == [png(k) for k in range(0, 250, 50)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_sets_beside_each_other_stay_two(tmp_path: Path) -> None:
     two = write(tmp_path, "s.tfrecord{}", records(0), records(1))
     three = write(tmp_path, "s.tfrecord{}", records(2), records(3), records(4))

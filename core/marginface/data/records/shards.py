@@ -6,6 +6,7 @@ import re
 import warnings
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from marginface.errors import MarginfaceError
 
 # s.tfrecord-00000-of-00002, or s-00000-of-00002.tfrecord
 SHARD = re.compile(r"(.*)-([0-9]{1,6})-of-([0-9]{1,6})(\.tfrecords?)?", re.IGNORECASE)
+MAPPED = 128  # files at a time
 SHOWN = 3  # names of missing shards in a message
 
 
@@ -78,8 +80,10 @@ class ShardedRecords:
         self.path = paths[0]
         self.paths = tuple(paths)
         filled = [path for path in paths if path.stat().st_size] or paths[:1]
-        self._files = [TFRecordFile(path) for path in filled]
-        self._begins = [0, *accumulate(file.size for file in self._files)]
+        self._begins = [0, *accumulate(path.stat().st_size for path in filled)]
+        # Each that is mapped counts as an open file, of which a process may have but some.
+        self._file = lru_cache(MAPPED)(lambda shard: TFRecordFile(filled[shard]))
+        self._file(0)
 
     def __reduce__(self) -> tuple[type[ShardedRecords], tuple[tuple[Path, ...]]]:
         return ShardedRecords, (self.paths,)
@@ -96,10 +100,10 @@ class ShardedRecords:
                 f"{self._begins[-1]} bytes; restore them"
             )
         shard = bisect_right(self._begins, offset) - 1
-        return self._files[shard].example(offset - self._begins[shard])
+        return self._file(shard).example(offset - self._begins[shard])
 
     def offsets(self) -> NDArray[np.int64]:
         """Return where each record begins, file after file; raises as `TFRecordFile.offsets`."""
         return np.concatenate(
-            [file.offsets() + begin for file, begin in zip(self._files, self._begins, strict=False)]
+            [self._file(shard).offsets() + begin for shard, begin in enumerate(self._begins[:-1])]
         )
