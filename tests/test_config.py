@@ -270,6 +270,7 @@ BOMB = "lr: [&a [x], " + ", ".join(
         ("mean: &a [1, 2, *a]", "line 1: not valid YAML: '*a' stands for several values"),
         ("loss_parameters: &a {m: *a}", "line 1: not valid YAML: '*a' stands for several values"),
         ("loss_parameters: {m3: 0, m3: 1}", "line 1: not valid YAML: 'm3' is given twice"),
+        (f"lr: {'[' * 3000}", "not valid YAML: values are nested too deeply"),
     ],
 )
 def test_errors_in_a_file_name_it(tmp_path, text, message):

@@ -14,7 +14,10 @@ def load_yaml(text: str) -> Any:
         yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, or names that
             stand for several values, a few lines of which would be more than fits memory.
     """
-    return yaml.load(text, _StrictLoader)
+    try:
+        return yaml.load(text, _StrictLoader)
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="values are nested too deeply") from None
 
 
 class _StrictLoader(yaml.SafeLoader):
