@@ -40,6 +40,7 @@ def run(*arguments: object) -> str:
     [
         (["arcface_m0.5", "arcface_m0.4"], ["arcface_m0.5", "arcface_m0.4"]),
         (["a/r.1", "b/r.1"], ["a_r.1", "b_r.1"]),
+        (["runs/x/..", "runs/x/./y.1"], ["runs", "y.1"]),  # folders are made of these
         (["r50_m0.5.onnx", "r50_m0.4.onnx"], ["r50_m0.5", "r50_m0.4"]),
         (["m0.5", "m0.5.onnx"], ["m0.5", "m0.5_onnx"]),
         (["2024.05.01", "2024.05.02"], ["2024.05.01", "2024.05.02"]),
