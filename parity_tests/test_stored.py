@@ -1,0 +1,116 @@
+"""Runs and networks of an earlier version: they go on, in either framework, to the same numbers."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comparison import assert_same_arrays, assert_same_losses
+from frameworks import Framework
+from PIL import Image
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from marginface import backbones
+from marginface.backbones.graph import IMAGES, Graph
+from marginface.deployment.model import ModelSpec
+from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.training.config import TrainConfig
+from marginface.training.config_files import read_config_file, resume_config
+from marginface.training.run import load_run
+from marginface.training.trackers import read_metrics
+from marginface.training.trainer import train
+
+STORED = Path(__file__).parent / "stored"
+NETWORKS = json.loads((STORED / "networks.json").read_text())
+
+
+def stored(graph: Graph, dropout: float) -> None:
+    """The network of the stored runs."""
+    x = graph.prelu("prelu", graph.batch_norm("bn", graph.conv("conv", IMAGES, 4, 16, stride=16)))
+    x = graph.dropout(graph.flatten(x), dropout)
+    x = graph.linear("fc", x, graph.embedding_size, bias=False)
+    graph.batch_norm("features", x, trainable_scale=False)
+
+
+backbones._BUILDERS["stored"] = stored
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images that the stored runs saw."""
+    root, rng = tmp_path_factory.mktemp("stored") / "faces", np.random.default_rng(0)
+    for identity in range(4):
+        folder = root / f"person_{identity}"
+        folder.mkdir(parents=True)
+        for number in range(1, 7):
+            pixels = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+            pixels[..., identity % 3] += 100 - 20 * (identity // 3)
+            Image.fromarray(pixels).save(folder / f"person_{identity}_{number:04d}.png")
+    return root
+
+
+@pytest.mark.parametrize("writer", ["torch", "tf"])
+def test_a_stored_run_goes_on(
+    framework: Framework, writer: str, faces: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(STORED / writer / "run", run)
+    recorded = TrainConfig(**read_config_file(run / "config.yaml"))
+    given = {"data": faces, "output": run, "backend": framework.name}
+    result = train(resume_config(recorded, given), resume=True, console=Console(quiet=True))
+    assert result.step == 8
+
+    newest = latest_checkpoint(run / "checkpoints")
+    assert newest is not None
+    expected = load_file(STORED / writer / "final.safetensors")
+    assert_same_arrays(load_checkpoint(newest).state, expected, rtol=1e-5, atol=1e-6)
+    losses = [
+        [line["loss"] for line in read_metrics(path)]
+        for path in (run / "metrics.jsonl", STORED / writer / "final.jsonl")
+    ]
+    assert_same_losses(*losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("writer", ["torch", "tf"])
+def test_a_stored_run_is_a_model(framework: Framework, writer: str) -> None:
+    """The stored arrays, in whatever framework, are the network that NumPy computes."""
+    run = load_run(STORED / writer / "run")
+    assert run.step == 4
+    images = np.random.default_rng(1).normal(0, 1, (3, 3, 32, 32)).astype(np.float32)
+    found = framework.backend.create_embedder(run.spec, run.weights)(images)
+
+    w = {name: array.astype(np.float64) for name, array in run.weights.items()}
+
+    def normalized(x: np.ndarray, name: str) -> np.ndarray:
+        scaled = (x - w[f"{name}.running_mean"]) / np.sqrt(w[f"{name}.running_var"] + 1e-5)
+        return scaled * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    patches = images.reshape(3, 3, 2, 16, 2, 16)
+    x = normalized(np.einsum("ncyixj,ocij->nyxo", patches, w["conv.weight"]), "bn")
+    x = np.maximum(x, 0) + w["prelu.weight"] * np.minimum(x, 0)
+    x = x.transpose(0, 3, 1, 2).reshape(3, -1) @ w["fc.weight"].T
+    np.testing.assert_allclose(found, normalized(x, "features"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_stored_networks(name: str) -> None:
+    """Each network has the parameters, under the names, with the first values that it had."""
+    graph = backbones.describe(name, embedding_size=32)
+    listed = "".join(f"{key} {p.shape} {p.trainable}\n" for key, p in graph.parameters().items())
+    assert hashlib.sha256(listed.encode()).hexdigest() == NETWORKS[name]["parameters"]
+    digest = hashlib.sha256()
+    for array in backbones.initial_weights(graph, 0).values():
+        digest.update(array.tobytes())
+    assert digest.hexdigest() == NETWORKS[name]["initial_weights"]
+
+
+@pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet"])
+def test_stored_embeddings(framework: Framework, name: str) -> None:
+    weights = backbones.initial_weights(backbones.describe(name, embedding_size=32), 0)
+    image = np.random.default_rng(0).random((1, 3, 112, 112), np.float32) * 2 - 1
+    found = framework.backend.create_embedder(ModelSpec(name, 32), weights)(image)[0, :8]
+    expected = np.array(NETWORKS[name]["embedding"])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
