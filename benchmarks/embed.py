@@ -15,9 +15,9 @@ from harness import Work, interleave, report
 
 from marginface import backbones
 from marginface.backend import load_backend
-from marginface.deployment.model import ModelSpec
-from marginface.deployment.onnx_graph import build_onnx
-from marginface.deployment.session import OnnxSession
+from marginface.model import ModelSpec
+from marginface.onnx.session import OnnxSession
+from marginface.onnx.writer import build_onnx
 
 
 def main(

@@ -23,8 +23,8 @@ from rich.table import Table
 
 from marginface.backend import load_backend
 from marginface.heads import Shard
-from marginface.training.launching import environments
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
+from marginface.training.processes.launching import environments
 
 BATCH, SIZE, CORES = 128, 512, 2
 WORKER = "--worker"

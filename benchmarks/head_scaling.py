@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marginface.atomic import replacing
-from marginface.benchmarking.report import COLOURS
+from marginface.benchmarking.tables import COLOURS
 
 BATCH, CLASSES = 128, 100_000
 MANY = 10_000_000

@@ -11,7 +11,7 @@ import tensorflow as tf
 from head_rivals import RATE, SIZE, THREADS, Found, Rival, inputs
 
 from marginface import losses
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
 from marginface_tf import MarginHead
 
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)  # before anything runs

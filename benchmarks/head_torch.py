@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from marginface import losses
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
 from marginface_torch import MarginHead
 
 SCALE, MARGIN = 64.0, 0.5

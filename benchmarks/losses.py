@@ -20,7 +20,7 @@ from rich.table import Table
 from marginface import losses
 from marginface.benchmarking import Work, ratios
 from marginface.benchmarking.losses import Cost, measure, parse_sizes
-from marginface.benchmarking.report import table, write_costs
+from marginface.benchmarking.tables import table, write_costs
 
 PEER = "pytorch-metric-learning: "
 # Ours: the class there, and its own arguments for our defaults; its margins are degrees. That both

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from marginface.benchmarking import machine
+from marginface.data.formats.recordio import MAGIC, frame, pack_labelled
+from marginface.data.formats.tables import write_idx
 from marginface.data.opening import open_records
-from marginface.data.records.recordio import MAGIC, frame, pack_labelled
-from marginface.data.records.tables import write_idx
 
 BLOCK = 1_000_000
 IMAGES_AN_IDENTITY = 100

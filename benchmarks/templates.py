@@ -29,7 +29,7 @@ from rich.table import Table
 from sklearn.metrics import roc_curve
 
 from marginface.benchmarking import machine, ratios
-from marginface.deployment.embedding_files import table_of
+from marginface.embeddings.files import table_of
 from marginface.evaluation.template_files import read_template_pairs
 from marginface.evaluation.template_verification import (
     FAR_TARGETS,

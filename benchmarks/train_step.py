@@ -16,11 +16,11 @@ from harness import Work, interleave, ratios, report
 
 from marginface import backbones, losses
 from marginface.backend import load_backend
-from marginface.data.folder import open_image_folder
+from marginface.data.formats.folder import open_image_folder
 from marginface.data.pipeline import TrainingPipeline
-from marginface.deployment.model import ModelSpec
-from marginface.training.initial import initial_head
-from marginface.training.optimizers import SGD
+from marginface.heads.initial import initial_head
+from marginface.model import ModelSpec
+from marginface.optimizers import SGD
 
 CLASSES, SCALE, MARGIN = 1000, 16.0, 0.2
 

@@ -12,7 +12,7 @@ import pytest
 
 from marginface import backbones, load_backend
 from marginface.losses import Evaluation
-from marginface.training.optimizers import Optimizer
+from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, Any]
 MODULES = {"torch": "torch", "tf": "tensorflow"}
@@ -121,7 +121,7 @@ class Torch:
         return Evaluation(loss.item(), gradients, after)
 
     def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
-        backbone = self.module("backbone").Backbone(graph).to(getattr(self.torch, dtype))
+        backbone = self.module("backbones.backbone").Backbone(graph).to(getattr(self.torch, dtype))
         self.backend.load_weights(backbone, weights)
         return backbone
 
@@ -204,7 +204,7 @@ class Tf:
         return Evaluation(float(loss), found, after)
 
     def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
-        backbone = self.module("backbone").Backbone(graph, dtype=dtype)
+        backbone = self.module("backbones.backbone").Backbone(graph, dtype=dtype)
         self.backend.load_weights(backbone, weights)
         return backbone
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from marginface import load_backend, losses
-from marginface.deployment.model import ModelSpec
 from marginface.heads import draw_step
-from marginface.training.optimizers import SGD, AdamW
+from marginface.model import ModelSpec
+from marginface.optimizers import SGD, AdamW
 
 CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
 MODEL = ModelSpec("mobilefacenet", 16, (32, 32))

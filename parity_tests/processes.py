@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from marginface.training.launching import environments
+from marginface.training.processes.launching import environments
 
 
 def run_all(command: list[Any], count: int) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from marginface import losses
 from marginface.heads import Shard, draw_step
 from marginface.losses import MarginLoss
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
 
 INPUTS, SIZE, CLASSES, BATCH, STEPS, RATE = 4, 5, 11, 12, 10, 0.05
 STEP = SGD(weight_decay=0.02, momentum=0.7)

@@ -54,7 +54,7 @@ def test_same_embeddings(
 def test_create_embedder_runs_the_backbone(
     framework: Framework, name: str, size: tuple[int, int]
 ) -> None:
-    from marginface.deployment.model import ModelSpec
+    from marginface.model import ModelSpec
 
     graph = backbones.describe(name, 24, size)
     weights, images = lively_weights(graph, 1), images_for(graph, 3, "float32")
@@ -92,7 +92,7 @@ def biased(batch_norm: Any) -> Any:
 def test_biased_variance_is_caught(
     torch: Framework, tf: Framework, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = tf.module("backbone")
+    module = tf.module("backbones.backbone")
     monkeypatch.setattr(module, "batch_norm", biased(module.batch_norm))
     with pytest.raises(AssertionError, match="running_var"):
         check(
@@ -103,7 +103,7 @@ def test_biased_variance_is_caught(
 def test_swapped_momentum_is_caught(
     torch: Framework, tf: Framework, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tf.module("layers"), "BN_MOMENTUM", 0.9)
+    monkeypatch.setattr(tf.module("backbones.layers"), "BN_MOMENTUM", 0.9)
     with pytest.raises(AssertionError, match="running_mean"):
         check(
             (torch, tf), backbones.describe("mobilefacenet", 24, (32, 32)), "float32", training=True
@@ -131,7 +131,7 @@ def test_wrong_layout_is_caught(
 def test_wrong_layers_are_caught(
     torch: Framework, tf: Framework, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, code = tf.module("backbone"), tf.tf
+    module, code = tf.module("backbones.backbone"), tf.tf
     if change == "slope one for all":
         monkeypatch.setattr(
             module, "prelu", lambda x, a: code.maximum(x, 0) + a[0] * code.minimum(x, 0)
@@ -155,7 +155,7 @@ def test_wrong_layers_are_caught(
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_processes_share_the_masks_of_a_whole_batch(framework: Framework, size: int) -> None:
-    layers, x = framework.module("layers"), np.ones((6, 50), np.float32)
+    layers, x = framework.module("backbones.layers"), np.ones((6, 50), np.float32)
 
     def dropped(own: Any, share: tuple[int, int]) -> Any:
         if framework.name == "tf":

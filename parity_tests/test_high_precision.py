@@ -9,9 +9,9 @@ from high_precision import Oracle
 
 from marginface import losses
 from marginface.losses import MarginLoss
+from marginface.losses.problems import label
 from marginface.parity import Problem, problem, variants
 from marginface.parity.measure import evaluate_spec
-from marginface.parity.problems import label
 
 EXACT = [
     variant

@@ -8,7 +8,7 @@ import pytest
 from frameworks import Framework
 
 from marginface import MarginfaceError
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
 
 INPUTS, SIZE, CLASSES = 6, 8, 5
 X = np.random.default_rng(0).normal(size=(8, INPUTS)).astype(np.float32)

@@ -9,11 +9,11 @@ from comparison import RTOL, assert_same_evaluation
 from frameworks import Framework
 
 from marginface import losses
-from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
 from marginface.losses import Logit, MarginLoss
 from marginface.losses.base import softplus_sum
-from marginface.training.optimizers import SGD
+from marginface.model import ModelSpec
+from marginface.optimizers import SGD
 
 SIZE, CLASSES, BATCH = 6, 5, 4
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from marginface import losses
 from marginface.losses import MarginLoss
+from marginface.losses.problems import label
 from marginface.parity import DTYPES, Problem, broken, compare, errors, problem, tolerance, variants
 from marginface.parity.measure import LAST_PLACE, evaluate_spec
-from marginface.parity.problems import label
 
 SEEDED = settings(
     max_examples=40,

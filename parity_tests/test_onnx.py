@@ -12,7 +12,7 @@ from comparison import assert_same_embeddings, assert_same_onnx
 from frameworks import Framework, lively_weights
 
 from marginface import MarginfaceError, backbones
-from marginface.deployment.onnx_graph import build_onnx
+from marginface.onnx.writer import build_onnx
 
 CASES = [("mobilefacenet", (32, 32)), ("mbf", (32, 48)), ("iresnet18", (32, 32))]
 
@@ -122,7 +122,7 @@ def test_a_wrong_graph_is_not_written(
             change(model)
         return model
 
-    monkeypatch.setattr("marginface.deployment.export.build_onnx", build)
+    monkeypatch.setattr("marginface.onnx.export.build_onnx", build)
     graph = backbones.describe("mobilefacenet", 16, (32, 32))
     with pytest.raises(MarginfaceError, match=words) as error:
         export(framework, graph, lively_weights(graph, 0), tmp_path / "model.onnx", **options)

@@ -8,7 +8,7 @@ import pytest
 from comparison import assert_same_arrays
 from frameworks import Framework
 
-from marginface.training.optimizers import SGD, AdamW, Optimizer
+from marginface.optimizers import SGD, AdamW, Optimizer
 
 RTOL = {"float64": 1e-12, "float32": 2e-6}
 SPECS = [

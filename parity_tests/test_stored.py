@@ -15,11 +15,11 @@ from safetensors.numpy import load_file
 
 from marginface import backbones
 from marginface.backbones.graph import IMAGES, Graph
-from marginface.deployment.model import ModelSpec
-from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import read_config_file, resume_config
-from marginface.training.run import load_run
+from marginface.model import ModelSpec
+from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.runs.folder import load_run
+from marginface.training.config.files import read_config_file, resume_config
+from marginface.training.config.keys import TrainConfig
 from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
 

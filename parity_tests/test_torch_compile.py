@@ -12,7 +12,7 @@ from test_head_precision import BATCH, LABELS, evaluate, make, problem
 from tiny_training import CLASSES, MODEL, batches
 
 from marginface import losses
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
 
 needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs g++")
 must_compile = pytest.mark.filterwarnings("error:torch.compile failed")
@@ -21,7 +21,7 @@ must_compile = pytest.mark.filterwarnings("error:torch.compile failed")
 @pytest.fixture
 def fuse(torch: Framework, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Let heads compile from here on what they would compile on a GPU."""
-    passes, compiler = torch.module("passes"), importlib.import_module("torch").compiler
+    passes, compiler = torch.module("heads.passes"), importlib.import_module("torch").compiler
     passes._compiled.cache_clear()
     compiler.reset()  # it would take what another test has compiled
     yield lambda: monkeypatch.setattr(passes, "FUSING_DEVICES", {"cpu"})
@@ -48,7 +48,7 @@ def test_a_compiled_head_is_the_same(torch: Framework, name: str, fuse: Callable
     wanted = evaluate(torch, loss, "bfloat16")
     fuse()
     found = evaluate(torch, loss, "bfloat16")
-    assert torch.module("passes")._compiled.cache_info().currsize == 2  # forward and backward
+    assert torch.module("heads.passes")._compiled.cache_info().currsize == 2  # forward and backward
     # exp and log of another library, and slopes that round the other way.
     np.testing.assert_allclose(found.loss, wanted.loss, rtol=1e-9)
     assert_same_arrays(found.gradients, wanted.gradients, 2 * 2.0**-8)

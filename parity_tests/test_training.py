@@ -9,9 +9,9 @@ from comparison import assert_same_arrays, assert_same_losses
 from frameworks import Framework
 
 from marginface import losses
-from marginface.deployment.model import ModelSpec
 from marginface.errors import MarginfaceError
-from marginface.training.optimizers import SGD, AdamW, Optimizer
+from marginface.model import ModelSpec
+from marginface.optimizers import SGD, AdamW, Optimizer
 
 CLASSES, BATCH, STEPS = 6, 8, 20
 RATE = 1e-4  # larger ones magnify float32 rounding past 1e-3 within 20 steps

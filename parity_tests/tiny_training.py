@@ -10,9 +10,9 @@ from frameworks import Framework
 
 from marginface import backbones, losses
 from marginface.backbones.graph import IMAGES, Graph
-from marginface.deployment.model import ModelSpec
 from marginface.losses import MarginLoss
-from marginface.training.optimizers import SGD
+from marginface.model import ModelSpec
+from marginface.optimizers import SGD
 
 CLASSES, BATCH, SIDE = 6, 12, 8
 MODEL = ModelSpec("tiny", 16, (SIDE, SIDE))

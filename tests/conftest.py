@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
+sys.path.insert(
+    0, str(Path(__file__).parent / "helpers")
+)  # importlib mode does not, and tests share helpers
 
 from runs import STEPS
 
 from marginface.backend import Group, StepResult
-from marginface.training.config import TrainConfig
-from marginface.training.processes import ALONE, Place
+from marginface.training.config.keys import TrainConfig
+from marginface.training.processes.groups import ALONE, Place
 
 SIDE = 8  # images are averaged down to SIDE x SIDE
 
@@ -144,8 +146,8 @@ class FakeBackend:
 def fake_backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     """Every backend's name gives this one."""
     backend = FakeBackend()
-    monkeypatch.setattr("marginface.training.session.load_backend", lambda _: backend)
-    monkeypatch.setattr("marginface.training.session.this_process", backend.place)
+    monkeypatch.setattr("marginface.training.preparation.load_backend", lambda _: backend)
+    monkeypatch.setattr("marginface.training.preparation.this_process", backend.place)
     monkeypatch.setattr("marginface.training.trainer.this_process", backend.place)
     return backend
 

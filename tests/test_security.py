@@ -13,7 +13,7 @@ ROWS = [
     for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines()
     if line.startswith("| ") and not line.startswith("| what is read")
 ]
-NAMED = re.compile(r"`(test_\w+\.py)(?:::(\w+))?`")
+NAMED = re.compile(r"`((?:\w+/)?test_\w+\.py)(?:::(\w+))?`")
 
 
 @cache

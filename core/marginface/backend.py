@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from marginface.errors import BackendNotInstalledError, unknown_name
 
 if TYPE_CHECKING:
-    from marginface.deployment.model import ModelSpec
     from marginface.heads import Precision, Sampling
     from marginface.losses import Evaluation, MarginLoss
-    from marginface.parity.problems import Problem
-    from marginface.training.optimizers import Optimizer
+    from marginface.losses.problems import Problem
+    from marginface.model import ModelSpec
+    from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from marginface import MarginfaceError, backbones
-from marginface.training.checkpoints import Checkpoint, save_checkpoint
+from marginface.runs.checkpoints import Checkpoint, save_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from record_files import pack
 
 from marginface import backbones
 from marginface.cli.main import main
-from marginface.data.records.example import ImageExample, pack_example
-from marginface.data.records.tfrecord import frame
-from marginface.deployment.model import ModelSpec
-from marginface.training.checkpoints import Checkpoint, save_checkpoint
+from marginface.data.formats.example import ImageExample, pack_example
+from marginface.data.formats.tfrecord import frame
+from marginface.model import ModelSpec
+from marginface.runs.checkpoints import Checkpoint, save_checkpoint
 
 PEOPLE = ("ann", "bob", "cid")
 SPEC = ModelSpec("mobilefacenet", 8, (32, 32))
@@ -62,8 +62,8 @@ def write_run(path, weights, weight, identities=PEOPLE):
 @pytest.fixture
 def parts(data):
     """A backbone and class weights: of two centres the second is the identity's own direction."""
-    from marginface.deployment.onnx_graph import build_onnx
-    from marginface.deployment.session import OnnxSession
+    from marginface.onnx.session import OnnxSession
+    from marginface.onnx.writer import build_onnx
 
     graph = backbones.describe("mobilefacenet", 8, (32, 32))
     weights = backbones.initial_weights(graph, 0)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 from packing_faces import COUNTS, contents, write_faces
 from PIL import Image
+from real_faces import FACES, needs_faces
 
 from marginface.cli.main import main
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 @pytest.fixture
@@ -205,7 +203,7 @@ def test_bad_subsets(refusal, faces, pairs, tmp_path):
     assert not target.exists()
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_real_grey_faces_become_training_images(cli, tmp_path):
     target = tmp_path / "orl.rec"
     status, out, err = cli("pack", FACES / "orl", target, "--size", 112, "--format", "jpeg")

@@ -15,6 +15,7 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from real_faces import FACES, needs_faces
 from tiny_scrfd import POINTS, photo_with, save_detector
 from typer.testing import CliRunner, Result
 
@@ -23,9 +24,6 @@ from marginface.cli.data import align as command
 from marginface.data.photos import photos as photos_module
 from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
-real_faces = pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(command.align)
@@ -424,7 +422,7 @@ def test_one_crop_cannot_be_written(photos, detector, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-@real_faces
+@needs_faces
 def test_photos_with_the_given_landmarks_and_with_a_detector(tmp_path):
     root = FACES / "photos"
     model = FACES / "weights" / "scrfd_2.5g_bnkps.onnx"

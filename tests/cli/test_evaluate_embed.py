@@ -12,13 +12,13 @@ import pytest
 import simplejpeg
 import typer
 from PIL import Image
+from real_faces import FACES
 from typer.testing import CliRunner, Result
 
 from marginface import MarginfaceError
 from marginface.cli.embed import embed
 from marginface.cli.evaluate import evaluate
 
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
 PEOPLE = 6
 GRAPH = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, 12] y) {
@@ -140,7 +140,7 @@ def test_evaluate_refuses_before_the_model_runs(model, images, pairs, monkeypatc
     def touched(*_: object) -> None:
         raise Untouched
 
-    monkeypatch.setattr("marginface.deployment.embedder.Embedder.__call__", touched)
+    monkeypatch.setattr("marginface.embeddings.embedder.Embedder.__call__", touched)
     arguments = ("--model", model, "--images", images, "--pairs", pairs)
     assert isinstance(run("evaluate", *arguments).exception, Untouched)
 
@@ -241,13 +241,13 @@ def test_embed_refuses_missing_things_first(model, images, tmp_path):
 
 
 def test_a_public_model_separates_real_faces(tmp_path):
-    weights = DATA / "weights" / "mobilefacenet_paper.onnx"
+    weights = FACES / "weights" / "mobilefacenet_paper.onnx"
     if not weights.exists():
         pytest.skip(f"no {weights}")
-    lines = (DATA / "lfw112" / "pairsDevTest.txt").read_text().splitlines()[1:]
+    lines = (FACES / "lfw112" / "pairsDevTest.txt").read_text().splitlines()[1:]
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("\n".join(["20", *lines[:20], *lines[500:520]]) + "\n")
-    arguments = ("--images", DATA / "lfw112" / "test", "--pairs", pairs, "--std", 128)
+    arguments = ("--images", FACES / "lfw112" / "test", "--pairs", pairs, "--std", 128)
     result = run("evaluate", "--model", weights, *arguments, "--output", tmp_path, "--no-flip")
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "metrics.json").read_text())["best_accuracy"] >= 0.97

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from PIL import Image
+from real_faces import FACES, needs_faces
 from typer.testing import CliRunner, Result
 
 from marginface import MarginfaceError
@@ -26,7 +27,6 @@ from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.verification import verify
 
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 PEOPLE = 8
 GRAPH = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, %d] y) {
@@ -186,7 +186,7 @@ def test_the_table_fits_a_narrow_terminal(models, sets, monkeypatch):
 def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
     models, sets, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("marginface.deployment.embedder.Embedder.__call__", None)
+    monkeypatch.setattr("marginface.embeddings.embedder.Embedder.__call__", None)
     model = ("--model", models[0])
     assert "there is nothing to verify" in refusal(*model)
     assert "leave the folder" in refusal(*model, "--val", sets[0], "--images", tmp_path / "images")
@@ -213,7 +213,7 @@ def test_an_image_of_a_set_that_is_none_is_named(models, tmp_path, pairs):
     assert message.startswith(f"{tmp_path / 'broken.bin'}/00000: cannot read the image")
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_real_faces_score_the_same_from_every_kind_of_set(tmp_path):
     model = ("--model", FACES / "weights" / "mobilefacenet_paper.onnx", "--std", 128, "--no-flip")
     root = FACES / "lfw112" / "test"

@@ -18,7 +18,7 @@ from marginface import MarginfaceError
 from marginface.cli.embed import embed
 from marginface.cli.identify import identify
 from marginface.cli.templates import templates
-from marginface.deployment.embedding_files import table_of
+from marginface.embeddings.files import table_of
 
 PEOPLE, IMAGES = 12, 6
 SEARCH = {"embeddings": "e.parquet", "gallery": "gallery.txt", "probes": "probes.txt"}

@@ -13,7 +13,7 @@ from marginface.cli.main import main
 from marginface.losses import describe
 from marginface.losses.plot import BOUNDARIES, PANELS, boundary, curves, draw
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_explaining_one(cli):
 @pytest.mark.parametrize("name", losses.names())
 def test_the_example_works(cli, name):
     """What is printed as a command is a valid configuration."""
-    from marginface.training.config_files import resolve_config
+    from marginface.training.config.files import resolve_config
 
     _, out, _ = cli(name)
     command = next(line for line in out.splitlines() if line.startswith("Train with it: "))

@@ -13,8 +13,8 @@ from PIL import Image
 from marginface import __version__
 from marginface.cli.lazy import load_command
 from marginface.cli.main import COMMANDS, main
-from marginface.training.checkpoints import latest_checkpoint
-from marginface.training.config import TrainConfig
+from marginface.runs.checkpoints import latest_checkpoint
+from marginface.training.config.keys import TrainConfig
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tiny_scrfd import photo_with, save_detector
 
 from marginface.cli.main import COMMANDS, main
 from marginface.data.cleaning import Judged, write_table
-from marginface.data.folder import list_image_folder
+from marginface.data.formats.folder import list_image_folder
 from marginface.text import printable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names that others refuse")

@@ -10,7 +10,7 @@ from marginface import losses
 from marginface.backend import load_backend
 from marginface.cli.main import main
 from marginface.parity import DTYPES, broken, compare
-from marginface.parity.report import cells
+from marginface.parity.page import cells
 
 
 @pytest.fixture

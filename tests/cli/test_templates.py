@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer
+from real_faces import FACES
 from sklearn.metrics import roc_curve
 from typer.testing import CliRunner, Result
 
@@ -17,9 +18,8 @@ from marginface import MarginfaceError
 from marginface.cli.embed import embed
 from marginface.cli.identify import identify
 from marginface.cli.templates import templates
-from marginface.deployment.embedding_files import table_of
+from marginface.embeddings.files import table_of
 
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 MODEL = FACES / "weights" / "mobilefacenet_paper.onnx"
 PEOPLE, IMAGES = 12, 6
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from real_faces import FACES, needs_faces
 
 from marginface import MarginfaceError
 from marginface.data.images import read_image
 from marginface.data.photos.alignment import fit_similarity, template, warp
 
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 # As the field publishes it.
 PUBLISHED = [(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)]
 
@@ -168,7 +167,7 @@ def test_what_the_photo_lacks_is_black():
     assert (crop[62:108, 62:108] == 255).all()
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_crops_are_those_of_the_field():
     """LFW photos by given points against crops that were made of them elsewhere."""
     landmarks = json.loads((FACES / "photos" / "landmarks.json").read_text())

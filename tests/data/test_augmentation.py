@@ -1,11 +1,11 @@
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from real_faces import FACES, needs_faces
 
 from marginface.data.augmentation import (
     AUGMENTATIONS,
@@ -16,8 +16,6 @@ from marginface.data.augmentation import (
 )
 from marginface.data.images import read_image
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 
 X, Y = np.meshgrid(np.arange(112), np.arange(112))
 NOISE = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
@@ -268,7 +266,7 @@ def test_unknown_names_are_refused() -> None:
         augmentation(["flop"])
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_a_real_face_stays_one(name: str) -> None:
     face = read_image(next(iter(sorted((FACES / "lfw112" / "train").glob("*/*.jpg")))))

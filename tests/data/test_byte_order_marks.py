@@ -9,7 +9,7 @@ import pytest
 from packing_faces import write_faces
 from record_files import pack
 
-from marginface.data.folder import list_image_folder
+from marginface.data.formats.folder import list_image_folder
 from marginface.data.opening import open_images
 from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
 from marginface.data.subsets import choose

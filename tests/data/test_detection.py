@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_faces import FACES, needs_faces
 from tiny_scrfd import POINTS, photo_with, save_detector
 
 from marginface import MarginfaceError
@@ -18,10 +18,8 @@ from marginface.data.images import read_image
 from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.data.photos.detection import Faces, decode, suppress
 from marginface.data.photos.detector import FaceDetector
-from marginface.deployment.embedder import open_embedder
+from marginface.embeddings.embedder import open_embedder
 
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
-real_faces = pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
 SCRFD = FACES / "weights" / "scrfd_2.5g_bnkps.onnx"
 
 
@@ -188,7 +186,7 @@ def test_a_detector_without_points_or_for_four_photos_is_refused(tmp_path):
         FaceDetector(tmp_path / "none.onnx")
 
 
-@real_faces
+@needs_faces
 def test_the_given_landmarks_of_photos():
     given_points = json.loads((FACES / "photos" / "landmarks.json").read_text())
     photos = [read_image(FACES / "photos" / name, None) for name in given_points]
@@ -200,7 +198,7 @@ def test_the_given_landmarks_of_photos():
     assert np.max(distances) < 5
 
 
-@real_faces
+@needs_faces
 @pytest.mark.parametrize("border", [0, 40])
 def test_aligned_crops_are_found_near_the_template(border):
     root = FACES / "lfw112" / "test"
@@ -225,7 +223,7 @@ def test_aligned_crops_are_found_near_the_template(border):
     assert np.median(cosines) > 0.97
 
 
-@real_faces
+@needs_faces
 def test_a_face_that_fills_a_large_photo():
     root = FACES / "lfw112" / "test"
     crops = [read_image(root / name) for name in list_images(root)[::300]]

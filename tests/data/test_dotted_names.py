@@ -12,7 +12,7 @@ from record_files import im2rec, names
 from typer.testing import CliRunner
 
 from marginface.cli.main import app
-from marginface.data.folder import list_image_folder
+from marginface.data.formats.folder import list_image_folder
 from marginface.data.listing import open_set
 from marginface.data.opening import open_images
 from marginface.data.packing.encoding import Encoding, with_extension

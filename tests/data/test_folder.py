@@ -3,12 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_faces import FACES, needs_faces
 
-from marginface.data.folder import open_image_folder
+from marginface.data.formats.folder import open_image_folder
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 def save(path: Path, size: tuple[int, int] = (112, 112), value: int = 0) -> None:
@@ -133,7 +132,7 @@ def test_other_sizes_are_resized_only_when_asked(root: Path) -> None:
     assert folder[4][0].shape == (112, 112, 3)
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_grey_real_faces_of_another_size() -> None:
     folder = open_image_folder(FACES / "orl", resize=True)
     assert len(folder.identities) == 40

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pair_sets import Memory
 from PIL import Image
+from real_faces import FACES, needs_faces
 
 from marginface.data.packing.conversion import convert
 from marginface.data.packing.encoding import Encoding
@@ -17,11 +18,9 @@ from marginface.data.verification.container import write_container
 from marginface.data.verification.folds import contiguous_folds, folds_of_both_kinds, usual_folds
 from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pairs import Pairs
-from marginface.deployment.embedder import open_embedder
+from marginface.embeddings.embedder import open_embedder
 from marginface.evaluation.evaluate import embed_pairs, score_pairs
 from marginface.evaluation.verification import verify
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 @pytest.fixture
@@ -170,7 +169,7 @@ def test_folds_of_both_kinds_are_of_the_number_asked_for() -> None:
     assert folds_of_both_kinds(same, 4).tolist() == [0, 1, 2, 3, 0, 0, 1, 1, 2, 2, 3, 3]
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_a_model_that_tells_nothing_apart_is_right_in_half_of_lfws_own_list() -> None:
     pairs = open_verification(FACES / "lfw112" / "pairsDevTest.txt", FACES / "lfw112" / "test")
     model = open_embedder(FACES / "faults" / "constant.onnx")

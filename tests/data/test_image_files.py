@@ -17,7 +17,7 @@ from tiny_scrfd import photo_with, save_detector
 
 from marginface.cli.main import main
 from marginface.data import image_files, images
-from marginface.data.folder import list_image_folder, open_image_folder
+from marginface.data.formats.folder import list_image_folder, open_image_folder
 from marginface.data.image_files import PassedOverWarning, folder_files, list_images
 from marginface.data.images import NEEDS_HEIF, decode_image, has_heif, read_image
 from marginface.errors import MarginfaceError

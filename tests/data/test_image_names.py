@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pair_sets import content, refusal
 from PIL import Image
 
-from marginface.data.folder import list_image_folder
+from marginface.data.formats.folder import list_image_folder
 from marginface.data.inspection import inspect, shared
 from marginface.data.listing import listing, open_set, open_training_set
 from marginface.data.lookup import ImageNames

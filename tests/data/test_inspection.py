@@ -11,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packing_faces import COUNTS, write_faces
 from PIL import Image
+from real_faces import FACES, needs_faces
 
 from marginface.data.inspection import Inspection, equal_rows, inspect, shared
-from marginface.data.inspection_report import compare, findings, histogram_table, to_json
 from marginface.data.listing import listing, open_set
 from marginface.data.packing.conversion import convert
 from marginface.data.packing.encoding import Encoding
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
+from marginface.tables.inspection import compare, findings, histogram_table, to_json
 
 
 @pytest.fixture
@@ -161,7 +160,7 @@ def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
             open_set(path)
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_real_train_and_test_share_nobody(tmp_path: Path) -> None:
     test = look(FACES / "lfw112" / "test")
     assert (test.listing.count, len(test.images_an_identity)) == (1549, 963)

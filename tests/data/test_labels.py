@@ -10,14 +10,14 @@ import pytest
 from packing_faces import COUNTS, contents, write_faces
 from record_files import colours, im2rec, insightface, names, png, refusal
 
-from marginface.data.folder import list_image_folder
+from marginface.data.formats.example import ImageExample, pack_example
+from marginface.data.formats.folder import list_image_folder
+from marginface.data.formats.recordio import RecordFile, pack_labelled
+from marginface.data.formats.tfrecord import frame
 from marginface.data.opening import open_images
 from marginface.data.packing import packed_records
 from marginface.data.packing.training_sets import pack
 from marginface.data.packing.writers import RecordWriter, TFRecordWriter
-from marginface.data.records.example import ImageExample, pack_example
-from marginface.data.records.recordio import RecordFile, pack_labelled
-from marginface.data.records.tfrecord import frame
 from marginface.errors import MarginfaceError
 
 EDGE = 2**24  # in float32, EDGE + 1 is EDGE

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from packing_faces import COUNTS, contents, write_faces
 from PIL import Image
 
-from marginface.data.folder import ImageFolder, list_image_folder
+from marginface.data.formats.compact import Texts
+from marginface.data.formats.folder import ImageFolder, list_image_folder
+from marginface.data.formats.record_index import fit_for_files
+from marginface.data.formats.recordio import RecordFile
 from marginface.data.images import decode_image
 from marginface.data.listing import open_set
 from marginface.data.names import inner_path
@@ -26,9 +29,6 @@ from marginface.data.packing import training_sets
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import partial_output, partial_path
 from marginface.data.packing.training_sets import pack
-from marginface.data.records.compact import Texts
-from marginface.data.records.index import fit_for_files
-from marginface.data.records.recordio import RecordFile
 from marginface.errors import MarginfaceError
 
 BLOCK = 8
@@ -101,7 +101,7 @@ PACK_AND_HANG = """
 import sys, time
 from pathlib import Path
 from marginface.data.packing import training_sets
-from marginface.data.folder import ImageFolder, list_image_folder
+from marginface.data.formats.folder import ImageFolder, list_image_folder
 
 training_sets.BLOCK = {block}
 original = ImageFolder.encoded

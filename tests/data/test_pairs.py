@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_faces import FACES, needs_faces
 
 from marginface.data.verification.pairs import read_pairs
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 
 SAME = ["Ann\t1\t2", "Bo\t1\t3"]
 DIFFERENT = ["Ann\t1\tBo\t3", "Ann\t2\tBo\t1"]
@@ -167,7 +166,7 @@ def test_any_text_gives_pairs_or_a_clear_error(images: Path, text: str, headed: 
         assert all((images / name).is_file() for name in pairs.first + pairs.second)
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_the_published_development_pairs() -> None:
     root = FACES / "lfw112" / "test"
     pairs = read_pairs(FACES / "lfw112" / "pairsDevTest.txt", root)

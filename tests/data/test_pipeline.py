@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from real_faces import FACES, needs_faces
 
 from marginface.data.augmentation import AUGMENTATIONS, PRESETS, augmentation
-from marginface.data.folder import ImageFolder, open_image_folder
+from marginface.data.formats.folder import ImageFolder, open_image_folder
 from marginface.data.pipeline import Batch, TrainingPipeline
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +320,7 @@ def test_importing_loads_no_framework_and_prints_nothing() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_real_faces_come_with_their_labels() -> None:
     folder = open_image_folder(FACES / "lfw112" / "train")
     assert len(folder) == 6671

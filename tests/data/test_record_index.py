@@ -19,8 +19,8 @@ from record_files import (
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from marginface.data.formats.index_cache import MappedIndex
 from marginface.data.opening import open_images, open_records
-from marginface.data.records.cache import MappedIndex
 from marginface.errors import MarginfaceError
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_has_no_cache(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("marginface.data.records.cache.save_file", refuse)
+    monkeypatch.setattr("marginface.data.formats.index_cache.save_file", refuse)
     images = open_images(path)
     assert colours(images) == [1, 2, 3]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.idx", "a.rec"]

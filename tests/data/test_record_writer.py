@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_faces import FACES, needs_faces
 from record_files import (
     header,
     pack,
@@ -12,12 +13,10 @@ from record_files import (
     write,
 )
 
-from marginface.data.folder import open_image_folder
+from marginface.data.formats.folder import open_image_folder
 from marginface.data.opening import open_images
 from marginface.data.packing.writers import RecordWriter
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ def test_the_rec_appears_last_and_not_without_the_rest(folder, tmp_path, monkeyp
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 def test_real_faces_come_back_byte_for_byte(tmp_path):
     folder = open_image_folder(FACES / "lfw112" / "test")
     pack(folder.root, tmp_path / "lfw.rec")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_files import MAGIC, header, part, value_or_refusal
 
-from marginface.data.records.headers import read_headers
-from marginface.data.records.recordio import (
+from marginface.data.formats.headers import read_headers
+from marginface.data.formats.recordio import (
     LONGEST,
     RecordFile,
     frame,

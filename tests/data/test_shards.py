@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from record_files import png
 
+from marginface.data.formats.example import ImageExample, pack_example
+from marginface.data.formats.shards import ShardedRecords, shards_of
+from marginface.data.formats.tfrecord import frame
 from marginface.data.listing import open_set
 from marginface.data.opening import open_by_name, open_images, open_records, open_sets
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.training_sets import pack
-from marginface.data.records.example import ImageExample, pack_example
-from marginface.data.records.shards import ShardedRecords, shards_of
-from marginface.data.records.tfrecord import frame
-from marginface.deployment.embedding_store import _files
+from marginface.embeddings.store import _files
 from marginface.errors import MarginfaceError
 
 PEOPLE = ("ann", "bo", "cy")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from packing_faces import contents, write_faces
 
 from marginface.data import linking
-from marginface.data.folder import list_image_folder
+from marginface.data.formats.folder import list_image_folder
 from marginface.data.listing import open_set
 from marginface.data.opening import open_images
 from marginface.data.packing.conversion import convert

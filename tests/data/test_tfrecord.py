@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_files import png, value_or_refusal
 
+from marginface.data.formats.example import ImageExample, pack_example, parse_example
+from marginface.data.formats.tfrecord import TFRecordFile, frame, masked_crc
 from marginface.data.opening import open_images, open_records
 from marginface.data.packing.writers import TFRecordWriter
-from marginface.data.records.example import ImageExample, pack_example, parse_example
-from marginface.data.records.tfrecord import TFRecordFile, frame, masked_crc
 from marginface.errors import MarginfaceError
 
 

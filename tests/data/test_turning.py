@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_faces import FACES, needs_faces
 from tiny_scrfd import POINTS
 
 from marginface.data.images import read_image
@@ -18,9 +19,7 @@ from marginface.data.photos.face_sources import FaceSource, annotated, detected
 from marginface.data.photos.photos import align_photos
 from marginface.data.photos.turning import BETTER, SURE, find_in_turns
 
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
 MODEL = FACES / "weights" / "scrfd_2.5g_bnkps.onnx"
-real_faces = pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
 
 PNG = CropOptions(format="png")
 SHAPE = (90, 160, 3)
@@ -191,7 +190,7 @@ def crops_of(folder: Path) -> np.ndarray:
 
 
 # EXIF's numbers: 1 as it is, 6 to be turned a quarter clockwise.
-@real_faces
+@needs_faces
 @pytest.mark.parametrize(
     ("quarters", "orientation", "turn"),
     [(1, 1, "90"), (2, 1, "180"), (3, 1, "270"), (1, 6, "0"), (3, 6, "180"), (2, 6, "90")],
@@ -210,7 +209,7 @@ def test_turned_photos_give_the_crops_of_upright_ones(
     assert np.abs(crops_of(upright / "crops") - crops_of(tmp_path / "crops")).max() <= 1
 
 
-@real_faces
+@needs_faces
 def test_the_table_of_turned_photos_serves_as_landmarks(upright, detector, tmp_path):
     (tmp_path / "photos").mkdir()
     for path in (upright / "photos").glob("*.png"):
@@ -223,7 +222,7 @@ def test_the_table_of_turned_photos_serves_as_landmarks(upright, detector, tmp_p
     assert np.abs(crops_of(upright / "crops") - crops_of(tmp_path / "again")).max() <= 2
 
 
-@real_faces
+@needs_faces
 @pytest.mark.parametrize("degrees", [-30, 20, 30])
 def test_tilted_faces_stay_as_they_are_found(upright, detector, degrees):
     photos = [

@@ -16,13 +16,13 @@ from pair_sets import Memory
 from record_files import pack
 
 from marginface.cli.main import main
-from marginface.data.folder import list_image_folder, open_image_folder
+from marginface.data.formats.folder import list_image_folder, open_image_folder
+from marginface.data.formats.record_index import make_index
 from marginface.data.listing import listing
 from marginface.data.opening import open_images
-from marginface.data.records.index import make_index
 from marginface.data.verification.folds import usual_folds
 from marginface.data.verification.pairs import Pairs
-from marginface.deployment.embedding_files import table_of
+from marginface.embeddings.files import table_of
 from marginface.errors import MarginfaceError
 from marginface.report.collect import identities
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_sets import Memory, content, pairs_of, refusal
+from real_faces import FACES, needs_faces
 from record_files import png
 
 from marginface.data.verification.bin_file import read_bin, write_bin
@@ -20,9 +21,6 @@ from marginface.data.verification.opening import open_all, open_verification
 from marginface.data.verification.pair_folder import write_pair_folder
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
-
-FACES = Path(__file__).parents[1].parent / "shared" / "data"
-
 
 # .bin
 
@@ -270,7 +268,7 @@ def test_folds_are_those_of_scikit_learn(pairs, folds):
     assert contiguous_folds(pairs, folds).tolist() == expected.tolist()
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason="real faces are absent: ../shared/data")
+@needs_faces
 @pytest.mark.parametrize(("write", "name"), [(write_bin, "a.bin"), (write_container, "a.zip")])
 def test_real_faces_stay_the_same(tmp_path, write, name):
     pairs = open_verification(FACES / "lfw112" / "pairsDevTest.txt", FACES / "lfw112" / "test")

@@ -10,12 +10,12 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from real_faces import FACES
 
 from marginface import MarginfaceError
-from marginface.deployment.embedder import open_embedder
-from marginface.deployment.model import ModelSpec, Preprocessing
+from marginface.embeddings.embedder import open_embedder
+from marginface.model import ModelSpec, Preprocessing
 
-DATA = Path(__file__).parents[1].parent / "shared" / "data"
 POOL = "pooled = AveragePool<kernel_shape = [8, 8], strides = [8, 8]>"
 MODELS = {
     "nchw": f"""(float[N, 3, 16, 16] x) => (float[N, 12] y) {{ {POOL}(x) y = Flatten(pooled) }}""",
@@ -271,14 +271,14 @@ def test_a_run_is_opened_through_its_backend(tmp_path, monkeypatch, backend):
         blocks = images.reshape(-1, 3, 2, 8, 2, 8).mean((3, 5))
         return blocks.reshape(len(images), 12)
 
-    run = ModuleType("marginface.training.run")
+    run = ModuleType("marginface.runs.folder")
     run.load_run = lambda *_: SimpleNamespace(spec=spec, weights=weights)
-    monkeypatch.setitem(sys.modules, "marginface.training.run", run)
-    built = ModuleType("marginface.deployment.onnx_graph")
+    monkeypatch.setitem(sys.modules, "marginface.runs.folder", run)
+    built = ModuleType("marginface.onnx.writer")
     built.build_onnx = lambda *_: graph
-    monkeypatch.setitem(sys.modules, "marginface.deployment.onnx_graph", built)
+    monkeypatch.setitem(sys.modules, "marginface.onnx.writer", built)
     framework = SimpleNamespace(create_embedder=lambda *_, **__: pool)
-    monkeypatch.setattr("marginface.deployment.embedder.load_backend", lambda *_: framework)
+    monkeypatch.setattr("marginface.embeddings.embedder.load_backend", lambda *_: framework)
     embedder = open_embedder(tmp_path, backend=backend)
     assert (embedder.input_size, embedder.embedding_size) == ((16, 16), 12)
     assert embedder.backend == backend
@@ -291,14 +291,14 @@ def test_a_run_is_opened_through_its_backend(tmp_path, monkeypatch, backend):
 
 
 def test_a_public_model_on_real_faces():
-    model = DATA / "weights" / "mobilefacenet_paper.onnx"
+    model = FACES / "weights" / "mobilefacenet_paper.onnx"
     if not model.exists():
         pytest.skip(f"no {model}")
     from marginface.data.images import read_image
 
     people = ("AJ_Lamas/AJ_Lamas_0001.jpg", "Abdullah_Gul/Abdullah_Gul_0013.jpg")
     paths = [*people, "Abdullah_Gul/Abdullah_Gul_0014.jpg"]
-    images = np.stack([read_image(DATA / "lfw112" / "test" / path) for path in paths])
+    images = np.stack([read_image(FACES / "lfw112" / "test" / path) for path in paths])
     embedder = open_embedder(model, std=128, threads=1)
     embeddings = embedder(images)  # the model's batch is fixed at 1
     assert embeddings.shape == (3, embedder.embedding_size) == (3, 128)

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from real_faces import FACES
 
 from marginface import MarginfaceError
-from marginface.deployment import embedding_store
-from marginface.deployment.embedder import Embedder
-from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
-from marginface.deployment.embedding_origin import Origin, common_origin
-from marginface.deployment.embedding_reader import embeddings_of, read_embeddings, read_origins
-from marginface.deployment.embedding_store import embed_folder
-from marginface.deployment.model import Preprocessing
+from marginface.embeddings import store as embedding_store
+from marginface.embeddings.embedder import Embedder
+from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
+from marginface.embeddings.origin import Origin, common_origin
+from marginface.embeddings.reader import embeddings_of, read_embeddings, read_origins
+from marginface.embeddings.store import embed_folder
+from marginface.model import Preprocessing
 
-FAULTS = Path(__file__).parents[1].parent / "shared" / "data" / "faults"
 ORIGIN = Origin(
     fingerprint="0123456789abcdef" * 4,
     mean=(127.5, 127.5, 127.5),
@@ -173,9 +173,9 @@ def test_an_array_that_holds_no_entry_is_refused(tmp_path, entry):
 
 
 def test_other_programs_files_carry_no_model():
-    files = sorted(FAULTS.glob("embeddings_*"))
+    files = sorted((FACES / "faults").glob("embeddings_*"))
     if not files:
-        pytest.skip(f"no files in {FAULTS}")
+        pytest.skip(f"no files in {FACES / 'faults'}")
     assert read_origins(files) == dict.fromkeys(files)
 
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginface import MarginfaceError
-from marginface.deployment import embedding_reader
-from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
-from marginface.deployment.embedding_reader import embeddings_of, read_embeddings
+from marginface.embeddings import reader as embedding_reader
+from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
+from marginface.embeddings.reader import embeddings_of, read_embeddings
 
 NAMES = [f"p{at}/ä{at}.jpg" for at in range(23)]
 VALUES = np.random.default_rng(0).normal(size=(23, 6)).astype(np.float32)

@@ -16,10 +16,10 @@ from PIL import Image
 from record_files import pack
 
 from marginface import MarginfaceError
-from marginface.deployment import embedding_store
-from marginface.deployment.embedder import Embedder, open_embedder
-from marginface.deployment.embedding_store import embed_folder
-from marginface.deployment.model import Preprocessing
+from marginface.embeddings import store as embedding_store
+from marginface.embeddings.embedder import Embedder, open_embedder
+from marginface.embeddings.store import embed_folder
+from marginface.model import Preprocessing
 
 NAMES = [
     "ann/1.png",

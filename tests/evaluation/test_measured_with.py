@@ -24,8 +24,8 @@ from marginface.cli.report import report
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.opening import open_verification
-from marginface.deployment.embedder import open_embedder
-from marginface.deployment.embedding_origin import Origin
+from marginface.embeddings.embedder import open_embedder
+from marginface.embeddings.origin import Origin
 from marginface.evaluation.measured_with import KEY, MeasuredWith, set_fingerprint
 from marginface.evaluation.verification import FAR_TARGETS, verify
 from marginface.report.page import render

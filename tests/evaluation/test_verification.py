@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from marginface import MarginfaceError
-from marginface.evaluation.report import write_report
+from marginface.evaluation.curves import write_report
 from marginface.evaluation.verification import FAR_TARGETS, pair_scores, roc, verify
 
 

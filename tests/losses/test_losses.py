@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginface import MarginfaceError, losses
+from marginface.losses.problems import label
 from marginface.parity import problem, variants
-from marginface.parity.problems import label
 
 SEEDED = settings(max_examples=40, deadline=None, derandomize=True)
 WITH_MARGIN = [

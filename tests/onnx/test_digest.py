@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from marginface import MarginfaceError
-from marginface.deployment.embedder import open_embedder
-from marginface.deployment.onnx_digest import onnx_digest
+from marginface.embeddings.embedder import open_embedder
+from marginface.onnx.digest import onnx_digest
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {

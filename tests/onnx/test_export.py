@@ -16,11 +16,11 @@ from PIL import Image
 
 from marginface import MarginfaceError, __version__, backbones
 from marginface.cli.main import main
-from marginface.demo.people import draw_person, draw_shot
-from marginface.demo.picture import draw_face
-from marginface.deployment.embedder import open_embedder
-from marginface.deployment.model import ModelSpec
-from marginface.deployment.onnx_graph import build_onnx
+from marginface.demo.drawing.people import draw_person, draw_shot
+from marginface.demo.drawing.picture import draw_face
+from marginface.embeddings.embedder import open_embedder
+from marginface.model import ModelSpec
+from marginface.onnx.writer import build_onnx
 
 pytest.importorskip("torch")
 

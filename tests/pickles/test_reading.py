@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginface.data.verification.bin_file import read_bin
-from marginface.data.verification.safe_pickle import load
 from marginface.errors import MarginfaceError
+from marginface.pickles.reading import load
 
 IMAGES = [b"\xff\xd8 one", b"\x89PNG\r\n\x1a\n two", b"\xff\xd8 th'ree\\", b'\x00\x80"\xff']
 FLAGS = [True, False]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from marginface.errors import MarginfaceError
-from marginface.training import checkpoints
-from marginface.training.checkpoints import (
+from marginface.runs import checkpoints
+from marginface.runs.checkpoints import (
     Checkpoint,
     check_fits,
     latest_checkpoint,

@@ -6,16 +6,16 @@ import yaml
 from marginface import losses
 from marginface.data.augmentation import PRESETS
 from marginface.errors import MarginfaceError
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import (
+from marginface.optimizers import SGD, AdamW
+from marginface.training.config.files import (
     RESUMABLE,
     config_text,
     read_config_file,
     resolve_config,
     resume_config,
 )
-from marginface.training.optimizers import SGD, AdamW
-from marginface.training.recipes import RECIPES
+from marginface.training.config.keys import TrainConfig
+from marginface.training.config.recipes import RECIPES
 
 SMALL = RECIPES["small-set"].values
 NEEDED = {"data": "faces", "output": "run"}

@@ -3,7 +3,7 @@ import pytest
 from runs import QUIET
 
 from marginface.errors import TrainingDivergedError
-from marginface.training.checkpoints import latest_checkpoint, list_checkpoints
+from marginface.runs.checkpoints import latest_checkpoint, list_checkpoints
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from marginface.cli.main import main
-from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 
 MODULES = {"torch": "torch", "tf": "tensorflow"}
 SMALL = ["--backbone", "mobilefacenet", "--embedding-size", "16", "--input-size", "112x112"]

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sockets import listeners
 
-from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
-from marginface.training.launching import environments
+from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.training.processes.launching import environments
 
 COMMAND = [sys.executable, "-m", "marginface.cli.main", "train"]
 MODEL = ["--backbone", "mobilefacenet", "--embedding-size", "16", "--loss", "arcface"]

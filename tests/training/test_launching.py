@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from marginface.training import launching
-from marginface.training.launching import environments, free_ports, launch
-from marginface.training.listening import loopback
-from marginface.training.processes import STORE, this_process
+from marginface.training.processes import launching
+from marginface.training.processes.groups import STORE, this_process
+from marginface.training.processes.launching import environments, free_ports, launch
+from marginface.training.processes.listening import loopback
 
 RANK = "import os, signal, sys, time; rank = int(os.environ['RANK'])\n"
 WAIT = "time.sleep(60)\n"
@@ -123,7 +123,7 @@ sys.exit(128 + stop.received)
 LAUNCHER = """
 import sys
 from pathlib import Path
-from marginface.training.launching import launch
+from marginface.training.processes.launching import launch
 sys.exit(launch([sys.executable, "-c", {code!r}], 2, Path("nowhere")))
 """
 
@@ -174,7 +174,7 @@ def test_a_second_signal_ends_all_at_once(launcher):
 def test_processes_whose_launcher_is_killed_stop(launcher):
     code = STOPPING.replace(
         "with Stop",
-        "import os; from marginface.training.launching import PARENT, leave_with\n"
+        "import os; from marginface.training.processes.launching import PARENT, leave_with\n"
         "leave_with(int(os.environ[PARENT]))\nwith Stop",
     )
     process = launcher(code.format(linger=0))

@@ -9,12 +9,12 @@ import time
 import pytest
 from sockets import listeners
 
-from marginface.training.listening import (
+from marginface.training.processes.groups import STORE
+from marginface.training.processes.listening import (
     keep_to_this_machine,
     loopback,
     opened_to_this_machine,
 )
-from marginface.training.processes import STORE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone binds what listens")
 
@@ -102,7 +102,7 @@ def test_a_port_that_nothing_listens_at_is_not_kept():
 
 def test_where_the_system_cannot_it_says_so(monkeypatch, tmp_path):
     with open_port("0.0.0.0") as server:
-        monkeypatch.setattr("marginface.training.listening.OWN_FILES", tmp_path / "none")
+        monkeypatch.setattr("marginface.training.processes.listening.OWN_FILES", tmp_path / "none")
         assert not keep_to_this_machine(server.getsockname()[1])
 
 

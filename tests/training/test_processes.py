@@ -10,8 +10,8 @@ from runs import QUIET, Threads, on_processes, record, resumed
 
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.losses import ArcFace
-from marginface.training.checkpoints import latest_checkpoint, list_checkpoints, load_checkpoint
-from marginface.training.processes import (
+from marginface.runs.checkpoints import latest_checkpoint, list_checkpoints, load_checkpoint
+from marginface.training.processes.groups import (
     Place,
     agree,
     meet,

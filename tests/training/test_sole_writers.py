@@ -18,10 +18,10 @@ from runs import QUIET, on_processes, resumed
 
 from marginface.cli.main import main
 from marginface.data.packing.partial import LOCK, partial_path
-from marginface.deployment.embedding_files import table_of
+from marginface.embeddings.files import table_of
 from marginface.errors import AgreedError, BusyError
 from marginface.locking import sole_writer
-from marginface.training.run import load_run
+from marginface.runs.folder import load_run
 from marginface.training.trainer import train
 
 MODEL = """<ir_version: 8, opset_import: ["": 17]>

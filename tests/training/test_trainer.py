@@ -8,11 +8,11 @@ from rich.console import Console
 from runs import QUIET, STEPS, record, resumed, stop_at
 
 from marginface.errors import MarginfaceError
-from marginface.training.checkpoints import list_checkpoints
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import read_config_file
-from marginface.training.processes import ALONE
-from marginface.training.run import load_run
+from marginface.runs.checkpoints import list_checkpoints
+from marginface.runs.folder import load_run
+from marginface.training.config.files import read_config_file
+from marginface.training.config.keys import TrainConfig
+from marginface.training.processes.groups import ALONE
 from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
 
@@ -107,7 +107,7 @@ def test_a_start_that_was_cut_short_is_no_run(make, monkeypatch):
 
     config = make()
     with monkeypatch.context() as patch:
-        patch.setattr("marginface.training.session.write_text", write)
+        patch.setattr("marginface.training.preparation.write_text", write)
         with pytest.raises(RuntimeError, match="power cut"):
             train(config, console=QUIET)
     assert (config.output / "model.json").exists()

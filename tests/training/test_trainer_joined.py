@@ -10,9 +10,9 @@ from rich.console import Console
 from runs import QUIET, final_state, on_processes, record, resumed, stop_at
 
 from marginface.errors import MarginfaceError
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import read_config_file, resolve_config
-from marginface.training.run import RunFolder
+from marginface.runs.folder import RunFolder
+from marginface.training.config.files import read_config_file, resolve_config
+from marginface.training.config.keys import TrainConfig
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")

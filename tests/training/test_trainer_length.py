@@ -8,9 +8,9 @@ from rich.console import Console
 from runs import QUIET, STEPS, final_state, on_processes, record, resumed, stop_at
 
 from marginface.errors import MarginfaceError
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import read_config_file
-from marginface.training.run import RunFolder
+from marginface.runs.folder import RunFolder
+from marginface.training.config.files import read_config_file
+from marginface.training.config.keys import TrainConfig
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
@@ -200,7 +200,7 @@ def test_what_fails_before_a_run_goes_on_leaves_it_as_it_is(cut, tmp_path, monke
     def unknown(name):
         raise MarginfaceError(f"unknown backend '{name}'")
 
-    monkeypatch.setattr("marginface.training.session.load_backend", unknown)
+    monkeypatch.setattr("marginface.training.preparation.load_backend", unknown)
     refused(cut, "unknown backend 'tff'", backend="tff", lr=0.5)
 
 

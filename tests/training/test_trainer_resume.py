@@ -9,8 +9,8 @@ from runs import QUIET, STEPS, die_at, final_state, record, resumed, stop_at
 
 from marginface.errors import MarginfaceError
 from marginface.losses import ArcFace
-from marginface.training.checkpoints import latest_checkpoint
-from marginface.training.config_files import read_config_file
+from marginface.runs.checkpoints import latest_checkpoint
+from marginface.training.config.files import read_config_file
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")

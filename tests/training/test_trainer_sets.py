@@ -11,9 +11,9 @@ from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.opening import open_verification
 from marginface.errors import MarginfaceError
-from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import read_config_file
+from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.training.config.files import read_config_file
+from marginface.training.config.keys import TrainConfig
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")

@@ -11,14 +11,14 @@ with quiet_start():
     import tensorflow as tf
 
 from marginface.errors import MarginfaceError
-from marginface_tf.backbone import create_backbone
+from marginface_tf.backbones.backbone import create_backbone
+from marginface_tf.backbones.weights import backbone_arrays, load_weights, save_weights
 from marginface_tf.bench import loss_step
 from marginface_tf.export import export_onnx
-from marginface_tf.head import MarginHead
+from marginface_tf.heads.head import MarginHead
 from marginface_tf.learner import create_embedder, create_learner
 from marginface_tf.parity import evaluate_loss
 from marginface_tf.processes import join
-from marginface_tf.weights import backbone_arrays, load_weights, save_weights
 
 __all__ = [
     "MarginHead",

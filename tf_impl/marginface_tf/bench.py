@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface.losses import MarginLoss
-from marginface_tf.head import MarginHead
+from marginface_tf.heads.head import MarginHead
 
 
 def loss_step(

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from marginface.deployment.export import export_model
-from marginface.deployment.model import ModelSpec, Preprocessing
-from marginface_tf.backbone import Backbone
-from marginface_tf.weights import backbone_arrays
+from marginface.model import ModelSpec, Preprocessing
+from marginface.onnx.export import export_model
+from marginface_tf.backbones.backbone import Backbone
+from marginface_tf.backbones.weights import backbone_arrays
 
 
 def export_onnx(

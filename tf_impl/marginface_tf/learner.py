@@ -13,18 +13,18 @@ from tensorflow import Tensor
 
 from marginface import backbones
 from marginface.backend import StepResult
-from marginface.deployment.model import ModelSpec
 from marginface.heads import Precision, Sampling, Shard
+from marginface.heads.initial import initial_head
 from marginface.losses import MarginLoss
-from marginface.training.checkpoints import check_fits, head_name
-from marginface.training.initial import initial_head
-from marginface.training.optimizers import SGD, Optimizer
-from marginface_tf.backbone import create_backbone, synchronize
-from marginface_tf.head import MarginHead
+from marginface.model import ModelSpec
+from marginface.optimizers import SGD, Optimizer
+from marginface.runs.checkpoints import check_fits, head_name
+from marginface_tf.backbones.backbone import create_backbone, synchronize
+from marginface_tf.backbones.weights import load_weights
+from marginface_tf.heads.head import MarginHead
 from marginface_tf.losses.base import Tensors
 from marginface_tf.optimizers import clip_scale, create_optimizer, read_slots
 from marginface_tf.processes import Group, mean_of_all, set_threads
-from marginface_tf.weights import load_weights
 
 
 class Learner:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.training.optimizers import SGD, AdamW, Optimizer
+from marginface.optimizers import SGD, AdamW, Optimizer
 
 
 class Updater:

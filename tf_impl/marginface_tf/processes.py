@@ -14,8 +14,8 @@ from tensorflow import Tensor
 
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
-from marginface.training.listening import keep_to_this_machine, opened_to_this_machine
-from marginface.training.processes import STORE, meet, this_process
+from marginface.training.processes.groups import STORE, meet, this_process
+from marginface.training.processes.listening import keep_to_this_machine, opened_to_this_machine
 
 
 class Group:

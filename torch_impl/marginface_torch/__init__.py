@@ -8,14 +8,19 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 
-from marginface_torch.backbone import create_backbone
+from marginface_torch.backbones.backbone import create_backbone
+from marginface_torch.backbones.weights import (
+    backbone_arrays,
+    load_weights,
+    read_state_dict,
+    save_weights,
+)
 from marginface_torch.bench import loss_step
 from marginface_torch.export import export_onnx
-from marginface_torch.head import MarginHead
+from marginface_torch.heads.head import MarginHead
 from marginface_torch.learner import create_embedder, create_learner
 from marginface_torch.parity import evaluate_loss
 from marginface_torch.processes import join
-from marginface_torch.weights import backbone_arrays, load_weights, read_state_dict, save_weights
 
 __all__ = [
     "MarginHead",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from marginface.losses import MarginLoss
-from marginface_torch.head import MarginHead
+from marginface_torch.heads.head import MarginHead
 
 
 def loss_step(

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marginface.deployment.export import export_model
-from marginface.deployment.model import ModelSpec, Preprocessing
-from marginface_torch.backbone import Backbone
-from marginface_torch.weights import backbone_arrays, to_float32
+from marginface.model import ModelSpec, Preprocessing
+from marginface.onnx.export import export_model
+from marginface_torch.backbones.backbone import Backbone
+from marginface_torch.backbones.weights import backbone_arrays, to_float32
 
 
 def export_onnx(

@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from marginface.backend import StepResult
-from marginface.deployment.model import ModelSpec
 from marginface.heads import Precision, Sampling, Shard
+from marginface.heads.initial import initial_head
 from marginface.losses import MarginLoss
-from marginface.training.checkpoints import check_fits, head_name
-from marginface.training.initial import initial_head
-from marginface.training.optimizers import SGD, Optimizer
-from marginface_torch.backbone import channels_last, create_backbone, synchronize
+from marginface.model import ModelSpec
+from marginface.optimizers import SGD, Optimizer
+from marginface.runs.checkpoints import check_fits, head_name
+from marginface_torch.backbones.backbone import channels_last, create_backbone, synchronize
+from marginface_torch.backbones.weights import load_weights, to_float32, to_numpy
 from marginface_torch.compiling import compiled
-from marginface_torch.head import MarginHead
+from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, write_slots
 from marginface_torch.processes import Group, add_up, set_threads
-from marginface_torch.weights import load_weights, to_float32, to_numpy
 
 
 class Learner:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from marginface.training.optimizers import SGD, AdamW, Optimizer
+from marginface.optimizers import SGD, AdamW, Optimizer
 
 SLOT_OF_KEY = {"momentum_buffer": "momentum", "exp_avg": "first", "exp_avg_sq": "second"}
 

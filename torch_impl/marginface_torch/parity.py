@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from marginface.losses import Evaluation, MarginLoss
-from marginface.parity.problems import Problem
-from marginface_torch.head import MarginHead
+from marginface.losses.problems import Problem
+from marginface_torch.heads.head import MarginHead
 
 
 def evaluate_loss(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:

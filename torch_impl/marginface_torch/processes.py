@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
-from marginface.training.processes import STORE, this_process
+from marginface.training.processes.groups import STORE, this_process
 
 # For a process that neither answers nor ends; one that was killed is noticed at once. Long enough
 # for another to write a checkpoint of very many classes.

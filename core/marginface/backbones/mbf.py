@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from marginface.backbones import blocks
+from marginface.backbones import units as blocks
 from marginface.backbones.graph import IMAGES, Graph
 
 conv_block = partial(blocks.conv_block, parts=("layers.0", "layers.1", "layers.2"))

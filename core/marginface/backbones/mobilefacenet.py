@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from marginface.backbones import blocks
+from marginface.backbones import units as blocks
 from marginface.backbones.graph import IMAGES, Graph
 
 # expansion, channels, repeats, stride of the first

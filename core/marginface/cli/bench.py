@@ -33,7 +33,7 @@ def bench(
     from marginface import losses
     from marginface.backend import EXTRA_OF_MODULE, backend_names
     from marginface.benchmarking.losses import measure, parse_sizes
-    from marginface.benchmarking.report import check_output_dir, table, write_costs
+    from marginface.benchmarking.tables import check_output_dir, table, write_costs
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
     from marginface.terminal import Terminal

@@ -14,7 +14,7 @@ from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
     from marginface.data.sources import LabelledImages
-    from marginface.training.run import RunFolder
+    from marginface.runs.folder import RunFolder
 
 
 def clean(
@@ -47,16 +47,16 @@ def clean(
     Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
     """
     from marginface.data.cleaning import centers_of, judge, write_table
+    from marginface.data.image_batches import ImageReader
     from marginface.data.joined import called
     from marginface.data.linking import link_files
     from marginface.data.opening import open_sets
     from marginface.data.sources import ImagesByName
-    from marginface.deployment.model import ALIGNED_SIZE
-    from marginface.evaluation.image_batches import ImageReader
     from marginface.locking import sole_writer
+    from marginface.model import ALIGNED_SIZE
+    from marginface.runs.folder import RunFolder
     from marginface.terminal import Terminal
-    from marginface.training.config_files import read_config_file
-    from marginface.training.run import RunFolder
+    from marginface.training.config.files import read_config_file
 
     _require_free(output, link_to, data)
     context.with_resource(sole_writer(output))
@@ -145,7 +145,7 @@ def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> N
 
 def _class_weights(run: RunFolder, chosen: Path | None) -> Any:
     """Return the head's weight of the newest checkpoint, or of the chosen one."""
-    from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
+    from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 
     path = chosen or latest_checkpoint(run.checkpoints)
     if path is None:

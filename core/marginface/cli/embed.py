@@ -49,7 +49,7 @@ def embed(
     After an interruption the same command goes on; at most 1,024 images are done again.
     """
     from marginface.data.opening import open_by_name
-    from marginface.deployment.embedding_store import check_output, embed_folder
+    from marginface.embeddings.store import check_output, embed_folder
     from marginface.terminal import Terminal
 
     check_output(output, overwrite=overwrite)

@@ -44,7 +44,7 @@ def evaluate(
     Several models and sets give one table. Options on how images enter a model hold for all.
     """
     from marginface.data.verification.opening import open_all
-    from marginface.deployment.embedding_origin import Origin
+    from marginface.embeddings.origin import Origin
     from marginface.evaluation.comparison import (
         Comparison,
         comparison_table,

@@ -11,7 +11,7 @@ from marginface.cli import model_options as options
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
-    from marginface.deployment.model import ModelSpec
+    from marginface.model import ModelSpec
 
 
 def export(
@@ -56,9 +56,9 @@ def export(
     """Write the ONNX contract, once ONNX Runtime and the framework give the same embeddings."""
     from marginface import backbones
     from marginface.backend import load_backend
-    from marginface.deployment.export import TOLERANCE, export_model
+    from marginface.onnx.export import TOLERANCE, export_model
+    from marginface.runs.folder import load_run
     from marginface.terminal import Terminal
-    from marginface.training.run import load_run
 
     if (run is None) == (weights is None):
         raise MarginfaceError("export takes either --run RUN or --weights FILE")
@@ -120,7 +120,7 @@ def _spec(
     input_size: str | None,
     preprocessing: tuple[str | None, ...],
 ) -> ModelSpec:
-    from marginface.deployment.model import ModelSpec, Preprocessing, for_each_channel
+    from marginface.model import ModelSpec, Preprocessing, for_each_channel
 
     if backbone is None:
         raise MarginfaceError("--weights needs --backbone, the network that they belong to")

@@ -44,7 +44,7 @@ def identify(
     import numpy as np
 
     from marginface.data.lookup import ImageNames
-    from marginface.deployment.embedding_reader import embeddings_of, read_names
+    from marginface.embeddings.reader import embeddings_of, read_names
     from marginface.evaluation import candidates, identification
     from marginface.evaluation.image_lists import read_subjects_of_images
     from marginface.evaluation.listed_images import by_image

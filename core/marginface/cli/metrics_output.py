@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from marginface.deployment.embedding_origin import Origin
+    from marginface.embeddings.origin import Origin
     from marginface.evaluation.identification import IdentificationResult
     from marginface.terminal import Terminal
 
@@ -29,7 +29,7 @@ def claim_output(context: typer.Context, output: Path | None) -> None:
 
     Before the work, and until the command ends: the files there belong together.
     """
-    from marginface.evaluation.report import METRICS_NAME, check_output_dir
+    from marginface.evaluation.curves import METRICS_NAME, check_output_dir
     from marginface.locking import sole_writer
 
     if output is not None:
@@ -43,8 +43,8 @@ def open_origin(embeddings: list[Path]) -> Origin | None:
     Raises:
         MarginfaceError: a file cannot be read, or two were made by different models.
     """
-    from marginface.deployment.embedding_origin import common_origin
-    from marginface.deployment.embedding_reader import read_origins
+    from marginface.embeddings.origin import common_origin
+    from marginface.embeddings.reader import read_origins
 
     origins = read_origins(embeddings)
     origin = common_origin(origins)
@@ -78,7 +78,7 @@ def _note(text: str) -> None:
 def write_metrics(output: Path | None, metrics: dict[str, Any], console: Terminal) -> None:
     """Write metrics.json to the folder `output`, if it is given, and say so."""
     from marginface.atomic import replacing
-    from marginface.evaluation.report import METRICS_NAME
+    from marginface.evaluation.curves import METRICS_NAME
 
     if output is None:
         return

@@ -10,7 +10,7 @@ import typer
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
-    from marginface.deployment.embedder import Embedder
+    from marginface.embeddings.embedder import Embedder
 
 Model = Annotated[Path, typer.Option("--model", help="Run folder or ONNX file.")]
 Images = Annotated[Path, typer.Option("--images", help="Folder of aligned face images.")]
@@ -70,8 +70,8 @@ def open_model(
     threads: int | None,
 ) -> Embedder:
     """Return the embedder that the options describe; raises as `open_embedder` does."""
-    from marginface.deployment.embedder import open_embedder
-    from marginface.deployment.model import for_each_channel
+    from marginface.embeddings.embedder import open_embedder
+    from marginface.model import for_each_channel
 
     return open_embedder(
         model,

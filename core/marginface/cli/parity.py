@@ -34,7 +34,7 @@ def parity(
     from marginface.checks import check_distinct
     from marginface.errors import MarginfaceError, unknown_name
     from marginface.parity import DTYPES, broken, compare
-    from marginface.parity.report import check_report, pairs, table, write_report
+    from marginface.parity.page import check_report, pairs, table, write_report
     from marginface.terminal import Terminal
 
     if report is not None:

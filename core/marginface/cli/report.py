@@ -35,11 +35,11 @@ def report(
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
     from marginface.data.verification.opening import open_all
-    from marginface.deployment.embedding_origin import Origin
+    from marginface.embeddings.origin import Origin
+    from marginface.evaluation.curves import check_output_dir
     from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs
     from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
-    from marginface.evaluation.report import check_output_dir
     from marginface.labels import distinct_labels
     from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import write_page

@@ -39,7 +39,7 @@ def templates(
     The embeddings come from `marginface embed --flip`.
     """
     from marginface.data.lookup import ImageNames
-    from marginface.deployment.embedding_reader import read_embeddings, read_names
+    from marginface.embeddings.reader import read_embeddings, read_names
     from marginface.evaluation import template_files as files
     from marginface.evaluation.identification import galleries_json, table
     from marginface.evaluation.listed_images import by_image, media_by_image

@@ -14,17 +14,17 @@ import typer
 
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import (
+from marginface.runs.folder import RunFolder, check_output, sole_run_writer
+from marginface.training.config.files import (
     coerce,
     read_config_file,
     resolve_config,
     resume_config,
 )
-from marginface.training.launching import PARENT, launch, leave_with
-from marginface.training.processes import this_process
+from marginface.training.config.keys import TrainConfig
+from marginface.training.processes.groups import this_process
+from marginface.training.processes.launching import PARENT, launch, leave_with
 from marginface.training.resuming import check_resumption
-from marginface.training.run import RunFolder, check_output, sole_run_writer
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again

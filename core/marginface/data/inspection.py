@@ -11,7 +11,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.folder import Progress
+from marginface.data.formats.folder import Progress
 from marginface.data.images import decode_image, encoded_format
 from marginface.data.listing import Listing
 from marginface.data.lookup import look_alike, same_form

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.data.formats.record_images import RecordImages
+from marginface.data.formats.shards import shards_of
 from marginface.data.lookup import same_form
-from marginface.data.records.images import RecordImages
-from marginface.data.records.shards import shards_of
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.folder import ImageFolder, Progress, list_image_folder
+from marginface.data.formats.folder import ImageFolder, Progress, list_image_folder
+from marginface.data.formats.record_images import RecordImages
 from marginface.data.lookup import require_one_form, same_form
 from marginface.data.opening import open_records
-from marginface.data.records.images import RecordImages
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.opening import open_verification
 from marginface.data.verification.pairs import Pairs

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from marginface.data.folder import Progress, open_image_folder
+from marginface.data.formats.folder import Progress, open_image_folder
+from marginface.data.formats.record_images import RecordImages
 from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form
-from marginface.data.records.images import RecordImages
 from marginface.data.sources import FolderImages, ImagesByName, ImageSource, LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.labels import distinct_labels
@@ -139,16 +139,16 @@ def open_records(
         MarginfaceError: no such file, or a damaged one.
     """
     if path.suffix.lower() == ".rec":
-        from marginface.data.records.record_layout import index_of_records
-        from marginface.data.records.recordio import RecordFile
-        from marginface.data.records.shards import warn_of_parts
+        from marginface.data.formats.record_layout import index_of_records
+        from marginface.data.formats.recordio import RecordFile
+        from marginface.data.formats.shards import warn_of_parts
 
         warn_of_parts(path)
         index = index_of_records(path, rebuild_index=rebuild_index, on_progress=on_progress)
         return RecordImages(RecordFile(path), index, size, resize)
     if ".tfrecord" in path.name.lower():  # shards end in .tfrecord-00000-of-00010
-        from marginface.data.records.shards import ShardedRecords, shards_of
-        from marginface.data.records.tfrecord_layout import index_of_tfrecord
+        from marginface.data.formats.shards import ShardedRecords, shards_of
+        from marginface.data.formats.tfrecord_layout import index_of_tfrecord
 
         records = ShardedRecords(shards_of(path))
         index = index_of_tfrecord(records, on_progress=on_progress)

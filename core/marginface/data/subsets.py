@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
-from marginface.data.folder import ImageFolder, Progress
+from marginface.data.formats.folder import ImageFolder, Progress
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format

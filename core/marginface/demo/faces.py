@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from marginface.demo.people import Person, Shot, draw_person, draw_shot
-from marginface.demo.picture import draw_face
+from marginface.demo.drawing.people import Person, Shot, draw_person, draw_shot
+from marginface.demo.drawing.picture import draw_face
 from marginface.errors import MarginfaceError
 
 FOLDS = 10

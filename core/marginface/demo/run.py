@@ -21,16 +21,16 @@ from marginface.data.images import read_image
 from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.demo.faces import write_demo_set
 from marginface.demo.page import DemoReport, Measured, write_page
-from marginface.deployment.embedder import open_embedder
-from marginface.deployment.export import export_model
-from marginface.deployment.model import ModelSpec
+from marginface.embeddings.embedder import open_embedder
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
 from marginface.evaluation.verification import verify
+from marginface.model import ModelSpec
+from marginface.onnx.export import export_model
+from marginface.runs.folder import load_run
 from marginface.terminal import Terminal, say
 from marginface.text import printable
-from marginface.training.config import TrainConfig
-from marginface.training.run import load_run
+from marginface.training.config.keys import TrainConfig
 from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
 

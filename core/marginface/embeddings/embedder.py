@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
-from marginface.deployment.model import (
+from marginface.errors import MarginfaceError, unknown_name
+from marginface.model import (
     ALIGNED_SIZE,
     METADATA_KEY,
     ModelSpec,
     Preprocessing,
     for_each_channel,
 )
-from marginface.deployment.onnx_digest import onnx_digest
-from marginface.deployment.session import OnnxSession
-from marginface.errors import MarginfaceError, unknown_name
+from marginface.onnx.digest import onnx_digest
+from marginface.onnx.session import OnnxSession
 
 
 @dataclass(frozen=True)
@@ -176,13 +176,13 @@ def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Em
 def _open_run(
     folder: Path, backend: str, overrides: dict[str, Any], threads: int | None
 ) -> Embedder:
-    from marginface.training.run import load_run
+    from marginface.runs.folder import load_run
 
     loaded = load_run(folder)
     spec: ModelSpec = loaded.spec
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":
-        from marginface.deployment.onnx_graph import build_onnx
+        from marginface.onnx.writer import build_onnx
 
         graph = build_onnx(spec, loaded.weights)
         run = OnnxSession(graph.SerializeToString(), threads=threads)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from marginface.deployment.embedding_origin import ORIGIN_KEY, Origin
+from marginface.embeddings.origin import ORIGIN_KEY, Origin
 from marginface.text import as_utf8
 
 PARTS_IN_A_ROW_GROUP = 16  # readers skip and decode by row group: tens of megabytes are best

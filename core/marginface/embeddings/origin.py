@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from marginface.deployment.embedder import Embedder
-from marginface.deployment.model import Triple
+from marginface.embeddings.embedder import Embedder
 from marginface.errors import MarginfaceError
+from marginface.model import Triple
 
 ORIGIN_KEY = "marginface.origin"  # of Parquet's metadata, and of an array in a .npz file
 VERSION = 1

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from marginface.deployment.embedding_origin import LONGEST, ORIGIN_KEY, Origin, common_origin
+from marginface.embeddings.origin import LONGEST, ORIGIN_KEY, Origin, common_origin
 from marginface.errors import MarginfaceError
 
 ROWS_AT_ONCE = 4096

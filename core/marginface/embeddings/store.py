@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
+from marginface.data.formats.shards import shards_of
+from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
-from marginface.data.records.shards import shards_of
-from marginface.deployment.embedder import Embedder
-from marginface.deployment.embedding_files import merge_to_npz, merge_to_parquet, table_of
-from marginface.deployment.embedding_origin import Origin
+from marginface.embeddings.embedder import Embedder
+from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
+from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import Embed, NormRange, embed_images
-from marginface.evaluation.image_batches import ImageReader
 from marginface.evaluation.verification import directionless
 from marginface.locking import sole_writer
 

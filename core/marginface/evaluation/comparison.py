@@ -14,10 +14,10 @@ from rich.text import Text
 
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
+from marginface.evaluation.curves import write_report
 from marginface.evaluation.evaluate import PairScores
 from marginface.evaluation.intervals import Interval, Intervals
 from marginface.evaluation.measured_with import MIRROR, THRESHOLDS, MeasuredWith, columns_of
-from marginface.evaluation.report import write_report
 from marginface.evaluation.score_files import SCORES_NAME, write_scores
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
 from marginface.text import printable

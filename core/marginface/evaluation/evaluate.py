@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.data.image_batches import ImageReader
 from marginface.data.images import decoded_size, wrong_size
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
-from marginface.evaluation.image_batches import ImageReader
 from marginface.evaluation.verification import directionless, pair_scores
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

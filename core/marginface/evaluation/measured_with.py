@@ -10,7 +10,7 @@ from typing import Any
 
 from marginface import __version__
 from marginface.data.verification.pairs import Pairs
-from marginface.deployment.embedding_origin import SHORT_HASH, Origin
+from marginface.embeddings.origin import SHORT_HASH, Origin
 
 KEY = "marginface.measured_with"  # of Parquet's metadata
 MIRROR = {True: "summed (--flip)", False: "left out (--no-flip)"}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
 from marginface.losses import MarginLoss
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
 
 Sampling = Literal["partial_fc", "corrected"]
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def check_update(update: object, sample_rate: float, sampling: str, accumulation
         )
     if update is not None and not isinstance(update, SGD):
         raise MarginfaceError(
-            f"update must be marginface.training.optimizers.SGD, got {type(update).__name__}"
+            f"update must be marginface.optimizers.SGD, got {type(update).__name__}"
         )
     if update is not None and accumulation > 1:
         raise MarginfaceError(

@@ -1,1 +1,1 @@
-"""Models in use: the ONNX contract, ONNX Runtime, embeddings of images and their files."""
+"""Models as ONNX files: written, run in ONNX Runtime, checked against the framework."""

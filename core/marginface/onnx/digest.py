@@ -12,8 +12,8 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto
 
-from marginface.deployment.session import check_file
 from marginface.errors import MarginfaceError
+from marginface.onnx.session import check_file
 
 # What says who wrote a model, when and why, and what follows from the rest of it.
 LEFT_OUT = frozenset(

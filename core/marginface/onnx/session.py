@@ -11,8 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from marginface.deployment.model import ALIGNED_SIZE
 from marginface.errors import MarginfaceError
+from marginface.model import ALIGNED_SIZE
 
 NUMBER_TYPES: dict[str, Any] = {
     "tensor(float)": np.float32,

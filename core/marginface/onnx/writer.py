@@ -29,8 +29,8 @@ from marginface.backbones.graph import (
     Linear,
     PReLU,
 )
-from marginface.deployment.model import METADATA_KEY, ModelSpec
 from marginface.errors import MarginfaceError
+from marginface.model import METADATA_KEY, ModelSpec
 
 Array = NDArray[Any]
 OPSETS = range(13, 24)

@@ -1,7 +1,7 @@
 """Parity: every loss in every framework against the spec, and the frameworks against each other."""
 
+from marginface.losses.problems import DTYPES, Problem, problem, rounded, variants
 from marginface.parity.measure import Comparison, broken, compare, errors, tolerance
-from marginface.parity.problems import DTYPES, Problem, problem, rounded, variants
 
 __all__ = [
     "DTYPES",

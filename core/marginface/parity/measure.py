@@ -12,7 +12,7 @@ import numpy as np
 
 from marginface.backend import Backend
 from marginface.losses import Evaluation, MarginLoss
-from marginface.parity.problems import SIZES, Problem, label, problem, variants
+from marginface.losses.problems import SIZES, Problem, label, problem, variants
 
 SPEC = "spec"
 SEEDS = 4

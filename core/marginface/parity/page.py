@@ -16,8 +16,8 @@ from rich.table import Table
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
+from marginface.losses.problems import DTYPES
 from marginface.parity.measure import LAST_PLACE, SEEDS, TOLERANCE, Comparison
-from marginface.parity.problems import DTYPES
 
 QUANTITIES = ("loss", "d embeddings", "d weight", "d bias", "state")
 

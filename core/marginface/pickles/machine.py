@@ -10,7 +10,7 @@ import re
 from mmap import mmap
 from typing import Any
 
-from marginface.data.verification.pickled_values import Admitted, Unfit, admitted
+from marginface.pickles.values import Admitted, Unfit, admitted
 
 DEPTH = 100  # of nested lists and tuples that are being read
 # Values and memo entries: an image takes 2, as an array of protocol 2 some 18 in 300 bytes or more.

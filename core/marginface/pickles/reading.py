@@ -14,9 +14,9 @@ from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from marginface.data.verification.pickle_machine import Machine, Refused
-from marginface.data.verification.pickled_values import Unfit
 from marginface.errors import MarginfaceError
+from marginface.pickles.machine import Machine, Refused
+from marginface.pickles.values import Unfit
 
 HIGHEST_PROTOCOL = 5
 STOP, INST = b".i"

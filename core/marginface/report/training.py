@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from marginface.errors import MarginfaceError
-from marginface.training.run import RunFolder
+from marginface.runs.folder import RunFolder
 from marginface.training.trackers import TRAIN, VERIFICATION, read_metrics
 
 

@@ -6,8 +6,8 @@ import statistics
 from typing import Protocol, cast
 
 from marginface.backend import Group
-from marginface.training.processes import ALONE
-from marginface.training.session import Session
+from marginface.training.preparation import Session
+from marginface.training.processes.groups import ALONE
 
 WARM_UP_STEPS = 2  # allocation and autotuning make the first ones slow
 TIMED_STEPS = 4

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from marginface.backend import StepResult
 from marginface.errors import TrainingDivergedError
-from marginface.training.config import TrainConfig
+from marginface.training.config.keys import TrainConfig
 
 
 def require_finite_step(

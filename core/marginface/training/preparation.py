@@ -12,6 +12,7 @@ from rich.console import Console
 
 from marginface import backbones
 from marginface.backend import Backend, Group, Learner, load_backend
+from marginface.data.image_batches import ImageReader
 from marginface.data.joined import JoinedImages, called
 from marginface.data.opening import open_sets
 from marginface.data.pipeline import TrainingPipeline
@@ -20,27 +21,26 @@ from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
-from marginface.evaluation.image_batches import ImageReader
 from marginface.losses import MarginLoss
-from marginface.terminal import say
-from marginface.text import printable
-from marginface.training.checkpoints import (
+from marginface.runs.checkpoints import (
     Checkpoint,
     check_fits,
     latest_checkpoint,
     load_checkpoint,
 )
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import config_text
+from marginface.runs.folder import RunFolder, check_output, write_text
+from marginface.terminal import say
+from marginface.text import printable
+from marginface.training.config.files import config_text
+from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
-from marginface.training.processes import ALONE, require_same, this_process, together
+from marginface.training.processes.groups import ALONE, require_same, this_process, together
 from marginface.training.resuming import (
     changes_course,
     check_resumption,
     new_course,
     standing,
 )
-from marginface.training.run import RunFolder, check_output, write_text
 from marginface.training.schedules import Schedule
 from marginface.training.trackers import cut_back
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from marginface.errors import MarginfaceError
-from marginface.training.checkpoints import latest_checkpoint, read_record
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import COURSE, LENGTH, PLACES, read_config_file
-from marginface.training.run import RunFolder
+from marginface.runs.checkpoints import latest_checkpoint, read_record
+from marginface.runs.folder import RunFolder
+from marginface.training.config.files import COURSE, LENGTH, PLACES, read_config_file
+from marginface.training.config.keys import TrainConfig
 from marginface.training.schedules import Schedule
 
 

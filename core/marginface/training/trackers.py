@@ -19,9 +19,9 @@ from rich.progress import (
 )
 
 from marginface.errors import MarginfaceError
+from marginface.runs.folder import RunFolder, write_text
 from marginface.terminal import say
 from marginface.training.event_file import EventFile
-from marginface.training.run import RunFolder, write_text
 
 OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
 TRAIN, VERIFICATION = "train", "verification"

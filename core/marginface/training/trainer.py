@@ -14,15 +14,15 @@ from rich.console import Console
 
 from marginface.backend import Group
 from marginface.heads import draw_step, split_draw
+from marginface.runs.checkpoints import Checkpoint, save_checkpoint
+from marginface.runs.folder import sole_run_writer
 from marginface.terminal import Terminal
-from marginface.training.checkpoints import Checkpoint, save_checkpoint
 from marginface.training.compiling import start_compiling
-from marginface.training.config import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
+from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_state, require_finite_step
-from marginface.training.processes import agree, this_process, together
+from marginface.training.preparation import Session, join_group, open_session, record_session
+from marginface.training.processes.groups import agree, this_process, together
 from marginface.training.resuming import finished_run, nothing_left
-from marginface.training.run import sole_run_writer
-from marginface.training.session import Session, join_group, open_session, record_session
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Silence, Tracker
 from marginface.training.verifying import verify

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from marginface.evaluation import verification
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
-from marginface.training.processes import agree, together
-from marginface.training.session import Session
+from marginface.training.preparation import Session
+from marginface.training.processes.groups import agree, together
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Tracker
 

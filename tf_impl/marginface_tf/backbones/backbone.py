@@ -22,8 +22,8 @@ from marginface.backbones.graph import (
     PReLU,
 )
 from marginface.checks import check_floating
-from marginface_tf.layers import as_tensor, batch_norm, conv, dropout, prelu
-from marginface_tf.weights import load_weights
+from marginface_tf.backbones.layers import as_tensor, batch_norm, conv, dropout, prelu
+from marginface_tf.backbones.weights import load_weights
 
 
 @keras.saving.register_keras_serializable("marginface")

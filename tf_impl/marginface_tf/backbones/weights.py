@@ -12,7 +12,7 @@ from marginface import backbones
 from marginface.checks import check_type
 
 if TYPE_CHECKING:
-    from marginface_tf.backbone import Backbone
+    from marginface_tf.backbones.backbone import Backbone
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,6 +50,6 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 
 
 def _check(backbone: object) -> None:
-    from marginface_tf.backbone import Backbone  # which needs this module to start
+    from marginface_tf.backbones.backbone import Backbone  # which needs this module to start
 
     check_type("backbone", backbone, Backbone, "pass what create_backbone made")

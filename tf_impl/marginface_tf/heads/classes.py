@@ -15,10 +15,10 @@ from tensorflow import Tensor
 
 from marginface.heads import HeadPlan
 from marginface.losses import MarginLoss
-from marginface_tf.blocks import Given, Own, Parameters, Terms
+from marginface_tf.heads.blocks import Given, Own, Parameters, Terms
+from marginface_tf.heads.passes import Backward, Forward, Whole, after, gradient_passes, passes
+from marginface_tf.heads.stepping import Stepped, Update
 from marginface_tf.losses.base import LossOps, Tensors
-from marginface_tf.passes import Backward, Forward, Whole, after, gradient_passes, passes
-from marginface_tf.stepping import Stepped, Update
 
 
 @dataclass(frozen=True)

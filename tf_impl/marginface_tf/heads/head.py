@@ -35,17 +35,17 @@ from marginface.heads import (
     whole_shape,
 )
 from marginface.losses import MarginLoss
-from marginface.training.optimizers import SGD
-from marginface_tf.blocks import Parameters, unit
-from marginface_tf.classes import Classes, class_terms, own_cosines
+from marginface.optimizers import SGD
+from marginface_tf.backbones.layers import as_tensor
 from marginface_tf.fitting import check_moves
-from marginface_tf.layers import as_tensor
+from marginface_tf.heads.blocks import Parameters, unit
+from marginface_tf.heads.classes import Classes, class_terms, own_cosines
+from marginface_tf.heads.sampling import Seen, chosen
+from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all, own_part
+from marginface_tf.heads.stepping import REFUSED, Update, checked
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
 from marginface_tf.processes import add_up, check_processes, gather, gather_rows, in_replica
-from marginface_tf.sampling import Seen, chosen
-from marginface_tf.sharding import added_gradient, combine, embeddings_of_all, own_part
-from marginface_tf.stepping import REFUSED, Update, checked
 
 USUAL_BATCH = 256  # where a graph is made for any: more costs a little time, fewer the memory
 BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all

@@ -12,7 +12,7 @@ from tensorflow.compiler.tf2xla.python import xla
 
 from marginface.heads import HeadPlan
 from marginface.losses import MarginLoss
-from marginface_tf.blocks import (
+from marginface_tf.heads.blocks import (
     Block,
     Given,
     Own,

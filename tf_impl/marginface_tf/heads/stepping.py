@@ -13,9 +13,9 @@ from tensorflow import Tensor
 
 from marginface.errors import MarginfaceError
 from marginface.heads import MAX_UPSTREAM, ONCE, SCALED, HeadPlan, check_upstream
-from marginface.training.optimizers import SGD
-from marginface_tf.blocks import Block, Own, Parameters, Slopes, Terms, rows_of
-from marginface_tf.passes import Carried, Done, after
+from marginface.optimizers import SGD
+from marginface_tf.heads.blocks import Block, Own, Parameters, Slopes, Terms, rows_of
+from marginface_tf.heads.passes import Carried, Done, after
 from marginface_tf.processes import add_up, gather
 
 REFUSED = -1  # turns from when XLA, which cannot raise, met a step that is refused

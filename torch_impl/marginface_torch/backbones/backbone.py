@@ -24,9 +24,9 @@ from marginface.backbones.graph import (
     Weighted,
 )
 from marginface.checks import check_floating, check_type
-from marginface_torch.layers import BatchNorm as BatchNormModule
-from marginface_torch.layers import Dropout as DropoutModule
-from marginface_torch.weights import load_weights
+from marginface_torch.backbones.layers import BatchNorm as BatchNormModule
+from marginface_torch.backbones.layers import Dropout as DropoutModule
+from marginface_torch.backbones.weights import load_weights
 
 
 class Backbone(nn.Module):

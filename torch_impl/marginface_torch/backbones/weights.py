@@ -16,7 +16,7 @@ from marginface.checks import check_type
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
-    from marginface_torch.backbone import Backbone
+    from marginface_torch.backbones.backbone import Backbone
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -55,7 +55,7 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 
 
 def _check(backbone: object) -> None:
-    from marginface_torch.backbone import Backbone  # which needs this module to start
+    from marginface_torch.backbones.backbone import Backbone  # which needs this module to start
 
     inner = (f"pass its .{name}" for name in ("_orig_mod", "module") if hasattr(backbone, name))
     check_type("backbone", backbone, Backbone, next(inner, "pass what create_backbone made"))

@@ -12,8 +12,8 @@ from torch.nn.functional import softplus
 
 from marginface.heads import HeadPlan
 from marginface.losses import MIN_NORM, MarginLoss
+from marginface_torch.heads.stepping import Update
 from marginface_torch.losses.base import LossOps, Tensors
-from marginface_torch.stepping import Update
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from marginface_torch.blocks import Classes, Own, Terms
-from marginface_torch.passes import ClassTerms
+from marginface_torch.heads.blocks import Classes, Own, Terms
+from marginface_torch.heads.passes import ClassTerms
 
 
 def own_cosines(left: Tensor, weight: Tensor, classes: Classes) -> Tensor:

@@ -33,16 +33,16 @@ from marginface.heads import (
     whole_shape,
 )
 from marginface.losses import MarginLoss
-from marginface.training.optimizers import SGD
-from marginface_torch.blocks import Classes, Terms, unit
-from marginface_torch.classes import class_terms, own_cosines
+from marginface.optimizers import SGD
+from marginface_torch.backbones.weights import to_numpy
+from marginface_torch.heads.blocks import Classes, Terms, unit
+from marginface_torch.heads.classes import class_terms, own_cosines
+from marginface_torch.heads.sampling import Seen, chosen
+from marginface_torch.heads.sharding import added_gradient, combine, embeddings_of_all
+from marginface_torch.heads.stepping import StepSettings, Update, checked
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
 from marginface_torch.processes import add_up, check_processes, gather, gather_rows
-from marginface_torch.sampling import Seen, chosen
-from marginface_torch.sharding import added_gradient, combine, embeddings_of_all
-from marginface_torch.stepping import StepSettings, Update, checked
-from marginface_torch.weights import to_numpy
 
 # Logits of a block: what stays in a processor's cache; on a GPU, what keeps it busy.
 BLOCK_LOGITS = defaultdict(lambda: 2**24, cpu=2**18)

@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from marginface.errors import MarginfaceError
 from marginface.heads import ONCE
-from marginface_torch.blocks import (
+from marginface_torch.compiling import compiled
+from marginface_torch.heads.blocks import (
     Classes,
     Given,
     Own,
@@ -28,8 +29,7 @@ from marginface_torch.blocks import (
     slopes_of_block,
     waiting,
 )
-from marginface_torch.compiling import compiled
-from marginface_torch.stepping import all_finite
+from marginface_torch.heads.stepping import all_finite
 
 F = TypeVar("F", bound=Callable[..., Any])
 FUSING_DEVICES = {"cuda"}  # where each way over a block's logits costs about as much as a product

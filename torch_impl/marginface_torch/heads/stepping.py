@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 
 from marginface.errors import MarginfaceError
 from marginface.heads import check_upstream
-from marginface.training.optimizers import SGD
+from marginface.optimizers import SGD
 from marginface_torch.processes import add_up
 
 

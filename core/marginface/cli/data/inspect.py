@@ -22,10 +22,10 @@ def inspect(
     import json
 
     from marginface.atomic import replacing
-    from marginface.data import inspection_report as report
     from marginface.data.inspection import inspect as inspect_set
     from marginface.data.listing import listing, open_set
     from marginface.labels import distinct_labels
+    from marginface.tables import inspection as report
     from marginface.terminal import Terminal
 
     names = distinct_labels(sets, "set")

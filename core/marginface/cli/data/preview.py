@@ -30,7 +30,7 @@ def preview(
     from marginface.data.preview import contact_sheet, drawn_rows, rows_of_all
     from marginface.errors import MarginfaceError
     from marginface.terminal import Terminal
-    from marginface.training.values import split_names
+    from marginface.training.config.values import split_names
 
     if output.suffix.lower() != ".png":
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")

@@ -1,1 +1,1 @@
-"""RecordIO and TFRecord files of labelled images, without MXNet or TensorFlow."""
+"""One file a format of images: folders, RecordIO, TFRecord, and their indices."""

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from marginface.atomic import replacing
-from marginface.data.records.compact import Texts
-from marginface.data.records.index import RecordIndex, fit_for_files
+from marginface.data.formats.compact import Texts
+from marginface.data.formats.record_index import RecordIndex, fit_for_files
 from marginface.errors import MarginfaceError
 
 VERSION = 2  # 1 took labels that float32 does not tell apart, and fingerprints of any Unicode form

@@ -9,9 +9,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.folder import Progress, bad_images
+from marginface.data.formats.folder import Progress, bad_images
+from marginface.data.formats.record_index import RecordIndex
 from marginface.data.images import decode_image
-from marginface.data.records.index import RecordIndex
 from marginface.errors import MarginfaceError
 
 LOOKED_AT = 256  # images decoded at opening: enough to see a wrong size or format

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from marginface.data.formats.compact import Texts, encoded_name
 from marginface.data.lookup import same_form
-from marginface.data.records.compact import Texts, encoded_name
 
 LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
 BLOCK = 2**20  # bytes looked at together

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.folder import Progress
-from marginface.data.records.cache import cached_index
-from marginface.data.records.headers import Headers, read_headers
-from marginface.data.records.index import RecordIndex, make_index
-from marginface.data.records.recordio import LARGEST_LABEL, RecordFile
-from marginface.data.records.tables import Ints, distinct, read_idx, read_names, write_idx
+from marginface.data.formats.folder import Progress
+from marginface.data.formats.headers import Headers, read_headers
+from marginface.data.formats.index_cache import cached_index
+from marginface.data.formats.record_index import RecordIndex, make_index
+from marginface.data.formats.recordio import LARGEST_LABEL, RecordFile
+from marginface.data.formats.tables import Ints, distinct, read_idx, read_names, write_idx
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.records.mapped import map_file, offsets_of
+from marginface.data.formats.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
 
 MAGIC = 0xCED7230A

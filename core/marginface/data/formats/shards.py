@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.records.example import ImageExample
-from marginface.data.records.tfrecord import TFRecordFile
+from marginface.data.formats.example import ImageExample
+from marginface.data.formats.tfrecord import TFRecordFile
 from marginface.errors import MarginfaceError
 
 # s.tfrecord-00000-of-00002, or s-00000-of-00002.tfrecord

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from marginface.atomic import replacing
-from marginface.data.records.compact import Texts
+from marginface.data.formats.compact import Texts
 from marginface.errors import MarginfaceError
 
 IDX_COLUMNS = {"key": pa.int64(), "offset": pa.int64()}

@@ -15,8 +15,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.records.example import ImageExample, parse_example
-from marginface.data.records.mapped import map_file, offsets_of
+from marginface.data.formats.example import ImageExample, parse_example
+from marginface.data.formats.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
 
 _HEAD = struct.Struct("<QI")  # length and its checksum

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from marginface.data.folder import Progress
-from marginface.data.records.cache import cached_index
-from marginface.data.records.compact import TextCollector
-from marginface.data.records.index import RecordIndex, make_index
-from marginface.data.records.shards import ShardedRecords
+from marginface.data.formats.compact import TextCollector
+from marginface.data.formats.folder import Progress
+from marginface.data.formats.index_cache import cached_index
+from marginface.data.formats.record_index import RecordIndex, make_index
+from marginface.data.formats.shards import ShardedRecords
 
 BLOCK = 1024  # records between two calls of on_progress
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from marginface.data.folder import Progress
+from marginface.data.formats.folder import Progress
 from marginface.data.listing import VERIFICATION, open_set
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import telling_what_stays

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from marginface.atomic import replacing
+from marginface.data.formats import recordio, tfrecord
+from marginface.data.formats.example import ImageExample, pack_example
+from marginface.data.formats.recordio import LARGEST_LABEL, pack_labelled
 from marginface.data.images import decoded_size
 from marginface.data.names import split_name
 from marginface.data.packing.packed import Packed
 from marginface.data.packing.streams import Streams
-from marginface.data.records import recordio, tfrecord
-from marginface.data.records.example import ImageExample, pack_example
-from marginface.data.records.recordio import LARGEST_LABEL, pack_labelled
 from marginface.errors import MarginfaceError
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marginface.data.photos.detection import STRIDES, Faces, Floats, decode, suppress
-from marginface.deployment.session import RUN_ERRORS, one_line, open_session
 from marginface.errors import MarginfaceError
+from marginface.onnx.session import RUN_ERRORS, one_line, open_session
 
 LONGEST_SIDE = 640  # pixels of a photo as the network sees it, where the model leaves it open
 BLOCK = max(STRIDES)  # pixels: the input's sides are multiples

@@ -37,7 +37,7 @@ def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
     Raises as `FaceDetector` does.
     """
     from marginface.data.photos.detector import FaceDetector  # needs ONNX Runtime
-    from marginface.deployment.onnx_digest import onnx_digest
+    from marginface.onnx.digest import onnx_digest
 
     digest = onnx_digest(model)
     detector = FaceDetector(model, min_score=min_score)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from marginface.atomic import replacing
 from marginface.data.verification.folds import usual_folds
 from marginface.data.verification.pairs import Pairs
-from marginface.data.verification.pickled_values import Array
-from marginface.data.verification.safe_pickle import load
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
+from marginface.pickles.reading import load
+from marginface.pickles.values import Array
 
 LARGEST_IMAGE = 2**32 - 1  # bytes, of the opcode that is written
 

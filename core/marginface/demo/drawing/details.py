@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from marginface.demo.features import blend, paint, stroke
-from marginface.demo.geometry import SCALE, SIZE, Points, Pose, mirrored, smooth
-from marginface.demo.people import Person, Shot
-from marginface.demo.shading import HALF, Map, frame_grid, grow, spot
+from marginface.demo.drawing.features import blend, paint, stroke
+from marginface.demo.drawing.geometry import SCALE, SIZE, Points, Pose, mirrored, smooth
+from marginface.demo.drawing.people import Person, Shot
+from marginface.demo.drawing.shading import HALF, Map, frame_grid, grow, spot
 
 
 def draw_lines(draw: ImageDraw.ImageDraw, pose: Pose, person: Person, shot: Shot) -> None:

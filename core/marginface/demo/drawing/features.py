@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from marginface.demo.geometry import SCALE, Points, Pose, smooth
-from marginface.demo.people import Person, Shot
+from marginface.demo.drawing.geometry import SCALE, Points, Pose, smooth
+from marginface.demo.drawing.people import Person, Shot
 
 Fill = tuple[int, ...]
 

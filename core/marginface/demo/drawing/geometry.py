@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.demo.people import Person, Shot
+from marginface.demo.drawing.people import Person, Shot
 
 Points = NDArray[np.float64]  # [points, 2]: x to the right, y down
 

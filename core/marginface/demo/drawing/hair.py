@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.demo.geometry import Points, Pose, smooth
-from marginface.demo.haircuts import Hair
-from marginface.demo.people import Person
+from marginface.demo.drawing.geometry import Points, Pose, smooth
+from marginface.demo.drawing.haircuts import Hair
+from marginface.demo.drawing.people import Person
 
 
 def _skull(person: Person, hair: Hair, angle: NDArray[np.float64]) -> Points:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marginface.demo.haircuts import HAIR, STYLES, Colour, Hair, cut, jitter
+from marginface.demo.drawing.haircuts import HAIR, STYLES, Colour, Hair, cut, jitter
 
 SKIN = np.array(
     [

@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from marginface.demo.details import (
+from marginface.demo.drawing.details import (
     beard_cover,
     draw_glasses,
     draw_lines,
     neck_outline,
     skin_tints,
 )
-from marginface.demo.features import (
+from marginface.demo.drawing.features import (
     blend,
     draw_brows,
     draw_ears,
@@ -22,10 +22,10 @@ from marginface.demo.features import (
     draw_nose,
     paint,
 )
-from marginface.demo.geometry import SCALE, SIZE, Pose, head_outline
-from marginface.demo.hair import back_outline, bun, front_parts, strands
-from marginface.demo.people import Person, Shot
-from marginface.demo.shading import HALF, Map, frame_grid, grow, light_maps, spot
+from marginface.demo.drawing.geometry import SCALE, SIZE, Pose, head_outline
+from marginface.demo.drawing.hair import back_outline, bun, front_parts, strands
+from marginface.demo.drawing.people import Person, Shot
+from marginface.demo.drawing.shading import HALF, Map, frame_grid, grow, light_maps, spot
 
 
 def _background(shot: Shot, rng: np.random.Generator) -> NDArray[np.float32]:

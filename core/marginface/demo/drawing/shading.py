@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from marginface.demo.geometry import DEPTH, SIZE, Pose
-from marginface.demo.people import Person, Shot
+from marginface.demo.drawing.geometry import DEPTH, SIZE, Pose
+from marginface.demo.drawing.people import Person, Shot
 
 Map = NDArray[np.float32]  # [112, 112]
 HALF = SIZE // 2  # the height map is smooth: half the resolution is enough

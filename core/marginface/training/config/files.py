@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from marginface import losses
 from marginface.errors import MarginfaceError
-from marginface.training.config import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
-from marginface.training.recipes import get_recipe
-from marginface.training.strict_yaml import load_yaml
-from marginface.training.values import name_value_pairs, one_line
+from marginface.strict_yaml import load_yaml
+from marginface.training.config.keys import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
+from marginface.training.config.recipes import get_recipe
+from marginface.training.config.values import name_value_pairs, one_line
 
 Values = Mapping[str, Any]
 

@@ -26,14 +26,13 @@ from pydantic.config import JsonDict
 from marginface import backbones, losses
 from marginface.checks import check_shares
 from marginface.data.augmentation import PRESETS, expand_presets
-from marginface.deployment.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
 from marginface.losses import MarginLoss
-from marginface.training.optimizers import SGD, AdamW, Optimizer
-from marginface.training.recipes import RECIPES
-from marginface.training.schedules import SCHEDULES, Schedule
-from marginface.training.values import (
+from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
+from marginface.optimizers import SGD, AdamW, Optimizer
+from marginface.training.config.recipes import RECIPES
+from marginface.training.config.values import (
     height_and_width,
     name_value_pairs,
     not_empty,
@@ -44,6 +43,7 @@ from marginface.training.values import (
     split_commas,
     split_names,
 )
+from marginface.training.schedules import SCHEDULES, Schedule
 
 Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
 Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]

@@ -16,10 +16,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+from marginface.runs.folder import RunFolder
 from marginface.text import print_error
-from marginface.training.listening import loopback
-from marginface.training.processes import STORE, share_of_cores
-from marginface.training.run import RunFolder
+from marginface.training.processes.groups import STORE, share_of_cores
+from marginface.training.processes.listening import loopback
 
 # SIGHUP, of a terminal that closes, would leave the processes without the one that minds them.
 FORWARDED = [

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marginface.data.folder import open_image_folder
+from marginface.data.formats.folder import open_image_folder
 from marginface.data.opening import open_images
 from marginface.data.packing.writers import RecordWriter, TFRecordWriter
 from marginface.errors import MarginfaceError

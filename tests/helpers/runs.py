@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from marginface.errors import MarginfaceError
-from marginface.training.checkpoints import latest_checkpoint, load_checkpoint
-from marginface.training.config import TrainConfig
-from marginface.training.config_files import read_config_file, resume_config
-from marginface.training.run import RunFolder
+from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.runs.folder import RunFolder
+from marginface.training.config.files import read_config_file, resume_config
+from marginface.training.config.keys import TrainConfig
 from marginface.training.trackers import read_metrics
 
 QUIET = Console(quiet=True)

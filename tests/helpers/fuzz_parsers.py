@@ -1,6 +1,6 @@
 """Every reader of a user's file, given any bytes: a value, or one line that says what is wrong.
 
-python tests/fuzz_parsers.py rec --runs 100000 --seconds 60     # pip install atheris
+python tests/helpers/fuzz_parsers.py rec --runs 100000 --seconds 60     # pip install atheris
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from record_files import insightface, pack, png
 from safetensors.numpy import save
 
 from marginface.backbones import read_weights
+from marginface.data.formats.index_cache import load_index
+from marginface.data.formats.recordio import RecordFile
 from marginface.data.images import decode_image
 from marginface.data.opening import open_records
 from marginface.data.photos.landmarks import read_landmarks
-from marginface.data.records.cache import load_index
-from marginface.data.records.recordio import RecordFile
 from marginface.data.verification.bin_file import read_bin, write_bin
 from marginface.data.verification.cfp_lists import read_cfp
 from marginface.data.verification.container import read_container, write_container
 from marginface.data.verification.pair_lists import read_pair_list
 from marginface.data.verification.pairs import Pairs, read_pairs
-from marginface.deployment.embedding_origin import ORIGIN_KEY, Origin
-from marginface.deployment.embedding_reader import read_embeddings
+from marginface.embeddings.origin import ORIGIN_KEY, Origin
+from marginface.embeddings.reader import read_embeddings
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_lists import read_subjects_of_images
 from marginface.evaluation.template_files import (
@@ -45,7 +45,7 @@ from marginface.evaluation.template_files import (
     read_subjects,
     read_template_pairs,
 )
-from marginface.training.config_files import read_config_file
+from marginface.training.config.files import read_config_file
 
 MEMORY = 512  # MiB more than a process has before it reads
 

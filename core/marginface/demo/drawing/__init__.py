@@ -1,0 +1,1 @@
+"""The demo's faces: people, drawn from nothing but numbers."""

@@ -1,0 +1,1 @@
+"""Models that embed images, and the files that hold embeddings."""

@@ -1,0 +1,1 @@
+"""The processes that share a run: how they start, listen and agree."""

@@ -1,0 +1,1 @@
+"""Backbones in TensorFlow, built from the core's descriptions."""

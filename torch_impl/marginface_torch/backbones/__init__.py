@@ -1,0 +1,1 @@
+"""Backbones in PyTorch, built from the core's descriptions."""

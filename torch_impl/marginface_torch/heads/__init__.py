@@ -1,0 +1,1 @@
+"""The margin head in PyTorch."""
