@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from marginface.losses.base import (
     MIN_SINE,
     Arrays,
+    Curve,
     Float,
     Gradient,
     Logit,
@@ -45,6 +46,7 @@ class AdaFace(MarginLoss):
     """
 
     name: ClassVar[str] = "adaface"
+    panel: ClassVar[str] = "Norm as quality"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(0.4, low=0, below=1, help="of both kinds")
@@ -61,6 +63,11 @@ class AdaFace(MarginLoss):
     past_pi: Literal["clip", "none"] = parameter(
         "clip", help="`clip` keeps the target angle in eps .. pi - eps; `none` does not"
     )
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the worst, a middling and the best quality."""
+        return [Curve(cls(), f", k = {k:+g}", prepared={"quality": k}) for k in (-1.0, 0.0, 1.0)]
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return the running statistics of the norms: mean 20, standard deviation 100."""

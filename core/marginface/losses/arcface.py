@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Gradient, Logit, Numbers, PastPi
+from marginface.losses.base import Curve, Gradient, Logit, Numbers, PastPi
 from marginface.losses.hyperparameters import parameter
 
 
@@ -30,6 +30,8 @@ class ArcFace(AngularLoss):
     """
 
     name: ClassVar[str] = "arcface"
+    panel: ClassVar[str] = "Additive margins"
+    shows_boundary: ClassVar[bool] = True
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(
@@ -79,6 +81,7 @@ class CombinedMargin(AngularLoss):
     """
 
     name: ClassVar[str] = "combined_margin"
+    panel: ClassVar[str] = "Additive margins"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     m1: float = parameter(
@@ -95,6 +98,11 @@ class CombinedMargin(AngularLoss):
         "what arcface_torch has done since December 2022",
     )
     past_pi: PastPi = parameter("monotone", help="`monotone`, `clip` or `none`")
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return margins that neither ArcFace nor CosFace has."""
+        return [Curve(cls(m2=0.3, m3=0.2), ", m2 = 0.3, m3 = 0.2")]
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return cos(m1 theta + m2) - m3."""
@@ -115,6 +123,7 @@ class SubCenterArcFace(ArcFace):
     """
 
     name: ClassVar[str] = "subcenter_arcface"
+    shows_boundary: ClassVar[bool] = False  # ArcFace's
 
     centers: int = parameter(
         3, low=1, help="K, centres a class; the head's weight is [classes * K, embedding_size]"

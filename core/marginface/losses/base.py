@@ -35,6 +35,30 @@ MIN_NORM = 1e-12  # a shorter vector has no direction: its cosines and their gra
 MIN_SINE = 1e-3
 
 
+class Curve(NamedTuple):
+    """One line of a plot over the angle: a loss at a norm, a draw, a state that readers should see.
+
+    Args:
+        loss: what is drawn, with parameters that show what is its own.
+        label: what to say behind its name, such as ", norm 60".
+        norm: of the embedding.
+        prepared: what `prepare` would return for a sample.
+        negative: whether it is another class's logit, not the target's.
+    """
+
+    loss: MarginLoss
+    label: str = ""
+    norm: float = 1.0
+    prepared: Numbers = {}  # noqa: RUF012
+    negative: bool = False
+
+    def at(self, cosine: float) -> Logit:
+        """Return the value before the scale, and its slopes."""
+        if self.negative:
+            return self.loss.negative(cosine, self.prepared)
+        return self.loss.target(cosine, self.norm, self.prepared)
+
+
 class Logit(NamedTuple):
     """A value, and its derivatives with respect to the cosine and to the embedding's norm."""
 
@@ -56,6 +80,8 @@ class MarginLoss:
     norm_scaled: ClassVar[bool] = False  # logits are multiplied by the embedding's norm
     binary: ClassVar[bool] = False  # `reduce` adds up softplus(n_j), no logsumexp
     draws: ClassVar[tuple[str, ...]] = ()  # names of the arrays [batch] that `draw` returns
+    panel: ClassVar[str] = "Other margins"  # of the plot; losses read side by side share one
+    shows_boundary: ClassVar[bool] = False  # in the plot of decision boundaries
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
 
@@ -154,6 +180,13 @@ class MarginLoss:
     def penalty(self, norm: float) -> tuple[float, float]:
         """Return what is added for an embedding of this norm, and its slope; 0 for most."""
         return 0.0, 0.0
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return what a plot shows of the loss: its target, and other logits that are its own."""
+        own = [Curve(cls())]
+        changed = cls.negative is not MarginLoss.negative
+        return [*own, Curve(cls(), ", others", negative=True)] if changed else own
 
     def evaluate(
         self,

@@ -23,6 +23,8 @@ class Circle(MarginLoss):
     """
 
     name: ClassVar[str] = "circle"
+    panel: ClassVar[str] = "Linear and circular"
+    shows_boundary: ClassVar[bool] = True
 
     scale: float = parameter(256.0, above=0, help="gamma of the paper")
     margin: float = parameter(0.25, low=0, below=1, help="0.25 is the paper's for faces")

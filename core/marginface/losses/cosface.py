@@ -18,6 +18,8 @@ class CosFace(MarginLoss):
     """
 
     name: ClassVar[str] = "cosface"
+    panel: ClassVar[str] = "Additive margins"
+    shows_boundary: ClassVar[bool] = True
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Arrays, Float, Gradient, Logit, Numbers, PastPi
+from marginface.losses.base import Arrays, Curve, Float, Gradient, Logit, Numbers, PastPi
 from marginface.losses.hyperparameters import parameter
 
 
@@ -33,6 +33,7 @@ class CurricularFace(AngularLoss):
     """
 
     name: ClassVar[str] = "curricularface"
+    panel: ClassVar[str] = "Hard negatives"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(
@@ -47,6 +48,13 @@ class CurricularFace(AngularLoss):
         help="`monotone`, cos(theta) - margin sin(margin), is the authors' code, `none` the "
         "paper's formula; `clip` stops at pi",
     )
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target, and hard negatives as training goes on."""
+        own = cls()
+        hard = {f", hard, t = {t:g}": {"t": t, "threshold": -2.0} for t in (0.0, 0.3, 0.6)}
+        return [Curve(own), *(Curve(own, text, 1.0, at, True) for text, at in hard.items())]
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return t, 0."""

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Arrays, Float, Gradient, Logit, MarginLoss, Numbers, PastPi
+from marginface.losses.base import (
+    Arrays,
+    Curve,
+    Float,
+    Gradient,
+    Logit,
+    MarginLoss,
+    Numbers,
+    PastPi,
+)
 from marginface.losses.hyperparameters import parameter
 
 Assignment = Literal["sorted", "released"]
@@ -28,6 +37,7 @@ class ElasticFaceArc(AngularLoss):
 
     name: ClassVar[str] = "elasticface_arc"
     draws: ClassVar[tuple[str, ...]] = ("margin",)
+    panel: ClassVar[str] = "Drawn margins"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(0.5, low=0, below=math.pi, unit="radians", help="mean of the margins")
@@ -38,6 +48,11 @@ class ElasticFaceArc(AngularLoss):
     past_pi: PastPi = parameter(
         "monotone", help="`monotone`, `clip`, or `none`, which is the authors' code"
     )
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the mean margin, and two deviations beside it."""
+        return _around_the_mean(cls())
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
         """Draw a margin for every sample."""
@@ -98,10 +113,16 @@ class ElasticFaceCos(MarginLoss):
 
     name: ClassVar[str] = "elasticface_cos"
     draws: ClassVar[tuple[str, ...]] = ("margin",)
+    panel: ClassVar[str] = "Drawn margins"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(0.35, low=0, below=2, help="mean of the margins")
     std: float = parameter(0.05, low=0, help="their standard deviation")
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the mean margin, and two deviations beside it."""
+        return _around_the_mean(cls())
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
         """Draw a margin for every sample."""
@@ -143,6 +164,14 @@ class ElasticFaceCosPlus(ElasticFaceCos):
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
         """Return the drawn margins, given out by the target cosines."""
         return {"margin": _give_out(draw["margin"], cosines, self.assignment)}, {}
+
+
+def _around_the_mean(loss: ElasticFaceArc | ElasticFaceCos) -> list[Curve]:
+    margins = {sign: loss.margin + sign * loss.std for sign in (-2, 0, 2)}
+    return [
+        Curve(loss, f", {sign:+d} std" if sign else "", prepared={"margin": margin})
+        for sign, margin in margins.items()
+    ]
 
 
 def _give_out(drawn: NDArray[Any], cosines: Float, assignment: Assignment) -> Float:

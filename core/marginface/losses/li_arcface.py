@@ -28,6 +28,8 @@ class LiArcFace(MarginLoss):
     """
 
     name: ClassVar[str] = "li_arcface"
+    panel: ClassVar[str] = "Linear and circular"
+    shows_boundary: ClassVar[bool] = True
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(

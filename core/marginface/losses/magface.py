@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Gradient, Logit, Numbers, PastPi
+from marginface.losses.base import Curve, Gradient, Logit, Numbers, PastPi
 from marginface.losses.hyperparameters import parameter
 
 
@@ -30,6 +30,7 @@ class MagFace(AngularLoss):
     """
 
     name: ClassVar[str] = "magface"
+    panel: ClassVar[str] = "Norm as quality"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     l_a: float = parameter(10.0, above=0, help="smallest norm that counts")
@@ -57,6 +58,11 @@ class MagFace(AngularLoss):
         self._require(
             "l_margin", self.l_margin <= self.u_margin, f"in [0, u_margin = {self.u_margin}]"
         )
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the norms' ends and between them."""
+        return [Curve(cls(), f", norm {norm:g}", norm) for norm in (10.0, 60.0, 110.0)]
 
     @property
     def margin_slope(self) -> float:

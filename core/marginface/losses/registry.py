@@ -141,12 +141,17 @@ def find(name: str) -> Loss:
             return known[name]
     if name in _offered():
         return _from_package(_offered()[name])
-    if _is_place(name):
+    if awaits_import(name):
         raise MarginfaceError(
             f"the loss {name} is code that a file names; code is imported only where the command "
             f"names it: give --loss {name} as well"
         )
     raise unknown_name("loss", name, names())
+
+
+def awaits_import(name: str) -> bool:
+    """Return whether a name is of code, "module:Class", that no command line has named so far."""
+    return _is_place(name) and name not in _LOADED
 
 
 def load(text: str) -> Loss:

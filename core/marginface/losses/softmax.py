@@ -21,6 +21,7 @@ class Softmax(MarginLoss):
 
     name: ClassVar[str] = "softmax"
     normalized: ClassVar[bool] = False
+    panel: ClassVar[str] = ""
 
     scale: float = parameter(1.0, above=0, help="multiplies the products; 1 is the textbook's")
 
@@ -44,6 +45,8 @@ class NormFace(MarginLoss):
     """
 
     name: ClassVar[str] = "normface"
+    panel: ClassVar[str] = ""
+    shows_boundary: ClassVar[bool] = True
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
 

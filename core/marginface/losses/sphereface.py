@@ -11,6 +11,7 @@ from marginface.losses.angular import AngularLoss
 from marginface.losses.base import (
     MIN_SINE,
     Arrays,
+    Curve,
     Float,
     Gradient,
     Logit,
@@ -45,6 +46,7 @@ class SphereFace(AngularLoss):
 
     name: ClassVar[str] = "sphereface"
     norm_scaled: ClassVar[bool] = True
+    panel: ClassVar[str] = "Multiplied angles"
 
     scale: float = parameter(1.0, above=0, help="multiplies all logits; 1 is the paper's")
     margin: float = parameter(
@@ -58,6 +60,12 @@ class SphereFace(AngularLoss):
         "monotone",
         help="past margin theta = pi `monotone` is psi, `clip` -1, `none` cos(margin theta)",
     )
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the start and the end of the annealing."""
+        ends = {", start": 1000.0, ", end": 5.0}
+        return [Curve(cls(), text, prepared={"annealing": value}) for text, value in ends.items()]
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return the number of steps taken, 0."""
@@ -95,6 +103,8 @@ class SphereFaceRV1(AngularLoss):
     """
 
     name: ClassVar[str] = "sphereface_r_v1"
+    panel: ClassVar[str] = "Multiplied angles"
+    shows_boundary: ClassVar[bool] = True
 
     scale: float = parameter(30.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(
@@ -127,6 +137,7 @@ class SphereFaceRV2(MarginLoss):
     """
 
     name: ClassVar[str] = "sphereface_r_v2"
+    panel: ClassVar[str] = "Multiplied angles"
 
     scale: float = parameter(60.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(

@@ -33,6 +33,7 @@ class SphereFace2(MarginLoss):
 
     name: ClassVar[str] = "sphereface2"
     binary: ClassVar[bool] = True
+    panel: ClassVar[str] = "Binary"
 
     scale: float = parameter(40.0, above=0, help="r in the paper; 64 for millions of images")
     margin: float = parameter(0.4, low=0, below=1, help="0.5 for millions of images")

@@ -31,6 +31,7 @@ class UniFace(MarginLoss):
 
     name: ClassVar[str] = "uniface"
     binary: ClassVar[bool] = True
+    panel: ClassVar[str] = "Binary"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(0.4, low=0, below=2, help="subtracted from the target cosine")
