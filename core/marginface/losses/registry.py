@@ -30,7 +30,8 @@ Loss = type[MarginLoss]
 Code = type | str  # a class with a loss's tensor code, or where it is: "module:Class"
 
 
-def _of_family(word: str) -> list[Loss]:
+def of_family(word: str) -> list[Loss]:
+    """Return the losses of a family, in the order of its file."""
     module = importlib.import_module(f"marginface.losses.{word}")
     return [
         value
@@ -41,7 +42,7 @@ def _of_family(word: str) -> list[Loss]:
     ]
 
 
-BUILT_IN: dict[str, Loss] = {loss.name: loss for word in FAMILIES for loss in _of_family(word)}
+BUILT_IN: dict[str, Loss] = {loss.name: loss for word in FAMILIES for loss in of_family(word)}
 _OWN: dict[str, Loss] = {}  # by name
 _LOADED: dict[str, Loss] = {}  # by "module:Class"
 _CODE: dict[Loss, dict[str, Code]] = {}  # a user's own, by backend
@@ -196,7 +197,7 @@ def code_of_families(package: str) -> dict[Loss, Any]:
     found = {}
     for word in FAMILIES:
         module = importlib.import_module(f"{package}.{word}")
-        for loss in _of_family(word):
+        for loss in of_family(word):
             named = (getattr(module, f"{base.__name__}Ops", None) for base in loss.__mro__)
             code = next((each for each in named if each is not None), None)
             if code is None:
