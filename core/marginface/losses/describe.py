@@ -77,7 +77,7 @@ def describe(name: str) -> Description:
         head, _, body = paragraph.partition("\n")
         if head == "In the wild:":
             wild = inspect.cleandoc(body)
-        elif not head.startswith(">>>"):
+        elif head != "Args:" and not head.startswith(">>>"):
             notes.append(paragraph if "\n- " in paragraph else _joined(paragraph))
     return Description(
         name=name,

@@ -42,7 +42,16 @@ def of_family(word: str) -> list[Loss]:
     ]
 
 
-BUILT_IN: dict[str, Loss] = {loss.name: loss for word in FAMILIES for loss in of_family(word)}
+def _documented(loss: Loss) -> Loss:
+    """Let `help` say what the parameters are, too."""
+    lines = [f"    {p.name}: {p.meaning}; {p.allowed}." for p in declared(loss).values()]
+    loss.__doc__ = "\n".join([inspect.cleandoc(loss.__doc__ or ""), "", "Args:", *lines])
+    return loss
+
+
+BUILT_IN: dict[str, Loss] = {
+    loss.name: _documented(loss) for word in FAMILIES for loss in of_family(word)
+}
 _OWN: dict[str, Loss] = {}  # by name
 _LOADED: dict[str, Loss] = {}  # by "module:Class"
 _CODE: dict[Loss, dict[str, Code]] = {}  # a user's own, by backend
@@ -74,6 +83,8 @@ def register(loss: Loss, *, torch: Code | None = None, tf: Code | None = None) -
             raise MarginfaceError(
                 f"{loss.__name__}: {backend}={code!r} is no place; expected 'module:Class'"
             )
+    if loss not in _CODE:
+        _documented(loss)
     _OWN[loss.name] = loss
     _CODE.setdefault(loss, {}).update(given)
 
