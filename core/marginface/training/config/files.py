@@ -133,9 +133,8 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
         parameters = {}
         values.pop("margin", None)
         before, after = (_chosen("loss", layer) for layer in (lower, upper))
-        if awaits_import(before) or (
-            losses.parameters(before)["scale"] != losses.parameters(after)["scale"]
-        ):
+        unknown = awaits_import(before) or awaits_import(after)  # a later layer may replace it
+        if unknown or losses.parameters(before)["scale"] != losses.parameters(after)["scale"]:
             values.pop("scale", None)
     parameters = {**parameters, **name_value_pairs(upper.get("loss_parameters", {}))}
     return {**values, **upper, "loss_parameters": parameters}
