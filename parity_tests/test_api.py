@@ -18,16 +18,16 @@ from marginface import MarginfaceError, load_backend, losses
 FILES_OF_ONE = {"quiet.py", "compiling.py", "fitting.py"}
 NAMES_OF_ONE = {"read_state_dict"}
 HELPERS_OF_ONE = {
-    "backbone": {"channels_last"},
+    "backbones.backbone": {"channels_last"},
     "processes": {"in_replica", "mean_of_all"},  # DistributedDataParallel takes the means
-    "sharding": {"own_part"},
+    "heads.sharding": {"own_part"},
     "export": set(),
     "learner": set(),
     "optimizers": {"write_slots"},
-    "weights": {"read_state_dict", "to_float32", "to_numpy"},
+    "backbones.weights": {"read_state_dict", "to_float32", "to_numpy"},
 }
 LOSS_FILES = sorted(path.stem for path in Path(losses.__file__).parent.glob("[a-z]*.py"))
-CORE_ONLY = {"checks", "describe", "plot", "subcenter"}  # what is no tensor code
+CORE_ONLY = {"checks", "describe", "plot", "problems", "subcenter"}  # what is no tensor code
 MODULES = ["losses", *(f"losses.{name}" for name in LOSS_FILES if name not in CORE_ONLY)]
 
 
