@@ -44,19 +44,19 @@ def evaluate(
     Several models and sets give one table. Options on how images enter a model hold for all.
     """
     from marginface.data.verification.opening import open_all
+    from marginface.embeddings.embed import NormRange
     from marginface.embeddings.origin import Origin
     from marginface.evaluation.comparison import (
         Comparison,
-        comparison_table,
-        single_table,
         write_comparison,
         write_single,
     )
-    from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs, score_pairs
+    from marginface.evaluation.evaluate import check_images, embed_pairs, score_pairs
     from marginface.evaluation.intervals import intervals
     from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
     from marginface.evaluation.verification import verify
     from marginface.labels import distinct_labels
+    from marginface.tables.verification import comparison_table, single_table
     from marginface.terminal import Terminal
 
     claim_output(context, output)

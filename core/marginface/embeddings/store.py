@@ -19,13 +19,13 @@ from marginface.atomic import replacing
 from marginface.data.formats.shards import shards_of
 from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
+from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
 from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import Embed, NormRange, embed_images
-from marginface.evaluation.verification import directionless
 from marginface.locking import sole_writer
+from marginface.vectors import directionless
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.data.lookup import same_form
-from marginface.model import ModelSpec
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
-from marginface.text import printable
+from marginface.model import ModelSpec
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.strict_yaml import load_yaml
+from marginface.text import printable
 
 if TYPE_CHECKING:
     from marginface.training.config.keys import TrainConfig
