@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
 from marginface.data.formats.shards import shards_of
@@ -25,7 +23,12 @@ from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import Embed, NormRange, embed_images
 from marginface.evaluation.verification import directionless
+from marginface.extras import needs
 from marginface.locking import sole_writer
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"
