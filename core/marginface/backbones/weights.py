@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from marginface.arrays import save_file
 from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
-from marginface.errors import BackendNotInstalledError, MarginfaceError
+from marginface.errors import MarginfaceError, MissingPackageError
 
 Arrays = dict[str, NDArray[Any]]
 PICKLED = {".pt", ".pth", ".ckpt"}
@@ -115,8 +115,8 @@ def _read_pickled(path: Path) -> Arrays:
     try:
         # Only PyTorch reads its own pickles, so the seam that every backend shares lacks the name.
         values = load_backend("torch").read_state_dict(path)  # type: ignore[attr-defined]
-    except BackendNotInstalledError as error:
-        raise BackendNotInstalledError(
+    except MissingPackageError as error:
+        raise MissingPackageError(
             f"{path} is a PyTorch file and PyTorch is not installed; run: "
             "pip install 'marginface[torch]', or convert it to .safetensors where PyTorch is"
         ) from error

@@ -55,10 +55,13 @@ def evaluate(
     from marginface.evaluation.intervals import intervals
     from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
     from marginface.evaluation.verification import verify
+    from marginface.extras import require
     from marginface.labels import distinct_labels
     from marginface.tables.verification import comparison_table, single_table
     from marginface.terminal import Terminal
 
+    if output is not None:
+        require("report", "matplotlib")
     claim_output(context, output)
     if not val and pairs is None:
         raise MarginfaceError(

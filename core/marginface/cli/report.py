@@ -37,9 +37,9 @@ def report(
     from marginface.data.verification.opening import open_all
     from marginface.embeddings.embed import NormRange
     from marginface.embeddings.origin import Origin
-    from marginface.evaluation.curves import check_output_dir
     from marginface.evaluation.evaluate import check_images, embed_pairs
     from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
+    from marginface.evaluation.output import check_output_dir
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.labels import distinct_labels
     from marginface.report.collect import Report, ReportModel, measure

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.extras import require
 from marginface.model import (
     ALIGNED_SIZE,
     METADATA_KEY,
@@ -21,8 +22,6 @@ from marginface.model import (
     Preprocessing,
     for_each_channel,
 )
-from marginface.onnx.digest import onnx_digest
-from marginface.onnx.session import OnnxSession
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,9 @@ def _overrides(
 
 
 def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Embedder:
+    from marginface.onnx.digest import onnx_digest
+    from marginface.onnx.session import OnnxSession
+
     digest = onnx_digest(path)  # first: it does not follow what the file names anywhere
     session = OnnxSession(path, threads=threads)
     preprocessing = Preprocessing()
@@ -182,6 +184,8 @@ def _open_run(
     spec: ModelSpec = loaded.spec
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":
+        require("onnx", "onnxruntime", "backend 'onnx'")
+        from marginface.onnx.session import OnnxSession
         from marginface.onnx.writer import build_onnx
 
         graph = build_onnx(spec, loaded.weights)

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from marginface.embeddings.origin import LONGEST, ORIGIN_KEY, Origin, common_origin
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 ROWS_AT_ONCE = 4096
 BROKEN = (

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
 from marginface.data.formats.shards import shards_of
@@ -24,8 +22,13 @@ from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
 from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.locking import sole_writer
 from marginface.vectors import directionless
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
 from marginface.evaluation.identification import Searches
+from marginface.extras import needs
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 CANDIDATES_NAME = "candidates.parquet"
 SCHEMA = pa.schema(

@@ -11,7 +11,6 @@ from typing import Any
 
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
-from marginface.evaluation.curves import write_report
 from marginface.evaluation.evaluate import PairScores
 from marginface.evaluation.intervals import Intervals
 from marginface.evaluation.measured_with import MeasuredWith, columns_of
@@ -57,6 +56,8 @@ class Comparison:
 
 def write_single(row: Comparison, output: Path) -> list[Path]:
     """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
+    from marginface.evaluation.curves import write_report  # draws: matplotlib
+
     scores = output / SCORES_NAME
     reports = write_report(
         row.result, row.found.scores, row.pairs.same, output, metrics=row.metrics()

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from marginface import losses
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.losses import Logit, MarginLoss
+
+with needs("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 THETA = np.linspace(0.0, np.pi, 721)
 COLOURS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e1b", "#7b4fa3", "#3aa6b9")

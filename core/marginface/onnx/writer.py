@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from marginface import __version__, backbones
 from marginface.backbones.graph import (
@@ -30,7 +28,12 @@ from marginface.backbones.graph import (
     PReLU,
 )
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.model import METADATA_KEY, ModelSpec
+
+with needs("onnx"):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
 Array = NDArray[Any]
 OPSETS = range(13, 24)
