@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from marginface.arrays import save_file
 from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
-from marginface.errors import BackendNotInstalledError, MarginfaceError
+from marginface.errors import MarginfaceError
+from marginface.pickles.tensors import Tensor
+from marginface.pickles.torch_files import read_torch_file
 
 Arrays = dict[str, NDArray[Any]]
 PICKLED = {".pt", ".pth", ".ckpt"}
@@ -82,7 +84,7 @@ def check_weights(
 def read_weights(path: str | Path) -> Arrays:
     """Read a backbone's arrays from .safetensors, or from a PyTorch .pt, .pth or .ckpt.
 
-    PyTorch files are read with `weights_only=True`, which runs no code from the file.
+    PyTorch is not needed, and no code from a file is run.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,21 +112,16 @@ def read_weights(path: str | Path) -> Arrays:
 
 
 def _read_pickled(path: Path) -> Arrays:
-    from marginface.backend import load_backend
-
-    try:
-        # Only PyTorch reads its own pickles, so the seam that every backend shares lacks the name.
-        values = load_backend("torch").read_state_dict(path)  # type: ignore[attr-defined]
-    except BackendNotInstalledError as error:
-        raise BackendNotInstalledError(
-            f"{path} is a PyTorch file and PyTorch is not installed; run: "
-            "pip install 'marginface[torch]', or convert it to .safetensors where PyTorch is"
-        ) from error
+    values = read_torch_file(path)
+    if not isinstance(values, dict):
+        raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
     for wrapper in WRAPPERS:
         if isinstance(values.get(wrapper), dict):
             values = values[wrapper]
             break
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    arrays = {
+        str(name): value.array() for name, value in values.items() if isinstance(value, Tensor)
+    }
     if not arrays:
         raise MarginfaceError(f"{path} holds no arrays; expected a backbone's state_dict")
     return arrays
