@@ -41,6 +41,9 @@ class Format(Generic[Opener]):
 class Formats(Generic[Opener]):
     """The formats of one kind of input.
 
+    Args:
+        hint: for messages, after the formats' names.
+
     >>> formats = Formats[Callable[[Path], str]]()
     >>> formats.register("a .txt", Path.read_text, ".txt")
     >>> formats.register("a folder", lambda path: "", recognises=Path.is_dir)
@@ -52,7 +55,8 @@ class Formats(Generic[Opener]):
 folder
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hint: str = "") -> None:
+        self._hint = hint
         self._formats: list[Format[Opener]] = []
 
     def register(
@@ -111,16 +115,18 @@ folder
         return [each.name for each in self._formats]
 
     def __str__(self) -> str:
-        return expected(self.names)
+        return expected(self.names) + (f", {self._hint}" if self._hint else "")
 
 
 def unknown(path: Path, *kinds: Formats[Any]) -> MarginfaceError:
     """Return the error for a path that is of none of these kinds."""
-    names = expected([name for kind in kinds for name in kind.names])
+    known = str(kinds[0])
+    if len(kinds) > 1:
+        known = expected([name for kind in kinds for name in kind.names])
     if not path.exists():
-        return MarginfaceError(f"no such file or folder: {path}; {names}")
+        return MarginfaceError(f"no such file or folder: {path}; {known}")
     what = "a folder" if path.is_dir() else "a file"
-    return MarginfaceError(f"{path} is {what} of another kind; {names}")
+    return MarginfaceError(f"{path} is {what} of another kind; {known}")
 
 
 def expected(names: Iterable[str]) -> str:

@@ -18,6 +18,8 @@ from marginface.pickles.opcodes import PLAIN, Opcodes, run
 from marginface.pickles.tensors import ItemType, Storage, admitted
 
 ZIP = b"PK\x03\x04"
+ROW = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of MAGIC
+BEGINS = (ZIP, ROW)
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # of a row of pickles
 ZIP_ERRORS = (  # what zipfile raises on broken files
     *(zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, OverflowError),
