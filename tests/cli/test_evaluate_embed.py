@@ -215,9 +215,11 @@ def test_embed_counts_and_names_what_it_skips(cli, refusal, model, images, tmp_p
 
 def test_embed_refuses_missing_things_first(refusal, model, images, tmp_path):
     out = ("--output", tmp_path / "out.npz")
-    assert "no such folder" in refusal("embed", "--model", model, "--images", "none", *out)
+    assert "no such file or folder: none" in refusal(
+        "embed", "--model", model, "--images", "none", *out
+    )
     missing = refusal("embed", "--model", tmp_path / "none", "--images", images, *out)
-    assert "does not exist" in missing
+    assert "no such file or folder" in missing
     assert not (tmp_path / "out.npz.parts").exists()
 
 

@@ -181,7 +181,7 @@ def test_options_that_do_not_go_together_are_refused(refusal, benchmark):
     (benchmark / "file").write_text("")
     arguments = [*options(benchmark, **ONE_TO_ONE), "--output", benchmark / "file"]
     assert "needs a folder, but" in refusal("templates", *arguments)
-    assert "are no file" in refusal(
+    assert "no such file or folder" in refusal(
         "templates", *options(benchmark, **ONE_TO_ONE | {"embeddings": "absent.npz"})
     )
     twice = ["--gallery", benchmark / "G1.csv"] * 2

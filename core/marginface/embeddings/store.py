@@ -51,7 +51,7 @@ class EmbedSummary:
 
 def check_output(output: Path, *, overwrite: bool) -> None:
     """Raise if `output` is no file that can be written; cheap, so call it before the work."""
-    if output.suffix not in MERGERS:
+    if output.suffix.lower() not in MERGERS:
         raise MarginfaceError(
             f"output {output} ends in '{output.suffix}', expected .parquet or .npz"
         )
@@ -172,7 +172,7 @@ def _embed_folder(
     # The merged file grows inside the parts folder: whatever happens, no stray file remains.
     merged = folder / f"merged{output.suffix}"
     with replacing(merged) as temporary:
-        MERGERS[output.suffix](
+        MERGERS[output.suffix.lower()](
             [part for part in parts if pq.read_metadata(part).num_rows], temporary, origin
         )
     merged.replace(output)

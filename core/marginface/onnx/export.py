@@ -44,7 +44,7 @@ def export_model(
         MarginfaceError: ONNX Runtime and the framework disagree, or the path is no .onnx file.
     """
     path = Path(path)
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         raise MarginfaceError(f"the model is written as .onnx, got '{path.name}'")
     if path.is_dir():
         raise MarginfaceError(f"output {path} is a folder, expected the name of a file")

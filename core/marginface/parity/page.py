@@ -59,7 +59,7 @@ def table(rows: Sequence[Comparison], pair: tuple[str, str]) -> Table:
 def check_report(path: Path) -> None:
     """Raise unless a report can be written there."""
     require("report", "matplotlib")
-    if path.suffix != ".md":
+    if path.suffix.lower() != ".md":
         raise MarginfaceError(f"--report {path}: expected a name that ends in .md")
     if not path.parent.is_dir():
         raise MarginfaceError(f"--report {path}: there is no folder {path.parent}; make it first")

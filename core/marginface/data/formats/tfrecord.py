@@ -36,6 +36,18 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+def is_tfrecord(path: Path) -> bool:
+    """Return whether a file is called a TFRecord file, or begins with the length of a record.
+
+    Of a set in several files names end otherwise: s.tfrecord-00000-of-00010.
+    """
+    if not path.is_file() or ".tfrecord" in path.name.lower():
+        return path.is_file()
+    with path.open("rb") as file:
+        head = file.read(_HEAD.size)
+    return len(head) == _HEAD.size and masked_crc(head[:8]) == _FOOT.unpack(head[8:])[0]
+
+
 def frame(data: bytes) -> bytes:
     """Return a record as it stands in a file."""
     length = len(data).to_bytes(8, "little")
