@@ -10,7 +10,8 @@ from PIL import Image
 
 from marginface import losses
 from marginface.losses import describe
-from marginface.losses.plot import BOUNDARIES, PANELS, boundary, curves, draw
+from marginface.losses.plot import boundary, draw, panels
+from marginface.losses.registry import find
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -92,11 +93,11 @@ def test_plot_of_one(cli, tmp_path, name):
 
 
 def test_every_loss_is_in_a_panel():
-    shown = {name for group in PANELS.values() for name in group}
+    shown = {name for group in panels(losses.names()).values() for name in group}
     assert shown == set(losses.names()) - {"softmax", "normface"}
     for name in shown:
-        for curve in curves(name):
-            assert np.isfinite([curve.value(c) for c in (-1.0, -0.3, 0.4, 1.0)]).all()
+        for curve in find(name).curves():
+            assert np.isfinite([curve.at(c) for c in (-1.0, -0.3, 0.4, 1.0)]).all()
 
 
 @pytest.mark.parametrize("name", ["elasticface_arc_plus", "elasticface_cos_plus"])
@@ -114,7 +115,8 @@ def test_boundaries():
     others, own = boundary(losses.get("arcface", margin=0.5))
     middle = (others > 60) & (others < 120)
     np.testing.assert_allclose(own[middle], others[middle] - np.degrees(0.5), atol=0.5)
-    assert set(BOUNDARIES) <= set(losses.names())
+    shown = [name for name in losses.names() if find(name).shows_boundary]
+    assert shown == ["normface", "sphereface_r_v1", "cosface", "arcface", "li_arcface", "circle"]
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import losses
-from marginface.checks import check_count
+from marginface.checks import check_count, check_labels
 from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
+    WEIGHT_STD,
     HeadPlan,
     Precision,
     Sampling,
     Shard,
+    check_call,
+    check_head,
     check_loss_scale,
     check_precision,
     check_update,
@@ -122,7 +125,7 @@ class MarginHead(keras.layers.Layer):
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **options)
         self.loss = losses.as_loss(loss)
-        self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
@@ -140,7 +143,7 @@ class MarginHead(keras.layers.Layer):
         self.weight = self.add_weight(
             trainable=update is None,
             shape=(len(self.classes) * self.loss.num_centers, self.embedding_size),
-            initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
+            initializer=keras.initializers.RandomNormal(stddev=WEIGHT_STD),
             autocast=False,
             name="weight",
         )
@@ -227,7 +230,7 @@ class MarginHead(keras.layers.Layer):
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""
         check_moves(self.weight, steps_itself=self.update is not None)
         embeddings, labels = as_tensor(embeddings), as_tensor(labels)
-        losses.check_call(
+        check_call(
             embeddings.shape,
             labels.shape,
             integer_labels=keras.backend.is_int_dtype(labels.dtype),
@@ -236,10 +239,10 @@ class MarginHead(keras.layers.Layer):
         given = {name: as_tensor(value) for name, value in (draw or {}).items()}
         whole = options.get("training") is False
         sample, draws = split_draw(given, 1 if whole else self.sample_rate)
-        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, embeddings.shape[0])
+        self.loss.check_draw({k: v.shape for k, v in draws.items()}, embeddings.shape[0])
         if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
             smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
-            losses.check_range(int(smallest), int(largest), self.num_classes)
+            check_labels(int(smallest), int(largest), self.num_classes)
         return super().__call__(embeddings, labels, sample | draws, **options)
 
     def call(

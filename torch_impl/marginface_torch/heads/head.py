@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 from marginface import losses
-from marginface.checks import check_count, check_type
+from marginface.checks import check_count, check_labels, check_type
 from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
+    WEIGHT_STD,
     HeadPlan,
     Precision,
     Sampling,
     Shard,
+    check_call,
+    check_head,
     check_loss_scale,
     check_precision,
     check_update,
@@ -116,7 +119,7 @@ class MarginHead(nn.Module):
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
-        self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         self.shard = shard
@@ -127,7 +130,7 @@ class MarginHead(nn.Module):
         if shard is not None:  # under one seed for all processes, their shards must still differ
             drawn = int(torch.randint(2**62, ())) + shard.index
             source = torch.Generator(self.weight.device).manual_seed(drawn)
-        nn.init.normal_(self.weight, std=losses.WEIGHT_STD, generator=source)
+        nn.init.normal_(self.weight, std=WEIGHT_STD, generator=source)
         bias = self.loss.initial_bias(self.num_classes)
         self._one_bias = bias is not None and len(bias) == 1  # for all classes
         self.register_parameter("bias", None)
@@ -196,14 +199,14 @@ class MarginHead(nn.Module):
     def _mean(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None) -> Tensor:
         for name, value in (("embeddings", embeddings), ("labels", labels)):
             check_type(name, value, Tensor, "torch.as_tensor makes one")
-        losses.check_call(
+        check_call(
             embeddings.shape,
             labels.shape,
             integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
             embedding_size=self.embedding_size,
         )
         sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
-        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, len(labels))
+        self.loss.check_draw({k: v.shape for k, v in draws.items()}, len(labels))
         labels = labels.long()
         if self.shard is not None:
             check_processes(self.shard)
@@ -211,7 +214,7 @@ class MarginHead(nn.Module):
         elif self.update is not None and self.training and self._processes() > 1:
             raise MarginfaceError(UPDATE_APART)
         smallest, largest = torch.aminmax(labels)
-        losses.check_range(int(smallest), int(largest), self.num_classes)
+        check_labels(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = torch.promote_types(embeddings.dtype, torch.float32)
         compute = torch.promote_types(compute, self.weight.dtype)

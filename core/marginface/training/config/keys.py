@@ -29,6 +29,7 @@ from marginface.data.augmentation import PRESETS, expand_presets
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
 from marginface.losses import MarginLoss
+from marginface.losses.registry import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.optimizers import SGD, AdamW, Optimizer
 from marginface.training.config.recipes import RECIPES
@@ -117,7 +118,7 @@ class TrainConfig(BaseModel):
     init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
     seed: int = key("Run", "Of weights, data order and randomness.", 0, ge=0, lt=2**32)
 
-    loss: str = key("Loss", f"{', '.join(losses.names())}.", "arcface")
+    loss: str = key("Loss", f"{', '.join(losses.names())}; or module:Class.", "arcface")
     scale: float | None = key("Loss", "Scale s; default: the loss's.", None)
     margin: float | None = key("Loss", "Margin m, radians for angles; default: the loss's.", None)
     loss_parameters: Parameters = key("Loss", "Further ones: name=value,name=value.", {})
@@ -237,6 +238,7 @@ class TrainConfig(BaseModel):
                 "val_every has no effect without val_images and val_pairs, or val"
             )
         self.make_loss()
+        check_runs_in(self.loss, self.backend)
         self.make_optimizer()
         self.make_schedule(total_steps=1)
         self.model_spec()
