@@ -1,4 +1,4 @@
-"""The changes that `mutants.py` tries: of seam and head here, of families in their papers' files."""
+"""The changes that `mutants.py` tries: of seam and head here, of families in their papers."""
 
 from papers import Mutant, paper
 

@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface import __version__, backbones
-from marginface.backbones.graph import (
-    BN_EPSILON,
-    IMAGES,
+from marginface.backbones.graph import IMAGES, Graph
+from marginface.backbones.layers import (
     Add,
     BatchNorm,
     Conv,
     Dropout,
     Flatten,
-    Graph,
     Linear,
     PReLU,
 )
@@ -68,7 +66,7 @@ def build_onnx(
         raise MarginfaceError(
             f"opset must be between {OPSETS[0]} and {OPSETS[-1]}, got {opset}; 17 suits most"
         )
-    graph = backbones.describe(spec.backbone, spec.embedding_size, spec.input_size, spec.dropout)
+    graph = spec.graph()
     writer = _Writer(graph, backbones.check_weights(graph, weights), opset)
     height, width = spec.input_size
     x, kind = "images", TensorProto.FLOAT
@@ -226,7 +224,7 @@ class _Writer:
             self.weights[f"{layer.name}.{part}"]
             for part in ("weight", "bias", "running_mean", "running_var")
         )
-        scale = weight / np.sqrt(variance + BN_EPSILON)
+        scale = weight / np.sqrt(variance + layer.epsilon)
         return scale, bias - mean * scale
 
     def _only_consumer(self, position: int, *kinds: type) -> int | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from marginface import backbones
+from marginface.backbones import Graph
 from marginface.backend import Backend, Group, Learner, load_backend
 from marginface.data.image_batches import ImageReader
 from marginface.data.joined import JoinedImages, called
@@ -73,6 +74,7 @@ class Session:
     group: Group
     backend: Backend
     loss: MarginLoss
+    graph: Graph
     learner: Learner
     images: LabelledImages
     pipeline: TrainingPipeline
@@ -128,6 +130,7 @@ def open_session(config: TrainConfig, group: Group, *, resume: bool, console: Co
         group=group,
         backend=opened.backend,
         loss=config.make_loss(),
+        graph=config.model_spec().graph(),
         learner=learner,
         images=opened.images,
         pipeline=opened.pipeline,
@@ -171,10 +174,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     check_output(config, resume=resume)
     if resume:
         check_resumption(config)
-    spec = config.model_spec()
-    graph = backbones.describe(
-        spec.backbone, spec.embedding_size, input_size=spec.input_size, dropout=spec.dropout
-    )
+    graph = config.model_spec().graph()
     verification = []
     if config.verifies():
         verification = open_all(config.val, config.val_pairs, config.val_images)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from marginface.backbones import draw_backbone
 from marginface.backend import Group
 from marginface.heads import draw_step, split_draw
 from marginface.runs.checkpoints import Checkpoint, save_checkpoint
@@ -180,6 +181,7 @@ def _draw(session: Session, labels: NDArray[np.int64], step: int) -> dict[str, N
         config.sampling or "partial_fc",
     )
     classes, samples = split_draw(drawn, config.sample_rate)
+    samples |= draw_backbone(session.graph, config.seed, step, len(labels))
     return classes | {name: value[group.rank :: group.size] for name, value in samples.items()}
 
 
