@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from record_files import pack
+from runs import save_checkpoint
 
 from marginface import backbones
 from marginface.data.formats.example import ImageExample, pack_example
 from marginface.data.formats.tfrecord import frame
 from marginface.model import ModelSpec
-from marginface.runs.checkpoints import Checkpoint, save_checkpoint
+from marginface.runs.checkpoints import Checkpoint
 
 PEOPLE = ("ann", "bob", "cid")
 SPEC = ModelSpec("mobilefacenet", 8, (32, 32))

@@ -129,7 +129,7 @@ def test_file_and_options_train_a_model(cli, train_options, tmp_path, fake_backe
     assert written["loss_parameters"]["m3"] == 0.1
     assert (written["batch_size"], written["lr"], written["resize"]) == (4, 0.01, False)
     assert (written["augment"], written["mean"]) == ([], [1.0, 2.0, 3.0])
-    assert fake_backend.created["loss"].m3 == 0.1
+    assert fake_backend.created.loss.m3 == 0.1
     assert "finished 8 steps" in err
 
 

@@ -35,7 +35,6 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    whole_shape,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -176,7 +175,6 @@ class MarginHead(keras.layers.Layer):
             self._calls = self._add("accumulated_calls", zero)
             self._sums = {n: self._add(f"accumulated_{n}", v * 0) for n, v in start.items()}
         self._ops = loss_ops(self.loss)
-        self._gather = in_replica(self._gathered)
         self.built = True
 
     @property
@@ -382,34 +380,21 @@ class MarginHead(keras.layers.Layer):
             kept_bytes=gradient // 4,
         )
 
-    def arrays(self, more: Mapping[str, Any] | None = None) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
         `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
         changes neither names nor shapes. With shards, all processes call it together, in the scope
         of their strategy.
-
-        Args:
-            more: what else has a row for each class, such as an optimizer's `<slot>.weight`.
         """
-        found = self._saved() | dict(more or {})
-        if self.shard is not None:
-            check_processes(self.shard)
-            found = self._gather(found)
-        return {name: np.asarray(value) for name, value in found.items()}
+        return {name: np.array(self.whole(name, v)) for name, v in self.saved().items()}
 
-    def shapes(self, more: Mapping[str, Any] | None = None) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what `arrays` returns; no process needs another for that."""
-        named = self._saved() | dict(more or {})
-        return {n: whole_shape(value.shape, self._ranges(n)) for n, value in named.items()}
-
-    def load_arrays(
-        self, arrays: Mapping[str, NDArray[Any]], more: Mapping[str, Any] | None = None
-    ) -> None:
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        found = self._saved() | dict(more or {})
-        values = {name: self._own(arrays, name, variable) for name, variable in found.items()}
-        for name, variable in found.items():
+        values = {
+            name: self._own(arrays, name, variable) for name, variable in self.saved().items()
+        }
+        for name, variable in self.saved().items():
             variable.assign(values[name])
 
     def load_weight(self, weight: NDArray[Any]) -> None:
@@ -417,22 +402,24 @@ class MarginHead(keras.layers.Layer):
         self.weight.assign(self._own({"weight": weight}, "weight", self.weight))
 
     def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, variable: Any) -> NDArray[Any]:
-        return own_rows(arrays, name, variable.shape, self._ranges(name), self.shard)
+        return own_rows(arrays, name, variable.shape, self.rows(name), self.shard)
 
-    def _saved(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:
+        """Return this process's part of what `arrays` returns, in place."""
         found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}
         return found | {f"momentum.{k}": v for k, v in self.momentum.items()}
 
-    def _gathered(self, variables: Mapping[str, Any]) -> dict[str, Tensor]:
-        found = {}
-        for name, variable in variables.items():
-            value, ranges = tf.convert_to_tensor(variable), self._ranges(name)
-            found[name] = gather_rows(value, ranges) if ranges else value
-        return found
-
-    def _ranges(self, name: str) -> list[range]:
+    def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
         return shard_rows(self.loss, self.num_classes, self.shard, name)
+
+    def whole(self, name: str, value: Any) -> Tensor:
+        """Gather what has the rows of what `arrays` names; all processes call it together."""
+        rows = self.rows(name)
+        if self.shard is None or not rows:
+            return tf.convert_to_tensor(value)
+        check_processes(self.shard)
+        return in_replica(lambda own: gather_rows(own, rows))(tf.convert_to_tensor(value))
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool

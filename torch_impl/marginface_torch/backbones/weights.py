@@ -53,10 +53,16 @@ def _check(backbone: object) -> None:
 
 def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     """Copy a tensor to a contiguous array; bfloat16, which NumPy lacks, becomes float32."""
+    return np.array(as_numpy(tensor))
+
+
+def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return what `to_numpy` does, without a copy where the tensor's memory will do."""
     tensor = tensor.detach().cpu()
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
-    return np.array(tensor.contiguous().numpy())
+    found: NDArray[Any] = tensor.contiguous().numpy()
+    return found
 
 
 def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:

@@ -33,7 +33,6 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    whole_shape,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -316,32 +315,19 @@ class MarginHead(nn.Module):
             gradient_room=self.embedding_size if same else 0,
         )
 
-    def arrays(self, more: Tensors | None = None) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
         `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
         changes neither names nor shapes. With shards, all processes call it together.
-
-        Args:
-            more: what else has a row for each class, such as an optimizer's `<slot>.weight`.
         """
-        found = {}
-        for name, value in {**self.state_dict(), **(more or {})}.items():
-            ranges = self._ranges(name)
-            found[name] = to_numpy(gather_rows(value, ranges) if ranges else value)
-        return found
-
-    def shapes(self, more: Tensors | None = None) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what `arrays` returns; no process needs another for that."""
-        named = {**self.state_dict(), **(more or {})}
-        return {n: whole_shape(value.shape, self._ranges(n)) for n, value in named.items()}
+        return {name: to_numpy(self.whole(name, v)) for name, v in self.saved().items()}
 
     @torch.no_grad()
-    def load_arrays(self, arrays: Mapping[str, NDArray[Any]], more: Tensors | None = None) -> None:
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        found = {**self.state_dict(), **(more or {})}
-        values = {name: self._own(arrays, name, value) for name, value in found.items()}
-        for name, value in found.items():
+        values = {name: self._own(arrays, name, value) for name, value in self.saved().items()}
+        for name, value in self.saved().items():
             value.copy_(values[name])
 
     @torch.no_grad()
@@ -350,12 +336,21 @@ class MarginHead(nn.Module):
         self.weight.copy_(self._own({"weight": weight}, "weight", self.weight))
 
     def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, value: Tensor) -> Tensor:
-        given = own_rows(arrays, name, value.shape, self._ranges(name), self.shard)
+        given = own_rows(arrays, name, value.shape, self.rows(name), self.shard)
         return torch.as_tensor(given)
 
-    def _ranges(self, name: str) -> list[range]:
+    def saved(self) -> dict[str, Tensor]:
+        """Return this process's part of what `arrays` returns, in place."""
+        return dict(self.state_dict())
+
+    def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
         return shard_rows(self.loss, self.num_classes, self.shard, name)
+
+    def whole(self, name: str, value: Tensor) -> Tensor:
+        """Gather what has the rows of what `arrays` names; all processes call it together."""
+        rows = self.rows(name)
+        return gather_rows(value, rows) if rows else value
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors
