@@ -38,7 +38,7 @@ def claim_output(context: typer.Context, output: Path | None) -> None:
 
 
 def open_origin(embeddings: list[Path]) -> Origin | None:
-    """Return what made all of the files; say on stderr which of them do not tell.
+    """Return the common origin of all files; name on stderr those that do not record theirs.
 
     Raises:
         MarginfaceError: a file cannot be read, or two were made by different models.

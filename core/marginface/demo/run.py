@@ -209,7 +209,7 @@ def _about_training(config: TrainConfig, metrics: list[dict[str, Any]], seconds:
 
 
 def _commands(output: Path, backend: str) -> str:
-    """Return what to try next, as lines for a shell."""
+    """Suggest next steps, as lines for a shell."""
     folder = shlex.quote(printable(str(output)))
     other = {"torch": "tf", "tf": "torch"}.get(backend, backend)
     return f"""\

@@ -181,7 +181,7 @@ def _embed_folder(
 
 
 def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:
-    """Return what must not change between the runs that share parts."""
+    """Describe the settings that runs sharing parts must have in common."""
     return {
         "version": VERSION,
         "model": embedder.fingerprint,
@@ -194,7 +194,7 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
 
 
 def _files(root: Path, paths: Sequence[str]) -> bytes:
-    """Return what changes when one of the files does."""
+    """Return a digest that changes with any of the files."""
     files = [root / path for path in paths] if root.is_dir() else shards_of(root)
     listed = [(found.st_size, found.st_mtime_ns) for found in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()

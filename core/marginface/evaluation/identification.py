@@ -51,7 +51,7 @@ class Searches:
 
     @property
     def subjects(self) -> int:
-        """Return how many there are in the gallery."""
+        """Number of subjects in the gallery."""
         return len(self.names)
 
 

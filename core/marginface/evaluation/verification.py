@@ -183,7 +183,7 @@ def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:
 
 
 def accepts(descending: Floats, truth: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many same and different pairs each distinct threshold accepts, from none to all.
+    """Count the same and different pairs accepted at each distinct threshold, from none to all.
 
     Equal scores are accepted together: no threshold can tell them apart.
     """

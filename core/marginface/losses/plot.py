@@ -61,7 +61,7 @@ def draw(names: Sequence[str]) -> Figure:
 
 
 def panels(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return which losses are drawn together, by the title of their panel."""
+    """Group the losses that are drawn together, by the title of their panel."""
     found: dict[str, list[str]] = {}
     for name in names:
         if title := find(name).panel:

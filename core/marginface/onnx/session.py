@@ -178,5 +178,5 @@ def _padded(images: NDArray[Any], batch: int) -> NDArray[Any]:
 
 
 def one_line(error: Exception) -> str:
-    """Return what ONNX Runtime says, without its line breaks."""
+    """Return ONNX Runtime's message as one line."""
     return " ".join(str(error).split())

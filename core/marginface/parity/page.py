@@ -26,7 +26,7 @@ QUANTITIES = ("loss", "d embeddings", "d weight", "d bias", "state")
 
 
 def pairs(rows: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Return what was compared with what, in the order found."""
+    """Return the distinct pairs that were compared, in order of appearance."""
     return list(dict.fromkeys(row.pair for row in rows))
 
 

@@ -244,7 +244,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
 
 
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
-    """Return what must be the same on every process: all but where files are and how they are read.
+    """List the settings that all processes must share: all but file locations and ways of reading.
 
     Lengths and intervals are among it, as they decide when processes meet.
     """

@@ -85,7 +85,7 @@ def neck_outline(person: Person) -> Points:
 
 
 def beard_cover(person: Person, pose: Pose) -> Map | None:
-    """Return how much of the skin is covered with beard, 0..1."""
+    """Return the mask of the beard: the share of skin that it covers, 0..1."""
     if person.beard == "none":
         return None
     w, h, m, n = person.width, person.height, person.mouth_height, person.nose_length

@@ -275,7 +275,7 @@ class TrainConfig(BaseModel):
         )
 
     def model_spec(self) -> ModelSpec:
-        """Return what the model is, apart from its weights."""
+        """Return the description of the model, without its weights."""
         return ModelSpec(
             backbone=self.backbone,
             embedding_size=self.embedding_size,
