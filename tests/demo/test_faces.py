@@ -13,7 +13,6 @@ from marginface.demo.faces import (
     draw_person,
     draw_shot,
     write_demo_set,
-    write_sheet,
 )
 from marginface.errors import MarginfaceError
 
@@ -115,10 +114,3 @@ def test_an_interrupted_draw_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_demo_set(tmp_path / "new", 2, 2, 2, 2, on_progress=stop)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_sheet_is_a_small_picture(tmp_path: Path) -> None:
-    path = write_sheet(tmp_path / "faces.jpg", rows=1, portraits=2, snapshots=1)
-    with Image.open(path) as sheet:
-        assert sheet.size == (3 * 112, 112)
-    assert [found.name for found in tmp_path.iterdir()] == ["faces.jpg"]
