@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marginface.demo.faces import (
-    Shot,
-    draw_face,
-    draw_person,
-    draw_shot,
-    write_demo_set,
-)
+from marginface.demo.drawing.people import Shot, draw_person, draw_shot
+from marginface.demo.drawing.picture import draw_face
+from marginface.demo.faces import write_demo_set
 from marginface.errors import MarginfaceError
 
 
@@ -52,7 +48,7 @@ def test_a_turned_head_moves_the_features_sideways() -> None:
     # A head turned the other way under frontal light is about the mirror image.
     light = (0.0, -0.5)
     left, right = (
-        draw_face(replace(person, hair=None, moles=(), freckles=0), Shot(yaw=yaw, light=light))
+        draw_face(replace(person, hair=None, moles=np.empty((0, 2))), Shot(yaw=yaw, light=light))
         for yaw in (-0.3, 0.3)
     )
     assert np.abs(left.astype(float) - right[:, ::-1]).mean() < 3

@@ -10,20 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from marginface.demo.drawing.people import Person, Shot, draw_person, draw_shot
+from marginface.demo.drawing.people import draw_person, draw_shot
 from marginface.demo.drawing.picture import draw_face
 from marginface.errors import MarginfaceError
 
 FOLDS = 10
-
-__all__ = [
-    "Person",
-    "Shot",
-    "draw_face",
-    "draw_person",
-    "draw_shot",
-    "write_demo_set",
-]
 
 
 def write_demo_set(
