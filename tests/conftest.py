@@ -20,6 +20,7 @@ sys.path.insert(
 from runs import STEPS
 
 from marginface.backend import Group, StepResult
+from marginface.cli.main import main
 from marginface.training.config.keys import TrainConfig
 from marginface.training.processes.groups import ALONE, Place
 
@@ -150,6 +151,21 @@ def fake_backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     monkeypatch.setattr("marginface.training.preparation.this_process", backend.place)
     monkeypatch.setattr("marginface.training.trainer.this_process", backend.place)
     return backend
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run a command in this process; it returns exit status, stdout and stderr."""
+
+    def run(*arguments: object, columns: int = 80) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return left.value.code or 0, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import json
 import math
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,22 +10,11 @@ from PIL import Image
 
 from marginface.benchmarking import interleave, ratios
 from marginface.benchmarking.losses import measure, parse_sizes
-from marginface.cli.main import main
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
+def cli(cli):
+    return partial(cli, "bench", columns=100)
 
 
 @pytest.mark.parametrize("backend", ["torch", "tf"])

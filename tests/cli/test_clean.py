@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from PIL import Image
 from record_files import pack
 
 from marginface import backbones
-from marginface.cli.main import main
 from marginface.data.formats.example import ImageExample, pack_example
 from marginface.data.formats.tfrecord import frame
 from marginface.model import ModelSpec
@@ -21,18 +19,6 @@ from marginface.runs.checkpoints import Checkpoint, save_checkpoint
 PEOPLE = ("ann", "bob", "cid")
 SPEC = ModelSpec("mobilefacenet", 8, (32, 32))
 STRAY = "bob/3.png"
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

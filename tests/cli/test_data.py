@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import pytest
 from packing_faces import COUNTS, contents, write_faces
 from PIL import Image
 from real_faces import FACES, needs_faces
 
-from marginface.cli.main import main
-
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "data", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
+def cli(cli):
+    return partial(cli, "data", columns=160)
 
 
 @pytest.fixture

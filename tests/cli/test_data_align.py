@@ -6,39 +6,26 @@ import csv
 import json
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import onnx
 import pytest
-import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from real_faces import FACES, needs_faces
 from tiny_scrfd import POINTS, photo_with, save_detector
-from typer.testing import CliRunner, Result
 
 from marginface import MarginfaceError
-from marginface.cli.data import align as command
 from marginface.data.photos import photos as photos_module
 from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
 
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(command.align)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def refusal(*arguments: object) -> str:
-    """Return the one line that the command ends with."""
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
+run = partial(commands.run, "data", "align")
+refusal = partial(commands.refusal, "data", "align")
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:

@@ -1,28 +1,20 @@
 """`marginface data preview`, as it is called."""
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from marginface.cli.main import main
 from marginface.data.augmentation import AUGMENTATIONS, PRESETS
 from marginface.data.packing.training_sets import pack
 from marginface.data.preview import CELL, DRAWS, GAP
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "data", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
+def cli(cli):
+    return partial(cli, "data")
 
 
 @pytest.fixture

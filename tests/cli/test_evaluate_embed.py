@@ -10,35 +10,14 @@ import onnx
 import pyarrow.parquet as pq
 import pytest
 import simplejpeg
-import typer
+from commands import refusal, run
 from PIL import Image
 from real_faces import FACES
-from typer.testing import CliRunner, Result
-
-from marginface import MarginfaceError
-from marginface.cli.embed import embed
-from marginface.cli.evaluate import evaluate
 
 PEOPLE = 6
 GRAPH = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, 12] y) {
     pooled = AveragePool<kernel_shape = [56, 56], strides = [56, 56]>(x) y = Flatten(pooled) }"""
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(evaluate)
-app.command()(embed)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def refusal(*arguments: object) -> str:
-    """Return the one line that a command ends with."""
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
 
 
 @pytest.fixture

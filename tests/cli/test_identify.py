@@ -10,34 +10,13 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
-import typer
+from commands import refusal, run
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from marginface import MarginfaceError
-from marginface.cli.embed import embed
-from marginface.cli.identify import identify
-from marginface.cli.templates import templates
 from marginface.embeddings.files import table_of
 
 PEOPLE, IMAGES = 12, 6
 SEARCH = {"embeddings": "e.parquet", "gallery": "gallery.txt", "probes": "probes.txt"}
-
-app = typer.Typer(pretty_exceptions_enable=False)
-for command in (identify, embed, templates):
-    app.command()(command)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "150"})
-
-
-def refusal(*arguments: object) -> str:
-    """Return the one line that a command ends with."""
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
 
 
 def options(folder: Path, **names: str) -> list[object]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from PIL import Image
 
 from marginface import losses
-from marginface.cli.main import main
 from marginface.losses import describe
 from marginface.losses.plot import BOUNDARIES, PANELS, boundary, curves, draw
 
@@ -17,18 +17,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-
-    def run(*arguments, columns=80):
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "argv", ["marginface", "losses", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
+def cli(cli):
+    return partial(cli, "losses")
 
 
 def test_the_page_is_current():

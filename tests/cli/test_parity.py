@@ -1,6 +1,6 @@
 """`marginface parity`: what it prints, writes and refuses."""
 
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,24 +8,13 @@ from PIL import Image
 
 from marginface import losses
 from marginface.backend import load_backend
-from marginface.cli.main import main
 from marginface.parity import DTYPES, broken, compare
 from marginface.parity.page import cells
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "parity", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
+def cli(cli):
+    return partial(cli, "parity")
 
 
 def test_report_of_one_loss(cli, tmp_path):

@@ -9,35 +9,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import typer
+from commands import refusal, run
 from real_faces import FACES
 from sklearn.metrics import roc_curve
-from typer.testing import CliRunner, Result
 
-from marginface import MarginfaceError
-from marginface.cli.embed import embed
-from marginface.cli.identify import identify
-from marginface.cli.templates import templates
 from marginface.embeddings.files import table_of
 
 MODEL = FACES / "weights" / "mobilefacenet_paper.onnx"
 PEOPLE, IMAGES = 12, 6
-
-app = typer.Typer(pretty_exceptions_enable=False)
-for command in (templates, identify, embed):
-    app.command()(command)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "150"})
-
-
-def refusal(*arguments: object) -> str:
-    """Return the one line that a command ends with."""
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
 
 
 @pytest.fixture

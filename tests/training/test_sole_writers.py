@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from runs import QUIET, on_processes, resumed
 
-from marginface.cli.main import main
 from marginface.data.packing.partial import LOCK, partial_path
 from marginface.embeddings.files import table_of
 from marginface.errors import AgreedError, BusyError
@@ -35,14 +34,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, capsys.readouterr().err
-
-    return run
+def cli(cli):
+    """Run a command; return its exit status and stderr."""
+    return lambda *arguments: cli(*arguments)[::2]
 
 
 @pytest.fixture

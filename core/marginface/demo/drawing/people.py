@@ -119,29 +119,29 @@ class Person:
     age: float  # 0..1: strength of the lines
     moles: NDArray[np.float64]  # [moles, 2], in units of the face's width and height
     strands: int  # seed of the hair's texture
-    width: float = drawn(31, 1.9)  # half the width at the cheekbones
+    width: float = drawn(31, 2.1)  # half the width at the cheekbones
     jaw: float = drawn(0.80, 0.06)  # width of the jaw as a share of `width`
     chin: float = drawn(9.5, 2.2)  # half the width of the chin
     height: float = drawn(45, 2.6)  # from the eyes to the chin
     forehead: float = drawn(39, 2)  # from the eyes to the top of the skull
-    eye_gap: float = drawn(14.3, 1)  # half the distance of the eyes
-    eye_width: float = drawn(6.5, 0.55)  # half
+    eye_gap: float = drawn(14.3, 1.1)  # half the distance of the eyes
+    eye_width: float = drawn(6.5, 0.6)  # half
     eye_height: float = drawn(3.1, 0.55)
     eye_tilt: float = drawn(0.06, 0.09)
     iris_size: float = drawn(3.15, 0.22)
     lashes: float = drawn(1, 0.3)
-    brow_height: float = drawn(8.6, 1.2)
+    brow_height: float = drawn(8.6, 1.3)
     brow_width: float = drawn(8, 0.8)  # half
-    brow_thickness: float = drawn(1.8, 0.5, 0.8, 3)
+    brow_thickness: float = drawn(1.8, 0.6, 0.8, 3.2)
     brow_arch: float = drawn(1.7, 1)
     brow_tilt: float = drawn(-0.02, 0.07)
     nose_length: float = drawn(0.445, 0.03, 0.38, 0.5)  # drawn as a share of `height`
-    nose_width: float = drawn(6.4, 1)
+    nose_width: float = drawn(6.4, 1.1)
     nose_bridge: float = drawn(1, 0.22)
     mouth_height: float = drawn(0.665, 0.028, 0.6, 0.72)  # below the eyes; drawn as a share, too
-    mouth_width: float = drawn(11.2, 1.3)  # half
-    upper_lip: float = drawn(2.1, 0.6, 0.9, 3.5)
-    lower_lip: float = drawn(3, 0.7, 1.5, 4.6)
+    mouth_width: float = drawn(11.2, 1.4)  # half
+    upper_lip: float = drawn(2.1, 0.7, 0.9, 3.7)
+    lower_lip: float = drawn(3, 0.8, 1.4, 4.8)
     ear: float = drawn(8.6, 1)
     blush: float = drawn(0.85, 0.25)
 
@@ -259,10 +259,11 @@ def _cut(rng: np.random.Generator, hair: Hair) -> Hair:
     """Return a haircut with other lengths, parted to either side."""
     side = rng.choice([-1, 1])
     lengths = {
-        each.name: getattr(hair, each.name) * rng.uniform(0.75, 1.3)
+        each.name: getattr(hair, each.name) * rng.uniform(0.7, 1.35)
         for each in fields(Hair)
         if each.name not in ("line", "curl")
     }
+    lengths["peak"] += rng.uniform(0, 2)
     lengths["part"] = side * (lengths["part"] + rng.uniform(0, 3))
     lengths["sweep"] *= side
     return replace(
