@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marginface.data.packing.writers import RecordWriter
 from PIL import Image
 
 from marginface.data.augmentation import AUGMENTATIONS, PRESETS
-from marginface.data.packing.writers import RecordWriter
 from marginface.data.preview import CELL, DRAWS, GAP
 
 

@@ -6,20 +6,18 @@ import csv
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
+import commands
 import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
-import typer
 from PIL import Image
 from real_faces import FACES, needs_faces
-from typer.testing import CliRunner, Result
 
-from marginface import MarginfaceError
-from marginface.cli.evaluate import evaluate
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.folds import folds_of_both_kinds
@@ -32,25 +30,9 @@ GRAPH = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, %d] y) {
     pooled = AveragePool<kernel_shape = [%d, %d], strides = [%d, %d]>(x) y = Flatten(pooled) }"""
 
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(evaluate)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def done(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
-
-
-def refusal(*arguments: object) -> str:
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
+run = partial(commands.run, "evaluate")
+done = partial(commands.done, "evaluate")
+refusal = partial(commands.refusal, "evaluate")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tiny_scrfd import photo_with, save_detector
 
-from marginface.cli.main import COMMANDS, main
+from marginface.cli.main import COMMANDS
 from marginface.data.cleaning import Judged, write_table
 from marginface.data.formats.folder import list_image_folder
 from marginface.text import printable
@@ -60,22 +60,18 @@ def bad(root) -> Path:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
+def cli(cli):
     """Run a command; return its status and all that it says, which is text and one path in it."""
-    monkeypatch.setenv("COLUMNS", "1000")
 
     def run(*arguments: object, says: str = SHOWN) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
+        status, *printed = cli(*arguments, columns=1000)
         for text in printed:
             text.encode()
             kinds = {each: unicodedata.category(each) for each in text if each != "\n"}
             assert not {"Cc", "Cf", "Cs", "Zl", "Zp"} & {*kinds.values()}, (arguments, text)
-        said = printed.out + printed.err
+        said = "".join(printed)
         assert says in said, (arguments, said)
-        return left.value.code or 0, said
+        return status, said
 
     return run
 

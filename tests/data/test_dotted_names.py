@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import done
 from packing_faces import contents, write_faces
 from PIL import Image
 from record_files import im2rec, names
-from typer.testing import CliRunner
 
-from marginface.cli.main import app
 from marginface.data.formats.folder import list_image_folder
 from marginface.data.listing import open_set
 from marginface.data.opening import open_images
@@ -27,12 +26,6 @@ from marginface.labels import distinct_labels, short_name
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
     return write_faces(tmp_path / "faces", {"ann": 3, "bob": 2})
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == 0, result.output or result.exception
-    return result.stdout
 
 
 @pytest.mark.parametrize(
@@ -74,7 +67,7 @@ def test_names_of_a_list_that_differ_behind_a_dot_stay_two(tmp_path: Path) -> No
     assert names(images) == listed
     for image_format, ending in (("png", ".png"), ("jpeg", ".jpg")):
         target = tmp_path / image_format
-        run("data", "pack", path, target, "--format", image_format)
+        done("data", "pack", path, target, "--format", image_format)
         assert sorted(contents(target)) == sorted(f"{name}{ending}" for name in listed)
 
 
@@ -105,15 +98,15 @@ def test_crops_of_names_with_dots() -> None:
 
 @pytest.mark.parametrize("name", ["out.v2", "faces_112.0", "2024.05.01", "faces.clean"])
 def test_a_folder_may_have_a_dot_in_its_name(faces: Path, tmp_path: Path, name: str) -> None:
-    run("data", "pack", faces, tmp_path / "packed" / name)
+    done("data", "pack", faces, tmp_path / "packed" / name)
     assert contents(tmp_path / "packed" / name) == contents(faces)
-    run("data", "subset", tmp_path / "packed" / name, tmp_path / "part" / name, "--max-images", 1)
+    done("data", "subset", tmp_path / "packed" / name, tmp_path / "part" / name, "--max-images", 1)
     assert len(contents(tmp_path / "part" / name)) == 2
-    run("data", "split", faces, "--output", tmp_path / f"split_{name}", "--fraction", 0.5)
+    done("data", "split", faces, "--output", tmp_path / f"split_{name}", "--fraction", 0.5)
     listed = tmp_path / "pairs.txt"
     listed.write_text("1\nann\t1\t2\nann\t1\tbob\t1\n")
     (tmp_path / "lfw").mkdir()
-    run("data", "pack", faces, tmp_path / "lfw" / name, "--pairs", listed)
+    done("data", "pack", faces, tmp_path / "lfw" / name, "--pairs", listed)
     assert "pairs.txt" in contents(tmp_path / "lfw" / name)
 
 
@@ -148,5 +141,5 @@ def test_equal_images_of_two_runs_get_two_folders(faces: Path, tmp_path: Path) -
     pixels = np.zeros((2, 2, 3), np.uint8)
     Image.fromarray(pixels).save(faces / "ann" / "1.5.png")
     Image.fromarray(pixels).save(faces / "ann" / "1.6.png")
-    run("data", "pack", faces, tmp_path / "jpegs", "--format", "jpeg")
+    done("data", "pack", faces, tmp_path / "jpegs", "--format", "jpeg")
     assert {"ann/1.5.jpg", "ann/1.6.jpg"} <= set(contents(tmp_path / "jpegs"))

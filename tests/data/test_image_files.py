@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image
 from tiny_scrfd import photo_with, save_detector
 
-from marginface.cli.main import main
 from marginface.data import image_files, images
 from marginface.data.formats.folder import list_image_folder, open_image_folder
 from marginface.data.image_files import PassedOverWarning, folder_files, list_images
@@ -171,19 +169,14 @@ def test_identities_without_images_are_left_out_alike(people: Path) -> None:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
-
+def cli(cli):
     def run(*arguments: object) -> tuple[str, list[str]]:
         """Return what a command prints, and what it warns of."""
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            with pytest.raises(SystemExit) as left:
-                main()
-        printed = capsys.readouterr()
-        assert not left.value.code, printed.err
-        return printed.out, [str(each.message) for each in caught]
+            status, out, err = cli(*arguments, columns=200)
+        assert not status, err
+        return out, [str(each.message) for each in caught]
 
     return run
 

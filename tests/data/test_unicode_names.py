@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from unicodedata import normalize
 
@@ -15,7 +14,6 @@ from packing_faces import write_faces
 from pair_sets import Memory
 from record_files import pack
 
-from marginface.cli.main import main
 from marginface.data.formats.folder import list_image_folder, open_image_folder
 from marginface.data.formats.record_index import make_index
 from marginface.data.listing import listing
@@ -31,17 +29,13 @@ SIDE = 12
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
+def cli(cli):
     """Run a command; return what it prints, or the line that it ends with."""
 
     def run(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        assert left.value.code in (None, 0, 2), printed.err
-        return printed.err.splitlines()[-1] if left.value.code else printed.out
+        status, out, err = cli(*arguments, columns=160)
+        assert status in (0, 2), err
+        return err.splitlines()[-1] if status else out
 
     return run
 

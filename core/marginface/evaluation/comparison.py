@@ -7,15 +7,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
-from marginface.evaluation.evaluate import PairScores
-from marginface.evaluation.intervals import Intervals
+from marginface.evaluation.curves import write_report
+from marginface.evaluation.evaluate import PairScores, score_pairs
+from marginface.evaluation.intervals import Intervals, intervals
 from marginface.evaluation.measured_with import MeasuredWith, columns_of
 from marginface.evaluation.score_files import SCORES_NAME, write_scores
-from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
+from marginface.evaluation.verification import FAR_TARGETS, VerificationResult, verify
 from marginface.text import printable
 
 COMPARISON_NAMES = ("comparison.json", "comparison.csv")
@@ -41,6 +45,20 @@ class Comparison:
     intervals: Intervals
     measured_with: MeasuredWith | None = None
 
+    @classmethod
+    def of(
+        cls,
+        pairs: Pairs,
+        embeddings: NDArray[np.float32],
+        model: str,
+        measured_with: MeasuredWith | None = None,
+    ) -> Self:
+        """Compare by the embeddings [images, size] of `distinct_images(pairs)`."""
+        found = score_pairs(pairs, embeddings)
+        result = verify(found.scores, pairs.same, pairs.fold)
+        ends = intervals(found.scores, pairs.same, pairs.fold)
+        return cls(model, pairs, found, result, ends, measured_with)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for comparison.json."""
         return {"model": self.model, "set": self.pairs.name} | self.metrics()
@@ -56,7 +74,6 @@ class Comparison:
 
 def write_single(row: Comparison, output: Path) -> list[Path]:
     """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
-    from marginface.evaluation.curves import write_report  # draws: matplotlib
 
     scores = output / SCORES_NAME
     reports = write_report(
