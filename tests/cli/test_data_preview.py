@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from marginface.data.packing.writers import RecordWriter
 from PIL import Image
 
 from marginface.data.augmentation import AUGMENTATIONS, PRESETS
+from marginface.data.packing.training_sets import pack
 from marginface.data.preview import CELL, DRAWS, GAP
 
 
@@ -74,9 +74,7 @@ def test_records_are_shown_as_their_folder_is(cli, faces, tmp_path):
 
     folder = open_images(faces, size=(112, 112), resize=True)
     (tmp_path / "packed").mkdir()
-    with RecordWriter(tmp_path / "packed" / "faces.rec") as writer:
-        for index in range(len(folder)):
-            writer.add(folder.encoded(index), int(folder.labels[index]), folder.name(index))
+    pack(folder, tmp_path / "packed" / "faces.rec")
     assert cli("data", "preview", faces, tmp_path / "a.png")[0] == 0
     assert cli("data", "preview", tmp_path / "packed" / "faces.rec", tmp_path / "b.png")[0] == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

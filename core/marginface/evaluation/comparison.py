@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
-from marginface.evaluation.curves import write_report
 from marginface.evaluation.evaluate import PairScores, score_pairs
 from marginface.evaluation.intervals import Intervals, intervals
 from marginface.evaluation.measured_with import MeasuredWith, columns_of
@@ -74,6 +73,7 @@ class Comparison:
 
 def write_single(row: Comparison, output: Path) -> list[Path]:
     """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
+    from marginface.evaluation.curves import write_report  # draws: matplotlib
 
     scores = output / SCORES_NAME
     reports = write_report(
