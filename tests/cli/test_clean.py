@@ -195,7 +195,7 @@ def test_a_tree_that_fails_leaves_nothing(cli, run, data, tmp_path, monkeypatch)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_refusals(cli, refusal, run, data, parts, tmp_path):
+def test_refusals(refusal, run, data, parts, tmp_path):
     output = tmp_path / "clean.csv"
     given = ("--data", data, "--output", output)
     weights, weight = parts
