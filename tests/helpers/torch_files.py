@@ -74,7 +74,7 @@ def zipped(
     with zipfile.ZipFile(path, "w", compression) as archive:
         content = value if isinstance(value, bytes) else pickled(value)
         archive.writestr("model/data.pkl", content)
-        for name, entry in others.items():
+        for name, entry in {"version": b"3\n", **others}.items():
             archive.writestr(f"model/{name}", entry)
         for key, held in ({"0": numbers} if storages is None else storages).items():
             archive.writestr(f"model/data/{key}", held)
