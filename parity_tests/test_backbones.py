@@ -141,7 +141,7 @@ def test_wrong_layers_are_caught(
     table, code = tf.module("backbones.layers").LAYERS, tf.tf
     if change == "slope one for all":
 
-        def wrong(layer: Any, call: Any, x: Any) -> Any:
+        def wrong(_: Any, call: Any, x: Any) -> Any:
             slope = call.value("weight")[0]
             return code.maximum(x, 0) + slope * code.minimum(x, 0)
 
