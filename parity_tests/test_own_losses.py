@@ -16,7 +16,16 @@ from marginface.cli.main import main
 from marginface.losses.describe import page
 from marginface.runs.folder import load_run
 
-TINY = "--backbone mobilefacenet --embedding-size 4 --batch-size 4 --checkpoint-every 1".split()
+TINY = [
+    "--backbone",
+    "mobilefacenet",
+    "--embedding-size",
+    "4",
+    "--batch-size",
+    "4",
+    "--checkpoint-every",
+    "1",
+]
 
 
 @pytest.fixture

@@ -11,12 +11,15 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from reports import example
 
 from marginface import __version__
+from marginface.cli.evaluate import evaluate
+from marginface.cli.report import report
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.opening import open_verification
