@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison import state_of
 
 from marginface import load_backend, losses
 from marginface.heads import draw_step
+from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD, AdamW
 
@@ -36,7 +38,7 @@ def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group:
     """Return the losses of STEPS steps from step `first` on, and the state after them."""
     loss, optimizer, sample_rate, dropout = CASES[case]
     rank, size = (0, 1) if group is None else (group.rank, group.size)
-    learner = load_backend(name).create_learner(
+    spec = LearnerSpec(
         replace(MODEL, dropout=dropout),
         loss,
         CLASSES,
@@ -46,8 +48,9 @@ def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group:
         group=group,
         sample_rate=sample_rate,
     )
+    learner = load_backend(name).create_learner(spec)
     if state is not None:
-        learner.load_state(state)
+        learner.load_arrays(state)
     found = []
     for step in range(first, first + STEPS):
         rng = np.random.default_rng([3, step])
@@ -58,7 +61,7 @@ def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group:
         rate = RATE if isinstance(optimizer, SGD) else 1e-4
         result = learner.step(images[rank::size], labels[rank::size], rate, own)
         found.append([result.loss, result.gradient_norm])
-    return np.array(found), learner.state()
+    return np.array(found), state_of(learner)
 
 
 if __name__ == "__main__":

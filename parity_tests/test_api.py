@@ -23,8 +23,8 @@ HELPERS_OF_ONE = {
     "sharding": {"own_part"},
     "export": set(),
     "learner": set(),
-    "optimizers": {"write_slots"},
-    "weights": {"read_state_dict", "to_float32", "to_numpy"},
+    "optimizers": {"set_step"},
+    "weights": {"as_numpy", "read_state_dict", "to_float32", "to_numpy"},
 }
 LOSS_FILES = sorted(path.stem for path in Path(losses.__file__).parent.glob("[a-z]*.py"))
 CORE_ONLY = {"checks", "describe", "plot", "subcenter"}  # what is no tensor code

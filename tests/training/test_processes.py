@@ -266,13 +266,12 @@ def test_an_image_that_one_process_cannot_read_ends_all(make, fake_backend, monk
     assert [str(end) for end in ends] == ["process 1 of 2: face.png: cannot read the image"] * 2
 
 
-@pytest.mark.parametrize("what", ["save_checkpoint", "embed_pairs"])
+@pytest.mark.parametrize("what", ["saving.CheckpointWriter.finish", "verifying.embed_pairs"])
 def test_what_fails_on_process_0_alone_ends_all(verified, fake_backend, monkeypatch, what):
     def fail(*_, **__):
         raise MarginfaceError("the disk is full")
 
-    module = {"save_checkpoint": "trainer", "embed_pairs": "verifying"}[what]
-    monkeypatch.setattr(f"marginface.training.{module}.{what}", fail)
+    monkeypatch.setattr(f"marginface.training.{what}", fail)
     ends = run_on(fake_backend, 2, verified("run"))
     assert [type(end) for end in ends] == [AgreedError] * 2
     assert [str(end) for end in ends] == ["process 0 of 2: the disk is full"] * 2
