@@ -22,8 +22,8 @@ HELPERS_OF_ONE = {
     "heads.sharding": {"own_part"},
     "export": set(),
     "learner": set(),
-    "optimizers": {"write_slots"},
-    "backbones.weights": {"to_float32", "to_numpy"},
+    "optimizers": {"set_step"},
+    "backbones.weights": {"as_numpy", "to_float32", "to_numpy"},
 }
 MODULES = ["losses", *(f"losses.{name}" for name in ("base", "angular", *FAMILIES))]
 

@@ -175,6 +175,7 @@ class MarginHead(keras.layers.Layer):
             self._calls = self._add("accumulated_calls", zero)
             self._sums = {n: self._add(f"accumulated_{n}", v * 0) for n, v in start.items()}
         self._ops = loss_ops(self.loss)
+        self._gather = in_replica(lambda name, value: gather_rows(value, self.rows(name)))
         self.built = True
 
     @property
@@ -414,11 +415,11 @@ class MarginHead(keras.layers.Layer):
 
     def whole(self, name: str, value: Any) -> Tensor:
         """Gather what has the rows of what `arrays` names; all processes call it together."""
-        rows = self.rows(name)
-        if self.shard is None or not rows:
+        if self.shard is None or not self.rows(name):
             return tf.convert_to_tensor(value)
         check_processes(self.shard)
-        return in_replica(lambda own: gather_rows(own, rows))(tf.convert_to_tensor(value))
+        gathered: Tensor = self._gather(name, tf.convert_to_tensor(value))
+        return gathered
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool
