@@ -43,7 +43,7 @@ class Group(Protocol):
     size: int
 
     def exchange(self, text: str) -> list[str]:
-        """Return the texts of all processes, by rank."""
+        """Return what every process gave, by rank."""
 
 
 class Learner(Protocol):

@@ -70,7 +70,7 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Read a loss's description from its docstring and defaults.
+    """Return what a loss's docstring and defaults say.
 
     >>> describe("cosface").formula
     ['target logit = scale * (cos(theta) - margin)']
