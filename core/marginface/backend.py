@@ -43,7 +43,7 @@ class Group(Protocol):
     size: int
 
     def exchange(self, text: str) -> list[str]:
-        """Return what every process gave, by rank."""
+        """Return the texts of all processes, by rank."""
 
 
 class Learner(Protocol):

@@ -86,7 +86,7 @@ def draw(names: Sequence[str]) -> Figure:
 
 
 def curves(name: str) -> list[Curve]:
-    """Return what to draw of a loss: with typical norms, drawn margins, states."""
+    """Return the curves of a loss, at typical norms, drawn margins and states."""
     loss = losses.get(name)
 
     def own(text: str, norm: float = 1.0, **prepared: float) -> Curve:

@@ -23,7 +23,7 @@ STOP, INST = b".i"
 
 
 def load(buffer: bytes | mmap, where: str | Path) -> Any:
-    """Return what a pickle holds: None, bool, int, str, list, tuple, bytes, `pickled_values.Array`.
+    """Read a pickle of None, bool, int, str, list, tuple, bytes and `pickled_values.Array`.
 
     Bytes, of Python 2 too, are a memoryview of `buffer` where they lie there as they are.
 
@@ -70,7 +70,7 @@ needs; it was refused and nothing of it was run: get the file from a source that
 
 
 def _asked(machine: Machine, code: int) -> str:
-    """Return what an opcode asks for that is not read here."""
+    """Name what an unsupported opcode asks for."""
     if code == INST:  # the opcode holds a name
         return ".".join(machine.line().decode("latin-1") for _ in range(2))
     for known in pickletools.opcodes:

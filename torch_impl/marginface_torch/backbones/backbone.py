@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         return values[len(self.graph.nodes) - 1]
 
     def _operation(self, layer: Layer) -> Callable[..., Tensor]:
-        """Return what computes a layer: by name, so that a replaced submodule counts."""
+        """Return a layer's operation; a submodule by name, so that a replaced one counts."""
         match layer:
             case Add():
                 return torch.add

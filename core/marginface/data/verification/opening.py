@@ -72,7 +72,7 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
 
 
 def _reader(path: Path) -> Callable[[Path], Pairs] | None:
-    """Return what reads a file that holds its images; None for a list of pairs."""
+    """Return the reader of a file that holds its images; None for a list of pairs."""
     try:
         with path.open("rb") as file:
             begin = file.read(len(ZIP))
