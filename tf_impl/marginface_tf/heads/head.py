@@ -40,8 +40,8 @@ from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
 from marginface_tf.backbones.layers import as_tensor
 from marginface_tf.fitting import check_moves
-from marginface_tf.heads.blocks import Parameters, unit_vectors
-from marginface_tf.heads.classes import PassInputs, class_terms, target_cosines
+from marginface_tf.heads.blocks import Parameters, PassInputs, unit_vectors
+from marginface_tf.heads.classes import class_terms, target_cosines
 from marginface_tf.heads.sampling import LocalClasses, local_classes
 from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all, own_part
 from marginface_tf.heads.stepping import REFUSED, Update, with_gradient_check
