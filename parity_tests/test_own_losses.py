@@ -9,10 +9,10 @@ from frameworks import Framework
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
+from command import cli, printed, refusal
 from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
-from marginface.cli.main import main
 from marginface.losses.describe import page
 from marginface.runs.folder import load_run
 
@@ -28,25 +28,12 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
         yield write_example(tmp_path)
 
 
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "120")
-        monkeypatch.setattr(sys, "argv", ["marginface", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
-def test_parity(framework: Framework, place: str, cli) -> None:
-    status, out, _ = cli("parity", "--loss", place, "--backend", framework.name)
-    assert status == 0
+def test_parity(framework: Framework, place: str) -> None:
+    out = printed("parity", "--loss", place, "--backend", framework.name)
     assert "all 12 comparisons are within tolerance" in out
 
 
-def test_wrong_code_is_told(framework: Framework, place: str, cli) -> None:
+def test_wrong_code_is_told(framework: Framework, place: str) -> None:
     code = Path(f"my_losses_{framework.name}.py")
     code.write_text(code.read_text().replace("cosines > 0", "cosines > 0.5"))
     status, out, _ = cli("parity", "--loss", place, "--backend", framework.name)
@@ -60,7 +47,7 @@ def test_a_head_takes_it_by_name_and_as_it_is(framework: Framework, place: str) 
     assert by_name.loss == framework.head(kind(), 4, 3).loss == kind()
 
 
-def test_one_framework_is_enough(framework: Framework, place: str, cli) -> None:
+def test_one_framework_is_enough(framework: Framework, place: str) -> None:
     other = "tf" if framework.name == "torch" else "torch"
     text = Path("my_losses.py").read_text()
     Path("my_losses.py").write_text(
@@ -69,8 +56,8 @@ def test_one_framework_is_enough(framework: Framework, place: str, cli) -> None:
         )
     )
     said = (
-        f"marginface: error: loss 'easy_cosface' has no code for backend {other}, only for "
-        f"{framework.name}; choose that, or register it with {other}= as well\n"
+        f"loss 'easy_cosface' has no code for backend {other}, only for "
+        f"{framework.name}; choose that, or register it with {other}= as well"
     )
     named = ["--loss", place, "--backend", other]
     for command in (
@@ -78,10 +65,9 @@ def test_one_framework_is_enough(framework: Framework, place: str, cli) -> None:
         ["train", *named, "--data", "faces", "--output", "run"],
         ["bench", "losses", "--losses", place, "--backend", other],
     ):
-        assert cli(*command) == (2, "", said)
+        assert refusal(*command) == said
     assert not Path("run").exists()
-    status, out, _ = cli("parity", "--loss", place)  # in what there is
-    assert status == 0
+    out = printed("parity", "--loss", place)  # in what there is
     assert f"{framework.name} against spec" in out
     assert "against tf" not in out
     with pytest.raises(MarginfaceError, match=f"has no code for backend {other}"):
@@ -94,20 +80,17 @@ def _other(name: str):
     return FRAMEWORKS[name]().head
 
 
-def test_bench(torch: Framework, place: str, cli) -> None:
+def test_bench(torch: Framework, place: str) -> None:
     options = ["--sizes", "4x10", "--rounds", "1", "--backend", torch.name]
-    status, out, _ = cli("bench", "losses", "--losses", place, *options)
-    assert status == 0
-    assert place in out
+    assert place in printed("bench", "losses", "--losses", place, *options)
 
 
 def test_it_is_explained_and_drawn(place: str, cli) -> None:
-    status, out, _ = cli("losses", place)
-    assert status == 0
+    out = printed("losses", place)
     assert "EasyCosFace: CosFace's margin where the cosine is positive." in out
     assert "in [0, 2)" in out
     assert f"marginface train --loss {place} --scale 64 --margin 0.3" in out
-    assert cli("losses", place, "--plot", "easy.png")[0] == 0
+    printed("losses", place, "--plot", "easy.png")
     assert Path("easy.png").stat().st_size > 1000
     assert "\n## easy_cosface\n" in page(["easy_cosface"])
     assert "\n## easy_cosface\n" not in page()
@@ -116,25 +99,20 @@ def test_it_is_explained_and_drawn(place: str, cli) -> None:
 def test_training_and_what_comes_after(torch: Framework, place: str, cli, own_faces: Path) -> None:
     """A run goes on only where the command names the code; whoever uses the model needs none."""
     data = ["--data", str(own_faces), "--output", "run", "--backend", torch.name]
-    status, _, error = cli("train", *TINY, *data, "--max-steps", "1", "--loss", place)
-    assert status == 0, error
+    printed("train", *TINY, *data, "--max-steps", "1", "--loss", place)
     assert load_run("run").config["loss"] == place
 
     forget(own_faces.parent)
     resumed = ("train", "--output", "run", "--resume", "--max-steps", "2")
     for command in (resumed, ("train", "--config", "run/config.yaml", "--output", "other")):
-        status, _, error = cli(*command)
-        assert status == 2
-        assert f"code is imported only where the command names it: give --loss {place}" in error
-    status, _, error = cli("export", "--run", "run", "--output", "model.onnx")
-    assert status == 0, error
+        said = refusal(*command)
+        assert f"code is imported only where the command names it: give --loss {place}" in said
+    printed("export", "--run", "run", "--output", "model.onnx")
     assert "my_losses" not in sys.modules
 
     another = ["--output", "other", "--loss", "cosface", "--max-steps", "1"]
-    status, _, error = cli("train", "--config", "run/config.yaml", *another)
-    assert status == 0, error
-    status, _, error = cli(*resumed, "--loss", place)
-    assert status == 0, error
+    printed("train", "--config", "run/config.yaml", *another)
+    printed(*resumed, "--loss", place)
     assert load_run("run").step == 2
 
 

@@ -9,27 +9,11 @@ import pytest
 from PIL import Image
 
 from marginface import losses
-from marginface.cli.main import main
 from marginface.losses import describe
 from marginface.losses.plot import boundary, draw, panels
 from marginface.losses.registry import find
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-
-    def run(*arguments, columns=80):
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "argv", ["marginface", "losses", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 def test_the_page_is_current():
@@ -57,7 +41,7 @@ def test_every_docstring_can_be_read(name):
 
 
 def test_list_has_every_loss_and_parameter(cli):
-    status, out, _ = cli(columns=200)
+    status, out, _ = cli("losses", columns=200)
     assert status == 0
     lines = out.splitlines()
     for name in losses.names():
@@ -67,7 +51,7 @@ def test_list_has_every_loss_and_parameter(cli):
 
 
 def test_explaining_one(cli):
-    status, out, _ = cli("arcface")
+    status, out, _ = cli("losses", "arcface")
     assert status == 0
     assert "target logit = scale * cos(theta + margin)" in out
     assert "1801.07698, eq. 3" in out
@@ -80,7 +64,7 @@ def test_the_example_works(cli, name):
     """What is printed as a command is a valid configuration."""
     from marginface.training.config.files import resolve_config
 
-    _, out, _ = cli(name)
+    _, out, _ = cli("losses", name)
     command = next(line for line in out.splitlines() if line.startswith("Train with it: "))
     words = command.removeprefix("Train with it: marginface train ").split()
     options = {
@@ -93,7 +77,7 @@ def test_the_example_works(cli, name):
 
 def test_plot(cli, tmp_path):
     picture = tmp_path / "losses.png"
-    status, out, _ = cli("--plot", picture)
+    status, out, _ = cli("losses", "--plot", picture)
     assert status == 0
     assert "wrote" in out
     pixels = np.asarray(Image.open(picture).convert("RGB"))
@@ -103,7 +87,7 @@ def test_plot(cli, tmp_path):
 
 @pytest.mark.parametrize("name", losses.names())
 def test_plot_of_one(cli, tmp_path, name):
-    status, _, _ = cli(name, "--plot", tmp_path / "one.png")
+    status, _, _ = cli("losses", name, "--plot", tmp_path / "one.png")
     assert status == 0
     assert Image.open(tmp_path / "one.png").size[0] > 200
 
@@ -145,7 +129,7 @@ def test_boundaries():
     ],
 )
 def test_refusals(cli, arguments, said):
-    status, _, error = cli(*arguments)
+    status, _, error = cli("losses", *arguments)
     assert status == 2
     assert said in error
     assert error.strip().count("\n") == 0

@@ -15,7 +15,7 @@ import typer
 from marginface import losses
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
-from marginface.runs.folder import RunFolder, check_output, sole_run_writer
+from marginface.runs.folder import RunFolder
 from marginface.training.config.files import (
     coerce,
     read_config_file,
@@ -23,6 +23,7 @@ from marginface.training.config.files import (
     resume_config,
 )
 from marginface.training.config.keys import TrainConfig
+from marginface.training.output import check_output, sole_run_writer
 from marginface.training.processes.groups import this_process
 from marginface.training.processes.launching import PARENT, launch, leave_with
 from marginface.training.resuming import check_resumption

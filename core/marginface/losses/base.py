@@ -121,7 +121,7 @@ class MarginLoss:
         return None
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
-        """Return what the loss carries from step to step; nothing for most."""
+        """Return the first state; the loss carries it from step to step. Empty for most."""
         return {}
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
@@ -146,7 +146,7 @@ class MarginLoss:
     def prepare(
         self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
-        """Return what `target` and `negative` take for each sample, and the next state.
+        """Prepare each sample's values for `target` and `negative`; return them and the next state.
 
         What it returns is constant to the gradient, here and in every framework, whose heads
         detach `cosines` and `norms` first.
@@ -183,7 +183,7 @@ class MarginLoss:
         return float(np.logaddexp(0.0, ahead)), slopes
 
     def penalty(self, norm: float) -> tuple[float, float]:
-        """Return what is added for an embedding of this norm, and its slope; 0 for most."""
+        """Return the penalty on an embedding's norm, and its slope; 0 for most."""
         return 0.0, 0.0
 
     @classmethod

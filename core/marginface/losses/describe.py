@@ -150,7 +150,7 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Return what a loss's docstring and parameters say.
+    """Read a loss's description from its docstring and defaults.
 
     >>> describe("cosface").formula
     ['target logit = scale * (cos(theta) - margin)']

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.losses.base import MarginLoss
 from marginface.losses.registry import find
+
+with needs("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 THETA = np.linspace(0.0, np.pi, 721)
 COLOURS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e1b", "#7b4fa3", "#3aa6b9")
@@ -58,7 +61,7 @@ def draw(names: Sequence[str]) -> Figure:
 
 
 def panels(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return which losses are drawn together, by the title of their panel."""
+    """Group the losses that are drawn together, by the title of their panel."""
     found: dict[str, list[str]] = {}
     for name in names:
         if title := find(name).panel:

@@ -28,6 +28,7 @@ from marginface.checks import check_shares
 from marginface.data.augmentation import PRESETS, expand_presets
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
+from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
 from marginface.losses.registry import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
@@ -274,13 +275,34 @@ class TrainConfig(BaseModel):
         )
 
     def model_spec(self) -> ModelSpec:
-        """Return what the model is, apart from its weights."""
+        """Return the description of the model, without its weights."""
         return ModelSpec(
             backbone=self.backbone,
             embedding_size=self.embedding_size,
             input_size=self.input_size,
             dropout=self.dropout,
             preprocessing=Preprocessing(mean=self.mean, std=self.std, channels=self.channels),
+        )
+
+    def learner_spec(self, num_classes: int, *, group: Group, threads: int | None) -> LearnerSpec:
+        """Return what the learner of a run is made of.
+
+        Args:
+            num_classes: identities of the training images.
+            group: the run's processes.
+            threads: CPU threads of this one; None for the framework's default.
+        """
+        return LearnerSpec(
+            self.model_spec(),
+            self.make_loss(),
+            num_classes,
+            self.make_optimizer(),
+            self.seed,
+            threads=threads,
+            group=group,
+            sample_rate=self.sample_rate,
+            sampling=self.sampling or "partial_fc",
+            precision=self.head_precision,
         )
 
     def total_steps(self, steps_per_epoch: int) -> int:
