@@ -217,8 +217,8 @@ def test_pairs_embeddings_weights_and_models_of_ones_own(tmp_path):
     def open_pairs(_: Path) -> Pairs:
         return pairs_of()
 
-    def open_model(_: Path, asked: object) -> Embedder:
-        return replace(embedder, backend=asked.backend)  # type: ignore[attr-defined]
+    def open_model(_: Path, options: object) -> Embedder:
+        return replace(embedder, backend=options.backend)  # type: ignore[attr-defined]
 
     embedder = Embedder(lambda images: images, Preprocessing(), SIZE, 3, "mine")
     is_mine = partial(Path.__eq__, path)

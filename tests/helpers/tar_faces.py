@@ -9,7 +9,7 @@ import numpy as np
 
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import make_index
-from marginface.data.sources import Asked
+from marginface.data.sources import OpenOptions
 
 
 class Tar:
@@ -26,7 +26,7 @@ class Tar:
             return file.read(self.members[offset].size)
 
 
-def open_tar(path: Path, asked: Asked) -> RecordImages:
+def open_tar(path: Path, options: OpenOptions) -> RecordImages:
     tar = Tar(path)
     names = [member.name.partition("/")[::2] for member in tar.members.values()]
     identities = sorted({identity for identity, _ in names})
@@ -36,7 +36,7 @@ def open_tar(path: Path, asked: Asked) -> RecordImages:
         np.array([identities.index(identity) for identity, _ in names]),
         names,
     )
-    return RecordImages(tar, index, asked.size, asked.resize).checked(asked)
+    return RecordImages(tar, index, options.size, options.resize).checked(options)
 
 
 def tarred(faces: Path, path: Path) -> Path:

@@ -13,11 +13,11 @@ from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form
 from marginface.data.sources import (
-    Asked,
     FolderImages,
     ImagesByName,
     ImageSource,
     LabelledImages,
+    OpenOptions,
     Progress,
 )
 from marginface.errors import MarginfaceError
@@ -54,8 +54,8 @@ def open_images(
             forms, or bad images not skipped.
     """
     path = Path(path)
-    asked = Asked(size, resize, True, skip_bad, rebuild_index, min_identities, on_progress)
-    found = _open(path, asked)
+    options = OpenOptions(size, resize, True, skip_bad, rebuild_index, min_identities, on_progress)
+    found = _open(path, options)
     require_one_form(found.identities, path)
     _require_identities(found, min_identities, str(path))
     return found
@@ -126,7 +126,7 @@ def open_listed(
     Raises:
         MarginfaceError: no such file or folder, of another kind, or damaged.
     """
-    return _open(path, Asked(rebuild_index=rebuild_index, on_progress=on_progress))
+    return _open(path, OpenOptions(rebuild_index=rebuild_index, on_progress=on_progress))
 
 
 def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSource, Sequence[str]]:
@@ -145,10 +145,10 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
     return ImagesByName(found), [found.name(number) for number in range(len(found))]
 
 
-def _open(path: Path, asked: Asked) -> LabelledImages:
+def _open(path: Path, options: OpenOptions) -> LabelledImages:
     opener = IMAGE_SETS.find(path).open
-    if asked.rebuild_index and opener is not open_rec:
+    if options.rebuild_index and opener is not open_rec:
         raise MarginfaceError(
             f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
         )
-    return opener(path, asked)
+    return opener(path, options)
