@@ -4,9 +4,10 @@ import os
 
 import numpy as np
 import pytest
+from runs import save_checkpoint
 
 from marginface import MarginfaceError, backbones
-from marginface.runs.checkpoints import Checkpoint, save_checkpoint
+from marginface.runs.checkpoints import Checkpoint
 
 
 @pytest.mark.parametrize(

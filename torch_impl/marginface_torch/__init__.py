@@ -6,7 +6,10 @@ import os
 # of the head's whole time, unless PyTorch asks for large ones. It looks here when it starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-import torch
+from marginface.extras import needs
+
+with needs("torch", "backend 'torch'"):
+    import torch
 
 from marginface_torch.backbones.backbone import create_backbone
 from marginface_torch.backbones.weights import backbone_arrays, load_weights, save_weights

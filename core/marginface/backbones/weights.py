@@ -30,17 +30,10 @@ def initial_weights(graph: Graph, seed: int) -> Arrays:
     (128, 3, 3, 3)
     """
     rng = np.random.default_rng(seed)
-    weights: Arrays = {}
-    for name, (shape, init, spread, _) in graph.parameters().items():
-        match init:
-            case "normal":
-                values = rng.normal(0.0, spread, shape)
-            case "uniform":
-                values = rng.uniform(-spread, spread, shape)
-            case _:
-                values = np.full(shape, {"zeros": 0.0, "ones": 1.0, "quarter": 0.25}[init])
-        weights[name] = values.astype(np.float32)
-    return weights
+    return {
+        name: parameter.draw(rng).astype(np.float32)
+        for name, parameter in graph.parameters().items()
+    }
 
 
 def check_weights(

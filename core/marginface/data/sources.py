@@ -48,7 +48,7 @@ class ImageSource(Protocol):
         """The file or folder that holds them."""
 
     def encoded(self, name: str) -> bytes:
-        """Return what an image file of that name holds.
+        """Return the bytes of the image file of that name.
 
         Raises:
             MarginfaceError: there is none, or it cannot be read.
@@ -125,5 +125,5 @@ class FolderImages:
     root: Path
 
     def encoded(self, name: str) -> bytes:
-        """Return what a file holds."""
+        """Return the bytes of a file."""
         return read_file(self.root / name)

@@ -164,7 +164,7 @@ def write_split(
 
 
 def _rank(labels: NDArray[np.int64]) -> Indices:
-    """Return how many earlier elements are the same, for each.
+    """For each element, count the equal elements before it.
 
     >>> _rank(np.array([5, 2, 5, 5]))
     array([0, 0, 1, 2])

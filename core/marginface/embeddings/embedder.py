@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.extras import require
 from marginface.formats import Formats
 from marginface.model import (
     ALIGNED_SIZE,
@@ -22,8 +23,6 @@ from marginface.model import (
     Preprocessing,
     for_each_channel,
 )
-from marginface.onnx.digest import onnx_digest
-from marginface.onnx.session import OnnxSession
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,9 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
             f"{path} runs in ONNX Runtime: use --backend onnx, or give a run folder"
         )
     overrides, threads = running.overrides, running.threads
+    from marginface.onnx.digest import onnx_digest
+    from marginface.onnx.session import OnnxSession
+
     digest = onnx_digest(path)  # first: it does not follow what the file names anywhere
     session = OnnxSession(path, threads=threads)
     preprocessing = Preprocessing()
@@ -191,6 +193,8 @@ def _open_run(folder: Path, running: RunOptions) -> Embedder:
     spec: ModelSpec = loaded.spec
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":
+        require("onnx", "onnxruntime", "backend 'onnx'")
+        from marginface.onnx.session import OnnxSession
         from marginface.onnx.writer import build_onnx
 
         graph = build_onnx(spec, loaded.weights)

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from marginface.embeddings.origin import ORIGIN_KEY
 from marginface.embeddings.reading import ROWS_AT_ONCE, Batch, no_columns
+from marginface.extras import needs
 from marginface.formats import begins
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 def is_parquet(path: Path) -> bool:

@@ -58,7 +58,7 @@ def read_names(paths: Path | Sequence[Path]) -> Iterator[str]:
 
 
 def read_origins(paths: Path | Sequence[Path]) -> dict[Path, Origin | None]:
-    """Return what made the embeddings of each file; None where a file does not say it.
+    """Read the origin of each file's embeddings; None for a file that does not record it.
 
     Raises:
         MarginfaceError: missing, damaged, or of a later version.

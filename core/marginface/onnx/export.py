@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
-from marginface.evaluation.verification import directionless
 from marginface.model import ModelSpec
 from marginface.onnx.session import OnnxSession
 from marginface.onnx.writer import build_onnx
+from marginface.vectors import directionless
 
 TOLERANCE = 1e-4  # largest difference, where embeddings have length 1
 BATCHES = (1, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from marginface import backbones
 from marginface.checks import check_type
-
-if TYPE_CHECKING:
-    from marginface_torch.backbones.backbone import Backbone
+from marginface_torch.backbones.backbone import Backbone
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -33,11 +31,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
-    checked = backbones.check_weights(backbone.graph, arrays, label)
-    state = backbone.state_dict()
-    with torch.no_grad():
-        for name, array in checked.items():
-            state[name].copy_(torch.tensor(array))
+    backbone.set_arrays(backbones.check_weights(backbone.graph, arrays, label))
 
 
 def save_weights(backbone: Backbone, path: str | Path) -> None:
@@ -53,18 +47,22 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 
 
 def _check(backbone: object) -> None:
-    from marginface_torch.backbones.backbone import Backbone  # which needs this module to start
-
     inner = (f"pass its .{name}" for name in ("_orig_mod", "module") if hasattr(backbone, name))
     check_type("backbone", backbone, Backbone, next(inner, "pass what create_backbone made"))
 
 
 def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     """Copy a tensor to a contiguous array; bfloat16, which NumPy lacks, becomes float32."""
+    return np.array(as_numpy(tensor))
+
+
+def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return what `to_numpy` does, without a copy where the tensor's memory will do."""
     tensor = tensor.detach().cpu()
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
-    return np.array(tensor.contiguous().numpy())
+    found: NDArray[Any] = tensor.contiguous().numpy()
+    return found
 
 
 def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:

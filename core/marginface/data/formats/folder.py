@@ -71,7 +71,7 @@ class ImageFolder:
         return self.paths[index]
 
     def encoded(self, index: int) -> bytes:
-        """Return what the file of image `index` holds."""
+        """Return the bytes of the file of image `index`."""
         return read_file(self.root / self.paths[index])
 
     def fingerprint(self) -> str:

@@ -122,7 +122,7 @@ def exact(label: float) -> bool:
 
 
 def unpack_labelled(payload: bytes, where: str) -> Labelled:
-    """Return what the payload of a labelled image holds.
+    """Unpack the payload of a labelled image.
 
     Raises:
         MarginfaceError: it is too short for what its header tells; the message begins with `where`.
@@ -170,7 +170,7 @@ class RecordFile:
         return self.labelled(offset).image
 
     def labelled(self, offset: int) -> Labelled:
-        """Return what the record that begins at byte `offset` holds; raises as `read`."""
+        """Unpack the record that begins at byte `offset`; raises as `read`."""
         return unpack_labelled(self.read(offset), f"{self.path}: record at byte {offset}")
 
     def end(self, offset: int) -> int:

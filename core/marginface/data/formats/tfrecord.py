@@ -11,13 +11,16 @@ import mmap
 import struct
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.example import ImageExample, parse_example
 from marginface.data.formats.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
+
+with needs("data"):
+    import google_crc32c
 
 _HEAD = struct.Struct("<QI")  # length and its checksum
 _FOOT = struct.Struct("<I")  # checksum of the data

@@ -95,7 +95,7 @@ class _EncodedImages:
         return self.source.root
 
     def encoded(self, name: str) -> bytes:
-        """Return what an image shall be."""
+        """Return an image's bytes in the wanted encoding."""
         encoded = self.encoding(self.source.encoded(name), self.root / name)
         self.done += 1
         if self.on_progress is not None:

@@ -94,7 +94,7 @@ def pack(
 
 
 def training_format(target: Path) -> MakeWriter:
-    """Return what makes the writer of a target, by its ending."""
+    """Return the factory of a target's writer, by the target's suffix."""
     written = target_format(target)
     try:
         return WRITERS[written]
