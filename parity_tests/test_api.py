@@ -17,7 +17,6 @@ from marginface import MarginfaceError, load_backend, losses
 # What only one package has. Every other file is in both.
 FILES_OF_TORCH = {"compiling.py"}  # TensorFlow's compiler is always there
 FILES_OF_TF = {"quiet.py", "fitting.py"}  # it is loud when imported; only Keras has a `fit`
-NAMES_OF_ONE = {"read_state_dict"}  # only PyTorch reads its pickles
 
 
 class Difference(NamedTuple):
@@ -45,7 +44,7 @@ DIFFERENCES = {
     "backbones.layers": Difference(
         {"BatchNorm", "Dropout"}, {"as_tensor", "batch_norm", "conv", "dropout", "prelu"}
     ),
-    "backbones.weights": Difference({"read_state_dict", "to_float32", "to_numpy"}),
+    "backbones.weights": Difference({"to_float32", "to_numpy"}),
     "heads.head": Difference(
         {"MarginHead.extra_repr", "MarginHead.forward"},
         {"MarginHead.call", "MarginHead.from_config", "MarginHead.get_config"},

@@ -18,8 +18,8 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of a set of labelled images that is opened.
+class OpenOptions:
+    """How a set of labelled images is opened.
 
     Args:
         size: (height, width) of the images, in pixels.

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.formats.folder import ImageFolder
+from marginface.data.formats.record_layout import open_rec
+from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format
@@ -147,7 +149,7 @@ def write_split(
     check_target(output, images.root)
     suffix = ""
     if not isinstance(images, ImageFolder):
-        suffix = ".rec" if images.root.suffix.lower() == ".rec" else ".tfrecord"
+        suffix = ".rec" if IMAGE_SETS.find(images.root).open is open_rec else ".tfrecord"
     with sole_writer(output), new_folder(output) as partial:
         made = [
             write_part(images, chosen, partial / f"{name}{suffix}", on_progress)

@@ -17,6 +17,7 @@ from marginface.atomic import replacing
 from marginface.data.formats.shards import shards_of
 from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
+from marginface.data.sources import FolderImages, ImageSource
 from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
@@ -113,7 +114,7 @@ def embed_folder(
         try:
             for start, part in zip(starts, parts, strict=True):
                 chunk = paths[start : start + PART_SIZE]
-                files = _files(images_root, chunk)
+                files = _files(source, chunk)
                 if part.exists() and _can_be_taken_up(part, files, skip_bad):
                     resumed += len(chunk)
                     _report(on_progress, start + len(chunk), len(paths))
@@ -167,9 +168,10 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
     }
 
 
-def _files(root: Path, paths: Sequence[str]) -> bytes:
+def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
     """Return a digest that changes with any of the files."""
-    files = [root / path for path in paths] if root.is_dir() else shards_of(root)
+    root, in_folder = source.root, isinstance(source, FolderImages)
+    files = [root / path for path in paths] if in_folder else shards_of(root)
     listed = [(found.st_size, found.st_mtime_ns) for found in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 

@@ -23,7 +23,7 @@ from marginface.data.image_files import (
 )
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import by_form, require_one_form, same_form
-from marginface.data.sources import Asked, Progress
+from marginface.data.sources import OpenOptions, Progress
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
@@ -83,18 +83,18 @@ class ImageFolder:
         return hashlib.sha256(b"\0".join(names)).hexdigest()
 
 
-def open_folder(path: Path, asked: Asked) -> ImageFolder:
+def open_folder(path: Path, options: OpenOptions) -> ImageFolder:
     """Open a folder as a set of images; see `open_image_folder` and `list_image_folder`."""
-    if not asked.check:
+    if not options.check:
         return list_image_folder(path)
     _refuse_folder_of_records(path)
     return open_image_folder(
         path,
-        size=asked.size,
-        resize=asked.resize,
-        skip_bad=asked.skip_bad,
-        min_identities=asked.min_identities,
-        on_progress=asked.on_progress,
+        size=options.size,
+        resize=options.resize,
+        skip_bad=options.skip_bad,
+        min_identities=options.min_identities,
+        on_progress=options.on_progress,
     )
 
 

@@ -11,20 +11,20 @@ from marginface.data.formats.index_cache import cached_index
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.shards import ShardedRecords, shards_of
-from marginface.data.sources import Asked, Progress
+from marginface.data.sources import OpenOptions, Progress
 
 BLOCK = 1024  # records between two calls of on_progress
 
 
-def open_tfrecord(path: Path, asked: Asked) -> RecordImages:
+def open_tfrecord(path: Path, options: OpenOptions) -> RecordImages:
     """Open a .tfrecord as a set of images; of one in several files, any stands for all.
 
     Raises:
         MarginfaceError: as `index_of_tfrecord` and `RecordImages.checked`.
     """
     records = ShardedRecords(shards_of(path))
-    index = index_of_tfrecord(records, on_progress=asked.on_progress)
-    return RecordImages(records, index, asked.size, asked.resize).checked(asked)
+    index = index_of_tfrecord(records, on_progress=options.on_progress)
+    return RecordImages(records, index, options.size, options.resize).checked(options)
 
 
 def index_of_tfrecord(
