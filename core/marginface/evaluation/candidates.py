@@ -1,4 +1,4 @@
-"""Whom a search finds: the best subjects for each probe, as a Parquet file and for the terminal.
+"""Candidate lists: the best subjects for each probe, as a Parquet file and for the terminal.
 
 Columns: probe (name of the image), rank (int32, from 1), person (the subject at that rank), score
 (float64, cosine, as thresholds are), truth (whom the list says that the probe shows, null where it
@@ -54,7 +54,7 @@ def write_candidates(
 
 
 def candidates_table(probes: Sequence[str], truth: Sequence[str], found: Searches) -> Table:
-    """Return whom each of the first probes looks like most, for the terminal."""
+    """Return the best candidates of the first probes as a table for the terminal."""
     table = Table(title="Who was found")
     for name in ("probe", "person", "score", "truth", "rank"):
         numbers = name in ("score", "rank")

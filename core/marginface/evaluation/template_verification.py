@@ -40,7 +40,7 @@ class PairScores:
 
 @dataclass(frozen=True, eq=False)
 class TemplateVerification:
-    """What `verify_templates` measures.
+    """Figures that `verify_templates` measures.
 
     Attributes:
         tar_at_far: the largest TAR whose FAR does not exceed the target, with its interval.
@@ -86,7 +86,7 @@ def verify_templates(
     """Measure how well the scores of template pairs separate same from different ones.
 
     Args:
-        templates: what was compared.
+        templates: those that were compared.
         found: the scores.
         by_norm: reject templates by quality, too, where it varies.
 
@@ -119,7 +119,7 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
     Memory: 13 bytes a pair, twice while blocks are joined.
 
     Args:
-        templates: what the pairs name.
+        templates: those that the pairs name.
         blocks: the pairs.
         where: their file, for messages.
 
@@ -143,7 +143,7 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
 
 
 def _ahead(work: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """Yield work(item) in order, done in threads that are but a few items ahead."""
+    """Yield work(item) in order; threads work at most a few items ahead."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Any]] = deque()

@@ -1,4 +1,4 @@
-"""What every head plans before it computes: blocks of classes, samples of them, shards."""
+"""The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
 from marginface.heads.sampling import (
