@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import losses
-from marginface.checks import check_count
+from marginface.checks import check_count, check_labels
 from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
+    WEIGHT_STD,
     HeadPlan,
     Precision,
     Sampling,
     Shard,
+    check_call,
+    check_head,
     check_loss_scale,
     check_precision,
     check_update,
@@ -32,7 +35,6 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    whole_shape,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -122,7 +124,7 @@ class MarginHead(keras.layers.Layer):
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **options)
         self.loss = losses.as_loss(loss)
-        self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
@@ -140,7 +142,7 @@ class MarginHead(keras.layers.Layer):
         self.weight = self.add_weight(
             trainable=update is None,
             shape=(len(self.classes) * self.loss.num_centers, self.embedding_size),
-            initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
+            initializer=keras.initializers.RandomNormal(stddev=WEIGHT_STD),
             autocast=False,
             name="weight",
         )
@@ -173,7 +175,7 @@ class MarginHead(keras.layers.Layer):
             self._calls = self._add("accumulated_calls", zero)
             self._sums = {n: self._add(f"accumulated_{n}", v * 0) for n, v in start.items()}
         self._ops = loss_ops(self.loss)
-        self._gather = in_replica(self._gathered)
+        self._gather = in_replica(lambda name, value: gather_rows(value, self.rows(name)))
         self.built = True
 
     @property
@@ -227,7 +229,7 @@ class MarginHead(keras.layers.Layer):
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""
         check_moves(self.weight, steps_itself=self.update is not None)
         embeddings, labels = as_tensor(embeddings), as_tensor(labels)
-        losses.check_call(
+        check_call(
             embeddings.shape,
             labels.shape,
             integer_labels=keras.backend.is_int_dtype(labels.dtype),
@@ -236,10 +238,10 @@ class MarginHead(keras.layers.Layer):
         given = {name: as_tensor(value) for name, value in (draw or {}).items()}
         whole = options.get("training") is False
         sample, draws = split_draw(given, 1 if whole else self.sample_rate)
-        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, embeddings.shape[0])
+        self.loss.check_draw({k: v.shape for k, v in draws.items()}, embeddings.shape[0])
         if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
             smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
-            losses.check_range(int(smallest), int(largest), self.num_classes)
+            check_labels(int(smallest), int(largest), self.num_classes)
         return super().__call__(embeddings, labels, sample | draws, **options)
 
     def call(
@@ -378,34 +380,21 @@ class MarginHead(keras.layers.Layer):
             kept_bytes=gradient // 4,
         )
 
-    def arrays(self, more: Mapping[str, Any] | None = None) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
         `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
         changes neither names nor shapes. With shards, all processes call it together, in the scope
         of their strategy.
-
-        Args:
-            more: what else has a row for each class, such as an optimizer's `<slot>.weight`.
         """
-        found = self._saved() | dict(more or {})
-        if self.shard is not None:
-            check_processes(self.shard)
-            found = self._gather(found)
-        return {name: np.asarray(value) for name, value in found.items()}
+        return {name: np.array(self.whole(name, v)) for name, v in self.saved().items()}
 
-    def shapes(self, more: Mapping[str, Any] | None = None) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what `arrays` returns; no process needs another for that."""
-        named = self._saved() | dict(more or {})
-        return {n: whole_shape(value.shape, self._ranges(n)) for n, value in named.items()}
-
-    def load_arrays(
-        self, arrays: Mapping[str, NDArray[Any]], more: Mapping[str, Any] | None = None
-    ) -> None:
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        found = self._saved() | dict(more or {})
-        values = {name: self._own(arrays, name, variable) for name, variable in found.items()}
-        for name, variable in found.items():
+        values = {
+            name: self._own(arrays, name, variable) for name, variable in self.saved().items()
+        }
+        for name, variable in self.saved().items():
             variable.assign(values[name])
 
     def load_weight(self, weight: NDArray[Any]) -> None:
@@ -413,22 +402,24 @@ class MarginHead(keras.layers.Layer):
         self.weight.assign(self._own({"weight": weight}, "weight", self.weight))
 
     def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, variable: Any) -> NDArray[Any]:
-        return own_rows(arrays, name, variable.shape, self._ranges(name), self.shard)
+        return own_rows(arrays, name, variable.shape, self.rows(name), self.shard)
 
-    def _saved(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:
+        """Return this process's part of what `arrays` returns, in place."""
         found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}
         return found | {f"momentum.{k}": v for k, v in self.momentum.items()}
 
-    def _gathered(self, variables: Mapping[str, Any]) -> dict[str, Tensor]:
-        found = {}
-        for name, variable in variables.items():
-            value, ranges = tf.convert_to_tensor(variable), self._ranges(name)
-            found[name] = gather_rows(value, ranges) if ranges else value
-        return found
-
-    def _ranges(self, name: str) -> list[range]:
+    def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
         return shard_rows(self.loss, self.num_classes, self.shard, name)
+
+    def whole(self, name: str, value: Any) -> Tensor:
+        """Gather what has the rows of what `arrays` names; all processes call it together."""
+        if self.shard is None or not self.rows(name):
+            return tf.convert_to_tensor(value)
+        check_processes(self.shard)
+        gathered: Tensor = self._gather(name, tf.convert_to_tensor(value))
+        return gathered
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 from marginface import losses
-from marginface.checks import check_count, check_type
+from marginface.checks import check_count, check_labels, check_type
 from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
+    WEIGHT_STD,
     HeadPlan,
     Precision,
     Sampling,
     Shard,
+    check_call,
+    check_head,
     check_loss_scale,
     check_precision,
     check_update,
@@ -30,7 +33,6 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    whole_shape,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -116,7 +118,7 @@ class MarginHead(nn.Module):
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
-        self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         self.shard = shard
@@ -127,7 +129,7 @@ class MarginHead(nn.Module):
         if shard is not None:  # under one seed for all processes, their shards must still differ
             drawn = int(torch.randint(2**62, ())) + shard.index
             source = torch.Generator(self.weight.device).manual_seed(drawn)
-        nn.init.normal_(self.weight, std=losses.WEIGHT_STD, generator=source)
+        nn.init.normal_(self.weight, std=WEIGHT_STD, generator=source)
         bias = self.loss.initial_bias(self.num_classes)
         self._one_bias = bias is not None and len(bias) == 1  # for all classes
         self.register_parameter("bias", None)
@@ -196,14 +198,14 @@ class MarginHead(nn.Module):
     def _mean(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None) -> Tensor:
         for name, value in (("embeddings", embeddings), ("labels", labels)):
             check_type(name, value, Tensor, "torch.as_tensor makes one")
-        losses.check_call(
+        check_call(
             embeddings.shape,
             labels.shape,
             integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
             embedding_size=self.embedding_size,
         )
         sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
-        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, len(labels))
+        self.loss.check_draw({k: v.shape for k, v in draws.items()}, len(labels))
         labels = labels.long()
         if self.shard is not None:
             check_processes(self.shard)
@@ -211,7 +213,7 @@ class MarginHead(nn.Module):
         elif self.update is not None and self.training and self._processes() > 1:
             raise MarginfaceError(UPDATE_APART)
         smallest, largest = torch.aminmax(labels)
-        losses.check_range(int(smallest), int(largest), self.num_classes)
+        check_labels(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = torch.promote_types(embeddings.dtype, torch.float32)
         compute = torch.promote_types(compute, self.weight.dtype)
@@ -313,32 +315,19 @@ class MarginHead(nn.Module):
             gradient_room=self.embedding_size if same else 0,
         )
 
-    def arrays(self, more: Tensors | None = None) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
         `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
         changes neither names nor shapes. With shards, all processes call it together.
-
-        Args:
-            more: what else has a row for each class, such as an optimizer's `<slot>.weight`.
         """
-        found = {}
-        for name, value in {**self.state_dict(), **(more or {})}.items():
-            ranges = self._ranges(name)
-            found[name] = to_numpy(gather_rows(value, ranges) if ranges else value)
-        return found
-
-    def shapes(self, more: Tensors | None = None) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what `arrays` returns; no process needs another for that."""
-        named = {**self.state_dict(), **(more or {})}
-        return {n: whole_shape(value.shape, self._ranges(n)) for n, value in named.items()}
+        return {name: to_numpy(self.whole(name, v)) for name, v in self.saved().items()}
 
     @torch.no_grad()
-    def load_arrays(self, arrays: Mapping[str, NDArray[Any]], more: Tensors | None = None) -> None:
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
-        found = {**self.state_dict(), **(more or {})}
-        values = {name: self._own(arrays, name, value) for name, value in found.items()}
-        for name, value in found.items():
+        values = {name: self._own(arrays, name, value) for name, value in self.saved().items()}
+        for name, value in self.saved().items():
             value.copy_(values[name])
 
     @torch.no_grad()
@@ -347,12 +336,21 @@ class MarginHead(nn.Module):
         self.weight.copy_(self._own({"weight": weight}, "weight", self.weight))
 
     def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, value: Tensor) -> Tensor:
-        given = own_rows(arrays, name, value.shape, self._ranges(name), self.shard)
+        given = own_rows(arrays, name, value.shape, self.rows(name), self.shard)
         return torch.as_tensor(given)
 
-    def _ranges(self, name: str) -> list[range]:
+    def saved(self) -> dict[str, Tensor]:
+        """Return this process's part of what `arrays` returns, in place."""
+        return dict(self.state_dict())
+
+    def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
         return shard_rows(self.loss, self.num_classes, self.shard, name)
+
+    def whole(self, name: str, value: Tensor) -> Tensor:
+        """Gather what has the rows of what `arrays` names; all processes call it together."""
+        rows = self.rows(name)
+        return gather_rows(value, rows) if rows else value
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors

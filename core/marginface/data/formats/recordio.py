@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from marginface.data.formats.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
+from marginface.formats import begins
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
@@ -44,6 +45,11 @@ class Labelled(NamedTuple):
     label: float
     key: int
     image: bytes
+
+
+def is_recordio(path: Path) -> bool:
+    """Return whether a file begins with a record."""
+    return begins(path, MAGIC_BYTES)
 
 
 def frame(payload: bytes) -> bytes:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from marginface.backend import Group
 from marginface.errors import AgreedError, MarginfaceError, message_of
+from marginface.learner import Group
 
 STORE = "MARGINFACE_STORE"  # the variable with the file by which one machine's processes meet
 
