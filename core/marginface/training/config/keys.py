@@ -285,7 +285,7 @@ class TrainConfig(BaseModel):
         )
 
     def learner_spec(self, num_classes: int, *, group: Group, threads: int | None) -> LearnerSpec:
-        """Return what the learner of a run is made of.
+        """Return the specification of the run's learner.
 
         Args:
             num_classes: identities of the training images.
