@@ -44,8 +44,8 @@ process does between two bars it does for one block of classes after the other:
       shards: embeddings_of_all          add up d_x over processes; each keeps its own samples'
       shards: added_gradient             add up d_bias where all classes share one bias
 
-A shard's d_W needs no all-reduce: it is that of the whole batch already. Where nu, norms and centers
-leave products as they are, x takes the scale beforehand instead of logits (`scale_folded`).
+A shard's d_W needs no all-reduce: it is that of the whole batch already. Where logits are the scale
+times products and nothing else, x takes the scale beforehand (`scale_folded`).
 
 The bars are a tf.while_loop, or two: over the blocks whose products are kept, then over the others.
 Two things can run them:
