@@ -186,7 +186,7 @@ class Learner:
             return self.head.whole(own, variable)
 
     def _canonical(self, name: str) -> backbones.Layout | None:
-        """Return how an array of the backbone lies; a slot lies as its parameter does."""
+        """Return the layout of an array of the backbone; a slot has its parameter's."""
         own = name.split(".", 2)[2] if name.startswith("optimizer.") and name != STEP else name
         return self.backbone.layouts.get(own.removeprefix("backbone."))
 

@@ -1,4 +1,4 @@
-"""Write what verification found: metrics.json and a picture with ROC and score histograms."""
+"""Write verification results: metrics.json, and a picture with ROC and score histograms."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def write_report(
 
     Args:
         result: what was measured.
-        scores, same: [pairs], what it was measured on.
+        scores, same: [pairs], from which it was measured.
         output_dir: folder.
-        metrics: what metrics.json is to hold, in place of the result alone.
+        metrics: contents of metrics.json, in place of the result alone.
 
     Raises:
         MarginfaceError: `output_dir` is a file.

@@ -25,7 +25,7 @@ def distinct_images(pairs: Pairs) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class PairScores:
-    """What a model gives for each pair, all [pairs].
+    """A model's scores and norms for pairs, all [pairs].
 
     Args:
         scores: the cosine.

@@ -29,7 +29,7 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TemplateMedia:
-    """Which images make which template: one row for each image of a template.
+    """The images of each template: one row for each image of a template.
 
     Attributes:
         path: the file it comes from, for messages.

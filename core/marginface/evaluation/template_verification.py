@@ -38,7 +38,7 @@ class PairScores:
 
 @dataclass(frozen=True, eq=False)
 class TemplateVerification:
-    """What `verify_templates` measures.
+    """Figures that `verify_templates` measures.
 
     Attributes:
         tar_at_far: the largest TAR whose FAR does not exceed the target, with its interval.
@@ -71,7 +71,7 @@ def verify_templates(
     """Measure how well the scores of template pairs separate same from different ones.
 
     Args:
-        templates: what was compared.
+        templates: those that were compared.
         found: the scores.
         by_norm: reject templates by quality, too, where it varies.
 
@@ -104,7 +104,7 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
     Memory: 13 bytes a pair, twice while blocks are joined.
 
     Args:
-        templates: what the pairs name.
+        templates: those that the pairs name.
         blocks: the pairs.
         where: their file, for messages.
 

@@ -48,7 +48,7 @@ def fold_batch_norms(
 
 
 def scale_and_offset(layer: BatchNorm, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Return what a BatchNorm multiplies by and adds in inference."""
+    """Return the factor and offset that a BatchNorm applies in inference."""
     scale = arrays["weight"] / np.sqrt(arrays["running_var"] + layer.epsilon)
     return scale, arrays["bias"] - arrays["running_mean"] * scale
 
