@@ -20,7 +20,7 @@ from pyarrow import csv
 
 from marginface.data.formats.recordio import MAGIC, frame, pack_labelled
 from marginface.data.formats.tables import write_idx
-from marginface.data.opening import open_records
+from marginface.data.opening import open_listed
 
 BLOCK = 1_000_000
 IMAGES_AN_IDENTITY = 100
@@ -98,7 +98,7 @@ def _write(path: Path, records: int, names: bool) -> None:
 def _measure(path: Path) -> dict[str, Any]:
     before = status("RssAnon")
     begin = time.perf_counter()
-    images = open_records(path)
+    images = open_listed(path)
     seconds = time.perf_counter() - begin
     kept, peak = status("RssAnon") - before, status("VmHWM") - before
     chosen = np.random.default_rng(0).integers(0, len(images), READS).tolist()

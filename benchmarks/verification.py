@@ -18,7 +18,8 @@ import typer
 from harness import Work, interleave, show, spread, write
 
 from marginface.evaluation.intervals import intervals
-from marginface.evaluation.verification import pair_scores, verify
+from marginface.evaluation.verification import verify
+from marginface.vectors import pair_scores
 
 FAR = 1e-3
 LOOP = "loop over thresholds"

@@ -2,7 +2,6 @@
 
 import json
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -12,15 +11,11 @@ from marginface.benchmarking import interleave, ratios
 from marginface.benchmarking.losses import measure, parse_sizes
 
 
-@pytest.fixture
-def cli(cli):
-    return partial(cli, "bench", columns=100)
-
-
 @pytest.mark.parametrize("backend", ["torch", "tf"])
 def test_what_is_measured(cli, tmp_path, backend):
     pytest.importorskip({"torch": "torch", "tf": "tensorflow"}[backend])
     status, out, _ = cli(
+        "bench",
         *("losses", "--backend", backend, "--losses", "arcface,adaface", "--sizes", "4x30"),
         *("--rounds", 2, "--output", tmp_path / "out"),
     )
@@ -72,7 +67,7 @@ def test_sizes():
     ],
 )
 def test_refusals(cli, arguments, said):
-    status, _, error = cli(*arguments)
+    status, _, error = cli("bench", *arguments)
     assert status == 2
     assert said in error
     assert error.strip().count("\n") == 0
@@ -80,6 +75,6 @@ def test_refusals(cli, arguments, said):
 
 def test_output_must_be_a_folder(cli, tmp_path):
     (tmp_path / "file").write_text("")
-    status, _, error = cli("losses", "--output", tmp_path / "file")
+    status, _, error = cli("bench", "losses", "--output", tmp_path / "file")
     assert status == 2
     assert "is a file, expected a folder" in error

@@ -174,7 +174,7 @@ def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
     assert "leave the folder" in refusal(*model, "--val", sets[0], "--images", tmp_path / "images")
     assert "given 2 times" in refusal(*model, *model, "--val", sets[0])
     assert "given 2 times" in refusal(*model, "--val", sets[0], "--val", sets[0])
-    assert "cannot read" in refusal(*model, "--val", tmp_path / "none.bin")
+    assert "no such file or folder" in refusal(*model, "--val", tmp_path / "none.bin")
     assert "--images" in refusal(*model, "--pairs", tmp_path / "list.txt")
     alike = tmp_path / "alike.txt"
     alike.write_text("p0/1.png p0/2.png 1\n" * 20)

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 import typer
@@ -16,11 +15,6 @@ from marginface.cli.lazy import load_command
 from marginface.cli.main import COMMANDS
 from marginface.runs.checkpoints import latest_checkpoint
 from marginface.training.config.keys import TrainConfig
-
-
-@pytest.fixture
-def cli(cli):
-    return partial(cli, columns=200)
 
 
 @pytest.fixture
@@ -135,7 +129,7 @@ def test_file_and_options_train_a_model(cli, train_options, tmp_path, fake_backe
     assert written["loss_parameters"]["m3"] == 0.1
     assert (written["batch_size"], written["lr"], written["resize"]) == (4, 0.01, False)
     assert (written["augment"], written["mean"]) == ([], [1.0, 2.0, 3.0])
-    assert fake_backend.created["loss"].m3 == 0.1
+    assert fake_backend.created.loss.m3 == 0.1
     assert "finished 8 steps" in err
 
 

@@ -11,7 +11,7 @@ from record_files import pack, png, value_or_refusal
 
 from marginface.data.formats.example import ImageExample, pack_example, parse_example
 from marginface.data.formats.tfrecord import TFRecordFile, frame, masked_crc
-from marginface.data.opening import open_images, open_records
+from marginface.data.opening import open_images, open_listed
 from marginface.errors import MarginfaceError
 
 
@@ -221,7 +221,7 @@ def test_any_message_gives_images_or_a_clear_error(tmp_path_factory, data):
         changed[place] = data.draw(st.integers(0, 255))
     write(path, bytes(changed), made[1])
     path.with_name("changed.tfrecord.index").unlink(missing_ok=True)
-    images = value_or_refusal(open_records, path)
+    images = value_or_refusal(open_listed, path)
     if isinstance(images, str):
         assert images.startswith(f"{path}: record at byte 0: ")
         assert "\n" not in images

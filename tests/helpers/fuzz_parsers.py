@@ -28,7 +28,7 @@ from marginface.backbones import read_weights
 from marginface.data.formats.index_cache import load_index
 from marginface.data.formats.recordio import RecordFile
 from marginface.data.images import decode_image
-from marginface.data.opening import open_records
+from marginface.data.opening import open_listed
 from marginface.data.photos.landmarks import read_landmarks
 from marginface.data.verification.bin_file import read_bin, write_bin
 from marginface.data.verification.cfp_lists import read_cfp
@@ -69,7 +69,7 @@ def good() -> Path:
     insightface(folder / "x.rec", [0, 0, 1, 1])
     names = [f"{key}\t{label}\tp{label}/{key}.png\n" for key, label in enumerate((0, 0, 1, 1), 1)]
     (folder / "x.lst").write_text("".join(names))
-    open_records(folder / "x.rec")
+    open_listed(folder / "x.rec")
     for name in ("ann", "bob"):
         (folder / "faces" / name).mkdir(parents=True)
         for number in (1, 2):
@@ -105,7 +105,7 @@ def texts(*lines: str) -> Callable[[], list[bytes]]:
 
 def every_image(path: Path) -> None:
     """Read all that a file of records tells of its images."""
-    images = open_records(path)
+    images = open_listed(path)
     for number in range(len(images)):
         images.name(number)
         images.encoded(number)

@@ -188,7 +188,7 @@ def damage(weights: Path, kind: str) -> Path:
         ("pickle", "pickle.pt holds other objects, expected a plain state_dict"),
         ("object", "object.pt holds other objects, expected a plain state_dict"),
         ("list", "list.pt holds a list; expected a state_dict"),
-        ("absent", "no weights at"),
+        ("absent", "no such file or folder"),
     ],
 )
 def test_damaged_and_foreign_weights(weights, kind, words, tmp_path, capsys) -> None:

@@ -387,8 +387,8 @@ def test_the_command_writes_the_page(model, tiny_faces, pairs_file, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "absent.onnx"}, "does not exist"),
-        ({"model": "pairs.txt"}, "expected .onnx or a run folder"),
+        ({"model": "absent.onnx"}, "absent.onnx; expected a run folder or an .onnx"),
+        ({"model": "pairs.txt"}, "expected a run folder or an .onnx"),
         ({"pairs": None}, "there is nothing to verify"),
         ({"images": None}, "give their folder"),
         ({"output": "pairs.txt"}, "needs a folder"),

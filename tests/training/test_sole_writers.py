@@ -34,12 +34,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def cli(cli):
-    """Run a command; return its exit status and stderr."""
-    return lambda *arguments: cli(*arguments)[::2]
-
-
-@pytest.fixture
 def second(make, fake_backend):
     """Train; in the fourth step of it, something else is tried."""
 
@@ -119,7 +113,7 @@ def test_a_refused_configuration_leaves_no_folder(make, tmp_path):
 def test_a_launcher_starts_no_process_where_another_writes(cli, make):
     config = make()
     with sole_writer(config.output, config.output / ".lock"):
-        code, said = cli(
+        code, _, said = cli(
             *("train", "--backend", "torch", "--data", config.data, "--output", config.output),
             *("--batch-size", 6, "--processes", 2),
         )
@@ -177,7 +171,7 @@ def test_an_output_has_one_writer(cli, inputs, tmp_path, command):
     arguments = COMMANDS[command].format(out=out, **inputs).split()
     with sole_writer(written, lock):
         before = contents(tmp_path)
-        code, said = cli(*arguments)
+        code, _, said = cli(*arguments)
         line = said.splitlines()[-1]
         assert code == 2
         assert f"another process is writing {written}: process {os.getpid()} on " in line

@@ -44,14 +44,16 @@ def evaluate(
     from marginface.cli.verifying import embed_sets, open_sets
     from marginface.evaluation.comparison import (
         Comparison,
-        comparison_table,
-        single_table,
         write_comparison,
         write_single,
     )
+    from marginface.extras import require
     from marginface.labels import distinct_labels
+    from marginface.tables.verification import comparison_table, single_table
     from marginface.terminal import Terminal
 
+    if output is not None:
+        require("report", "matplotlib")
     claim_output(context, output)
     sets = open_sets(val, pairs, images)
     labels = distinct_labels(model, "model")

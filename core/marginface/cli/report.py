@@ -33,7 +33,7 @@ def report(
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
     from marginface.cli.verifying import embed_sets, open_sets
-    from marginface.evaluation.curves import check_output_dir
+    from marginface.evaluation.output import check_output_dir
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.labels import distinct_labels
     from marginface.report.collect import Report, ReportModel, measure

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from marginface.cli.progress import image_progress
 from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
+from marginface.embeddings.embed import NormRange
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs
+from marginface.evaluation.evaluate import check_images, embed_pairs
 from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
 
 

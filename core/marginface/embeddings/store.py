@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
 from marginface.data.formats.shards import shards_of
 from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
+from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
 from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import Embed, NormRange, embed_images
-from marginface.evaluation.verification import directionless
+from marginface.extras import needs
 from marginface.locking import sole_writer
+from marginface.vectors import directionless
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"
@@ -48,7 +51,7 @@ class EmbedSummary:
 
 def check_output(output: Path, *, overwrite: bool) -> None:
     """Raise if `output` is no file that can be written; cheap, so call it before the work."""
-    if output.suffix not in MERGERS:
+    if output.suffix.lower() not in MERGERS:
         raise MarginfaceError(
             f"output {output} ends in '{output.suffix}', expected .parquet or .npz"
         )
@@ -143,7 +146,7 @@ def embed_folder(
         # The merged file grows inside the parts folder: whatever happens, no stray file remains.
         merged = folder / f"merged{output.suffix}"
         with replacing(merged) as temporary:
-            MERGERS[output.suffix](
+            MERGERS[output.suffix.lower()](
                 [part for part in parts if pq.read_metadata(part).num_rows], temporary, origin
             )
         merged.replace(output)
@@ -152,7 +155,7 @@ def embed_folder(
 
 
 def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:
-    """Return what must not change between the runs that share parts."""
+    """Describe the settings that runs sharing parts must have in common."""
     return {
         "version": VERSION,
         "model": embedder.fingerprint,
@@ -165,7 +168,7 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
 
 
 def _files(root: Path, paths: Sequence[str]) -> bytes:
-    """Return what changes when one of the files does."""
+    """Return a digest that changes with any of the files."""
     files = [root / path for path in paths] if root.is_dir() else shards_of(root)
     listed = [(found.st_size, found.st_mtime_ns) for found in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from marginface.data.ordered import in_order
 from marginface.errors import MarginfaceError
@@ -16,7 +15,7 @@ from marginface.evaluation.rates import RateAt, SortedScores, rates_json
 from marginface.evaluation.rejection import RejectCurve, norms_vary, reject_curve
 from marginface.evaluation.template_files import TemplatePairs
 from marginface.evaluation.templates import Templates
-from marginface.evaluation.verification import dot_products
+from marginface.vectors import dot_products
 
 FAR_TARGETS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1")
 BLOCKS_AHEAD = 8  # of some megabytes each
@@ -64,19 +63,6 @@ class TemplateVerification:
             "roc": {"far": far.tolist(), "tar": tar.tolist()},
             "reject": None if self.reject is None else self.reject.to_json(),
         }
-
-    def table(self) -> Table:
-        """Return the figures as a table for the terminal."""
-        pairs = f"{self.same_pairs:,} same and {self.different_pairs:,} different pairs"
-        table = Table(title=f"Verification (1:1), {pairs}")
-        for column in ("FAR", "TAR", "95 % interval", "false accepts", "threshold"):
-            table.add_column(column, justify="right")
-        for target, at in self.tar_at_far.items():
-            interval = f"{at.low:.2%} to {at.high:.2%}"
-            table.add_row(
-                target, f"{at.rate:.2%}", interval, f"{at.false_accepts:,}", f"{at.threshold:.4f}"
-            )
-        return table
 
 
 def verify_templates(

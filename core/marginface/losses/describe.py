@@ -1,6 +1,7 @@
 """What a loss's docstring says, for people: `marginface losses` and docs/losses.md.
 
-python -m marginface.losses.describe docs/losses.md    writes the page
+python -m marginface.losses.describe docs/losses.md            writes the page
+python -m marginface.losses.describe mine.md my_file:MyLoss    with losses of one's own
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from marginface import losses
 from marginface.atomic import replacing
+from marginface.losses.hyperparameters import Parameter, declared
+from marginface.losses.registry import BUILT_IN, find, load
 
 FIRST_LINE = re.compile(r"(?P<title>[^(:]+?)\s*(?:\((?P<source>[^)]*)\))?: (?P<summary>.+)", re.S)
 ARXIV = re.compile(r"\d{4}\.\d{5}")
@@ -47,15 +49,6 @@ radians where they are angles. These choices, which public code makes silently, 
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A hyperparameter: its name, its default and what it is."""
-
-    name: str
-    default: Any
-    meaning: str
-
-
-@dataclass(frozen=True)
 class Description:
     """What there is to say of a loss."""
 
@@ -70,45 +63,37 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Return what a loss's docstring and defaults say.
+    """Read a loss's description from its docstring and defaults.
 
     >>> describe("cosface").formula
     ['target logit = scale * (cos(theta) - margin)']
     """
-    found = losses.get(name)
-    paragraphs = inspect.cleandoc(type(found).__doc__ or "").split("\n\n")
+    loss = find(name)
+    paragraphs = inspect.cleandoc(loss.__doc__ or "").split("\n\n")
+    # A user's own may say less; a test holds those here to all of it.
     first = FIRST_LINE.fullmatch(_joined(paragraphs[0]))
-    if first is None:
-        raise ValueError(f"{name}: the docstring's first line must be 'Title (source): summary.'")
-    sections = {"Args:": "", "In the wild:": ""}
-    notes = []
+    wild, notes = "", []
     for paragraph in paragraphs[2:]:
         head, _, body = paragraph.partition("\n")
-        if head in sections:
-            sections[head] = inspect.cleandoc(body)
+        if head == "In the wild:":
+            wild = inspect.cleandoc(body)
         elif not head.startswith(">>>"):
             notes.append(paragraph if "\n- " in paragraph else _joined(paragraph))
-    meanings = dict(re.findall(r"^(\w+): (.*(?:\n .*)*)", sections["Args:"], re.M))
     return Description(
         name=name,
-        title=first["title"],
-        source=first["source"] or "",
-        summary=first["summary"],
-        formula=paragraphs[1].splitlines(),
+        title=first["title"] if first else loss.__name__,
+        source=(first and first["source"]) or "",
+        summary=first["summary"] if first else _joined(paragraphs[0]),
+        formula=paragraphs[1].splitlines() if paragraphs[1:] else [],
         notes=notes,
-        divergences=[
-            _joined(item) for item in re.split(r"^- ", sections["In the wild:"], flags=re.M)[1:]
-        ],
-        parameters=[
-            Parameter(key, default, _joined(meanings[key]))
-            for key, default in losses.parameters(name).items()
-        ],
+        divergences=[_joined(item) for item in re.split(r"^- ", wild, flags=re.M)[1:]],
+        parameters=list(declared(loss).values()),
     )
 
 
-def page() -> str:
-    """Return docs/losses.md."""
-    every = [describe(name) for name in losses.names()]
+def page(more: Sequence[str] = ()) -> str:
+    """Return docs/losses.md, of the losses here and of `more`."""
+    every = [describe(name) for name in [*BUILT_IN, *more]]
     lines = [INTRODUCTION, "| loss | what it is | source |", "|---|---|---|"]
     lines += [
         f"| [{each.name}](#{each.name}) | {each.title}: {each.summary} | {_linked(each.source)} |"
@@ -121,8 +106,10 @@ def page() -> str:
         lines += ["", "```", *each.formula, "```"]
         for note in each.notes:
             lines += ["", note]
-        lines += ["", "| parameter | default | meaning |", "|---|---|---|"]
-        lines += [f"| `{p.name}` | `{p.default!r}` | {p.meaning} |" for p in each.parameters]
+        lines += ["", "| parameter | default | must be | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{p.name}` | `{p.default!r}` | {p.allowed} | {p.meaning} |" for p in each.parameters
+        ]
         if each.divergences:
             lines += ["", "In the wild:", ""]
             lines += [f"- {item}" for item in each.divergences]
@@ -139,4 +126,5 @@ def _linked(source: str) -> str:
 
 if __name__ == "__main__":
     with replacing(Path(sys.argv[1])) as temporary:
-        temporary.write_text(page(), encoding="utf-8")
+        text = page([load(each).name for each in sys.argv[2:]])
+        temporary.write_text(text, encoding="utf-8")

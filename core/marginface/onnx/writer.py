@@ -12,25 +12,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from marginface import __version__, backbones
-from marginface.backbones.graph import (
-    BN_EPSILON,
-    IMAGES,
+from marginface.backbones.graph import IMAGES, Graph
+from marginface.backbones.layers import (
     Add,
     BatchNorm,
     Conv,
     Dropout,
     Flatten,
-    Graph,
     Linear,
     PReLU,
 )
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.model import METADATA_KEY, ModelSpec
+
+with needs("onnx"):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
 Array = NDArray[Any]
 OPSETS = range(13, 24)
@@ -65,7 +66,7 @@ def build_onnx(
         raise MarginfaceError(
             f"opset must be between {OPSETS[0]} and {OPSETS[-1]}, got {opset}; 17 suits most"
         )
-    graph = backbones.describe(spec.backbone, spec.embedding_size, spec.input_size, spec.dropout)
+    graph = spec.graph()
     writer = _Writer(graph, backbones.check_weights(graph, weights), opset)
     height, width = spec.input_size
     x, kind = "images", TensorProto.FLOAT
@@ -223,7 +224,7 @@ class _Writer:
             self.weights[f"{layer.name}.{part}"]
             for part in ("weight", "bias", "running_mean", "running_var")
         )
-        scale = weight / np.sqrt(variance + BN_EPSILON)
+        scale = weight / np.sqrt(variance + layer.epsilon)
         return scale, bias - mean * scale
 
     def _only_consumer(self, position: int, *kinds: type) -> int | None:

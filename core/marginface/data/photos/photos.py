@@ -192,7 +192,7 @@ def crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
 
 
 def _fingerprint(root: Path, names: Sequence[str]) -> str:
-    """Return what changes when one of the photos does."""
+    """Return a digest that changes with any of the photos."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name!r} {state_of(root / name)}\n".encode())
