@@ -1,4 +1,4 @@
-"""What benchmarks share: tables, figures on disk, processes of their own and their memory."""
+"""What benchmarks share: tables, figures on disk, processes of their own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from marginface.atomic import replacing
-from marginface.benchmarking import Work, interleave, machine, ratios
+from marginface.benchmarking import Work, interleave, machine, memory, ratios
 
-__all__ = ["Work", "interleave", "ratios", "report", "run", "show", "spread", "status", "write"]
+__all__ = ["Work", "interleave", "memory", "ratios", "report", "run", "show", "spread", "write"]
 
 
 def report(
@@ -80,9 +80,3 @@ def run(script: str, *arguments: object, **environment: str) -> Any:
     if done.returncode:
         raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def status(key: str) -> int:
-    """Return bytes of this process's memory: VmRSS; VmHWM, the most; RssAnon, its own."""
-    text = Path("/proc/self/status").read_text()
-    return 1024 * int(text.split(f"{key}:")[1].split()[0])

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import typer
-from harness import show, status
+from harness import memory, show
 
 from marginface.backend import load_backend
 from marginface.heads import Shard
@@ -99,7 +99,7 @@ def work(backend: str, classes: int, steps: int) -> dict[str, Any]:
         step()
         seconds.append(time.perf_counter() - started)
     median = statistics.median(seconds)
-    return {"loss": float(loss), "seconds": median, "peak": status("VmHWM")}
+    return {"loss": float(loss), "seconds": median, "peak": memory("VmHWM")}
 
 
 def _in_torch(group: Any, head: Any, x: Any, labels: Any) -> Any:

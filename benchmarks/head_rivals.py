@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import run, status
+from harness import memory, run
 from numpy.typing import NDArray
 
-from marginface.benchmarking.losses import EMBEDDING_SIZE, _inputs
+from marginface.benchmarking.losses import EMBEDDING_SIZE
 
 SIZE, RATE, THREADS = EMBEDDING_SIZE, 0.1, 2
 Found = tuple[float, NDArray[Any], NDArray[Any]]  # the loss, gradients of embeddings and of rows
@@ -37,10 +37,6 @@ class Rival:
     step: Callable[[], float]
     evaluate: Callable[[NDArray[np.int64]], Found] | None
     weight: Any
-
-
-def inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    return _inputs(batch, classes)
 
 
 def build(
@@ -108,7 +104,7 @@ def _in_this_process(
 ) -> Measured:
     # What libraries allocate once: threads, compilers. Several blocks, as the real one has them.
     build(backend, name, batch, 1000, dtype=dtype, block=400).step()
-    before = status("VmRSS")
+    before = memory("VmRSS")
     rival = build(backend, name, batch, classes, dtype=dtype)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
     seconds = []
@@ -118,7 +114,7 @@ def _in_this_process(
             raise SystemExit("the loss is not finite")
         seconds.append(time.perf_counter() - started)
     held = 2 * classes * SIZE * (2 if dtype == "bfloat16" else 4)
-    peak = status("VmHWM")
+    peak = memory("VmHWM")
     return Measured(seconds[1:], peak - before - held, peak)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import typer
-from harness import Work, run, show, spread, status
+from harness import Work, run, show, spread
 from rich.console import Console
 
 from marginface import losses
-from marginface.benchmarking.losses import EMBEDDING_SIZE, Cost, _inputs, measure, parse_sizes
+from marginface.benchmarking.losses import Cost, growth, inputs, measure, parse_sizes
 from marginface.benchmarking.tables import table, write_costs
 
 PEER = "pytorch-metric-learning: "
@@ -108,14 +108,12 @@ def _show_peers(costs: list[Cost]) -> None:
 
 def _peer_memory(name: str, batch: int, classes: int) -> int:
     """Return the peak of a peer's step above its weights and their gradient, as ours is taken."""
-    _peer(name, *_inputs(4, 50), 50)()
-    before = status("VmRSS")
-    step = _peer(name, *_inputs(batch, classes), classes)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
-    step()
-    step()
-    weights = classes * losses.get(name).num_centers * EMBEDDING_SIZE * 4
-    return status("VmHWM") - before - 2 * weights
+    return growth(
+        lambda batch, classes: _peer(name, *inputs(batch, classes), classes),
+        batch,
+        classes,
+        losses.get(name).num_centers,
+    )
 
 
 def _set_threads(backend: str, threads: int) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import typer
-from harness import run, show, status, write
+from harness import memory, run, show, write
 from pyarrow import csv
 
 from marginface.data.formats.recordio import MAGIC, frame, pack_labelled
@@ -96,11 +96,11 @@ def _write(path: Path, records: int, names: bool) -> None:
 
 
 def _measure(path: Path) -> dict[str, Any]:
-    before = status("RssAnon")
+    before = memory("RssAnon")
     begin = time.perf_counter()
     images = open_listed(path)
     seconds = time.perf_counter() - begin
-    kept, peak = status("RssAnon") - before, status("VmHWM") - before
+    kept, peak = memory("RssAnon") - before, memory("VmHWM") - before
     chosen = np.random.default_rng(0).integers(0, len(images), READS).tolist()
     begin = time.perf_counter()
     for number in chosen:
