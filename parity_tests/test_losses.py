@@ -24,7 +24,6 @@ SEEDED = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 ALL = [variant for name in losses.names() for variant in variants(name)]
-FROM_ONE = ("sphereface", "sphereface_r_v1", "sphereface_r_v2")  # their margin multiplies
 
 
 def check(framework: Framework, loss: MarginLoss, case: Problem, dtype: str, rtol: float) -> None:
@@ -95,8 +94,9 @@ def at_angles(
 def bends(loss: MarginLoss, length: float) -> list[float]:
     """Return the target angles at which a loss's formula changes."""
     margin = getattr(loss, "margin", 0.5)
-    multiplied = getattr(loss, "m1", margin if loss.name in FROM_ONE else 1.0)
-    added = getattr(loss, "m2", 0.0 if loss.name in FROM_ONE else margin)
+    multiplies = "margin" in (own := declared(type(loss))) and own["margin"].limits.low == 1
+    multiplied = getattr(loss, "m1", margin if multiplies else 1.0)
+    added = getattr(loss, "m2", 0.0 if multiplies else margin)
     found = [(k * math.pi - added) / multiplied for k in range(1, 5)] + [math.pi / 2]
     if isinstance(loss, losses.AdaFace):  # the angle less what the norm makes of it
         case = at_angles(loss, [1.0] * 6, length=length)  # 4 ends and a bend from both sides
@@ -175,9 +175,10 @@ def hyperparameters(draw: st.DrawFn, name: str) -> MarginLoss:
 
 
 def values_of(parameter: Parameter) -> st.SearchStrategy[Any]:
-    """Return values from a parameter's whole range; one without an end stops at thrice the default.
+    """Return values from a parameter's whole range, to a hundredth of the default from open ends.
 
-    Scales stay moderate: beyond, a float64 says nothing of a difference of logits.
+    Where there is no end, it is three times as far as the default. Scales stay moderate: beyond, a
+    float64 says nothing of a difference of logits.
     """
     if parameter.choices:
         return st.sampled_from(parameter.choices)
@@ -190,8 +191,9 @@ def values_of(parameter: Parameter) -> st.SearchStrategy[Any]:
     high = high if high is not None else low + 3 * max(default - low, 1)
     if isinstance(default, int):
         return st.integers(int(low), int(high))
-    open_ends = {"exclude_min": limits.above is not None, "exclude_max": limits.below is not None}
-    return st.floats(low, high, **open_ends)
+    low += 0.01 * (default - low) * (limits.above is not None)
+    high -= 0.01 * (high - default) * (limits.below is not None)
+    return st.floats(low, high)
 
 
 @pytest.mark.parametrize("name", losses.names())

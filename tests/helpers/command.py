@@ -38,6 +38,13 @@ def cli(*arguments: object, columns: int = WIDTH) -> Done:
     return Done(code if isinstance(code, int) else 0, *printed)
 
 
+def printed(*arguments: object, columns: int = WIDTH) -> str:
+    """Run a command that must succeed; return what it prints to standard output."""
+    done = cli(*arguments, columns=columns)
+    assert done.status == 0, done
+    return done.stdout
+
+
 def refusal(*arguments: object, columns: int = WIDTH) -> str:
     """Run a command that a user has to mend; return the line that says what."""
     done = cli(*arguments, columns=columns)

@@ -10,6 +10,7 @@ from marginface.backbones.layers import Layout
 from marginface.backbones.layouts import layouts
 from marginface.backbones.mbf import mbf
 from marginface.backbones.mobilefacenet import mobilefacenet
+from marginface.backbones.vit import SIZES, vit
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
 from marginface.checks import check_count, check_size
 from marginface.errors import MarginfaceError, unknown_name
@@ -36,6 +37,7 @@ _BUILDERS: dict[str, Build] = {
     **dict.fromkeys(BLOCKS, iresnet),
     "mbf": mbf,
     "mobilefacenet": mobilefacenet,
+    **dict.fromkeys(SIZES, vit),
 }
 
 

@@ -13,16 +13,24 @@ from marginface.backbones.layers import (
     NOISE,
     Add,
     Array,
+    Attention,
     BatchNorm,
     Call,
     Conv,
     Dropout,
+    DropPath,
     Flatten,
     Layer,
+    LayerNorm,
     Linear,
+    MaskTokens,
     Parameter,
+    Position,
     PReLU,
+    ReLU6,
+    RestoreTokens,
     Shape,
+    Tokens,
 )
 from marginface.errors import MarginfaceError
 
@@ -131,8 +139,47 @@ class Graph:
         self, name: str, x: int, features: int, *, bias: bool, init_std: float | None = None
     ) -> int:
         """Append a linear layer on vectors or on each token."""
-        width, before = self.shape(x)[-1], self._unflattened(x)
+        width = self.shape(x)[-1]
+        before = (width,) if len(self.shape(x)) > 1 else self._unflattened(x)
         return self.append(Linear(name, width, features, bias, before, init_std), x)
+
+    def layer_norm(self, name: str, x: int, *, epsilon: float = 1e-5) -> int:
+        """Append a layer normalisation."""
+        return self.append(LayerNorm(name, self.shape(x)[-1], epsilon), x)
+
+    def relu6(self, x: int) -> int:
+        """Append a ReLU6."""
+        return self.append(ReLU6(f"relu6_{len(self.nodes)}"), x)
+
+    def tokens(self, x: int) -> int:
+        """Append the change from images to tokens."""
+        return self.append(Tokens(f"tokens_{len(self.nodes)}"), x)
+
+    def position(self, name: str, x: int, *, init_std: float) -> int:
+        """Append a position array."""
+        return self.append(Position(name, self.shape(x)[0], self.shape(x)[-1], init_std), x)
+
+    def attention(self, name: str, x: int, heads: int, *, init_std: float) -> int:
+        """Append a self-attention."""
+        channels = self.shape(x)[-1]
+        if channels % heads:
+            raise MarginfaceError(
+                f"backbone '{self.name}': '{name}' cannot share {channels} channels among "
+                f"{heads} heads"
+            )
+        return self.append(Attention(name, channels, heads, init_std), x)
+
+    def drop_path(self, name: str, x: int, rate: float) -> int:
+        """Append a drop path, at the end of a branch; nothing at rate 0."""
+        return self.append(DropPath(name, rate), x) if rate else x
+
+    def mask_tokens(self, name: str, x: int, rate: float) -> int:
+        """Append a masking of tokens; nothing at rate 0."""
+        return self.append(MaskTokens(name, self.shape(x)[0], rate), x) if rate else x
+
+    def restore_tokens(self, name: str, x: int, masked: str, *, init_std: float) -> int:
+        """Append what fills the places that the masking layer `masked` emptied; "" for none."""
+        return self.append(RestoreTokens(name, self.shape(x)[-1], masked, init_std), x)
 
     def _unflattened(self, x: int) -> Shape:
         """Return the [C, H, W] of images that were flattened into x, or x's own shape."""
@@ -165,6 +212,14 @@ class Graph:
             array_name(node.layer, suffix): parameter
             for node in self.nodes
             for suffix, parameter in node.layer.parameters().items()
+        }
+
+    def arrays_of_their_own(self) -> dict[str, Parameter]:
+        """Return the arrays that have a layer's own name."""
+        return {
+            node.layer.name: node.layer.parameters()[""]
+            for node in self.nodes
+            if "" in node.layer.parameters()
         }
 
     def noise(self) -> dict[str, Shape]:

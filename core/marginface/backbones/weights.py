@@ -14,10 +14,9 @@ from marginface.arrays import save_file
 from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
 from marginface.errors import MarginfaceError
-from marginface.formats import Formats, begins
+from marginface.formats import Formats
 from marginface.pickles.tensors import Tensor
-from marginface.pickles.torch_files import BEGINS as TORCH_BEGINS
-from marginface.pickles.torch_files import read_torch_file
+from marginface.pickles.torch_files import is_torch_file, read_torch_file
 
 Arrays = dict[str, NDArray[Any]]
 WRAPPERS = ("state_dict_backbone", "net_state_dict", "state_dict", "model")  # seen around weights
@@ -133,7 +132,7 @@ WEIGHTS.register(
     "PyTorch's .pt, .pth or .ckpt",
     _read_torch,
     *(".pt", ".pth", ".ckpt"),
-    recognises=lambda path: begins(path, *TORCH_BEGINS),
+    recognises=is_torch_file,
 )
 
 

@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from marginface import zips
 from marginface.embeddings.origin import LONGEST, ORIGIN_KEY
 from marginface.embeddings.reading import BROKEN, ROWS_AT_ONCE, Batch, no_columns
 from marginface.formats import begins
@@ -17,7 +18,7 @@ from marginface.formats import begins
 
 def is_npz(path: Path) -> bool:
     """Return whether a file begins as a zip, which an .npz is."""
-    return begins(path, b"PK\x03\x04")
+    return begins(path, zips.BEGIN)
 
 
 class NpzEmbeddings:

@@ -34,7 +34,8 @@ n_i = logsumexp over j != y of scale * nu(cos(theta_j)) + b     the other classe
 
 where theta_j is the angle between an embedding and class weight j; nu is the cosine itself and b
 is 0 unless a loss says otherwise. SphereFace2 and UniFace sum softplus terms instead. Margins are
-radians where they are angles. These choices, which public code makes silently, are parameters:
+radians where they are angles. [A loss of one's own](#a-loss-of-ones-own) needs a class and a few
+lines of tensor code. These choices, which public code makes silently, are parameters:
 
 - `gradient`: `exact` is the derivative of the formula. `straight_through` takes d psi / d cos as
   1, as InsightFace's code has done since December 2022. The exact slope has a pole at theta = 0;
@@ -45,6 +46,92 @@ radians where they are angles. These choices, which public code makes silently, 
   that of the whole batch under data parallelism. Randomness comes in from outside.
 
 ![Target logits, their gradients and decision boundaries](losses.png)
+"""
+
+ONE_OF_YOUR_OWN = """
+## A loss of one's own
+
+A loss is a dataclass with its formula in NumPy, and some lines of tensor code for each framework
+that is to compute it; one is enough. `my_losses.py`, in the folder where commands are called:
+
+```python
+from dataclasses import dataclass
+from typing import ClassVar
+
+from marginface.losses import Logit, MarginLoss, parameter, register
+
+
+@dataclass(frozen=True, kw_only=True)
+class EasyCosFace(MarginLoss):
+    \"""EasyCosFace (ours): CosFace's margin where the cosine is positive.
+
+    target logit = scale * (cos(theta) - margin) where cos(theta) > 0, else scale * cos(theta)
+    \"""
+
+    name: ClassVar[str] = "easy_cosface"
+
+    margin: float = parameter(0.3, low=0, below=2, help="subtracted from the target cosine")
+
+    def target(self, cosine, norm, prepared):
+        return Logit(cosine - self.margin if cosine > 0 else cosine, slope=1.0)
+
+
+register(EasyCosFace, torch="my_losses_torch:EasyCosFaceOps", tf="my_losses_tf:EasyCosFaceOps")
+```
+
+`my_losses_torch.py`:
+
+```python
+import torch
+
+from marginface_torch.losses import LossOps
+
+
+class EasyCosFaceOps(LossOps):
+    def target(self, cosines, norms, prepared):
+        return torch.where(cosines > 0, cosines - self.spec.margin, cosines)
+```
+
+`my_losses_tf.py`:
+
+```python
+import tensorflow as tf
+
+from marginface_tf.losses import LossOps
+
+
+class EasyCosFaceOps(LossOps):
+    def target(self, cosines, norms, prepared):
+        return tf.where(cosines > 0, cosines - self.spec.margin, cosines)
+```
+
+Then:
+
+```
+marginface parity --loss my_losses:EasyCosFace     # is the tensor code the formula, gradients too?
+marginface train --loss my_losses:EasyCosFace --margin 0.35 --data faces/ --output run/
+marginface train --loss my_losses:EasyCosFace --output run/ --resume
+marginface losses my_losses:EasyCosFace --plot easy.png
+marginface bench losses --losses cosface,my_losses:EasyCosFace
+```
+
+In Python, importing `my_losses` is enough: `MarginHead("easy_cosface", ...)`. Embeddings of a
+trained model do not need the loss: `evaluate`, `embed` and `export` work without its code. Code is
+imported only where the command line names it, never because a run's file does, so `--resume` wants
+`--loss` again. A package that is installed offers its losses by an entry point, and they need no
+colon:
+
+```toml
+[project.entry-points."marginface.losses"]
+easy_cosface = "my_losses:EasyCosFace"
+```
+
+What else a loss may have: `negative` (another class's logit), `initial_state` and `prepare`
+(running statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty`,
+`num_centers`; `help(marginface.losses.MarginLoss)` has them all. Ops have the same in tensors.
+Gradients are what autograd makes of the tensor code; where that has a pole, as an arccosine has at
+cos = +-1, compute value and slope apart and join them: `with_slope` in
+`marginface_torch.losses.base`, as `li_arcface` does.
 """
 
 
@@ -77,14 +164,14 @@ def describe(name: str) -> Description:
         head, _, body = paragraph.partition("\n")
         if head == "In the wild:":
             wild = inspect.cleandoc(body)
-        elif not head.startswith(">>>"):
+        elif head != "Args:" and not head.startswith(">>>"):
             notes.append(paragraph if "\n- " in paragraph else _joined(paragraph))
     return Description(
         name=name,
         title=first["title"] if first else loss.__name__,
         source=(first and first["source"]) or "",
         summary=first["summary"] if first else _joined(paragraphs[0]),
-        formula=paragraphs[1].splitlines() if paragraphs[1:] else [],
+        formula=paragraphs[1].splitlines(),
         notes=notes,
         divergences=[_joined(item) for item in re.split(r"^- ", wild, flags=re.M)[1:]],
         parameters=list(declared(loss).values()),
@@ -113,7 +200,7 @@ def page(more: Sequence[str] = ()) -> str:
         if each.divergences:
             lines += ["", "In the wild:", ""]
             lines += [f"- {item}" for item in each.divergences]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + ONE_OF_YOUR_OWN
 
 
 def _joined(text: str) -> str:

@@ -42,7 +42,19 @@ def of_family(word: str) -> list[Loss]:
     ]
 
 
-BUILT_IN: dict[str, Loss] = {loss.name: loss for word in FAMILIES for loss in of_family(word)}
+def _documented(loss: Loss) -> Loss:
+    """Let `help` say what the parameters are, too."""
+    text = inspect.cleandoc(loss.__doc__ or "")
+    if text.startswith(f"{loss.__name__}("):  # what a dataclass says of itself where nobody does
+        text = f"{loss.__name__}: a loss of one's own."
+    lines = [f"    {p.name}: {p.meaning}; {p.allowed}." for p in declared(loss).values()]
+    loss.__doc__ = "\n".join([text, "", "Args:", *lines])
+    return loss
+
+
+BUILT_IN: dict[str, Loss] = {
+    loss.name: _documented(loss) for word in FAMILIES for loss in of_family(word)
+}
 _OWN: dict[str, Loss] = {}  # by name
 _LOADED: dict[str, Loss] = {}  # by "module:Class"
 _CODE: dict[Loss, dict[str, Code]] = {}  # a user's own, by backend
@@ -74,6 +86,8 @@ def register(loss: Loss, *, torch: Code | None = None, tf: Code | None = None) -
             raise MarginfaceError(
                 f"{loss.__name__}: {backend}={code!r} is no place; expected 'module:Class'"
             )
+    if loss not in _CODE:
+        _documented(loss)
     _OWN[loss.name] = loss
     _CODE.setdefault(loss, {}).update(given)
 
@@ -276,7 +290,7 @@ def _check_loss(loss: Any) -> None:
 def _check_code(loss: Loss, backend: str, code: Any) -> None:
     missing = [name for name in OPS_METHODS if not callable(getattr(code, name, None))]
     if not isinstance(code, type) or missing:
-        lacks = f", which has no {missing[0]}" if isinstance(code, type) else ""
+        lacks = f", which has no {missing[0]}," if isinstance(code, type) else ""
         raise MarginfaceError(
             f"{loss.__name__}: {backend}={getattr(code, '__name__', code)}{lacks} is no tensor "
             f"code; expected a class derived from marginface_{backend}.losses.LossOps"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,25 +56,30 @@ class Storage:
     count: int
     at: int = -1
     order: Literal["<", ">"] = "<"
-    _read: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _items: dict[ItemType, NDArray[Any]] = field(default_factory=dict)
 
     def items(self, kind: ItemType) -> NDArray[Any]:
         """Return the numbers as an array of one dimension, read once; bfloat16 as float32."""
-        if kind.name not in self._read:
+        if kind not in self._items:
             stored = {BFLOAT16: "uint16", "bool": "uint8"}.get(kind.name, kind.name)
-            dtype = np.dtype(stored).newbyteorder(self.order)
-            count = self.count * self.type.size // kind.size
-            raw = np.fromfile(self.path, dtype, count, offset=self.at)
-            if len(raw) < count:
-                raise MarginfaceError(f"{self.path} became shorter while it was read; read it anew")
-            array = raw.astype(stored, copy=False)
+            whole = len(self._bytes) // kind.size * kind.size
+            array = self._bytes[:whole].view(np.dtype(stored).newbyteorder(self.order))
+            array = array.astype(stored, copy=False)
             if kind.name == BFLOAT16:  # the upper half of a float32
                 array = (array.astype(np.uint32) << 16).view(np.float32)
             elif kind.name == "bool":
                 array = array != 0
             array.flags.writeable = False  # several tensors may be views of it
-            self._read[kind.name] = array
-        return self._read[kind.name]
+            self._items[kind] = array
+        return self._items[kind]
+
+    @cached_property
+    def _bytes(self) -> NDArray[np.uint8]:
+        size = self.count * self.type.size
+        found = np.fromfile(self.path, np.uint8, size, offset=self.at)
+        if len(found) < size:
+            raise MarginfaceError(f"{self.path} became shorter while it was read; read it anew")
+        return found
 
 
 @dataclass(frozen=True, eq=False)

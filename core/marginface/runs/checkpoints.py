@@ -121,5 +121,7 @@ def _shard(record: dict[str, Any]) -> dict[str, Any]:
     """Check what is recorded of one process's file; its name could lead anywhere."""
     if not SHARD.fullmatch(record["file"]):
         raise ValueError(record["file"])
-    rows = {str(name): range(int(a), int(b)) for name, (a, b) in record["rows"].items()}
+    rows = {name: range(int(first), int(end)) for name, (first, end) in record["rows"].items()}
+    if any(not 0 <= each.start <= each.stop < 2**63 for each in rows.values()):
+        raise ValueError(rows)
     return {"file": record["file"], "crc32": record["crc32"], "rows": rows}

@@ -5,6 +5,7 @@ A gradient is called `d_` and the name of what it is of: `d_logits` is d loss / 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -14,6 +15,26 @@ from marginface.heads import HeadPlan, Precision
 from marginface.losses import MIN_NORM, MarginLoss
 from marginface_tf.heads.rounding import rounded
 from marginface_tf.losses.base import LossOps, Tensors
+
+
+@dataclass(frozen=True)
+class PassInputs:
+    """What a pass over the classes takes, beside embeddings and parameters.
+
+    Args:
+        ops: the loss.
+        prepared: from `ops.prepare`, [batch] each.
+        plan: the blocks of classes, and which products are kept.
+        labels: with all that follows, as in `LocalClasses`.
+    """
+
+    ops: LossOps[MarginLoss]
+    prepared: Tensors
+    plan: HeadPlan
+    labels: Tensor
+    sampled: Tensor | None = None
+    log_weights: Tensor | None = None
+    used: Tensor | None = None
 
 
 class Terms(NamedTuple):

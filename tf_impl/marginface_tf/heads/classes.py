@@ -8,14 +8,11 @@ dense head.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.heads import HeadPlan
-from marginface.losses import MarginLoss
-from marginface_tf.heads.blocks import BlockInputs, Parameters, TargetClasses, Terms
+from marginface_tf.heads.blocks import BlockInputs, Parameters, PassInputs, TargetClasses, Terms
 from marginface_tf.heads.passes import (
     Backward,
     Forward,
@@ -25,27 +22,7 @@ from marginface_tf.heads.passes import (
     passes,
 )
 from marginface_tf.heads.stepping import Update, UpdateSource
-from marginface_tf.losses.base import LossOps, Tensors
-
-
-@dataclass(frozen=True)
-class PassInputs:
-    """What a pass over the classes takes, beside embeddings and parameters.
-
-    Args:
-        ops: the loss.
-        prepared: from `ops.prepare`, [batch] each.
-        plan: the blocks of classes, and which products are kept.
-        labels: with all that follows, as in `LocalClasses`.
-    """
-
-    ops: LossOps[MarginLoss]
-    prepared: Tensors
-    plan: HeadPlan
-    labels: Tensor
-    sampled: Tensor | None = None
-    log_weights: Tensor | None = None
-    used: Tensor | None = None
+from marginface_tf.losses.base import Tensors
 
 
 def target_cosines(

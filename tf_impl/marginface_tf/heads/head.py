@@ -40,8 +40,8 @@ from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
 from marginface_tf.backbones.layers import as_tensor
 from marginface_tf.fitting import check_moves
-from marginface_tf.heads.blocks import Parameters, unit_vectors
-from marginface_tf.heads.classes import PassInputs, class_terms, target_cosines
+from marginface_tf.heads.blocks import Parameters, PassInputs, unit_vectors
+from marginface_tf.heads.classes import class_terms, target_cosines
 from marginface_tf.heads.sampling import LocalClasses, local_classes
 from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all, own_part
 from marginface_tf.heads.stepping import REFUSED, Update, with_gradient_check
@@ -175,6 +175,7 @@ class MarginHead(keras.layers.Layer):
             self._calls = self._add("accumulated_calls", zero)
             self._sums = {n: self._add(f"accumulated_{n}", v * 0) for n, v in start.items()}
         self._ops = loss_ops(self.loss)
+        self._gather = in_replica(lambda name, value: gather_rows(value, self.rows(name)))
         self.built = True
 
     @property
@@ -414,11 +415,11 @@ class MarginHead(keras.layers.Layer):
 
     def whole(self, name: str, value: Any) -> Tensor:
         """Gather what has the rows of what `arrays` names; all processes call it together."""
-        rows = self.rows(name)
-        if self.shard is None or not rows:
+        if self.shard is None or not self.rows(name):
             return tf.convert_to_tensor(value)
         check_processes(self.shard)
-        return in_replica(lambda own: gather_rows(own, rows))(tf.convert_to_tensor(value))
+        gathered: Tensor = self._gather(name, tf.convert_to_tensor(value))
+        return gathered
 
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool

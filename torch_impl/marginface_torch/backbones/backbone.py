@@ -35,6 +35,9 @@ class Backbone(nn.Module):
         for node in graph.nodes:
             if type(node.layer) in MODULES:
                 _attach(self, node.layer.name, MODULES[type(node.layer)](node.layer))
+        for name, parameter in graph.arrays_of_their_own().items():
+            array = nn.Parameter(torch.empty(parameter.shape), parameter.trainable)
+            self.register_parameter(name, array)
         last_use = graph.last_use()
         # The values that no later layer reads, by layer: dropped so that memory stays flat.
         self._done = [
@@ -91,6 +94,8 @@ class Backbone(nn.Module):
         if function is None:
             output: Tensor = self.get_submodule(layer.name)(*inputs)
             return output
+        if layer.name in self._parameters:
+            inputs = [*inputs, self.get_parameter(layer.name)]
         if layer.noise_of:
             return function(layer, *inputs, noise=noise.get(layer.noise_of))
         return function(layer, *inputs)

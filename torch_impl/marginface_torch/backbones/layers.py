@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from marginface.backbones import layers
 from marginface.backbones.layers import Layer
@@ -43,6 +44,32 @@ def linear(layer: layers.Linear) -> nn.Module:
     return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
 
 
+def layer_norm(layer: layers.LayerNorm) -> nn.Module:
+    """Build a layer normalisation."""
+    return nn.LayerNorm(layer.channels, eps=layer.epsilon)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention by PyTorch's fused kernel, in float32 at least."""
+
+    def __init__(self, layer: layers.Attention) -> None:
+        super().__init__()
+        self.heads = layer.heads
+        self.qkv = nn.Linear(layer.channels, 3 * layer.channels, bias=False)
+        self.proj = nn.Linear(layer.channels, layer.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, L, C] after each token has looked at all."""
+        qkv: Tensor = self.qkv(x)
+        parts = qkv.view(*qkv.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = parts.to(torch.promote_types(qkv.dtype, torch.float32))
+            q, k, v = wide.unbind()  # each [N, heads, L, width]
+            y = scaled_dot_product_attention(q, k, v)
+        output: Tensor = self.proj(y.transpose(1, 2).flatten(2).to(qkv.dtype))
+        return output
+
+
 def add(layer: layers.Add, x: Tensor, y: Tensor) -> Tensor:
     """Return x + y."""
     return x + y
@@ -60,6 +87,51 @@ def dropout(layer: layers.Dropout, x: Tensor, noise: Tensor | None) -> Tensor:
     return x * _kept(noise, layer.rate, x).reshape(x.shape)
 
 
+def relu6(layer: layers.ReLU6, x: Tensor) -> Tensor:
+    """Return min(max(x, 0), 6)."""
+    return nn.functional.relu6(x)
+
+
+def tokens(layer: layers.Tokens, x: Tensor) -> Tensor:
+    """Return [N, C, H, W] as [N, H * W, C]."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def position(layer: layers.Position, x: Tensor, array: Tensor) -> Tensor:
+    """Return x + array."""
+    return x + array
+
+
+def drop_path(layer: layers.DropPath, x: Tensor, noise: Tensor | None) -> Tensor:
+    """Drop a branch of some samples in training."""
+    if noise is None:
+        return x
+    return x * _kept(noise, layer.rate, x).view(-1, *[1] * (x.dim() - 1))
+
+
+def mask_tokens(layer: layers.MaskTokens, x: Tensor, noise: Tensor | None) -> Tensor:
+    """Take tokens away in training."""
+    if noise is None:
+        return x
+    return _gather(x, noise.argsort(stable=True, dim=1)[:, : layer.left])
+
+
+def restore_tokens(
+    layer: layers.RestoreTokens, x: Tensor, array: Tensor, noise: Tensor | None = None
+) -> Tensor:
+    """Put tokens back, and the array where there is none."""
+    if noise is None:
+        return x
+    count, places = noise.shape
+    filled = torch.cat([x, array.to(x.dtype).expand(count, places - x.shape[1], -1)], 1)
+    return _gather(filled, noise.argsort(stable=True, dim=1).argsort(1))
+
+
+def _gather(x: Tensor, places: Tensor) -> Tensor:
+    """Return each sample's tokens at its places [N, L]."""
+    return x.gather(1, places[:, :, None].expand(-1, -1, x.shape[2]))
+
+
 def _kept(noise: Tensor, rate: float, x: Tensor) -> Tensor:
     """Return 0 where noise drops a value, elsewhere 1 / (1 - rate)."""
     return (noise >= layers.threshold(rate)).to(x.dtype) / (1 - rate)
@@ -71,11 +143,19 @@ MODULES: Mapping[type[Layer], Callable[[Any], nn.Module]] = {
     layers.BatchNorm: batch_norm,
     layers.PReLU: prelu,
     layers.Linear: linear,
+    layers.LayerNorm: layer_norm,
+    layers.Attention: Attention,
 }
 # Called with the layer, its inputs, the array that it has under its own name, and its noise.
 FUNCTIONS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.Add: add,
     layers.Flatten: flatten,
     layers.Dropout: dropout,
+    layers.ReLU6: relu6,
+    layers.Tokens: tokens,
+    layers.Position: position,
+    layers.DropPath: drop_path,
+    layers.MaskTokens: mask_tokens,
+    layers.RestoreTokens: restore_tokens,
 }
-LAYERS = MODULES | FUNCTIONS  # type: ignore[operator]
+LAYERS: Mapping[type[Layer], Callable[..., Any]] = {**MODULES, **FUNCTIONS}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from marginface import zips
 from marginface.data.verification.bin_file import read_bin
 from marginface.data.verification.cfp_lists import is_cfp, read_cfp
 from marginface.data.verification.container import read_container
@@ -15,7 +16,6 @@ from marginface.errors import MarginfaceError
 from marginface.formats import Formats, begins, unknown
 from marginface.labels import distinct_labels
 
-ZIP = b"PK\x03\x04"
 PICKLES = (b"\x80", b"(", b"]")  # protocols 2 and on; 0 and 1: a tuple, a list
 
 # Sets that hold their images, and lists of pairs, whose images are in a folder: CFP knows its own.
@@ -24,7 +24,10 @@ VERIFICATION_SETS.register(
     "a .bin of InsightFace", read_bin, ".bin", recognises=lambda path: begins(path, *PICKLES)
 )
 VERIFICATION_SETS.register(
-    "a .zip of images and pairs", read_container, ".zip", recognises=lambda path: begins(path, ZIP)
+    "a .zip of images and pairs",
+    read_container,
+    ".zip",
+    recognises=lambda path: begins(path, zips.BEGIN),
 )
 PAIR_LISTS: Formats[Callable[[Path, Path | None], Pairs]] = Formats()
 
