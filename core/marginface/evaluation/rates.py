@@ -95,14 +95,14 @@ class SortedScores:
             false_accepts=int(self._accepted(self.wrong, cut)[0]),
         )
 
-    def curve(self, points: int = CURVE_POINTS) -> tuple[Floats, Floats]:
-        """Return false and true accept rates from (0, 0) to (1, 1) at about `points` thresholds.
+    def curve(self) -> tuple[Floats, Floats]:
+        """Return false and true accept rates from (0, 0) to (1, 1), at `CURVE_POINTS` thresholds.
 
         They are equally far apart on a logarithmic axis of the false accept rate; with fewer wrong
         scores than that, every false accept rate that occurs is there.
         """
         wrong = len(self.wrong)
-        steps = np.rint(np.geomspace(1, wrong, points)).astype(np.int64)
+        steps = np.rint(np.geomspace(1, wrong, CURVE_POINTS)).astype(np.int64)
         cuts = self._cuts(np.unique(np.concatenate([[0], steps])))
         far = self._accepted(self.wrong, cuts) / wrong
         tar = self._accepted(self.right, cuts) / len(self.right)
