@@ -118,4 +118,6 @@ def describe(
             f"backbone '{name}' {found}, expected [{embedding_size}]; let its last layer give "
             "graph.embedding_size values"
         )
+    if graph.nodes[-1].flattened:
+        raise graph.unordered("the embedding")
     return graph
