@@ -34,7 +34,7 @@ from rich.table import Table
 from marginface.benchmarking import machine
 from marginface.data.images import decode_image
 from marginface.data.opening import open_images
-from marginface.data.packing.writers import RecordWriter, TFRecordWriter
+from marginface.data.packing.training_sets import pack
 from marginface.data.pipeline import PREFETCHED_BATCHES, TrainingPipeline
 from marginface.data.sources import LabelledImages
 
@@ -99,12 +99,9 @@ def main(
 def packed(folder: LabelledImages, target: Path) -> dict[str, LabelledImages]:
     """Return the folder, and its images in a .rec and a .tfrecord."""
     found = {"folder": folder}
-    for name, kind in (("rec", RecordWriter), ("tfrecord", TFRecordWriter)):
-        path = target / f"train.{name}"
-        with kind(path) as writer:
-            for index in range(len(folder)):
-                writer.add(folder.encoded(index), int(folder.labels[index]), folder.name(index))
-        found[name] = open_images(path)
+    for name in ("rec", "tfrecord"):
+        pack(folder, target / f"train.{name}")
+        found[name] = open_images(target / f"train.{name}")
     return found
 
 

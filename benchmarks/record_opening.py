@@ -24,7 +24,7 @@ from rich.table import Table
 from marginface.benchmarking import machine
 from marginface.data.formats.recordio import MAGIC, frame, pack_labelled
 from marginface.data.formats.tables import write_idx
-from marginface.data.opening import open_records
+from marginface.data.opening import open_listed
 
 BLOCK = 1_000_000
 IMAGES_AN_IDENTITY = 100
@@ -113,7 +113,7 @@ def _measure(path: Path) -> dict[str, Any]:
 
     before = _memory("RssAnon")
     begin = time.perf_counter()
-    images = open_records(path)
+    images = open_listed(path)
     seconds = time.perf_counter() - begin
     kept, peak = _memory("RssAnon") - before, _memory("VmHWM") - before
     chosen = np.random.default_rng(0).integers(0, len(images), READS).tolist()

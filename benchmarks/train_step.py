@@ -19,6 +19,7 @@ from marginface.backend import load_backend
 from marginface.data.formats.folder import open_image_folder
 from marginface.data.pipeline import TrainingPipeline
 from marginface.heads.initial import initial_head
+from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
 
@@ -55,7 +56,7 @@ def main(
 
 
 def _learner(backend: str, name: str, classes: int, threads: int):
-    return load_backend(backend).create_learner(
+    spec = LearnerSpec(
         ModelSpec(name, 512),
         losses.get("arcface", scale=SCALE, margin=MARGIN),
         classes,
@@ -63,6 +64,7 @@ def _learner(backend: str, name: str, classes: int, threads: int):
         seed=0,
         threads=threads,
     )
+    return load_backend(backend).create_learner(spec)
 
 
 def _rivals(

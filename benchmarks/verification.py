@@ -22,7 +22,8 @@ from rich.table import Table
 
 from marginface.benchmarking import machine
 from marginface.evaluation.intervals import intervals
-from marginface.evaluation.verification import pair_scores, verify
+from marginface.evaluation.verification import verify
+from marginface.vectors import pair_scores
 
 FAR = 1e-3
 LOOP = "loop over thresholds"

@@ -14,6 +14,11 @@ from marginface.losses import Evaluation
 RTOL = {"float64": 1e-9, "float32": 1e-5}
 
 
+def state_of(learner: Any) -> dict[str, Any]:
+    """Copy all that a learner goes on from, of all processes, which call it together."""
+    return {name: array.copy() for name, array in learner.arrays()}
+
+
 def assert_same_arrays(
     found: Mapping[str, Any], expected: Mapping[str, Any], rtol: float, atol: float = 0.0
 ) -> None:

@@ -1,9 +1,9 @@
 """A learner in several processes, from a checkpoint to the next: a program that a test starts.
 
-    python learning.py torch|tf CASE STATE.npz OUT
+    python learning.py torch|tf CASE CHECKPOINT OUT
 
-RANK, WORLD_SIZE and so on say which process this is. STATE.npz may be absent: then it starts anew.
-Each process's losses and whole state go to OUT.RANK.npz.
+RANK, WORLD_SIZE and so on say which process this is. CHECKPOINT may be absent: then it starts anew.
+Each process's losses and whole state go to OUT.RANK.npz; together they write a checkpoint to OUT.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison import state_of
 
 from marginface import load_backend, losses
 from marginface.backbones import draw_backbone
 from marginface.heads import draw_step
 from marginface.heads.sampling import SAMPLE_DRAWS
+from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD, AdamW
+from marginface.runs.checkpoints import open_checkpoint
+from marginface.training.saving import save_checkpoint
 
 CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
 MODEL = ModelSpec("mobilefacenet", 16, (32, 32))
@@ -34,11 +38,11 @@ CASES: dict[str, tuple[Any, Any, float, float]] = {
 }
 
 
-def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group: Any) -> Any:
-    """Return the losses of STEPS steps from step `first` on, and the state after them."""
+def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
+    """Return the losses of STEPS steps from step `first` on, and the learner after them."""
     loss, optimizer, sample_rate, dropout = CASES[case]
     rank, size = (0, 1) if group is None else (group.rank, group.size)
-    learner = load_backend(name).create_learner(
+    spec = LearnerSpec(
         replace(MODEL, dropout=dropout),
         loss,
         CLASSES,
@@ -48,8 +52,9 @@ def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group:
         group=group,
         sample_rate=sample_rate,
     )
+    learner = load_backend(name).create_learner(spec)
     if state is not None:
-        learner.load_state(state)
+        learner.load_arrays(state)
     graph, found = learner.model.graph(), []
     for step in range(first, first + STEPS):
         rng = np.random.default_rng([3, step])
@@ -61,15 +66,16 @@ def learn(name: str, case: str, state: dict[str, Any] | None, first: int, group:
         rate = RATE if isinstance(optimizer, SGD) else 1e-4
         result = learner.step(images[rank::size], labels[rank::size], rate, own)
         found.append([result.loss, result.gradient_norm])
-    return np.array(found), learner.state()
+    return np.array(found), learner
 
 
 if __name__ == "__main__":
     framework, case, path, out = sys.argv[1:]
     before, first = None, 0
     if Path(path).exists():
-        before, first = dict(np.load(path)), STEPS
+        before, first = open_checkpoint(Path(path)).state, STEPS
     group = load_backend(framework).join()
     assert os.environ["WORLD_SIZE"] == f"{group.size}"
-    losses_found, state = learn(framework, case, before, first, group)
-    np.savez(f"{out}.{group.rank}.npz", losses=losses_found, **state)
+    losses_found, learner = learn(framework, case, before, first, group)
+    np.savez(f"{out}.{group.rank}.npz", losses=losses_found, **state_of(learner))
+    save_checkpoint(group, learner, Path(out), first + STEPS, {}, shared=True, keep=1)

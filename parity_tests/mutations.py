@@ -1,42 +1,10 @@
-"""The changes that `mutants.py` tries."""
+"""The changes that `mutants.py` tries: of seam and head here, of families in their papers."""
 
-from __future__ import annotations
+from papers import Mutant, paper
 
-from typing import NamedTuple
+from marginface.losses.families import FAMILIES
 
-BACKENDS = ("torch", "tf")
-
-
-class Mutant(NamedTuple):
-    """One change: in which file, what for what, and the loss whose tests come first.
-
-    All but `loss` are one text for both backends, or a pair, torch's and tf's.
-    """
-
-    file: str | tuple[str, str]
-    loss: str
-    old: str | tuple[str, str]
-    new: str | tuple[str, str]
-
-    def of(self, backend: str) -> tuple[str, str, str]:
-        """Return a backend's file, and what to replace by what."""
-        place = BACKENDS.index(backend)
-        texts = (self.file, self.old, self.new)
-        file, old, new = (text if isinstance(text, str) else text[place] for text in texts)
-        return file, old, new
-
-
-MUTANTS = [
-    # margins dropped, signs flipped
-    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines"),
-    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines + self.spec.margin"),
-    Mutant("losses.arcface", "arcface", "1.0, self.spec.margin, easy", "1.0, 0.0, easy"),
-    Mutant("losses.arcface", "arcface", "easy_margin=self.spec.easy_margin", "easy_margin=False"),
-    Mutant("losses.arcface", "combined_margin", "[0] - self.spec.m3", "[0] + self.spec.m3"),
-    Mutant(
-        "losses.arcface", "combined_margin", "self.spec.m1, self.spec.m2)", "self.spec.m1, 0.0)"
-    ),
-    Mutant("losses.arcface", "combined_margin", "cosines, self.spec.m1,", "cosines, 1.0,"),
+HEADS = [
     # the angle, its slope, what happens past pi
     Mutant("losses.angular", "arcface", "angle(c) + shift", "angle(c) - shift"),
     Mutant(
@@ -87,17 +55,10 @@ MUTANTS = [
     # the pass over the classes
     Mutant("heads.blocks", "arcface", "<= MIN_NORM", "<= 1e-5"),
     Mutant(
-        "losses.uniface",
-        "uniface",
-        ("softplus(-target, threshold=40)", "tf.nn.softplus(-target)"),
-        ("softplus(target, threshold=40)", "tf.nn.softplus(target)"),
-    ),
-    Mutant("losses.sphereface2", "sphereface2", "alpha * ", "(1 - alpha) * "),
-    Mutant(
         "heads.blocks",
         "arcface",
-        ("slopes.mul_(d_others[:, None])", "slopes *= upstream.others[:, None]"),
-        ("slopes", ""),
+        ("d_logits.mul_(d_others[:, None])", " * d_terms.others[:, None]"),
+        ("d_logits", ""),
     ),
     Mutant(
         ("heads.passes", "heads.blocks"),
@@ -108,8 +69,8 @@ MUTANTS = [
     Mutant(
         ("heads.passes", "heads.blocks"),
         "arcface",
-        ("scales**2", "inverse**2"),
-        ("scales", "inverse"),
+        ("block_inverse_norms**2", "inverse_norms**2"),
+        ("block_inverse_norms", "inverse_norms"),
     ),
     Mutant(
         "heads.passes",
@@ -126,126 +87,46 @@ MUTANTS = [
     Mutant(
         "heads.blocks",
         "arcface",
-        ("values[self.samples, self.columns] = value", "masks.hidden, logits.dtype.min"),
-        ("pass", "masks.hidden & False, logits.dtype.min"),
+        ("values[self.samples, self.columns] = value", "left_out, logits.dtype.min"),
+        ("pass", "left_out & False, logits.dtype.min"),
     ),
     Mutant(
         "heads.blocks",
         "uniface",
         (
-            "slopes.mul_(found.free)",
-            "if self.free is None else tf.where(self.free, slopes, tf.zeros_like(slopes))",
+            "d_logits.mul_(block.unclamped)",
+            "tf.where(self.unclamped, shares, tf.zeros_like(shares))",
         ),
-        ("slopes", ""),
+        ("d_logits", "shares"),
     ),
     Mutant(
         ("heads.passes", "heads.blocks"),
         "softmax",
-        ("to_bias.index_add_(0, block.columns,", "masks.own, upstream.bias[:, None], slopes"),
-        ("to_bias.index_add_(0, block.columns * 0,", "masks.own, slopes, slopes"),
+        (
+            "d_block_bias.index_add_(0, block.columns,",
+            "masks.target, d_terms.bias[:, None], d_logits",
+        ),
+        ("d_block_bias.index_add_(0, block.columns * 0,", "masks.target, d_logits, d_logits"),
     ),
     Mutant(
         "heads.blocks",
         "sphereface",
-        ("(slopes * self.values.detach()).sum(1)", "tf.reduce_sum(slopes * self.values, 1)"),
         (
-            "2 * (slopes * self.values.detach()).sum(1)",
-            "2 * tf.reduce_sum(slopes * self.values, 1)",
+            "(d_logits * self.negatives.detach()).sum(1)",
+            "tf.reduce_sum(d_logits * self.negatives, 1)",
+        ),
+        (
+            "2 * (d_logits * self.negatives.detach()).sum(1)",
+            "2 * tf.reduce_sum(d_logits * self.negatives, 1)",
         ),
     ),
     Mutant(
         "heads.passes",
         "arcface",
-        ("products = kept[k]", "kept.read(k) if keep else"),
-        ("products = kept[0]", "kept.read(tf.constant(0)) if keep else"),
+        ("products = kept_products[k]", "kept_products.read(k) if keep else"),
+        ("products = kept_products[0]", "kept_products.read(tf.constant(0)) if keep else"),
     ),
-    # SphereFace and its relatives
-    Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),
-    Mutant("losses.sphereface", "sphereface", 'state["step"] + 1', 'state["step"] + 2'),
-    Mutant("losses.sphereface", "sphereface", "self.spec.gamma *", "2 * self.spec.gamma *"),
-    Mutant(
-        "losses.sphereface",
-        "sphereface",
-        ("falling.clamp(min=self.spec.lambda_min)", "tf.maximum(falling, self.spec.lambda_min)"),
-        ("falling", "falling"),
-    ),
-    Mutant("losses.sphereface", "sphereface", "cosines + psi) / (1 + annealing)", "cosines + psi)"),
-    Mutant(
-        "losses.sphereface",
-        "sphereface_r_v2",
-        ("angle(cosines).div_(self.spec.margin)", "angle(cosines) / self.spec.margin"),
-        "angle(cosines)",
-    ),
-    Mutant(
-        "losses.sphereface",
-        "sphereface_r_v2",
-        "/ self.spec.margin * inverse_sine",
-        "* inverse_sine",
-    ),
-    Mutant("losses.sphereface2", "sphereface2", "cosines, -self.spec.margin", "cosines, 0.0"),
-    Mutant("losses.sphereface2", "sphereface2", "cosines, self.spec.margin", "cosines, 0.0"),
-    Mutant("losses.sphereface2", "sphereface2", "self.spec.t - 1", "self.spec.t"),
-    Mutant("losses.sphereface2", "sphereface2", "(1 - alpha) * others", "alpha * others"),
-    Mutant("losses.sphereface2", "sphereface2", "self.spec.lw / self.spec.scale", "self.spec.lw"),
-    # the others
-    Mutant("losses.li_arcface", "li_arcface", (".add_(margin)", " + margin)"), ("", ")")),
-    Mutant("losses.li_arcface", "li_arcface", "(cosines, 0.0)", "(cosines, self.spec.margin)"),
-    Mutant("losses.li_arcface", "li_arcface", "(2 / math.pi)", "(1 / math.pi)"),
-    Mutant("losses.magface", "magface", "(a - spec.l_a)", "(a - spec.u_a)"),
-    Mutant("losses.magface", "magface", "slope * spec.margin_slope * inside", "slope * 0 * inside"),
-    Mutant(
-        "losses.magface",
-        "magface",
-        "slope * spec.margin_slope * inside",
-        "slope * spec.margin_slope",
-    ),
-    Mutant("losses.magface", "magface", "a / highest**2 + 1 / a,", "1 / a,"),
-    Mutant("losses.magface", "magface", "1 / a**2) * inside", "1 / a**2)"),
-    Mutant("losses.magface", "magface", "return self.spec.lambda_g *", "return 20 *"),
-    Mutant("losses.adaface", "adaface", "- shift, ", "+ shift, "),
-    Mutant("losses.adaface", "adaface", "(self.spec.margin + shift)", "self.spec.margin"),
-    Mutant("losses.adaface", "adaface", "<= 1 - eps", "<= 1"),
-    Mutant("losses.adaface", "adaface", "turned <= math.pi - eps", "turned <= math.pi"),
-    Mutant("losses.adaface", "adaface", "turned >= eps", "turned >= 0"),
-    Mutant("losses.adaface", "adaface", "std + STD_OFFSET", "std"),
-    Mutant("losses.adaface", "adaface", "spec.h * (safe", "(safe"),
-    Mutant("losses.adaface", "adaface", '"mean": mean, "std"', '"mean": state["mean"], "std"'),
-    Mutant("losses.adaface", "adaface", '"std": std}', '"std": state["std"]}'),
-    Mutant(
-        "losses.adaface",
-        "adaface",
-        ("safe.std()", "count - 1, 1"),
-        ("safe.std(correction=0)", "count, 1"),
-    ),
-    Mutant("losses.adaface", "adaface", "limit = 1 - self.spec.eps", "limit = 1"),
-    Mutant("losses.curricularface", "curricularface", '{"t": t}\n', '{"t": state["t"]}\n'),
-    Mutant("losses.curricularface", "curricularface", "(t + cosines)", "(1 + t + cosines)"),
-    Mutant("losses.curricularface", "curricularface", "cosines > threshold", "cosines < threshold"),
-    Mutant("losses.curricularface", "curricularface", '(1 - alpha) * state["t"]', 'state["t"]'),
-    Mutant(
-        "losses.elasticface", "elasticface_cos", 'cosines - prepared["margin"]', "cosines - 0.35"
-    ),
-    Mutant(
-        "losses.elasticface", "elasticface_arc", '1.0, prepared["margin"]', "1.0, self.spec.margin"
-    ),
-    Mutant(
-        "losses.elasticface",
-        "elasticface_arc_plus",
-        ("descending=True", '"DESCENDING"'),
-        ("descending=False", '"ASCENDING"'),
-    ),
-    Mutant("losses.elasticface", "elasticface_arc_plus", 'assignment == "released"', "std > 0"),
     Mutant("heads.head", "uniface", "if self.loss.logit_limit is not None", "if False"),
-    Mutant("losses.uniface", "uniface", "self.spec.negative_weight * others", "2.0 * others"),
-    Mutant("losses.circle", "circle", "1 + margin - c", "1 - margin - c"),
-    Mutant("losses.circle", "circle", "(c - (1 - margin))", "(c - margin)"),
-    Mutant(
-        "losses.circle",
-        "circle",
-        ("(c - margin).mul_", "weight * (c - margin)"),
-        ("(c + margin).mul_", "weight * (c + margin)"),
-    ),
-    Mutant("losses.circle", "circle", '== "detached"', '!= "detached"'),
     # the head
     Mutant(
         "heads.blocks",
@@ -256,9 +137,7 @@ MUTANTS = [
     Mutant("heads.head", "sphereface", ("target * norms", "target *= norms"), ("target", "pass")),
     Mutant("heads.head", "magface", " + self._ops.penalty(norms)", ""),
     Mutant("heads.head", "arcface", "prepared) * self.loss.scale", "prepared)"),
-    Mutant(
-        "heads.head", "sphereface2", ("target + own_bias", "target += own_bias"), ("target", "pass")
-    ),
+    Mutant("heads.head", "sphereface2", ("target + bias", "target += bias"), ("target", "pass")),
     # steps in the backward pass, and samples of classes
     Mutant(
         "heads.stepping",
@@ -287,68 +166,71 @@ MUTANTS = [
     Mutant(
         ("heads.blocks", "heads.stepping"),
         "steps_as_the_optimizer",
-        ("start + plan.block, plan.classes", "own = tf.minimum(block.repeated, stop), stop"),
-        ("start + plan.block - 1, plan.classes", "own = tf.constant(0), stop"),
+        ("start + plan.block, plan.classes", "stepped = tf.minimum(block.repeated, stop), stop"),
+        ("start + plan.block - 1, plan.classes", "stepped = tf.constant(0), stop"),
     ),
     Mutant(
         "heads.blocks",
         "correction",
-        ("logits + log_weights", "logits += found.log_weights"),
+        ("logits + log_weights", "logits += log_weights"),
         ("logits", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "correction",
-        ("terms *= log_weights.exp()", "terms *= tf.exp(found.log_weights)"),
+        ("terms *= log_weights.exp()", "terms *= tf.exp(log_weights)"),
         ("pass", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "corrected",
-        ("slopes.add_(log_weights)", "shift -= self.log_weights"),
-        ("slopes", "pass"),
+        ("d_logits.add_(log_weights)", "shift -= self.log_weights"),
+        ("d_logits", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "corrected",
-        ("slopes *= log_weights.exp()", "slopes *= tf.exp(self.log_weights)"),
+        ("d_logits *= log_weights.exp()", "shares *= tf.exp(self.log_weights)"),
         ("pass", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "head_of_its_classes",
-        ("self._centers(self.sampled[start:stop])", "classes[:, None] * centers"),
-        ("self._centers(self.sampled[start:stop] * 0)", "classes[:, None] * 0"),
+        "classes[:, None] * centers",
+        "classes[:, None] * 0",
     ),
     Mutant(
         ("heads.blocks", "heads.stepping"),
         "head_of_its_classes",
-        ("else sampled[labels]", "else tf.gather(self.sampled, places)"),
-        ("else labels", "else places"),
+        ("else sampled[places]", "else tf.gather(self.sampled, places)"),
+        "else places",
     ),
     Mutant(
         "heads.passes",
         "head_updates",
-        ("raise MarginfaceError(ONCE) from error", "with tf.control_dependencies(done):"),
+        ("raise MarginfaceError(ONCE) from error", "with tf.control_dependencies(writes):"),
         ("raise", "with tf.control_dependencies([]):"),
     ),
     Mutant(
         ("heads.head", "heads.stepping"),
         "head_updates",
-        ("dict(self.named_parameters())", "now, self.turn, ONCE"),
+        ("dict(self.named_parameters())", "now, self.steps_before, ONCE"),
         ("{n: v.data for n, v in self.named_parameters()}", "now, now, ONCE"),
     ),
     # embeddings that need no gradient, and scaled losses
     Mutant(
         "heads.classes",
         "head_frozen",
-        ("anchor = left.new_zeros((), requires_grad=True)", 'given["anchor"] = parameters.anchor'),
+        (
+            "anchor = embeddings.new_zeros((), requires_grad=True)",
+            'sources["anchor"] = parameters.anchor',
+        ),
         ("anchor = None", "pass"),
     ),
     Mutant(
         ("heads.head", "heads.passes"),
         "head_frozen",
-        ("requires_grad and self.update is None", "with tf.control_dependencies(done):"),
+        ("requires_grad and self.update is None", "with tf.control_dependencies(writes):"),
         ("requires_grad", "with tf.control_dependencies([]):"),
     ),
     Mutant(
@@ -368,39 +250,43 @@ MUTANTS = [
         "head_scaling",
         (
             "check_upstream(float(gradients[0]), ctx.update.settings.loss_scale)",
-            "check_upstream(float(upstream), float(scale) or None)",
+            "check_upstream(float(d_loss), float(scale) or None)",
         ),
         "pass",
     ),
     Mutant(
         "heads.stepping",
         "head_scaling",
-        ("if not finite:", "may &= tf.reduce_all("),
-        ("if False:", "may |= tf.reduce_all("),
+        ("if not finite:", "may_step &= tf.reduce_all("),
+        ("if False:", "may_step |= tf.reduce_all("),
     ),
     Mutant(
         ("heads.passes", "heads.stepping"),
         "head_scaling",
-        ("all_finite(left, *upstream)", "tf.debugging.Assert(~scaled, said)"),
-        ("all_finite(*upstream)", "tf.debugging.Assert(True, said)"),
+        ("all_finite(embeddings, *d_terms)", "tf.debugging.Assert(~scaled, said)"),
+        ("all_finite(*d_terms)", "tf.debugging.Assert(True, said)"),
     ),
     Mutant(
         ("heads.stepping", "heads.head"),
         "head_scaling",
-        ("rate = self.settings.rate", "inside &= parameters.turn != REFUSED"),
+        ("rate = self.settings.rate", "inside &= parameters.steps_before != REFUSED"),
         ("rate = 0.1", "pass"),
     ),
     # half precision
     Mutant(
-        "heads.blocks",
+        "heads.rounding",
         "sums_are_not_rounded",
-        ("one.to(a.dtype), other.to(a.dtype), out=out", "tf.cast(tf.cast(values, tf.bfloat16),"),
-        ("one, other).to(a.dtype", "tf.cast(tf.cast(values + 1, tf.bfloat16),"),
+        (
+            "narrow_a.to(a.dtype), narrow_b.to(a.dtype), out=out",
+            "tf.cast(tf.cast(values, tf.bfloat16),",
+        ),
+        ("narrow_a, narrow_b).to(a.dtype", "tf.cast(tf.cast(values + 1, tf.bfloat16),"),
     ),
     Mutant(
-        "heads.blocks",
+        "heads.rounding",
         "small_shares",
         ("torch.where(highest > 0, highest, 1)", "tf.where(highest > 0, highest,"),
         ("torch.ones_like(highest)", "tf.where(highest < 0, highest,"),
     ),
 ]
+MUTANTS = [*HEADS, *(mutant for family in FAMILIES for mutant in paper(family).MUTANTS)]

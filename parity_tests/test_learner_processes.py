@@ -7,32 +7,40 @@ from typing import Any
 import learning
 import numpy as np
 import pytest
-from comparison import assert_same_arrays
+from comparison import assert_same_arrays, state_of
 from frameworks import Framework
 from processes import run_all
 
+from marginface.runs.checkpoints import latest_checkpoint, open_checkpoint
+from marginface.training.processes.groups import ALONE
+from marginface.training.saving import save_checkpoint
+
 # The bias before a BatchNorm has gradient 0, which rounds to anything tiny.
 RTOL, NOISE = 1e-9, 1e-12
+NEW = Path("nothing to go on from")
 
 
-def run(framework: str, case: str, count: int, state: Any, folder: Path) -> list[Any]:
-    """Return losses and state of each process after STEPS more steps."""
-    if state is not None:
-        np.savez(folder / "state.npz", **state)
-    command = [learning.__file__, framework, case, folder / "state.npz", folder / "out"]
-    run_all(command, count)
+def run(framework: str, case: str, count: int, checkpoint: Path, folder: Path) -> list[Any]:
+    """Return losses and state of each process after STEPS more steps; they leave a checkpoint."""
+    run_all([learning.__file__, framework, case, checkpoint, folder], count)
     found = []
     for rank in range(count):
-        arrays = dict(np.load(folder / f"out.{rank}.npz"))
+        arrays = dict(np.load(f"{folder}.{rank}.npz"))
         found.append((arrays.pop("losses"), arrays))
     return found
 
 
 @cache
 def alone(framework: str, case: str) -> tuple[Any, Any]:
-    """Return losses and state of one process that takes twice the steps, at half and at the end."""
-    half = learning.learn(framework, case, None, 0, None)
-    return half, learning.learn(framework, case, half[1], learning.STEPS, None)
+    """Return losses, state and learner of one process, at half of its steps and at the end."""
+    losses, learner = learning.learn(framework, case, None, 0, None)
+    half = losses, state_of(learner), learner
+    return half, go_on(framework, case, half[1])
+
+
+def go_on(framework: str, case: str, state: Any) -> Any:
+    losses, learner = learning.learn(framework, case, state, learning.STEPS, None)
+    return losses, state_of(learner), learner
 
 
 def assert_same_run(found: Any, expected: Any) -> None:
@@ -54,25 +62,36 @@ def test_so_many_processes_are_one(
     framework: Framework, case: str, count: int, tmp_path: Path
 ) -> None:
     half, whole = alone(framework.name, case)
-    found = run(framework.name, case, count, None, tmp_path)
+    found = run(framework.name, case, count, NEW, tmp_path / "out")
     for each in found:
         assert_same_run(each, half)
     with pytest.raises(AssertionError):
         assert_same_run(found[0], whole)
-    # What several left, one goes on with.
-    assert_same_run(learning.learn(framework.name, case, found[-1][1], learning.STEPS, None), whole)
+    # What several left, each its own rows of it, one goes on with.
+    path = latest_checkpoint(tmp_path / "out")
+    assert path is not None
+    assert len(list(path.glob(f"head-*-of-{count}.safetensors"))) == count
+    state = open_checkpoint(path).state
+    assert_same_arrays({k: np.asarray(v) for k, v in state.items()}, found[0][1], rtol=0)
+    assert_same_run(go_on(framework.name, case, state), whole)
 
 
 def test_several_go_on_where_one_stopped(torch: Framework, tmp_path: Path) -> None:
-    half, whole = alone(torch.name, "sampled")
-    for each in run(torch.name, "sampled", 2, half[1], tmp_path):
+    (_, _, learner), whole = alone(torch.name, "sampled")
+    path = save_checkpoint(ALONE, learner, tmp_path, learning.STEPS, {}, shared=True, keep=1)
+    for each in run(torch.name, "sampled", 2, path, tmp_path / "out"):
         assert_same_run(each, whole)
 
 
 @pytest.mark.slow
-def test_several_go_on_in_the_other_framework(
-    torch: Framework, tf: Framework, tmp_path: Path
+@pytest.mark.parametrize("order", ["torch to tf", "tf to torch"])
+def test_more_go_on_in_the_other_framework(
+    torch: Framework, tf: Framework, order: str, tmp_path: Path
 ) -> None:
-    half, whole = alone(torch.name, "sampled")
-    for each in run(tf.name, "sampled", 2, half[1], tmp_path):
+    giver, taker = (torch, tf) if order == "torch to tf" else (tf, torch)
+    _, whole = alone(giver.name, "sampled")
+    run(giver.name, "sampled", 2, NEW, tmp_path / "first")
+    path = latest_checkpoint(tmp_path / "first")
+    assert path is not None
+    for each in run(taker.name, "sampled", 3, path, tmp_path / "second"):
         np.testing.assert_allclose(each[0], whole[0], rtol=1e-7)

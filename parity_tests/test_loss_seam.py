@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from comparison import RTOL, assert_same_evaluation
+from comparison import RTOL, assert_same_evaluation, state_of
 from frameworks import Framework
 
 from marginface import losses
 from marginface.errors import MarginfaceError
+from marginface.learner import LearnerSpec
 from marginface.losses import Logit, MarginLoss
 from marginface.losses.base import softplus_sum
 from marginface.model import ModelSpec
@@ -259,18 +260,18 @@ def test_state_in_a_learner(framework: Framework) -> None:
     """Learners carry the state through their steps, and `state` returns it."""
     loss, rng = Wandering(), np.random.default_rng(0)
     model = ModelSpec("mobilefacenet", 16, (32, 32))
-    learner = framework.backend.create_learner(model, loss, CLASSES, SGD(), seed=0)
+    learner = framework.backend.create_learner(LearnerSpec(model, loss, CLASSES, SGD(), seed=0))
     images = rng.integers(0, 256, (BATCH, 32, 32, 3), np.uint8)
-    before = learner.state()
+    before = state_of(learner)
     for _ in range(2):
         learner.step(images, np.arange(4), 1e-3, loss.draw(rng, BATCH))
-    after = learner.state()
+    after = state_of(learner)
     assert after["head.state.count"] == 2
     assert after["head.state.mean"] != before["head.state.mean"]
     assert after["head.bias"] != before["head.bias"]
     assert after["head.weight"].shape == (2 * CLASSES, 16)
-    learner.load_state(before)
-    assert learner.state()["head.state.count"] == 0
+    learner.load_arrays(before)
+    assert state_of(learner)["head.state.count"] == 0
 
 
 def test_every_loss_names_what_it_draws() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison import RTOL, assert_same_arrays, assert_same_losses
+from comparison import RTOL, assert_same_arrays, assert_same_losses, state_of
 from frameworks import Framework
 from tiny_training import (
     CLASSES,
@@ -78,11 +78,11 @@ def test_a_target_of_the_wrong_sign_is_caught(
 def test_same_run(torch: Framework, tf: Framework, loss: MarginLoss, dtype: str) -> None:
     """Losses, weights, optimizer slots and the loss's state after twenty steps."""
     learners = [fresh(framework, loss, dtype) for framework in (torch, tf)]
-    assert_same_arrays(learners[1].state(), learners[0].state(), rtol=0)
+    assert_same_arrays(state_of(learners[1]), state_of(learners[0]), rtol=0)
     data = batches(PARITY_STEPS)
     first, second = (train(each, loss, data, PARITY_RATE) for each in learners)
     assert_same_losses(second, first, PARITY_RTOL[dtype])
-    assert_same_arrays(learners[1].state(), learners[0].state(), PARITY_RTOL[dtype])
+    assert_same_arrays(state_of(learners[1]), state_of(learners[0]), PARITY_RTOL[dtype])
 
 
 @EACH
@@ -103,23 +103,23 @@ def test_state_goes_on_in_the_other(torch: Framework, tf: Framework, name: str, 
     giver, taker = (torch, tf) if order == "torch to tf" else (tf, torch)
     first = fresh(giver, loss)
     train(first, loss, data[:6], PARITY_RATE)
-    middle = first.state()
-    start = fresh(giver, loss).state()
+    middle = state_of(first)
+    start = state_of(fresh(giver, loss))
     carried = [key for key in middle if key.startswith("head.state.")]
     assert carried
     assert all(middle[key] != start[key] for key in carried)
     second = fresh(taker, loss)
-    second.load_state(middle)
-    assert_same_arrays(second.state(), middle, rtol=0)
-    first.load_state(middle)
+    second.load_arrays(middle)
+    assert_same_arrays(state_of(second), middle, rtol=0)
+    first.load_arrays(middle)
     expected = train(first, loss, data[6:], PARITY_RATE, first=6)
     assert_same_losses(
         train(second, loss, data[6:], PARITY_RATE, first=6), expected, RTOL["float64"]
     )
-    assert_same_arrays(second.state(), first.state(), RTOL["float64"])
+    assert_same_arrays(state_of(second), state_of(first), RTOL["float64"])
     # Without the state the run is another: `middle` is what makes it go on.
     forgetful = fresh(taker, loss)
-    forgetful.load_state(middle | {key: start[key] for key in carried})
+    forgetful.load_arrays(middle | {key: start[key] for key in carried})
     with pytest.raises(AssertionError):
         assert_same_losses(
             train(forgetful, loss, data[6:], PARITY_RATE, first=6), expected, RTOL["float64"]
@@ -164,7 +164,7 @@ def test_adaface_statistics_approach_the_norms(framework: Framework) -> None:
     loss = losses.get("adaface", t_alpha=0.1)
     learner, data = fresh(framework, loss), batches(1) * 200
     train(learner, loss, data, 0.0)
-    norms, state = np.linalg.norm(learner.embed(data[0][0]), axis=1), learner.state()
+    norms, state = np.linalg.norm(learner.embed(data[0][0]), axis=1), state_of(learner)
     # `embed` scales by the unbiased variance of 48 values, training by the biased one.
     biased = np.sqrt(47 / 48)
     assert state["head.state.mean"] * biased == pytest.approx(norms.mean(), rel=1e-3)
@@ -177,13 +177,13 @@ def test_curricularface_t_rises_with_success(framework: Framework) -> None:
     data = batches(STEPS)
     for part in range(3):
         train(learner, loss, data[part * 20 : part * 20 + 20], RATE)
-        heights.append(float(learner.state()["head.state.t"]))
+        heights.append(float(state_of(learner)["head.state.t"]))
     assert heights == sorted(heights)
     own = class_cosines(learner, loss, images_of(HELD_OUT, 3))[range(len(HELD_OUT)), HELD_OUT]
     assert heights[-1] == pytest.approx(own.mean(), abs=0.1)
     failing = fresh(framework, loss)
     train(failing, loss, batches(STEPS, shuffled=True), RATE)
-    assert failing.state()["head.state.t"] < 0.5 * heights[-1]
+    assert state_of(failing)["head.state.t"] < 0.5 * heights[-1]
 
 
 def test_sphereface_lambda_falls(framework: Framework) -> None:
@@ -195,7 +195,7 @@ def test_sphereface_lambda_falls(framework: Framework) -> None:
         learner = fresh(framework, each)
         # At rate 0 the weights stand still: only lambda moves the loss.
         runs[each] = train(learner, each, batches(1) * 200, 0.0)
-        assert learner.state()["head.state.step"] == 200
+        assert state_of(learner)["head.state.step"] == 200
     falling, level = np.array(runs[loss]), np.array(runs[slow])
     assert (np.diff(falling) > 0).all()  # psi is below the cosine: the margin grows in
     assert falling[-1] > level[-1]

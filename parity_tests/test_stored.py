@@ -18,9 +18,9 @@ from marginface.backbones.graph import IMAGES, Graph
 from marginface.model import ModelSpec
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.runs.folder import load_run
+from marginface.runs.metrics import read_metrics
 from marginface.training.config.files import read_config_file, resume_config
 from marginface.training.config.keys import TrainConfig
-from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
 
 STORED = Path(__file__).parent / "stored"

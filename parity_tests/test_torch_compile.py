@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from comparison import assert_same_arrays, assert_same_evaluation
+from comparison import assert_same_arrays, assert_same_evaluation, state_of
 from frameworks import Framework
 from test_head_precision import BATCH, LABELS, evaluate, make, problem
 from tiny_training import CLASSES, MODEL, batches
 
 from marginface import losses
+from marginface.learner import LearnerSpec
 from marginface.optimizers import SGD
 
 needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs g++")
@@ -86,7 +87,9 @@ def test_without_a_compiler_a_head_runs_as_it_is(
 @pytest.mark.usefixtures("no_compiler", "fuse")
 def test_without_a_compiler_a_backbone_trains_as_it_is(torch: Framework) -> None:
     made = [
-        torch.backend.create_learner(MODEL, losses.get("softmax"), CLASSES, SGD(), seed=0)
+        torch.backend.create_learner(
+            LearnerSpec(MODEL, losses.get("softmax"), CLASSES, SGD(), seed=0)
+        )
         for _ in range(2)
     ]
     ((images, labels),) = batches(1)
@@ -94,7 +97,7 @@ def test_without_a_compiler_a_backbone_trains_as_it_is(torch: Framework) -> None
     made[1].compile()
     with pytest.warns(UserWarning, match=r"torch.compile failed: .*ompiler"):
         assert made[1].step(images, labels, 0.1, {}).loss == wanted
-    assert_same_arrays(made[1].state(), made[0].state(), rtol=0)
+    assert_same_arrays(state_of(made[1]), state_of(made[0]), rtol=0)
 
 
 @pytest.mark.usefixtures("fuse")

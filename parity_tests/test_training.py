@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison import assert_same_arrays, assert_same_losses
+from comparison import assert_same_arrays, assert_same_losses, state_of
 from frameworks import Framework
 
 from marginface import losses
 from marginface.errors import MarginfaceError
+from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD, AdamW, Optimizer
 
@@ -34,8 +35,9 @@ def batches(count: int, size: tuple[int, int] = (48, 48), batch: int = BATCH) ->
 def learner(framework: type[Framework], dtype: str) -> tuple[Any, dict[str, Any]]:
     """Return a learner and its first state; a graph is traced once for all tests."""
     loss = losses.get("arcface", scale=16, margin=0.3)
-    made = framework().backend.create_learner(MODEL, loss, CLASSES, SGD(), seed=0, dtype=dtype)
-    return made, made.state()
+    spec = LearnerSpec(MODEL, loss, CLASSES, SGD(), seed=0, dtype=dtype)
+    made = framework().backend.create_learner(spec)
+    return made, state_of(made)
 
 
 def run(found: Any, data: list[Any], rate: float = RATE) -> list[float]:
@@ -44,19 +46,19 @@ def run(found: Any, data: list[Any], rate: float = RATE) -> list[float]:
 
 def fresh(framework: Framework, dtype: str) -> Any:
     made, state = learner(type(framework), dtype)
-    made.load_state(state)
+    made.load_arrays(state)
     return made
 
 
 @pytest.mark.parametrize("dtype", list(RTOL))
 def test_same_run(torch: Framework, tf: Framework, dtype: str) -> None:
     learners = [fresh(framework, dtype) for framework in (torch, tf)]
-    assert_same_arrays(learners[1].state(), learners[0].state(), rtol=0)
+    assert_same_arrays(state_of(learners[1]), state_of(learners[0]), rtol=0)
     data = batches(STEPS)
     first, second = (run(each, data) for each in learners)
     assert_same_losses(second, first, RTOL[dtype])
     if dtype == "float64":
-        assert_same_arrays(learners[1].state(), learners[0].state(), rtol=1e-7, atol=NOISE)
+        assert_same_arrays(state_of(learners[1]), state_of(learners[0]), rtol=1e-7, atol=NOISE)
         embeddings = [each.embed(data[0][0]) for each in learners]
         np.testing.assert_allclose(embeddings[1], embeddings[0], rtol=1e-5, atol=1e-5)
 
@@ -74,14 +76,14 @@ def test_another_run_is_caught(framework: Framework, change: str) -> None:
         case "order":
             data = [data[1], data[0], *data[2:]]
         case "weight":
-            state = made.state()
+            state = state_of(made)
             state["backbone.conv1.conv.weight"] *= 1.01
-            made.load_state(state)
+            made.load_arrays(state)
     if change == "momentum":
         found = run(made, data[:5])
-        state = made.state()
+        state = state_of(made)
         slots = {k: 0.5 * v for k, v in state.items() if k.startswith("optimizer.momentum")}
-        made.load_state(state | slots)
+        made.load_arrays(state | slots)
         found += run(made, data[5:])
     else:
         found = run(made, data, rate)
@@ -95,11 +97,11 @@ def test_checkpoint_goes_on_in_the_other(torch: Framework, tf: Framework, order:
     data = batches(8)
     first = fresh(giver, "float64")
     run(first, data[:4])
-    state = first.state()
+    state = state_of(first)
     expected = run(first, data[4:])
     second = fresh(taker, "float64")
-    second.load_state(state)
-    assert_same_arrays(second.state(), state, rtol=0)
+    second.load_arrays(state)
+    assert_same_arrays(state_of(second), state, rtol=0)
     assert_same_losses(run(second, data[4:]), expected, RTOL["float64"])
 
 
@@ -108,9 +110,9 @@ def test_resumed_run_is_the_same(framework: Framework) -> None:
     data = batches(4)
     made = fresh(framework, "float64")
     run(made, data[:2])
-    state = made.state()
+    state = state_of(made)
     expected = run(made, data[2:])
-    made.load_state(state)
+    made.load_arrays(state)
     assert run(made, data[2:]) == pytest.approx(expected, rel=1e-12)
 
 
@@ -128,12 +130,13 @@ def test_one_step_of_others(
     loss = losses.get("cosface", scale=16)
     states, norms = [], []
     for framework in (torch, tf):
-        made = framework.backend.create_learner(
+        spec = LearnerSpec(
             ModelSpec(name, 16, size), loss, CLASSES, optimizer, seed=0, dtype="float64"
         )
+        made = framework.backend.create_learner(spec)
         (images, labels), *_ = batches(1, size, batch=4)
         norms.append(made.step(images, labels, 1e-3, {}).gradient_norm)
-        states.append(made.state())
+        states.append(state_of(made))
     assert norms[1] == pytest.approx(norms[0], rel=1e-8)
     assert_same_arrays(states[1], states[0], rtol=1e-7, atol=NOISE)
 
@@ -143,7 +146,7 @@ def test_states_that_do_not_fit(torch: Framework, tf: Framework, change: str) ->
     messages = []
     for framework in (torch, tf):
         made = fresh(framework, "float32")
-        state = made.state()
+        state = state_of(made)
         if change == "missing":
             del state["head.weight"]
         elif change == "shape":
@@ -151,6 +154,6 @@ def test_states_that_do_not_fit(torch: Framework, tf: Framework, change: str) ->
         else:
             state["backbone.other"] = np.zeros(1)
         with pytest.raises(MarginfaceError) as caught:
-            made.load_state(state)
+            made.load_arrays(state)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]

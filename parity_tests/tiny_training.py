@@ -6,10 +6,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from comparison import state_of
 from frameworks import Framework
 
 from marginface import backbones, losses
 from marginface.backbones.graph import IMAGES, Graph
+from marginface.learner import LearnerSpec
 from marginface.losses import MarginLoss
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
@@ -55,15 +57,15 @@ def batches(steps: int, *, shuffled: bool = False) -> list[Any]:
 @cache
 def _learner(framework: type[Framework], loss: MarginLoss, dtype: str) -> tuple[Any, Any]:
     """Return a learner and its first state; a graph is traced once for all tests."""
-    create = framework().backend.create_learner
-    made = create(MODEL, loss, CLASSES, SGD(), seed=0, dtype=dtype)
-    return made, made.state()
+    spec = LearnerSpec(MODEL, loss, CLASSES, SGD(), seed=0, dtype=dtype)
+    made = framework().backend.create_learner(spec)
+    return made, state_of(made)
 
 
 def fresh(framework: Framework, loss: MarginLoss, dtype: str = "float64") -> Any:
     """Return a learner at its start."""
     made, state = _learner(type(framework), loss, dtype)
-    made.load_state(state)
+    made.load_arrays(state)
     return made
 
 
@@ -79,7 +81,7 @@ def train(learner: Any, loss: MarginLoss, data: list[Any], rate: float, first: i
 
 def class_cosines(learner: Any, loss: MarginLoss, images: Any) -> Any:
     """Return the cosines of images to every class [images, classes]."""
-    x, w = learner.embed(images), learner.state()["head.weight"]
+    x, w = learner.embed(images), state_of(learner)["head.weight"]
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, w)]
     return (units[0] @ units[1].T).reshape(len(x), -1, loss.num_centers).max(2)
 

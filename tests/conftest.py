@@ -17,9 +17,20 @@ sys.path.insert(
     0, str(Path(__file__).parent / "helpers")
 )  # importlib mode does not, and tests share helpers
 
+from command import Done, cli, printed, refusal
 from runs import STEPS
 
-from marginface.backend import Group, StepResult
+from marginface.arrays import ArraySpec
+from marginface.heads import Shard
+from marginface.learner import (
+    STEP,
+    Group,
+    LearnerArray,
+    LearnerSpec,
+    LoadReport,
+    StepResult,
+    check_fits,
+)
 from marginface.training.config.keys import TrainConfig
 from marginface.training.processes.groups import ALONE, Place
 
@@ -39,11 +50,11 @@ class FakeLearner:
     def __init__(self, embedding_size: int, num_classes: int, seed: int, group: Group) -> None:
         self.group = group
         rng = np.random.default_rng(seed)
-        self.arrays = {
+        self.values = {
             "backbone.weight": rng.normal(0, 0.1, (SIDE * SIDE * 3, embedding_size)),
             "head.weight": rng.normal(0, 0.1, (num_classes, embedding_size)),
         }
-        self.slots = {name: np.zeros_like(value) for name, value in self.arrays.items()}
+        self.slots = {name: np.zeros_like(value) for name, value in self.values.items()}
         self.steps = 0
         self.on_step: Callable[[int], None] = nothing
         self.loss_at: dict[int, float] = {}  # replaces the loss of a step
@@ -58,7 +69,7 @@ class FakeLearner:
 
     def step(self, images: Any, labels: Any, learning_rate: float, draw: Any) -> StepResult:
         features = self._features(images)
-        weight, head = self.arrays["backbone.weight"], self.arrays["head.weight"]
+        weight, head = self.values["backbone.weight"], self.values["head.weight"]
         embeddings = features @ weight
         logits = embeddings @ head.T
         if "classes" in draw:
@@ -74,7 +85,7 @@ class FakeLearner:
         loss, gradients = self._mean(loss, gradients)
         for name, gradient in gradients.items():
             self.slots[name] = 0.9 * self.slots[name] + gradient
-            self.arrays[name] = self.arrays[name] - learning_rate * self.slots[name]
+            self.values[name] = self.values[name] - learning_rate * self.slots[name]
         self.steps += 1
         self.rates.append(learning_rate)
         self.losses.append(loss)
@@ -90,20 +101,45 @@ class FakeLearner:
         return float(np.mean([theirs for theirs, _ in said])), means
 
     def embed(self, images: Any) -> Any:
-        return (self._features(images) @ self.arrays["backbone.weight"]).astype(np.float32)
+        return (self._features(images) @ self.values["backbone.weight"]).astype(np.float32)
 
-    def state(self) -> dict[str, Any]:
-        self.group.exchange("state")  # as where each process has some of the classes
+    def layout(self) -> dict[str, LearnerArray]:
+        found = {}
+        for name, value in self._all().items():
+            shared = "head." in name and self.group.size > 1
+            spec = ArraySpec(value.dtype, value.shape)
+            found[name] = LearnerArray(spec, self._rows(len(value)) if shared else [])
+        return found
+
+    def arrays(self, names: Any = None, *, gather: bool = True) -> Any:
+        layout, values = self.layout(), self._all()
+        for name in layout if names is None else names:
+            if gather and layout[name].rows:
+                self.group.exchange(name)  # as where each process has some of the classes
+            yield (
+                name,
+                values[name] if gather else layout[name].read_part(values[name], self.group.rank),
+            )
+
+    def first_not_finite(self) -> str | None:
+        parts = self.arrays(gather=False)
+        return next((name for name, value in parts if not np.isfinite(value).all()), None)
+
+    def load_arrays(self, arrays: Any, *, strict: bool = True) -> LoadReport:
+        report = check_fits(arrays, self.layout(), "the given state", strict=strict)
+        values = self._all()
+        for name in report.loaded:
+            values[name][...] = np.asarray(arrays[name])
+        self.steps = int(values[STEP])
+        return report
+
+    def _rows(self, count: int) -> list[range]:
+        size = self.group.size
+        return [Shard(rank, size).classes(count) for rank in range(size)]
+
+    def _all(self) -> dict[str, Any]:
         slots = {f"optimizer.momentum.{name}": value for name, value in self.slots.items()}
-        return {**self.arrays, **slots, "optimizer.step": np.array(self.steps)}
-
-    def shapes(self) -> dict[str, Any]:
-        return {name: value.shape for name, value in self.state().items()}
-
-    def load_state(self, state: Any) -> None:
-        self.arrays = {name: state[name].copy() for name in self.arrays}
-        self.slots = {name: state[f"optimizer.momentum.{name}"].copy() for name in self.slots}
-        self.steps = int(state["optimizer.step"])
+        return {**self.values, **slots, STEP: np.array(self.steps)}
 
 
 class FakeBackend:
@@ -118,7 +154,7 @@ class FakeBackend:
         self.local = threading.local()
         self.prepare: Callable[[FakeLearner], None] = nothing
         self.learner: FakeLearner | None = None
-        self.created: dict[str, Any] = {}
+        self.created: LearnerSpec | None = None
 
     def version(self) -> str:
         return "fake 1.0"
@@ -132,12 +168,10 @@ class FakeBackend:
         group = getattr(self.local, "group", ALONE)
         return Place(group.rank, group.size, group.rank, group.size, group.size > 1)
 
-    def create_learner(
-        self, model: Any, loss: Any, num_classes: int, optimizer: Any, **options: Any
-    ) -> FakeLearner:
-        self.created = {"model": model, "loss": loss, "optimizer": optimizer, **options}
-        group = options.get("group") or ALONE
-        self.learner = FakeLearner(model.embedding_size, num_classes, options["seed"], group)
+    def create_learner(self, spec: LearnerSpec) -> FakeLearner:
+        self.created = spec
+        group = spec.group or ALONE
+        self.learner = FakeLearner(spec.model.embedding_size, spec.num_classes, spec.seed, group)
         self.prepare(self.learner)
         return self.learner
 
@@ -193,3 +227,21 @@ def make(tiny_faces, tmp_path):
         return TrainConfig(**{**defaults, **values})
 
     return config
+
+
+@pytest.fixture(scope="session", name="cli")
+def cli_fixture() -> Callable[..., Done]:
+    """Run the command line in this process: `cli("data", "pack", source, target)`."""
+    return cli
+
+
+@pytest.fixture(scope="session", name="printed")
+def printed_fixture() -> Callable[..., str]:
+    """Run a command that must succeed; gives its standard output."""
+    return printed
+
+
+@pytest.fixture(scope="session", name="refusal")
+def refusal_fixture() -> Callable[..., str]:
+    """Run a command that must be refused; gives the line that says why."""
+    return refusal

@@ -5,83 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.errors import BackendNotInstalledError, unknown_name
+from marginface.errors import unknown_name
 
 if TYPE_CHECKING:
-    from marginface.heads import Precision, Sampling
+    from marginface.learner import Group, Learner, LearnerSpec
     from marginface.losses import Evaluation, MarginLoss
     from marginface.losses.problems import Problem
     from marginface.model import ModelSpec
-    from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, NDArray[Any]]
 
 EXTRA_OF_MODULE = {"torch": "torch", "tensorflow": "tf", "keras": "tf"}
-
-
-class StepResult(NamedTuple):
-    """What one training step reports; equal on all processes."""
-
-    loss: float  # mean over the images of all processes
-    gradient_norm: float  # of the backbone, before clipping
-
-
-class Group(Protocol):
-    """The processes of a run, as one of them sees them; every process calls its methods together.
-
-    Args:
-        rank: which process this is, from 0.
-        size: how many there are.
-    """
-
-    rank: int
-    size: int
-
-    def exchange(self, text: str) -> list[str]:
-        """Return what every process gave, by rank."""
-
-
-class Learner(Protocol):
-    """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays.
-
-    With a group, all processes call `step`, `state` and `load_state` together; `embed` is local.
-    A learner whose step can be compiled has `compile() -> None` as well.
-    """
-
-    def step(
-        self,
-        images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        learning_rate: float,
-        draw: Arrays,
-    ) -> StepResult:
-        """Take one optimizer step on `images` [batch, height, width, 3] (RGB).
-
-        With a group, images, labels and what is drawn for each of them are this process's; drawn
-        classes and their weights are of all processes.
-        """
-
-    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return embeddings [batch, embedding_size] in inference mode, not normalised."""
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return weights, statistics, loss state and optimizer slots under canonical names.
-
-        `backbone.<name>`, `head.weight`, `head.bias`, `head.state.<name>`,
-        `optimizer.<slot>.<backbone or head name>`, `optimizer.step`. Every process returns the
-        whole, as one process alone would.
-        """
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each array that `state` returns."""
-
-    def load_state(self, state: Arrays) -> None:
-        """Set everything that `state` returns; names and shapes must be the same."""
 
 
 class Backend(Protocol):
@@ -124,36 +63,8 @@ class Backend(Protocol):
     def export_onnx(self, backbone: Any, path: str | Path, **options: Any) -> Path:
         """Write the ONNX contract and check it against this framework in ONNX Runtime."""
 
-    def create_learner(
-        self,
-        model: ModelSpec,
-        loss: MarginLoss,
-        num_classes: int,
-        optimizer: Optimizer,
-        *,
-        seed: int,
-        threads: int | None = None,
-        dtype: str = "float32",
-        group: Group | None = None,
-        sample_rate: float = 1.0,
-        sampling: Sampling = "partial_fc",
-        precision: Precision = "full",
-    ) -> Learner:
-        """Return a learner whose initial weights come from the core's generator and `seed`.
-
-        Args:
-            model: what the backbone is.
-            loss: what the head computes.
-            num_classes: of all processes.
-            optimizer: of backbone and head.
-            seed: of the initial weights.
-            threads: CPU threads; None for the framework's default.
-            dtype: of weights and computation.
-            group: the processes that share each step; None for this one alone.
-            sample_rate: share of the classes that the head looks at in a step.
-            sampling: how it weighs them.
-            precision: of the head's matrix products.
-        """
+    def create_learner(self, spec: LearnerSpec) -> Learner:
+        """Create a learner whose initial weights come from the core's generator."""
 
     def create_embedder(
         self, model: ModelSpec, weights: Arrays, *, threads: int | None = None
@@ -184,18 +95,9 @@ def load_backend(name: str) -> Backend:
 
     Raises:
         MarginfaceError: no backend has that name.
-        BackendNotInstalledError: its framework is not installed; the message has the command.
+        MissingPackageError: its framework is not installed; the message has the command.
     """
     found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
     if not found:
         raise unknown_name("backend", name, backend_names())
-    try:
-        return cast(Backend, found[0].load())
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRA_OF_MODULE:
-            raise
-        raise BackendNotInstalledError(
-            f"backend '{name}' needs {missing}, which is not installed; "
-            f"run: pip install 'marginface[{EXTRA_OF_MODULE[missing]}]'"
-        ) from error
+    return cast(Backend, found[0].load())

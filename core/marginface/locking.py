@@ -82,13 +82,17 @@ def _acquire(path: Path, output: Path) -> int:
     Whoever lets go takes the file away, so that what was opened and locked may be no more there.
     """
     for _ in range(ATTEMPTS):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             # A link could lead to a file that must not be written.
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
             descriptor = os.open(path, flags, 0o666)
         except FileNotFoundError:
             continue
+        except FileExistsError:
+            if path.parent.is_file():
+                raise
+            continue  # another took the folder away while mkdir looked what was there
         try:
             _lock(descriptor)
         except OSError as error:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from marginface.data.formats.folder import open_image_folder
 from marginface.data.opening import open_images
-from marginface.data.packing.writers import RecordWriter, TFRecordWriter
+from marginface.data.packing import training_sets
 from marginface.errors import MarginfaceError
 
 MAGIC = b"\x0a\x23\xd7\xce"
@@ -81,10 +81,7 @@ def image(key: int, label: float | Sequence[float], value: int) -> bytes:
 
 def pack(folder: Path, path: Path, size: tuple[int, int] = (112, 112)) -> Path:
     """Write the images of a folder to a .rec or .tfrecord, in the folder's order."""
-    images = open_image_folder(folder, size=size)
-    with (RecordWriter if path.suffix == ".rec" else TFRecordWriter)(path) as writer:
-        for number in range(len(images)):
-            writer.add(images.encoded(number), int(images.labels[number]), images.name(number))
+    training_sets.pack(open_image_folder(folder, size=size), path)
     return path
 
 

@@ -7,12 +7,49 @@ from pathlib import Path
 
 from rich.console import Console
 
+from marginface.arrays import ArraySpec
 from marginface.errors import MarginfaceError
+from marginface.learner import LearnerArray
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.runs.folder import RunFolder
+from marginface.runs.metrics import read_metrics
+from marginface.training import saving
 from marginface.training.config.files import read_config_file, resume_config
 from marginface.training.config.keys import TrainConfig
-from marginface.training.trackers import read_metrics
+from marginface.training.processes.groups import ALONE
+
+
+class Still:
+    """A learner that has arrays and does nothing with them.
+
+    Args:
+        values: by name.
+        rows: each process's rows, by name, of what they share.
+        rank: which process this is.
+    """
+
+    def __init__(self, values, rows=None, rank=0):
+        self.values, self.rows, self.rank = values, rows or {}, rank
+
+    def layout(self):
+        return {
+            name: LearnerArray(ArraySpec(value.dtype, value.shape), self.rows.get(name, []))
+            for name, value in self.values.items()
+        }
+
+    def arrays(self, names, *, gather=True):
+        layout = self.layout()
+        for name in names:
+            value = self.values[name]
+            yield name, value if gather else layout[name].read_part(value, self.rank)
+
+
+def save_checkpoint(folder, checkpoint, *, keep=3):
+    """Save what a checkpoint holds, in one process."""
+    learner = Still(checkpoint.state)
+    rest = (folder, checkpoint.step, checkpoint.extra)
+    return saving.save_checkpoint(ALONE, learner, *rest, shared=True, keep=keep)
+
 
 QUIET = Console(quiet=True)
 STEPS = 23

@@ -31,7 +31,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(make, fake_backend
     def prepare(learner):
         def on_step(step):
             if step == 10:
-                learner.arrays["head.weight"][1, 2] = np.inf
+                learner.values["head.weight"][1, 2] = np.inf
 
         learner.on_step = on_step
 

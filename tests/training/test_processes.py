@@ -95,6 +95,33 @@ def test_a_run_goes_on_with_another_number_of_processes(verified, fake_backend, 
     assert_same_run(config.output, whole.output)
 
 
+def files(run):
+    return sorted(path.name for path in latest_checkpoint(run / "checkpoints").iterdir())
+
+
+def test_each_process_writes_its_classes_where_all_see_one_folder(make, fake_backend):
+    config = make(**SHARED)
+    run_on(fake_backend, 2, config)
+    shards = [f"head-{rank}-of-2.safetensors" for rank in range(2)]
+    assert files(config.output) == [*shards, "state.json", "state.safetensors"]
+    assert not list(config.output.glob(".*"))
+
+
+def test_process_0_writes_all_where_another_sees_no_folder_of_the_run(
+    verified, fake_backend, tmp_path
+):
+    alone, config = verified("alone"), verified("several", processes=2)
+    train(alone, console=QUIET)
+    elsewhere = config.model_copy(update={"output": tmp_path / "elsewhere"})
+    ends = on_processes(
+        fake_backend, 2, lambda rank: train([config, elsewhere][rank], console=QUIET)
+    )
+    assert [end.step for end in ends] == [12, 12]
+    assert files(config.output) == ["state.json", "state.safetensors"]
+    assert_same_run(config.output, alone.output)
+    assert not elsewhere.output.exists()
+
+
 def test_draws_for_samples_are_shared_and_classes_common(make, fake_backend, monkeypatch):
     monkeypatch.setattr(ArcFace, "draw", lambda _, rng, batch: {"m": rng.normal(size=batch)})
     rate = {"sample_rate": 0.7, **SHARED}
@@ -266,13 +293,12 @@ def test_an_image_that_one_process_cannot_read_ends_all(make, fake_backend, monk
     assert [str(end) for end in ends] == ["process 1 of 2: face.png: cannot read the image"] * 2
 
 
-@pytest.mark.parametrize("what", ["save_checkpoint", "embed_pairs"])
+@pytest.mark.parametrize("what", ["saving.CheckpointWriter.finish", "verifying.embed_pairs"])
 def test_what_fails_on_process_0_alone_ends_all(verified, fake_backend, monkeypatch, what):
     def fail(*_, **__):
         raise MarginfaceError("the disk is full")
 
-    module = {"save_checkpoint": "trainer", "embed_pairs": "verifying"}[what]
-    monkeypatch.setattr(f"marginface.training.{module}.{what}", fail)
+    monkeypatch.setattr(f"marginface.training.{what}", fail)
     ends = run_on(fake_backend, 2, verified("run"))
     assert [type(end) for end in ends] == [AgreedError] * 2
     assert [str(end) for end in ends] == ["process 0 of 2: the disk is full"] * 2

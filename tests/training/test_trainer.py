@@ -8,12 +8,13 @@ from rich.console import Console
 from runs import QUIET, STEPS, record, resumed, stop_at
 
 from marginface.errors import MarginfaceError
+from marginface.learner import LearnerSpec
 from marginface.runs.checkpoints import list_checkpoints
 from marginface.runs.folder import load_run
+from marginface.runs.metrics import read_metrics
 from marginface.training.config.files import read_config_file
 from marginface.training.config.keys import TrainConfig
 from marginface.training.processes.groups import ALONE
-from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
@@ -47,17 +48,18 @@ def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend)
     train(config, console=QUIET)
     schedule = config.make_schedule(STEPS)
     assert fake_backend.learner.rates == [schedule(step) for step in range(STEPS)]
-    assert fake_backend.created == {
-        "model": config.model_spec(),
-        "loss": config.make_loss(),
-        "optimizer": config.make_optimizer(),
-        "seed": 7,
-        "threads": 1,
-        "group": ALONE,
-        "sample_rate": 1.0,
-        "sampling": "partial_fc",
-        "precision": "bfloat16",
-    }
+    assert fake_backend.created == LearnerSpec(
+        config.model_spec(),
+        config.make_loss(),
+        3,
+        config.make_optimizer(),
+        seed=7,
+        threads=1,
+        group=ALONE,
+        sample_rate=1.0,
+        sampling="partial_fc",
+        precision="bfloat16",
+    )
 
 
 def test_the_environment_names_no_host_or_user(make):
@@ -121,7 +123,7 @@ def test_the_trained_backbone_is_read_from_the_newest_or_a_chosen_checkpoint(mak
     run = load_run(config.output)
     assert (run.step, run.spec) == (STEPS, config.model_spec())
     assert list(run.weights) == ["weight"]
-    assert (run.weights["weight"] == fake_backend.learner.arrays["backbone.weight"]).all()
+    assert (run.weights["weight"] == fake_backend.learner.values["backbone.weight"]).all()
     assert run.config["batch_size"] == 4
     earlier = load_run(config.output / "checkpoints" / "step-00000010")
     assert earlier.step == 10

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +11,22 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import backbones
-from marginface.backend import StepResult
-from marginface.heads import Precision, Sampling, Shard
+from marginface.arrays import ArraySpec
+from marginface.heads import Shard, whole_shape
 from marginface.heads.initial import initial_head
-from marginface.losses import MarginLoss
+from marginface.learner import (
+    STEP,
+    ArraySource,
+    LearnerArray,
+    LearnerSpec,
+    LoadReport,
+    StepResult,
+    check_fits,
+    head_name,
+    name_in_head,
+)
 from marginface.model import ModelSpec
-from marginface.optimizers import SGD, Optimizer
-from marginface.runs.checkpoints import check_fits, head_name
+from marginface.optimizers import SGD
 from marginface_tf.backbones.backbone import create_backbone, synchronize
 from marginface_tf.backbones.weights import load_weights
 from marginface_tf.heads.head import MarginHead
@@ -34,44 +42,33 @@ class Learner:
     slower on a CPU.
     """
 
-    def __init__(
-        self,
-        model: ModelSpec,
-        loss: MarginLoss,
-        num_classes: int,
-        optimizer: Optimizer,
-        *,
-        seed: int,
-        threads: int | None = None,
-        dtype: str = "float32",
-        group: Group | None = None,
-        sample_rate: float = 1.0,
-        sampling: Sampling = "partial_fc",
-        precision: Precision = "full",
-    ) -> None:
-        set_threads(threads)
+    def __init__(self, spec: LearnerSpec) -> None:
+        model, loss, num_classes = spec.model, spec.loss, spec.num_classes
+        group = cast("Group | None", spec.group)  # which `join` made
+        optimizer = spec.optimizer
+        set_threads(spec.threads)
         self.group = group if group is not None and group.size > 1 else None
         # This pass rewrites the same step in one way or another from start to start, with other
         # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-        self.model, self.optimizer_spec, self.dtype = model, optimizer, dtype
+        self.model, self.optimizer_spec, self.dtype = model, optimizer, spec.dtype
         self.backbone = create_backbone(
             model.backbone,
             model.embedding_size,
             input_size=model.input_size,
             dropout=model.dropout,
-            seed=seed,
-            dtype=dtype,
+            seed=spec.seed,
+            dtype=spec.dtype,
         )
         self.head = MarginHead(
             loss,
             model.embedding_size,
             num_classes,
-            dtype=dtype,
+            dtype=spec.dtype,
             update=optimizer if isinstance(optimizer, SGD) else None,
-            sample_rate=sample_rate,
-            sampling=sampling,
-            precision=precision,
+            sample_rate=spec.sample_rate,
+            sampling=spec.sampling,
+            precision=spec.precision,
             shard=Shard(self.group.rank, self.group.size) if self.group else None,
         )
         if self.group:
@@ -82,12 +79,13 @@ class Learner:
         if self.head.update is None:
             self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
         undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
-        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed | {"head.bias"})
+        undecayed.add("head.bias")
+        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed)
         self.steps = 0
         rows = num_classes * loss.num_centers
-        self.head.load_weight(initial_head((rows, model.embedding_size), seed))
+        self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
         # A sample's length must be known: it changes only where a batch has more labels than slots.
-        self._step = tf.function(self._together, reduce_retracing=sample_rate == 1)
+        self._step = tf.function(self._together, reduce_retracing=spec.sample_rate == 1)
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)
         self._embed = tf.function(self._infer, input_signature=[pixels])
 
@@ -114,63 +112,85 @@ class Learner:
         pixels = self.model.preprocessing.pixels(images)
         return np.asarray(self._embed(tf.constant(pixels)), np.float32)
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return everything that training goes on from, under canonical names.
-
-        That of all classes, whatever the number of processes, which call it together.
-        """
-        found = self._alike_arrays()
-        for name, array in self._head_arrays().items():
-            found[head_name(name)] = array
-        return found | {"optimizer.step": np.array(self.steps, np.int64)}
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each array that `state` returns."""
-        found = {name: array.shape for name, array in self._alike_arrays().items()}
-        for name, shape in self.head.shapes(self._head_slots()).items():
-            found[head_name(name)] = shape
-        return found | {"optimizer.step": ()}
-
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Set everything that `state` returns; names and shapes must be the same."""
-        check_fits(state, self.shapes(), "the given state")
-        layouts = self._layouts()
-        self.steps = int(state["optimizer.step"])
-        for name, variable in self._alike().items():
-            layout = layouts.get(_without_slot(name))
-            variable.assign(layout.to_framework(state[name]) if layout else state[name])
-        given = {name: state[head_name(name)] for name in self.head.shapes(self._head_slots())}
-        self.head.load_arrays(given, self._head_slots())
-
-    def _alike(self) -> dict[str, Any]:
-        """Every variable that all processes have alike, by canonical name."""
-        found = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
-        slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        return found | {
-            f"optimizer.{name}": slot for name, slot in slots.items() if ".head." not in name
-        }
-
-    def _alike_arrays(self) -> dict[str, NDArray[Any]]:
-        """Their values, as they lie in every framework."""
-        layouts = self._layouts()
+    def layout(self) -> dict[str, LearnerArray]:
+        """Describe every array that training goes on from."""
         found = {}
-        for name, variable in self._alike().items():
-            array = variable.numpy()
-            layout = layouts.get(_without_slot(name))
-            found[name] = layout.to_canonical(array) if layout else array
+        for name, variable in self._variables().items():
+            rows, layout = self._rows(name), self._canonical(name)
+            shape = layout.canonical if layout else whole_shape(variable.shape, rows)
+            dtype = np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)
+            found[name] = LearnerArray(ArraySpec(dtype, shape), rows)
         return found
 
-    def _head_slots(self) -> dict[str, Any]:
-        """The optimizer's slots of the head, as `<slot>.weight`; none where it steps itself."""
+    def arrays(
+        self, names: Iterable[str] | None = None, *, gather: bool = True
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Give the arrays one at a time, each good until the next step: copy what is kept longer.
+
+        Args:
+            names: which, in which order; None for all.
+            gather: give the rows of all processes, which then call it together and take every
+                array; else this process's.
+        """
+        variables = self._variables()
+        for name in variables if names is None else names:
+            array = np.asarray(self._whole(name, variables[name]) if gather else variables[name])
+            layout = self._canonical(name)
+            yield name, layout.to_canonical(array) if layout else array
+
+    def first_not_finite(self) -> str | None:
+        """Name an array of this process that holds NaN or infinite values; None without one."""
+        variables = self._variables()
+        names = [n for n, v in variables.items() if tf.as_dtype(v.dtype).is_floating]
+        finite = [tf.reduce_all(tf.math.is_finite(variables[name])) for name in names]
+        found = tf.stack(finite).numpy()  # the one time that the device is waited for
+        return next((name for name, good in zip(names, found, strict=True) if not good), None)
+
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+        """Set arrays from those of all classes; a process takes its own rows.
+
+        Args:
+            arrays: by canonical name.
+            strict: refuse names that are missing or unexpected.
+
+        Raises:
+            MarginfaceError: they do not fit; nothing has been set then.
+        """
+        described, variables = self.layout(), self._variables()
+        report = check_fits(arrays, described, "the given state", strict=strict)
+        for name in report.loaded:
+            own = described[name].read_part(arrays[name], self.group.rank if self.group else 0)
+            layout = self._canonical(name)
+            if name == STEP:
+                self.steps = int(own)
+            else:
+                variables[name].assign(layout.to_framework(own) if layout else own)
+        return report
+
+    def _variables(self) -> dict[str, Any]:
+        """Everything that training goes on from, by canonical name; all but STEP in place."""
+        found = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
+        found |= {head_name(name): v for name, v in self.head.saved().items()}
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        return {k.replace(".head.", "."): v for k, v in slots.items() if ".head." in k}
+        found |= {f"optimizer.{name}": slot for name, slot in slots.items()}
+        return found | {STEP: tf.constant(self.steps, tf.int64)}
 
-    def _head_arrays(self) -> dict[str, NDArray[Any]]:
-        with self.group.strategy.scope() if self.group else nullcontext():
-            return self.head.arrays(self._head_slots())
+    def _rows(self, name: str) -> list[range]:
+        """Return each process's rows of an array of the head; nothing where all have all."""
+        own = name_in_head(name)
+        return [] if own is None else self.head.rows(own)
 
-    def _layouts(self) -> dict[str, backbones.Layout]:
-        return {f"backbone.{name}": layout for name, layout in self.backbone.layouts.items()}
+    def _whole(self, name: str, variable: Any) -> Any:
+        own = name_in_head(name)
+        if self.group is None or own is None:
+            return variable
+        with self.group.strategy.scope():
+            return self.head.whole(own, variable)
+
+    def _canonical(self, name: str) -> backbones.Layout | None:
+        """Return how an array of the backbone lies; a slot lies as its parameter does."""
+        own = name.split(".", 2)[2] if name.startswith("optimizer.") and name != STEP else name
+        return self.backbone.layouts.get(own.removeprefix("backbone."))
 
     def _together(self, *given: Any) -> tuple[Tensor, Tensor]:
         """Take the step in all processes."""
@@ -211,34 +231,9 @@ class Learner:
         return tf.transpose((tf.cast(pixels, self.dtype) - mean) / std, [0, 3, 1, 2])
 
 
-def create_learner(
-    model: ModelSpec,
-    loss: MarginLoss,
-    num_classes: int,
-    optimizer: Optimizer,
-    *,
-    seed: int,
-    threads: int | None = None,
-    dtype: str = "float32",
-    group: Group | None = None,
-    sample_rate: float = 1.0,
-    sampling: Sampling = "partial_fc",
-    precision: Precision = "full",
-) -> Learner:
-    """Return a learner whose initial weights come from the core's generator and `seed`."""
-    return Learner(
-        model,
-        loss,
-        num_classes,
-        optimizer,
-        seed=seed,
-        threads=threads,
-        dtype=dtype,
-        group=group,
-        sample_rate=sample_rate,
-        sampling=sampling,
-        precision=precision,
-    )
+def create_learner(spec: LearnerSpec) -> Learner:
+    """Create a learner whose initial weights come from the core's generator."""
+    return Learner(spec)
 
 
 def create_embedder(
@@ -257,8 +252,3 @@ def create_embedder(
         return np.asarray(network(tf.constant(images)))
 
     return embed
-
-
-def _without_slot(name: str) -> str:
-    """Return the parameter's name of a slot's: a slot lies as its parameter does."""
-    return name.split(".", 2)[2] if name.startswith("optimizer.") else name

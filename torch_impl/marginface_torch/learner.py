@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,50 +13,46 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from marginface import backbones
-from marginface.backend import StepResult
-from marginface.heads import Precision, Sampling, Shard
+from marginface.arrays import ArraySpec
+from marginface.heads import Shard, whole_shape
 from marginface.heads.initial import initial_head
-from marginface.losses import MarginLoss
+from marginface.learner import (
+    STEP,
+    ArraySource,
+    LearnerArray,
+    LearnerSpec,
+    LoadReport,
+    StepResult,
+    check_fits,
+    head_name,
+    name_in_head,
+)
 from marginface.model import ModelSpec
-from marginface.optimizers import SGD, Optimizer
-from marginface.runs.checkpoints import check_fits, head_name
+from marginface.optimizers import SGD
 from marginface_torch.backbones.backbone import channels_last, create_backbone, synchronize
-from marginface_torch.backbones.weights import load_weights, to_float32, to_numpy
+from marginface_torch.backbones.weights import as_numpy, load_weights, to_float32
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.head import MarginHead
-from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, write_slots
-from marginface_torch.processes import Group, add_up, set_threads
+from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
+from marginface_torch.processes import add_up, gather_rows, set_threads
 
 
 class Learner:
     """Backbone, head and optimizer in PyTorch; NumPy arrays in and out."""
 
-    def __init__(
-        self,
-        model: ModelSpec,
-        loss: MarginLoss,
-        num_classes: int,
-        optimizer: Optimizer,
-        *,
-        seed: int,
-        threads: int | None = None,
-        dtype: str = "float32",
-        group: Group | None = None,
-        sample_rate: float = 1.0,
-        sampling: Sampling = "partial_fc",
-        precision: Precision = "full",
-    ) -> None:
-        set_threads(threads)
+    def __init__(self, spec: LearnerSpec) -> None:
+        model, loss, num_classes, group = spec.model, spec.loss, spec.num_classes, spec.group
+        set_threads(spec.threads)
         self.group = group if group is not None and group.size > 1 else None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model, self.optimizer_spec = model, optimizer
-        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.model, self.optimizer_spec = model, spec.optimizer
+        self.dtype: torch.dtype = getattr(torch, spec.dtype)
         backbone = create_backbone(
             model.backbone,
             model.embedding_size,
             input_size=model.input_size,
             dropout=model.dropout,
-            seed=seed,
+            seed=spec.seed,
             dtype=self.dtype,
         )
         self.backbone = channels_last(backbone.to(self.device))
@@ -65,10 +61,10 @@ class Learner:
             model.embedding_size,
             num_classes,
             dtype=self.dtype,
-            update=optimizer if isinstance(optimizer, SGD) else None,
-            sample_rate=sample_rate,
-            sampling=sampling,
-            precision=precision,
+            update=spec.optimizer if isinstance(spec.optimizer, SGD) else None,
+            sample_rate=spec.sample_rate,
+            sampling=spec.sampling,
+            precision=spec.precision,
             shard=Shard(self.group.rank, self.group.size) if self.group else None,
         )
         self.head = head.to(self.device)
@@ -76,7 +72,8 @@ class Learner:
         named |= {f"head.{name}": p for name, p in self.head.named_parameters()}
         self.parameters = {name: p for name, p in named.items() if p.requires_grad}
         undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
-        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed | {"head.bias"})
+        undecayed.add("head.bias")
+        self.optimizer = create_optimizer(spec.optimizer, self.parameters, undecayed)
         self.steps = 0
         self._forward: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = self.backbone
         if self.group:
@@ -93,7 +90,7 @@ class Learner:
             for values in (model.preprocessing.mean, model.preprocessing.std)
         ]
         rows = num_classes * loss.num_centers
-        self.head.load_weight(initial_head((rows, model.embedding_size), seed))
+        self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
@@ -133,48 +130,71 @@ class Learner:
         with torch.inference_mode():
             return to_float32(self.backbone(self._input(images)))
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return everything that training goes on from, under canonical names.
+    def layout(self) -> dict[str, LearnerArray]:
+        """Describe every array that training goes on from."""
+        found = {}
+        for name, value in self._tensors().items():
+            rows, dtype = self._rows(name), as_numpy(value.new_empty(0)).dtype
+            found[name] = LearnerArray(ArraySpec(dtype, whole_shape(value.shape, rows)), rows)
+        return found
 
-        That of all classes, whatever the number of processes, which call it together.
+    def arrays(
+        self, names: Iterable[str] | None = None, *, gather: bool = True
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Give the arrays one at a time, each good until the next step: copy what is kept longer.
+
+        Args:
+            names: which, in which order; None for all.
+            gather: give the rows of all processes, which then call it together and take every
+                array; else this process's.
         """
-        found = {name: to_numpy(value) for name, value in self._alike().items()}
-        for name, value in self.head.arrays(self._head_slots()).items():
-            found[head_name(name)] = value
-        return found | {"optimizer.step": np.array(self.steps, np.int64)}
+        tensors = self._tensors()
+        for name in tensors if names is None else names:
+            value, rows = tensors[name], self._rows(name)
+            yield name, as_numpy(gather_rows(value, rows) if gather and rows else value)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each array that `state` returns."""
-        found = {name: tuple(value.shape) for name, value in self._alike().items()}
-        for name, shape in self.head.shapes(self._head_slots()).items():
-            found[head_name(name)] = shape
-        return found | {"optimizer.step": ()}
+    def first_not_finite(self) -> str | None:
+        """Name an array of this process that holds NaN or infinite values; None without one."""
+        tensors = {name: v for name, v in self._tensors().items() if v.is_floating_point()}
+        # Smallest and largest are NaN where anything is; torch.isfinite would take a copy.
+        ends = torch.stack([torch.stack(torch.aminmax(v)).double() for v in tensors.values()])
+        finite = ends.isfinite().all(1).tolist()  # the one time that the device is waited for
+        return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
 
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Set everything that `state` returns; names and shapes must be the same."""
-        check_fits(state, self.shapes(), "the given state")
-        self.steps = int(state["optimizer.step"])
-        slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        write_slots(self.optimizer, self.parameters, self.optimizer_spec, slots, self.steps)
-        with torch.no_grad():
-            for name, value in self._alike().items():
-                value.copy_(torch.tensor(state[name]))
-        given = {name: state[head_name(name)] for name in self.head.shapes(self._head_slots())}
-        self.head.load_arrays(given, self._head_slots())
+    @torch.no_grad()
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+        """Set arrays from those of all classes; a process takes its own rows.
 
-    def _alike(self) -> dict[str, Tensor]:
-        """Every tensor that all processes have alike, by canonical name, in place."""
+        Args:
+            arrays: by canonical name.
+            strict: refuse names that are missing or unexpected.
+
+        Raises:
+            MarginfaceError: they do not fit; nothing has been set then.
+        """
+        layout, tensors = self.layout(), self._tensors()
+        report = check_fits(arrays, layout, "the given state", strict=strict)
+        for name in report.loaded:
+            own = layout[name].read_part(arrays[name], self.group.rank if self.group else 0)
+            tensors[name].copy_(torch.tensor(own))
+        if STEP in report.loaded:
+            self.steps = int(np.asarray(arrays[STEP]))
+            set_step(self.optimizer, self.optimizer_spec, self.steps)
+        return report
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor that training goes on from, by canonical name, in place."""
         backbone = self.backbone.state_dict()
         found = {f"backbone.{name}": backbone[name] for name in self.backbone.graph.parameters()}
+        found |= {head_name(name): value for name, value in self.head.saved().items()}
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        return found | {
-            f"optimizer.{name}": value for name, value in slots.items() if ".head." not in name
-        }
+        found |= {f"optimizer.{name}": value for name, value in slots.items()}
+        return found | {STEP: torch.tensor(self.steps)}
 
-    def _head_slots(self) -> dict[str, Tensor]:
-        """The optimizer's slots of the head, as `<slot>.weight`; none where it steps itself."""
-        slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        return {k.replace(".head.", "."): v for k, v in slots.items() if ".head." in k}
+    def _rows(self, name: str) -> list[range]:
+        """Return each process's rows of an array of the head; nothing where all have all."""
+        own = name_in_head(name)
+        return [] if own is None else self.head.rows(own)
 
     def _input(self, images: NDArray[np.uint8]) -> Tensor:
         pixels = self.model.preprocessing.pixels(images)
@@ -184,34 +204,9 @@ class Learner:
         return (tensor.to(self.device).to(self.dtype) - mean) / std
 
 
-def create_learner(
-    model: ModelSpec,
-    loss: MarginLoss,
-    num_classes: int,
-    optimizer: Optimizer,
-    *,
-    seed: int,
-    threads: int | None = None,
-    dtype: str = "float32",
-    group: Group | None = None,
-    sample_rate: float = 1.0,
-    sampling: Sampling = "partial_fc",
-    precision: Precision = "full",
-) -> Learner:
-    """Return a learner whose initial weights come from the core's generator and `seed`."""
-    return Learner(
-        model,
-        loss,
-        num_classes,
-        optimizer,
-        seed=seed,
-        threads=threads,
-        dtype=dtype,
-        group=group,
-        sample_rate=sample_rate,
-        sampling=sampling,
-        precision=precision,
-    )
+def create_learner(spec: LearnerSpec) -> Learner:
+    """Create a learner whose initial weights come from the core's generator."""
+    return Learner(spec)
 
 
 def create_embedder(

@@ -16,7 +16,7 @@ SLOT_OF_KEY = {"momentum_buffer": "momentum", "exp_avg": "first", "exp_avg_sq": 
 def create_optimizer(
     spec: Optimizer, parameters: Mapping[str, nn.Parameter], undecayed: Container[str]
 ) -> torch.optim.Optimizer:
-    """Return PyTorch's own optimizer with the spec's hyperparameters.
+    """Create PyTorch's own optimizer with the spec's hyperparameters, its slots zero.
 
     Args:
         spec: SGD or AdamW.
@@ -29,13 +29,21 @@ def create_optimizer(
     named: list[dict[str, Any]] = [
         {"params": members, "weight_decay": decay} for decay, members in groups.items()
     ]
+    optimizer: torch.optim.Optimizer
     match spec:
         case SGD():
-            return torch.optim.SGD(named, lr=0.0, momentum=spec.momentum, fused=True)
+            optimizer = torch.optim.SGD(named, lr=0.0, momentum=spec.momentum, fused=True)
         case AdamW():
             betas = (spec.beta1, spec.beta2)
-            return torch.optim.AdamW(named, lr=0.0, betas=betas, eps=spec.epsilon, fused=True)
-    raise TypeError(f"no PyTorch optimizer for {spec!r}")
+            optimizer = torch.optim.AdamW(named, lr=0.0, betas=betas, eps=spec.epsilon, fused=True)
+        case _:
+            raise TypeError(f"no PyTorch optimizer for {spec!r}")
+    keys = {slot: key for key, slot in SLOT_OF_KEY.items()}
+    for parameter in parameters.values():
+        for slot in spec.slots:
+            optimizer.state[parameter][keys[slot]] = torch.zeros_like(parameter)
+    set_step(optimizer, spec, 0)
+    return optimizer
 
 
 def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[list[Tensor], Tensor]:
@@ -53,31 +61,19 @@ def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[li
 def read_slots(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], spec: Optimizer
 ) -> dict[str, Tensor]:
-    """Return `<slot>.<parameter>` for every slot; zeros before the first step."""
+    """Return `<slot>.<parameter>` for every slot, in place."""
     keys = {slot: key for key, slot in SLOT_OF_KEY.items()}
-    found = {}
-    for name, parameter in parameters.items():
-        state = optimizer.state.get(parameter, {})
-        for slot in spec.slots:
-            value = state.get(keys[slot])
-            found[f"{slot}.{name}"] = torch.zeros_like(parameter) if value is None else value
-    return found
+    return {
+        f"{slot}.{name}": optimizer.state[parameter][keys[slot]]
+        for name, parameter in parameters.items()
+        for slot in spec.slots
+    }
 
 
-def write_slots(
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, nn.Parameter],
-    spec: Optimizer,
-    slots: Mapping[str, Tensor],
-    step: int,
-) -> None:
-    """Set every slot from `<slot>.<parameter>`, as after step number `step`."""
-    keys = {slot: key for key, slot in SLOT_OF_KEY.items()}
-    for name, parameter in parameters.items():
-        state: dict[str, Any] = {}
-        for slot in spec.slots:
-            empty = torch.empty_like(parameter, memory_format=torch.preserve_format)
-            state[keys[slot]] = empty.copy_(slots[f"{slot}.{name}"])
-        if isinstance(spec, AdamW):
-            state["step"] = torch.tensor(float(step), device=parameter.device)
-        optimizer.state[parameter] = state
+def set_step(optimizer: torch.optim.Optimizer, spec: Optimizer, step: int) -> None:
+    """Have the optimizer go on as after step number `step`; SGD counts none."""
+    if isinstance(spec, AdamW):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                counted = torch.tensor(float(step), device=parameter.device)
+                optimizer.state[parameter]["step"] = counted

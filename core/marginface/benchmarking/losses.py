@@ -156,4 +156,5 @@ def _kilobytes(key: str) -> int:
 
 
 if __name__ == "__main__":
+    losses.load(sys.argv[2])
     print(_peak_of_this_process(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

@@ -34,13 +34,13 @@ def interleave(
 
 
 def ratios(seconds: Mapping[str, list[float]], base: str, rival: str) -> tuple[float, float, float]:
-    """Return how often `rival` fits into `base`: median, smallest and largest of the rounds."""
+    """Return `base` time over `rival` time: median, smallest and largest of the rounds."""
     each = [a / b for a, b in zip(seconds[base], seconds[rival], strict=True)]
     return statistics.median(each), min(each), max(each)
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
+    """Describe the machine and software that the figures depend on."""
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

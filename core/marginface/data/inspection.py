@@ -11,11 +11,11 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.folder import Progress
 from marginface.data.images import decode_image, encoded_format
 from marginface.data.listing import Listing
 from marginface.data.lookup import look_alike, same_form
 from marginface.data.ordered import in_order
+from marginface.data.sources import Progress
 from marginface.errors import MarginfaceError
 
 STRIDE = 32  # images between two calls of on_progress

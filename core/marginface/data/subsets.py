@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
-from marginface.data.formats.folder import ImageFolder, Progress
+from marginface.data.formats.folder import ImageFolder
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format
 from marginface.data.packing.training_sets import Summary, check_target, pack
-from marginface.data.sources import LabelledImages
+from marginface.data.sources import LabelledImages, Progress
 from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
@@ -162,7 +162,7 @@ def write_split(
 
 
 def _rank(labels: NDArray[np.int64]) -> Indices:
-    """Return how many earlier elements are the same, for each.
+    """For each element, count the equal elements before it.
 
     >>> _rank(np.array([5, 2, 5, 5]))
     array([0, 0, 1, 2])

@@ -6,14 +6,17 @@ import base64
 import io
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from marginface.evaluation.verification import VerificationResult, roc
+from marginface.extras import needs
+
+with needs("report"):
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 SAME, DIFFERENT, BEFORE, AFTER, INK, GRID = (
     "#1f77b4",

@@ -10,21 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from marginface.demo.drawing.people import Person, Shot, draw_person, draw_shot
+from marginface.demo.drawing.people import draw_person, draw_shot
 from marginface.demo.drawing.picture import draw_face
 from marginface.errors import MarginfaceError
 
 FOLDS = 10
-
-__all__ = [
-    "Person",
-    "Shot",
-    "draw_face",
-    "draw_person",
-    "draw_shot",
-    "write_demo_set",
-    "write_sheet",
-]
 
 
 def write_demo_set(
@@ -106,27 +96,3 @@ def _pairs(names: list[str], images: int, count: int, rng: np.random.Generator) 
             first, second = rng.integers(1, images + 1, 2)
             lines.append(f"{names[one]}\t{first}\t{names[other]}\t{second}")
     return lines
-
-
-def write_sheet(
-    path: str | Path, rows: int = 5, portraits: int = 5, snapshots: int = 7, seed: int = 0
-) -> Path:
-    """Write a contact sheet (JPEG): portraits, then snapshots of the last person in each row.
-
-    Args:
-        path: of the JPEG file.
-        rows: of the sheet; each shows `portraits` people, then `snapshots` of the last of them.
-        seed: of people and pictures.
-    """
-    rng = np.random.default_rng(seed)
-    lines = []
-    for _ in range(rows):
-        people = [draw_person(rng) for _ in range(portraits)]
-        pictures = [draw_face(person, draw_shot(rng, 0.25)) for person in people]
-        pictures += [draw_face(people[-1], draw_shot(rng)) for _ in range(snapshots)]
-        lines.append(np.concatenate(pictures, 1))
-    sheet = Image.fromarray(np.concatenate(lines, 0))
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    sheet.save(partial, format="JPEG", quality=88, optimize=True)
-    return partial.replace(target)

@@ -28,10 +28,10 @@ from marginface.evaluation.verification import verify
 from marginface.model import ModelSpec
 from marginface.onnx.export import export_model
 from marginface.runs.folder import load_run
+from marginface.runs.metrics import read_metrics
 from marginface.terminal import Terminal, say
 from marginface.text import printable
 from marginface.training.config.keys import TrainConfig
-from marginface.training.trackers import read_metrics
 from marginface.training.trainer import train
 
 IDENTITIES, IMAGES, HELD_OUT, HELD_OUT_IMAGES = 120, 20, 40, 6
@@ -209,7 +209,7 @@ def _about_training(config: TrainConfig, metrics: list[dict[str, Any]], seconds:
 
 
 def _commands(output: Path, backend: str) -> str:
-    """Return what to try next, as lines for a shell."""
+    """Suggest next steps, as lines for a shell."""
     folder = shlex.quote(printable(str(output)))
     other = {"torch": "tf", "tf": "torch"}.get(backend, backend)
     return f"""\

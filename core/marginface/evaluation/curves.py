@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
-from marginface.errors import MarginfaceError
+from marginface.evaluation.output import METRICS_NAME, check_output_dir
 from marginface.evaluation.verification import RocCurve, VerificationResult, roc
+from marginface.extras import needs
 
-METRICS_NAME = "metrics.json"
+with needs("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
+
 FIGURE_NAME = "verification.png"
 SAME, DIFFERENT, INK, FAINT = "#1f77b4", "#d95f02", "#333333", "#999999"
 
@@ -51,20 +52,6 @@ def write_report(
     with replacing(record) as temporary:
         temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
     return record, figure
-
-
-def check_output_dir(output_dir: Path) -> None:
-    """Raise before any work if `output_dir` cannot be a folder or written to."""
-    existing = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise MarginfaceError(
-            f"--output {output_dir} needs a folder, but {existing} is a file; give another name"
-        )
-    if not os.access(existing, os.W_OK):
-        raise MarginfaceError(
-            f"--output {output_dir} cannot be written, {existing} is not yours to write to; give "
-            "another name or change its permissions"
-        )
 
 
 def draw(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from marginface.data.image_batches import ImageReader
 from marginface.data.images import decoded_size, wrong_size
 from marginface.data.verification.pairs import Pairs
+from marginface.embeddings.embed import Embed, embed_images
 from marginface.errors import MarginfaceError
-from marginface.evaluation.verification import directionless, pair_scores
+from marginface.vectors import directionless, pair_scores
 
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 OnProgress = Callable[[int, int], None]
 
 
@@ -88,39 +88,6 @@ def score_pairs(pairs: Pairs, embeddings: NDArray[np.float32]) -> PairScores:
     second = np.array([index[path] for path in pairs.second])
     norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
     return PairScores(pair_scores(embeddings, first, second), norms[first], norms[second])
-
-
-class NormRange:
-    """A model that notes the norms of its shortest and longest embedding.
-
-    With `flip`, those are of its own embeddings: the norm of a sum of two unit vectors says how
-    alike they are, not how good the image is.
-    """
-
-    def __init__(self, embed: Embed) -> None:
-        self.embed = embed
-        self.shortest, self.longest = np.inf, 0.0
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the model's embeddings [batch, size]."""
-        embeddings = self.embed(images)
-        norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-        self.shortest = float(np.min(norms, initial=self.shortest))
-        self.longest = float(np.max(norms, initial=self.longest))
-        return embeddings
-
-    @property
-    def norms(self) -> tuple[float, float]:
-        """Return the norms of the shortest and the longest embedding so far."""
-        return self.shortest, self.longest
-
-
-def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:
-    """Return embeddings [batch, size], each the sum of an image's and its mirror's if `flip`."""
-    if not flip:
-        return embed(images)
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    return embed(images) + embed(mirrored)
 
 
 def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) -> tuple[int, int]:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def by_image(listed: Mapping[str, T], images: ImageNames, path: Path) -> dict[str, T]:
-    """Return what a list says of images, by their names there; a name of no image stays.
+    """Key a list's entries by image; a name that matches no image stays as it is.
 
     Args:
         listed: by the names in the list.

@@ -67,7 +67,7 @@ class MeasuredWith:
         return f"{'; '.join(parts)}. {THRESHOLDS[origin.flip]}"
 
     def columns(self) -> dict[str, str]:
-        """Return what a line of CSV says beside the names of model and set, as text.
+        """Return the columns of a CSV row, as text, without the names of model and set.
 
         Lists and flags are as in JSON, None is empty.
         """

@@ -142,7 +142,7 @@ class SortedScores:
         return np.asarray(self._accepted(self.right, cuts) / len(self.right))
 
     def _cuts(self, false_accepts: Counts) -> Floats:
-        """Return what scores must exceed so that at most so many wrong ones are accepted.
+        """Return the threshold for each number of false accepts: higher scores are accepted.
 
         That is the highest wrong score that may not be accepted; what ties with it is not, either.
         """

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.csv
 
 BYTES_AT_ONCE = 1 << 22  # of a pairs file
 MEDIA_LINE = "name template_id media_id"

@@ -16,7 +16,7 @@ def search_galleries(
     galleries: Mapping[str, Mapping[int, int]],
     probes: Mapping[int, int],
 ) -> dict[str, IdentificationResult]:
-    """Return what searching all probes in each gallery gives.
+    """Search each gallery for all probes.
 
     A probe whose subject is in the other gallery alone is a stranger to this one, as in IJB.
 

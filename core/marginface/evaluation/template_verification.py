@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
+from marginface.data.ordered import in_order
 from marginface.errors import MarginfaceError
 from marginface.evaluation.rates import RateAt, SortedScores, rates_json
 from marginface.evaluation.rejection import RejectCurve, norms_vary, reject_curve
 from marginface.evaluation.template_files import TemplatePairs
 from marginface.evaluation.templates import Templates
-from marginface.evaluation.verification import dot_products
+from marginface.vectors import dot_products
 
 FAR_TARGETS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1")
+BLOCKS_AHEAD = 8  # of some megabytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,19 +63,6 @@ class TemplateVerification:
             "roc": {"far": far.tolist(), "tar": tar.tolist()},
             "reject": None if self.reject is None else self.reject.to_json(),
         }
-
-    def table(self) -> Table:
-        """Return the figures as a table for the terminal."""
-        pairs = f"{self.same_pairs:,} same and {self.different_pairs:,} different pairs"
-        table = Table(title=f"Verification (1:1), {pairs}")
-        for column in ("FAR", "TAR", "95 % interval", "false accepts", "threshold"):
-            table.add_column(column, justify="right")
-        for target, at in self.tar_at_far.items():
-            interval = f"{at.low:.2%} to {at.high:.2%}"
-            table.add_row(
-                target, f"{at.rate:.2%}", interval, f"{at.false_accepts:,}", f"{at.threshold:.4f}"
-            )
-        return table
 
 
 def verify_templates(
@@ -132,7 +117,7 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
         quality = np.minimum(templates.quality[first], templates.quality[second])
         return PairScores(dot_products(templates.unit, first, second), pairs.same, quality)
 
-    found = list(_ahead(score, blocks))
+    found = list(in_order(score, blocks, ahead=BLOCKS_AHEAD))
     if not sum(len(each.score) for each in found):
         raise MarginfaceError(f"{where} holds no pairs")
     return PairScores(
@@ -140,16 +125,3 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
         np.concatenate([each.same for each in found]),
         np.concatenate([each.quality for each in found]),
     )
-
-
-def _ahead(work: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """Yield work(item) in order, done in threads that are but a few items ahead."""
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Any]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
 from marginface.evaluation.template_files import Ids, TemplateMedia
-from marginface.evaluation.verification import directionless, unit_embeddings
+from marginface.vectors import directionless, unit_embeddings
 
 Batches = Iterable[tuple[Sequence[str], NDArray[np.floating[Any]]]]
 

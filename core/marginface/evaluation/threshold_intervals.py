@@ -45,7 +45,7 @@ def one_threshold_interval(same: Counts, different: Counts, z: float) -> tuple[f
 
 
 def _left_out(same: Counts, different: Counts) -> int:
-    """Return how many pairs are judged right by the threshold that is best on all others."""
+    """Count the pairs judged right by the threshold that is best on all other pairs."""
     correct = same + different[-1] - different
     refusing = np.maximum.accumulate(correct)[:-1]  # the best that is above a pair's score
     accepting = np.maximum.accumulate(correct[::-1])[::-1][1:]  # or not above it

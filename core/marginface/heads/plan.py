@@ -47,12 +47,12 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
 
     @property
     def blocks(self) -> int:
-        """Return how many blocks there are; the last may be smaller, or share classes."""
+        """Number of blocks; the last may be smaller, or overlap the one before it."""
         return -(-self.classes // self.block)
 
     @property
     def kept_blocks(self) -> int:
-        """Return how many blocks' logits are kept."""
+        """Number of blocks whose logits are kept."""
         return -(-self.kept // self.block)
 
     @property
@@ -82,7 +82,7 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
         )
 
     def _bytes(self, classes: int) -> int:
-        """Return what an array of the logits of so many classes takes."""
+        """Return the bytes of an array of logits of so many classes."""
         return self.batch * classes * self.centers * self.itemsize
 
 
@@ -98,7 +98,7 @@ def plan_head(
     kept_bytes: int = 0,
     precision: Precision = "full",
 ) -> HeadPlan:
-    """Return how to go over `classes` classes.
+    """Plan the pass over `classes` classes: the size of a block, and which logits are kept.
 
     Args:
         batch: embeddings.

@@ -117,7 +117,7 @@ def own_rows(
 def own_draw(
     draw: Mapping[str, NDArray[Any]], loss: MarginLoss, shard: Shard | None
 ) -> dict[str, NDArray[Any]]:
-    """Return what one process takes of what was drawn for all: its samples', and every class."""
+    """Return one process's part of a draw: its own samples' values, and all sampled classes."""
     if shard is None:
         return dict(draw)
     found = {}

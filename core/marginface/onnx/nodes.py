@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+
+from marginface.extras import needs
+
+with needs("onnx"):
+    import onnx
+    from onnx import helper, numpy_helper
 
 
 class Nodes:

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from marginface import __version__, backbones
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.model import METADATA_KEY, ModelSpec
 from marginface.onnx.layers import write_backbone
 from marginface.onnx.nodes import Nodes
+
+with needs("onnx"):
+    import onnx
+    from onnx import TensorProto, helper
 
 Array = NDArray[Any]
 OPSETS = range(13, 24)

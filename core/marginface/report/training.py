@@ -8,7 +8,7 @@ from typing import Any
 
 from marginface.errors import MarginfaceError
 from marginface.runs.folder import RunFolder
-from marginface.training.trackers import TRAIN, VERIFICATION, read_metrics
+from marginface.runs.metrics import TRAIN, VERIFICATION, read_metrics
 
 
 def read_training(model: Path) -> dict[str, list[float | None]] | None:

@@ -12,26 +12,22 @@ checkpoints/        step-00000100/ and so on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.data.lookup import same_form
-from marginface.model import ModelSpec
 from marginface.errors import MarginfaceError
-from marginface.locking import sole_writer
-from marginface.text import printable
+from marginface.model import ModelSpec
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.strict_yaml import load_yaml
-
-if TYPE_CHECKING:
-    from marginface.training.config.keys import TrainConfig
+from marginface.text import printable
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ class RunFolder:
             )
 
     def read_sessions(self) -> list[dict[str, Any]]:
-        """Return what the run's sessions so far ran on."""
+        """Read the software and hardware of the run's sessions so far."""
         if not self.environment.is_file():
             return []
         try:
@@ -122,7 +118,7 @@ class RunFolder:
         return tuple(text.split("\n")[:-1])
 
     def read_set_names(self, count: int) -> list[str] | None:
-        """Return what the run calls its `count` training sets; None where identities do not say.
+        """Return the run's names for its `count` training sets; None where identities do not say.
 
         Sets keep the names that they had when the run began, wherever they have gone since.
         """
@@ -130,39 +126,6 @@ class RunFolder:
         names = list(dict.fromkeys(name.partition("/")[0] for name in identities))
         told_apart = count > 1 and all("/" in name for name in identities)
         return names if told_apart and len(names) == count else None
-
-
-def check_output(config: TrainConfig, *, resume: bool) -> None:
-    """Raise if a run cannot be written, or gone on with, where the configuration says."""
-    run = RunFolder(config.output)
-    if resume:
-        run.require_run()
-        return
-    run.require_free()
-    # Among the images it would be read as identities next time.
-    output = config.output.resolve()
-    folders = [("data", path) for path in config.data] + [("val", path) for path in config.val]
-    for name, images in [*folders, ("val_images", config.val_images)]:
-        if images is not None and output.is_relative_to(images.resolve()):
-            raise MarginfaceError(
-                f"output {config.output} lies in {name} {images}, among the images; "
-                "choose a folder outside"
-            )
-
-
-@contextmanager
-def sole_run_writer(config: TrainConfig, *, resume: bool) -> Iterator[None]:
-    """Let no other process write the run until the block ends.
-
-    Raises:
-        BusyError: another process writes it.
-        MarginfaceError: there is no folder, and none may be made.
-    """
-    run = RunFolder(config.output)
-    if not run.path.is_dir():
-        check_output(config, resume=resume)
-    with sole_writer(run.path, run.lock):
-        yield
 
 
 @dataclass(frozen=True)
@@ -212,7 +175,10 @@ def load_run(path: str | Path) -> LoadedRun:
     if not isinstance(config, dict):
         raise MarginfaceError(f"{run.config} is no configuration in YAML; restore it")
     checkpoint = load_checkpoint(checkpoint_path, prefix="backbone.")
-    weights = {name.removeprefix("backbone."): value for name, value in checkpoint.state.items()}
+    weights = {
+        name.removeprefix("backbone."): np.asarray(value)
+        for name, value in checkpoint.state.items()
+    }
     return LoadedRun(spec, weights, config, checkpoint.step)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Protocol, cast
 
-from marginface.backend import Group
+from marginface.learner import Group
 from marginface.training.preparation import Session
 from marginface.training.processes.groups import ALONE
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from marginface.backend import StepResult
 from marginface.errors import TrainingDivergedError
+from marginface.learner import Group, Learner, StepResult
 from marginface.training.config.keys import TrainConfig
 
 
@@ -26,18 +22,19 @@ def require_finite_step(
         raise _diverged(what, config, rate, checkpoint)
 
 
-def require_finite_state(
-    state: Mapping[str, NDArray[Any]],
+def require_finite_arrays(
+    learner: Learner,
+    group: Group,
     config: TrainConfig,
     step: int,
     rate: float,
     checkpoint: Path | None,
 ) -> None:
-    """Raise TrainingDivergedError if an array after `step` steps is not finite."""
-    for name, value in state.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            what = f"{name} holds NaN or infinite values after step {step}"
-            raise _diverged(what, config, rate, checkpoint)
+    """Raise TrainingDivergedError, on all processes, if one's array is not finite after `step`."""
+    said = group.exchange(json.dumps(learner.first_not_finite()))
+    if names := [name for name in map(json.loads, said) if name is not None]:
+        what = f"{min(names)} holds NaN or infinite values after step {step}"
+        raise _diverged(what, config, rate, checkpoint)
 
 
 def _diverged(

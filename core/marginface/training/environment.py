@@ -15,7 +15,7 @@ PACKAGES = (
 
 
 def environment(framework: str, first_step: int, processes: int) -> dict[str, Any]:
-    """Return what identifies this machine's software and processor.
+    """Describe this machine's software and processor.
 
     Args:
         framework: name and version of the framework in use.

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from marginface import backbones
 from marginface.backbones import Graph
-from marginface.backend import Backend, Group, Learner, load_backend
+from marginface.backend import Backend, load_backend
 from marginface.data.image_batches import ImageReader
 from marginface.data.joined import JoinedImages, called
 from marginface.data.opening import open_sets
@@ -22,19 +22,17 @@ from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
+from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
-from marginface.runs.checkpoints import (
-    Checkpoint,
-    check_fits,
-    latest_checkpoint,
-    load_checkpoint,
-)
-from marginface.runs.folder import RunFolder, check_output, write_text
+from marginface.runs.checkpoints import Checkpoint, latest_checkpoint, open_checkpoint
+from marginface.runs.folder import RunFolder, write_text
+from marginface.runs.metrics import cut_back
 from marginface.terminal import say
 from marginface.text import printable
 from marginface.training.config.files import config_text
 from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
+from marginface.training.output import check_output
 from marginface.training.processes.groups import ALONE, require_same, this_process, together
 from marginface.training.resuming import (
     changes_course,
@@ -43,7 +41,6 @@ from marginface.training.resuming import (
     standing,
 )
 from marginface.training.schedules import Schedule
-from marginface.training.trackers import cut_back
 
 
 @dataclass
@@ -197,7 +194,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     )
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest = latest_checkpoint(run.checkpoints) if resume else None
-    checkpoint = load_checkpoint(newest) if newest else None
+    checkpoint = open_checkpoint(newest) if newest else None
     weights = {}
     if checkpoint:
         pipeline.restore(checkpoint.extra["pipeline"])
@@ -227,16 +224,11 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tup
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
     """Create the learner and set its state, on all processes together."""
     learner = opened.backend.create_learner(
-        config.model_spec(),
-        config.make_loss(),
-        len(opened.images.identities),
-        config.make_optimizer(),
-        seed=config.seed,
-        threads=config.threads or this_process().threads(),
-        group=group,
-        sample_rate=config.sample_rate,
-        sampling=config.sampling or "partial_fc",
-        precision=config.head_precision,
+        config.learner_spec(
+            len(opened.images.identities),
+            group=group,
+            threads=config.threads or this_process().threads(),
+        )
     )
     if config.compile == "on" and not hasattr(learner, "compile"):
         raise MarginfaceError(
@@ -244,15 +236,15 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
             "use --compile auto or off"
         )
     if opened.checkpoint:
-        check_fits(opened.checkpoint.state, learner.shapes(), f"checkpoint {opened.path}")
-        learner.load_state(opened.checkpoint.state)
+        check_fits(opened.checkpoint.state, learner.layout(), f"checkpoint {opened.path}")
+        learner.load_arrays(opened.checkpoint.state)
     elif opened.init_weights:
-        learner.load_state({**learner.state(), **opened.init_weights})
+        learner.load_arrays(opened.init_weights, strict=False)
     return learner
 
 
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
-    """Return what must be the same on every process: all but where files are and how they are read.
+    """List the settings that all processes must share: all but file locations and ways of reading.
 
     Lengths and intervals are among it, as they decide when processes meet.
     """

@@ -37,7 +37,7 @@ class Standing:
 
 
 def standing(config: TrainConfig) -> Standing:
-    """Return how far the run in `config.output` is.
+    """Return the state of the run in `config.output`: its configuration and last saved step.
 
     Raises:
         MarginfaceError: its configuration or its newest checkpoint cannot be read.
@@ -81,7 +81,7 @@ def check_resumption(config: TrainConfig) -> None:
 
 
 def finished_run(config: TrainConfig) -> Standing | None:
-    """Return how far a resumed run is where all that it asks for is done already; else None."""
+    """Return the state of a resumed run that has nothing left to do; None if it has."""
     if not RunFolder(config.output).config.is_file():
         return None  # which is refused elsewhere, as is a change that comes too late
     now = standing(config)

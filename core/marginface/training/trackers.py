@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -18,13 +17,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from marginface.errors import MarginfaceError
-from marginface.runs.folder import RunFolder, write_text
+from marginface.runs.folder import RunFolder
+from marginface.runs.metrics import TRAIN, VERIFICATION
 from marginface.terminal import say
 from marginface.training.event_file import EventFile
 
 OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
-TRAIN, VERIFICATION = "train", "verification"
 
 
 class Tracker:
@@ -139,36 +137,3 @@ class Silence(Tracker):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics file; a last line that was cut off is left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        if line.endswith(b"\n"):
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                raise MarginfaceError(
-                    f"{path}:{number}: not a line of metrics; restore or delete that line"
-                ) from None
-    return records
-
-
-def cut_back(path: Path, step: int, *, verified: bool) -> None:
-    """Drop what was recorded after the checkpoint of `step`, which a resumed run does again.
-
-    Args:
-        path: the metrics file.
-        step: the checkpoint's.
-        verified: whether the checkpoint was made after the verification at its step.
-    """
-    kept = [
-        record
-        for record in read_metrics(path)
-        if record["step"] < step
-        or (record["step"] == step and (verified or record["kind"] != VERIFICATION))
-    ]
-    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from marginface.backbones import draw_backbone
-from marginface.backend import Group
 from marginface.heads import draw_step, split_draw
-from marginface.runs.checkpoints import Checkpoint, save_checkpoint
-from marginface.runs.folder import sole_run_writer
+from marginface.learner import Group
 from marginface.terminal import Terminal
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
-from marginface.training.divergence import require_finite_state, require_finite_step
+from marginface.training.divergence import require_finite_arrays, require_finite_step
+from marginface.training.output import sole_run_writer
 from marginface.training.preparation import Session, join_group, open_session, record_session
 from marginface.training.processes.groups import agree, this_process, together
 from marginface.training.resuming import finished_run, nothing_left
+from marginface.training.saving import one_folder, save_checkpoint
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Silence, Tracker
 from marginface.training.verifying import verify
@@ -81,6 +81,7 @@ def train(
 def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> TrainResult:
     session = open_session(config, group, resume=resume, console=console)
     record_session(session, resume=resume)
+    shared = one_folder(group, session.run.path)
 
     learner, pipeline, progress = session.learner, session.pipeline, session.progress
     first = group.rank == 0  # which alone writes and prints
@@ -111,21 +112,21 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
             verification_due = finished or step % val_every == 0
             verification_due &= received is None and step > progress.verified_step
             if session.verification and verification_due:
-                require_finite_state(learner.state(), config, step, rate, newest)
+                require_finite_arrays(learner, group, config, step, rate, newest)
                 received = verify(session, tracker, stop)
 
             stopping = finished or received is not None
             if (stopping or step % checkpoint_every == 0) and step > saved_step:
-                state = learner.state()
-                require_finite_state(state, config, step, rate, newest)
-                extra = {"progress": asdict(progress), "pipeline": pipeline.state()}
-                with together(group):
-                    if first:
-                        newest = save_checkpoint(
-                            session.run.checkpoints,
-                            Checkpoint(step, state, extra),
-                            keep=config.keep_checkpoints,
-                        )
+                require_finite_arrays(learner, group, config, step, rate, newest)
+                newest = save_checkpoint(
+                    group,
+                    learner,
+                    session.run.checkpoints,
+                    step,
+                    {"progress": asdict(progress), "pipeline": pipeline.state()},
+                    shared=shared,
+                    keep=config.keep_checkpoints,
+                )
                 saved_step = step
 
             if stopping:

@@ -128,7 +128,7 @@ class Backbone(keras.Model):
         return LAYERS[type(layer)](layer, call, *inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` makes such a backbone from, with new weights."""
+        """Return the configuration from which `from_config` makes a backbone with new weights."""
         graph = self.graph
         rates = [node.layer.rate for node in graph.nodes if isinstance(node.layer, Dropout)]
         described = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from marginface import backbones
 from marginface.checks import check_type
-from marginface.errors import MarginfaceError
 from marginface_torch.backbones.backbone import Backbone
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -53,40 +51,18 @@ def _check(backbone: object) -> None:
     check_type("backbone", backbone, Backbone, next(inner, "pass what create_backbone made"))
 
 
-def read_state_dict(path: Path) -> dict[str, Any]:
-    """Read a PyTorch file without running code from it; tensors become arrays, in nested dicts."""
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a pickle's age, before the error that matters
-        try:
-            values = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged pickle can make its reader raise anything
-            kind = "other objects" if "weights_only" in str(error).lower() else "damaged data"
-            raise MarginfaceError(
-                f"{path} holds {kind}, expected a plain state_dict saved by torch.save; save "
-                "model.state_dict() again"
-            ) from error
-    if not isinstance(values, dict):
-        raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
-    return _arrays(values)
-
-
-def _arrays(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        str(key): _arrays(value)
-        if isinstance(value, Mapping)
-        else to_numpy(value)
-        if isinstance(value, torch.Tensor)
-        else value
-        for key, value in values.items()
-    }
-
-
 def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     """Copy a tensor to a contiguous array; bfloat16, which NumPy lacks, becomes float32."""
+    return np.array(as_numpy(tensor))
+
+
+def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return what `to_numpy` does, without a copy where the tensor's memory will do."""
     tensor = tensor.detach().cpu()
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
-    return np.array(tensor.contiguous().numpy())
+    found: NDArray[Any] = tensor.contiguous().numpy()
+    return found
 
 
 def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:

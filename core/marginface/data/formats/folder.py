@@ -23,12 +23,12 @@ from marginface.data.image_files import (
 )
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import by_form, require_one_form, same_form
+from marginface.data.sources import Asked, Progress
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
 BLOCK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
 
-Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 
@@ -71,7 +71,7 @@ class ImageFolder:
         return self.paths[index]
 
     def encoded(self, index: int) -> bytes:
-        """Return what the file of image `index` holds."""
+        """Return the bytes of the file of image `index`."""
         return read_file(self.root / self.paths[index])
 
     def fingerprint(self) -> str:
@@ -81,6 +81,21 @@ class ImageFolder:
         """
         names = (os.fsencode(same_form(path)) for path in self.paths)
         return hashlib.sha256(b"\0".join(names)).hexdigest()
+
+
+def open_folder(path: Path, asked: Asked) -> ImageFolder:
+    """Open a folder as a set of images; see `open_image_folder` and `list_image_folder`."""
+    if not asked.check:
+        return list_image_folder(path)
+    _refuse_folder_of_records(path)
+    return open_image_folder(
+        path,
+        size=asked.size,
+        resize=asked.resize,
+        skip_bad=asked.skip_bad,
+        min_identities=asked.min_identities,
+        on_progress=asked.on_progress,
+    )
 
 
 def open_image_folder(
@@ -228,3 +243,10 @@ def _problem(path: str, root: Path, size: tuple[int, int], resize: bool) -> str:
 def _first_of(root: Path, bad: list[tuple[str, str]]) -> str:
     path, reason = bad[0]
     return f"{len(bad)} bad images (the first, {root / path}: {reason})"
+
+
+def _refuse_folder_of_records(path: Path) -> None:
+    """Raise if a folder holds record files instead of folders of images."""
+    found = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".rec")
+    if found and not any(entry.is_dir() for entry in path.iterdir()):
+        raise MarginfaceError(f"{path} holds no folders of images; give {path / found[0]} instead")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.folder import Progress
 from marginface.data.formats.recordio import LONGEST, MAGIC, WHOLE, RecordFile
+from marginface.data.sources import Progress
 
 BLOCK = 65_536  # records at a time, to bound memory
 WORDS = 9  # magic, length, flag, label, id (2), second id (2), the first of several labels

@@ -13,16 +13,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.folder import Progress
 from marginface.data.formats.headers import Headers, read_headers
 from marginface.data.formats.index_cache import cached_index
+from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.recordio import LARGEST_LABEL, RecordFile
+from marginface.data.formats.shards import warn_of_parts
 from marginface.data.formats.tables import Ints, distinct, read_idx, read_names, write_idx
+from marginface.data.sources import Asked, Progress
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1
 REBUILD = "if the .rec is whole, write its .idx anew with --rebuild-index (rebuild_index=True)"
+
+
+def open_rec(path: Path, asked: Asked) -> RecordImages:
+    """Open a .rec as a set of images.
+
+    Raises:
+        MarginfaceError: as `index_of_records` and `RecordImages.checked`.
+    """
+    warn_of_parts(path)
+    index = index_of_records(path, rebuild_index=asked.rebuild_index, on_progress=asked.on_progress)
+    return RecordImages(RecordFile(path), index, asked.size, asked.resize).checked(asked)
 
 
 def index_of_records(

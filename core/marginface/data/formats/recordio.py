@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from marginface.data.formats.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
+from marginface.formats import begins
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
@@ -44,6 +45,11 @@ class Labelled(NamedTuple):
     label: float
     key: int
     image: bytes
+
+
+def is_recordio(path: Path) -> bool:
+    """Return whether a file begins with a record."""
+    return begins(path, MAGIC_BYTES)
 
 
 def frame(payload: bytes) -> bytes:
@@ -116,7 +122,7 @@ def exact(label: float) -> bool:
 
 
 def unpack_labelled(payload: bytes, where: str) -> Labelled:
-    """Return what the payload of a labelled image holds.
+    """Unpack the payload of a labelled image.
 
     Raises:
         MarginfaceError: it is too short for what its header tells; the message begins with `where`.
@@ -164,7 +170,7 @@ class RecordFile:
         return self.labelled(offset).image
 
     def labelled(self, offset: int) -> Labelled:
-        """Return what the record that begins at byte `offset` holds; raises as `read`."""
+        """Unpack the record that begins at byte `offset`; raises as `read`."""
         return unpack_labelled(self.read(offset), f"{self.path}: record at byte {offset}")
 
     def end(self, offset: int) -> int:

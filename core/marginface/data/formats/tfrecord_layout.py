@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from marginface.data.formats.compact import TextCollector
-from marginface.data.formats.folder import Progress
 from marginface.data.formats.index_cache import cached_index
+from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
-from marginface.data.formats.shards import ShardedRecords
+from marginface.data.formats.shards import ShardedRecords, shards_of
+from marginface.data.sources import Asked, Progress
 
 BLOCK = 1024  # records between two calls of on_progress
+
+
+def open_tfrecord(path: Path, asked: Asked) -> RecordImages:
+    """Open a .tfrecord as a set of images; of one in several files, any stands for all.
+
+    Raises:
+        MarginfaceError: as `index_of_tfrecord` and `RecordImages.checked`.
+    """
+    records = ShardedRecords(shards_of(path))
+    index = index_of_tfrecord(records, on_progress=asked.on_progress)
+    return RecordImages(records, index, asked.size, asked.resize).checked(asked)
 
 
 def index_of_tfrecord(

@@ -45,10 +45,9 @@ class RecordBlocks:
         """Write an image's record."""
         split_name(image.name)  # what reads it, refuses other names
         key = image.number + self._first_key
-        if max(image.label, self._first_key * key) > LARGEST_LABEL:
+        if image.label > LARGEST_LABEL:
             raise MarginfaceError(
-                f"a .rec takes at most {LARGEST_LABEL + 1:,} identities, and images with ranges as "
-                "many; write a .tfrecord instead"
+                f"a .rec takes at most {LARGEST_LABEL + 1:,} identities; write a .tfrecord instead"
             )
         line = os.fsencode(f"{key}\t{image.label}\t{image.name}\n")
         self._append(key, pack_labelled(image.encoded, key, image.label), line)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.folder import Progress
 from marginface.data.formats.shards import shards_of
 from marginface.data.images import EXTENSIONS, state_of, without_ending
 from marginface.data.ordered import in_order
@@ -25,7 +24,7 @@ from marginface.data.packing.packed_folder import FolderBlocks
 from marginface.data.packing.packed_records import RecordBlocks, TFRecordBlocks, sidecars
 from marginface.data.packing.partial import Partial, partial_output, partial_path
 from marginface.data.packing.targets import target_format
-from marginface.data.sources import LabelledImages
+from marginface.data.sources import LabelledImages, Progress
 from marginface.errors import MarginfaceError
 
 BLOCK = 1024  # images between two lines of the journal
@@ -95,7 +94,7 @@ def pack(
 
 
 def training_format(target: Path) -> MakeWriter:
-    """Return what makes the writer of a target, by its ending."""
+    """Return the factory of a target's writer, by the target's suffix."""
     written = target_format(target)
     try:
         return WRITERS[written]

@@ -27,6 +27,11 @@ LISTS = {"FF": (FRONTAL, FRONTAL), "FP": (FRONTAL, PROFILE)}
 KEPT_PARTS = 3  # of ../Data/Images/001/frontal/01.jpg: what a folder of aligned copies keeps
 
 
+def is_cfp(path: Path) -> bool:
+    """Return whether a folder is called as those of the protocols are."""
+    return path.is_dir() and path.name in LISTS
+
+
 def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
     """Read one of CFP's two protocols with its folds.
 

@@ -35,10 +35,20 @@ from marginface.labels import short_name
 
 Labelled = tuple[str, str, int]  # two images and a label: 0 for two persons
 
+LOOKED_AT = 4096  # bytes of a file that tell whether it is text
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 FORMS = (
     "expected LFW's 'FOLDS N' and 'name i j', CALFW's two lines 'image label', or 'image1 image2 "
     "label', with or without a fold"
 )
+
+
+def is_text(path: Path) -> bool:
+    """Return whether a file begins with text: no control characters but tabs and line breaks."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return CONTROL.search(file.read(LOOKED_AT)) is None
 
 
 def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:

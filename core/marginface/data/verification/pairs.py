@@ -43,7 +43,7 @@ class Pairs:
 
     @property
     def folds(self) -> int:
-        """Return how many folds there are."""
+        """Number of folds."""
         return int(self.fold.max()) + 1
 
 

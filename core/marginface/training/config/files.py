@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from marginface import losses
 from marginface.errors import MarginfaceError
+from marginface.losses.registry import awaits_import
 from marginface.strict_yaml import load_yaml
 from marginface.training.config.keys import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
 from marginface.training.config.recipes import get_recipe
@@ -131,8 +132,10 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
     if _replaces("loss", lower, upper):
         parameters = {}
         values.pop("margin", None)
-        scales = [losses.parameters(_chosen("loss", layer))["scale"] for layer in (lower, upper)]
-        if scales[0] != scales[1]:
+        before, after = (_chosen("loss", layer) for layer in (lower, upper))
+        if awaits_import(before) or (
+            losses.parameters(before)["scale"] != losses.parameters(after)["scale"]
+        ):
             values.pop("scale", None)
     parameters = {**parameters, **name_value_pairs(upper.get("loss_parameters", {}))}
     return {**values, **upper, "loss_parameters": parameters}

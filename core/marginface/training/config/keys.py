@@ -28,7 +28,9 @@ from marginface.checks import check_shares
 from marginface.data.augmentation import PRESETS, expand_presets
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
+from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
+from marginface.losses.registry import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.optimizers import SGD, AdamW, Optimizer
 from marginface.training.config.recipes import RECIPES
@@ -117,7 +119,7 @@ class TrainConfig(BaseModel):
     init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
     seed: int = key("Run", "Of weights, data order and randomness.", 0, ge=0, lt=2**32)
 
-    loss: str = key("Loss", f"{', '.join(losses.names())}.", "arcface")
+    loss: str = key("Loss", f"{', '.join(losses.names())}; or module:Class.", "arcface")
     scale: float | None = key("Loss", "Scale s; default: the loss's.", None)
     margin: float | None = key("Loss", "Margin m, radians for angles; default: the loss's.", None)
     loss_parameters: Parameters = key("Loss", "Further ones: name=value,name=value.", {})
@@ -237,6 +239,7 @@ class TrainConfig(BaseModel):
                 "val_every has no effect without val_images and val_pairs, or val"
             )
         self.make_loss()
+        check_runs_in(self.loss, self.backend)
         self.make_optimizer()
         self.make_schedule(total_steps=1)
         self.model_spec()
@@ -272,13 +275,34 @@ class TrainConfig(BaseModel):
         )
 
     def model_spec(self) -> ModelSpec:
-        """Return what the model is, apart from its weights."""
+        """Return the description of the model, without its weights."""
         return ModelSpec(
             backbone=self.backbone,
             embedding_size=self.embedding_size,
             input_size=self.input_size,
             dropout=self.dropout,
             preprocessing=Preprocessing(mean=self.mean, std=self.std, channels=self.channels),
+        )
+
+    def learner_spec(self, num_classes: int, *, group: Group, threads: int | None) -> LearnerSpec:
+        """Return what the learner of a run is made of.
+
+        Args:
+            num_classes: identities of the training images.
+            group: the run's processes.
+            threads: CPU threads of this one; None for the framework's default.
+        """
+        return LearnerSpec(
+            self.model_spec(),
+            self.make_loss(),
+            num_classes,
+            self.make_optimizer(),
+            self.seed,
+            threads=threads,
+            group=group,
+            sample_rate=self.sample_rate,
+            sampling=self.sampling or "partial_fc",
+            precision=self.head_precision,
         )
 
     def total_steps(self, steps_per_epoch: int) -> int:

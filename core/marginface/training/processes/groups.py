@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from marginface.backend import Group
 from marginface.errors import AgreedError, MarginfaceError, message_of
+from marginface.learner import Group
 
 STORE = "MARGINFACE_STORE"  # the variable with the file by which one machine's processes meet
 
@@ -35,7 +35,7 @@ class Place:
     named: bool = False
 
     def threads(self) -> int | None:
-        """Return how many CPU threads are this process's share; None for what it likes."""
+        """Return this process's share of CPU threads; None leaves the framework its default."""
         if self.local_size == 1:
             return None
         given = os.environ.get("OMP_NUM_THREADS", "")
@@ -82,7 +82,7 @@ def meet(folder: Path, place: Place, seconds: float = 300) -> None:
 
 
 def share_of_cores(processes: int) -> int:
-    """Return how many of this machine's cores each of `processes` gets, at least one."""
+    """Return the cores of this machine for each of `processes`, at least one."""
     usable = getattr(os, "sched_getaffinity", None)
     cores = len(usable(0)) if usable else os.cpu_count() or 1
     return max(1, cores // processes)
@@ -95,7 +95,7 @@ class Alone:
     size = 1
 
     def exchange(self, text: str) -> list[str]:
-        """Return what was given."""
+        """Return this process's text, the only one."""
         return [text]
 
 

@@ -71,7 +71,7 @@ def launch(command: Sequence[str], count: int, output: Path) -> int:
 
 
 def environments(count: int, folder: Path) -> list[dict[str, str]]:
-    """Return what to add to the environment of each process.
+    """Return the extra environment variables of each process.
 
     Args:
         count: how many processes.

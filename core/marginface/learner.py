@@ -1,0 +1,246 @@
+"""A model in training: what it is made of, and what the core asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.arrays import ArraySpec
+from marginface.errors import MarginfaceError
+
+if TYPE_CHECKING:
+    from marginface.heads import Precision, Sampling
+    from marginface.losses import MarginLoss
+    from marginface.model import ModelSpec
+    from marginface.optimizers import Optimizer
+
+STEP = "optimizer.step"  # the array that counts the steps taken
+
+
+class Group(Protocol):
+    """The processes of a run, as one of them sees them; every process calls its methods together.
+
+    Args:
+        rank: which process this is, from 0.
+        size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def exchange(self, text: str) -> list[str]:
+        """Give a text to all processes; return what every one gave, by rank."""
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """What a learner is made of; its first weights follow from the core's generator and `seed`.
+
+    Args:
+        model: what the backbone is.
+        loss: what the head computes.
+        num_classes: of all processes.
+        optimizer: of backbone and head.
+        seed: of the initial weights.
+        threads: CPU threads; None for the framework's default.
+        dtype: of weights and computation.
+        group: the processes that share each step; None for this one alone.
+        sample_rate: share of the classes that the head looks at in a step.
+        sampling: how it weighs them.
+        precision: of the head's matrix products.
+    """
+
+    model: ModelSpec
+    loss: MarginLoss
+    num_classes: int
+    optimizer: Optimizer
+    seed: int
+    threads: int | None = None
+    dtype: str = "float32"
+    group: Group | None = None
+    sample_rate: float = 1.0
+    sampling: Sampling = "partial_fc"
+    precision: Precision = "full"
+
+
+class StepResult(NamedTuple):
+    """What one training step reports; equal on all processes."""
+
+    loss: float  # mean over the images of all processes
+    gradient_norm: float  # of the backbone, before clipping
+
+
+class ArraySource(Protocol):
+    """An array, or one in a file of which rows are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """Read some rows."""
+
+    def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
+        """Read the whole."""
+
+
+class LearnerArray(NamedTuple):
+    """What one of a learner's arrays is, apart from its values.
+
+    Args:
+        whole: of all classes.
+        rows: each process's, by rank, where the processes share them; empty where all have all.
+    """
+
+    whole: ArraySpec
+    rows: Sequence[range] = ()
+
+    def part(self, rank: int) -> ArraySpec:
+        """Describe what one process has of it."""
+        if not self.rows:
+            return self.whole
+        return ArraySpec(self.whole.dtype, (len(self.rows[rank]), *self.whole.shape[1:]))
+
+    def read_part(self, source: ArraySource, rank: int) -> NDArray[Any]:
+        """Read what one process has of it from an array of all classes."""
+        if not self.rows:
+            return np.asarray(source)
+        return source[self.rows[rank].start : self.rows[rank].stop]
+
+
+class LoadReport(NamedTuple):
+    """What came of loading arrays into a learner: names with their shapes.
+
+    Args:
+        loaded: what was set.
+        missing: what the learner has and was not given; it stays as it was.
+        unexpected: what was given and the learner lacks.
+    """
+
+    loaded: dict[str, tuple[int, ...]]
+    missing: dict[str, tuple[int, ...]]
+    unexpected: dict[str, tuple[int, ...]]
+
+
+class Learner(Protocol):
+    """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays.
+
+    Its arrays have canonical names: `backbone.<name>`, `head.weight`, `head.bias`,
+    `head.state.<name>`, `optimizer.<slot>.<backbone or head name>`, `optimizer.step`. With a group,
+    all processes call `step` together; a learner whose step can be compiled has
+    `compile() -> None` as well.
+    """
+
+    def step(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        learning_rate: float,
+        draw: Mapping[str, NDArray[Any]],
+    ) -> StepResult:
+        """Take one optimizer step on `images` [batch, height, width, 3] (RGB).
+
+        With a group, images, labels and what is drawn for each of them are this process's; drawn
+        classes and their weights are of all processes.
+        """
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute embeddings [batch, embedding_size] in inference mode, not normalised."""
+
+    def layout(self) -> dict[str, LearnerArray]:
+        """Describe every array that training goes on from."""
+
+    def arrays(
+        self, names: Iterable[str] | None = None, *, gather: bool = True
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Give the arrays one at a time, each good until the next step: copy what is kept longer.
+
+        Args:
+            names: which, in which order; None for all.
+            gather: give the rows of all processes, which then call it together and take every
+                array; else this process's.
+        """
+
+    def first_not_finite(self) -> str | None:
+        """Name an array of this process that holds NaN or infinite values; None without one."""
+
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+        """Set arrays from those of all classes; a process takes its own rows.
+
+        Args:
+            arrays: by canonical name.
+            strict: refuse names that are missing or unexpected.
+
+        Raises:
+            MarginfaceError: they do not fit; nothing has been set then.
+        """
+
+
+def head_name(name: str) -> str:
+    """Return the canonical name of what a head's `arrays` calls `name`; slots are the optimizer's.
+
+    >>> [head_name(name) for name in ("weight", "state.mean", "momentum.weight")]
+    ['head.weight', 'head.state.mean', 'optimizer.momentum.head.weight']
+    """
+    first, _, rest = name.partition(".")
+    return f"head.{name}" if not rest or first == "state" else f"optimizer.{first}.head.{rest}"
+
+
+def name_in_head(name: str) -> str | None:
+    """Return what a head calls the rows of a canonical name; None for what is not the head's.
+
+    >>> [name_in_head(name) for name in ("head.bias", "optimizer.first.head.weight", STEP)]
+    ['bias', 'weight', None]
+    """
+    _, _, of_slot = name.partition(".")[2].partition(".")
+    own = of_slot if name.startswith("optimizer.") else name
+    return own.removeprefix("head.") if own.startswith("head.") else None
+
+
+def check_fits(
+    given: Mapping[str, ArraySource],
+    layout: Mapping[str, LearnerArray],
+    source: str,
+    *,
+    strict: bool = True,
+) -> LoadReport:
+    """Raise if arrays do not fit a learner; else say which will be set.
+
+    Args:
+        given: arrays that were read.
+        layout: of the learner that was configured.
+        source: what they come from, for the message.
+        strict: refuse names that are missing or unexpected.
+
+    Raises:
+        MarginfaceError: with the name and both shapes.
+    """
+    shapes = {name: each.whole.shape for name, each in layout.items()}
+    report = LoadReport(
+        {name: shape for name, shape in shapes.items() if name in given},
+        {name: shape for name, shape in shapes.items() if name not in given},
+        {name: np.shape(given[name]) for name in sorted(set(given) - set(shapes))},
+    )
+    for name, wanted in shapes.items():
+        if strict and name in report.missing:
+            raise MarginfaceError(
+                f"{source} has no parameter {name}, shape {list(wanted)}; "
+                "use the backbone, loss and optimizer that it was made with"
+            )
+        if name in report.loaded and np.shape(given[name]) != wanted:
+            raise MarginfaceError(
+                f"parameter {name} has shape {list(np.shape(given[name]))} in {source}, but "
+                f"{list(wanted)} in the model; use the backbone, embedding size and "
+                "identities that it was made with"
+            )
+    if strict and report.unexpected:
+        name, shape = next(iter(report.unexpected.items()))
+        raise MarginfaceError(
+            f"{source} has {len(report.unexpected)} parameters that the model lacks, such as "
+            f"{name}, shape {list(shape)}; use the backbone that it was made with"
+        )
+    return report

@@ -1,0 +1,174 @@
+"""Arrays of a checkpoint's files, of which rows are read when they are asked for."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from marginface.arrays import DTYPES, ArraySpec
+from marginface.errors import MarginfaceError
+
+BLOCK_BYTES = 1 << 24  # rows read at a time; safetensors copies what it reads
+
+
+class StoredFile:
+    """A safetensors file of a checkpoint; it is checked when the first array is read from it.
+
+    Args:
+        path: of the file.
+        crc32: what it was written with.
+
+    Raises:
+        MarginfaceError: it is missing, or no safetensors file.
+    """
+
+    def __init__(self, path: Path, crc32: int) -> None:
+        self.path, self._crc32, self._checked = path, crc32, False
+        self.specs: dict[str, ArraySpec] = {}
+        try:
+            with safe_open(path, framework="numpy") as file:
+                for name in file.keys():  # noqa: SIM118 - it has keys() but cannot be iterated
+                    kept = file.get_slice(name)
+                    dtype = DTYPES[kept.get_dtype()]
+                    self.specs[name] = ArraySpec(dtype, tuple(kept.get_shape()))
+        except OSError as error:
+            raise damaged(path.parent, f"{path.name}: {error.strerror or error}") from None
+        except (SafetensorError, KeyError) as error:
+            raise damaged(path.parent, f"{path.name}: {error}") from None
+
+    def check(self) -> None:
+        """Raise MarginfaceError unless the file is what was written."""
+        if self._checked:
+            return
+        value = 0
+        try:
+            with self.path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    value = zlib.crc32(block, value)
+        except OSError as error:
+            raise damaged(self.path.parent, f"{self.path.name}: {error.strerror}") from None
+        if value != self._crc32:
+            raise damaged(self.path.parent, f"{self.path.name} is cut short or changed")
+        self._checked = True
+
+    def read(self, name: str, rows: range, into: NDArray[Any]) -> None:
+        """Read some rows of an array."""
+        self.check()
+        with safe_open(self.path, framework="numpy") as file:
+            if not self.specs[name].shape:
+                into[...] = file.get_tensor(name)
+                return
+            kept, each = file.get_slice(name), max(1, BLOCK_BYTES // max(1, into[:1].nbytes))
+            for first in range(0, len(rows), each):
+                last = min(first + each, len(rows))
+                into[first:last] = kept[rows.start + first : rows.start + last]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of an array, and the file that has them."""
+
+    file: StoredFile
+    rows: range
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array whose rows are in one file or in several.
+
+    Args:
+        name: of the array.
+        spec: of the whole.
+        parts: in the order of their rows, without a gap.
+    """
+
+    name: str
+    spec: ArraySpec
+    parts: Sequence[Part]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+        return self.spec.shape
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Read some rows, from the files that have them and from no other."""
+        start, stop, _ = rows.indices(self.shape[0])
+        found = np.empty((max(0, stop - start), *self.shape[1:]), self.spec.dtype)
+        for file, own in ((part.file, part.rows) for part in self.parts):
+            first, last = max(start, own.start), min(stop, own.stop)
+            if first < last:
+                here = range(first - own.start, last - own.start)
+                file.read(self.name, here, found[first - start : last - start])
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read the whole."""
+        del copy  # what was read is nobody else's
+        if self.shape:
+            return np.asarray(self[:], dtype)
+        found = np.empty((), self.spec.dtype)
+        self.parts[0].file.read(self.name, range(1), found)
+        return np.asarray(found, dtype)
+
+
+class StoredArrays(Mapping[str, StoredArray]):
+    """The arrays of a checkpoint, by canonical name.
+
+    Args:
+        common: the file of what is nobody's share.
+        shards: each process's file, with the rows that it has of each array.
+
+    Raises:
+        MarginfaceError: the files do not fit together.
+    """
+
+    def __init__(
+        self, common: StoredFile, shards: Sequence[tuple[StoredFile, Mapping[str, range]]]
+    ) -> None:
+        found = {
+            name: StoredArray(name, spec, [Part(common, range(*(spec.shape or (1,))[:1]))])
+            for name, spec in common.specs.items()
+        }
+        for name in shards[0][1] if shards else ():
+            parts = [Part(file, rows.get(name, range(0))) for file, rows in shards]
+            found[name] = _joined(name, parts)
+        self._found = dict(sorted(found.items()))
+
+    def __getitem__(self, name: str) -> StoredArray:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
+    """Put the rows of several files together, one after the other."""
+    folder, first, end = parts[0].file.path.parent, parts[0].file.specs.get(name), 0
+    for part in parts:
+        found, file = part.file.specs.get(name), part.file.path.name
+        wanted = first and ArraySpec(first.dtype, (len(part.rows), *first.shape[1:]))
+        if found is None or found != wanted:
+            raise damaged(folder, f"{file} does not have {len(part.rows)} rows of {name}")
+        if part.rows.start != end:
+            raise damaged(folder, f"rows of {name} from {end} on are missing before {file}")
+        end = part.rows.stop
+        whole = ArraySpec(found.dtype, (end, *found.shape[1:]))
+    return StoredArray(name, whole, parts)
+
+
+def damaged(path: Path, reason: str) -> MarginfaceError:
+    """Make the error of a checkpoint that cannot be read, with the way out."""
+    return MarginfaceError(
+        f"checkpoint {path} is damaged ({reason}); delete that folder to use the one before it"
+    )

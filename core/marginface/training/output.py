@@ -1,0 +1,44 @@
+"""Where a run is written: whether it may be, and that nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from marginface.errors import MarginfaceError
+from marginface.locking import sole_writer
+from marginface.runs.folder import RunFolder
+from marginface.training.config.keys import TrainConfig
+
+
+def check_output(config: TrainConfig, *, resume: bool) -> None:
+    """Raise if a run cannot be written, or gone on with, where the configuration says."""
+    run = RunFolder(config.output)
+    if resume:
+        run.require_run()
+        return
+    run.require_free()
+    # Among the images it would be read as identities next time.
+    output = config.output.resolve()
+    folders = [("data", path) for path in config.data] + [("val", path) for path in config.val]
+    for name, images in [*folders, ("val_images", config.val_images)]:
+        if images is not None and output.is_relative_to(images.resolve()):
+            raise MarginfaceError(
+                f"output {config.output} lies in {name} {images}, among the images; "
+                "choose a folder outside"
+            )
+
+
+@contextmanager
+def sole_run_writer(config: TrainConfig, *, resume: bool) -> Iterator[None]:
+    """Let no other process write the run until the block ends.
+
+    Raises:
+        BusyError: another process writes it.
+        MarginfaceError: there is no folder, and none may be made.
+    """
+    run = RunFolder(config.output)
+    if not run.path.is_dir():
+        check_output(config, resume=resume)
+    with sole_writer(run.path, run.lock):
+        yield

@@ -1,0 +1,101 @@
+"""Checkpoints of a run, which all of its processes write together."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from marginface.arrays import in_file_order
+from marginface.learner import Group, Learner
+from marginface.runs.checkpoint_writer import CheckpointWriter, shard_file
+from marginface.runs.checkpoints import ARRAYS
+from marginface.training.processes.groups import together
+
+
+def one_folder(group: Group, folder: Path) -> bool:
+    """Find out whether all processes see one folder: each looks for what process 0 puts there.
+
+    Args:
+        group: all processes, which call this together.
+        folder: of the run, as this process calls it; process 0 has made it.
+    """
+    if group.size == 1:
+        return True
+    mark = folder / f".seen-{group.exchange(secrets.token_hex(8))[0]}"
+    with together(group):
+        if group.rank == 0:
+            mark.touch()
+    try:
+        seen = group.exchange(json.dumps(mark.is_file()))
+    finally:
+        if group.rank == 0:
+            mark.unlink(missing_ok=True)
+    return all(map(json.loads, seen))
+
+
+def save_checkpoint(
+    group: Group,
+    learner: Learner,
+    folder: Path,
+    step: int,
+    extra: dict[str, Any],
+    *,
+    shared: bool,
+    keep: int,
+) -> Path:
+    """Write a checkpoint, all processes together; return its path.
+
+    Args:
+        group: the processes.
+        learner: whose arrays are written, one at a time.
+        folder: of the run's checkpoints.
+        step: steps taken.
+        extra: plain values: input pipeline, best accuracy and the like.
+        shared: whether all see one folder: each writes its own rows. Else process 0 gathers them.
+        keep: how many checkpoints stay.
+
+    Raises:
+        MarginfaceError: it cannot be written; nothing of it stays, and older ones are untouched.
+        AgreedError: the same, on one of several processes.
+    """
+    writer, first = CheckpointWriter(folder, step), group.rank == 0
+    layout = learner.layout()
+    apart = {name: each for name, each in layout.items() if each.rows and shared}
+    common = in_file_order({n: each.whole for n, each in layout.items() if n not in apart})
+    own = in_file_order({name: each.part(group.rank) for name, each in apart.items()})
+    crc32 = own_crc32 = 0
+    try:
+        with together(group):
+            if first:
+                writer.begin()
+        with together(group):
+            if own:
+                arrays = learner.arrays(own, gather=False)
+                own_crc32 = writer.write(shard_file(group.rank, group.size), own, arrays)
+            arrays = learner.arrays(common)
+            try:
+                if first:
+                    crc32 = writer.write(ARRAYS, common, arrays)
+            finally:
+                if not shared:
+                    for _ in arrays:  # process 0 gathers them from all, even if it cannot write
+                        pass
+        said = group.exchange(json.dumps(own_crc32))
+        shards = [
+            {
+                "file": shard_file(rank, group.size),
+                "crc32": json.loads(text),
+                "rows": {n: [rows[rank].start, rows[rank].stop] for n, (_, rows) in apart.items()},
+            }
+            for rank, text in enumerate(said)
+        ]
+        with together(group):
+            if first:
+                writer.finish(crc32, shards if apart else [], extra, keep=keep)
+    except BaseException:
+        if first:
+            writer.discard()
+        raise
+    return writer.path
