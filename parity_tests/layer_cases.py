@@ -9,6 +9,7 @@ from marginface.backbones import IMAGES, Graph
 from marginface.backbones.vit import Size, vit_of
 
 SIDES = (6, 7)  # of the images
+TINY_VIT = "tiny_vit"
 
 
 def convolutions(graph: Graph) -> int:
@@ -132,4 +133,4 @@ def tiny_vit(graph: Graph, dropout: float) -> None:
 
 for each in CASES:
     _register(each)
-backbones.register_backbone("tiny_vit", tiny_vit)
+backbones.register_backbone(TINY_VIT, tiny_vit)

@@ -55,7 +55,7 @@ DIFFERENCES = {
             *("position", "prelu", "relu6", "restore_tokens", "tokens"),
         },
     ),
-    "backbones.weights": Difference({"read_state_dict", "to_float32", "to_numpy"}),
+    "backbones.weights": Difference({"as_numpy", "to_float32", "to_numpy"}),
     "heads.head": Difference(
         {"MarginHead.extra_repr", "MarginHead.forward"},
         {"MarginHead.call", "MarginHead.from_config", "MarginHead.get_config"},
@@ -95,7 +95,7 @@ DIFFERENCES = {
         {"Update"},
     ),
     "learner": Difference({"Learner.compile"}),  # XLA would slow TensorFlow down on a CPU
-    "optimizers": Difference({"write_slots"}, {"Updater"}),
+    "optimizers": Difference({"set_step"}, {"Updater"}),
     # DistributedDataParallel takes the means; a strategy knows rank and size.
     "processes": Difference(tf={"in_replica", "mean_of_all"}, parameters={"Group"}),
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from comparison import assert_same_arrays
 from frameworks import Framework, lively_weights
-from layer_cases import CASES, SIDES, case
+from layer_cases import CASES, SIDES, TINY_VIT, case
 
 from marginface import MarginfaceError, backbones
 from marginface.backbones import Graph, layers
@@ -88,9 +88,9 @@ def test_statistics_move(framework: Framework, dtype: str) -> None:
     assert_same_arrays(found, expected, RTOL[dtype])
 
 
-@pytest.mark.parametrize("name", [*CASES, "tiny_vit"])
+@pytest.mark.parametrize("name", [*CASES, TINY_VIT])
 def test_onnx_at_every_opset(name: str) -> None:
-    graph = backbones.describe(name, 8, (31, 30)) if name == "tiny_vit" else case(name)
+    graph = backbones.describe(name, 8, (31, 30)) if name == TINY_VIT else case(name)
     weights = lively_weights(graph, 1)
     images = np.random.default_rng(3).normal(size=(3, 3, *graph.input_size)).astype(np.float32)
     wide = {name: array.astype(np.float64) for name, array in weights.items()}
@@ -103,7 +103,7 @@ def test_onnx_at_every_opset(name: str) -> None:
 
 
 def test_noise_is_drawn_where_none_is_given(framework: Framework) -> None:
-    graph = backbones.describe("tiny_vit", 8, (31, 30), dropout=0.5)
+    graph = backbones.describe(TINY_VIT, 8, (31, 30), dropout=0.5)
     made = framework.backbone(graph, lively_weights(graph, 1))
     images = np.random.default_rng(3).normal(size=(3, 3, 31, 30)).astype(np.float32)
     noisy = [framework.embed(made, images, training=True) for _ in range(2)]

@@ -105,7 +105,10 @@ def describe(
     283
     """
     if name not in _BUILDERS:
-        raise unknown_name("backbone", name, _BUILDERS)
+        raise MarginfaceError(
+            f"{unknown_name('backbone', name, _BUILDERS)}; one of your own must be registered "
+            "first, with marginface.backbones.register_backbone in the program that uses it"
+        )
     embedding_size = check_count("embedding_size", embedding_size)
     input_size = check_size("input_size", input_size)
     if not isinstance(dropout, Real) or not 0 <= dropout < 1:

@@ -202,7 +202,7 @@ class Graph:
         """Return the error for what would depend on the order of flattened images."""
         return MarginfaceError(
             f"backbone '{self.name}': {what} stands behind flattened images, whose order is each "
-            "framework's; put it before the flattening, or a linear layer between"
+            "framework's; put a linear layer between, or flatten tokens(x) instead"
         )
 
     def _flattened_in(self, layer: Layer, x: int) -> Shape:
