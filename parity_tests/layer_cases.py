@@ -69,8 +69,8 @@ def relu6(graph: Graph) -> int:
 
 
 def position(graph: Graph) -> int:
-    """An array under the layer's own name."""
-    return graph.position("places", graph.tokens(IMAGES), init_std=0.5)
+    """An array under the layer's own name, which may have dots."""
+    return graph.position("encoder.places", graph.tokens(IMAGES), init_std=0.5)
 
 
 def attention(graph: Graph) -> int:

@@ -108,6 +108,18 @@ def test_flattened_images_are_no_embedding() -> None:
         backbones.describe("wrong", 3 * 8 * 8, (8, 8))
 
 
+def test_dropout_is_not_passed_over() -> None:
+    def undropped(graph: Graph, _: float) -> None:
+        graph.linear("fc", graph.flatten(IMAGES), graph.embedding_size, bias=False)
+
+    backbones.register_backbone("undropped", undropped)
+    backbones.describe("undropped")
+    with pytest.raises(
+        MarginfaceError, match=r"'undropped' drops nothing, got dropout 0\.5; leave"
+    ):
+        backbones.describe("undropped", dropout=0.5)
+
+
 def test_an_unknown_name_says_how_to_register_one() -> None:
     with pytest.raises(MarginfaceError, match=r"unknown backbone 'mine'.*register_backbone in"):
         backbones.describe("mine")

@@ -113,14 +113,7 @@ def describe(
     input_size = check_size("input_size", input_size)
     if not isinstance(dropout, Real) or not 0 <= dropout < 1:
         raise MarginfaceError(f"dropout must be in [0, 1), got {dropout!r}")
-    graph = Graph(name, input_size, embedding_size)
-    _BUILDERS[name](graph, dropout)
-    if not graph.nodes or graph.nodes[-1].shape != (embedding_size,):
-        found = f"ends in shape {list(graph.nodes[-1].shape)}" if graph.nodes else "is empty"
-        raise MarginfaceError(
-            f"backbone '{name}' {found}, expected [{embedding_size}]; let its last layer give "
-            "graph.embedding_size values"
-        )
-    if graph.nodes[-1].flattened:
-        raise graph.unordered("the embedding")
+    graph = Graph(name, input_size, embedding_size, float(dropout))
+    _BUILDERS[name](graph, graph.dropout_rate)
+    graph.check_end()
     return graph

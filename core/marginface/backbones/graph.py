@@ -60,11 +60,19 @@ class Graph:
     """Layers in order of execution; the last one gives the embedding.
 
     The methods append a layer and return its position, which later layers take as input.
+
+    Args:
+        name: of the backbone.
+        input_size: height and width of the images in pixels.
+        embedding_size: length of the embedding.
+        dropout_rate: what the backbone was asked to drop before its embedding layer.
+        nodes: the layers in their places.
     """
 
     name: str
     input_size: tuple[int, int]
     embedding_size: int
+    dropout_rate: float = 0.0
     nodes: list[Node] = field(default_factory=list)
 
     def shape(self, position: int) -> Shape:
@@ -135,7 +143,7 @@ class Graph:
         if self.shape(x) != self.shape(y):
             raise MarginfaceError(f"cannot add shapes {self.shape(x)} and {self.shape(y)}")
         if self.flattened(x) != self.flattened(y):
-            raise self.unordered("a sum with other vectors")
+            raise self._unordered("a sum with other vectors")
         return self.append(Add(f"add_{len(self.nodes)}"), x, y)
 
     def flatten(self, x: int) -> int:
@@ -198,7 +206,7 @@ class Graph:
         """Return the [C, H, W] of images that lie flattened at a position; empty for none."""
         return () if position == IMAGES else self.nodes[position].flattened
 
-    def unordered(self, what: str) -> MarginfaceError:
+    def _unordered(self, what: str) -> MarginfaceError:
         """Return the error for what would depend on the order of flattened images."""
         return MarginfaceError(
             f"backbone '{self.name}': {what} stands behind flattened images, whose order is each "
@@ -217,8 +225,25 @@ class Graph:
     def _channels(self, name: str, x: int) -> int:
         """Return the channels of images or vectors."""
         if self.flattened(x):
-            raise self.unordered(f"'{name}'")
+            raise self._unordered(f"'{name}'")
         return self.shape(x)[0]
+
+    def check_end(self) -> None:
+        """Raise unless the last layer gives embeddings."""
+        shape = self.nodes[-1].shape if self.nodes else None
+        if shape != (self.embedding_size,):
+            found = f"ends in shape {list(shape)}" if shape else "is empty"
+            raise MarginfaceError(
+                f"backbone '{self.name}' {found}, expected [{self.embedding_size}]; let its last "
+                "layer give graph.embedding_size values"
+            )
+        if self.nodes[-1].flattened:
+            raise self._unordered("the embedding")
+        if self.dropout_rate and not any(isinstance(node.layer, Dropout) for node in self.nodes):
+            raise MarginfaceError(
+                f"backbone '{self.name}' drops nothing, got dropout {self.dropout_rate}; leave it "
+                "at 0, or append graph.dropout(x, dropout)"
+            )
 
     def check_images(self, shape: Sequence[int | None]) -> None:
         """Raise unless images are [N, 3, height, width] of the size that this is built for."""
@@ -281,7 +306,9 @@ class Graph:
             )
         expected = {name: (batch, *shape) for name, shape in self.noise().items()}
         found = {name: tuple(shape) for name, shape in draw.items()}
-        if found != expected:
+        if found.keys() != expected.keys() or not all(
+            _fits(found[name], shape) for name, shape in expected.items()
+        ):
             raise MarginfaceError(
                 f"'{self.name}' takes draw of shapes {expected}, got {found}; "
                 "pass backbone.graph.draw(rng, batch)"
@@ -311,6 +338,13 @@ class Graph:
                 if source != IMAGES:
                     last[source] = position
         return last
+
+
+def _fits(found: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    """Whether two shapes may be one; None is a length that is not known yet."""
+    return len(found) == len(expected) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(found, expected, strict=True)
+    )
 
 
 def array_name(layer: Layer, suffix: str) -> str:
