@@ -1,5 +1,6 @@
 """The changes that `mutants.py` tries: of seam and head here, of families by their papers."""
 
+from layer_mutations import LAYERS
 from papers import Mutant, paper
 
 from marginface.losses.families import FAMILIES
@@ -279,4 +280,4 @@ HEADS = [
         ("torch.ones_like(highest)", "tf.where(highest < 0, highest,"),
     ),
 ]
-MUTANTS = [*HEADS, *(mutant for family in FAMILIES for mutant in paper(family).MUTANTS)]
+MUTANTS = [*HEADS, *(mutant for family in FAMILIES for mutant in paper(family).MUTANTS), *LAYERS]

@@ -144,6 +144,7 @@ class Learner(Protocol):
     ) -> StepResult:
         """Take one optimizer step on `images` [batch, height, width, 3] (RGB).
 
+        `draw` holds what the head takes (`draw_step`) and the backbone's noise (`draw_backbone`).
         With a group, images, labels and what is drawn for each of them are this process's; drawn
         classes and their weights are of all processes.
         """

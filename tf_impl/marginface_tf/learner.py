@@ -78,7 +78,9 @@ class Learner:
         self.parameters = {name: v for name, v in named.items() if v.trainable}
         if self.head.update is None:
             self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
-        self.optimizer = create_optimizer(optimizer, self.parameters)
+        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        undecayed.add("head.bias")
+        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed)
         self.steps = 0
         rows = num_classes * loss.num_centers
         self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))

@@ -87,8 +87,7 @@ def export(
         backend = backend or "torch"
     framework = load_backend(backend)
     metadata["source"] = framework.version()
-    graph = backbones.describe(spec.backbone, spec.embedding_size, spec.input_size)
-    arrays = backbones.check_weights(graph, arrays, str(run or weights))
+    arrays = backbones.check_weights(spec.graph(), arrays, str(run or weights))
     export_model(
         spec,
         arrays,

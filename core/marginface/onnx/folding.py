@@ -24,7 +24,7 @@ def fold_batch_norms(
     """Return the weights with what was folded into them, and the positions of what was."""
     found = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     folded = set()
-    for position, (layer, inputs, _) in enumerate(graph.nodes):
+    for position, (layer, inputs, *_) in enumerate(graph.nodes):
         if not isinstance(layer, BatchNorm):
             continue
         own = {part: found[f"{layer.name}.{part}"] for part in layer.parameters()}
