@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from marginface.arrays import ArraySpec
+from marginface.arrays import ArraySource, ArraySpec
 from marginface.heads import Shard, whole_shape
-from marginface.heads.initial import initial_head
+from marginface.heads.initial import InitialHead
 from marginface.learner import (
     STEP,
-    ArraySource,
     LearnerArray,
     LearnerSpec,
     LoadReport,
@@ -87,7 +86,7 @@ class Learner:
             for values in (model.preprocessing.mean, model.preprocessing.std)
         ]
         rows = num_classes * loss.num_centers
-        self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
+        self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
@@ -176,7 +175,7 @@ class Learner:
         report = check_fits(arrays, layout, "the given state", strict=strict)
         for name in report.loaded:
             own = layout[name].read_part(arrays[name], self.group.rank if self.group else 0)
-            tensors[name].copy_(torch.tensor(own))
+            tensors[name].copy_(torch.from_numpy(np.require(own, requirements=["C", "W"])))
         if STEP in report.loaded:
             self.steps = int(np.asarray(arrays[STEP]))
             set_step(self.optimizer, self.optimizer_spec, self.steps)
