@@ -11,6 +11,7 @@ import tensorflow as tf
 from head_rivals import RATE, SIZE, THREADS, Found, Rival, inputs
 
 from marginface import losses
+from marginface.heads import WEIGHT_STD
 from marginface.optimizers import SGD
 from marginface_tf import MarginHead
 
@@ -47,14 +48,14 @@ def _drawn(shape: Any, dtype: Any = "float32") -> Any:
     """Return weights of one allocation."""
     values = np.empty(shape, dtype)
     np.random.default_rng(0).standard_normal(out=values, dtype=np.float32)
-    values *= losses.WEIGHT_STD
+    values *= WEIGHT_STD
     return tf.convert_to_tensor(values)
 
 
 def _fill(weight: Any) -> None:
     """Set weights where they lie, with values that repeat: there is no memory for others."""
     part = np.random.default_rng(0).standard_normal((10_000, SIZE), dtype=np.float32)
-    values = tf.cast(part * losses.WEIGHT_STD, weight.dtype)
+    values = tf.cast(part * WEIGHT_STD, weight.dtype)
     for start in range(0, weight.shape[0], len(part)):
         rows = tf.range(start, min(start + len(part), weight.shape[0]))
         weight.scatter_nd_update(rows[:, None], values[: len(rows)])

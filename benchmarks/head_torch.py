@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from marginface import losses
+from marginface.heads import WEIGHT_STD
 from marginface.optimizers import SGD
 from marginface_torch import MarginHead
 
@@ -54,7 +55,7 @@ def build(name: str, batch: int, classes: int, dtype: str, weight: Any, block: i
             head.weight = weight
         return _autograd(head, head.weight, x, y)
     if weight is None:
-        weight = nn.Parameter(torch.empty(classes, SIZE).normal_(std=losses.WEIGHT_STD))
+        weight = nn.Parameter(torch.empty(classes, SIZE).normal_(std=WEIGHT_STD))
     if name == "products":
         return _products(x.detach(), weight)
     if name == "dense":

@@ -48,7 +48,7 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
                 values[position] = built(padded)
                 built.set_weights([arrays[f"{layer.name}.weight"]])
             case g.BatchNorm():
-                built = keras.layers.BatchNormalization(epsilon=g.BN_EPSILON, momentum=0.9)
+                built = keras.layers.BatchNormalization(epsilon=layer.epsilon, momentum=0.9)
                 values[position] = built(x[0])
             case g.PReLU():
                 built = keras.layers.PReLU("zeros", shared_axes=[1, 2])

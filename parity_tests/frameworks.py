@@ -253,9 +253,9 @@ def lively_weights(graph: backbones.Graph, seed: int) -> dict[str, Any]:
         shape = parameter.shape
         if len(shape) > 1:
             values = rng.normal(0, 1.1 / np.sqrt(np.prod(shape[1:])), shape)
-        elif name.endswith("running_var") or parameter.init == "ones":
+        elif name.endswith("running_var") or parameter.size == 1:
             values = rng.uniform(0.6, 1.4, shape)
-        elif parameter.init == "quarter":
+        elif parameter.size == 0.25:
             values = rng.uniform(0.05, 0.5, shape)
         else:
             values = rng.normal(0, 0.2, shape)

@@ -18,7 +18,9 @@ import numpy as np
 from comparison import state_of
 
 from marginface import load_backend, losses
+from marginface.backbones import draw_backbone
 from marginface.heads import draw_step
+from marginface.heads.sampling import SAMPLE_DRAWS
 from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD, AdamW
@@ -53,13 +55,14 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
     learner = load_backend(name).create_learner(spec)
     if state is not None:
         learner.load_arrays(state)
-    found = []
+    graph, found = learner.model.graph(), []
     for step in range(first, first + STEPS):
         rng = np.random.default_rng([3, step])
         images = rng.integers(0, 256, (BATCH, *MODEL.input_size, 3), np.uint8)
         labels = rng.integers(0, CLASSES, BATCH)
         draw = draw_step(loss, rng, labels, CLASSES, sample_rate)
-        own = {k: v[rank::size] if k in loss.draws else v for k, v in draw.items()}
+        draw |= draw_backbone(graph, 3, step, BATCH)
+        own = {k: v[rank::size] if k not in SAMPLE_DRAWS else v for k, v in draw.items()}
         rate = RATE if isinstance(optimizer, SGD) else 1e-4
         result = learner.step(images[rank::size], labels[rank::size], rate, own)
         found.append([result.loss, result.gradient_norm])

@@ -2,6 +2,7 @@
 
     python parity_tests/mutants.py              both backends
     python parity_tests/mutants.py torch 12 13  some mutants of one
+    python parity_tests/mutants.py arcface      those of a loss
 
 Prints a line for each mutant and exits with 1 if one survives. A mutant that no longer finds its
 line ends the run: the list has to follow the code.
@@ -22,7 +23,8 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
-from mutations import BACKENDS, MUTANTS
+from mutations import MUTANTS
+from papers import BACKENDS
 
 from marginface.backend import load_backend
 
@@ -115,7 +117,11 @@ def killed(backend: str, loss: str) -> bool:
 def main(arguments: list[str]) -> int:
     """Try the mutants; return the exit status."""
     backends = [a for a in arguments if a in BACKENDS] or BACKENDS
-    chosen = [int(a) for a in arguments if a.isdigit()] or range(len(MUTANTS))
+    every = range(len(MUTANTS))
+    named = [n for n in every if {str(n), MUTANTS[n].loss} & set(arguments)]
+    chosen = every if set(arguments) <= set(BACKENDS) else named
+    if not chosen:
+        raise SystemExit(f"no mutant is called {' '.join(arguments)}")
     survivors = 0
     for backend in backends:
         load_backend(backend)

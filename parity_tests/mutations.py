@@ -1,42 +1,10 @@
-"""The changes that `mutants.py` tries."""
+"""The changes that `mutants.py` tries: of seam and head here, of families by their papers."""
 
-from __future__ import annotations
+from papers import Mutant, paper
 
-from typing import NamedTuple
+from marginface.losses.families import FAMILIES
 
-BACKENDS = ("torch", "tf")
-
-
-class Mutant(NamedTuple):
-    """One change: in which file, what for what, and the loss whose tests come first.
-
-    All but `loss` are one text for both backends, or a pair, torch's and tf's.
-    """
-
-    file: str | tuple[str, str]
-    loss: str
-    old: str | tuple[str, str]
-    new: str | tuple[str, str]
-
-    def of(self, backend: str) -> tuple[str, str, str]:
-        """Return a backend's file, and what to replace by what."""
-        place = BACKENDS.index(backend)
-        texts = (self.file, self.old, self.new)
-        file, old, new = (text if isinstance(text, str) else text[place] for text in texts)
-        return file, old, new
-
-
-MUTANTS = [
-    # margins dropped, signs flipped
-    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines"),
-    Mutant("losses.cosface", "cosface", "cosines - self.spec.margin", "cosines + self.spec.margin"),
-    Mutant("losses.arcface", "arcface", "1.0, self.spec.margin, easy", "1.0, 0.0, easy"),
-    Mutant("losses.arcface", "arcface", "easy_margin=self.spec.easy_margin", "easy_margin=False"),
-    Mutant("losses.arcface", "combined_margin", "[0] - self.spec.m3", "[0] + self.spec.m3"),
-    Mutant(
-        "losses.arcface", "combined_margin", "self.spec.m1, self.spec.m2)", "self.spec.m1, 0.0)"
-    ),
-    Mutant("losses.arcface", "combined_margin", "cosines, self.spec.m1,", "cosines, 1.0,"),
+HEADS = [
     # the angle, its slope, what happens past pi
     Mutant("losses.angular", "arcface", "angle(c) + shift", "angle(c) - shift"),
     Mutant(
@@ -86,13 +54,6 @@ MUTANTS = [
     ),
     # the pass over the classes
     Mutant("heads.blocks", "arcface", "<= MIN_NORM", "<= 1e-5"),
-    Mutant(
-        "losses.uniface",
-        "uniface",
-        ("softplus(-target, threshold=40)", "tf.nn.softplus(-target)"),
-        ("softplus(target, threshold=40)", "tf.nn.softplus(target)"),
-    ),
-    Mutant("losses.sphereface2", "sphereface2", "alpha * ", "(1 - alpha) * "),
     Mutant(
         "heads.blocks",
         "arcface",
@@ -159,93 +120,7 @@ MUTANTS = [
         ("products = kept[k]", "kept.read(k) if keep else"),
         ("products = kept[0]", "kept.read(tf.constant(0)) if keep else"),
     ),
-    # SphereFace and its relatives
-    Mutant("losses.sphereface", "sphereface", '{"step": step}', '{"step": state["step"]}'),
-    Mutant("losses.sphereface", "sphereface", 'state["step"] + 1', 'state["step"] + 2'),
-    Mutant("losses.sphereface", "sphereface", "self.spec.gamma *", "2 * self.spec.gamma *"),
-    Mutant(
-        "losses.sphereface",
-        "sphereface",
-        ("falling.clamp(min=self.spec.lambda_min)", "tf.maximum(falling, self.spec.lambda_min)"),
-        ("falling", "falling"),
-    ),
-    Mutant("losses.sphereface", "sphereface", "cosines + psi) / (1 + annealing)", "cosines + psi)"),
-    Mutant(
-        "losses.sphereface",
-        "sphereface_r_v2",
-        ("angle(cosines).div_(self.spec.margin)", "angle(cosines) / self.spec.margin"),
-        "angle(cosines)",
-    ),
-    Mutant(
-        "losses.sphereface",
-        "sphereface_r_v2",
-        "/ self.spec.margin * inverse_sine",
-        "* inverse_sine",
-    ),
-    Mutant("losses.sphereface2", "sphereface2", "cosines, -self.spec.margin", "cosines, 0.0"),
-    Mutant("losses.sphereface2", "sphereface2", "cosines, self.spec.margin", "cosines, 0.0"),
-    Mutant("losses.sphereface2", "sphereface2", "self.spec.t - 1", "self.spec.t"),
-    Mutant("losses.sphereface2", "sphereface2", "(1 - alpha) * others", "alpha * others"),
-    Mutant("losses.sphereface2", "sphereface2", "self.spec.lw / self.spec.scale", "self.spec.lw"),
-    # the others
-    Mutant("losses.li_arcface", "li_arcface", (".add_(margin)", " + margin)"), ("", ")")),
-    Mutant("losses.li_arcface", "li_arcface", "(cosines, 0.0)", "(cosines, self.spec.margin)"),
-    Mutant("losses.li_arcface", "li_arcface", "(2 / math.pi)", "(1 / math.pi)"),
-    Mutant("losses.magface", "magface", "(a - spec.l_a)", "(a - spec.u_a)"),
-    Mutant("losses.magface", "magface", "slope * spec.margin_slope * inside", "slope * 0 * inside"),
-    Mutant(
-        "losses.magface",
-        "magface",
-        "slope * spec.margin_slope * inside",
-        "slope * spec.margin_slope",
-    ),
-    Mutant("losses.magface", "magface", "a / highest**2 + 1 / a,", "1 / a,"),
-    Mutant("losses.magface", "magface", "1 / a**2) * inside", "1 / a**2)"),
-    Mutant("losses.magface", "magface", "return self.spec.lambda_g *", "return 20 *"),
-    Mutant("losses.adaface", "adaface", "- shift, ", "+ shift, "),
-    Mutant("losses.adaface", "adaface", "(self.spec.margin + shift)", "self.spec.margin"),
-    Mutant("losses.adaface", "adaface", "<= 1 - eps", "<= 1"),
-    Mutant("losses.adaface", "adaface", "turned <= math.pi - eps", "turned <= math.pi"),
-    Mutant("losses.adaface", "adaface", "turned >= eps", "turned >= 0"),
-    Mutant("losses.adaface", "adaface", "std + STD_OFFSET", "std"),
-    Mutant("losses.adaface", "adaface", "spec.h * (safe", "(safe"),
-    Mutant("losses.adaface", "adaface", '"mean": mean, "std"', '"mean": state["mean"], "std"'),
-    Mutant("losses.adaface", "adaface", '"std": std}', '"std": state["std"]}'),
-    Mutant(
-        "losses.adaface",
-        "adaface",
-        ("safe.std()", "count - 1, 1"),
-        ("safe.std(correction=0)", "count, 1"),
-    ),
-    Mutant("losses.adaface", "adaface", "limit = 1 - self.spec.eps", "limit = 1"),
-    Mutant("losses.curricularface", "curricularface", '{"t": t}\n', '{"t": state["t"]}\n'),
-    Mutant("losses.curricularface", "curricularface", "(t + cosines)", "(1 + t + cosines)"),
-    Mutant("losses.curricularface", "curricularface", "cosines > threshold", "cosines < threshold"),
-    Mutant("losses.curricularface", "curricularface", '(1 - alpha) * state["t"]', 'state["t"]'),
-    Mutant(
-        "losses.elasticface", "elasticface_cos", 'cosines - prepared["margin"]', "cosines - 0.35"
-    ),
-    Mutant(
-        "losses.elasticface", "elasticface_arc", '1.0, prepared["margin"]', "1.0, self.spec.margin"
-    ),
-    Mutant(
-        "losses.elasticface",
-        "elasticface_arc_plus",
-        ("descending=True", '"DESCENDING"'),
-        ("descending=False", '"ASCENDING"'),
-    ),
-    Mutant("losses.elasticface", "elasticface_arc_plus", 'assignment == "released"', "std > 0"),
     Mutant("heads.head", "uniface", "if self.loss.logit_limit is not None", "if False"),
-    Mutant("losses.uniface", "uniface", "self.spec.negative_weight * others", "2.0 * others"),
-    Mutant("losses.circle", "circle", "1 + margin - c", "1 - margin - c"),
-    Mutant("losses.circle", "circle", "(c - (1 - margin))", "(c - margin)"),
-    Mutant(
-        "losses.circle",
-        "circle",
-        ("(c - margin).mul_", "weight * (c - margin)"),
-        ("(c + margin).mul_", "weight * (c + margin)"),
-    ),
-    Mutant("losses.circle", "circle", '== "detached"', '!= "detached"'),
     # the head
     Mutant(
         "heads.blocks",
@@ -404,3 +279,4 @@ MUTANTS = [
         ("torch.ones_like(highest)", "tf.where(highest < 0, highest,"),
     ),
 ]
+MUTANTS = [*HEADS, *(mutant for family in FAMILIES for mutant in paper(family).MUTANTS)]

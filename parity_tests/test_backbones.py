@@ -1,5 +1,6 @@
 """The same weights give the same embeddings and statistics in both frameworks."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from comparison import assert_same_arrays, assert_same_embeddings
 from frameworks import Framework, lively_weights
 
 from marginface import backbones
-from marginface.backbones import Graph, Layout
+from marginface.backbones import Graph, Layout, layers
 
 ATOL = {"float32": 1e-4, "float64": 1e-9}
 SMALL = [("mobilefacenet", (48, 32)), ("mbf", (48, 48)), ("iresnet18", (32, 48))]
@@ -77,11 +78,11 @@ def test_seeded_backbones_start_alike(torch: Framework, tf: Framework, name: str
         assert_same_arrays(arrays(torch, 3), arrays(tf, 4), rtol=0)
 
 
-def biased(batch_norm: Any) -> Any:
+def biased(normalize: Any) -> Any:
     """Return a batch normalisation that puts the biased variance into the running one."""
 
-    def wrong(x: Any, *arrays: Any, **options: Any) -> Any:
-        y, mean, variance = batch_norm(x, *arrays, **options)
+    def wrong(layer: Any, x: Any, *arrays: Any, **options: Any) -> Any:
+        y, mean, variance = normalize(layer, x, *arrays, **options)
         count = np.prod(x.shape[:-1])
         kept = 0.9 * arrays[3]
         return y, mean, kept + (variance - kept) * (count - 1) / count
@@ -92,8 +93,8 @@ def biased(batch_norm: Any) -> Any:
 def test_biased_variance_is_caught(
     torch: Framework, tf: Framework, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = tf.module("backbones.backbone")
-    monkeypatch.setattr(module, "batch_norm", biased(module.batch_norm))
+    module = tf.module("backbones.batch_norm")
+    monkeypatch.setattr(module, "normalize", biased(module.normalize))
     with pytest.raises(AssertionError, match="running_var"):
         check(
             (torch, tf), backbones.describe("mobilefacenet", 24, (32, 32)), "float32", training=True
@@ -103,7 +104,13 @@ def test_biased_variance_is_caught(
 def test_swapped_momentum_is_caught(
     torch: Framework, tf: Framework, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tf.module("backbones.layers"), "BN_MOMENTUM", 0.9)
+    table = tf.module("backbones.layers").LAYERS
+    right = table[layers.BatchNorm]
+
+    def wrong(layer: layers.BatchNorm, call: Any, x: Any) -> Any:
+        return right(replace(layer, momentum=1 - layer.momentum), call, x)
+
+    monkeypatch.setitem(table, layers.BatchNorm, wrong)
     with pytest.raises(AssertionError, match="running_mean"):
         check(
             (torch, tf), backbones.describe("mobilefacenet", 24, (32, 32)), "float32", training=True
@@ -131,19 +138,23 @@ def test_wrong_layout_is_caught(
 def test_wrong_layers_are_caught(
     torch: Framework, tf: Framework, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, code = tf.module("backbones.backbone"), tf.tf
+    table, code = tf.module("backbones.layers").LAYERS, tf.tf
     if change == "slope one for all":
-        monkeypatch.setattr(
-            module, "prelu", lambda x, a: code.maximum(x, 0) + a[0] * code.minimum(x, 0)
-        )
+
+        def wrong(_: Any, call: Any, x: Any) -> Any:
+            slope = call.value("weight")[0]
+            return code.maximum(x, 0) + slope * code.minimum(x, 0)
+
+        monkeypatch.setitem(table, layers.PReLU, wrong)
     else:
 
-        def same(x: Any, weight: Any, layer: Any) -> Any:
+        def same(layer: Any, call: Any, x: Any) -> Any:
             run = code.nn.depthwise_conv2d if layer.depthwise else code.nn.conv2d
             padding = "SAME" if layer.padding else "VALID"
-            return run(x, weight, [1, layer.stride, layer.stride, 1], padding)
+            strides = [1, layer.stride, layer.stride, 1]
+            return run(x, call.value("weight"), strides, padding)
 
-        monkeypatch.setattr(module, "conv", same)
+        monkeypatch.setitem(table, layers.Conv, same)
     with pytest.raises(AssertionError):
         check(
             (torch, tf),
@@ -151,22 +162,3 @@ def test_wrong_layers_are_caught(
             "float32",
             training=False,
         )
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_processes_share_the_masks_of_a_whole_batch(framework: Framework, size: int) -> None:
-    layers, x = framework.module("backbones.layers"), np.ones((6, 50), np.float32)
-
-    def dropped(own: Any, share: tuple[int, int]) -> Any:
-        if framework.name == "tf":
-            return layers.dropout(framework.tf.constant(own), 0.3, 3, share).numpy()
-        framework.seed(3)
-        layer = layers.Dropout(0.3)
-        layer.share = share
-        return layer(framework.torch.tensor(own)).numpy()
-
-    whole = dropped(x, (0, 1))
-    assert 0.2 < np.mean(whole == 0) < 0.4
-    assert whole.max() == pytest.approx(1 / 0.7)
-    for rank in range(size):
-        assert (dropped(x[rank::size], (rank, size)) == whole[rank::size]).all()

@@ -253,13 +253,13 @@ def test_bad_options(framework: Framework, options: Any, said: str) -> None:
 
 def test_small_steps_are_not_lost_in_bfloat16(framework: Framework) -> None:
     """Between two bfloat16 numbers each is drawn as often as it is near."""
-    narrow = framework.module("heads.stepping").narrow
+    stochastic_round = framework.module("heads.rounding").stochastic_round
 
     def narrowed(values: Any) -> Any:
         if framework.name == "tf":
-            return narrow(framework.tf.constant(values), framework.tf.bfloat16).numpy()
+            return stochastic_round(framework.tf.constant(values), framework.tf.bfloat16).numpy()
         torch = framework.torch
-        return narrow(torch.tensor(values), torch.bfloat16).float().numpy()
+        return stochastic_round(torch.tensor(values), torch.bfloat16).float().numpy()
 
     framework.seed(0)
     near = np.full(100_000, 1 + 2.0**-10, np.float32)  # an eighth of the way from 1 to the next

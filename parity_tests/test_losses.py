@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from frameworks import Framework
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from marginface import losses
+from marginface import MarginfaceError, losses
 from marginface.losses import MarginLoss
+from marginface.losses.hyperparameters import Parameter, declared
 from marginface.losses.problems import label
 from marginface.parity import DTYPES, Problem, broken, compare, errors, problem, tolerance, variants
 from marginface.parity.measure import LAST_PLACE, evaluate_spec
@@ -23,30 +24,6 @@ SEEDED = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 ALL = [variant for name in losses.names() for variant in variants(name)]
-# Bounds to draw hyperparameters from, besides the scale; those of a name in one loss or another.
-BOUNDS: dict[str, tuple[float, float]] = {
-    "margin": (0, 0.95),
-    "m1": (1, 4),
-    "m2": (0, 1.5),
-    "m3": (0, 1),
-    "lambda_base": (0, 1500),
-    "lambda_min": (0, 10),
-    "gamma": (0, 1),
-    "alpha": (0.01, 0.99),
-    "t": (1, 5),
-    "lw": (0.5, 60),
-    "l_a": (1, 20),
-    "u_a": (30, 150),
-    "l_margin": (0, 0.5),
-    "u_margin": (0.5, 1.5),
-    "lambda_g": (0, 50),
-    "h": (0, 1),
-    "t_alpha": (0.01, 1),
-    "eps": (0, 0.1),
-    "std": (0, 0.1),
-    "negative_weight": (0.1, 3),
-}
-FROM_ONE = ("sphereface", "sphereface_r_v1", "sphereface_r_v2")  # their margin multiplies
 
 
 def check(framework: Framework, loss: MarginLoss, case: Problem, dtype: str, rtol: float) -> None:
@@ -117,8 +94,9 @@ def at_angles(
 def bends(loss: MarginLoss, length: float) -> list[float]:
     """Return the target angles at which a loss's formula changes."""
     margin = getattr(loss, "margin", 0.5)
-    multiplied = getattr(loss, "m1", margin if loss.name in FROM_ONE else 1.0)
-    added = getattr(loss, "m2", 0.0 if loss.name in FROM_ONE else margin)
+    multiplies = "margin" in (own := declared(type(loss))) and own["margin"].limits.low == 1
+    multiplied = getattr(loss, "m1", margin if multiplies else 1.0)
+    added = getattr(loss, "m2", 0.0 if multiplies else margin)
     found = [(k * math.pi - added) / multiplied for k in range(1, 5)] + [math.pi / 2]
     if isinstance(loss, losses.AdaFace):  # the angle less what the norm makes of it
         case = at_angles(loss, [1.0] * 6, length=length)  # 4 ends and a bend from both sides
@@ -189,17 +167,33 @@ def test_one_class(framework: Framework, name: str) -> None:
 @st.composite
 def hyperparameters(draw: st.DrawFn, name: str) -> MarginLoss:
     """Draw a loss with parameters from all over their ranges, and any of its choices."""
-    values: dict[str, Any] = {"scale": draw(st.floats(0.5, 256))}
-    for parameter, default in losses.parameters(name).items():
-        if parameter in losses.choices(name):
-            values[parameter] = draw(st.sampled_from(losses.choices(name)[parameter]))
-        elif isinstance(default, int):
-            values[parameter] = draw(st.integers(1, 4))
-        elif parameter != "scale":
-            low, high = BOUNDS[parameter]
-            from_one = parameter == "margin" and name in FROM_ONE
-            values[parameter] = draw(st.floats(low, high)) + from_one
-    return losses.get(name, **values)
+    values = {key: draw(values_of(each)) for key, each in declared(type(losses.get(name))).items()}
+    try:
+        return losses.get(name, **values)
+    except MarginfaceError:  # where one must be larger than another
+        reject()
+
+
+def values_of(parameter: Parameter) -> st.SearchStrategy[Any]:
+    """Return values from a parameter's whole range, to a hundredth of the default from open ends.
+
+    Where there is no end, it is three times as far as the default. Scales stay moderate: beyond, a
+    float64 says nothing of a difference of logits.
+    """
+    if parameter.choices:
+        return st.sampled_from(parameter.choices)
+    limits, default = parameter.limits, parameter.default
+    if parameter.name == "scale":
+        return st.floats(0.5, 256)
+    low = limits.low if limits.above is None else limits.above
+    high = limits.high if limits.below is None else limits.below
+    low = low if low is not None else default - 3 * max(abs(default), 1)
+    high = high if high is not None else low + 3 * max(default - low, 1)
+    if isinstance(default, int):
+        return st.integers(int(low), int(high))
+    low += 0.01 * (default - low) * (limits.above is not None)
+    high -= 0.01 * (high - default) * (limits.below is not None)
+    return st.floats(low, high)
 
 
 @pytest.mark.parametrize("name", losses.names())

@@ -35,7 +35,7 @@ def stored(graph: Graph, dropout: float) -> None:
     graph.batch_norm("features", x, trainable_scale=False)
 
 
-backbones._BUILDERS["stored"] = stored
+backbones.register_backbone("stored", stored)
 
 
 @pytest.fixture(scope="module")

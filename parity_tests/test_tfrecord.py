@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from marginface.data.opening import open_images
-from marginface.data.packing.writers import TFRecordWriter
+from marginface.data.packing.training_sets import pack
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
@@ -16,9 +16,10 @@ def png(value: int) -> bytes:
 
 def test_tensorflow_reads_what_we_write(tmp_path: Path) -> None:
     path = tmp_path / "a.tfrecord"
-    with TFRecordWriter(path) as writer:
-        writer.add(png(1), 0, "ann/x.png")
-        writer.add(png(2), 1, "bé/y.png")
+    for value, name in enumerate(["ann/x.png", "bé/y.png"], 1):
+        (tmp_path / "faces" / name).parent.mkdir(parents=True)
+        (tmp_path / "faces" / name).write_bytes(png(value))
+    pack(open_images(tmp_path / "faces"), path)
     features = {
         "image/encoded": tf.io.FixedLenFeature([], tf.string),
         "image/class/label": tf.io.FixedLenFeature([], tf.int64),

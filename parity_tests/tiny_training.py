@@ -29,7 +29,7 @@ def tiny(graph: Graph, dropout: float) -> None:
     graph.linear("linear", graph.dropout(graph.flatten(x), dropout), 16, bias=False)
 
 
-backbones._BUILDERS["tiny"] = tiny
+backbones.register_backbone("tiny", tiny)
 
 
 def images_of(labels: Any, seed: int, noise: float = 30.0) -> Any:

@@ -17,6 +17,7 @@ sys.path.insert(
     0, str(Path(__file__).parent / "helpers")
 )  # importlib mode does not, and tests share helpers
 
+from command import Done, cli, printed, refusal
 from runs import STEPS
 
 from marginface.arrays import ArraySpec
@@ -226,3 +227,21 @@ def make(tiny_faces, tmp_path):
         return TrainConfig(**{**defaults, **values})
 
     return config
+
+
+@pytest.fixture(scope="session", name="cli")
+def cli_fixture() -> Callable[..., Done]:
+    """Run the command line in this process: `cli("data", "pack", source, target)`."""
+    return cli
+
+
+@pytest.fixture(scope="session", name="printed")
+def printed_fixture() -> Callable[..., str]:
+    """Run a command that must succeed; gives its standard output."""
+    return printed
+
+
+@pytest.fixture(scope="session", name="refusal")
+def refusal_fixture() -> Callable[..., str]:
+    """Run a command that must be refused; gives the line that says why."""
+    return refusal

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from real_faces import FACES
+
+from marginface import backbones
 
 FRAMEWORKS = ("torch", "tensorflow", "keras")
 HEAVY = (
@@ -96,13 +99,33 @@ backend.create_backbone("mobilefacenet", embedding_size=16, seed=0)
 """
 
 
+LOAD = """
+made = backend.create_backbone("mobilefacenet", {size}, input_size=({height}, {width}))
+backend.load_weights(made, {path!r})
+"""
+
+
+def loading_pytorchs_files(folder: Path) -> str:
+    """Return code that loads weights as PyTorch saves them."""
+    torch = pytest.importorskip("torch")
+    weights = backbones.initial_weights(backbones.describe("mobilefacenet", 16, (32, 32)), 0)
+    state = {name: torch.tensor(array) for name, array in weights.items()}
+    torch.save({"state_dict_backbone": state, "epoch": 1}, folder / "model.pt")
+    code = LOAD.format(size=16, height=32, width=32, path=str(folder / "model.pt"))
+    if FACES.is_dir():
+        public = str(FACES / "weights" / "mobilefacenet_casia_112x96.ckpt")
+        code += LOAD.format(size=512, height=112, width=96, path=public)
+    return code
+
+
 @pytest.mark.parametrize(
     ("name", "framework", "others"),
     [("torch", "torch", ("tensorflow", "keras")), ("tf", "tensorflow", ("torch",))],
 )
-def test_each_backend_works_where_the_other_framework_is_missing(name, framework, others):
+def test_each_backend_works_where_the_other_framework_is_missing(name, framework, others, tmp_path):
     pytest.importorskip(framework)
-    done = python(blocking(*others) + WORK.format(name=name))
+    loading = loading_pytorchs_files(tmp_path)
+    done = python(blocking(*others) + WORK.format(name=name) + loading)
     assert done.returncode == 0, done.stderr
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.errors import BackendNotInstalledError, unknown_name
+from marginface.errors import unknown_name
 
 if TYPE_CHECKING:
     from marginface.learner import Group, Learner, LearnerSpec
@@ -95,18 +95,9 @@ def load_backend(name: str) -> Backend:
 
     Raises:
         MarginfaceError: no backend has that name.
-        BackendNotInstalledError: its framework is not installed; the message has the command.
+        MissingPackageError: its framework is not installed; the message has the command.
     """
     found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
     if not found:
         raise unknown_name("backend", name, backend_names())
-    try:
-        return cast(Backend, found[0].load())
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRA_OF_MODULE:
-            raise
-        raise BackendNotInstalledError(
-            f"backend '{name}' needs {missing}, which is not installed; "
-            f"run: pip install 'marginface[{EXTRA_OF_MODULE[missing]}]'"
-        ) from error
+    return cast(Backend, found[0].load())

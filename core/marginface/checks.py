@@ -19,6 +19,16 @@ def check_count(name: str, value: object) -> int:
     return int(value)
 
 
+def check_labels(smallest: int, largest: int, num_classes: int) -> None:
+    """Raise unless labels from `smallest` to `largest` lie in 0 .. num_classes - 1."""
+    for label in (smallest, largest):
+        if not 0 <= label < num_classes:
+            raise MarginfaceError(
+                f"label {label} is out of range for {num_classes} classes; expected 0 to "
+                f"{num_classes - 1}"
+            )
+
+
 def check_distinct(kind: str, names: Iterable[object]) -> None:
     """Raise if one of some names is given twice.
 

@@ -8,8 +8,8 @@ class MarginfaceError(ValueError):
     """Base of every error that the library raises on bad input; the command line exits with 2."""
 
 
-class BackendNotInstalledError(MarginfaceError, ImportError):
-    """The framework behind a backend is not installed."""
+class MissingPackageError(MarginfaceError, ImportError):
+    """A package that only some uses need is not installed."""
 
 
 class TrainingDivergedError(MarginfaceError):

@@ -177,7 +177,7 @@ def head_name(name: str) -> str:
 
 
 def name_in_head(name: str) -> str | None:
-    """Return what a head calls the rows of a canonical name; None for what is not the head's.
+    """Return a head's own name for a canonical name; None for an array that is not the head's.
 
     >>> [name_in_head(name) for name in ("head.bias", "optimizer.first.head.weight", STEP)]
     ['bias', 'weight', None]

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.backbones import Graph
+from marginface.backbones import Graph, describe
 from marginface.errors import MarginfaceError, unknown_name
 
 METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
@@ -127,6 +127,14 @@ class ModelSpec:
             graph.input_size,
             preprocessing=preprocessing or Preprocessing(),
         )
+
+    def graph(self) -> Graph:
+        """Return the network's neutral description.
+
+        Raises:
+            MarginfaceError: no such backbone, or a size that it cannot take.
+        """
+        return describe(self.backbone, self.embedding_size, self.input_size, self.dropout)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file or ONNX metadata."""

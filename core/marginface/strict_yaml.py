@@ -8,7 +8,7 @@ import yaml
 
 
 def load_yaml(text: str) -> Any:
-    """Return what a YAML text holds, of plain types.
+    """Parse a YAML text into plain types.
 
     Raises:
         yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, or names that

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -10,28 +9,13 @@ from PIL import Image
 
 from marginface.benchmarking import interleave, ratios
 from marginface.benchmarking.losses import measure, parse_sizes
-from marginface.cli.main import main
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.mark.parametrize("backend", ["torch", "tf"])
 def test_what_is_measured(cli, tmp_path, backend):
     pytest.importorskip({"torch": "torch", "tf": "tensorflow"}[backend])
     status, out, _ = cli(
+        "bench",
         *("losses", "--backend", backend, "--losses", "arcface,adaface", "--sizes", "4x30"),
         *("--rounds", 2, "--output", tmp_path / "out"),
     )
@@ -83,7 +67,7 @@ def test_sizes():
     ],
 )
 def test_refusals(cli, arguments, said):
-    status, _, error = cli(*arguments)
+    status, _, error = cli("bench", *arguments)
     assert status == 2
     assert said in error
     assert error.strip().count("\n") == 0
@@ -91,6 +75,6 @@ def test_refusals(cli, arguments, said):
 
 def test_output_must_be_a_folder(cli, tmp_path):
     (tmp_path / "file").write_text("")
-    status, _, error = cli("losses", "--output", tmp_path / "file")
+    status, _, error = cli("bench", "losses", "--output", tmp_path / "file")
     assert status == 2
     assert "is a file, expected a folder" in error

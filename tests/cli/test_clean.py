@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from record_files import pack
 from runs import save_checkpoint
 
 from marginface import backbones
-from marginface.cli.main import main
 from marginface.data.formats.example import ImageExample, pack_example
 from marginface.data.formats.tfrecord import frame
 from marginface.model import ModelSpec
@@ -22,18 +20,6 @@ from marginface.runs.checkpoints import Checkpoint
 PEOPLE = ("ann", "bob", "cid")
 SPEC = ModelSpec("mobilefacenet", 8, (32, 32))
 STRAY = "bob/3.png"
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -112,7 +98,7 @@ def test_names_in_another_unicode_form_are_those_that_were_trained_on(cli, parts
 
 
 @pytest.mark.parametrize("name", ["faces.rec", "faces.tfrecord"])
-def test_a_file_is_cleaned_as_the_folder_packed_into_it(cli, run, data, tmp_path, name):
+def test_a_file_is_cleaned_as_the_folder_packed_into_it(cli, refusal, run, data, tmp_path, name):
     packed = pack(data, tmp_path / name, (32, 32))
     tables = []
     for images in (data, packed):
@@ -123,7 +109,7 @@ def test_a_file_is_cleaned_as_the_folder_packed_into_it(cli, run, data, tmp_path
         tables.append(output.read_text())
     assert tables[0] == tables[1]
     message = refusal(
-        cli,
+        "clean",
         "--run",
         run,
         "--data",
@@ -164,11 +150,11 @@ def test_a_wide_angle_keeps_everything(cli, run, data, tmp_path):
     assert "12 images, 0 dropped" in out
 
 
-def test_a_checkpoint_of_the_run_and_bad_images(cli, run, data, tmp_path):
+def test_a_checkpoint_of_the_run_and_bad_images(cli, refusal, run, data, tmp_path):
     (data / "ann" / "bad.png").write_bytes(b"no image")
     given = ("--data", data, "--output", tmp_path / "clean.csv", "--max-angle", 10)
     checkpoint = run / "checkpoints" / "step-00000001"
-    assert "bad.png" in refusal(cli, "--run", checkpoint, *given)
+    assert "bad.png" in refusal("clean", "--run", checkpoint, *given)
     status, out, _ = cli("clean", "--run", checkpoint, *given, "--skip-bad")
     assert status == 0
     assert "12 images, 1 dropped" in out
@@ -210,34 +196,26 @@ def test_a_tree_that_fails_leaves_nothing(cli, run, data, tmp_path, monkeypatch)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def refusal(cli, *arguments):
-    status, out, err = cli("clean", *arguments)
-    assert (status, out) == (2, "")
-    line = err.splitlines()[-1]
-    assert line.startswith("marginface: error: ")
-    return line
-
-
-def test_refusals(cli, run, data, parts, tmp_path):
+def test_refusals(refusal, run, data, parts, tmp_path):
     output = tmp_path / "clean.csv"
     given = ("--data", data, "--output", output)
     weights, weight = parts
     one = write_run(tmp_path / "one", weights, weight[::2])
-    message = refusal(cli, "--run", one, *given)
+    message = refusal("clean", "--run", one, *given)
     assert "3 class weights for 3 identities" in message
     assert "subcenter_arcface" in message
     others = write_run(tmp_path / "others", weights, weight, ("ann", "bob", "dee"))
-    message = refusal(cli, "--run", others, *given)
+    message = refusal("clean", "--run", others, *given)
     assert "3 identities that differ from the 3 which run" in message
-    assert "does not exist" in refusal(cli, "--run", tmp_path / "none", *given)
-    inside = refusal(cli, "--run", run, *given, "--link-to", data / "kept")
+    assert "does not exist" in refusal("clean", "--run", tmp_path / "none", *given)
+    inside = refusal("clean", "--run", run, *given, "--link-to", data / "kept")
     assert "among the images" in inside
-    taken = refusal(cli, "--run", run, *given, "--link-to", tmp_path / "one")
+    taken = refusal("clean", "--run", run, *given, "--link-to", tmp_path / "one")
     assert "--link-to" in taken
     assert "exists already" in taken
     assert not output.exists()
     output.write_text("mine")
-    assert "--output" in refusal(cli, "--run", run, *given)
+    assert "--output" in refusal("clean", "--run", run, *given)
     assert output.read_text() == "mine"
 
 

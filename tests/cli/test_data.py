@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 from packing_faces import COUNTS, contents, write_faces
 from PIL import Image
 from real_faces import FACES, needs_faces
-
-from marginface.cli.main import main
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "data", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
-def refusal(cli):
-    def run(*arguments):
-        status, out, err = cli(*arguments)
-        assert (status, out) == (2, "")
-        line = err.splitlines()[-1]
-        assert line.startswith("marginface: error: ")
-        assert "Traceback" not in err
-        return line
-
-    return run
 
 
 @pytest.fixture
@@ -53,7 +24,7 @@ def pairs(tmp_path):
 
 def test_pack_and_back(cli, faces, tmp_path):
     for source, target in [("faces", "a.rec"), ("a.rec", "b.tfrecord"), ("b.tfrecord", "c")]:
-        status, out, err = cli("pack", tmp_path / source, tmp_path / target)
+        status, out, err = cli("data", "pack", tmp_path / source, tmp_path / target)
         assert status == 0, err
         assert out == f"5 identities, 32 images; wrote {tmp_path / target}\n"
         assert "32/32" in err
@@ -61,11 +32,11 @@ def test_pack_and_back(cli, faces, tmp_path):
 
 
 def test_pack_pairs(cli, faces, pairs, tmp_path):
-    status, out, err = cli("pack", faces, tmp_path / "dev.bin", "--pairs", pairs)
+    status, out, err = cli("data", "pack", faces, tmp_path / "dev.bin", "--pairs", pairs)
     assert status == 0, err
     assert out == f"2 pairs of one person, 2 of two; wrote {tmp_path / 'dev.bin'}\n"
-    assert cli("pack", tmp_path / "dev.bin", tmp_path / "dev.zip")[0] == 0
-    assert cli("pack", tmp_path / "dev.zip", tmp_path / "dev")[0] == 0
+    assert cli("data", "pack", tmp_path / "dev.bin", tmp_path / "dev.zip")[0] == 0
+    assert cli("data", "pack", tmp_path / "dev.zip", tmp_path / "dev")[0] == 0
     assert len(contents(tmp_path / "dev")) == 6 + 1
 
 
@@ -73,7 +44,7 @@ def test_pack_scales_and_leaves_out(cli, faces, tmp_path):
     (faces / "ann" / "bad.png").write_bytes(b"no image")
     target = tmp_path / "a"
     options = ("--size", 20, "--format", "png", "--skip-bad")
-    status, out, _ = cli("pack", faces, target, *options)
+    status, out, _ = cli("data", "pack", faces, target, *options)
     assert status == 0
     assert "left out ann/bad.png: " in out
     made = [*target.rglob("*.png")]
@@ -86,30 +57,30 @@ def test_bad_packing(refusal, faces, pairs, tmp_path):
     out.mkdir()
     bad = faces / "ann" / "bad.png"
     bad.write_bytes(b"no image")
-    assert str(bad) in refusal("pack", faces, out / "a.rec")
+    assert str(bad) in refusal("data", "pack", faces, out / "a.rec")
     bad.unlink()
-    assert "no such file or folder" in refusal("pack", tmp_path / "none", out / "a.rec")
-    assert "--pairs" in refusal("pack", faces, out / "a.bin")
-    assert ".bin or .zip" in refusal("pack", faces, out / "a.rec", "--pairs", pairs)
-    assert "ends in .rec, .tfrecord" in refusal("pack", faces, out / "a.npz")
-    assert "jpeg or png" in refusal("pack", faces, out / "a.rec", "--format", "gif")
-    assert "--size" in refusal("pack", faces, out / "a.rec", "--size", 0)
+    assert "no such file or folder" in refusal("data", "pack", tmp_path / "none", out / "a.rec")
+    assert "--pairs" in refusal("data", "pack", faces, out / "a.bin")
+    assert ".bin or .zip" in refusal("data", "pack", faces, out / "a.rec", "--pairs", pairs)
+    assert "ends in .rec, .tfrecord" in refusal("data", "pack", faces, out / "a.npz")
+    assert "jpeg or png" in refusal("data", "pack", faces, out / "a.rec", "--format", "gif")
+    assert "--size" in refusal("data", "pack", faces, out / "a.rec", "--size", 0)
     skipped = ("--pairs", pairs, "--skip-bad")
-    assert "remove their pairs" in refusal("pack", faces, out / "a.bin", *skipped)
+    assert "remove their pairs" in refusal("data", "pack", faces, out / "a.bin", *skipped)
     assert [*out.iterdir()] == []
     (out / "a.rec").write_text("mine")
-    assert "exists already" in refusal("pack", faces, out / "a.rec")
+    assert "exists already" in refusal("data", "pack", faces, out / "a.rec")
     (tmp_path / "damaged.bin").write_bytes(b"\x80\x03cos\nsystem\n.")
-    assert "os.system" in refusal("pack", tmp_path / "damaged.bin", out / "b")
+    assert "os.system" in refusal("data", "pack", tmp_path / "damaged.bin", out / "b")
     (tmp_path / "damaged.rec").write_bytes(b"no records at all")
-    assert "damaged" in refusal("pack", tmp_path / "damaged.rec", out / "b")
+    assert "damaged" in refusal("data", "pack", tmp_path / "damaged.rec", out / "b")
     assert [path.name for path in out.iterdir()] == ["a.rec"]
 
 
 def test_what_is_done_so_far_is_told(refusal, faces, tmp_path, monkeypatch):
     monkeypatch.setattr("marginface.data.packing.training_sets.BLOCK", 8)
     (faces / "dee" / "bad.png").write_bytes(b"no image")
-    line = refusal("pack", faces, tmp_path / "a.rec")
+    line = refusal("data", "pack", faces, tmp_path / "a.rec")
     assert f"what is done so far waits in {tmp_path / '.a.rec.partial'}" in line
 
 
@@ -117,7 +88,7 @@ def test_inspect(cli, faces, tmp_path):
     other = write_faces(tmp_path / "other", {"bob": 2, "zed": 1}, side=9)
     (other / "zed" / "leak.png").write_bytes((faces / "cid" / "cid_0001.png").read_bytes())
     (other / "zed" / "bad.png").write_bytes(b"no image")
-    status, out, err = cli("inspect", faces, other, "--json", tmp_path / "found.json")
+    status, out, err = cli("data", "inspect", faces, other, "--json", tmp_path / "found.json")
     assert status == 0, err
     rows = {
         line.split("│")[1].strip(): line.split("│")[2:-1]
@@ -137,10 +108,10 @@ def test_inspect(cli, faces, tmp_path):
 
 
 def test_bad_inspecting(refusal, faces, pairs, tmp_path):
-    assert "another kind" in refusal("inspect", pairs)
-    assert "no such file or folder" in refusal("inspect", tmp_path / "none")
-    assert "given 2 times" in refusal("inspect", faces, faces)
-    assert "ROOT/IDENTITY/IMAGE" in refusal("inspect", faces / "ann")
+    assert "another kind" in refusal("data", "inspect", pairs)
+    assert "no such file or folder" in refusal("data", "inspect", tmp_path / "none")
+    assert "given 2 times" in refusal("data", "inspect", faces, faces)
+    assert "ROOT/IDENTITY/IMAGE" in refusal("data", "inspect", faces / "ann")
 
 
 def test_pack_says_that_a_bin_loses_folds_of_its_own(cli, faces, pairs, tmp_path):
@@ -154,7 +125,7 @@ def test_pack_says_that_a_bin_loses_folds_of_its_own(cli, faces, pairs, tmp_path
         (listed, "a.zip", False),
         (pairs, "b.bin", False),
     ):
-        status, out, err = cli("pack", faces, tmp_path / target, "--pairs", source)
+        status, out, err = cli("data", "pack", faces, tmp_path / target, "--pairs", source)
         assert status == 0, err
         assert ("cannot tell its 2 folds" in out) == lost
 
@@ -162,7 +133,7 @@ def test_pack_says_that_a_bin_loses_folds_of_its_own(cli, faces, pairs, tmp_path
 def test_split(cli, faces, tmp_path):
     write_faces(faces, {f"p{number}": 4 for number in range(20)})
     options = ("--output", tmp_path / "out", "--fraction", 0.8, "--pairs", 20, "--seed", 4)
-    status, out, err = cli("split", faces, *options)
+    status, out, err = cli("data", "split", faces, *options)
     assert status == 0, err
     assert out.splitlines()[0].startswith("train: 5 identities, ")
     assert "pairs: 20 in 10 folds" in out
@@ -175,19 +146,21 @@ def test_split(cli, faces, tmp_path):
 
 def test_bad_splitting(refusal, faces, tmp_path):
     output = ("--output", tmp_path / "out")
-    assert "between 0 and 1" in refusal("split", faces, *output, "--fraction", 1.5)
-    assert "multiple of 20" in refusal("split", faces, *output, "--pairs", 7)
-    assert "--by identity" in refusal("split", faces, *output, "--by", "image", "--pairs", 20)
-    assert "identity or image" in refusal("split", faces, *output, "--by", "age")
-    assert "among the images" in refusal("split", faces, "--output", faces / "out")
-    assert "exists already" in refusal("split", faces, "--output", tmp_path)
+    assert "between 0 and 1" in refusal("data", "split", faces, *output, "--fraction", 1.5)
+    assert "multiple of 20" in refusal("data", "split", faces, *output, "--pairs", 7)
+    assert "--by identity" in refusal(
+        "data", "split", faces, *output, "--by", "image", "--pairs", 20
+    )
+    assert "identity or image" in refusal("data", "split", faces, *output, "--by", "age")
+    assert "among the images" in refusal("data", "split", faces, "--output", faces / "out")
+    assert "exists already" in refusal("data", "split", faces, "--output", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces"]
 
 
 def test_subset(cli, faces, tmp_path):
     options = ("--min-images", 5, "--max-images", 6, "--identities", 2)
     for target in ("a", "a.rec"):
-        status, out, err = cli("subset", faces, tmp_path / target, *options)
+        status, out, err = cli("data", "subset", faces, tmp_path / target, *options)
         assert status == 0, err
         assert out == f"2 identities, 12 images; wrote {tmp_path / target}\n"
 
@@ -195,21 +168,23 @@ def test_subset(cli, faces, tmp_path):
 def test_bad_subsets(refusal, faces, pairs, tmp_path):
     target = tmp_path / "out"
     assert "has 3 identities" in refusal(
-        "subset", faces, target, "--min-images", 5, "--identities", 4
+        "data", "subset", faces, target, "--min-images", 5, "--identities", 4
     )
-    assert "no table of" in refusal("subset", faces, target, "--kept", pairs)
-    assert "No such file" in refusal("subset", faces, target, "--kept", tmp_path / "none.csv")
-    assert "ends in .rec" in refusal("subset", faces, tmp_path / "out.bin")
+    assert "no table of" in refusal("data", "subset", faces, target, "--kept", pairs)
+    assert "No such file" in refusal(
+        "data", "subset", faces, target, "--kept", tmp_path / "none.csv"
+    )
+    assert "ends in .rec" in refusal("data", "subset", faces, tmp_path / "out.bin")
     assert not target.exists()
 
 
 @needs_faces
 def test_real_grey_faces_become_training_images(cli, tmp_path):
     target = tmp_path / "orl.rec"
-    status, out, err = cli("pack", FACES / "orl", target, "--size", 112, "--format", "jpeg")
+    status, out, err = cli("data", "pack", FACES / "orl", target, "--size", 112, "--format", "jpeg")
     assert status == 0, err
     assert out.startswith("40 identities, 400 images")
-    status, out, _ = cli("inspect", target)
+    status, out, _ = cli("data", "inspect", target)
     assert status == 0
     assert "112x112: 400" in out
     assert "jpeg: 400" in out

@@ -11,34 +11,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from real_faces import FACES, needs_faces
 from tiny_scrfd import POINTS, photo_with, save_detector
-from typer.testing import CliRunner, Result
 
 from marginface import MarginfaceError
-from marginface.cli.data import align as command
 from marginface.data.photos import photos as photos_module
 from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(command.align)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def refusal(*arguments: object) -> str:
-    """Return the one line that the command ends with."""
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
@@ -75,14 +57,16 @@ def photos(tmp_path) -> Path:
     return root
 
 
-def test_crops_and_the_table(photos, detector, tmp_path):
+def test_crops_and_the_table(cli, photos, detector, tmp_path):
     before = files(photos)
     out = tmp_path / "out"
-    result = run(photos, out, "--detector", detector, "--batch-size", 2, "--format", "png")
-    assert result.exit_code == 0, result.output
-    assert f"aligned 3 of 6 photos to {out}" in result.output
+    result = cli(
+        "data", "align", photos, out, "--detector", detector, "--batch-size", 2, "--format", "png"
+    )
+    assert result.status == 0, result.stderr
+    assert f"aligned 3 of 6 photos to {out}" in result.stdout
     for reason in ("unreadable", "no face", "face cut off"):
-        assert f"skipped 1: {reason}" in result.output
+        assert f"skipped 1: {reason}" in result.stdout
     rows = table(out)
     assert {name: row["status"] for name, row in rows.items()} == {
         "ann/one.png": "aligned",
@@ -107,48 +91,48 @@ def test_crops_and_the_table(photos, detector, tmp_path):
 
 
 @pytest.mark.parametrize(("which", "at"), [("largest", (64, 64)), ("central", (112, 120))])
-def test_which_face(photos, detector, tmp_path, which, at):
-    run(photos, tmp_path / "out", "--detector", detector, "--face", which)
+def test_which_face(cli, photos, detector, tmp_path, which, at):
+    cli("data", "align", photos, tmp_path / "out", "--detector", detector, "--face", which)
     row = table(tmp_path / "out")["ann/two.png"]
     nose = float(row["x3"]), float(row["y3"])
     stride = 32 if which == "largest" else 8
     np.testing.assert_allclose(nose, (at[0], at[1] + 0.1 * stride), atol=1e-3)
 
 
-def test_size_format_and_quality(photos, detector, tmp_path):
+def test_size_format_and_quality(cli, photos, detector, tmp_path):
     sizes = {}
     for quality in (50, 95):
         out = tmp_path / f"q{quality}"
         options = ("--size", "112x96", "--quality", quality)
-        assert run(photos, out, "--detector", detector, *options).exit_code == 0
+        assert cli("data", "align", photos, out, "--detector", detector, *options).status == 0
         with Image.open(out / "ann" / "one.jpg") as crop:
             assert (crop.format, crop.size) == ("JPEG", (96, 112))
         sizes[quality] = (out / "ann" / "one.jpg").stat().st_size
     assert sizes[50] < sizes[95]
 
 
-def test_small_faces_can_be_skipped(photos, detector, tmp_path):
-    run(photos, tmp_path / "out", "--detector", detector, "--min-face", 60)
+def test_small_faces_can_be_skipped(cli, photos, detector, tmp_path):
+    cli("data", "align", photos, tmp_path / "out", "--detector", detector, "--min-face", 60)
     status = {name: row["status"] for name, row in table(tmp_path / "out").items()}
     assert status["small.png"] == "face too small"
     assert status["ann/one.png"] == "aligned"
 
 
-def test_a_turned_photo_is_taken_upright(photos, detector, tmp_path):
+def test_a_turned_photo_is_taken_upright(cli, photos, detector, tmp_path):
     pixels = np.array(Image.open(photos / "ann" / "one.png"))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.fromarray(np.rot90(pixels).copy()).save(photos / "ann" / "turned.png", exif=exif)
-    run(photos, tmp_path / "out", "--detector", detector, "--format", "png")
+    cli("data", "align", photos, tmp_path / "out", "--detector", detector, "--format", "png")
     crops = files(tmp_path / "out")
     assert crops["ann/turned.png"] == crops["ann/one.png"]
 
 
-def test_the_table_serves_as_landmarks(photos, detector, tmp_path):
-    run(photos, tmp_path / "first", "--detector", detector, "--format", "png")
+def test_the_table_serves_as_landmarks(cli, photos, detector, tmp_path):
+    cli("data", "align", photos, tmp_path / "first", "--detector", detector, "--format", "png")
     given_points = ("--landmarks", tmp_path / "first" / "alignment.csv")
-    result = run(photos, tmp_path / "second", *given_points, "--format", "png")
-    assert result.exit_code == 0, result.output
+    result = cli("data", "align", photos, tmp_path / "second", *given_points, "--format", "png")
+    assert result.status == 0, result.stderr
     rows = table(tmp_path / "second")
     assert rows["bob/none.png"]["status"] == "no landmarks"
     assert rows["ann/one.png"]["score"] == table(tmp_path / "first")["ann/one.png"]["score"]
@@ -160,7 +144,7 @@ def points_of(stride, x, y):
     return (POINTS * stride + [x, y]).tolist()
 
 
-def test_landmarks_as_json(photos, tmp_path):
+def test_landmarks_as_json(cli, photos, tmp_path):
     mirrored = (POINTS * [-16, 16] + [64, 96]).tolist()
     marks = {
         "ann/one.png": [0.75, points_of(16, 64, 96)],
@@ -171,8 +155,8 @@ def test_landmarks_as_json(photos, tmp_path):
     }
     path = tmp_path / "marks.json"
     path.write_text(json.dumps(marks))
-    result = run(photos, tmp_path / "out", "--landmarks", path)
-    assert result.exit_code == 0, result.output
+    result = cli("data", "align", photos, tmp_path / "out", "--landmarks", path)
+    assert result.status == 0, result.stderr
     rows = table(tmp_path / "out")
     assert {name: row["status"] for name, row in rows.items()} == {
         "ann/one.png": "aligned",
@@ -186,21 +170,21 @@ def test_landmarks_as_json(photos, tmp_path):
     assert rows["ann/one.png"]["score"] == "0.7500"
 
 
-def test_points_on_a_line_form_no_face(photos, tmp_path):
+def test_points_on_a_line_form_no_face(cli, photos, tmp_path):
     line = (POINTS[:, 1:] * [16, 16] + [64, 96]).tolist()  # fits the template by 0.5
     path = tmp_path / "marks.json"
     path.write_text(
         json.dumps({"ann/one.png": [1, line], "ann/two.png": [1, points_of(8, 64, 64)]})
     )
-    assert run(photos, tmp_path / "out", "--landmarks", path).exit_code == 0
+    assert cli("data", "align", photos, tmp_path / "out", "--landmarks", path).status == 0
     rows = table(tmp_path / "out")
     assert rows["ann/one.png"]["status"] == "points form no face"
     assert rows["ann/two.png"]["status"] == "aligned"
 
 
-def test_a_link_to_nothing_is_one_unreadable_photo(photos, detector, tmp_path):
+def test_a_link_to_nothing_is_one_unreadable_photo(cli, photos, detector, tmp_path):
     (photos / "ann" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    assert run(photos, tmp_path / "out", "--detector", detector).exit_code == 0
+    assert cli("data", "align", photos, tmp_path / "out", "--detector", detector).status == 0
     row = table(tmp_path / "out")["ann/gone.jpg"]
     assert row["status"] == "unreadable"
     assert "No such file" in row["detail"]
@@ -257,10 +241,10 @@ BAD_CSV = {
     + [(f"{kind}.csv", text) for kind, text in BAD_CSV.items()]
     + [("marks.txt", "a.png")],
 )
-def test_bad_landmarks_are_refused_in_one_line(photos, tmp_path, name, text):
+def test_bad_landmarks_are_refused_in_one_line(refusal, photos, tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
-    assert str(path) in refusal(photos, tmp_path / "out", "--landmarks", path)
+    assert str(path) in refusal("data", "align", photos, tmp_path / "out", "--landmarks", path)
     assert not (tmp_path / "out").exists()
 
 
@@ -274,46 +258,56 @@ def test_any_bytes_are_landmarks_or_a_clear_error(tmp_path, content, suffix):
         assert all(np.isfinite(faces.points).all() for faces in found.values())
 
 
-def test_options_that_do_not_go_together(photos, detector, tmp_path):
+def test_options_that_do_not_go_together(refusal, photos, detector, tmp_path):
     out, marks = tmp_path / "out", tmp_path / "marks.csv"
     marks.write_text("ann/one.png,1,2,3,2,2,3,1,4,3,4\n")
-    assert "give either" in refusal(photos, out)
-    assert "give either" in refusal(photos, out, "--detector", detector, "--landmarks", marks)
+    assert "give either" in refusal("data", "align", photos, out)
+    assert "give either" in refusal(
+        "data", "align", photos, out, "--detector", detector, "--landmarks", marks
+    )
     for option, value in (("--face", "central"), ("--min-score", 0.3)):
-        assert option in refusal(photos, out, "--landmarks", marks, option, value)
+        assert option in refusal("data", "align", photos, out, "--landmarks", marks, option, value)
     detect = (photos, out, "--detector", detector)
-    assert "--quality" in refusal(*detect, "--format", "png", "--quality", 90)
-    assert "quality must be 1 to 100, got 0" in refusal(*detect, "--quality", 0)
-    assert "did you mean 'jpg'" in refusal(*detect, "--format", "jpeg")
-    assert "did you mean 'largest'" in refusal(*detect, "--face", "large")
-    assert "--size takes height x width" in refusal(*detect, "--size", "112")
-    assert "size must be 16 to 4096" in refusal(*detect, "--size", "112x0")
-    assert "between 0 and 1" in refusal(*detect, "--min-score", 2)
+    assert "--quality" in refusal("data", "align", *detect, "--format", "png", "--quality", 90)
+    assert "quality must be 1 to 100, got 0" in refusal("data", "align", *detect, "--quality", 0)
+    assert "did you mean 'jpg'" in refusal("data", "align", *detect, "--format", "jpeg")
+    assert "did you mean 'largest'" in refusal("data", "align", *detect, "--face", "large")
+    assert "--size takes height x width" in refusal("data", "align", *detect, "--size", "112")
+    assert "size must be 16 to 4096" in refusal("data", "align", *detect, "--size", "112x0")
+    assert "between 0 and 1" in refusal("data", "align", *detect, "--min-score", 2)
     assert not out.exists()
 
 
-def test_folders_that_do_not_fit(photos, detector, tmp_path):
+def test_folders_that_do_not_fit(refusal, photos, detector, tmp_path):
     detect = ("--detector", detector)
-    assert "exists already" in refusal(photos, photos, *detect)
-    assert "among the photos" in refusal(photos, photos / "crops", *detect)
-    assert "is a file, not a folder" in refusal(photos, detector / "crops", *detect)
-    assert "no such folder" in refusal(tmp_path / "absent", tmp_path / "out", *detect)
+    assert "exists already" in refusal("data", "align", photos, photos, *detect)
+    assert "among the photos" in refusal("data", "align", photos, photos / "crops", *detect)
+    assert "is a file, not a folder" in refusal(
+        "data", "align", photos, detector / "crops", *detect
+    )
+    assert "no such folder" in refusal(
+        "data", "align", tmp_path / "absent", tmp_path / "out", *detect
+    )
     (tmp_path / "void").mkdir()
-    assert "no images under" in refusal(tmp_path / "void", tmp_path / "out", *detect)
+    assert "no images under" in refusal(
+        "data", "align", tmp_path / "void", tmp_path / "out", *detect
+    )
     Image.new("RGB", (9, 9)).save(photos / "ann" / "one.bmp")
-    assert "rename one of them" in refusal(photos, tmp_path / "out", *detect)
+    assert "rename one of them" in refusal("data", "align", photos, tmp_path / "out", *detect)
     assert not list(tmp_path.glob("out*"))
 
 
-def test_none_aligned_leaves_nothing(photos, tmp_path, detector):
-    message = refusal(photos, tmp_path / "out", "--detector", detector, "--min-face", 2000)
+def test_none_aligned_leaves_nothing(refusal, photos, tmp_path, detector):
+    message = refusal(
+        "data", "align", photos, tmp_path / "out", "--detector", detector, "--min-face", 2000
+    )
     assert "none of the 6 photos" in message
     assert "4 face too small" in message
     assert not list(tmp_path.glob("out*"))
 
 
 @pytest.fixture
-def interrupted(photos, detector, tmp_path, monkeypatch):
+def interrupted(cli, photos, detector, tmp_path, monkeypatch):
     """Leave a run at its second of three batches; return its arguments."""
     arguments = (photos, tmp_path / "out", "--detector", detector, "--batch-size", 2)
     cropped = []
@@ -327,7 +321,7 @@ def interrupted(photos, detector, tmp_path, monkeypatch):
     crop_face = photos_module.crop_face
     with monkeypatch.context() as patch:
         patch.setattr(photos_module, "crop_face", stop_later)
-        assert run(*arguments).exit_code != 0
+        assert cli("data", "align", *arguments).status != 0
     assert not (tmp_path / "out").exists()
     return arguments
 
@@ -349,20 +343,20 @@ def count_crops(monkeypatch) -> list[str]:
     "tail",
     ["", "bob/bro", "bob/broken.jpg,no\n", 'bob/broken.jpg,"\n', f"bob/broken.jpg,no{',' * 14}"],
 )
-def test_an_interrupted_run_goes_on(interrupted, tmp_path, monkeypatch, tail):
+def test_an_interrupted_run_goes_on(cli, interrupted, tmp_path, monkeypatch, tail):
     photos, out, *options = interrupted
     with (tmp_path / "out.partial" / "alignment.csv").open("a") as file:
         file.write(tail)
     cropped = count_crops(monkeypatch)
-    assert run(*interrupted).exit_code == 0
+    assert cli("data", "align", *interrupted).status == 0
     assert "ann/one.png" not in cropped
     assert "small.png" in cropped
-    assert run(photos, tmp_path / "whole", *options).exit_code == 0
+    assert cli("data", "align", photos, tmp_path / "whole", *options).status == 0
     assert files(out) == files(tmp_path / "whole")
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_rows_without_a_turn_are_done_again(interrupted, tmp_path, monkeypatch):
+def test_rows_without_a_turn_are_done_again(cli, interrupted, tmp_path, monkeypatch):
     """An earlier version's table has none; its crops are made anew."""
     photos, out, *options = interrupted
     path = tmp_path / "out.partial" / "alignment.csv"
@@ -372,25 +366,27 @@ def test_rows_without_a_turn_are_done_again(interrupted, tmp_path, monkeypatch):
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     cropped = count_crops(monkeypatch)
-    assert run(*interrupted).exit_code == 0
+    assert cli("data", "align", *interrupted).status == 0
     assert "ann/one.png" in cropped
-    assert run(photos, tmp_path / "whole", *options).exit_code == 0
+    assert cli("data", "align", photos, tmp_path / "whole", *options).status == 0
     assert files(out) == files(tmp_path / "whole")
 
 
-def test_another_run_is_not_mixed_into_an_interrupted_one(interrupted, tmp_path):
-    assert "differs in its size" in refusal(*interrupted, "--size", "112x96")
+def test_another_run_is_not_mixed_into_an_interrupted_one(refusal, interrupted, tmp_path):
+    assert "differs in its size" in refusal("data", "align", *interrupted, "--size", "112x96")
     os.utime(interrupted[0] / "small.png", (1, 1))
-    assert "differs in its photos" in refusal(*interrupted)
+    assert "differs in its photos" in refusal("data", "align", *interrupted)
     path = tmp_path / "out.partial" / "manifest.json"
     former = {key: value for key, value in json.loads(path.read_text()).items() if key != "version"}
     path.write_text(json.dumps(former))
-    assert "of another version of marginface; remove it" in refusal(*interrupted)
+    assert "of another version of marginface; remove it" in refusal("data", "align", *interrupted)
     path.write_text("[]")
-    assert "remove" in refusal(*interrupted)
+    assert "remove" in refusal("data", "align", *interrupted)
 
 
-def test_a_detector_whose_external_data_changed_is_another_one(photos, tmp_path, monkeypatch):
+def test_a_detector_whose_external_data_changed_is_another_one(
+    cli, refusal, photos, tmp_path, monkeypatch
+):
     model = onnx.load(save_detector(tmp_path / "whole.onnx"))
     beside = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 64}
     onnx.save(model, tmp_path / "tiny.onnx", **beside)
@@ -401,37 +397,37 @@ def test_a_detector_whose_external_data_changed_is_another_one(photos, tmp_path,
 
     with monkeypatch.context() as patch:
         patch.setattr(photos_module, "crop_face", stop)
-        assert run(photos, tmp_path / "out", *detect).exit_code != 0
+        assert cli("data", "align", photos, tmp_path / "out", *detect).status != 0
     content = bytearray((tmp_path / "w.bin").read_bytes())
     content[0] ^= 1
     (tmp_path / "w.bin").write_bytes(content)
-    assert "differs in its faces" in refusal(photos, tmp_path / "out", *detect)
+    assert "differs in its faces" in refusal("data", "align", photos, tmp_path / "out", *detect)
     content[0] ^= 1
     (tmp_path / "w.bin").write_bytes(content)
     whole = ("--detector", tmp_path / "whole.onnx")  # the same, in one file
-    assert run(photos, tmp_path / "out", *whole).exit_code == 0
+    assert cli("data", "align", photos, tmp_path / "out", *whole).status == 0
 
 
-def test_one_crop_cannot_be_written(photos, detector, tmp_path, monkeypatch):
+def test_one_crop_cannot_be_written(refusal, photos, detector, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    result = run(photos, tmp_path / "out", "--detector", detector)
-    assert isinstance(result.exception, OSError)
+    said = refusal("data", "align", photos, tmp_path / "out", "--detector", detector)
+    assert "No space left on device" in said
     assert not (tmp_path / "out").exists()
 
 
 @needs_faces
-def test_photos_with_the_given_landmarks_and_with_a_detector(tmp_path):
+def test_photos_with_the_given_landmarks_and_with_a_detector(cli, tmp_path):
     root = FACES / "photos"
     model = FACES / "weights" / "scrfd_2.5g_bnkps.onnx"
     for name, option in (
         ("given", ("--landmarks", root / "landmarks.json")),
         ("detected", ("--detector", model)),
     ):
-        result = run(root, tmp_path / name, *option)
-        assert "aligned 24 of 24 photos" in result.output
+        result = cli("data", "align", root, tmp_path / name, *option)
+        assert "aligned 24 of 24 photos" in result.stdout
     rows = [table(tmp_path / name) for name in ("given", "detected")]
     assert [each.pop("landmarks.json")["status"] for each in rows] == ["no image"] * 2
     points = [

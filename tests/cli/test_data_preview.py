@@ -1,28 +1,14 @@
 """`marginface data preview`, as it is called."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from marginface.cli.main import main
 from marginface.data.augmentation import AUGMENTATIONS, PRESETS
-from marginface.data.packing.writers import RecordWriter
+from marginface.data.packing.training_sets import pack
 from marginface.data.preview import CELL, DRAWS, GAP
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "data", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -54,7 +40,7 @@ def cells(path: Path) -> np.ndarray:
 
 def test_the_sheet_shows_all_presets_and_augmentations(cli, faces, tmp_path):
     out = tmp_path / "new" / "sheet.png"
-    code, printed, error = cli("preview", faces, out, "--images", 4)
+    code, printed, error = cli("data", "preview", faces, out, "--images", 4)
     assert (code, error) == (0, "")
     assert printed == f"wrote {out}: 4 images of {faces}\n"
     found = cells(out)[:, -4:]
@@ -70,14 +56,14 @@ def test_a_chosen_chain_is_drawn_by_its_seed(cli, faces, tmp_path):
     for number, seed in enumerate((1, 1, 2)):
         out = tmp_path / f"{number}.png"
         chosen = ("--augment", "affine, strong", "--seed", seed, "--images", 3)
-        assert cli("preview", faces, out, *chosen)[0] == 0
+        assert cli("data", "preview", faces, out, *chosen)[0] == 0
         sheets.append(out.read_bytes())
         assert len(cells(out)) == 1 + DRAWS
     assert sheets[0] == sheets[1] != sheets[2]
 
 
 def test_no_augmentation_leaves_the_images(cli, faces, tmp_path):
-    assert cli("preview", faces, tmp_path / "a.png", "--augment", "", "--images", 3)[0] == 0
+    assert cli("data", "preview", faces, tmp_path / "a.png", "--augment", "", "--images", 3)[0] == 0
     found = cells(tmp_path / "a.png")
     for row in found[1:]:
         np.testing.assert_array_equal(row, found[0])
@@ -88,11 +74,9 @@ def test_records_are_shown_as_their_folder_is(cli, faces, tmp_path):
 
     folder = open_images(faces, size=(112, 112), resize=True)
     (tmp_path / "packed").mkdir()
-    with RecordWriter(tmp_path / "packed" / "faces.rec") as writer:
-        for index in range(len(folder)):
-            writer.add(folder.encoded(index), int(folder.labels[index]), folder.name(index))
-    assert cli("preview", faces, tmp_path / "a.png")[0] == 0
-    assert cli("preview", tmp_path / "packed" / "faces.rec", tmp_path / "b.png")[0] == 0
+    pack(folder, tmp_path / "packed" / "faces.rec")
+    assert cli("data", "preview", faces, tmp_path / "a.png")[0] == 0
+    assert cli("data", "preview", tmp_path / "packed" / "faces.rec", tmp_path / "b.png")[0] == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -112,7 +96,7 @@ def test_what_cannot_be_drawn_is_one_line(cli, tmp_path, monkeypatch, arguments,
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.jpg").write_bytes(b"no image")
     monkeypatch.chdir(tmp_path)
-    code, printed, error = cli("preview", *arguments)
+    code, printed, error = cli("data", "preview", *arguments)
     assert (code, printed) == (2, "")
     assert error.startswith("marginface: error: ")
     assert message in error

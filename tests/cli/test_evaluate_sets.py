@@ -13,13 +13,9 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
-import typer
 from PIL import Image
 from real_faces import FACES, needs_faces
-from typer.testing import CliRunner, Result
 
-from marginface import MarginfaceError
-from marginface.cli.evaluate import evaluate
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.folds import folds_of_both_kinds
@@ -31,26 +27,6 @@ PEOPLE = 8
 GRAPH = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, %d] y) {
     pooled = AveragePool<kernel_shape = [%d, %d], strides = [%d, %d]>(x) y = Flatten(pooled) }"""
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(evaluate)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def done(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
-
-
-def refusal(*arguments: object) -> str:
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
 
 
 @pytest.fixture
@@ -92,9 +68,9 @@ def sets(tmp_path, pairs) -> list[Path]:
     return [tmp_path / "whole.zip", tmp_path / "half.bin"]
 
 
-def test_one_model_on_one_set(models, sets, pairs, tmp_path):
+def test_one_model_on_one_set(printed, models, sets, pairs, tmp_path):
     out = tmp_path / "out"
-    text = done("--model", models[0], "--val", sets[0], "--output", out)
+    text = printed("evaluate", "--model", models[0], "--val", sets[0], "--output", out)
     assert {path.name for path in out.iterdir()} == {
         "metrics.json",
         "verification.png",
@@ -120,10 +96,10 @@ def test_one_model_on_one_set(models, sets, pairs, tmp_path):
     assert (again.accuracy, again.auc) == (metrics["accuracy"], metrics["auc"])
 
 
-def test_the_norms_are_those_of_the_compared_embeddings(models, sets, tmp_path):
+def test_the_norms_are_those_of_the_compared_embeddings(printed, models, sets, tmp_path):
     for flip in ("--flip", "--no-flip"):
         out = tmp_path / flip
-        done("--model", models[0], "--val", sets[0], "--output", out, flip)
+        printed("evaluate", "--model", models[0], "--val", sets[0], "--output", out, flip)
         table = pq.read_table(out / "scores.parquet")
         for names, norms in (("first", "first_norm"), ("second", "second_norm")):
             for name, norm in zip(table[names].to_pylist(), table[norms].to_pylist(), strict=True):
@@ -134,9 +110,10 @@ def test_the_norms_are_those_of_the_compared_embeddings(models, sets, tmp_path):
                 assert norm == pytest.approx(np.linalg.norm(quarters), rel=1e-4)
 
 
-def test_models_times_sets_in_one_table(models, sets, tmp_path):
+def test_models_times_sets_in_one_table(printed, models, sets, tmp_path):
     out = tmp_path / "out"
-    text = done(
+    text = printed(
+        "evaluate",
         *("--model", models[0], "--model", models[1], "--val", sets[0], "--val", sets[1]),
         *("--output", out),
     )
@@ -160,9 +137,10 @@ def test_models_times_sets_in_one_table(models, sets, tmp_path):
     assert record[0]["auc"] != record[2]["auc"]
 
 
-def test_a_list_among_the_sets_takes_its_images_from_the_folder(models, sets, tmp_path):
+def test_a_list_among_the_sets_takes_its_images_from_the_folder(printed, models, sets, tmp_path):
     out = tmp_path / "out"
-    done(
+    printed(
+        "evaluate",
         *("--model", models[0], "--val", tmp_path / "list.txt", "--val", sets[0]),
         *("--images", tmp_path / "images", "--output", out),
     )
@@ -173,9 +151,9 @@ def test_a_list_among_the_sets_takes_its_images_from_the_folder(models, sets, tm
     assert scores[0] == scores[1]
 
 
-def test_the_table_fits_a_narrow_terminal(models, sets, monkeypatch):
+def test_the_table_fits_a_narrow_terminal(printed, models, sets, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    text = done("--model", models[0], "--val", sets[0], "--val", sets[1])
+    text = printed("evaluate", "--model", models[0], "--val", sets[0], "--val", sets[1])
     assert max(map(len, StringIO(text))) <= 81
     assert "95% interval" in text
     assert "TAR@1e-3" in text
@@ -184,37 +162,43 @@ def test_the_table_fits_a_narrow_terminal(models, sets, monkeypatch):
 
 
 def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
-    models, sets, tmp_path, monkeypatch
+    refusal, models, sets, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("marginface.embeddings.embedder.Embedder.__call__", None)
     model = ("--model", models[0])
-    assert "there is nothing to verify" in refusal(*model)
-    assert "leave the folder" in refusal(*model, "--val", sets[0], "--images", tmp_path / "images")
-    assert "given 2 times" in refusal(*model, *model, "--val", sets[0])
-    assert "given 2 times" in refusal(*model, "--val", sets[0], "--val", sets[0])
-    assert "cannot read" in refusal(*model, "--val", tmp_path / "none.bin")
-    assert "--images" in refusal(*model, "--pairs", tmp_path / "list.txt")
+    assert "there is nothing to verify" in refusal("evaluate", *model)
+    assert "leave the folder" in refusal(
+        "evaluate", *model, "--val", sets[0], "--images", tmp_path / "images"
+    )
+    assert "given 2 times" in refusal("evaluate", *model, *model, "--val", sets[0])
+    assert "given 2 times" in refusal("evaluate", *model, "--val", sets[0], "--val", sets[0])
+    assert "no such file or folder" in refusal("evaluate", *model, "--val", tmp_path / "none.bin")
+    assert "--images" in refusal("evaluate", *model, "--pairs", tmp_path / "list.txt")
     alike = tmp_path / "alike.txt"
     alike.write_text("p0/1.png p0/2.png 1\n" * 20)
     images = ("--images", tmp_path / "images")
-    assert f"{alike}: all 20 pairs are 'same' pairs" in refusal(*model, "--val", alike, *images)
+    assert f"{alike}: all 20 pairs are 'same' pairs" in refusal(
+        "evaluate", *model, "--val", alike, *images
+    )
     monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)  # root may write anywhere
     for output in (tmp_path, tmp_path / "new" / "folder"):
-        message = refusal(*model, "--val", sets[0], "--output", output)
+        message = refusal("evaluate", *model, "--val", sets[0], "--output", output)
         assert f"--output {output} cannot be written, {tmp_path} is not yours" in message
     sets[1].write_bytes(b"cposix\nsystem\n(S'echo'\ntR.")
-    assert "asks for posix.system" in refusal(*model, "--val", sets[0], "--val", sets[1])
+    assert "asks for posix.system" in refusal(
+        "evaluate", *model, "--val", sets[0], "--val", sets[1]
+    )
 
 
-def test_an_image_of_a_set_that_is_none_is_named(models, tmp_path, pairs):
+def test_an_image_of_a_set_that_is_none_is_named(refusal, models, tmp_path, pairs):
     (tmp_path / "images" / "p0" / "1.png").write_bytes(b"no image")
     write_bin(tmp_path / "broken.bin", pairs)
-    message = refusal("--model", models[0], "--val", tmp_path / "broken.bin")
+    message = refusal("evaluate", "--model", models[0], "--val", tmp_path / "broken.bin")
     assert message.startswith(f"{tmp_path / 'broken.bin'}/00000: cannot read the image")
 
 
 @needs_faces
-def test_real_faces_score_the_same_from_every_kind_of_set(tmp_path):
+def test_real_faces_score_the_same_from_every_kind_of_set(printed, tmp_path):
     model = ("--model", FACES / "weights" / "mobilefacenet_paper.onnx", "--std", 128, "--no-flip")
     root = FACES / "lfw112" / "test"
     lines = (FACES / "lfw112" / "pairsDevTest.txt").read_text().splitlines()[1:]
@@ -229,7 +213,7 @@ def test_real_faces_score_the_same_from_every_kind_of_set(tmp_path):
         "bin": ("--val", tmp_path / "some.bin"),
         "zip": ("--val", tmp_path / "some.zip"),
     }.items():
-        done(*model, *given, "--output", tmp_path / name)
+        printed("evaluate", *model, *given, "--output", tmp_path / name)
     metrics = [(tmp_path / name / "metrics.json").read_text() for name in ("list", "bin", "zip")]
     assert metrics[0] == metrics[1] == metrics[2]
     assert json.loads(metrics[0])["accuracy"] > 0.95

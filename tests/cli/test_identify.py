@@ -10,34 +10,12 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
-import typer
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from marginface import MarginfaceError
-from marginface.cli.embed import embed
-from marginface.cli.identify import identify
-from marginface.cli.templates import templates
 from marginface.embeddings.files import table_of
 
 PEOPLE, IMAGES = 12, 6
 SEARCH = {"embeddings": "e.parquet", "gallery": "gallery.txt", "probes": "probes.txt"}
-
-app = typer.Typer(pretty_exceptions_enable=False)
-for command in (identify, embed, templates):
-    app.command()(command)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "150"})
-
-
-def refusal(*arguments: object) -> str:
-    """Return the one line that a command ends with."""
-    result = run(*arguments)
-    assert isinstance(result.exception, MarginfaceError), result.output
-    assert "\n" not in str(result.exception)
-    return str(result.exception)
 
 
 def options(folder: Path, **names: str) -> list[object]:
@@ -63,10 +41,10 @@ def candidates(folder: Path) -> list[dict[str, object]]:
     return pq.read_table(folder / "candidates.parquet").to_pylist()
 
 
-def test_identify_names_whom_it_finds(people):
+def test_identify_names_whom_it_finds(cli, people):
     out = people / "out"
-    result = run("identify", *options(people, **SEARCH), "--output", out)
-    assert result.exit_code == 0, result.output
+    result = cli("identify", *options(people, **SEARCH), "--output", out)
+    assert result.status == 0, result.stderr
     rows = candidates(out)
     metrics = json.loads((out / "metrics.json").read_text())
     probes = (people / "probes.txt").read_text().split()
@@ -96,14 +74,14 @@ def test_identify_names_whom_it_finds(people):
     assert "the first 20 of 60 probes" in result.stdout
 
 
-def test_identify_takes_strangers_alone(people):
+def test_identify_takes_strangers_alone(cli, people):
     (people / "probes.txt").write_text("p11/1.jpg\np10/2.jpg\nx.jpg\tjosé [/bold]\n")
     with np.load(people / "e.npz") as arrays:
         names = [*arrays["path"][:-1], "x.jpg"]
         np.savez(people / "e.npz", path=np.array(names), embedding=arrays["embedding"])
     arguments = options(people, **SEARCH | {"embeddings": "e.npz"})
-    result = run("identify", *arguments, "--top", 2, "--output", people / "out")
-    assert result.exit_code == 0, result.output
+    result = cli("identify", *arguments, "--top", 2, "--output", people / "out")
+    assert result.status == 0, result.stderr
     assert "none of 3 probes shows one of the 8 subjects of gallery gallery.txt" in result.stderr
     metrics = json.loads((people / "out" / "metrics.json").read_text())
     assert (metrics["mated_probes"], metrics["rank"], metrics["roc"]["far"]) == (0, {}, [])
@@ -117,7 +95,7 @@ def test_identify_takes_strangers_alone(people):
     assert "josé [/bold]" in result.stdout
 
 
-def test_probes_of_unknown_persons_are_named_and_do_not_count(people):
+def test_probes_of_unknown_persons_are_named_and_do_not_count(cli, people):
     with np.load(people / "e.npz") as arrays:
         names = ["1.jpg", *arrays["path"][1:-1], "2.jpg"]
         np.savez(people / "e.npz", path=np.array(names), embedding=arrays["embedding"])
@@ -128,8 +106,8 @@ def test_probes_of_unknown_persons_are_named_and_do_not_count(people):
     for name, probes in (("some", counted), ("all", f"1.jpg\n{counted}2.jpg\n"), ("none", "1.jpg")):
         (people / "probes.txt").write_text(probes)
         arguments = options(people, **SEARCH | {"embeddings": "e.npz"})
-        result = run("identify", *arguments, "--output", people / name)
-        assert result.exit_code == 0, result.output
+        result = cli("identify", *arguments, "--output", people / name)
+        assert result.status == 0, result.stderr
         assert "FPIR alone" not in result.stderr
         found[name] = json.loads((people / name / "metrics.json").read_text())
     assert found["some"] == found["all"]
@@ -144,7 +122,7 @@ def test_probes_of_unknown_persons_are_named_and_do_not_count(people):
     assert candidates(people / "none")[0] == rows[0]
 
 
-def test_a_gallery_and_probes_from_two_files(people):
+def test_a_gallery_and_probes_from_two_files(cli, people):
     table = pq.read_table(people / "e.parquet")
     for name, rows in (("g", table.slice(0, 50)), ("p", table.slice(50))):
         pq.write_table(rows, people / f"{name}.parquet")
@@ -152,8 +130,8 @@ def test_a_gallery_and_probes_from_two_files(people):
     rest = options(people, gallery="gallery.txt", probes="probes.txt")
     found = {}
     for name, files in (("one", options(people, embeddings="e.parquet")), ("two", both)):
-        result = run("identify", *files, *rest, "--output", people / name)
-        assert result.exit_code == 0, result.output
+        result = cli("identify", *files, *rest, "--output", people / name)
+        assert result.status == 0, result.stderr
         found[name] = json.loads((people / name / "metrics.json").read_text())
     assert found["one"] == found["two"]
     assert found["one"]["embeddings"] is None
@@ -186,16 +164,16 @@ def models(tmp_path) -> Path:
     return tmp_path
 
 
-def embedded(folder: Path, output: str, model: str, *how: object) -> Path:
+def embedded(cli, folder: Path, output: str, model: str, *how: object) -> Path:
     path = folder / output
     arguments = ("--model", folder / f"{model}.onnx", "--images", folder / "faces")
-    result = run("embed", *arguments, "--output", path, *how)
-    assert result.exit_code == 0, result.output
+    result = cli("embed", *arguments, "--output", path, *how)
+    assert result.status == 0, result.stderr
     return path
 
 
-def test_embeddings_of_two_models_are_not_compared(models):
-    one, other = embedded(models, "a.parquet", "one"), embedded(models, "b.npz", "other")
+def test_embeddings_of_two_models_are_not_compared(cli, refusal, models):
+    one, other = embedded(cli, models, "a.parquet", "one"), embedded(cli, models, "b.npz", "other")
     search = options(models, gallery="gallery.txt", probes="probes.txt")
     media = options(models, media="mid.txt", pairs="pairs.txt")
     both = ("--embeddings", one, "--embeddings", other)
@@ -203,10 +181,10 @@ def test_embeddings_of_two_models_are_not_compared(models):
         message = refusal(command, *both, *rest, "--output", models / "out")
         assert re.search(r"was made by model \w{12} and .* by model \w{12}: their embed", message)
         assert not (models / "out").exists()
-    scaled = embedded(models, "c.npz", "one", "--std", 128)
+    scaled = embedded(cli, models, "c.npz", "one", "--std", 128)
     files = ("--embeddings", one, "--embeddings", scaled)
     assert "(other std)" in refusal("identify", *files, *search)
-    result = run("identify", "--embeddings", one, *search, "--output", models / "out")
+    result = cli("identify", "--embeddings", one, *search, "--output", models / "out")
     assert result.stderr == ""
     metrics = json.loads((models / "out" / "metrics.json").read_text())
     assert metrics["embeddings"]["std"] == [127.5] * 3

@@ -9,26 +9,11 @@ import pytest
 from PIL import Image
 
 from marginface import losses
-from marginface.cli.main import main
 from marginface.losses import describe
-from marginface.losses.plot import BOUNDARIES, PANELS, boundary, curves, draw
+from marginface.losses.plot import boundary, draw, panels
+from marginface.losses.registry import find
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-
-    def run(*arguments, columns=80):
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "argv", ["marginface", "losses", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 def test_the_page_is_current():
@@ -56,7 +41,7 @@ def test_every_docstring_can_be_read(name):
 
 
 def test_list_has_every_loss_and_parameter(cli):
-    status, out, _ = cli(columns=200)
+    status, out, _ = cli("losses", columns=200)
     assert status == 0
     lines = out.splitlines()
     for name in losses.names():
@@ -66,7 +51,7 @@ def test_list_has_every_loss_and_parameter(cli):
 
 
 def test_explaining_one(cli):
-    status, out, _ = cli("arcface")
+    status, out, _ = cli("losses", "arcface")
     assert status == 0
     assert "target logit = scale * cos(theta + margin)" in out
     assert "1801.07698, eq. 3" in out
@@ -79,7 +64,7 @@ def test_the_example_works(cli, name):
     """What is printed as a command is a valid configuration."""
     from marginface.training.config.files import resolve_config
 
-    _, out, _ = cli(name)
+    _, out, _ = cli("losses", name)
     command = next(line for line in out.splitlines() if line.startswith("Train with it: "))
     words = command.removeprefix("Train with it: marginface train ").split()
     options = {
@@ -92,7 +77,7 @@ def test_the_example_works(cli, name):
 
 def test_plot(cli, tmp_path):
     picture = tmp_path / "losses.png"
-    status, out, _ = cli("--plot", picture)
+    status, out, _ = cli("losses", "--plot", picture)
     assert status == 0
     assert "wrote" in out
     pixels = np.asarray(Image.open(picture).convert("RGB"))
@@ -102,17 +87,17 @@ def test_plot(cli, tmp_path):
 
 @pytest.mark.parametrize("name", losses.names())
 def test_plot_of_one(cli, tmp_path, name):
-    status, _, _ = cli(name, "--plot", tmp_path / "one.png")
+    status, _, _ = cli("losses", name, "--plot", tmp_path / "one.png")
     assert status == 0
     assert Image.open(tmp_path / "one.png").size[0] > 200
 
 
 def test_every_loss_is_in_a_panel():
-    shown = {name for group in PANELS.values() for name in group}
+    shown = {name for group in panels(losses.names()).values() for name in group}
     assert shown == set(losses.names()) - {"softmax", "normface"}
     for name in shown:
-        for curve in curves(name):
-            assert np.isfinite([curve.value(c) for c in (-1.0, -0.3, 0.4, 1.0)]).all()
+        for curve in find(name).curves():
+            assert np.isfinite([curve.at(c) for c in (-1.0, -0.3, 0.4, 1.0)]).all()
 
 
 @pytest.mark.parametrize("name", ["elasticface_arc_plus", "elasticface_cos_plus"])
@@ -130,7 +115,9 @@ def test_boundaries():
     others, own = boundary(losses.get("arcface", margin=0.5))
     middle = (others > 60) & (others < 120)
     np.testing.assert_allclose(own[middle], others[middle] - np.degrees(0.5), atol=0.5)
-    assert set(BOUNDARIES) <= set(losses.names())
+    lines = [line.get_label() for line in draw(losses.names()).axes[-1].lines]
+    assert lines == [name for name in losses.names() if find(name).shows_boundary]
+    assert {"normface", "arcface"} <= set(lines)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +129,7 @@ def test_boundaries():
     ],
 )
 def test_refusals(cli, arguments, said):
-    status, _, error = cli(*arguments)
+    status, _, error = cli("losses", *arguments)
     assert status == 2
     assert said in error
     assert error.strip().count("\n") == 0

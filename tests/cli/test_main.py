@@ -12,24 +12,9 @@ from PIL import Image
 
 from marginface import __version__
 from marginface.cli.lazy import load_command
-from marginface.cli.main import COMMANDS, main
+from marginface.cli.main import COMMANDS
 from marginface.runs.checkpoints import latest_checkpoint
 from marginface.training.config.keys import TrainConfig
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tiny_scrfd import photo_with, save_detector
 
-from marginface.cli.main import COMMANDS, main
+from marginface.cli.main import COMMANDS
 from marginface.data.cleaning import Judged, write_table
 from marginface.data.formats.folder import list_image_folder
 from marginface.text import printable
@@ -60,52 +60,47 @@ def bad(root) -> Path:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
+def shown(cli):
     """Run a command; return its status and all that it says, which is text and one path in it."""
-    monkeypatch.setenv("COLUMNS", "1000")
 
     def run(*arguments: object, says: str = SHOWN) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
+        status, *printed = cli(*arguments, columns=1000)
         for text in printed:
-            text.encode()
             kinds = {each: unicodedata.category(each) for each in text if each != "\n"}
             assert not {"Cc", "Cf", "Cs", "Zl", "Zp"} & {*kinds.values()}, (arguments, text)
-        said = printed.out + printed.err
+        said = "".join(printed)
         assert says in said, (arguments, said)
-        return left.value.code or 0, said
+        return status, said
 
     return run
 
 
-def test_train_and_resume(root, bad, cli, fake_backend):
+def test_train_and_resume(root, bad, shown, fake_backend):
     del fake_backend
     run = root / "run"
     train = ("train", "--data", root / "wild", "--output", run, "--backbone", "mobilefacenet")
     train += ("--embedding-size", 4, "--batch-size", 4, "--max-steps", 2)
-    status, said = cli(*train)
+    status, said = shown(*train)
     assert status == 2
     assert printable(f"{bad.parent.name}/{bad.name}") in said
-    status, said = cli(*train, "--skip-bad")
+    status, said = shown(*train, "--skip-bad")
     assert status == 0
     assert f"skipped {printable(f'{bad.parent.name}/{bad.name}')}: " in said
     lines = (run / "identities.txt").read_text("utf-8").split("\n")
     assert lines[:-1] == sorted(map(printable, PEOPLE), key=lines.index)
     assert len(lines) == len(PEOPLE) + 1
-    status, said = cli("train", "--output", run, "--resume", "--max-steps", 4)
+    status, said = shown("train", "--output", run, "--resume", "--max-steps", 4)
     assert (status, "resuming at step 2" in said) == (0, True)
     other = ("--data", root / "tame", "--max-steps", 6)
-    assert cli("train", "--output", run, "--resume", *other)[0] == 2
+    assert shown("train", "--output", run, "--resume", *other)[0] == 2
 
 
 @pytest.mark.usefixtures("bad")
-def test_embed_and_evaluate(root, cli):
+def test_embed_and_evaluate(root, shown):
     model, wild = root / "m\x1b[1m.onnx", root / "wild"
-    assert cli("embed", "--model", model, "--images", wild, "--output", root / "e.npz")[0] == 2
+    assert shown("embed", "--model", model, "--images", wild, "--output", root / "e.npz")[0] == 2
     for name in ("e\x1b.parquet", "e[/b].npz"):
-        status, said = cli(
+        status, said = shown(
             *("embed", "--model", model, "--images", wild, "--output", root / name, "--skip-bad")
         )
         assert status == 0
@@ -128,13 +123,13 @@ def test_embed_and_evaluate(root, cli):
     second = root / "[blue]:heart:\x1b.onnx"
     second.write_bytes(model.read_bytes())
     given = ("--images", root / "tame", "--pairs", root / "p.txt")
-    status, said = cli("evaluate", "--model", model, "--model", second, *given, "--output", out)
+    status, said = shown("evaluate", "--model", model, "--model", second, *given, "--output", out)
     assert status == 0
     assert "[blue]:heart:\\x1b" in said
     with (out / "comparison.csv").open(newline="", encoding="utf-8") as file:
         models = [row["model"] for row in csv.DictReader(file)]
     assert models == ["m\\x1b[1m", "[blue]:heart:\\x1b"]
-    status, said = cli("report", model, second, *given, "--output", root / "report")
+    status, said = shown("report", model, second, *given, "--output", root / "report")
     assert status == 0
     page = (root / "report" / "index.html").read_text("utf-8")
     assert "m\\x1b[1m" in page
@@ -142,34 +137,34 @@ def test_embed_and_evaluate(root, cli):
     assert not {each for each in outside if unicodedata.category(each) == "Cc"} - {"\n"}
 
 
-def test_data_commands(root, bad, cli):
+def test_data_commands(root, bad, shown):
     wild, tame = root / "wild", root / "tame"
-    status, said = cli("data", "inspect", wild, tame, "--json", root / "found\x1b.json")
+    status, said = shown("data", "inspect", wild, tame, "--json", root / "found\x1b.json")
     assert status == 0
     assert printable(bad.name) in said
     assert len(json.loads((root / "found\x1b.json").read_text())["sets"]) == 2
-    assert cli("data", "pack", wild, root / "w.tfrecord", says="does not do")[0] == 2
+    assert shown("data", "pack", wild, root / "w.tfrecord", says="does not do")[0] == 2
     (tame / "[red]x" / "bad.png").write_bytes(b"no image")
-    assert cli("data", "pack", tame, root / "t\x1b.tfrecord", "--skip-bad")[0] == 0
+    assert shown("data", "pack", tame, root / "t\x1b.tfrecord", "--skip-bad")[0] == 0
     (tame / "[red]x" / "bad.png").unlink()
-    assert cli("data", "subset", tame, root / "part", "--identities", 2)[0] == 0
-    assert cli("data", "split", tame, "--output", root / "[s]", "--fraction", 0.4)[0] == 0
-    assert cli("data", "preview", tame, root / "s\x1b.png", "--augment", "flip")[0] == 0
-    assert cli("data", "preview", wild, root / "s\x1b.jpg")[0] == 2
+    assert shown("data", "subset", tame, root / "part", "--identities", 2)[0] == 0
+    assert shown("data", "split", tame, "--output", root / "[s]", "--fraction", 0.4)[0] == 0
+    assert shown("data", "preview", tame, root / "s\x1b.png", "--augment", "flip")[0] == 0
+    assert shown("data", "preview", wild, root / "s\x1b.jpg")[0] == 2
 
 
-def test_align_writes_a_table_that_is_read_back(root, cli):
+def test_align_writes_a_table_that_is_read_back(root, shown):
     photos, detector = root / "photos", save_detector(root / "d\x1b.onnx")
     for person in PEOPLE:
         (photos / person).mkdir(parents=True)
         Image.fromarray(photo_with(200, 160, (16, 4, 6))).save(photos / person / f"{person}.png")
     (photos / "bad\x1b[5m.png").write_bytes(b"no image")
-    assert cli("data", "align", photos, root / "a", "--detector", detector)[0] == 0
+    assert shown("data", "align", photos, root / "a", "--detector", detector)[0] == 0
     table = (root / "a" / "alignment.csv").read_text("utf-8")
     assert not {each for each in table if unicodedata.category(each) in ("Cc", "Cf")} - {"\n"}
     assert len(table.splitlines()) == 1 + len(PEOPLE) + 1
     marks = ("--landmarks", root / "a" / "alignment.csv")
-    status, said = cli("data", "align", photos, root / "b", *marks)
+    status, said = shown("data", "align", photos, root / "b", *marks)
     assert (status, f"aligned {len(PEOPLE)} of {len(PEOPLE) + 1}" in said) == (0, True)
     assert "no photo" not in said
     for person in PEOPLE:
@@ -177,10 +172,10 @@ def test_align_writes_a_table_that_is_read_back(root, cli):
     # The escaped name of one photo must not stand for another's.
     (photos / r"e\x1b[31mred").mkdir()
     Image.new("RGB", (9, 9)).save(photos / r"e\x1b[31mred" / r"e\x1b[31mred.png")
-    assert cli("data", "align", photos, root / "c", *marks, says="rename one of them")[0] == 2
+    assert shown("data", "align", photos, root / "c", *marks, says="rename one of them")[0] == 2
 
 
-def test_a_table_of_clean_is_read_back(root, cli):
+def test_a_table_of_clean_is_read_back(root, shown):
     names = [f"{person}/{person}{number}.png" for person in PEOPLE for number in range(3)]
     kept = [name for name in names if name.endswith("2.png") and name.split("/")[0] in TAME]
     images = list_image_folder(root / "wild")
@@ -194,12 +189,12 @@ def test_a_table_of_clean_is_read_back(root, cli):
     assert len(table.splitlines()) == 1 + len(names)
     assert not {each for each in table if unicodedata.category(each) in ("Cc", "Cf")} - {"\n"}
     given = ("--kept", root / "kept\x1b.csv")
-    assert cli("data", "subset", root / "wild", root / "kept", *given)[0] == 0
+    assert shown("data", "subset", root / "wild", root / "kept", *given)[0] == 0
     assert {path.name for path in (root / "kept").rglob("*.png")} == {f"{p}2.png" for p in TAME}
     # The escaped name of one image must not stand for another's.
     (root / "wild" / r"e\x1b[31mred").mkdir()
     Image.new("RGB", (112, 112)).save(root / "wild" / r"e\x1b[31mred" / r"e\x1b[31mred0.png")
-    status, said = cli("data", "subset", root / "wild", root / "no", *given)
+    status, said = shown("data", "subset", root / "wild", root / "no", *given)
     assert (status, "two images" in said) == (2, True)
 
 
@@ -227,21 +222,21 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("arguments", REFUSED, ids=[" ".join(map(str, a))[:14] for a in REFUSED])
-def test_what_is_refused_is_named_as_text(cli, tmp_path, monkeypatch, arguments):
+def test_what_is_refused_is_named_as_text(shown, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    status, said = cli(*arguments, says=":smile:\\x1b")
+    status, said = shown(*arguments, says=":smile:\\x1b")
     assert status == 2
     assert said.startswith("marginface: error: ")
     assert said.count("\n") == 1
     assert {given[0] for given in REFUSED} >= {*COMMANDS}
 
 
-def test_pictures_and_tables_are_written_where_a_name_says(root, cli):
-    status, _ = cli("losses", "cosface", "--plot", root / "[x]\x1b.png")
+def test_pictures_and_tables_are_written_where_a_name_says(root, shown):
+    status, _ = shown("losses", "cosface", "--plot", root / "[x]\x1b.png")
     assert status == 0
 
 
-def test_a_gallery_heads_a_column(root, cli):
+def test_a_gallery_heads_a_column(root, shown):
     names = [f"{person}/{number}" for person in TAME for number in range(2)]
     values = np.random.default_rng(0).normal(size=(len(names), 8)).astype(np.float32)
     np.savez(root / "e.npz", path=np.array(names), embedding=values)
@@ -249,5 +244,5 @@ def test_a_gallery_heads_a_column(root, cli):
     gallery.write_text("\n".join(names[::2]))
     probes.write_text("\n".join(names[1::2]))
     given = ("--embeddings", root / "e.npz", "--gallery", gallery, "--probes", probes)
-    status, said = cli("identify", *given, "--output", root / "out")
+    status, said = shown("identify", *given, "--output", root / "out")
     assert (status, " [g]:cat:\\x1b[31m ┃" in said) == (0, True)

@@ -1,27 +1,10 @@
 """An option given twice is an error in every command, unless it is a list."""
 
-import sys
-
 import pytest
 import typer
 
 from marginface.cli import data, lazy, main
 from marginface.errors import MarginfaceError
-
-
-@pytest.fixture
-def error(monkeypatch, capsys):
-    """Run the command line; return its one line of error."""
-
-    def run(text):
-        monkeypatch.setattr(sys, "argv", ["marginface", *text.split()])
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        printed = capsys.readouterr()
-        assert (left.value.code, printed.out, printed.err.count("\n")) == (2, "", 1)
-        return printed.err.removeprefix("marginface: error: ").rstrip("\n")
-
-    return run
 
 
 def commands():
@@ -90,16 +73,14 @@ def test_every_option_of_every_command_is_taken_once(name, command):
         ("evaluate --model a --model a --val b", "model /"),
     ],
 )
-def test_what_is_given_twice_is_one_line(error, line, message):
-    assert message in error(line)
+def test_what_is_given_twice_is_one_line(cli, line, message):
+    status, out, err = cli(*line.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
 
 
-def test_lists_stay_lists_and_help_comes_first(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["marginface", *["train", "--lr", "1", "--lr", "2", "--help"]])
-    with pytest.raises(SystemExit) as left:
-        main.main()
-    assert not left.value.code
-    assert "Usage: marginface train" in capsys.readouterr().out
+def test_lists_stay_lists_and_help_comes_first(printed):
+    assert "Usage: marginface train" in printed("train", "--lr", "1", "--lr", "2", "--help")
     evaluate = lazy.build_command("evaluate", lazy.load_command("marginface.cli", "evaluate"))
     words = ["--model", "a", "--model", "b", "--val", "c", "--val", "d"]
     given = evaluate.make_context("evaluate", words).params

@@ -1,37 +1,19 @@
 """`marginface parity`: what it prints, writes and refuses."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from marginface import losses
 from marginface.backend import load_backend
-from marginface.cli.main import main
 from marginface.parity import DTYPES, broken, compare
 from marginface.parity.page import cells
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns exit status, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", "parity", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 def test_report_of_one_loss(cli, tmp_path):
     pytest.importorskip("torch")
     report = tmp_path / "parity.md"
-    status, out, _ = cli("--loss", "adaface", "--backend", "torch", "--report", report)
+    status, out, _ = cli("parity", "--loss", "adaface", "--backend", "torch", "--report", report)
     assert status == 0
     assert "torch against spec" in out
     assert "all 16 comparisons are within tolerance" in out  # 4 dtypes, 4 quantities
@@ -46,7 +28,7 @@ def test_report_of_one_loss(cli, tmp_path):
 def test_backends_after_one_option(cli):
     pytest.importorskip("torch")
     pytest.importorskip("tensorflow")
-    status, out, _ = cli("--backend", "torch", "tf", "--loss", "cosface")
+    status, out, _ = cli("parity", "--backend", "torch", "tf", "--loss", "cosface")
     assert status == 0
     for title in ("torch against tf", "torch against spec", "tf against spec"):
         assert title in out
@@ -58,7 +40,7 @@ def test_a_broken_loss_is_told(cli, monkeypatch):
     from marginface_torch.losses.softmax import NormFaceOps
 
     monkeypatch.setitem(OPS, losses.CosFace, NormFaceOps)  # the margin is forgotten
-    status, out, _ = cli("--backend", "torch", "--loss", "cosface")
+    status, out, _ = cli("parity", "--backend", "torch", "--loss", "cosface")
     assert status == 1
     assert "comparisons are beyond tolerance; the worst:" in out
     assert " !" in out
@@ -83,7 +65,7 @@ def test_cells_mark_what_is_beyond():
     ],
 )
 def test_refusals(cli, arguments, said):
-    status, _, error = cli(*arguments)
+    status, _, error = cli("parity", *arguments)
     assert status == 2
     assert said in error
     assert error.strip().count("\n") == 0

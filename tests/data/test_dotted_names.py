@@ -9,9 +9,7 @@ import pytest
 from packing_faces import contents, write_faces
 from PIL import Image
 from record_files import im2rec, names
-from typer.testing import CliRunner
 
-from marginface.cli.main import app
 from marginface.data.formats.folder import list_image_folder
 from marginface.data.listing import open_set
 from marginface.data.opening import open_images
@@ -27,12 +25,6 @@ from marginface.labels import distinct_labels, short_name
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
     return write_faces(tmp_path / "faces", {"ann": 3, "bob": 2})
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == 0, result.output or result.exception
-    return result.stdout
 
 
 @pytest.mark.parametrize(
@@ -63,7 +55,7 @@ def test_a_list_of_pairs_is_called_by_its_whole_name(faces: Path, tmp_path: Path
         assert read_pair_list(tmp_path / name, faces).name == expected
 
 
-def test_names_of_a_list_that_differ_behind_a_dot_stay_two(tmp_path: Path) -> None:
+def test_names_of_a_list_that_differ_behind_a_dot_stay_two(printed, tmp_path: Path) -> None:
     path = im2rec(tmp_path / "a.rec", [0, 0, 0, 1])
     listed = ["bo/1.5", "bo/1.6", "bo/J.P._Lee_0001", "ann/v1.0"]
     labels = [0, 0, 0, 1]
@@ -74,7 +66,7 @@ def test_names_of_a_list_that_differ_behind_a_dot_stay_two(tmp_path: Path) -> No
     assert names(images) == listed
     for image_format, ending in (("png", ".png"), ("jpeg", ".jpg")):
         target = tmp_path / image_format
-        run("data", "pack", path, target, "--format", image_format)
+        printed("data", "pack", path, target, "--format", image_format)
         assert sorted(contents(target)) == sorted(f"{name}{ending}" for name in listed)
 
 
@@ -104,16 +96,20 @@ def test_crops_of_names_with_dots() -> None:
 
 
 @pytest.mark.parametrize("name", ["out.v2", "faces_112.0", "2024.05.01", "faces.clean"])
-def test_a_folder_may_have_a_dot_in_its_name(faces: Path, tmp_path: Path, name: str) -> None:
-    run("data", "pack", faces, tmp_path / "packed" / name)
+def test_a_folder_may_have_a_dot_in_its_name(
+    printed, faces: Path, tmp_path: Path, name: str
+) -> None:
+    printed("data", "pack", faces, tmp_path / "packed" / name)
     assert contents(tmp_path / "packed" / name) == contents(faces)
-    run("data", "subset", tmp_path / "packed" / name, tmp_path / "part" / name, "--max-images", 1)
+    printed(
+        "data", "subset", tmp_path / "packed" / name, tmp_path / "part" / name, "--max-images", 1
+    )
     assert len(contents(tmp_path / "part" / name)) == 2
-    run("data", "split", faces, "--output", tmp_path / f"split_{name}", "--fraction", 0.5)
+    printed("data", "split", faces, "--output", tmp_path / f"split_{name}", "--fraction", 0.5)
     listed = tmp_path / "pairs.txt"
     listed.write_text("1\nann\t1\t2\nann\t1\tbob\t1\n")
     (tmp_path / "lfw").mkdir()
-    run("data", "pack", faces, tmp_path / "lfw" / name, "--pairs", listed)
+    printed("data", "pack", faces, tmp_path / "lfw" / name, "--pairs", listed)
     assert "pairs.txt" in contents(tmp_path / "lfw" / name)
 
 
@@ -141,12 +137,12 @@ def test_record_files_with_dots_in_their_names(faces: Path, tmp_path: Path) -> N
     assert (tmp_path / "a.v2.lst").exists()
 
 
-def test_equal_images_of_two_runs_get_two_folders(faces: Path, tmp_path: Path) -> None:
+def test_equal_images_of_two_runs_get_two_folders(printed, faces: Path, tmp_path: Path) -> None:
     """What `evaluate --output` writes lies under the label of each model."""
     labels = distinct_labels([tmp_path / "run_lr0.1", tmp_path / "run_lr0.2"], "model")
     assert len({tmp_path / label for label in labels}) == 2
     pixels = np.zeros((2, 2, 3), np.uint8)
     Image.fromarray(pixels).save(faces / "ann" / "1.5.png")
     Image.fromarray(pixels).save(faces / "ann" / "1.6.png")
-    run("data", "pack", faces, tmp_path / "jpegs", "--format", "jpeg")
+    printed("data", "pack", faces, tmp_path / "jpegs", "--format", "jpeg")
     assert {"ann/1.5.jpg", "ann/1.6.jpg"} <= set(contents(tmp_path / "jpegs"))

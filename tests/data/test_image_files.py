@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image
 from tiny_scrfd import photo_with, save_detector
 
-from marginface.cli.main import main
 from marginface.data import image_files, images
 from marginface.data.formats.folder import list_image_folder, open_image_folder
 from marginface.data.image_files import PassedOverWarning, folder_files, list_images
@@ -171,24 +169,18 @@ def test_identities_without_images_are_left_out_alike(people: Path) -> None:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
-
+def warned(printed):
     def run(*arguments: object) -> tuple[str, list[str]]:
         """Return what a command prints, and what it warns of."""
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            with pytest.raises(SystemExit) as left:
-                main()
-        printed = capsys.readouterr()
-        assert not left.value.code, printed.err
-        return printed.out, [str(each.message) for each in caught]
+            text = printed(*arguments)
+        return text, [str(each.message) for each in caught]
 
     return run
 
 
-def test_every_command_says_what_it_passed_over(people, tmp_path, cli, fake_backend) -> None:
+def test_every_command_says_what_it_passed_over(people, tmp_path, warned, fake_backend) -> None:
     del fake_backend
     (people / "cy").mkdir()
     said = SAID.format(people)
@@ -204,10 +196,10 @@ def test_every_command_says_what_it_passed_over(people, tmp_path, cli, fake_back
         ("data", "preview", people, tmp_path / "sheet.png", "--augment", "flip"),
     ]
     for command in commands:
-        _, warned = cli(*command)
+        _, warned = warned(*command)
         assert sum(said in each for each in warned) == 1, command
         assert empty in warned or command[1] == "preview", command
-    out, _ = cli("data", "inspect", people)
+    out, _ = warned("data", "inspect", people)
     assert "files passed over" in out
     assert "bo/clip.mp4 (no image)" in out
     found = json.loads((tmp_path / "found.json").read_text())["sets"][0]
@@ -223,7 +215,7 @@ def test_every_command_says_what_it_passed_over(people, tmp_path, cli, fake_back
     assert (tmp_path / "packed" / "ann" / "4.jpg").read_bytes() == (people / "ann/4").read_bytes()
 
 
-def test_alignment_has_a_row_for_each_file(tmp_path: Path, cli) -> None:
+def test_alignment_has_a_row_for_each_file(tmp_path: Path, warned) -> None:
     save_detector(tmp_path / "scrfd.onnx")
     photos = tmp_path / "photos"
     for name in ("ann/1.jfif", "ann/2"):
@@ -231,7 +223,7 @@ def test_alignment_has_a_row_for_each_file(tmp_path: Path, cli) -> None:
         Image.fromarray(photo_with(200, 160, (16, 4, 6))).save(written, "PNG")
         write(photos, {name: written.getvalue()})
     write(photos, {"ann/notes.txt": b"x", "bo/3.jpg": b"broken"})
-    cli("data", "align", photos, tmp_path / "out", "--detector", tmp_path / "scrfd.onnx")
+    warned("data", "align", photos, tmp_path / "out", "--detector", tmp_path / "scrfd.onnx")
     with (tmp_path / "out" / "alignment.csv").open(newline="") as file:
         rows = {row["path"]: (row["status"], row["detail"]) for row in csv.DictReader(file)}
     assert {*rows} == {"ann/1.jfif", "ann/2", "ann/notes.txt", "bo/3.jpg"}

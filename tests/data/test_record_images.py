@@ -23,7 +23,7 @@ from record_files import (
     write,
 )
 
-from marginface.data.opening import open_images, open_records
+from marginface.data.opening import open_images, open_listed
 from marginface.errors import MarginfaceError
 
 
@@ -91,7 +91,7 @@ def test_split_records_are_images_like_others(tmp_path):
         1: part(1, split[:at]) + part(3, split[at + 4 :]),
         2: image(2, 1, 2),
     }
-    images = open_records(write(tmp_path / "a.rec", records))
+    images = open_listed(write(tmp_path / "a.rec", records))
     assert images.labels.tolist() == [0, 1, 1]
     assert images.encoded(1) == MAGIC + b"not an image"
 

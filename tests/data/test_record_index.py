@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from marginface.data.formats.index_cache import MappedIndex
-from marginface.data.opening import open_images, open_records
+from marginface.data.opening import open_images, open_listed
 from marginface.errors import MarginfaceError
 
 
@@ -61,7 +61,7 @@ def test_a_damaged_cache_is_passed_over_or_harmless(tmp_path_factory, data):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cache.unlink(missing_ok=True)
     cache.write_bytes(whole[: data.draw(st.integers(len(whole) - 3, len(whole)))])
-    images = open_records(path)
+    images = open_listed(path)
     for number in range(len(images)):
         assert 0 <= images.labels[number] < len(images.identities)
         identity, file = images.name(number).split("/")

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from record_files import png, value_or_refusal
+from record_files import intact_offsets, pack, png, value_or_refusal
 
 from marginface.data.formats.example import ImageExample, pack_example, parse_example
 from marginface.data.formats.tfrecord import TFRecordFile, frame, masked_crc
-from marginface.data.opening import open_images, open_records
-from marginface.data.packing.writers import TFRecordWriter
+from marginface.data.opening import open_images, open_listed
 from marginface.errors import MarginfaceError
 
 
@@ -153,12 +152,10 @@ def test_names_that_lead_out_of_a_folder_are_not_kept(tmp_path):
 
 
 def test_a_written_file_is_opened_again(tmp_path):
-    with TFRecordWriter(tmp_path / "a.tfrecord") as writer:
-        writer.add(png(1), 0, "ann/x.png")
-        writer.add(png(2), 0, "ann/y.png")
-        writer.add(png(3), 1, "bob/x.png")
-        assert not (tmp_path / "a.tfrecord").exists()
-    images = open_images(tmp_path / "a.tfrecord")
+    for value, name in enumerate(["ann/x.png", "ann/y.png", "bob/x.png"], 1):
+        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "faces" / name).write_bytes(png(value))
+    images = open_images(pack(tmp_path / "faces", tmp_path / "a.tfrecord"))
     assert names(images) == ["ann/x.png", "ann/y.png", "bob/x.png"]
     assert images.labels.tolist() == [0, 0, 1]
     assert images.encoded(2) == png(3)
@@ -186,8 +183,7 @@ def test_a_file_cut_at_any_byte_gives_an_error_or_the_intact_prefix(tmp_path):
                 TFRecordFile(path)
             continue
         file = TFRecordFile(path)
-        kept = file.offsets(intact_prefix=True).tolist()
-        assert [file.read(offset) for offset in kept] == THREE[:intact]
+        assert [file.read(offset) for offset in intact_offsets(file)] == THREE[:intact]
         if size not in ends:
             with pytest.raises(MarginfaceError, match=f"the file ends at byte {size}"):
                 file.offsets()
@@ -224,7 +220,7 @@ def test_any_message_gives_images_or_a_clear_error(tmp_path_factory, data):
         changed[place] = data.draw(st.integers(0, 255))
     write(path, bytes(changed), made[1])
     path.with_name("changed.tfrecord.index").unlink(missing_ok=True)
-    images = value_or_refusal(open_records, path)
+    images = value_or_refusal(open_listed, path)
     if isinstance(images, str):
         assert images.startswith(f"{path}: record at byte 0: ")
         assert "\n" not in images

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from unicodedata import normalize
 
@@ -15,7 +14,6 @@ from packing_faces import write_faces
 from pair_sets import Memory
 from record_files import pack
 
-from marginface.cli.main import main
 from marginface.data.formats.folder import list_image_folder, open_image_folder
 from marginface.data.formats.record_index import make_index
 from marginface.data.listing import listing
@@ -31,17 +29,13 @@ SIDE = 12
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
+def said(cli):
     """Run a command; return what it prints, or the line that it ends with."""
 
     def run(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        assert left.value.code in (None, 0, 2), printed.err
-        return printed.err.splitlines()[-1] if left.value.code else printed.out
+        done = cli(*arguments)
+        assert done.status in (0, 2), done
+        return done.stderr.splitlines()[-1] if done.status else done.stdout
 
     return run
 
@@ -88,17 +82,17 @@ def test_a_set_is_the_same_in_either_form(composed, apart, tmp_path) -> None:
 
 
 def test_one_person_in_both_forms_is_refused_where_people_are_told_apart(
-    both, tmp_path, cli
+    both, tmp_path, said
 ) -> None:
     told = f"{normalize('NFD', PEOPLE[0])!a} and {PEOPLE[0]!a}, which look alike"
     for name in ("a.rec", "a.tfrecord", "again"):  # packing is how a record file is mended
-        assert "3 identities" in cli("data", "pack", both, tmp_path / name)
+        assert "3 identities" in said("data", "pack", both, tmp_path / name)
     for source in (both, tmp_path / "a.rec", tmp_path / "a.tfrecord"):
-        assert told in cli("data", "split", source, "--output", tmp_path / "parts")
-        assert told in cli("data", "subset", source, tmp_path / "part")
+        assert told in said("data", "split", source, "--output", tmp_path / "parts")
+        assert told in said("data", "subset", source, tmp_path / "part")
         with pytest.raises(MarginfaceError, match="which look alike"):
             open_images(source, size=(SIDE, SIDE))
-        found = cli("data", "inspect", source, "--json", tmp_path / "found.json")
+        found = said("data", "inspect", source, "--json", tmp_path / "found.json")
         assert "one name in two Unicode forms" in found
         (each,) = json.loads((tmp_path / "found.json").read_text())["sets"]
         assert each["identities_in_two_unicode_forms"] == [[normalize("NFD", PEOPLE[0]), PEOPLE[0]]]
@@ -110,7 +104,7 @@ def test_one_person_in_both_forms_is_refused_where_people_are_told_apart(
     assert len(open_images(again, size=(SIDE, SIDE)).identities) == 2
 
 
-def test_leakage_is_found_in_any_form(composed, apart, tmp_path, cli) -> None:
+def test_leakage_is_found_in_any_form(composed, apart, tmp_path, said) -> None:
     pack(apart, tmp_path / "a.rec", (SIDE, SIDE))
     people = [normalize("NFD", name) for name in PEOPLE]
     lines = [f"{name}\t1\t2\n" for name in people]
@@ -119,10 +113,10 @@ def test_leakage_is_found_in_any_form(composed, apart, tmp_path, cli) -> None:
         for one, other in zip(people, [*people[1:], people[0]], strict=True)
     ]
     (tmp_path / "pairs.txt").write_text("5\n" + "".join(lines), encoding="utf-8")
-    cli("data", "pack", composed, tmp_path / "a.zip", "--pairs", tmp_path / "pairs.txt")
+    said("data", "pack", composed, tmp_path / "a.zip", "--pairs", tmp_path / "pairs.txt")
     for second in (apart, tmp_path / "a.rec", tmp_path / "a.zip"):
         found = tmp_path / "found.json"
-        cli("data", "inspect", composed, second, "--json", found)
+        said("data", "inspect", composed, second, "--json", found)
         (both,) = json.loads(found.read_text())["shared"]
         assert both["identities"] == sorted(PEOPLE)
         assert len(both["images"]) == 10
@@ -149,7 +143,7 @@ def embeddings(request, tmp_path) -> Path:
     return embedded(tmp_path / request.param, dict(names) | extra)
 
 
-def test_identify_finds_people_and_images_in_any_form(embeddings, tmp_path, cli) -> None:
+def test_identify_finds_people_and_images_in_any_form(embeddings, tmp_path, said) -> None:
     gallery, probes = tmp_path / "gallery.txt", tmp_path / "probes.txt"
     out = tmp_path / "out"
 
@@ -157,7 +151,7 @@ def test_identify_finds_people_and_images_in_any_form(embeddings, tmp_path, cli)
         gallery.write_text("".join(f"{name}\n" for name in first), encoding="utf-8")
         probes.write_text("".join(f"{name}\n" for name in second), encoding="utf-8")
         options = ("--gallery", gallery, "--probes", probes, "--output", out)
-        printed = cli("identify", "--embeddings", embeddings, *options)
+        printed = said("identify", "--embeddings", embeddings, *options)
         if "error" in printed:
             return printed
         found = json.loads((out / "metrics.json").read_text())
@@ -181,7 +175,7 @@ def test_identify_finds_people_and_images_in_any_form(embeddings, tmp_path, cli)
     assert "no embedding of 1 of 2 images, first bo/1.6" in metrics(["bo/1"], ["bo/1.6\tbo"])
 
 
-def test_templates_find_media_and_scores_in_any_form(embeddings, tmp_path, cli) -> None:
+def test_templates_find_media_and_scores_in_any_form(embeddings, tmp_path, said) -> None:
     def metrics(media: list[str], scores: list[str]) -> object:
         (tmp_path / "media.txt").write_text("\n".join(media), encoding="utf-8")
         lines = [f"{name} {' '.join('1' * 10)} {0.5 + at / 20}\n" for at, name in enumerate(scores)]
@@ -189,7 +183,7 @@ def test_templates_find_media_and_scores_in_any_form(embeddings, tmp_path, cli) 
         (tmp_path / "pairs.txt").write_text("0 1 1\n0 2 0\n1 3 0\n2 3 1\n")
         files = [f(x) for x in ("media", "scores", "pairs") for f in ("--{}".format, named)]
         out = tmp_path / "out"
-        printed = cli("templates", "--embeddings", embeddings, *files, "--output", out)
+        printed = said("templates", "--embeddings", embeddings, *files, "--output", out)
         if "error" in printed:
             return printed
         found = json.loads((out / "metrics.json").read_text())

@@ -256,7 +256,7 @@ def test_images_that_no_set_needs_or_that_are_missing(tmp_path, folder):
     assert "holds no images; give their folder" in refusal(listed(folder, "a.jpg b.jpg 1\n"))
     with pytest.raises(MarginfaceError, match="given 2 times"):
         open_all([tmp_path / "lfw.bin"] * 2, None, None)
-    assert "cannot read" in refusal(tmp_path / "none.bin")
+    assert "no such file or folder" in refusal(tmp_path / "none.bin")
 
 
 @pytest.mark.parametrize(("pairs", "folds"), [(2, 2), (7, 3), (12, 5), (23, 10), (600, 7)])

@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marginface.demo.faces import (
-    Shot,
-    draw_face,
-    draw_person,
-    draw_shot,
-    write_demo_set,
-    write_sheet,
-)
+from marginface.demo.drawing.people import Shot, draw_person, draw_shot
+from marginface.demo.drawing.picture import draw_face
+from marginface.demo.faces import write_demo_set
 from marginface.errors import MarginfaceError
 
 
@@ -53,7 +48,7 @@ def test_a_turned_head_moves_the_features_sideways() -> None:
     # A head turned the other way under frontal light is about the mirror image.
     light = (0.0, -0.5)
     left, right = (
-        draw_face(replace(person, hair=None, moles=(), freckles=0), Shot(yaw=yaw, light=light))
+        draw_face(replace(person, hair=None, moles=np.empty((0, 2))), Shot(yaw=yaw, light=light))
         for yaw in (-0.3, 0.3)
     )
     assert np.abs(left.astype(float) - right[:, ::-1]).mean() < 3
@@ -115,10 +110,3 @@ def test_an_interrupted_draw_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_demo_set(tmp_path / "new", 2, 2, 2, 2, on_progress=stop)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_sheet_is_a_small_picture(tmp_path: Path) -> None:
-    path = write_sheet(tmp_path / "faces.jpg", rows=1, portraits=2, snapshots=1)
-    with Image.open(path) as sheet:
-        assert sheet.size == (3 * 112, 112)
-    assert [found.name for found in tmp_path.iterdir()] == ["faces.jpg"]

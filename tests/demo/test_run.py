@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from marginface.cli.main import app
 from marginface.demo import run
 from marginface.errors import MarginfaceError
 
@@ -19,13 +17,15 @@ def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few_faces")
 @pytest.mark.parametrize(("backend", "module"), [("torch", "torch"), ("tf", "tensorflow")])
-def test_the_demo_trains_exports_and_reports(backend: str, module: str, tmp_path: Path) -> None:
+def test_the_demo_trains_exports_and_reports(
+    cli, backend: str, module: str, tmp_path: Path
+) -> None:
     pytest.importorskip(module)
     output = tmp_path / "demo"
-    done = CliRunner().invoke(app, ["demo", "--backend", backend, "--output", str(output)])
-    assert done.exit_code == 0, done.output
+    done = cli("demo", "--backend", backend, "--output", output)
+    assert done.status == 0, done.stderr
     assert {path.name for path in output.iterdir()} == {"faces", "run", "model.onnx", "index.html"}
-    assert str(output / "index.html") in done.output
+    assert str(output / "index.html") in done.stdout
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "16 drawn people, 3 pictures each" in page
     assert "over 5 pictures" in page

@@ -201,11 +201,11 @@ def test_a_batch_that_the_model_cannot_take_is_named(tmp_path):
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):
-    with pytest.raises(MarginfaceError, match="does not exist"):
+    with pytest.raises(MarginfaceError, match=r"no such file or folder: \S+none\.onnx; expected a"):
         open_embedder(tmp_path / "none.onnx")
     torch_file = tmp_path / "model.pt"
     torch_file.write_bytes(b"x")
-    with pytest.raises(MarginfaceError, match=r"ends in '\.pt', expected \.onnx or a run folder"):
+    with pytest.raises(MarginfaceError, match=r"another kind; expected a run folder or an \.onnx"):
         open_embedder(torch_file)
     whole = model_file(tmp_path, "nchw").read_bytes()
     for name, content in {"text": b"hello", "empty": b"", "cut": whole[: len(whole) // 2]}.items():

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginface import MarginfaceError
-from marginface.embeddings import reader as embedding_reader
+from marginface.embeddings import npz_file, parquet_file
 from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
 from marginface.embeddings.reader import embeddings_of, read_embeddings
 
@@ -40,7 +40,8 @@ def written(tmp_path_factory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", ["e.parquet", "e.npz", "small.npz"])
 @pytest.mark.parametrize("rows", [1, 7, 4096])
 def test_what_was_written_is_read_in_batches(written, name, rows, monkeypatch):
-    monkeypatch.setattr(embedding_reader, "ROWS_AT_ONCE", rows)
+    for file in (npz_file, parquet_file):
+        monkeypatch.setattr(file, "ROWS_AT_ONCE", rows)
     batches = list(read_embeddings(written[name]))
     assert [each for names, _ in batches for each in names] == NAMES
     np.testing.assert_array_equal(np.concatenate([values for _, values in batches]), VALUES)
@@ -127,14 +128,15 @@ def test_other_files_are_refused_by_name(tmp_path):
     np.savez(tmp_path / "other.npz", values=VALUES)
     (tmp_path / "text.parquet").write_text("text")
     (tmp_path / "text.npz").write_text("text")
+    (tmp_path / "e.csv").write_text("text")
     for name, words in (
         ("list.parquet", r"has 'path \(string\), embedding \(list.*expected path and embedding"),
         ("null.parquet", "values are missing"),
         ("other.npz", "has 'values.npy'; expected path and embedding"),
         ("text.parquet", "holds no embeddings that can be read"),
         ("text.npz", "holds no embeddings that can be read"),
-        ("absent.npz", "are no file"),
-        ("e.csv", "end in '.csv', expected .parquet or .npz"),
+        ("absent.npz", r"no such file or folder: \S+absent\.npz; expected a \.parquet or an \.npz"),
+        ("e.csv", r"e\.csv is a file of another kind; expected a \.parquet or an \.npz"),
     ):
         with pytest.raises(MarginfaceError, match=words) as caught:
             list(read_embeddings(tmp_path / name))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import top_k_accuracy_score
 
 from marginface import MarginfaceError
-from marginface.evaluation.identification import galleries_json, identify, search, table
+from marginface.evaluation.identification import galleries_json, identify, search
 from marginface.evaluation.image_lists import read_subjects_of_images
 from marginface.evaluation.rates import wilson
+from marginface.tables.identification import identification_table
 
 GRID = st.integers(-3, 3).map(float)
 
@@ -96,7 +97,7 @@ def test_strangers_alone_have_their_rates(people):
     values = result.to_json()
     assert (values["rank"], values["cmc"], values["tpir_at_fpir"]) == ({}, [], {})
     assert values["threshold_at_fpir"] == result.threshold
-    labels = [str(label) for label in table({"all": result}).columns[0].cells]
+    labels = [str(label) for label in identification_table({"all": result}).columns[0].cells]
     assert labels[0] == "FPIR at score 0.1"
     assert not any(label.startswith(("rank", "TPIR", "DIR")) for label in labels)
 
@@ -107,7 +108,9 @@ def test_a_gallery_of_strangers_beside_another_leaves_a_gap(people):
         "ours": identify(gallery[:5], subjects[:5], probes, of_probes),
         "strange": identify(gallery[:5], subjects[:5] + 100, probes, of_probes),
     }
-    rows = list(zip(*(column.cells for column in table(results).columns), strict=True))
+    rows = list(
+        zip(*(column.cells for column in identification_table(results).columns), strict=True)
+    )
     assert {row[2] for row in rows if row[0].startswith(("rank", "TPIR", "DIR"))} == {"-"}
     assert {row[3] for row in rows} == {""}  # no mean of one
     found = galleries_json(results)
@@ -118,7 +121,7 @@ def test_a_gallery_of_strangers_beside_another_leaves_a_gap(people):
 def test_every_rate_of_the_table_has_its_interval(people):
     for chosen in (slice(0, 200), slice(200, 400), slice(0, 400)):
         result = identify(*people[:2], people[2][chosen], people[3][chosen])
-        shown = table({"all": result})
+        shown = identification_table({"all": result})
         assert "with 95 % intervals" in str(shown.title)
         for label, text in zip(*(column.cells for column in shown.columns), strict=True):
             if str(label).startswith(("rank", "TPIR", "DIR", "FPIR")):
@@ -131,7 +134,7 @@ def test_every_rate_of_the_table_has_its_interval(people):
 def test_a_gallery_of_one_person():
     result = identify([[1.0, 0.0], [0.6, 0.8]], ["ann", "ann"], [[0.0, 1.0]], ["ann"])
     assert (result.subjects, result.at_rank(1), result.at_rank(5)) == (1, 1.0, 1.0)
-    assert [str(label) for label in table({"one": result}).columns[0].cells][:2] == [
+    assert [str(label) for label in identification_table({"one": result}).columns[0].cells][:2] == [
         "rank 1",
         "subjects",
     ]
@@ -203,7 +206,12 @@ def test_several_galleries_are_averaged(people):
         assert found["mean"][key][name] == pytest.approx((one[key][name] + two[key][name]) / 2)
     assert len(found["cmc"]) == 8
     assert found["cmc"][0] == pytest.approx((one["cmc"][0] + two["cmc"][0]) / 2)
-    assert [column.header for column in table(halves).columns] == ["metric", "G1", "G2", "mean"]
+    assert [column.header for column in identification_table(halves).columns] == [
+        "metric",
+        "G1",
+        "G2",
+        "mean",
+    ]
 
 
 def test_without_strangers_there_is_no_open_set(people):
@@ -211,7 +219,7 @@ def test_without_strangers_there_is_no_open_set(people):
     result = identify(gallery, subjects, probes[:200], of_probes[:200])
     assert (result.tpir, result.dir, result.non_mated) == ({}, {}, 0)
     assert result.to_json()["roc"] == {"far": [], "tar": []}
-    assert "FPIR" not in "".join(map(str, table({"all": result}).columns[0].cells))
+    assert "FPIR" not in "".join(map(str, identification_table({"all": result}).columns[0].cells))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from reports import example
-from typer.testing import CliRunner
 
 from marginface import __version__
 from marginface.cli.evaluate import evaluate
@@ -41,12 +40,6 @@ tiny (float[N, 3, %d, %d] x) => (float[N, 12] y) {
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(evaluate)
 app.command()(report)
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
 
 
 def written(path: Path, text: str) -> Path:
@@ -114,8 +107,8 @@ PLAIN = {
         (("--resize",), {"resize": True}),
     ],
 )
-def test_every_option_is_in_the_record(model, pairs, tmp_path, options, changes):
-    run("evaluate", "--model", model, *pairs, *options, "--output", tmp_path / "out")
+def test_every_option_is_in_the_record(printed, model, pairs, tmp_path, options, changes):
+    printed("evaluate", "--model", model, *pairs, *options, "--output", tmp_path / "out")
     found = records(tmp_path / "out")
     shortest, longest = found.pop("norms")
     assert 0 < shortest < longest
@@ -130,14 +123,14 @@ def test_every_option_is_in_the_record(model, pairs, tmp_path, options, changes)
     assert (fingerprint == open_embedder(model).fingerprint) == (not names)
 
 
-def test_a_network_that_takes_pixels_and_another_size_are_told(pairs, tmp_path):
+def test_a_network_that_takes_pixels_and_another_size_are_told(printed, pairs, tmp_path):
     pixels = written(tmp_path / "pixels.onnx", PIXELS)
     small = written(tmp_path / "small.onnx", FLOATS % (112, 96, 56, 48, 56, 48))
-    run("evaluate", "--model", pixels, *pairs, "--output", tmp_path / "a")
+    printed("evaluate", "--model", pixels, *pairs, "--output", tmp_path / "a")
     found = records(tmp_path / "a")
     assert (found["mean"], found["std"], found["channels"]) == (None, None, "rgb")
     crop = ("--crop", "0,8,112,96")
-    run("evaluate", "--model", small, *pairs, *crop, "--output", tmp_path / "b")
+    printed("evaluate", "--model", small, *pairs, *crop, "--output", tmp_path / "b")
     found = records(tmp_path / "b")
     assert (found["input_size"], found["crop"]) == ([112, 96], [0, 8, 112, 96])
 
@@ -148,10 +141,12 @@ def test_the_backend_is_what_ran_the_network(model):
     assert MeasuredWith("m", origin, "s", "0" * 64, 3).to_json()["backend"] == "tf"
 
 
-def test_tables_of_several_models_have_the_same_record_and_thresholds(model, pairs, tmp_path):
+def test_tables_of_several_models_have_the_same_record_and_thresholds(
+    printed, model, pairs, tmp_path
+):
     other = written(tmp_path / "other.onnx", PIXELS)
     out = tmp_path / "out"
-    text = run("evaluate", "--model", model, "--model", other, *pairs, "--output", out)
+    text = printed("evaluate", "--model", model, "--model", other, *pairs, "--output", out)
     assert "--flip" in text
     rows = json.loads((out / "comparison.json").read_text())
     with (out / "comparison.csv").open() as file:
@@ -177,9 +172,9 @@ def test_tables_of_several_models_have_the_same_record_and_thresholds(model, pai
 
 @pytest.mark.parametrize(("flip", "told"), [("--flip", "summed"), ("--no-flip", "left out")])
 def test_the_table_names_the_flip_and_the_thresholds_are_those_of_the_scores(
-    model, pairs, tmp_path, flip, told
+    printed, model, pairs, tmp_path, flip, told
 ):
-    text = run("evaluate", "--model", model, *pairs, flip, "--output", tmp_path / "out")
+    text = printed("evaluate", "--model", model, *pairs, flip, "--output", tmp_path / "out")
     assert f"{told} ({flip})" in text
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     table = pq.read_table(tmp_path / "out" / "scores.parquet")
@@ -190,10 +185,10 @@ def test_the_table_names_the_flip_and_the_thresholds_are_those_of_the_scores(
         assert f"{threshold:.4f}" in text
 
 
-def test_the_thresholds_of_both_ways_differ(model, pairs, tmp_path):
+def test_the_thresholds_of_both_ways_differ(printed, model, pairs, tmp_path):
     found = {}
     for flip in ("--flip", "--no-flip"):
-        run("evaluate", "--model", model, *pairs, flip, "--output", tmp_path / flip)
+        printed("evaluate", "--model", model, *pairs, flip, "--output", tmp_path / flip)
         metrics = json.loads((tmp_path / flip / "metrics.json").read_text())
         found[flip] = metrics["tar_at_far_threshold"]["1e-1"]
         assert metrics["measured_with"]["flip"] == (flip == "--flip")
@@ -233,8 +228,8 @@ def test_a_sets_fingerprint_is_that_of_its_content(pairs, tmp_path):
     assert len({fingerprint, *found, set_fingerprint(listed)}) == 5
 
 
-def test_the_report_says_it_too(model, pairs, tmp_path):
-    run("report", model, *pairs, "--no-flip", "--std", 128, "--output", tmp_path / "page")
+def test_the_report_says_it_too(printed, model, pairs, tmp_path):
+    printed("report", model, *pairs, "--no-flip", "--std", 128, "--output", tmp_path / "page")
     page = (tmp_path / "page" / "index.html").read_text("utf-8")
     digits = open_embedder(model, std=128).fingerprint[:12]
     assert f"model {digits}; 112x112 RGB; mean 127.5, std 128; onnx" in page

@@ -11,7 +11,6 @@ import onnx
 import pytest
 import typer
 from reports import example
-from typer.testing import CliRunner, Result
 
 from marginface.cli.embed import embed
 from marginface.cli.report import report
@@ -30,12 +29,6 @@ ENDS = {
 app = typer.Typer(pretty_exceptions_enable=False)
 for command in (report, embed, templates):
     app.command()(command)
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "150"})
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture
@@ -92,12 +85,12 @@ def test_norms_that_vary_a_little_vary(spread, scale):
 
 @pytest.mark.parametrize("option", ["--flip", "--no-flip"])
 def test_a_report_leaves_out_the_curves_of_models_that_normalise(
-    option, models, tiny_faces, pairs_file, tmp_path
+    printed, option, models, tiny_faces, pairs_file, tmp_path
 ):
     output = tmp_path / "report"
     given = ("--images", tiny_faces, "--pairs", pairs_file, "--output", output, option)
-    result = run("report", *models.values(), *given)
-    lines = [line for line in result.stdout.splitlines() if "no error versus reject curve" in line]
+    text = printed("report", *models.values(), *given)
+    lines = [line for line in text.splitlines() if "no error versus reject curve" in line]
     assert [line.partition(":")[0] for line in lines] == ["unit", "half", "scaled"]
     page = (output / "index.html").read_text("utf-8")
     data = re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', page, re.DOTALL)
@@ -110,19 +103,19 @@ def test_a_report_leaves_out_the_curves_of_models_that_normalise(
 @pytest.mark.parametrize("flip", [[], ["--flip"]])
 @pytest.mark.parametrize("name", ENDS)
 def test_templates_are_not_rejected_by_norms_of_a_model_that_normalises(
-    models, tiny_faces, tmp_path, name, flip
+    printed, models, tiny_faces, tmp_path, name, flip
 ):
     path = tmp_path / "e.npz"
-    run("embed", "--model", models[name], "--images", tiny_faces, "--output", path, *flip)
+    printed("embed", "--model", models[name], "--images", tiny_faces, "--output", path, *flip)
     images = sorted(str(each.relative_to(tiny_faces)) for each in tiny_faces.glob("*/*.png"))
     media = [f"{image} {at} {at}\n" for at, image in enumerate(images)]
     (tmp_path / "mid.txt").write_text("".join(media))
     pairs = [f"{a} {b} {int(a // 8 == b // 8)}\n" for a in range(24) for b in range(a)]
     (tmp_path / "pairs.txt").write_text("".join(pairs))
     lists = ("--media", tmp_path / "mid.txt", "--pairs", tmp_path / "pairs.txt")
-    result = run("templates", "--embeddings", path, *lists, "--output", tmp_path / "out")
+    text = printed("templates", "--embeddings", path, *lists, "--output", tmp_path / "out")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert ("no error versus reject curve" in result.stdout) == (name != "plain")
+    assert ("no error versus reject curve" in text) == (name != "plain")
     assert (metrics["reject"] is None) == (name != "plain")
     shortest, longest = metrics["embeddings"]["norms"]
     assert norms_vary(shortest, longest) == (name == "plain")

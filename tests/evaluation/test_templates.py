@@ -20,7 +20,7 @@ from marginface.evaluation.template_verification import (
     verify_templates,
 )
 from marginface.evaluation.templates import Templates, pool
-from marginface.evaluation.verification import dot_products
+from marginface.vectors import dot_products
 
 SIZE = 5
 READERS = (
@@ -154,7 +154,7 @@ def test_pairs_agree_with_scikit_learn_and_blocks_change_no_bit(templates, tmp_p
     path = pairs_file(tmp_path / "pairs.txt", templates)
     whole = score_pairs(templates, files.read_template_pairs(path), "pairs")
     monkeypatch.setattr(files, "BYTES_AT_ONCE", 200)
-    monkeypatch.setattr("marginface.evaluation.verification.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("marginface.vectors.PAIRS_AT_ONCE", 7)
     blocks = list(files.read_template_pairs(path))
     assert len(blocks) > 50
     found = score_pairs(templates, blocks, "pairs")
@@ -192,7 +192,7 @@ def test_a_score_has_the_same_bits_in_any_block_and_order(size, monkeypatch):
     first, second = rng.integers(0, 30, (2, 1_200))
     whole = dot_products(unit, first, second)
     for block in (1, 2, 7, 100):
-        monkeypatch.setattr("marginface.evaluation.verification.PAIRS_AT_ONCE", block)
+        monkeypatch.setattr("marginface.vectors.PAIRS_AT_ONCE", block)
         np.testing.assert_array_equal(dot_products(unit, first, second), whole)
         np.testing.assert_array_equal(dot_products(unit, second, first), whole)
 

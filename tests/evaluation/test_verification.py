@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from marginface import MarginfaceError
 from marginface.evaluation.curves import write_report
-from marginface.evaluation.verification import FAR_TARGETS, pair_scores, roc, verify
+from marginface.evaluation.verification import FAR_TARGETS, roc, verify
+from marginface.vectors import pair_scores
 
 
 def oracle_threshold(scores: list[float], same: list[bool]) -> float:
@@ -227,7 +228,7 @@ def test_pair_scores_are_cosines_whatever_the_block(monkeypatch):
         )
     ]
     np.testing.assert_allclose(pair_scores(embeddings, first, second), expected, rtol=1e-12)
-    monkeypatch.setattr("marginface.evaluation.verification.PAIRS_AT_ONCE", 4)
+    monkeypatch.setattr("marginface.vectors.PAIRS_AT_ONCE", 4)
     np.testing.assert_allclose(pair_scores(embeddings, first, second), expected, rtol=1e-12)
 
 

@@ -5,6 +5,7 @@ python tests/helpers/fuzz_parsers.py rec --runs 100000 --seconds 60     # pip in
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import shutil
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -21,14 +22,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
-from record_files import insightface, pack, png
+from record_files import insightface, intact_offsets, pack, png
 from safetensors.numpy import save
 
 from marginface.backbones import read_weights
 from marginface.data.formats.index_cache import load_index
 from marginface.data.formats.recordio import RecordFile
 from marginface.data.images import decode_image
-from marginface.data.opening import open_records
+from marginface.data.opening import open_listed
 from marginface.data.photos.landmarks import read_landmarks
 from marginface.data.verification.bin_file import read_bin, write_bin
 from marginface.data.verification.cfp_lists import read_cfp
@@ -69,7 +70,7 @@ def good() -> Path:
     insightface(folder / "x.rec", [0, 0, 1, 1])
     names = [f"{key}\t{label}\tp{label}/{key}.png\n" for key, label in enumerate((0, 0, 1, 1), 1)]
     (folder / "x.lst").write_text("".join(names))
-    open_records(folder / "x.rec")
+    open_listed(folder / "x.rec")
     for name in ("ann", "bob"):
         (folder / "faces" / name).mkdir(parents=True)
         for number in (1, 2):
@@ -105,7 +106,7 @@ def texts(*lines: str) -> Callable[[], list[bytes]]:
 
 def every_image(path: Path) -> None:
     """Read all that a file of records tells of its images."""
-    images = open_records(path)
+    images = open_listed(path)
     for number in range(len(images)):
         images.name(number)
         images.encoded(number)
@@ -115,8 +116,8 @@ def every_image(path: Path) -> None:
 def intact(path: Path) -> None:
     """Read a .rec without its index, as far as it is whole."""
     records = RecordFile(path)
-    for offset in records.offsets(intact_prefix=True):
-        records.labelled(int(offset))
+    for offset in intact_offsets(records):
+        records.labelled(offset)
 
 
 def every_pair(pairs: Pairs) -> None:
@@ -161,6 +162,18 @@ def npz() -> list[bytes]:
     return [path.read_bytes()]
 
 
+def torch_file(*, zipped: bool) -> list[bytes]:
+    """Return whole files of PyTorch: a state_dict in a wrapper, with views of one storage."""
+    import torch
+
+    shared = torch.arange(6.0).reshape(2, 3)
+    state = {"a": shared, "b": shared.T, "c": torch.ones(2, dtype=torch.bfloat16)}
+    written = io.BytesIO()
+    values = {"epoch": 3, "lr": 0.1, "state_dict": state}
+    torch.save(values, written, _use_new_zipfile_serialization=zipped)
+    return [written.getvalue()]
+
+
 POINTS = ",".join(["1.5"] * 10)
 PARSERS: dict[str, Parser] = {
     "rec": Parser("x.rec", every_image, whole("x.rec")),
@@ -194,6 +207,8 @@ PARSERS: dict[str, Parser] = {
     "safetensors": Parser(
         "w.safetensors", read_weights, lambda: [save({"a": np.eye(2), "b": np.ones(1, np.float32)})]
     ),
+    "torch zip": Parser("w.pt", read_weights, partial(torch_file, zipped=True)),
+    "torch row": Parser("w.pth", read_weights, partial(torch_file, zipped=False)),
     "yaml": Parser("c.yaml", read_config_file, texts("data: faces\noutput: run\nlr: 0.1\n")),
     "media": Parser("m.txt", read_media, texts("1.jpg 1 2\n2.jpg 1 3\n")),
     "scores": Parser("s.txt", read_detector_scores, texts("1.jpg 1 2 3 4 5 6 7 8 9 10 0.9\n")),

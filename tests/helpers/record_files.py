@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from marginface.data.formats.folder import open_image_folder
 from marginface.data.opening import open_images
-from marginface.data.packing.writers import RecordWriter, TFRecordWriter
+from marginface.data.packing import training_sets
 from marginface.errors import MarginfaceError
 
 MAGIC = b"\x0a\x23\xd7\xce"
@@ -63,6 +64,18 @@ def header(key: int, label: float | Sequence[float]) -> bytes:
     return struct.pack("<IfQQ", 0, label, key, 0)
 
 
+def intact_offsets(records: Any) -> list[int]:
+    """Return where each record of an open file begins, up to the first one that is damaged."""
+    offsets: list[int] = []
+    with suppress(MarginfaceError):
+        at = 0
+        while at < records.size:
+            end = records.end(at)
+            offsets.append(at)
+            at = end
+    return offsets
+
+
 def write(path: Path, records: dict[int, bytes]) -> Path:
     """Write a .rec of framed records by their keys, in this order, and its .idx."""
     offset, lines = 0, []
@@ -81,10 +94,7 @@ def image(key: int, label: float | Sequence[float], value: int) -> bytes:
 
 def pack(folder: Path, path: Path, size: tuple[int, int] = (112, 112)) -> Path:
     """Write the images of a folder to a .rec or .tfrecord, in the folder's order."""
-    images = open_image_folder(folder, size=size)
-    with (RecordWriter if path.suffix == ".rec" else TFRecordWriter)(path) as writer:
-        for number in range(len(images)):
-            writer.add(images.encoded(number), int(images.labels[number]), images.name(number))
+    training_sets.pack(open_image_folder(folder, size=size), path)
     return path
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image
 
 from marginface import MarginfaceError, __version__, backbones
-from marginface.cli.main import main
 from marginface.demo.drawing.people import draw_person, draw_shot
 from marginface.demo.drawing.picture import draw_face
 from marginface.embeddings.embedder import open_embedder
@@ -25,18 +23,6 @@ from marginface.onnx.writer import build_onnx
 pytest.importorskip("torch")
 
 MEAN = (100.0, 110.0, 120.0)
-
-
-def command(*arguments: object) -> int:
-    """Run `marginface` in this process and return its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    return int(stop.value.code or 0)
-
-
-export = partial(command, "export")
 
 
 def read(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
@@ -53,7 +39,7 @@ def photos() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def run(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(printed, photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training run of two steps."""
     root = tmp_path_factory.mktemp("export")
     for number, photo in enumerate(photos):
@@ -63,7 +49,7 @@ def run(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = f"""train --data {root / "faces"} --output {root / "run"} --backbone mobilefacenet
         --embedding-size 16 --loss cosface --scale 8 --max-steps 2 --batch-size 4 --threads 1
         --channels bgr --mean {",".join(map(str, MEAN))}"""
-    assert command(*options.split()) == 0
+    printed(*options.split())
     return root / "run"
 
 
@@ -76,11 +62,11 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_every_variant_gives_the_same_embeddings(
-    run: Path, photos: np.ndarray, tmp_path: Path
+    printed, run: Path, photos: np.ndarray, tmp_path: Path
 ) -> None:
     variants = {"plain": [], "whole": ["--preprocess", "--normalize", "--opset", "18"]}
     for name, options in variants.items():
-        assert export("--run", run, "--output", tmp_path / f"{name}.onnx", *options) == 0
+        printed("export", "--run", run, "--output", tmp_path / f"{name}.onnx", *options)
     expected, found = (open_embedder(tmp_path / f"{name}.onnx")(photos) for name in variants)
     length = np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.abs(length - 1).min() > 0.01
@@ -90,10 +76,10 @@ def test_every_variant_gives_the_same_embeddings(
     )
 
 
-def test_what_the_file_says_of_itself(run: Path, tmp_path: Path) -> None:
+def test_what_the_file_says_of_itself(printed, run: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
     output.write_text("an older one")
-    assert export("--run", run, "--output", output, "--preprocess", "--opset", 21) == 0
+    printed("export", "--run", run, "--output", output, "--preprocess", "--opset", 21)
     model, metadata = read(output)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 21)]
     shapes = {
@@ -130,12 +116,11 @@ def test_what_the_file_says_of_itself(run: Path, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_refused_options(run, options, words, tmp_path, monkeypatch, capsys) -> None:
+def test_refused_options(refusal, run, options, words, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.onnx").mkdir()
     given = {"--run": run, "--output": "model.onnx"} | dict([options])
-    assert export(*(part for pair in given.items() for part in pair)) == 2
-    said = capsys.readouterr().err
+    said = refusal("export", *(part for pair in given.items() for part in pair))
     assert words in said
     assert said.count("\n") == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["folder.onnx"]
@@ -188,27 +173,27 @@ def damage(weights: Path, kind: str) -> Path:
         ("pickle", "pickle.pt holds other objects, expected a plain state_dict"),
         ("object", "object.pt holds other objects, expected a plain state_dict"),
         ("list", "list.pt holds a list; expected a state_dict"),
-        ("absent", "no weights at"),
+        ("absent", "no such file or folder"),
     ],
 )
-def test_damaged_and_foreign_weights(weights, kind, words, tmp_path, capsys) -> None:
+def test_damaged_and_foreign_weights(refusal, weights, kind, words, tmp_path) -> None:
     path, output = damage(weights, kind), tmp_path / "model.onnx"
-    assert export("--weights", path, "--backbone", "mbf", "--output", output) == 2
-    said = capsys.readouterr().err
+    said = refusal("export", "--weights", path, "--backbone", "mbf", "--output", output)
     assert words in said
     assert said.count("\n") == 1
     assert not output.exists()
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_no_code_of_weights_is_run(zipped, tmp_path, capsys) -> None:
+def test_no_code_of_weights_is_run(refusal, zipped, tmp_path) -> None:
     import torch
 
     marker, path = tmp_path / "was here", tmp_path / "model.pt"
     torch.save({"a": Running(marker)}, path, _use_new_zipfile_serialization=zipped)
     output = tmp_path / "model.onnx"
-    assert export("--weights", path, "--backbone", "mbf", "--output", output) == 2
-    assert "model.pt holds other objects" in capsys.readouterr().err
+    assert "model.pt holds other objects" in refusal(
+        "export", "--weights", path, "--backbone", "mbf", "--output", output
+    )
     assert not marker.exists()
     torch.load(path, weights_only=False)  # which is what runs it
     assert marker.exists()
@@ -224,18 +209,17 @@ def test_no_code_of_weights_is_run(zipped, tmp_path, capsys) -> None:
     ],
     ids=str,
 )
-def test_weights_that_do_not_fit(weights, options, words, tmp_path, capsys) -> None:
+def test_weights_that_do_not_fit(refusal, weights, options, words, tmp_path) -> None:
     output = tmp_path / "model.onnx"
     output.write_text("an older one")
     size = [] if "--embedding-size" in options else ["--embedding-size", 16]
-    assert export("--weights", weights, "--output", output, *size, *options) == 2
-    said = capsys.readouterr().err
+    said = refusal("export", "--weights", weights, "--output", output, *size, *options)
     assert words in said
     assert said.count("\n") == 1
     assert output.read_text() == "an older one"
 
 
-def test_half_precision_weights(weights: Path, tmp_path: Path) -> None:
+def test_half_precision_weights(printed, weights: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -243,7 +227,7 @@ def test_half_precision_weights(weights: Path, tmp_path: Path) -> None:
     for kind in (torch.bfloat16, torch.float16):
         save_file({name: value.to(kind) for name, value in values.items()}, weights)
         arguments = ("--backbone", "mbf", "--embedding-size", 16)
-        assert export("--weights", weights, *arguments, "--output", tmp_path / "model.onnx") == 0
+        printed("export", "--weights", weights, *arguments, "--output", tmp_path / "model.onnx")
 
 
 def test_metadata_of_the_caller_replaces_none_of_ours() -> None:

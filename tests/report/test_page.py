@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -365,15 +363,10 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    called = [sys.executable, "-m", "marginface.cli.main", "report", *map(str, arguments)]
-    return subprocess.run(called, capture_output=True, text=True, check=False)
-
-
-def test_the_command_writes_the_page(model, tiny_faces, pairs_file, tmp_path):
+def test_the_command_writes_the_page(cli, model, tiny_faces, pairs_file, tmp_path):
     output = tmp_path / "new" / "report"
-    done = command(model, "--images", tiny_faces, "--pairs", pairs_file, "--output", output)
-    assert done.returncode == 0, done.stderr
+    done = cli("report", model, "--images", tiny_faces, "--pairs", pairs_file, "--output", output)
+    assert done.status == 0, done.stderr
     assert f"wrote {output}/index.html (" in done.stdout.replace("\n", "")
     elements = Elements((output / "index.html").read_text("utf-8"))
     data = json.loads(elements.scripts[0])
@@ -387,8 +380,8 @@ def test_the_command_writes_the_page(model, tiny_faces, pairs_file, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "absent.onnx"}, "does not exist"),
-        ({"model": "pairs.txt"}, "expected .onnx or a run folder"),
+        ({"model": "absent.onnx"}, "absent.onnx; expected a run folder or an .onnx"),
+        ({"model": "pairs.txt"}, "expected a run folder or an .onnx"),
         ({"pairs": None}, "there is nothing to verify"),
         ({"images": None}, "give their folder"),
         ({"output": "pairs.txt"}, "needs a folder"),
@@ -397,7 +390,7 @@ def test_the_command_writes_the_page(model, tiny_faces, pairs_file, tmp_path):
     ],
 )
 def test_bad_input_ends_in_one_line_and_leaves_nothing(
-    change, message, model, tiny_faces, pairs_file, tmp_path
+    cli, change, message, model, tiny_faces, pairs_file, tmp_path
 ):
     given = {"model": model, "pairs": pairs_file, "images": tiny_faces, "output": tmp_path / "out"}
     given |= {name: value and tmp_path / value for name, value in change.items()}
@@ -408,8 +401,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(
         if given[name] is not None
         for part in (f"--{name}", given[name])
     ]
-    done = command(*models, *options)
-    assert done.returncode == 2
+    done = cli("report", *models, *options)
+    assert done.status == 2
     line = done.stderr.splitlines()
     assert len(line) == 1
     assert message in line[0]

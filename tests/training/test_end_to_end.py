@@ -12,7 +12,6 @@ import onnx
 import pyarrow.parquet
 import pytest
 
-from marginface.cli.main import main
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 
 MODULES = {"torch": "torch", "tf": "tensorflow"}
@@ -24,16 +23,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     if importlib.util.find_spec(MODULES[request.param]) is None:
         pytest.skip(f"backend {request.param} is not installed")
     return str(request.param)
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command in this process and return its exit status."""
-    monkeypatch.setattr("sys.argv", ["marginface", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture
@@ -48,19 +37,19 @@ def pairs(tmp_path: Path) -> Path:
     return path
 
 
-def train(monkeypatch, backend: str, faces: Path, output: Path, *more: object) -> int:
-    return run(
-        monkeypatch,
+def train(backend: str, faces: Path, output: Path, *more: object) -> list[object]:
+    """Return the arguments of a training run."""
+    return [
         *("train", "--backend", backend, "--data", faces, "--output", output, *SMALL),
         *("--loss", "arcface", "--scale", 8, "--margin", 0.1, "--batch-size", 6, "--lr", 0.01),
         *("--threads", 1, "--loader-threads", 1, "--log-every", 1, *more),
-    )
+    ]
 
 
-def test_train_evaluate_embed_export(monkeypatch, backend, tiny_faces, pairs, tmp_path, capsys):
+def test_train_evaluate_embed_export(printed, backend, tiny_faces, pairs, tmp_path):
     faces, run_folder = tiny_faces, tmp_path / "run"
     verification = ("--val-images", faces, "--val-pairs", pairs)
-    assert train(monkeypatch, backend, faces, run_folder, "--max-steps", 3, *verification) == 0
+    printed(*train(backend, faces, run_folder, "--max-steps", 3, *verification))
     lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3]
     assert any(line["kind"] == "verification" for line in lines)
@@ -69,15 +58,13 @@ def test_train_evaluate_embed_export(monkeypatch, backend, tiny_faces, pairs, tm
     for engine in ("onnx", backend):
         report = tmp_path / f"report-{engine}"
         arguments = ("--model", run_folder, "--images", faces, "--pairs", pairs)
-        assert (
-            run(monkeypatch, "evaluate", *arguments, "--output", report, "--backend", engine) == 0
-        )
+        printed("evaluate", *arguments, "--output", report, "--backend", engine)
         found[engine] = json.loads((report / "metrics.json").read_text())
         assert (report / "verification.png").stat().st_size > 10_000
     assert found["onnx"]["auc"] == pytest.approx(found[backend]["auc"], abs=0.02)
 
     model = tmp_path / "model.onnx"
-    assert run(monkeypatch, "export", "--run", run_folder, "--output", model) == 0
+    printed("export", "--run", run_folder, "--output", model)
     graph = onnx.load(model)
     operators = {node.op_type for node in graph.graph.node}
     assert "PRelu" in operators
@@ -89,27 +76,24 @@ def test_train_evaluate_embed_export(monkeypatch, backend, tiny_faces, pairs, tm
     tables = []
     for name, source in (("run", run_folder), ("onnx", model)):
         output = tmp_path / f"{name}.parquet"
-        assert (
-            run(monkeypatch, "embed", "--model", source, "--images", faces, "--output", output) == 0
-        )
+        printed("embed", "--model", source, "--images", faces, "--output", output)
         tables.append(pyarrow.parquet.read_table(output))
     first, second = (np.stack(table["embedding"].to_numpy()) for table in tables)
     np.testing.assert_allclose(first, second, atol=1e-4)
     assert tables[0]["identity"].to_pylist()[0] == "person_0"
-    capsys.readouterr()
 
 
 @pytest.mark.parametrize("dropout", [0, 0.4])
-def test_resume_equals_an_uninterrupted_run(monkeypatch, backend, tiny_faces, tmp_path, dropout):
+def test_resume_equals_an_uninterrupted_run(printed, backend, tiny_faces, tmp_path, dropout):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ("--max-steps", 4, "--dropout", dropout)
-    assert train(monkeypatch, backend, tiny_faces, whole, *options) == 0
-    assert train(monkeypatch, backend, tiny_faces, parts, *options, "--checkpoint-every", 2) == 0
+    printed(*train(backend, tiny_faces, whole, *options))
+    printed(*train(backend, tiny_faces, parts, *options, "--checkpoint-every", 2))
     newest = latest_checkpoint(parts / "checkpoints")
     for path in newest.iterdir():
         path.unlink()
     newest.rmdir()  # as if it had been killed after step 2
-    assert run(monkeypatch, "train", "--output", parts, "--resume") == 0
+    printed("train", "--output", parts, "--resume")
     ends = [load_checkpoint(latest_checkpoint(run / "checkpoints")) for run in (whole, parts)]
     assert ends[0].step == ends[1].step == 4
     assert ends[0].state.keys() == ends[1].state.keys()
@@ -118,7 +102,7 @@ def test_resume_equals_an_uninterrupted_run(monkeypatch, backend, tiny_faces, tm
 
 
 @pytest.mark.parametrize("first", list(MODULES))
-def test_the_other_framework_continues(monkeypatch, first, tiny_faces, tmp_path):
+def test_the_other_framework_continues(printed, first, tiny_faces, tmp_path):
     for module in MODULES.values():
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
@@ -126,59 +110,56 @@ def test_the_other_framework_continues(monkeypatch, first, tiny_faces, tmp_path)
     losses = {}
     for then in (first, second):
         output = tmp_path / f"run-{then}"
-        assert train(monkeypatch, first, tiny_faces, output, "--max-steps", 2) == 0
+        printed(*train(first, tiny_faces, output, "--max-steps", 2))
         more = ("--resume", "--backend", then, "--max-steps", 4)
-        assert run(monkeypatch, "train", "--output", output, *more) == 0
+        printed("train", "--output", output, *more)
         lines = (output / "metrics.jsonl").read_text().splitlines()
         losses[then] = [json.loads(line)["loss"] for line in lines]
     assert len(losses[first]) == 4
     np.testing.assert_allclose(losses[second], losses[first], rtol=1e-3)
 
 
-def test_weights_of_another_shape_are_named(monkeypatch, backend, tmp_path, capsys):
+def test_weights_of_another_shape_are_named(cli, backend, tmp_path):
     from marginface import backbones
 
     weights = backbones.initial_weights(backbones.describe("mbf", 64), 0)
     backbones.write_weights(tmp_path / "mbf.safetensors", weights)
-    status = run(
-        monkeypatch,
+    status, _, said = cli(
         *("export", "--weights", tmp_path / "mbf.safetensors", "--backbone", "mbf"),
         *("--backend", backend, "--output", tmp_path / "mbf.onnx"),
     )
-    said = capsys.readouterr().err
     assert status == 2
     assert "'features.layers.2.weight' has shape (64, 512), expected (512, 512)" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "mbf.onnx").exists()
 
 
-def test_a_run_does_not_go_among_the_images(monkeypatch, backend, tiny_faces, capsys):
+def test_a_run_does_not_go_among_the_images(refusal, backend, tiny_faces):
     before = sorted(tiny_faces.rglob("*"))
-    assert train(monkeypatch, backend, tiny_faces, tiny_faces / "run", "--max-steps", 1) == 2
-    assert "among the images; choose a folder outside" in capsys.readouterr().err
+    assert "among the images; choose a folder outside" in refusal(
+        *train(backend, tiny_faces, tiny_faces / "run", "--max-steps", 1)
+    )
     assert sorted(tiny_faces.rglob("*")) == before
 
 
 def test_a_bad_verification_image_is_found_before_training(
-    monkeypatch, backend, tiny_faces, pairs, tmp_path, capsys
+    refusal, backend, tiny_faces, pairs, tmp_path
 ):
     images = tmp_path / "images"
     shutil.copytree(tiny_faces, images)
     broken = images / "person_0" / "person_0_0001.png"
     broken.write_bytes(broken.read_bytes()[:2000])
     more = ("--max-steps", 1, "--val-images", images, "--val-pairs", pairs)
-    assert train(monkeypatch, backend, tiny_faces, tmp_path / "run", *more) == 2
-    assert "person_0_0001.png" in capsys.readouterr().err
+    assert "person_0_0001.png" in refusal(*train(backend, tiny_faces, tmp_path / "run", *more))
     assert not (tmp_path / "run").exists()
 
 
-def test_garbage_weights_are_refused(monkeypatch, tmp_path, capsys):
+def test_garbage_weights_are_refused(refusal, tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "weights.pt").write_text("hello")
     output = tmp_path / "model.onnx"
     arguments = ("--weights", tmp_path / "weights.pt", "--backbone", "mbf", "--output", output)
-    assert run(monkeypatch, "export", *arguments) == 2
-    assert "expected a plain state_dict" in capsys.readouterr().err
+    assert "expected a plain state_dict" in refusal("export", *arguments)
     assert not output.exists()
 
 

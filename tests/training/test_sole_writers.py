@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from runs import QUIET, on_processes, resumed
 
-from marginface.cli.main import main
 from marginface.data.packing.partial import LOCK, partial_path
 from marginface.embeddings.files import table_of
 from marginface.errors import AgreedError, BusyError
@@ -32,17 +31,6 @@ tiny (float[N, 3, 112, 112] x) => (float[N, 12] y) {
 def contents(folder: Path) -> dict[str, bytes]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marginface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, capsys.readouterr().err
-
-    return run
 
 
 @pytest.fixture
@@ -125,7 +113,7 @@ def test_a_refused_configuration_leaves_no_folder(make, tmp_path):
 def test_a_launcher_starts_no_process_where_another_writes(cli, make):
     config = make()
     with sole_writer(config.output, config.output / ".lock"):
-        code, said = cli(
+        code, _, said = cli(
             *("train", "--backend", "torch", "--data", config.data, "--output", config.output),
             *("--batch-size", 6, "--processes", 2),
         )
@@ -183,7 +171,7 @@ def test_an_output_has_one_writer(cli, inputs, tmp_path, command):
     arguments = COMMANDS[command].format(out=out, **inputs).split()
     with sole_writer(written, lock):
         before = contents(tmp_path)
-        code, said = cli(*arguments)
+        code, _, said = cli(*arguments)
         line = said.splitlines()[-1]
         assert code == 2
         assert f"another process is writing {written}: process {os.getpid()} on " in line

@@ -193,7 +193,7 @@ def test_what_fails_before_a_run_goes_on_leaves_it_as_it_is(cut, tmp_path, monke
         ({"schedule": "cosine", "power": 2}, "power has no effect with schedule cosine"),
         ({"lr": -1}, "lr must be greater than 0"),
         ({"compile": "on", "lr": 0.5}, "has nothing to compile"),
-        ({"val": str(tmp_path / "gone.bin"), "lr": 0.5}, "cannot read .*gone.bin"),
+        ({"val": str(tmp_path / "gone.bin"), "lr": 0.5}, "no such file or folder: .*gone.bin"),
     ):
         refused(cut, message, **given)
 

@@ -2,11 +2,12 @@
 
 import os
 
+from marginface.extras import needs
 from marginface_tf.quiet import quiet_start
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when TensorFlow is imported
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-with quiet_start():
+with quiet_start(), needs("tf", "backend 'tf'"):
     import keras
     import tensorflow as tf
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from marginface.model import ModelSpec, Preprocessing
-from marginface.onnx.export import export_model
 from marginface_tf.backbones.backbone import Backbone
 from marginface_tf.backbones.weights import backbone_arrays
 
@@ -39,6 +38,8 @@ def export_onnx(
     Raises:
         MarginfaceError: ONNX Runtime disagrees with TensorFlow; nothing is written then.
     """
+    from marginface.onnx.export import export_model  # ONNX is for who exports
+
     arrays = backbone_arrays(backbone)
 
     def reference(images: NDArray[np.float32]) -> NDArray[np.float32]:

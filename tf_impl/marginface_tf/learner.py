@@ -51,7 +51,6 @@ class Learner:
         # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self.model, self.optimizer_spec, self.dtype = model, optimizer, spec.dtype
-        self.seed = spec.seed
         self.backbone = create_backbone(
             model.backbone,
             model.embedding_size,
@@ -73,7 +72,7 @@ class Learner:
         )
         if self.group:
             # As for the whole batch: then any number of processes gives the same run.
-            synchronize(self.backbone, self.group.rank, self.group.size)
+            synchronize(self.backbone)
         named = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
         self.parameters = {name: v for name, v in named.items() if v.trainable}
         if self.head.update is None:
@@ -186,7 +185,7 @@ class Learner:
             return self.head.whole(own, variable)
 
     def _canonical(self, name: str) -> backbones.Layout | None:
-        """Return how an array of the backbone lies; a slot lies as its parameter does."""
+        """Return the layout of an array of the backbone; a slot has its parameter's."""
         own = name.split(".", 2)[2] if name.startswith("optimizer.") and name != STEP else name
         return self.backbone.layouts.get(own.removeprefix("backbone."))
 
@@ -201,12 +200,11 @@ class Learner:
         self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
     ) -> tuple[Tensor, Tensor]:
         names = list(self.parameters)
-        # Masks follow from seed and step, so that a resumed run draws the ones it would have drawn.
-        self.backbone.masks.state.assign(tf.cast(tf.stack([self.seed, step]), "uint32"))
+        noise, draws = backbones.split_draw(draw)
         self.head.rate = rate
         with tf.GradientTape() as tape:
-            embeddings = self.backbone(self._input(pixels), training=True)
-            loss = self.head(embeddings, labels, draw, training=True)
+            embeddings = self.backbone(self._input(pixels), noise, training=True)
+            loss = self.head(embeddings, labels, draws, training=True)
         found = tape.gradient(loss, [self.parameters[name].value for name in names])
         gradients = dict(zip(names, found, strict=True))
         backbone = [name for name in names if name.startswith("backbone.")]

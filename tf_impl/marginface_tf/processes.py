@@ -37,7 +37,7 @@ class Group:
         )
 
     def exchange(self, text: str) -> list[str]:
-        """Return what every process gave, by rank."""
+        """Return the texts of all processes, by rank."""
         given = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
         lengths = self._gather(np.array([len(given)], np.int32)).numpy()
         padded = np.zeros(max(lengths.max(), 1), np.int32)

@@ -6,15 +6,13 @@ import os
 # of the head's whole time, unless PyTorch asks for large ones. It looks here when it starts.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-import torch
+from marginface.extras import needs
+
+with needs("torch", "backend 'torch'"):
+    import torch
 
 from marginface_torch.backbones.backbone import create_backbone
-from marginface_torch.backbones.weights import (
-    backbone_arrays,
-    load_weights,
-    read_state_dict,
-    save_weights,
-)
+from marginface_torch.backbones.weights import backbone_arrays, load_weights, save_weights
 from marginface_torch.bench import loss_step
 from marginface_torch.export import export_onnx
 from marginface_torch.heads.head import MarginHead
@@ -34,7 +32,6 @@ __all__ = [
     "load_weights",
     "loss_step",
     "name",
-    "read_state_dict",
     "save_weights",
     "version",
 ]

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from marginface.model import ModelSpec, Preprocessing
-from marginface.onnx.export import export_model
+from marginface_torch.arrays import to_float32
 from marginface_torch.backbones.backbone import Backbone
-from marginface_torch.backbones.weights import backbone_arrays, to_float32
+from marginface_torch.backbones.weights import backbone_arrays
 
 
 def export_onnx(
@@ -39,6 +39,8 @@ def export_onnx(
     Raises:
         MarginfaceError: ONNX Runtime disagrees with PyTorch; nothing is written then.
     """
+    from marginface.onnx.export import export_model  # ONNX is for who exports
+
     arrays = backbone_arrays(backbone)
 
     def reference(images: NDArray[np.float32]) -> NDArray[np.float32]:

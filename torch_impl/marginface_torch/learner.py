@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
 from marginface.heads import Shard, whole_shape
 from marginface.heads.initial import InitialHead
@@ -27,8 +28,9 @@ from marginface.learner import (
 )
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
+from marginface_torch.arrays import as_numpy, to_float32
 from marginface_torch.backbones.backbone import channels_last, create_backbone, synchronize
-from marginface_torch.backbones.weights import as_numpy, load_weights, to_float32
+from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
@@ -43,7 +45,7 @@ class Learner:
         set_threads(spec.threads)
         self.group = group if group is not None and group.size > 1 else None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model, self.optimizer_spec, self.seed = model, spec.optimizer, spec.seed
+        self.model, self.optimizer_spec = model, spec.optimizer
         self.dtype: torch.dtype = getattr(torch, spec.dtype)
         backbone = create_backbone(
             model.backbone,
@@ -71,10 +73,10 @@ class Learner:
         self.parameters = {name: p for name, p in named.items() if p.requires_grad}
         self.optimizer = create_optimizer(spec.optimizer, self.parameters)
         self.steps = 0
-        self._forward: Callable[[Tensor], Tensor] = self.backbone
+        self._forward: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = self.backbone
         if self.group:
             # As for the whole batch: then any number of processes gives the same run.
-            synchronize(self.backbone, self.group.rank, self.group.size)
+            synchronize(self.backbone)
             with warnings.catch_warnings():
                 # Its new name is not in every PyTorch that we take.
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
@@ -102,12 +104,9 @@ class Learner:
         """Take one optimizer step on RGB images [batch, height, width, 3]."""
         self.backbone.train()
         self.head.train()
-        if self.model.dropout:
-            # Masks follow from seed and step: a resumed run draws the ones it would have drawn.
-            drawn = np.random.default_rng([self.seed, self.steps])
-            torch.manual_seed(int(drawn.integers(2**63)))
-        draws = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
-        embeddings = self._forward(self._input(images))
+        given = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
+        noise, draws = backbones.split_draw(given)
+        embeddings = self._forward(self._input(images), noise)
         self.head.rate = learning_rate
         loss = self.head(embeddings, torch.from_numpy(labels).to(self.device), draws)
         self.optimizer.zero_grad(set_to_none=True)

@@ -28,7 +28,7 @@ class Group:
     size: int
 
     def exchange(self, text: str) -> list[str]:
-        """Return what every process gave, by rank."""
+        """Return the texts of all processes, by rank."""
         found: list[Any] = [None] * self.size
         distributed.all_gather_object(found, text)
         return found

@@ -3,37 +3,85 @@
 from collections.abc import Callable
 from numbers import Real
 
-from marginface.backbones.graph import Graph
+from marginface.backbones.drawing import draw_backbone, split_draw
+from marginface.backbones.graph import IMAGES, Graph
 from marginface.backbones.iresnet import BLOCKS, iresnet
-from marginface.backbones.layouts import Layout, layouts
+from marginface.backbones.layers import Layout
+from marginface.backbones.layouts import layouts
 from marginface.backbones.mbf import mbf
 from marginface.backbones.mobilefacenet import mobilefacenet
+from marginface.backbones.vit import SIZES, vit
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
 from marginface.checks import check_count, check_size
 from marginface.errors import MarginfaceError, unknown_name
 
 __all__ = [
+    "IMAGES",
     "Graph",
     "Layout",
     "check_weights",
     "describe",
+    "draw_backbone",
     "initial_weights",
     "layouts",
     "names",
     "read_weights",
+    "register_backbone",
+    "split_draw",
     "write_weights",
 ]
 
-_BUILDERS: dict[str, Callable[[Graph, float], None]] = {
+Build = Callable[[Graph, float], None]
+
+_BUILDERS: dict[str, Build] = {
     **dict.fromkeys(BLOCKS, iresnet),
     "mbf": mbf,
     "mobilefacenet": mobilefacenet,
+    **dict.fromkeys(SIZES, vit),
 }
 
 
 def names() -> list[str]:
     """Return the names that `describe` accepts."""
     return list(_BUILDERS)
+
+
+def register_backbone(name: str, build: Build) -> None:
+    """Let a network of your own be created, trained and exported under a name.
+
+    Args:
+        name: what `create_backbone`, a run's configuration and a model's files call it.
+        build: appends the layers to an empty graph, up to [graph.embedding_size]; takes the graph
+            and the share that `dropout` drops.
+
+    Raises:
+        MarginfaceError: no name, one that is taken, or nothing that can be called.
+
+    >>> def patches(graph, dropout):
+    ...     x = graph.conv("stem", IMAGES, 8, 16, stride=16)
+    ...     graph.linear("fc", graph.flatten(x), graph.embedding_size, bias=False)
+    >>> register_backbone("patches", patches)
+    >>> list(describe("patches").parameters())
+    ['stem.weight', 'fc.weight']
+    """
+    if not isinstance(name, str) or not name:
+        raise MarginfaceError(f"a backbone's name must be a text, got {name!r}")
+    if not callable(build):
+        raise MarginfaceError(
+            f"backbone '{name}' must come with a function that appends its layers, "
+            f"build(graph, dropout), got {build!r}"
+        )
+    if name in _BUILDERS and not _same(build, _BUILDERS[name]):
+        raise MarginfaceError(f"there is a backbone called '{name}'; choose another name")
+    _BUILDERS[name] = build
+
+
+def _same(one: Build, other: Build) -> bool:
+    """Whether two functions are one, defined anew: in a notebook's cell that is run again."""
+    return all(
+        getattr(one, part, one) == getattr(other, part, other)
+        for part in ("__module__", "__qualname__")
+    )
 
 
 def describe(
@@ -64,4 +112,10 @@ def describe(
         raise MarginfaceError(f"dropout must be in [0, 1), got {dropout!r}")
     graph = Graph(name, input_size, embedding_size)
     _BUILDERS[name](graph, dropout)
+    if not graph.nodes or graph.nodes[-1].shape != (embedding_size,):
+        found = f"ends in shape {list(graph.nodes[-1].shape)}" if graph.nodes else "is empty"
+        raise MarginfaceError(
+            f"backbone '{name}' {found}, expected [{embedding_size}]; let its last layer give "
+            "graph.embedding_size values"
+        )
     return graph

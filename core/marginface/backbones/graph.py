@@ -3,121 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from marginface.backbones.layers import (
+    NOISE,
+    Add,
+    Array,
+    Attention,
+    BatchNorm,
+    Call,
+    Conv,
+    Dropout,
+    DropPath,
+    Flatten,
+    Layer,
+    LayerNorm,
+    Linear,
+    MaskTokens,
+    Parameter,
+    Position,
+    PReLU,
+    ReLU6,
+    RestoreTokens,
+    Shape,
+    Tokens,
+)
 from marginface.errors import MarginfaceError
 
-BN_EPSILON = 1e-5
-BN_MOMENTUM = 0.1  # running = (1 - momentum) * running + momentum * batch, PyTorch's convention
 IMAGES = -1  # as an input position: the images themselves
-
-
-class Parameter(NamedTuple):
-    """One named array of a layer: its canonical (PyTorch) shape and how it starts."""
-
-    shape: tuple[int, ...]
-    init: str  # "zeros", "ones", "normal", "uniform", "quarter"
-    spread: float = 0.0  # standard deviation of "normal", bound of "uniform"
-    trainable: bool = True
-
-
-@dataclass(frozen=True)
-class Conv:
-    """Convolution without bias; weight [out, in / groups, kernel height, kernel width]."""
-
-    name: str
-    in_channels: int
-    out_channels: int
-    kernel: tuple[int, int]
-    stride: int
-    padding: int
-    groups: int
-    init_std: float
-
-    def parameters(self) -> dict[str, Parameter]:
-        """Return the weight."""
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
-        return {"weight": Parameter(shape, "normal", self.init_std)}
-
-    @property
-    def depthwise(self) -> bool:
-        """Whether each output channel sees one input channel of its own."""
-        return self.groups == self.in_channels == self.out_channels
-
-
-@dataclass(frozen=True)
-class BatchNorm:
-    """Batch normalisation over all axes but the channels; running variance is unbiased."""
-
-    name: str
-    channels: int
-    trainable_scale: bool = True
-
-    def parameters(self) -> dict[str, Parameter]:
-        """Return scale, offset and the two running statistics."""
-        shape = (self.channels,)
-        return {
-            "weight": Parameter(shape, "ones", trainable=self.trainable_scale),
-            "bias": Parameter(shape, "zeros"),
-            "running_mean": Parameter(shape, "zeros", trainable=False),
-            "running_var": Parameter(shape, "ones", trainable=False),
-        }
-
-
-@dataclass(frozen=True)
-class PReLU:
-    """max(x, 0) + weight * min(x, 0), one slope a channel."""
-
-    name: str
-    channels: int
-
-    def parameters(self) -> dict[str, Parameter]:
-        """Return the slopes, 0.25 at the start."""
-        return {"weight": Parameter((self.channels,), "quarter")}
-
-
-@dataclass(frozen=True)
-class Linear:
-    """x W^T + b; weight [out, in]. `unflattened` is the [C, H, W] that its input was."""
-
-    name: str
-    in_features: int
-    out_features: int
-    bias: bool
-    unflattened: tuple[int, int, int]
-    init_std: float | None  # None: PyTorch's default, uniform within 1 / sqrt(in)
-
-    def parameters(self) -> dict[str, Parameter]:
-        """Return the weight and, with `bias`, the bias."""
-        bound = 1 / math.sqrt(self.in_features)
-        kind, spread = ("uniform", bound) if self.init_std is None else ("normal", self.init_std)
-        found = {"weight": Parameter((self.out_features, self.in_features), kind, spread)}
-        if self.bias:
-            found["bias"] = Parameter((self.out_features,), "uniform", bound)
-        return found
-
-
-@dataclass(frozen=True)
-class Add:
-    """Sum of two inputs."""
-
-
-@dataclass(frozen=True)
-class Flatten:
-    """[N, C, H, W] to [N, C * H * W], channels slowest."""
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """Zero a share `rate` of the values in training, scale the rest by 1 / (1 - rate)."""
-
-    rate: float
-
-
-Layer = Conv | BatchNorm | PReLU | Linear | Add | Flatten | Dropout
-Weighted = (Conv, BatchNorm, PReLU, Linear)
+WHAT = {3: "images [channels, height, width]", 2: "tokens [tokens, channels]", 1: "vectors"}
 
 
 class Node(NamedTuple):
@@ -125,7 +43,7 @@ class Node(NamedTuple):
 
     layer: Layer
     inputs: tuple[int, ...]
-    shape: tuple[int, ...]
+    shape: Shape
 
 
 @dataclass
@@ -140,11 +58,32 @@ class Graph:
     embedding_size: int
     nodes: list[Node] = field(default_factory=list)
 
-    def shape(self, position: int) -> tuple[int, ...]:
+    def shape(self, position: int) -> Shape:
         """Return the shape, without batch, at a position."""
         return (3, *self.input_size) if position == IMAGES else self.nodes[position].shape
 
-    def _append(self, layer: Layer, inputs: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    def append(self, layer: Layer, *inputs: int) -> int:
+        """Append a layer behind others.
+
+        Raises:
+            MarginfaceError: its name is taken, or it does not go with what it stands behind.
+        """
+        label, shapes = f"backbone '{self.name}'", [self.shape(position) for position in inputs]
+        if any(node.layer.name == layer.name for node in self.nodes):
+            raise MarginfaceError(f"{label} has two layers called '{layer.name}'; rename one")
+        for shape in shapes:
+            if len(shape) not in layer.takes:
+                wanted = " or ".join(WHAT[rank] for rank in layer.takes)
+                raise MarginfaceError(
+                    f"{label}: '{layer.name}' ({type(layer).__name__}) takes {wanted}, "
+                    f"got {list(shape)}"
+                )
+        try:
+            shape = layer.shape(*shapes)
+        except MarginfaceError as error:
+            raise MarginfaceError(
+                f"{label} cannot take images of {self.input_size[0]}x{self.input_size[1]}: {error}"
+            ) from error
         self.nodes.append(Node(layer, inputs, shape))
         return len(self.nodes) - 1
 
@@ -158,60 +97,105 @@ class Graph:
         stride: int = 1,
         padding: int = 0,
         groups: int = 1,
+        bias: bool = False,
         init_std: float | None = None,
     ) -> int:
-        """Append a convolution; weights start by He's fan-out rule unless `init_std` is given."""
-        before, height, width = self.shape(x)
-        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-        after = tuple(
-            (n + 2 * padding - k) // stride + 1
-            for n, k in zip((height, width), kernel, strict=True)
-        )
-        if min(after) < 1:
-            raise MarginfaceError(
-                f"backbone '{self.name}' cannot take images of "
-                f"{self.input_size[0]}x{self.input_size[1]}: '{name}' would be left with no pixels"
-            )
-        std = init_std or math.sqrt(2 / (channels * kernel[0] * kernel[1]))
-        layer = Conv(name, before, channels, kernel, stride, padding, groups, std)
-        return self._append(layer, (x,), (channels, *after))
+        """Append a convolution.
 
-    def batch_norm(self, name: str, x: int, *, trainable_scale: bool = True) -> int:
+        Weights start by He's fan-out rule, with a bias as PyTorch starts both, or by `init_std`.
+        """
+        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        if init_std is None and not bias:
+            init_std = math.sqrt(2 / (channels * kernel[0] * kernel[1]))
+        before = self.shape(x)[0]
+        layer = Conv(name, before, channels, kernel, stride, padding, groups, bias, init_std)
+        return self.append(layer, x)
+
+    def batch_norm(
+        self, name: str, x: int, *, trainable_scale: bool = True, epsilon: float = 1e-5
+    ) -> int:
         """Append a batch normalisation."""
-        shape = self.shape(x)
-        return self._append(BatchNorm(name, shape[0], trainable_scale), (x,), shape)
+        return self.append(BatchNorm(name, self._channels(name, x), trainable_scale, epsilon), x)
 
     def prelu(self, name: str, x: int) -> int:
         """Append a PReLU."""
-        shape = self.shape(x)
-        return self._append(PReLU(name, shape[0]), (x,), shape)
+        return self.append(PReLU(name, self._channels(name, x)), x)
 
     def add(self, x: int, y: int) -> int:
         """Append a sum."""
         if self.shape(x) != self.shape(y):
             raise MarginfaceError(f"cannot add shapes {self.shape(x)} and {self.shape(y)}")
-        return self._append(Add(), (x, y), self.shape(x))
+        return self.append(Add(f"add_{len(self.nodes)}"), x, y)
 
     def flatten(self, x: int) -> int:
         """Append a flattening."""
-        return self._append(Flatten(), (x,), (math.prod(self.shape(x)),))
+        return self.append(Flatten(f"flatten_{len(self.nodes)}"), x)
 
-    def dropout(self, x: int, rate: float) -> int:
+    def dropout(self, x: int, rate: float, name: str = "dropout") -> int:
         """Append a dropout; nothing at rate 0."""
-        return self._append(Dropout(rate), (x,), self.shape(x)) if rate else x
+        return self.append(Dropout(name, rate, self._unflattened(x)), x) if rate else x
 
     def linear(
         self, name: str, x: int, features: int, *, bias: bool, init_std: float | None = None
     ) -> int:
-        """Append a linear layer behind a flattening (dropout may stand between)."""
-        source = x
-        while len(self.shape(source)) == 1:
-            source = self.nodes[source].inputs[0]
-        channels, height, width = self.shape(source)
-        layer = Linear(
-            name, math.prod(self.shape(x)), features, bias, (channels, height, width), init_std
-        )
-        return self._append(layer, (x,), (features,))
+        """Append a linear layer on vectors or on each token."""
+        width = self.shape(x)[-1]
+        before = (width,) if len(self.shape(x)) > 1 else self._unflattened(x)
+        return self.append(Linear(name, width, features, bias, before, init_std), x)
+
+    def layer_norm(self, name: str, x: int, *, epsilon: float = 1e-5) -> int:
+        """Append a layer normalisation."""
+        return self.append(LayerNorm(name, self.shape(x)[-1], epsilon), x)
+
+    def relu6(self, x: int) -> int:
+        """Append a ReLU6."""
+        return self.append(ReLU6(f"relu6_{len(self.nodes)}"), x)
+
+    def tokens(self, x: int) -> int:
+        """Append the change from images to tokens."""
+        return self.append(Tokens(f"tokens_{len(self.nodes)}"), x)
+
+    def position(self, name: str, x: int, *, init_std: float) -> int:
+        """Append a position array."""
+        return self.append(Position(name, self.shape(x)[0], self.shape(x)[-1], init_std), x)
+
+    def attention(self, name: str, x: int, heads: int, *, init_std: float) -> int:
+        """Append a self-attention."""
+        channels = self.shape(x)[-1]
+        if channels % heads:
+            raise MarginfaceError(
+                f"backbone '{self.name}': '{name}' cannot share {channels} channels among "
+                f"{heads} heads"
+            )
+        return self.append(Attention(name, channels, heads, init_std), x)
+
+    def drop_path(self, name: str, x: int, rate: float) -> int:
+        """Append a drop path, at the end of a branch; nothing at rate 0."""
+        return self.append(DropPath(name, rate), x) if rate else x
+
+    def mask_tokens(self, name: str, x: int, rate: float) -> int:
+        """Append a masking of tokens; nothing at rate 0."""
+        return self.append(MaskTokens(name, self.shape(x)[0], rate), x) if rate else x
+
+    def restore_tokens(self, name: str, x: int, masked: str, *, init_std: float) -> int:
+        """Append what fills the places that the masking layer `masked` emptied; "" for none."""
+        return self.append(RestoreTokens(name, self.shape(x)[-1], masked, init_std), x)
+
+    def _unflattened(self, x: int) -> Shape:
+        """Return the [C, H, W] of images that were flattened into x, or x's own shape."""
+        position = x
+        while position != IMAGES and isinstance(self.nodes[position].layer, Flatten | Dropout):
+            position = self.nodes[position].inputs[0]
+        return self.shape(position) if len(self.shape(position)) == 3 else self.shape(x)
+
+    def _channels(self, name: str, x: int) -> int:
+        """Return the channels of images or of vectors that no framework orders its way."""
+        if len(self.shape(x)) == 1 and len(self._unflattened(x)) == 3:
+            raise MarginfaceError(
+                f"backbone '{self.name}': '{name}' stands behind flattened images, whose order is "
+                "each framework's; put it before the flattening or behind a linear layer"
+            )
+        return self.shape(x)[0]
 
     def check_images(self, shape: Sequence[int | None]) -> None:
         """Raise unless images are [N, 3, height, width] of the size that this is built for."""
@@ -225,11 +209,72 @@ class Graph:
     def parameters(self) -> dict[str, Parameter]:
         """Return every array by canonical name, in order of execution."""
         return {
-            f"{node.layer.name}.{suffix}": parameter
+            array_name(node.layer, suffix): parameter
             for node in self.nodes
-            if isinstance(node.layer, Weighted)
             for suffix, parameter in node.layer.parameters().items()
         }
+
+    def arrays_of_their_own(self) -> dict[str, Parameter]:
+        """Return the arrays that have a layer's own name."""
+        return {
+            node.layer.name: node.layer.parameters()[""]
+            for node in self.nodes
+            if "" in node.layer.parameters()
+        }
+
+    def noise(self) -> dict[str, Shape]:
+        """Return the shape of the noise that each sample takes in training, by layer."""
+        return {
+            node.layer.name: node.layer.noise for node in self.nodes if node.layer.noise is not None
+        }
+
+    def draw(self, rng: np.random.Generator, batch: int) -> dict[str, Array]:
+        """Draw what a batch takes in training: dropout, drop path, masks.
+
+        Returns:
+            int32 [batch, ...] by layer, uniform below 2**31; nothing for most networks.
+
+        >>> from marginface.backbones import describe
+        >>> drawn = describe("mbf", dropout=0.4).draw(np.random.default_rng(0), 8)
+        >>> drawn["dropout"].shape
+        (8, 512, 1, 1)
+        """
+        return {
+            name: rng.integers(NOISE, size=(batch, *shape), dtype=np.int32)
+            for name, shape in self.noise().items()
+        }
+
+    def check_draw(
+        self, draw: Mapping[str, Sequence[int | None]], batch: int | None, *, training: bool
+    ) -> None:
+        """Raise unless `draw`, shapes by name, is what `draw` gives for a batch in training."""
+        if not training:
+            raise MarginfaceError(
+                f"'{self.name}' got draw outside training, where nothing is drawn; leave it out"
+            )
+        expected = {name: (batch, *shape) for name, shape in self.noise().items()}
+        found = {name: tuple(shape) for name, shape in draw.items()}
+        if found != expected:
+            raise MarginfaceError(
+                f"'{self.name}' takes draw of shapes {expected}, got {found}; "
+                "pass backbone.graph.draw(rng, batch)"
+            )
+
+    def forward(
+        self,
+        arrays: Mapping[str, Array],
+        images: Array,
+        *,
+        training: bool = False,
+        draw: Mapping[str, Array] | None = None,
+    ) -> Array:
+        """Compute the embeddings of images [N, 3, H, W] in NumPy: the reference, slowly."""
+        values, draw = {IMAGES: images}, draw or {}
+        for position, (layer, inputs, _) in enumerate(self.nodes):
+            own = {suffix: arrays[array_name(layer, suffix)] for suffix in layer.parameters()}
+            call = Call(own, training, draw.get(layer.noise_of))
+            values[position] = layer.forward(call, *(values[source] for source in inputs))
+        return values[len(self.nodes) - 1]
 
     def last_use(self) -> list[int]:
         """Return, for each node, the position of the last node that reads it (its own for none)."""
@@ -239,3 +284,12 @@ class Graph:
                 if source != IMAGES:
                     last[source] = position
         return last
+
+
+def array_name(layer: Layer, suffix: str) -> str:
+    """Return the canonical name of a layer's array.
+
+    >>> array_name(Add("pos_embed"), ""), array_name(Add("fc"), "weight")
+    ('pos_embed', 'fc.weight')
+    """
+    return f"{layer.name}.{suffix}" if suffix else layer.name

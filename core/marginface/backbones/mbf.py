@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from marginface.backbones import units as blocks
 from marginface.backbones.graph import IMAGES, Graph
+from marginface.backbones.mobilefacenet import conv_block as any_conv_block
 
-conv_block = partial(blocks.conv_block, parts=("layers.0", "layers.1", "layers.2"))
+conv_block = partial(any_conv_block, parts=("layers.0", "layers.1", "layers.2"))
 
 
 def depthwise(

@@ -1,26 +1,40 @@
 """MobileFaceNet of the paper (1804.04573, table 1), under the names of the public PyTorch port."""
 
-from functools import partial
-
-from marginface.backbones import units as blocks
 from marginface.backbones.graph import IMAGES, Graph
 
 # expansion, channels, repeats, stride of the first
 BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 
-conv_block = partial(blocks.conv_block, parts=("conv", "bn", "prelu"))
+
+def conv_block(
+    graph: Graph,
+    name: str,
+    x: int,
+    channels: int,
+    kernel: int | tuple[int, int],
+    *,
+    parts: tuple[str, str, str] = ("conv", "bn", "prelu"),
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    activation: bool = True,
+) -> int:
+    """Convolution, BN and, unless it is linear, PReLU; `parts` are their names below `name`."""
+    conv, norm, prelu = (f"{name}.{part}" for part in parts)
+    x = graph.conv(conv, x, channels, kernel, stride=stride, padding=padding, groups=groups)
+    x = graph.batch_norm(norm, x)
+    return graph.prelu(prelu, x) if activation else x
 
 
 def bottleneck(graph: Graph, name: str, x: int, expansion: int, channels: int, stride: int) -> int:
     """1x1 expansion, 3x3 depthwise, linear 1x1; added to its input where shapes agree."""
     before = graph.shape(x)[0]
-    wide = before * expansion
-    y = graph.conv(f"{name}.conv.0", x, wide, 1)
-    y = graph.prelu(f"{name}.conv.2", graph.batch_norm(f"{name}.conv.1", y))
-    y = graph.conv(f"{name}.conv.3", y, wide, 3, stride=stride, padding=1, groups=wide)
-    y = graph.prelu(f"{name}.conv.5", graph.batch_norm(f"{name}.conv.4", y))
-    y = graph.conv(f"{name}.conv.6", y, channels, 1)
-    y = graph.batch_norm(f"{name}.conv.7", y)
+    wide, body = before * expansion, f"{name}.conv"
+    y = conv_block(graph, body, x, wide, 1, parts=("0", "1", "2"))
+    y = conv_block(
+        graph, body, y, wide, 3, parts=("3", "4", "5"), stride=stride, padding=1, groups=wide
+    )
+    y = conv_block(graph, body, y, channels, 1, parts=("6", "7", ""), activation=False)
     return graph.add(x, y) if stride == 1 and before == channels else y
 
 

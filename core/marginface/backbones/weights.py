@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from marginface.arrays import save_file
 from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
-from marginface.errors import BackendNotInstalledError, MarginfaceError
+from marginface.errors import MarginfaceError
+from marginface.formats import Formats
+from marginface.pickles.tensors import Tensor
+from marginface.pickles.torch_files import is_torch_file, read_torch_file
 
 Arrays = dict[str, NDArray[Any]]
-PICKLED = {".pt", ".pth", ".ckpt"}
 WRAPPERS = ("state_dict_backbone", "net_state_dict", "state_dict", "model")  # seen around weights
 
 
@@ -28,17 +30,10 @@ def initial_weights(graph: Graph, seed: int) -> Arrays:
     (128, 3, 3, 3)
     """
     rng = np.random.default_rng(seed)
-    weights: Arrays = {}
-    for name, (shape, init, spread, _) in graph.parameters().items():
-        match init:
-            case "normal":
-                values = rng.normal(0.0, spread, shape)
-            case "uniform":
-                values = rng.uniform(-spread, spread, shape)
-            case _:
-                values = np.full(shape, {"zeros": 0.0, "ones": 1.0, "quarter": 0.25}[init])
-        weights[name] = values.astype(np.float32)
-    return weights
+    return {
+        name: parameter.draw(rng).astype(np.float32)
+        for name, parameter in graph.parameters().items()
+    }
 
 
 def check_weights(
@@ -80,60 +75,71 @@ def check_weights(
 
 
 def read_weights(path: str | Path) -> Arrays:
-    """Read a backbone's arrays from .safetensors, or from a PyTorch .pt, .pth or .ckpt.
+    """Read a backbone's arrays from a file in one of the formats of `WEIGHTS`.
 
-    PyTorch files are read with `weights_only=True`, which runs no code from the file.
+    PyTorch is not needed, and no code from a file is run.
+
+    Raises:
+        MarginfaceError: no such file, of another kind, damaged, or without arrays.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MarginfaceError(
-            f"no weights at {path}; expected a .safetensors, .pt, .pth or .ckpt file"
-        )
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            arrays = load_file(path)
-        except (SafetensorError, ValueError) as error:
-            raise MarginfaceError(f"{path} is not a whole safetensors file: {error}") from error
-        # bfloat16, which NumPy lacks, arrives as a type of its own (kind "V").
-        return {
-            name: array.astype(np.float32) if array.dtype.kind == "V" else array
-            for name, array in arrays.items()
-        }
-    if path.suffix in PICKLED:
-        return _read_pickled(path)
-    raise MarginfaceError(
-        f"{path} has suffix '{path.suffix}'; expected .safetensors, .pt, .pth or .ckpt"
-    )
+    return WEIGHTS.find(path).open(path)
 
 
-def _read_pickled(path: Path) -> Arrays:
-    from marginface.backend import load_backend
+def _read_safetensors(path: Path) -> Arrays:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
 
     try:
-        # Only PyTorch reads its own pickles, so the seam that every backend shares lacks the name.
-        values = load_backend("torch").read_state_dict(path)  # type: ignore[attr-defined]
-    except BackendNotInstalledError as error:
-        raise BackendNotInstalledError(
-            f"{path} is a PyTorch file and PyTorch is not installed; run: "
-            "pip install 'marginface[torch]', or convert it to .safetensors where PyTorch is"
-        ) from error
+        arrays = load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise MarginfaceError(f"{path} is not a whole safetensors file: {error}") from error
+    # bfloat16, which NumPy lacks, arrives as a type of its own (kind "V").
+    return {
+        name: array.astype(np.float32) if array.dtype.kind == "V" else array
+        for name, array in arrays.items()
+    }
+
+
+def _read_torch(path: Path) -> Arrays:
+    values = read_torch_file(path)
+    if not isinstance(values, dict):
+        raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
     for wrapper in WRAPPERS:
         if isinstance(values.get(wrapper), dict):
             values = values[wrapper]
             break
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    arrays = {
+        str(name): value.array() for name, value in values.items() if isinstance(value, Tensor)
+    }
     if not arrays:
         raise MarginfaceError(f"{path} holds no arrays; expected a backbone's state_dict")
     return arrays
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file begins with the length of a JSON object that it can hold."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+WEIGHTS: Formats[Callable[[Path], Arrays]] = Formats()
+WEIGHTS.register("a .safetensors", _read_safetensors, ".safetensors", recognises=_is_safetensors)
+WEIGHTS.register(
+    "PyTorch's .pt, .pth or .ckpt",
+    _read_torch,
+    *(".pt", ".pth", ".ckpt"),
+    recognises=is_torch_file,
+)
+
+
 def write_weights(path: str | Path, weights: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to a safetensors file, under its final name only when whole."""
     path = Path(path)
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         raise MarginfaceError(f"weights are written as .safetensors, got '{path.name}'")
     if not path.parent.is_dir():
         raise MarginfaceError(f"folder {path.parent} does not exist; create it first")

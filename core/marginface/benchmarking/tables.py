@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from rich.box import SIMPLE
 from rich.table import Table
 
@@ -16,12 +16,17 @@ from marginface.atomic import replacing
 from marginface.benchmarking.losses import BASE, Cost
 from marginface.benchmarking.timing import machine
 from marginface.errors import MarginfaceError
+from marginface.extras import needs, require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {"torch": "#d1495b", "tf": "#e08e1b"}
 
 
 def check_output_dir(path: Path) -> None:
     """Raise unless files can be written into this folder."""
+    require("report", "matplotlib")
     if path.exists() and not path.is_dir():
         raise MarginfaceError(f"--output {path} is a file, expected a folder; name another")
 
@@ -55,6 +60,9 @@ def write_costs(costs: Sequence[Cost], folder: Path) -> tuple[Path, Path]:
 
 def draw(costs: Sequence[Cost]) -> Figure:
     """Return bars of time over NormFace's, a panel for each size."""
+    with needs("report"):
+        from matplotlib.figure import Figure
+
     sizes = list(dict.fromkeys((cost.batch, cost.classes) for cost in costs))
     names = list(dict.fromkeys(cost.name for cost in costs))
     backends = list(dict.fromkeys(cost.backend for cost in costs))

@@ -15,7 +15,8 @@ def bench(
         str, typer.Option("--backend", help="torch | tf | all; all that are installed by default.")
     ] = "all",
     names: Annotated[
-        str | None, typer.Option("--losses", help="Comma-separated; all by default.")
+        str | None,
+        typer.Option("--losses", help="Names or module:Class, comma-separated; all by default."),
     ] = None,
     sizes: Annotated[
         str, typer.Option("--sizes", help="Comma-separated batch x classes.")
@@ -36,23 +37,27 @@ def bench(
     from marginface.benchmarking.tables import check_output_dir, table, write_costs
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
+    from marginface.losses.registry import check_runs_in, runs_in
     from marginface.terminal import Terminal
 
     if output is not None:
         check_output_dir(output)
     chosen = names.split(",") if names else losses.names()
     for name in chosen:
-        losses.parameters(name)  # an unknown name ends here
+        losses.load(name)  # an unknown name ends here
     check_distinct("loss", chosen)
     if backend not in ("all", *backend_names()):
         raise unknown_name("backend", backend, ["all", *backend_names()])
     installed = [extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)]
     backends = sorted(set(installed)) if backend == "all" else [backend]
+    for name in chosen if backend != "all" else []:
+        check_runs_in(name, backend)
     console, costs = Terminal(), []
     for batch, classes in parse_sizes(sizes):
         for each in backends:
             with console.status(f"{each}: batch {batch}, {classes} classes"):
-                found = measure(each, chosen, batch, classes, rounds=rounds, memory=memory)
+                those = [name for name in chosen if runs_in(name, each)]
+                found = measure(each, those, batch, classes, rounds=rounds, memory=memory)
             console.print(table(found))
             costs += found
     if output is not None:

@@ -9,8 +9,6 @@ import typer
 
 from marginface.cli import model_options as options
 from marginface.cli.metrics_output import claim_output
-from marginface.cli.progress import image_progress
-from marginface.errors import MarginfaceError
 
 
 def evaluate(
@@ -43,60 +41,31 @@ def evaluate(
 
     Several models and sets give one table. Options on how images enter a model hold for all.
     """
-    from marginface.data.verification.opening import open_all
-    from marginface.embeddings.origin import Origin
+    from marginface.cli.verifying import embed_sets, open_sets
     from marginface.evaluation.comparison import (
         Comparison,
-        comparison_table,
-        single_table,
         write_comparison,
         write_single,
     )
-    from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs, score_pairs
-    from marginface.evaluation.intervals import intervals
-    from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
-    from marginface.evaluation.verification import verify
+    from marginface.extras import require
     from marginface.labels import distinct_labels
+    from marginface.tables.verification import comparison_table, single_table
     from marginface.terminal import Terminal
 
+    if output is not None:
+        require("report", "matplotlib")
     claim_output(context, output)
-    if not val and pairs is None:
-        raise MarginfaceError(
-            "there is nothing to verify; give --val lfw.bin, or --pairs pairs.txt and --images"
-        )
+    sets = open_sets(val, pairs, images)
     labels = distinct_labels(model, "model")
-    sets = open_all(val or [], pairs, images)
     embedders = [
         options.open_model(path, backend, mean, std, channels, crop, threads) for path in model
     ]
-    sizes = {}
-    for label, embedder in zip(labels, embedders, strict=True):
-        for each in sets:
-            wanted = embedder.image_size(resize=resize)
-            sizes[label, each.name] = size = check_images(each, size=wanted, resize=resize)
-            embedder.check_size(*size)
-    fingerprints = {each.name: set_fingerprint(each) for each in sets}
-
-    rows = []
-    for label, embedder in zip(labels, embedders, strict=True):
-        for each in sets:
-            noted = NormRange(embedder)
-            with image_progress(f"{label}, {each.name}") as on_progress:
-                embeddings = embed_pairs(
-                    noted,
-                    each,
-                    batch_size=batch_size,
-                    flip=flip,
-                    size=sizes[label, each.name],
-                    resize=resize,
-                    on_progress=on_progress,
-                )
-            found = score_pairs(each, embeddings)
-            result = verify(found.scores, each.same, each.fold)
-            ends = intervals(found.scores, each.same, each.fold)
-            origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
-            known = MeasuredWith(label, origin, each.name, fingerprints[each.name], len(each))
-            rows.append(Comparison(label, each, found, result, ends, known))
+    rows = [
+        Comparison.of(each, embeddings, known.model, known)
+        for each, embeddings, known in embed_sets(
+            labels, embedders, sets, batch_size=batch_size, flip=flip, resize=resize
+        )
+    ]
     console = Terminal()
     console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))
     if output is not None:

@@ -48,6 +48,7 @@ def identify(
     from marginface.evaluation import candidates, identification
     from marginface.evaluation.image_lists import read_subjects_of_images
     from marginface.evaluation.listed_images import by_image
+    from marginface.tables.identification import candidates_table, identification_table
     from marginface.terminal import Terminal
 
     options.claim_output(context, output)
@@ -71,8 +72,8 @@ def identify(
     result = identification.measure(found, np.array(truth) != "")
     options.note_missing_mates({gallery.name: result})
     console = Terminal()
-    console.print(candidates.candidates_table(names, truth, found))
-    console.print(identification.table({gallery.name: result}))
+    console.print(candidates_table(names, truth, found))
+    console.print(identification_table({gallery.name: result}))
     metrics = {
         "kind": "identification",
         "embeddings": None if origin is None else origin.to_json(),

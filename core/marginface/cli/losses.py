@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def losses(
-    name: Annotated[str | None, typer.Argument(help="Explain this one; list all without.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Explain this one, of your own: module:Class; list all without."),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -22,11 +25,13 @@ def losses(
     ] = None,
 ) -> None:
     """List the losses, explain one, or draw them."""
-    from marginface.losses import names
+    from marginface.losses import load, names
     from marginface.losses.describe import describe
     from marginface.terminal import Terminal
 
     console = Terminal()
+    if name is not None:
+        load(name)
     chosen = names() if name is None else [name]
     described = [describe(each) for each in chosen]
     if plot is not None:
@@ -71,10 +76,10 @@ def _explain(console: Terminal, each: Description) -> None:
         console.print()
         console.print(Text(note))
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("parameter", "default", "meaning"):
+    for column in ("parameter", "default", "must be", "meaning"):
         table.add_column(column)
     for p in each.parameters:
-        table.add_row(p.name, _short(p.default), p.meaning)
+        table.add_row(p.name, _short(p.default), p.allowed, p.meaning)
     console.print(table)
     if each.divergences:
         console.print("In the wild:")

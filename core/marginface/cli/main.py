@@ -60,7 +60,7 @@ def marginface(
 
 
 def _usage_message(error: Any) -> str:
-    """Return what is wrong; for an unknown option with the nearest one, or where all are listed."""
+    """Describe a usage error; for an unknown option, name the nearest or where all are listed."""
     if not hasattr(error, "possibilities"):
         return str(error.format_message())
     name, near = error.option_name, error.possibilities

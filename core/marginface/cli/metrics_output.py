@@ -29,7 +29,7 @@ def claim_output(context: typer.Context, output: Path | None) -> None:
 
     Before the work, and until the command ends: the files there belong together.
     """
-    from marginface.evaluation.curves import METRICS_NAME, check_output_dir
+    from marginface.evaluation.output import METRICS_NAME, check_output_dir
     from marginface.locking import sole_writer
 
     if output is not None:
@@ -38,7 +38,7 @@ def claim_output(context: typer.Context, output: Path | None) -> None:
 
 
 def open_origin(embeddings: list[Path]) -> Origin | None:
-    """Return what made all of the files; say on stderr which of them do not tell.
+    """Return the common origin of all files; name on stderr those that do not record theirs.
 
     Raises:
         MarginfaceError: a file cannot be read, or two were made by different models.
@@ -78,7 +78,7 @@ def _note(text: str) -> None:
 def write_metrics(output: Path | None, metrics: dict[str, Any], console: Terminal) -> None:
     """Write metrics.json to the folder `output`, if it is given, and say so."""
     from marginface.atomic import replacing
-    from marginface.evaluation.curves import METRICS_NAME
+    from marginface.evaluation.output import METRICS_NAME
 
     if output is None:
         return

@@ -19,7 +19,8 @@ def parity(
         typer.Option("--backend", help="torch | tf; both, or the one installed, by default."),
     ] = None,
     loss: Annotated[
-        list[str] | None, typer.Option("--loss", help="A loss's name; all by default. Repeatable.")
+        list[str] | None,
+        typer.Option("--loss", help="A loss's name, or module:Class; all by default. Repeatable."),
     ] = None,
     report: Annotated[
         Path | None,
@@ -32,17 +33,16 @@ def parity(
     from marginface import losses
     from marginface.backend import EXTRA_OF_MODULE, backend_names, load_backend
     from marginface.checks import check_distinct
-    from marginface.errors import MarginfaceError, unknown_name
+    from marginface.errors import MarginfaceError
+    from marginface.losses.registry import check_runs_in, runs_in
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.page import check_report, pairs, table, write_report
     from marginface.terminal import Terminal
 
     if report is not None:
         check_report(report)
-    for name in loss or []:
-        if name not in losses.names():
-            raise unknown_name("loss", name, losses.names())
-    check_distinct("loss", loss or [])
+    chosen = [losses.load(name).name for name in loss or losses.names()]
+    check_distinct("loss", chosen)
     named = [*(backend or []), *(more or [])]
     check_distinct("backend", named)
     installed = {extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)}
@@ -55,11 +55,18 @@ def parity(
             "no backend is installed, so there is nothing to compare; run: "
             "pip install 'marginface[all]'"
         )
-    cases = [(name, dtype) for name in loss or losses.names() for dtype in DTYPES]
+    for name in named:
+        for each in chosen:
+            check_runs_in(each, name)
+    of_loss = {
+        each: {name: backend for name, backend in backends.items() if runs_in(each, name)}
+        for each in chosen
+    }
+    cases = [(name, dtype) for name in chosen for dtype in DTYPES]
     rows = [
         row
         for name, dtype in track(cases, "Comparing", console=Terminal(stderr=True), transient=True)
-        for row in compare(name, dtype, backends)
+        for row in compare(name, dtype, of_loss[name])
     ]
     console = Terminal()
     for pair in pairs(rows):

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from marginface.cli import model_options as options
-from marginface.cli.progress import image_progress
-from marginface.errors import MarginfaceError
 
 
 def report(
@@ -34,11 +32,8 @@ def report(
 
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
-    from marginface.data.verification.opening import open_all
-    from marginface.embeddings.origin import Origin
-    from marginface.evaluation.curves import check_output_dir
-    from marginface.evaluation.evaluate import NormRange, check_images, embed_pairs
-    from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
+    from marginface.cli.verifying import embed_sets, open_sets
+    from marginface.evaluation.output import check_output_dir
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.labels import distinct_labels
     from marginface.report.collect import Report, ReportModel, measure
@@ -47,46 +42,27 @@ def report(
     from marginface.terminal import Terminal
 
     check_output_dir(output)
-    if not val and pairs is None:
-        raise MarginfaceError(
-            "there is nothing to verify; give --val lfw.bin, or --pairs pairs.txt and --images"
-        )
+    sets = tuple(open_sets(val, pairs, images))
     names = distinct_labels(models, "model")
     listed = tuple(
         ReportModel(name, read_training(path)) for name, path in zip(names, models, strict=True)
     )
-    sets = tuple(open_all(val or [], pairs, images))
     embedders = [
         options.open_model(path, backend, mean, std, channels, crop, threads) for path in models
     ]
-    sizes = []
-    for embedder in embedders:
-        wanted = embedder.image_size(resize=resize)
-        sizes.append([check_images(each, size=wanted, resize=resize) for each in sets])
-        for size in sizes[-1]:
-            embedder.check_size(*size)
-    fingerprints = [set_fingerprint(each) for each in sets]
-
-    measured = []
-    for name, embedder, row in zip(names, embedders, sizes, strict=True):
-        found = []
-        for each, size, fingerprint in zip(sets, row, fingerprints, strict=True):
-            noted = NormRange(embedder)
-            with image_progress(f"{name}, {each.name}") as on_progress:
-                embeddings = embed_pairs(
-                    noted,
-                    each,
-                    batch_size=batch_size,
-                    flip=flip,
-                    size=size,
-                    resize=resize,
-                    on_progress=on_progress,
-                )
-            origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
-            known = MeasuredWith(name, origin, each.name, fingerprint, len(each))
-            by_norm = norms_vary(*noted.norms)
-            found.append(measure(name, each, embeddings, by_norm=by_norm, measured_with=known))
-        measured.append(tuple(found))
+    every = [
+        measure(
+            known.model,
+            each,
+            embeddings,
+            by_norm=norms_vary(*known.origin.norms),
+            measured_with=known,
+        )
+        for each, embeddings, known in embed_sets(
+            names, embedders, sets, batch_size=batch_size, flip=flip, resize=resize
+        )
+    ]
+    measured = [tuple(every[at : at + len(sets)]) for at in range(0, len(every), len(sets))]
     page = write_page(Report(listed, sets, tuple(measured)), output)
     megabytes = page.stat().st_size / 1e6
     console = Terminal(soft_wrap=True)

@@ -41,13 +41,15 @@ def templates(
     from marginface.data.lookup import ImageNames
     from marginface.embeddings.reader import read_embeddings, read_names
     from marginface.evaluation import template_files as files
-    from marginface.evaluation.identification import galleries_json, table
+    from marginface.evaluation.identification import galleries_json
     from marginface.evaluation.listed_images import by_image, media_by_image
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.evaluation.template_search import search_galleries
     from marginface.evaluation.template_verification import score_pairs, verify_templates
     from marginface.evaluation.templates import pool
     from marginface.labels import distinct_labels
+    from marginface.tables.identification import identification_table
+    from marginface.tables.templates import template_table
     from marginface.terminal import Terminal
 
     if bool(gallery) != bool(probes):
@@ -81,13 +83,13 @@ def templates(
         found = score_pairs(pooled, files.read_template_pairs(pairs), str(pairs))
         by_norm = origin is None or norms_vary(*origin.norms)
         verified = verify_templates(pooled, found, by_norm=by_norm)
-        console.print(verified.table())
+        console.print(template_table(verified))
         if verified.reject is None:
             console.print(NO_CURVE, soft_wrap=True)
         metrics |= verified.to_json()
     if searched is not None:
         results = search_galleries(pooled, galleries, searched)
         options.note_missing_mates(results)
-        console.print(table(results))
+        console.print(identification_table(results))
         metrics |= galleries_json(results)
     options.write_metrics(output, metrics, console)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from marginface import losses
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.runs.folder import RunFolder
@@ -38,6 +39,8 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     was stopped continues with --output RUN --resume, in the other framework too.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    if "loss" in given:
+        losses.load(given["loss"])  # code of one's own is imported here, and never for a file
     file = read_config_file(config) if config else {}
     place = this_process()
     if place.named:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import decode_image, wrong_size
+from marginface.data.ordered import in_order
 from marginface.data.sources import ImageSource
 from marginface.errors import MarginfaceError
 
@@ -53,31 +53,27 @@ class ImageReader:
         Raises:
             MarginfaceError: an image is unreadable or of another size, unless such are skipped.
         """
-        chunks = (paths[at : at + batch_size] for at in range(0, len(paths), batch_size))
-        with ThreadPoolExecutor(THREADS) as pool:
-            waiting: deque[list[tuple[str, Future[Image]]]] = deque()
-            for chunk in chunks:
-                waiting.append([(path, pool.submit(self._read, path)) for path in chunk])
-                if len(waiting) > BATCHES_AHEAD:
-                    yield from self._collect(waiting.popleft())
-            while waiting:
-                yield from self._collect(waiting.popleft())
+        ahead = BATCHES_AHEAD * batch_size
+        with closing(in_order(self._read, paths, threads=THREADS, ahead=ahead)) as read:
+            for at in range(0, len(paths), batch_size):
+                yield from self._collect(zip(paths[at : at + batch_size], read, strict=False))
 
-    def _read(self, path: str) -> Image:
-        encoded = self.source.encoded(path)
-        return decode_image(encoded, self.source.root / path, self.size, resize=self.resize)
+    def _read(self, path: str) -> Image | MarginfaceError:
+        try:
+            encoded = self.source.encoded(path)
+            return decode_image(encoded, self.source.root / path, self.size, resize=self.resize)
+        except MarginfaceError as error:
+            return error
 
     def _collect(
-        self, batch: list[tuple[str, Future[Image]]]
+        self, batch: Iterable[tuple[str, Image | MarginfaceError]]
     ) -> Iterator[tuple[tuple[str, ...], Image]]:
         paths, images = [], []
-        for path, future in batch:
-            try:
-                image = future.result()
-            except MarginfaceError as error:
+        for path, image in batch:
+            if isinstance(image, MarginfaceError):
                 if not self.skip_bad:
-                    raise
-                self.skipped.append((path, str(error)))
+                    raise image
+                self.skipped.append((path, str(image)))
                 continue
             found = image.shape[:2]
             self._common_size = self._common_size or found

@@ -108,7 +108,7 @@ def encoded_format(encoded: bytes, where: str | Path) -> str:
 
 
 def read_file(path: str | Path) -> bytes:
-    """Return what an image file holds.
+    """Read the bytes of an image file.
 
     Raises:
         MarginfaceError: it cannot be read; the message begins with the path.
@@ -144,7 +144,7 @@ def has_heif() -> bool:
 
 
 def state_of(path: Path) -> str:
-    """Return what changes when a file does; "none" for no file, such as a link to nothing."""
+    """Return a stamp that changes with the file; "none" for no file, such as a broken link."""
     try:
         found = path.stat()
     except OSError:

@@ -149,7 +149,7 @@ def join_sets(
 
 
 def called(paths: Sequence[Path]) -> str:
-    """Return what messages call one set, or several as one.
+    """Return the name, for messages, of one set or of several taken as one.
 
     >>> called([Path("a")]), called([Path("a"), Path("b.rec")])
     ('a', 'the set of a and b.rec')

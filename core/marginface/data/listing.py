@@ -9,17 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.folder import ImageFolder, Progress, list_image_folder
+from marginface.data.formats.folder import ImageFolder
 from marginface.data.formats.record_images import RecordImages
+from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.lookup import require_one_form, same_form
-from marginface.data.opening import open_records
-from marginface.data.sources import LabelledImages
-from marginface.data.verification.opening import open_verification
+from marginface.data.sources import LabelledImages, OnProgress, OpenOptions, silent
+from marginface.data.verification.opening import VERIFICATION_SETS
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
-
-VERIFICATION = (".bin", ".zip")
-EXPECTED = "expected a folder of images, .rec, .tfrecord, or a verification set (.bin, .zip)"
+from marginface.formats import unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,31 +46,25 @@ class Listing:
     pairs: Pairs | None = None
 
 
-def open_set(path: Path, on_progress: Progress | None = None) -> LabelledImages | Pairs:
-    """Open a folder, a record file or a verification set by its name's ending.
+def open_set(path: Path, on_progress: OnProgress = silent) -> LabelledImages | Pairs:
+    """Open a set of images of any kind but lists of pairs, which hold none; nothing is decoded.
 
     Raises:
         MarginfaceError: there is no such file, or it is of another kind, or damaged.
     """
-    name = path.name.lower()
-    if not path.exists():
-        raise MarginfaceError(f"no such file or folder: {path}; {EXPECTED}")
-    if path.is_file() and not name.endswith(VERIFICATION):
-        if name.endswith(".rec") or ".tfrecord" in name:
-            return open_records(path, on_progress=on_progress)
-        raise MarginfaceError(f"{path} is a file of another kind; {EXPECTED}")
-    if path.is_file():
-        return open_verification(path)
-    return list_image_folder(path)
+    if path.exists():
+        if images := IMAGE_SETS.get(path):
+            return images.open(path, OpenOptions(on_progress=on_progress))
+        if pairs := VERIFICATION_SETS.get(path):
+            return pairs.open(path)
+    raise unknown(path, IMAGE_SETS, VERIFICATION_SETS)
 
 
-def open_training_set(path: Path, on_progress: Progress | None = None) -> LabelledImages:
-    """Open a folder or a record file; see `open_set`. One name in two Unicode forms is refused."""
-    found = open_set(path, on_progress)
-    if isinstance(found, Pairs):
-        raise MarginfaceError(
-            f"{path} is a verification set; expected a folder of images, .rec or .tfrecord"
-        )
+def open_training_set(path: Path, on_progress: OnProgress = silent) -> LabelledImages:
+    """Open labelled images; see `open_set`. One name in two Unicode forms is refused."""
+    if path.exists() and not IMAGE_SETS.get(path) and VERIFICATION_SETS.get(path):
+        raise MarginfaceError(f"{path} is a verification set; {IMAGE_SETS}")
+    found = IMAGE_SETS.find(path).open(path, OpenOptions(on_progress=on_progress))
     require_one_form(found.identities, path)
     return found
 

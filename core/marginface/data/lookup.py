@@ -23,7 +23,7 @@ def same_form(name: str) -> str:
 
 
 def by_form(name: str) -> tuple[str, str]:
-    """Return what puts names in one order, whatever Unicode form they are in, as a key to sort by.
+    """Return a sort key that orders names alike, whatever Unicode form they are in.
 
     >>> sorted(["Jose\\u0301", "Josf"], key=by_form) == ["Josf", "Jose\\u0301"]
     True

@@ -1,20 +1,28 @@
-"""Open labelled images wherever they are: a folder, a .rec or a .tfrecord file."""
+"""Open labelled images wherever they are, in any format of `IMAGE_SETS`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from marginface.data.formats.folder import Progress, open_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.formats.record_images import RecordImages
+from marginface.data.formats.record_layout import open_rec
+from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form
-from marginface.data.sources import FolderImages, ImagesByName, ImageSource, LabelledImages
+from marginface.data.sources import (
+    FolderImages,
+    ImagesByName,
+    ImageSource,
+    LabelledImages,
+    OnProgress,
+    OpenOptions,
+    silent,
+)
 from marginface.errors import MarginfaceError
 from marginface.labels import distinct_labels
-
-EXPECTED = "expected a folder of images, a .rec or a .tfrecord file"
 
 
 def open_images(
@@ -25,7 +33,7 @@ def open_images(
     skip_bad: bool = False,
     rebuild_index: bool = False,
     min_identities: int = 2,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> LabelledImages:
     """Open labelled images to train on.
 
@@ -33,7 +41,8 @@ def open_images(
     `skip_bad`.
 
     Args:
-        path: a folder of `identity/image` files, a .rec or a .tfrecord file.
+        path: a folder of `identity/image` files, a .rec, a .tfrecord or a file of another format
+            that is registered.
         size: expected (height, width) of the images, in pixels.
         resize: stretch images of another size instead of refusing them.
         skip_bad: leave out bad images; they are in `skipped`.
@@ -46,20 +55,8 @@ def open_images(
             forms, or bad images not skipped.
     """
     path = Path(path)
-    _check_rebuild(path, rebuild_index)
-    if not path.is_file():
-        _refuse_folder_of_records(path)
-        return open_image_folder(
-            path,
-            size=size,
-            resize=resize,
-            skip_bad=skip_bad,
-            min_identities=min_identities,
-            on_progress=on_progress,
-        )
-    found = open_records(
-        path, size=size, resize=resize, rebuild_index=rebuild_index, on_progress=on_progress
-    ).checked(skip_bad=skip_bad, on_progress=on_progress)
+    options = OpenOptions(size, resize, True, skip_bad, rebuild_index, min_identities, on_progress)
+    found = _open(path, options)
     require_one_form(found.identities, path)
     _require_identities(found, min_identities, str(path))
     return found
@@ -74,7 +71,7 @@ def open_sets(
     resize: bool = False,
     skip_bad: bool = False,
     rebuild_index: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> LabelledImages:
     """Open one or several sets of labelled images to train on.
 
@@ -89,19 +86,18 @@ def open_sets(
             which to join them.
     """
     check_different(paths)
-    if rebuild_index and not any(map(_is_rec, paths)):
-        _check_rebuild(paths[0], rebuild_index)
+    records = [IMAGE_SETS.find(path).open is open_rec for path in paths]
     sets = [
         open_images(
             path,
             size=size,
             resize=resize,
             skip_bad=skip_bad,
-            rebuild_index=rebuild_index and _is_rec(path),
+            rebuild_index=rebuild_index and (is_rec or not any(records)),
             min_identities=2 if len(paths) == 1 else 1,
             on_progress=on_progress,
         )
-        for path in paths
+        for path, is_rec in zip(paths, records, strict=True)
     ]
     if len(sets) == 1:
         return sets[0]
@@ -123,69 +119,37 @@ def _require_identities(found: LabelledImages, least: int, where: str) -> None:
         )
 
 
-def open_records(
-    path: Path,
-    *,
-    size: tuple[int, int] = (112, 112),
-    resize: bool = False,
-    rebuild_index: bool = False,
-    on_progress: Progress | None = None,
-) -> RecordImages:
-    """Open the images of a .rec or .tfrecord file, decoding none; see `open_images`.
-
-    Of a set in several .tfrecord files, any of them stands for all.
+def open_listed(
+    path: Path, *, rebuild_index: bool = False, on_progress: OnProgress = silent
+) -> LabelledImages:
+    """Open labelled images, decoding none, so that broken ones are among them; see `open_images`.
 
     Raises:
-        MarginfaceError: no such file, or a damaged one.
+        MarginfaceError: no such file or folder, of another kind, or damaged.
     """
-    if path.suffix.lower() == ".rec":
-        from marginface.data.formats.record_layout import index_of_records
-        from marginface.data.formats.recordio import RecordFile
-        from marginface.data.formats.shards import warn_of_parts
-
-        warn_of_parts(path)
-        index = index_of_records(path, rebuild_index=rebuild_index, on_progress=on_progress)
-        return RecordImages(RecordFile(path), index, size, resize)
-    if ".tfrecord" in path.name.lower():  # shards end in .tfrecord-00000-of-00010
-        from marginface.data.formats.shards import ShardedRecords, shards_of
-        from marginface.data.formats.tfrecord_layout import index_of_tfrecord
-
-        records = ShardedRecords(shards_of(path))
-        index = index_of_tfrecord(records, on_progress=on_progress)
-        return RecordImages(records, index, size, resize)
-    raise MarginfaceError(f"{path} is a file of another kind; {EXPECTED}")
+    return _open(path, OpenOptions(rebuild_index=rebuild_index, on_progress=on_progress))
 
 
 def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSource, Sequence[str]]:
-    """Return the images of a folder, .rec or .tfrecord by name, and their names, decoding none.
+    """Return the images of a set by name, and their names, decoding none.
 
-    A folder may have any layout here; see `list_images` and `open_records`.
+    A folder may have any layout here; see `list_images` and `open_listed`.
 
     Raises:
         MarginfaceError: as these do.
     """
-    _check_rebuild(path, rebuild_index)
-    if not path.is_file():
+    if IMAGE_SETS.find(path).open is open_folder and not rebuild_index:
         return FolderImages(path), list_images(path)
-    found = open_records(path, rebuild_index=rebuild_index)
-    return ImagesByName(found), list(found.index.names())
+    found = open_listed(path, rebuild_index=rebuild_index)
+    if isinstance(found, RecordImages):  # of millions: one by one would take five times as long
+        return ImagesByName(found), list(found.index.names())
+    return ImagesByName(found), [found.name(number) for number in range(len(found))]
 
 
-def _check_rebuild(path: Path, rebuild_index: bool) -> None:
-    if rebuild_index and not _is_rec(path):
+def _open(path: Path, options: OpenOptions) -> LabelledImages:
+    opener = IMAGE_SETS.find(path).open
+    if options.rebuild_index and opener is not open_rec:
         raise MarginfaceError(
             f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
         )
-
-
-def _is_rec(path: Path) -> bool:
-    return path.suffix.lower() == ".rec"
-
-
-def _refuse_folder_of_records(path: Path) -> None:
-    """Raise if a folder holds record files instead of folders of images."""
-    if not path.exists():
-        raise MarginfaceError(f"no such file or folder: {path}; {EXPECTED}")
-    found = sorted(entry.name for entry in path.iterdir() if entry.suffix == ".rec")
-    if found and not any(entry.is_dir() for entry in path.iterdir()):
-        raise MarginfaceError(f"{path} holds no folders of images; give {path / found[0]} instead")
+    return opener(path, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,19 +14,32 @@ R = TypeVar("R")
 AHEAD = 32  # results that wait for each thread: bounds memory
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield work(item) for each item, in order; as many threads work ahead as there are CPUs.
+def in_order(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    threads: int | None = None,
+    ahead: int | None = None,
+) -> Generator[R, None, None]:
+    """Yield work(item) for each item, in order, while threads do those that come next.
+
+    Args:
+        work: what is done.
+        items: to what.
+        threads: how many; as many as there are CPUs by default.
+        ahead: results that wait at the most; `AHEAD` for each thread by default.
 
     >>> list(in_order(abs, [3, -2, -1]))
     [3, 2, 1]
     """
-    threads = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
+    most = AHEAD * threads if ahead is None else ahead
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > AHEAD * threads:
+            if len(waiting) > most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

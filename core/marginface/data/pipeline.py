@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import absl.logging
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,14 +14,18 @@ from marginface.checks import check_shares
 from marginface.data.augmentation import Augmentation, augmentation, expand_presets
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 
-# Grain warns on import that it found no JAX, which nothing here needs.
-_verbosity = absl.logging.get_verbosity()
-absl.logging.set_verbosity(absl.logging.ERROR)
-import grain  # noqa: E402
-from grain.experimental import index_shuffle  # noqa: E402
+with needs("train"):
+    import absl.logging
 
-absl.logging.set_verbosity(_verbosity)
+    # Grain warns on import that it found no JAX, which nothing here needs.
+    _verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    import grain
+    from grain.experimental import index_shuffle
+
+    absl.logging.set_verbosity(_verbosity)
 
 PREFETCHED_BATCHES = 4
 ENDLESS = 2**62

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,35 @@ from numpy.typing import NDArray
 from marginface.data.images import read_file
 from marginface.errors import MarginfaceError
 
+OnProgress = Callable[[int, int], None]  # called with what is done, and what there is in all
+
+
+def silent(done: int, total: int) -> None:
+    """Say nothing of progress."""
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """How a set of labelled images is opened.
+
+    Args:
+        size: (height, width) of the images, in pixels.
+        resize: stretch images of another size instead of refusing them.
+        check: decode images to find bad ones; else none is decoded.
+        skip_bad: where they are checked, leave out bad images; they are in `skipped`.
+        rebuild_index: write the .idx of a .rec anew where it is missing or stale.
+        min_identities: how many there must be where images are checked.
+        on_progress: called with (images read, all images) as reading goes on.
+    """
+
+    size: tuple[int, int] = (112, 112)
+    resize: bool = False
+    check: bool = False
+    skip_bad: bool = False
+    rebuild_index: bool = False
+    min_identities: int = 2
+    on_progress: OnProgress = silent
+
 
 class ImageSource(Protocol):
     """Images by name."""
@@ -22,7 +52,7 @@ class ImageSource(Protocol):
         """The file or folder that holds them."""
 
     def encoded(self, name: str) -> bytes:
-        """Return what an image file of that name holds.
+        """Return the bytes of the image file of that name.
 
         Raises:
             MarginfaceError: there is none, or it cannot be read.
@@ -99,5 +129,5 @@ class FolderImages:
     root: Path
 
     def encoded(self, name: str) -> bytes:
-        """Return what a file holds."""
+        """Return the bytes of a file."""
         return read_file(self.root / name)

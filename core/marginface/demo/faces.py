@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from marginface.demo.drawing.people import Person, Shot, draw_person, draw_shot
+from marginface.data.sources import OnProgress, silent
+from marginface.demo.drawing.people import draw_person, draw_shot
 from marginface.demo.drawing.picture import draw_face
 from marginface.errors import MarginfaceError
 
 FOLDS = 10
-
-__all__ = [
-    "Person",
-    "Shot",
-    "draw_face",
-    "draw_person",
-    "draw_shot",
-    "write_demo_set",
-    "write_sheet",
-]
 
 
 def write_demo_set(
@@ -36,7 +26,7 @@ def write_demo_set(
     seed: int = 0,
     *,
     pairs_per_fold: int = 50,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> Path:
     """Draw `train/<id>/*.jpg`, `test/<id>/<id>_%04d.jpg` and `pairs.txt` (LFW's format, ten folds).
 
@@ -85,8 +75,7 @@ def write_demo_set(
                 pixels = Image.fromarray(draw_face(person, picture))
                 pixels.save(place / f"{identity}_{shot + 1:04d}.jpg", quality=picture.quality)
                 done += 1
-                if on_progress is not None:
-                    on_progress(done, total)
+                on_progress(done, total)
         names = [f"person_{identities + k + 1:04d}" for k in range(held_out)]
         lines = _pairs(names, held_out_images, pairs_per_fold, np.random.default_rng((seed, 1, 1)))
         (building / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -106,27 +95,3 @@ def _pairs(names: list[str], images: int, count: int, rng: np.random.Generator) 
             first, second = rng.integers(1, images + 1, 2)
             lines.append(f"{names[one]}\t{first}\t{names[other]}\t{second}")
     return lines
-
-
-def write_sheet(
-    path: str | Path, rows: int = 5, portraits: int = 5, snapshots: int = 7, seed: int = 0
-) -> Path:
-    """Write a contact sheet (JPEG): portraits, then snapshots of the last person in each row.
-
-    Args:
-        path: of the JPEG file.
-        rows: of the sheet; each shows `portraits` people, then `snapshots` of the last of them.
-        seed: of people and pictures.
-    """
-    rng = np.random.default_rng(seed)
-    lines = []
-    for _ in range(rows):
-        people = [draw_person(rng) for _ in range(portraits)]
-        pictures = [draw_face(person, draw_shot(rng, 0.25)) for person in people]
-        pictures += [draw_face(people[-1], draw_shot(rng)) for _ in range(snapshots)]
-        lines.append(np.concatenate(pictures, 1))
-    sheet = Image.fromarray(np.concatenate(lines, 0))
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    sheet.save(partial, format="JPEG", quality=88, optimize=True)
-    return partial.replace(target)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.extras import require
+from marginface.formats import Formats
 from marginface.model import (
     ALIGNED_SIZE,
     METADATA_KEY,
@@ -21,8 +23,6 @@ from marginface.model import (
     Preprocessing,
     for_each_channel,
 )
-from marginface.onnx.digest import onnx_digest
-from marginface.onnx.session import OnnxSession
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,24 @@ class Embedder:
         return ALIGNED_SIZE
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a model is to be run.
+
+    Args:
+        backend: "onnx", "torch" or "tf".
+        overrides: fields of its `Preprocessing` that are replaced.
+        threads: CPU threads; the framework's own choice for None.
+    """
+
+    backend: str
+    overrides: dict[str, Any]
+    threads: int | None
+
+
+MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats()
+
+
 def open_embedder(
     model: Path,
     *,
@@ -98,7 +116,7 @@ def open_embedder(
     """Return the embedder of a run folder or an ONNX file.
 
     Args:
-        model: a run folder that `marginface train` wrote, or an ONNX file.
+        model: a run folder that `marginface train` wrote, an ONNX file, or another of `MODELS`.
         backend: what runs the network: "onnx" (ONNX Runtime), or for a run folder "torch" or "tf".
         mean, std, channels, crop: override the model's own `Preprocessing`; a number stands for all
             three channels.
@@ -112,21 +130,7 @@ def open_embedder(
     if backend not in backends:
         raise unknown_name("backend", backend, backends)
     overrides = _overrides(mean, std, channels, crop)
-    if model.is_dir():
-        return _open_run(model, backend, overrides, threads)
-    if not model.exists():
-        raise MarginfaceError(
-            f"model {model} does not exist; expected a run folder or an ONNX file"
-        )
-    if model.suffix.lower() != ".onnx":
-        raise MarginfaceError(
-            f"model {model} ends in '{model.suffix}', expected .onnx or a run folder"
-        )
-    if backend != "onnx":
-        raise MarginfaceError(
-            f"{model} runs in ONNX Runtime: use --backend onnx, or give a run folder"
-        )
-    return _open_onnx(model, overrides, threads)
+    return MODELS.find(model).open(model, RunOptions(backend, overrides, threads))
 
 
 def _overrides(
@@ -144,7 +148,15 @@ def _overrides(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Embedder:
+def _open_onnx(path: Path, running: RunOptions) -> Embedder:
+    if running.backend != "onnx":
+        raise MarginfaceError(
+            f"{path} runs in ONNX Runtime: use --backend onnx, or give a run folder"
+        )
+    overrides, threads = running.overrides, running.threads
+    from marginface.onnx.digest import onnx_digest
+    from marginface.onnx.session import OnnxSession
+
     digest = onnx_digest(path)  # first: it does not follow what the file names anywhere
     session = OnnxSession(path, threads=threads)
     preprocessing = Preprocessing()
@@ -173,15 +185,16 @@ def _open_onnx(path: Path, overrides: dict[str, Any], threads: int | None) -> Em
     )
 
 
-def _open_run(
-    folder: Path, backend: str, overrides: dict[str, Any], threads: int | None
-) -> Embedder:
+def _open_run(folder: Path, running: RunOptions) -> Embedder:
     from marginface.runs.folder import load_run
 
+    backend, overrides, threads = running.backend, running.overrides, running.threads
     loaded = load_run(folder)
     spec: ModelSpec = loaded.spec
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":
+        require("onnx", "onnxruntime", "backend 'onnx'")
+        from marginface.onnx.session import OnnxSession
         from marginface.onnx.writer import build_onnx
 
         graph = build_onnx(spec, loaded.weights)
@@ -238,3 +251,7 @@ def _digest_of_weights(spec: ModelSpec, weights: Arrays) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+MODELS.register("a run folder", _open_run, recognises=Path.is_dir)
+MODELS.register("an .onnx", _open_onnx, ".onnx")

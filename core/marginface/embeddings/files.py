@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from marginface.embeddings.origin import ORIGIN_KEY, Origin
+from marginface.extras import needs
 from marginface.text import as_utf8
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 PARTS_IN_A_ROW_GROUP = 16  # readers skip and decode by row group: tens of megabytes are best
 

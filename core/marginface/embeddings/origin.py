@@ -120,7 +120,7 @@ class Origin:
 
 
 def common_origin(origins: Mapping[Path, Origin | None]) -> Origin | None:
-    """Return what made the embeddings of several files; None where no file says it.
+    """Return the common origin of several files of embeddings; None if no file records one.
 
     Raises:
         MarginfaceError: two files say different things.

@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import errno
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from marginface.embeddings.origin import LONGEST, ORIGIN_KEY, Origin, common_origin
+from marginface.embeddings.npz_file import NpzEmbeddings, is_npz
+from marginface.embeddings.origin import Origin, common_origin
+from marginface.embeddings.parquet_file import ParquetEmbeddings, is_parquet
+from marginface.embeddings.reading import BROKEN, Batch, EmbeddingsFile
 from marginface.errors import MarginfaceError
+from marginface.formats import Formats
 
-ROWS_AT_ONCE = 4096
-BROKEN = (
-    pa.ArrowException,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,  # of Arrow: damaged compression
-    RuntimeError,  # of zipfile: encrypted, or compressed in an unknown way
-    ValueError,
-)
+EMBEDDINGS: Formats[Callable[[Path], EmbeddingsFile]] = Formats("as `marginface embed` writes them")
+EMBEDDINGS.register("a .parquet", ParquetEmbeddings, ".parquet", recognises=is_parquet)
+EMBEDDINGS.register("an .npz", NpzEmbeddings, ".npz", recognises=is_npz)
 
 T = TypeVar("T")
-Batch = tuple[Sequence[str], NDArray[np.float32]]
 
 
 def read_embeddings(paths: Path | Sequence[Path]) -> Iterator[Batch]:
     """Yield image paths and their embeddings [batch, size], float32, in the order of the files.
 
     Args:
-        paths: one or several files: .parquet with columns path and embedding, or .npz with such
-            arrays.
+        paths: one or several files: .parquet with columns path and embedding, .npz with such
+            arrays, or another format of `EMBEDDINGS`.
 
     Raises:
         MarginfaceError: missing, damaged, or without these columns; files of two models.
@@ -47,7 +38,7 @@ def read_embeddings(paths: Path | Sequence[Path]) -> Iterator[Batch]:
     common_origin(read_origins(paths))
     size, first = 0, Path()
     for path in paths:
-        for names, values in _guarded(path, _parquet if path.suffix == ".parquet" else _npz):
+        for names, values in _guarded(path, lambda file: file.batches()):
             if size and values.shape[1] != size:
                 raise MarginfaceError(
                     f"{first} has embeddings of {size} numbers, {path} of {values.shape[1]}; one "
@@ -61,27 +52,20 @@ def read_embeddings(paths: Path | Sequence[Path]) -> Iterator[Batch]:
 def read_names(paths: Path | Sequence[Path]) -> Iterator[str]:
     """Yield the image paths of the files, without their embeddings; raises as `read_embeddings`."""
     paths = _several(paths)
-    read_origins(paths)  # which checks the kinds of files
+    read_origins(paths)
     for path in paths:
-        yield from _guarded(path, _parquet_names if path.suffix == ".parquet" else _npz_names)
+        yield from _guarded(path, lambda file: file.names())
 
 
 def read_origins(paths: Path | Sequence[Path]) -> dict[Path, Origin | None]:
-    """Return what made the embeddings of each file; None where a file does not say it.
+    """Read the origin of each file's embeddings; None for a file that does not record it.
 
     Raises:
         MarginfaceError: missing, damaged, or of a later version.
     """
     found: dict[Path, Origin | None] = {}
     for path in _several(paths):
-        if path.suffix not in (".parquet", ".npz"):
-            raise MarginfaceError(
-                f"embeddings {path} end in '{path.suffix}', expected .parquet or .npz"
-            )
-        if not path.is_file():
-            raise MarginfaceError(f"embeddings {path} are no file; `marginface embed` writes one")
-        texts = _parquet_origin if path.suffix == ".parquet" else _npz_origin
-        text = next(_guarded(path, texts), None)
+        text = next(_guarded(path, lambda file: iter([file.origin()])))
         found[path] = None if text is None else Origin.from_text(text, path)
     return found
 
@@ -131,10 +115,11 @@ def _several(paths: Path | Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys([paths] if isinstance(paths, Path) else paths))
 
 
-def _guarded(path: Path, read: Callable[[Path], Iterator[T]]) -> Iterator[T]:
-    """Yield what a reader does; whatever a damaged file makes it stumble over is one error."""
+def _guarded(path: Path, read: Callable[[EmbeddingsFile], Iterator[T]]) -> Iterator[T]:
+    """Yield what is read of a file; whatever a damaged one makes it stumble over is one error."""
+    opener = EMBEDDINGS.find(path).open
     try:
-        yield from read(path)
+        yield from read(opener(path))
     except MarginfaceError:
         raise
     except BROKEN as error:
@@ -145,109 +130,3 @@ def _guarded(path: Path, read: Callable[[Path], Iterator[T]]) -> Iterator[T]:
         raise MarginfaceError(
             f"{path} holds no embeddings that can be read ({reason}); embed the images again"
         ) from error
-
-
-def _parquet_origin(path: Path) -> Iterator[str]:
-    with pq.ParquetFile(path) as file:
-        text = (file.metadata.metadata or {}).get(ORIGIN_KEY.encode())
-        if text is not None:
-            yield text.decode(errors="replace")
-
-
-def _npz_origin(path: Path) -> Iterator[str]:
-    with zipfile.ZipFile(path) as archive:
-        if f"{ORIGIN_KEY}.npy" in archive.namelist():
-            with archive.open(f"{ORIGIN_KEY}.npy") as file:
-                shape, kind = _header(file)
-                if shape or kind.kind != "U" or kind.itemsize > 4 * LONGEST:
-                    raise ValueError(f"{ORIGIN_KEY} {kind} {shape}")
-                yield str(np.frombuffer(file.read(kind.itemsize), kind)[0])
-
-
-def _parquet_names(path: Path) -> Iterator[str]:
-    with pq.ParquetFile(path) as file:
-        if "path" not in file.schema_arrow.names:
-            raise _no_columns(path, file.schema_arrow.names)
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path"]):
-            yield from map(str, batch.column("path").to_pylist())
-
-
-def _npz_names(path: Path) -> Iterator[str]:
-    with zipfile.ZipFile(path) as archive:
-        if "path.npy" not in archive.namelist():
-            raise _no_columns(path, archive.namelist())
-        with archive.open("path.npy") as file:
-            yield from _names(file)
-
-
-def _parquet(path: Path) -> Iterator[Batch]:
-    with pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        fields = [schema.field(at) for at in range(len(schema))]
-        kinds = {field.name: field.type for field in fields}
-        vector = kinds.get("embedding", pa.null())
-        if kinds.get("path") != pa.string() or not _is_vector(vector):
-            raise _no_columns(path, [f"{name} ({kind})" for name, kind in kinds.items()])
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path", "embedding"]):
-            names, values = batch.column("path"), batch.column("embedding")
-            numbers = values.flatten()
-            if names.null_count or values.null_count or numbers.null_count:
-                raise ValueError("values are missing")
-            yield names.to_pylist(), numbers.to_numpy().reshape(len(names), vector.list_size)
-
-
-def _is_vector(kind: Any) -> bool:
-    return bool(pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32())
-
-
-def _npz(path: Path) -> Iterator[Batch]:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.namelist()
-        if not {"path.npy", "embedding.npy"} <= set(members):
-            raise _no_columns(path, members)
-        if sum(each.compress_size for each in archive.infolist()) > path.stat().st_size:
-            raise ValueError("its arrays are larger than the file")
-        with archive.open("path.npy") as file:
-            names = _names(file)
-        with archive.open("embedding.npy") as file:
-            shape, kind = _header(file)
-            if len(shape) != 2 or shape[0] != len(names) or shape[1] < 1 or kind != np.float32:
-                raise ValueError(f"{len(names)} paths and embeddings {kind} {shape}")
-            for at in range(0, len(names), ROWS_AT_ONCE):
-                chosen = names[at : at + ROWS_AT_ONCE]
-                content = file.read(len(chosen) * shape[1] * kind.itemsize)
-                yield chosen, np.frombuffer(content, kind).reshape(len(chosen), shape[1])
-
-
-def _names(file: IO[bytes]) -> list[str]:
-    shape, kind = _header(file)
-    if len(shape) != 1 or kind.kind != "U":
-        raise ValueError(f"paths {kind} {shape}")
-    names: list[str] = np.frombuffer(file.read(), kind).tolist()
-    if len(names) != shape[0]:
-        raise ValueError(f"{len(names)} paths, {shape[0]} announced")
-    return names
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read an array's shape and type; nothing is allocated by what they announce."""
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    version = npy.read_magic(file)
-    if version not in readers:
-        raise ValueError(f"array of version {version}")
-    try:
-        shape, by_columns, kind = readers[version](file)
-    except BROKEN:
-        raise
-    except Exception as error:  # NumPy reads Python's literals: whatever its parser stumbles over
-        raise ValueError(f"no header of an array: {error!r}") from error
-    if by_columns:
-        raise ValueError("array in column order")
-    return shape, kind
-
-
-def _no_columns(path: Path, found: Sequence[str]) -> MarginfaceError:
-    return MarginfaceError(
-        f"{path} has {', '.join(found)[:200]!a}; expected path and embedding, as "
-        "`marginface embed` writes them"
-    )

@@ -5,27 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from marginface.atomic import replacing
 from marginface.data.formats.shards import shards_of
 from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
+from marginface.data.sources import FolderImages, ImageSource, OnProgress, silent
+from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
 from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import Embed, NormRange, embed_images
-from marginface.evaluation.verification import directionless
+from marginface.extras import needs
 from marginface.locking import sole_writer
+from marginface.vectors import directionless
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
 MANIFEST_NAME = "manifest.json"
@@ -48,7 +52,7 @@ class EmbedSummary:
 
 def check_output(output: Path, *, overwrite: bool) -> None:
     """Raise if `output` is no file that can be written; cheap, so call it before the work."""
-    if output.suffix not in MERGERS:
+    if output.suffix.lower() not in MERGERS:
         raise MarginfaceError(
             f"output {output} ends in '{output.suffix}', expected .parquet or .npz"
         )
@@ -74,7 +78,7 @@ def embed_folder(
     rebuild_index: bool = False,
     flip: bool = False,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> EmbedSummary:
     """Write path, identity, norm and embedding of every image to one file.
 
@@ -98,87 +102,61 @@ def embed_folder(
     """
     check_output(output, overwrite=overwrite)
     with sole_writer(output):
-        return _embed_folder(
-            embedder,
-            images_root,
-            output,
-            batch_size=batch_size,
-            resize=resize,
-            skip_bad=skip_bad,
-            rebuild_index=rebuild_index,
-            flip=flip,
-            overwrite=overwrite,
-            on_progress=on_progress,
-        )
-
-
-def _embed_folder(
-    embedder: Embedder,
-    images_root: Path,
-    output: Path,
-    *,
-    batch_size: int,
-    resize: bool,
-    skip_bad: bool,
-    rebuild_index: bool,
-    flip: bool,
-    overwrite: bool,
-    on_progress: Callable[[int, int], None] | None,
-) -> EmbedSummary:
-    check_output(output, overwrite=overwrite)  # another process may have written it just now
-    source, paths = open_by_name(images_root, rebuild_index=rebuild_index)
-    folder = output.with_name(f"{output.name}.parts")
-    _claim(folder, _manifest(embedder, paths, resize, flip), overwrite=overwrite)
-    size = embedder.image_size(resize=resize)
-    reader = ImageReader(source, size, resize=resize, skip_bad=skip_bad)
-    starts = range(0, len(paths), PART_SIZE)
-    parts = [folder / f"part-{start // PART_SIZE:06d}.parquet" for start in starts]
-    resumed = 0
-    try:
-        for start, part in zip(starts, parts, strict=True):
-            chunk = paths[start : start + PART_SIZE]
-            files = _files(images_root, chunk)
-            if part.exists() and _can_be_taken_up(part, files, skip_bad):
-                resumed += len(chunk)
-                _report(on_progress, start + len(chunk), len(paths))
-                continue
-            model = NormRange(embedder)
-            table = _embed_part(
-                partial(embed_images, model, flip=flip),
-                embedder.embedding_size,
-                reader,
-                chunk,
-                batch_size,
-                start,
-                len(paths),
-                on_progress,
+        check_output(output, overwrite=overwrite)  # another process may have written it just now
+        source, paths = open_by_name(images_root, rebuild_index=rebuild_index)
+        folder = output.with_name(f"{output.name}.parts")
+        _claim(folder, _manifest(embedder, paths, resize, flip), overwrite=overwrite)
+        size = embedder.image_size(resize=resize)
+        reader = ImageReader(source, size, resize=resize, skip_bad=skip_bad)
+        starts = range(0, len(paths), PART_SIZE)
+        parts = [folder / f"part-{start // PART_SIZE:06d}.parquet" for start in starts]
+        resumed = 0
+        try:
+            for start, part in zip(starts, parts, strict=True):
+                chunk = paths[start : start + PART_SIZE]
+                files = _files(source, chunk)
+                if part.exists() and _can_be_taken_up(part, files, skip_bad):
+                    resumed += len(chunk)
+                    on_progress(start + len(chunk), len(paths))
+                    continue
+                model = NormRange(embedder)
+                table = _embed_part(
+                    partial(embed_images, model, flip=flip),
+                    embedder.embedding_size,
+                    reader,
+                    chunk,
+                    batch_size,
+                    start,
+                    len(paths),
+                    on_progress,
+                )
+                known = json.dumps(model.norms if len(table) else []).encode()
+                metadata = {**table.schema.metadata, FILES_KEY: files, NORMS_KEY: known}
+                with replacing(part) as temporary:
+                    pq.write_table(table.replace_schema_metadata(metadata), temporary)
+        finally:
+            if not any(part.exists() for part in parts):
+                shutil.rmtree(folder)  # nothing to take up
+        rows, skipped, norms = _contents(parts)
+        if rows == 0:
+            raise MarginfaceError(
+                f"none of the {len(paths)} images in {images_root} can be used; first: "
+                f"{skipped[0][1]}"
             )
-            known = json.dumps(model.norms if len(table) else []).encode()
-            metadata = {**table.schema.metadata, FILES_KEY: files, NORMS_KEY: known}
-            with replacing(part) as temporary:
-                pq.write_table(table.replace_schema_metadata(metadata), temporary)
-    finally:
-        if not any(part.exists() for part in parts):
-            shutil.rmtree(folder)  # nothing to take up
-    rows, skipped, norms = _contents(parts)
-    if rows == 0:
-        raise MarginfaceError(
-            f"none of the {len(paths)} images in {images_root} can be used; first: {skipped[0][1]}"
-        )
-    origin = Origin.of(embedder, flip=flip, resize=resize, norms=norms)
-    # The merged file grows inside the parts folder: whatever happens, no stray file remains.
-    merged = folder / f"merged{output.suffix}"
-    with replacing(merged) as temporary:
-        MERGERS[output.suffix](
-            [part for part in parts if pq.read_metadata(part).num_rows], temporary, origin
-        )
-    merged.replace(output)
-    shutil.rmtree(folder)
-    return EmbedSummary(output, rows, resumed, skipped)
+        origin = Origin.of(embedder, flip=flip, resize=resize, norms=norms)
+        # The merged file grows inside the parts folder: whatever happens, no stray file remains.
+        merged = folder / f"merged{output.suffix}"
+        with replacing(merged) as temporary:
+            MERGERS[output.suffix.lower()](
+                [part for part in parts if pq.read_metadata(part).num_rows], temporary, origin
+            )
+        merged.replace(output)
+        shutil.rmtree(folder)
+        return EmbedSummary(output, rows, resumed, skipped)
 
 
 def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:
-    """Return what must not change between the runs that share parts."""
+    """Describe the settings that runs sharing parts must have in common."""
     return {
         "version": VERSION,
         "model": embedder.fingerprint,
@@ -190,9 +168,10 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
     }
 
 
-def _files(root: Path, paths: Sequence[str]) -> bytes:
-    """Return what changes when one of the files does."""
-    files = [root / path for path in paths] if root.is_dir() else shards_of(root)
+def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
+    """Return a digest that changes with any of the files."""
+    root, in_folder = source.root, isinstance(source, FolderImages)
+    files = [root / path for path in paths] if in_folder else shards_of(root)
     listed = [(found.st_size, found.st_mtime_ns) for found in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 
@@ -235,7 +214,7 @@ def _embed_part(
     batch_size: int,
     done: int,
     total: int,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: OnProgress,
 ) -> pa.Table:
     names: list[str] = []
     embeddings = [np.empty((0, embedding_size), np.float32)]
@@ -251,7 +230,7 @@ def _embed_part(
         names += batch
         embeddings.append(values)
         skipped = len(reader.skipped) - skipped_before
-        _report(on_progress, done + len(names) + skipped, total)
+        on_progress(done + len(names) + skipped, total)
     table = table_of(names, np.concatenate(embeddings))
     skipped_here = json.dumps(reader.skipped[skipped_before:]).encode()
     return table.replace_schema_metadata({SKIPPED_KEY: skipped_here})
@@ -282,8 +261,3 @@ def _metadata(part: Path) -> dict[bytes, bytes]:
     except pa.ArrowInvalid as error:
         raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
     return found
-
-
-def _report(on_progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
-    if on_progress is not None:
-        on_progress(done, total)

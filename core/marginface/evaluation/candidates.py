@@ -1,4 +1,4 @@
-"""Whom a search finds: the best subjects for each probe, as a Parquet file and for the terminal.
+"""Candidate lists: the best subjects for each probe, as a Parquet file.
 
 Columns: probe (name of the image), rank (int32, from 1), person (the subject at that rank), score
 (float64, cosine, as thresholds are), truth (whom the list says that the probe shows, null where it
@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from rich.table import Table
 
 from marginface.atomic import replacing
 from marginface.evaluation.identification import Searches
+from marginface.extras import needs
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 CANDIDATES_NAME = "candidates.parquet"
 SCHEMA = pa.schema(
@@ -30,7 +32,6 @@ SCHEMA = pa.schema(
     ]
 )
 PROBES_AT_ONCE = 65_536  # in a row group
-SHOWN = 20  # probes in the terminal
 
 
 def write_candidates(
@@ -51,23 +52,3 @@ def write_candidates(
                 pa.array(rank, pa.int32(), mask=rank == 0),
             ]
             writer.write_table(pa.table(columns, schema=SCHEMA))
-
-
-def candidates_table(probes: Sequence[str], truth: Sequence[str], found: Searches) -> Table:
-    """Return whom each of the first probes looks like most, for the terminal."""
-    table = Table(title="Who was found")
-    for name in ("probe", "person", "score", "truth", "rank"):
-        numbers = name in ("score", "rank")
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for at, probe in enumerate(probes[:SHOWN]):
-        table.add_row(
-            probe,
-            str(found.names[found.best[at, 0]]),
-            f"{found.best_score[at, 0]:.4f}",
-            truth[at] or "-",
-            str(found.rank[at]) if found.mated[at] else "-",
-        )
-    table.caption = "rank: of the truth, - where the gallery does not have it"
-    if len(probes) > SHOWN:
-        table.caption += f"; the first {SHOWN} of {len(probes):,} probes"
-    return table

@@ -1,4 +1,4 @@
-"""Several models on several verification sets: one table, and a folder for each."""
+"""Several models on several verification sets: what was measured, and a folder for each."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from rich.table import Table
-from rich.text import Text
+import numpy as np
+from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
-from marginface.evaluation.curves import write_report
-from marginface.evaluation.evaluate import PairScores
-from marginface.evaluation.intervals import Interval, Intervals
-from marginface.evaluation.measured_with import MIRROR, THRESHOLDS, MeasuredWith, columns_of
+from marginface.evaluation.evaluate import PairScores, score_pairs
+from marginface.evaluation.intervals import Intervals, intervals
+from marginface.evaluation.measured_with import MeasuredWith, columns_of
 from marginface.evaluation.score_files import SCORES_NAME, write_scores
-from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
+from marginface.evaluation.verification import FAR_TARGETS, VerificationResult, verify
 from marginface.text import printable
 
 COMPARISON_NAMES = ("comparison.json", "comparison.csv")
-SHOWN_TARGET = "1e-3"  # the field's for sets of some thousands of pairs
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,9 @@ class Comparison:
         model: its label.
         pairs: the set, with its name.
         found: scores and norms.
-        result: what follows from them.
-        intervals: how sure that is.
-        measured_with: what it was measured with, for the files; None where that is not known.
+        result: figures of these scores.
+        intervals: of the result.
+        measured_with: source of the figures, for the files; None where it is not known.
     """
 
     model: str
@@ -45,6 +43,20 @@ class Comparison:
     result: VerificationResult
     intervals: Intervals
     measured_with: MeasuredWith | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pairs: Pairs,
+        embeddings: NDArray[np.float32],
+        model: str,
+        measured_with: MeasuredWith | None = None,
+    ) -> Self:
+        """Compare by the embeddings [images, size] of `distinct_images(pairs)`."""
+        found = score_pairs(pairs, embeddings)
+        result = verify(found.scores, pairs.same, pairs.fold)
+        ends = intervals(found.scores, pairs.same, pairs.fold)
+        return cls(model, pairs, found, result, ends, measured_with)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for comparison.json."""
@@ -59,72 +71,10 @@ class Comparison:
         }
 
 
-def comparison_table(rows: Sequence[Comparison]) -> Table:
-    """Return all models on all sets as a table for the terminal."""
-    level = rows[0].intervals.level
-    table = Table(title="Verification")
-    table.add_column("model", overflow="fold")
-    table.add_column("set", overflow="fold")
-    for title in ("accuracy", f"{level:.0%} interval", "AUC"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column(Text(f"TAR@{SHOWN_TARGET}\nthreshold"), justify="right", no_wrap=True)
-    for row in rows:
-        result = row.result
-        mark = "*" if result.admits_none(SHOWN_TARGET) else ""
-        threshold = result.tar_at_far_threshold[SHOWN_TARGET]
-        table.add_row(
-            row.model,
-            row.pairs.name,
-            f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}",
-            "none**" if row.intervals.accuracy is None else _percent(row.intervals.accuracy),
-            f"{result.auc:.5f}",
-            Text(f"{result.tar_at_far[SHOWN_TARGET]:.2%}{mark}\n{threshold:.4f}"),
-        )
-    notes = []
-    if any(row.result.admits_none(SHOWN_TARGET) for row in rows):
-        notes.append(f"* too few different pairs to allow one false accept at {SHOWN_TARGET}")
-    notes += sorted({f"** {row.intervals.accuracy_note}" for row in rows} - {"** "})
-    if rows[0].measured_with is not None:
-        flip = rows[0].measured_with.origin.flip
-        notes.append(f"Mirror image: {MIRROR[flip]}. {THRESHOLDS[flip]}")
-    table.caption = Text("\n".join(notes)) if notes else None
-    return table
-
-
-def single_table(row: Comparison) -> Table:
-    """Return one model on one set as a table for the terminal."""
-    result, ends = row.result, row.intervals
-    table = Table(title="Verification")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("threshold", justify="right")
-
-    def add(metric: str, value: str, interval: str, threshold: str = "") -> None:
-        table.add_row(metric, value, threshold)
-        table.add_row(f"  {ends.level:.0%} interval", interval)
-
-    spread = f"{result.accuracy:.2%} ± {100 * result.accuracy_std:.2f}"
-    over_folds = ends.accuracy_note if ends.accuracy is None else _percent(ends.accuracy)
-    add(f"accuracy, {len(result.fold_accuracies)} folds", spread, over_folds)
-    best, threshold = f"{result.best_accuracy:.2%}", f"{result.threshold:.4f}"
-    add("accuracy, one threshold", best, _percent(ends.best_accuracy), threshold)
-    add("AUC", f"{result.auc:.5f}", f"{ends.auc[0]:.5f} - {ends.auc[1]:.5f}")
-    add("EER", f"{result.eer:.2%}", _percent(ends.eer))
-    for target, tar in result.tar_at_far.items():
-        note = " (no false accept)" if result.admits_none(target) else ""
-        threshold = f"{result.tar_at_far_threshold[target]:.4f}"
-        interval = _percent(ends.tar_at_far[target])
-        add(f"TAR at FAR {target}{note}", f"{tar:.2%}", interval, threshold)
-    table.add_row("pairs, same / different", f"{result.same_pairs:,} / {result.different_pairs:,}")
-    if row.measured_with is not None:
-        flip = row.measured_with.origin.flip
-        table.add_row("mirror image", MIRROR[flip])
-        table.caption = THRESHOLDS[flip]
-    return table
-
-
 def write_single(row: Comparison, output: Path) -> list[Path]:
     """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
+    from marginface.evaluation.curves import write_report  # draws: matplotlib
+
     scores = output / SCORES_NAME
     reports = write_report(
         row.result, row.found.scores, row.pairs.same, output, metrics=row.metrics()
@@ -150,10 +100,6 @@ def write_comparison(rows: Sequence[Comparison], output: Path) -> list[Path]:
         writer.writeheader()
         writer.writerows(lines)
     return [*written, record, table]
-
-
-def _percent(ends: Interval) -> str:
-    return f"{100 * ends[0]:.2f} - {100 * ends[1]:.2f}"
 
 
 def _flat(row: Comparison) -> dict[str, str | int | float]:

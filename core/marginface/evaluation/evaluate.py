@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +9,11 @@ from numpy.typing import NDArray
 
 from marginface.data.image_batches import ImageReader
 from marginface.data.images import decoded_size, wrong_size
+from marginface.data.sources import OnProgress, silent
 from marginface.data.verification.pairs import Pairs
+from marginface.embeddings.embed import Embed, embed_images
 from marginface.errors import MarginfaceError
-from marginface.evaluation.verification import directionless, pair_scores
-
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-OnProgress = Callable[[int, int], None]
+from marginface.vectors import directionless, pair_scores
 
 
 def distinct_images(pairs: Pairs) -> tuple[str, ...]:
@@ -25,7 +23,7 @@ def distinct_images(pairs: Pairs) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class PairScores:
-    """What a model gives for each pair, all [pairs].
+    """A model's scores and norms for pairs, all [pairs].
 
     Args:
         scores: the cosine.
@@ -46,7 +44,7 @@ def embed_pairs(
     flip: bool = True,
     size: tuple[int, int] | None = (112, 112),
     resize: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = silent,
 ) -> NDArray[np.float32]:
     """Return the embeddings [images, size] of `distinct_images(pairs)`.
 
@@ -69,8 +67,7 @@ def embed_pairs(
     for names, images in reader.batches(paths, batch_size):
         parts.append(embed_images(embed, images, flip=flip))
         done += len(names)
-        if on_progress is not None:
-            on_progress(done, len(paths))
+        on_progress(done, len(paths))
     embeddings = np.concatenate(parts)
     bad = directionless(embeddings)
     if len(bad):
@@ -88,39 +85,6 @@ def score_pairs(pairs: Pairs, embeddings: NDArray[np.float32]) -> PairScores:
     second = np.array([index[path] for path in pairs.second])
     norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
     return PairScores(pair_scores(embeddings, first, second), norms[first], norms[second])
-
-
-class NormRange:
-    """A model that notes the norms of its shortest and longest embedding.
-
-    With `flip`, those are of its own embeddings: the norm of a sum of two unit vectors says how
-    alike they are, not how good the image is.
-    """
-
-    def __init__(self, embed: Embed) -> None:
-        self.embed = embed
-        self.shortest, self.longest = np.inf, 0.0
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the model's embeddings [batch, size]."""
-        embeddings = self.embed(images)
-        norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-        self.shortest = float(np.min(norms, initial=self.shortest))
-        self.longest = float(np.max(norms, initial=self.longest))
-        return embeddings
-
-    @property
-    def norms(self) -> tuple[float, float]:
-        """Return the norms of the shortest and the longest embedding so far."""
-        return self.shortest, self.longest
-
-
-def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:
-    """Return embeddings [batch, size], each the sum of an image's and its mirror's if `flip`."""
-    if not flip:
-        return embed(images)
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    return embed(images) + embed(mirrored)
 
 
 def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) -> tuple[int, int]:

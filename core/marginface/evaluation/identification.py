@@ -14,11 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rich.table import Table
 
 from marginface.errors import MarginfaceError
 from marginface.evaluation.rates import RateAt, SortedScores, rates_json, wilson
-from marginface.evaluation.verification import embedding_norms
+from marginface.vectors import embedding_norms
 
 FPIR_TARGETS = ("1e-2", "1e-1")
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9")
@@ -31,7 +30,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Searches:
-    """What searching each probe in the gallery gives, [probes].
+    """Results of searching each probe in the gallery, [probes].
 
     Attributes:
         mated: whether the probe's subject is in the gallery.
@@ -52,7 +51,7 @@ class Searches:
 
     @property
     def subjects(self) -> int:
-        """Return how many there are in the gallery."""
+        """Number of subjects in the gallery."""
         return len(self.names)
 
 
@@ -135,7 +134,7 @@ class IdentificationResult:
 def identify(
     gallery: ArrayLike, gallery_subjects: ArrayLike, probes: ArrayLike, probe_subjects: ArrayLike
 ) -> IdentificationResult:
-    """Search probes [probes, size] in a gallery [entries, size] and measure what is found.
+    """Search probes [probes, size] in a gallery [entries, size]; measure ranks and rates.
 
     Raises:
         MarginfaceError: shapes do not fit, or an embedding has no direction.
@@ -254,7 +253,7 @@ def galleries_json(results: Mapping[str, IdentificationResult]) -> dict[str, Any
 
 
 def _mean(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each rate that all have."""
+    """Return the mean of each rate that all galleries have."""
     shared = [key for key in rates[0] if all(key in each for each in rates)]
     return {key: float(np.mean([each[key] for each in rates])) for key in shared}
 
@@ -264,43 +263,3 @@ def _shares_json(name: str, shares: Mapping[str, Share]) -> dict[str, Any]:
         name: {key: each.rate for key, each in shares.items()},
         f"{name}_interval": {key: [each.low, each.high] for key, each in shares.items()},
     }
-
-
-def table(results: Mapping[str, IdentificationResult]) -> Table:
-    """Return the figures of each gallery, and the mean of several, for the terminal."""
-    table = Table(title="Identification (1:N), with 95 % intervals")
-    table.add_column("metric")
-    for name in results:
-        table.add_column(name, justify="right")
-    if len(results) > 1:
-        table.add_column("mean", justify="right")
-    found = list(results.values())
-
-    def add(label: str, rates: Sequence[Share | RateAt | None]) -> None:
-        known = [each.rate for each in rates if each is not None]
-        if not known:
-            return
-        mean = [f"{np.mean(known):.2%}"] if len(known) == len(rates) > 1 else []
-        table.add_row(label, *("-" if each is None else str(each) for each in rates), *mean)
-
-    largest = max(each.subjects for each in found)
-    for rank in (str(rank) for rank in RANKS if rank <= largest):
-        add(f"rank {rank}", [each.ranks.get(rank) for each in found])
-    for target in FPIR_TARGETS:
-        add(f"TPIR at FPIR {target}", [each.tpir.get(target) for each in found])
-    for target in FPIR_TARGETS:
-        add(f"DIR at FPIR {target}", [each.dir.get(target) for each in found])
-    if not any(each.mated for each in found):
-        for text in THRESHOLDS:
-            add(f"FPIR at score {text}", [each.fpir.get(text) for each in found])
-    for target in FPIR_TARGETS if any(each.threshold for each in found) else ():
-        texts = [each.threshold.get(target) for each in found]
-        shown = ("-" if each is None else f"{each:.4f}" for each in texts)
-        table.add_row(f"threshold at FPIR {target}", *shown)
-    for label, name in (
-        ("subjects", "subjects"),
-        ("mated probes", "mated"),
-        ("non-mated probes", "non_mated"),
-    ):
-        table.add_row(label, *(f"{getattr(each, name):,}" for each in found))
-    return table

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import PairScores
 from marginface.evaluation.measured_with import KEY, MeasuredWith
+from marginface.extras import needs
 from marginface.text import as_utf8
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 SCORES_NAME = "scores.parquet"
 SCHEMA = pa.schema(

@@ -16,12 +16,12 @@ def search_galleries(
     galleries: Mapping[str, Mapping[int, int]],
     probes: Mapping[int, int],
 ) -> dict[str, IdentificationResult]:
-    """Return what searching all probes in each gallery gives.
+    """Search each gallery for all probes.
 
     A probe whose subject is in the other gallery alone is a stranger to this one, as in IJB.
 
     Args:
-        templates: what the ids mean.
+        templates: by the ids in galleries and probes.
         galleries: for each name, template ids to subject ids.
         probes: template ids to subject ids.
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
+from marginface.data.ordered import in_order
 from marginface.errors import MarginfaceError
 from marginface.evaluation.rates import RateAt, SortedScores, rates_json
 from marginface.evaluation.rejection import RejectCurve, norms_vary, reject_curve
 from marginface.evaluation.template_files import TemplatePairs
 from marginface.evaluation.templates import Templates
-from marginface.evaluation.verification import dot_products
+from marginface.vectors import dot_products
 
 FAR_TARGETS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1")
 
@@ -40,7 +38,7 @@ class PairScores:
 
 @dataclass(frozen=True, eq=False)
 class TemplateVerification:
-    """What `verify_templates` measures.
+    """Figures that `verify_templates` measures.
 
     Attributes:
         tar_at_far: the largest TAR whose FAR does not exceed the target, with its interval.
@@ -66,19 +64,6 @@ class TemplateVerification:
             "reject": None if self.reject is None else self.reject.to_json(),
         }
 
-    def table(self) -> Table:
-        """Return the figures as a table for the terminal."""
-        pairs = f"{self.same_pairs:,} same and {self.different_pairs:,} different pairs"
-        table = Table(title=f"Verification (1:1), {pairs}")
-        for column in ("FAR", "TAR", "95 % interval", "false accepts", "threshold"):
-            table.add_column(column, justify="right")
-        for target, at in self.tar_at_far.items():
-            interval = f"{at.low:.2%} to {at.high:.2%}"
-            table.add_row(
-                target, f"{at.rate:.2%}", interval, f"{at.false_accepts:,}", f"{at.threshold:.4f}"
-            )
-        return table
-
 
 def verify_templates(
     templates: Templates, found: PairScores, *, by_norm: bool = True
@@ -86,7 +71,7 @@ def verify_templates(
     """Measure how well the scores of template pairs separate same from different ones.
 
     Args:
-        templates: what was compared.
+        templates: those that were compared.
         found: the scores.
         by_norm: reject templates by quality, too, where it varies.
 
@@ -119,7 +104,7 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
     Memory: 13 bytes a pair, twice while blocks are joined.
 
     Args:
-        templates: what the pairs name.
+        templates: those that the pairs name.
         blocks: the pairs.
         where: their file, for messages.
 
@@ -132,7 +117,8 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
         quality = np.minimum(templates.quality[first], templates.quality[second])
         return PairScores(dot_products(templates.unit, first, second), pairs.same, quality)
 
-    found = list(_ahead(score, blocks))
+    ahead = 2 * (os.cpu_count() or 1)  # blocks of some megabytes each
+    found = list(in_order(score, blocks, ahead=ahead))
     if not sum(len(each.score) for each in found):
         raise MarginfaceError(f"{where} holds no pairs")
     return PairScores(
@@ -140,16 +126,3 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
         np.concatenate([each.same for each in found]),
         np.concatenate([each.quality for each in found]),
     )
-
-
-def _ahead(work: Any, items: Iterable[Any]) -> Iterator[Any]:
-    """Yield work(item) in order, done in threads that are but a few items ahead."""
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Any]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -1,5 +1,7 @@
-"""What every head plans before it computes: blocks of classes, samples of them, shards."""
+"""The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
+from marginface.heads.checks import check_call, check_head
+from marginface.heads.initial import WEIGHT_STD
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
 from marginface.heads.sampling import (
     Sampling,
@@ -24,10 +26,13 @@ __all__ = [
     "ONCE",
     "SCALED",
     "UPDATE_APART",
+    "WEIGHT_STD",
     "HeadPlan",
     "Precision",
     "Sampling",
     "Shard",
+    "check_call",
+    "check_head",
     "check_loss_scale",
     "check_precision",
     "check_update",

@@ -7,16 +7,17 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.losses.angular import GRADIENTS
 from marginface.losses.base import (
     MIN_SINE,
     Arrays,
+    Curve,
     Float,
     Gradient,
     Logit,
     MarginLoss,
     Numbers,
 )
+from marginface.losses.hyperparameters import parameter
 
 NORM_RANGE = (1e-3, 100.0)  # norms outside are taken as these
 STD_OFFSET = 1e-3  # keeps the standard deviation away from 0
@@ -40,37 +41,33 @@ class AdaFace(MarginLoss):
           models were trained with; eps = 0 is the paper's formula.
         - In data-parallel training each process keeps statistics of its own; here they are of all.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: of both kinds, in [0, 1).
-        h: how strongly the norm counts, >= 0.
-        t_alpha: weight of a new batch in the running statistics, in (0, 1].
-        eps: as above, in [0, 0.5).
-        gradient: "exact", or "straight_through", d target / d cos = scale.
-        past_pi: "clip" keeps the target angle in eps .. pi - eps; "none" does not.
-
     >>> round(AdaFace(eps=0.0).target(0.0, 1.0, {"quality": 0.0}).value, 6)
     -0.4
     """
 
     name: ClassVar[str] = "adaface"
+    panel: ClassVar[str] = "Norm as quality"
 
-    scale: float = 64.0
-    margin: float = 0.4
-    h: float = 0.333
-    t_alpha: float = 0.01
-    eps: float = 1e-3
-    gradient: Gradient = "exact"
-    past_pi: Literal["clip", "none"] = "clip"
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(0.4, low=0, below=1, help="of both kinds")
+    h: float = parameter(0.333, low=0, help="how strongly the norm counts")
+    t_alpha: float = parameter(
+        0.01, above=0, high=1, help="weight of a new batch in the running statistics"
+    )
+    eps: float = parameter(
+        1e-3, low=0, below=0.5, help="keeps cosines and angles from their ends; 0 is the paper"
+    )
+    gradient: Gradient = parameter(
+        "exact", help="`exact`, or `straight_through`, d target / d cos = scale"
+    )
+    past_pi: Literal["clip", "none"] = parameter(
+        "clip", help="`clip` keeps the target angle in eps .. pi - eps; `none` does not"
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < 1, "in [0, 1)")
-        self._require("h", 0 <= self.h < math.inf, "at least 0")
-        self._require("t_alpha", 0 < self.t_alpha <= 1, "in (0, 1]")
-        self._require("eps", 0 <= self.eps < 0.5, "in [0, 0.5)")
-        self._require_one_of("gradient", GRADIENTS)
-        self._require_one_of("past_pi", ("clip", "none"))
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the worst, a middling and the best quality."""
+        return [Curve(cls(), f", k = {k:+g}", prepared={"quality": k}) for k in (-1.0, 0.0, 1.0)]
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return the running statistics of the norms: mean 20, standard deviation 100."""

@@ -6,20 +6,12 @@ import math
 
 from marginface.losses.base import MIN_SINE, Gradient, Logit, MarginLoss, PastPi
 
-GRADIENTS = ("exact", "straight_through")
-POLICIES = ("monotone", "clip", "none")
-
 
 class AngularLoss(MarginLoss):
     """Base of losses with a margin on the angle: they declare the two choices as parameters."""
 
     gradient: Gradient
     past_pi: PastPi
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_one_of("gradient", GRADIENTS)
-        self._require_one_of("past_pi", POLICIES)
 
     def _angular(
         self, cosine: float, m1: float, m2: float, *, easy_margin: bool = False

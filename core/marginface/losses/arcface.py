@@ -1,11 +1,62 @@
-"""ArcFace, and the combined margin of which it is the middle case."""
+"""ArcFace, the combined margin of which it is the middle case, and several centres a class."""
 
 import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Gradient, Logit, Numbers, PastPi
+from marginface.losses.base import Curve, Gradient, Logit, Numbers, PastPi
+from marginface.losses.hyperparameters import parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArcFace(AngularLoss):
+    """ArcFace (1801.07698, eq. 3): an additive margin on the angle.
+
+    target logit = scale * cos(theta + margin)
+
+    In the wild:
+        - InsightFace's arcface_torch, since December 2022, and CVLface edit the target logit in
+          place without recording it: their gradient d target / d cos is `scale` for every sample,
+          not scale sin(theta + margin) / sin(theta). That is gradient="straight_through".
+        - arcface_torch does nothing past theta + margin = pi, where its logit rises again
+          (past_pi="none"). Older InsightFace continues with cos(theta) - margin sin(margin), the
+          default here, so that a larger angle always costs more (for margins up to 2.33).
+        - Its sharded cross entropy clamps probabilities, so that it reports no loss above
+          -ln(1e-30) = 69.0776, while the gradients are right.
+
+    >>> round(ArcFace(margin=0.5).target(0.0, 1.0, {}).value, 6) == round(-math.sin(0.5), 6)
+    True
+    """
+
+    name: ClassVar[str] = "arcface"
+    panel: ClassVar[str] = "Additive margins"
+    shows_boundary: ClassVar[bool] = True
+
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(
+        0.5,
+        low=0,
+        below=math.pi,
+        unit="radians",
+        help="added to the target angle; best between 0.45 and 0.5",
+    )
+    easy_margin: bool = parameter(
+        False,
+        help="the margin only where cos(theta) > 0, else cos(theta), an option of the first "
+        "InsightFace",
+    )
+    gradient: Gradient = parameter(
+        "exact",
+        help="`exact`, the formula's derivative, or `straight_through`, d target / d cos = scale",
+    )
+    past_pi: PastPi = parameter(
+        "monotone", help="`monotone`, `clip` (the angle stays at pi) or `none`"
+    )
+
+    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
+        """Return cos(theta + margin)."""
+        return self._angular(cosine, 1.0, self.margin, easy_margin=self.easy_margin)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,35 +76,33 @@ class CombinedMargin(AngularLoss):
         - arcface_torch takes (m1, m2, m3), drops m2 without a word when m3 > 0 as well, and
           raises a bare error for m1 != 1.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        m1: multiplies the angle, >= 1. Below 1 it would reward a larger angle.
-        m2: added to the angle, radians, in [0, pi).
-        m3: subtracted from the cosine, in [0, 2).
-        gradient: "exact", the formula's derivative; "straight_through", d target / d cos = scale,
-            what arcface_torch has done since December 2022.
-        past_pi: "monotone", "clip" or "none".
-
     >>> round(CombinedMargin(m2=0.5).target(1.0, 1.0, {}).value, 6) == round(math.cos(0.5), 6)
     True
     """
 
     name: ClassVar[str] = "combined_margin"
+    panel: ClassVar[str] = "Additive margins"
 
-    scale: float = 64.0
-    m1: float = 1.0
-    m2: float = 0.5
-    m3: float = 0.0
-    gradient: Gradient = "exact"
-    past_pi: PastPi = "monotone"
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    m1: float = parameter(
+        1.0,
+        low=1,
+        why="below, a larger angle is rewarded",
+        help="multiplies the angle  Below 1 it would reward a larger angle",
+    )
+    m2: float = parameter(0.5, low=0, below=math.pi, unit="radians", help="added to the angle")
+    m3: float = parameter(0.0, low=0, below=2, help="subtracted from the cosine")
+    gradient: Gradient = parameter(
+        "exact",
+        help="`exact`, the formula's derivative; `straight_through`, d target / d cos = scale, "
+        "what arcface_torch has done since December 2022",
+    )
+    past_pi: PastPi = parameter("monotone", help="`monotone`, `clip` or `none`")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(
-            "m1", 1 <= self.m1 < math.inf, "at least 1 (below, a larger angle is rewarded)"
-        )
-        self._require("m2", 0 <= self.m2 < math.pi, "in [0, pi) radians")
-        self._require("m3", 0 <= self.m3 < 2, "in [0, 2)")
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return margins that neither ArcFace nor CosFace has."""
+        return [Curve(cls(m2=0.3, m3=0.2), ", m2 = 0.3, m3 = 0.2")]
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return cos(m1 theta + m2) - m3."""
@@ -62,46 +111,25 @@ class CombinedMargin(AngularLoss):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArcFace(AngularLoss):
-    """ArcFace (1801.07698, eq. 3): an additive margin on the angle.
+class SubCenterArcFace(ArcFace):
+    """Sub-center ArcFace (ECCV 2020): several centres a class, the nearest one counts.
 
-    target logit = scale * cos(theta + margin)
+    target logit = scale * cos(theta + margin), cos(theta_j) = max over k of cos(theta_jk)
 
-    In the wild:
-        - InsightFace's arcface_torch, since December 2022, and CVLface edit the target logit in
-          place without recording it: their gradient d target / d cos is `scale` for every sample,
-          not scale sin(theta + margin) / sin(theta). That is gradient="straight_through".
-        - arcface_torch does nothing past theta + margin = pi, where its logit rises again
-          (past_pi="none"). Older InsightFace continues with cos(theta) - margin sin(margin), the
-          default here, so that a larger angle always costs more (for margins up to 2.33).
-        - Its sharded cross entropy clamps probabilities, so that it reports no loss above
-          -ln(1e-30) = 69.0776, while the gradients are right.
+    Noisy images gather at the lesser centres. `angles_to_dominant` finds them after training.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: added to the target angle, radians, in [0, pi); best between 0.45 and 0.5.
-        easy_margin: the margin only where cos(theta) > 0, else cos(theta), an option of the first
-            InsightFace.
-        gradient: "exact", the formula's derivative, or "straight_through", d target / d cos =
-            scale.
-        past_pi: "monotone", "clip" (the angle stays at pi) or "none".
-
-    >>> round(ArcFace(margin=0.5).target(0.0, 1.0, {}).value, 6) == round(-math.sin(0.5), 6)
-    True
+    >>> SubCenterArcFace(centers=3).num_centers
+    3
     """
 
-    name: ClassVar[str] = "arcface"
+    name: ClassVar[str] = "subcenter_arcface"
+    shows_boundary: ClassVar[bool] = False  # ArcFace's
 
-    scale: float = 64.0
-    margin: float = 0.5
-    easy_margin: bool = False
-    gradient: Gradient = "exact"
-    past_pi: PastPi = "monotone"
+    centers: int = parameter(
+        3, low=1, help="K, centres a class; the head's weight is [classes * K, embedding_size]"
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < math.pi, "in [0, pi) radians")
-
-    def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
-        """Return cos(theta + margin)."""
-        return self._angular(cosine, 1.0, self.margin, easy_margin=self.easy_margin)[0]
+    @property
+    def num_centers(self) -> int:
+        """Class weights a class."""
+        return self.centers

@@ -12,16 +12,16 @@ UniFace replace the first line (`reduce`); MagFace adds a penalty on the norm (`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.checks import check_labels
 from marginface.errors import MarginfaceError
-from marginface.losses.checks import check_draw, check_range
+from marginface.losses.hyperparameters import declared, parameter
 
 Float = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -29,13 +29,34 @@ Numbers = Mapping[str, float]
 Gradient = Literal["exact", "straight_through"]
 PastPi = Literal["monotone", "clip", "none"]
 
-# What a parameter may be, by its default's type; a number where it is none of these.
-KINDS: dict[type, tuple[type, str]] = {str: (str, "a name"), bool: (bool, "True or False")}
-
 MIN_NORM = 1e-12  # a shorter vector has no direction: its cosines and their gradients are 0
 # d cos(theta + m) / d cos(theta) = sin(theta + m) / sin(theta) has a pole at theta = 0. Below this
 # sine (0.06 degrees) the slope stays constant; the embedding's gradient carries another sin(theta).
 MIN_SINE = 1e-3
+
+
+class Curve(NamedTuple):
+    """One line of a plot over the angle: a loss at a norm, a draw, a state that readers should see.
+
+    Args:
+        loss: what is drawn, with parameters that show what is its own.
+        label: what to say behind its name, such as ", norm 60".
+        norm: of the embedding.
+        prepared: what `prepare` would return for a sample.
+        negative: whether it is another class's logit, not the target's.
+    """
+
+    loss: MarginLoss
+    label: str = ""
+    norm: float = 1.0
+    prepared: Numbers = {}  # noqa: RUF012
+    negative: bool = False
+
+    def at(self, cosine: float) -> Logit:
+        """Return the value before the scale, and its slopes."""
+        if self.negative:
+            return self.loss.negative(cosine, self.prepared)
+        return self.loss.target(cosine, self.norm, self.prepared)
 
 
 class Logit(NamedTuple):
@@ -59,32 +80,36 @@ class MarginLoss:
     norm_scaled: ClassVar[bool] = False  # logits are multiplied by the embedding's norm
     binary: ClassVar[bool] = False  # `reduce` adds up softplus(n_j), no logsumexp
     draws: ClassVar[tuple[str, ...]] = ()  # names of the arrays [batch] that `draw` returns
+    panel: ClassVar[str] = "Other margins"  # of the plot; losses read side by side share one
+    shows_boundary: ClassVar[bool] = False  # in the plot of decision boundaries
 
-    scale: float
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, each in declared(type(self)).items():
+            value = getattr(self, name)
             if isinstance(value, np.generic):  # Python's number instead, for messages and JSON
                 value = value.item()
-                object.__setattr__(self, field.name, value)
-            wanted, kind = KINDS.get(type(field.default), (Real, "a number"))
-            fitting = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
-            self._require(field.name, fitting, kind)
-        self._require("scale", 0 < self.scale < math.inf, "greater than 0")
+                object.__setattr__(self, name, value)
+            allowed = each.problem(value)
+            self._require(name, allowed is None, str(allowed))
+            if type(each.default) is int:
+                object.__setattr__(self, name, int(value))
 
     def _require(self, parameter: str, ok: bool, allowed: str) -> None:
         if not ok:
             value = getattr(self, parameter)
             raise MarginfaceError(f"{self.name}: {parameter} must be {allowed}, got {value!r}")
 
-    def _require_one_of(self, parameter: str, names: tuple[str, ...]) -> None:
-        self._require(parameter, getattr(self, parameter) in names, f"one of {names}")
-
     @property
     def num_centers(self) -> int:
         """Class weights a class; a class's cosine is the largest of its centres'."""
         return 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether every slope is its value's derivative, so that tests can hold it to that."""
+        return getattr(self, "gradient", "exact") == "exact"
 
     @property
     def logit_limit(self) -> float | None:
@@ -96,17 +121,32 @@ class MarginLoss:
         return None
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
-        """Return what the loss carries from step to step; nothing for most."""
+        """Return the first state; the loss carries it from step to step. Empty for most."""
         return {}
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
         """Draw what the loss needs at random for a batch, [batch]; nothing for most."""
         return {}
 
+    def check_draw(self, given: Mapping[str, Sequence[int | None]], batch: int | None) -> None:
+        """Raise unless `given`, names and shapes, is what the loss draws for a batch."""
+        if sorted(given) != sorted(self.draws):
+            wanted, got = (", ".join(names) or "nothing" for names in (self.draws, sorted(given)))
+            raise MarginfaceError(
+                f"{self.name} draws {wanted} at random, got {got}; "
+                + ("pass draw=loss.draw(rng, batch)" if self.draws else "leave draw out")
+            )
+        for name, shape in given.items():
+            if len(shape) != 1 or (None not in (shape[0], batch) and shape[0] != batch):
+                raise MarginfaceError(
+                    f"draw[{name!r}] has shape {tuple(shape)}, expected [{batch}], one for each "
+                    "embedding"
+                )
+
     def prepare(
         self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
-        """Return what `target` and `negative` take for each sample, and the next state.
+        """Prepare each sample's values for `target` and `negative`; return them and the next state.
 
         What it returns is constant to the gradient, here and in every framework, whose heads
         detach `cosines` and `norms` first.
@@ -143,8 +183,15 @@ class MarginLoss:
         return float(np.logaddexp(0.0, ahead)), slopes
 
     def penalty(self, norm: float) -> tuple[float, float]:
-        """Return what is added for an embedding of this norm, and its slope; 0 for most."""
+        """Return the penalty on an embedding's norm, and its slope; 0 for most."""
         return 0.0, 0.0
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the loss's curves for a plot: its target, and any other logits of its own."""
+        own = [Curve(cls())]
+        changed = cls.negative is not MarginLoss.negative
+        return [*own, Curve(cls(), ", others", negative=True)] if changed else own
 
     def evaluate(
         self,
@@ -173,8 +220,8 @@ class MarginLoss:
         x, w = np.asarray(embeddings, np.float64), np.asarray(weight, np.float64)
         batch, centers = len(x), self.num_centers
         classes = len(w) // centers
-        check_range(int(labels.min()), int(labels.max()), classes)
-        check_draw(self, {key: np.shape(value) for key, value in (draw or {}).items()}, batch)
+        check_labels(int(labels.min()), int(labels.max()), classes)
+        self.check_draw({key: np.shape(value) for key, value in (draw or {}).items()}, batch)
         start = self.initial_bias(classes) if bias is None else np.asarray(bias, np.float64)
         b = np.zeros(classes) if start is None else np.broadcast_to(start, classes)
         lengths = np.array([math.sqrt(_dot(row, row)) for row in x])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from marginface.losses.base import Logit, MarginLoss, Numbers
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,25 +18,17 @@ class Circle(MarginLoss):
         - The paper's gradient takes the weights a_p, a_n as constants, and so do implementations:
           gradient="detached", the default. "exact" is the derivative of the formula as it stands.
 
-    Args:
-        scale: gamma of the paper, > 0.
-        margin: in [0, 1); 0.25 is the paper's for faces.
-        gradient: "detached" or "exact".
-
     >>> Circle(margin=0.25).target(0.75, 1.0, {}).value
     0.0
     """
 
     name: ClassVar[str] = "circle"
+    panel: ClassVar[str] = "Linear and circular"
+    shows_boundary: ClassVar[bool] = True
 
-    scale: float = 256.0
-    margin: float = 0.25
-    gradient: Literal["detached", "exact"] = "detached"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < 1, "in [0, 1)")
-        self._require_one_of("gradient", ("detached", "exact"))
+    scale: float = parameter(256.0, above=0, help="gamma of the paper")
+    margin: float = parameter(0.25, low=0, below=1, help="0.25 is the paper's for faces")
+    gradient: Literal["detached", "exact"] = parameter("detached", help="`detached` or `exact`")
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return a_p (cos(theta) - (1 - margin))."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from marginface.losses.base import Logit, MarginLoss, Numbers
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,23 +13,21 @@ class CosFace(MarginLoss):
 
     target logit = scale * (cos(theta) - margin)
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: subtracted from the target cosine, in [0, 2); InsightFace uses 0.40, 0.35 is
-            common too.
-
     >>> CosFace(margin=0.25).target(0.5, 1.0, {}).value
     0.25
     """
 
     name: ClassVar[str] = "cosface"
+    panel: ClassVar[str] = "Additive margins"
+    shows_boundary: ClassVar[bool] = True
 
-    scale: float = 64.0
-    margin: float = 0.40
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < 2, "in [0, 2)")
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(
+        0.40,
+        low=0,
+        below=2,
+        help="subtracted from the target cosine; InsightFace uses 0.40, 0.35 is common too",
+    )
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return cos(theta) - margin."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Arrays, Float, Gradient, Logit, Numbers, PastPi
+from marginface.losses.base import Arrays, Curve, Float, Gradient, Logit, Numbers, PastPi
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,30 +28,33 @@ class CurricularFace(AngularLoss):
           does this alpha.
         - The code updates t in evaluation as well; here only in training.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: added to the target angle, radians, in [0, pi).
-        alpha: weight of a new batch in t, in (0, 1].
-        gradient: of the target: "exact", or "straight_through", d target / d cos = scale.
-        past_pi: "monotone", cos(theta) - margin sin(margin), is the authors' code; or "clip", or
-            "none", the paper's formula.
-
     >>> CurricularFace().negative(0.5, {"t": 0.1, "threshold": 0.4}).value
     0.3
     """
 
     name: ClassVar[str] = "curricularface"
+    panel: ClassVar[str] = "Hard negatives"
 
-    scale: float = 64.0
-    margin: float = 0.5
-    alpha: float = 0.01
-    gradient: Gradient = "exact"
-    past_pi: PastPi = "monotone"
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(
+        0.5, low=0, below=math.pi, unit="radians", help="added to the target angle"
+    )
+    alpha: float = parameter(0.01, above=0, high=1, help="weight of a new batch in t")
+    gradient: Gradient = parameter(
+        "exact", help="of the target: `exact`, or `straight_through`, d target / d cos = scale"
+    )
+    past_pi: PastPi = parameter(
+        "monotone",
+        help="`monotone`, cos(theta) - margin sin(margin), is the authors' code, `none` the "
+        "paper's formula; `clip` stops at pi",
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < math.pi, "in [0, pi) radians")
-        self._require("alpha", 0 < self.alpha <= 1, "in (0, 1]")
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target, and hard negatives as training goes on."""
+        own = cls()
+        hard = {f", hard, t = {t:g}": {"t": t, "threshold": -2.0} for t in (0.0, 0.3, 0.6)}
+        return [Curve(own), *(Curve(own, text, 1.0, at, True) for text, at in hard.items())]
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return t, 0."""

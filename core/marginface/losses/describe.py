@@ -1,6 +1,7 @@
 """What a loss's docstring says, for people: `marginface losses` and docs/losses.md.
 
-python -m marginface.losses.describe docs/losses.md    writes the page
+python -m marginface.losses.describe docs/losses.md            writes the page
+python -m marginface.losses.describe mine.md my_file:MyLoss    with losses of one's own
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from marginface import losses
 from marginface.atomic import replacing
+from marginface.losses.hyperparameters import Parameter, declared
+from marginface.losses.registry import BUILT_IN, find, load
 
 FIRST_LINE = re.compile(r"(?P<title>[^(:]+?)\s*(?:\((?P<source>[^)]*)\))?: (?P<summary>.+)", re.S)
 ARXIV = re.compile(r"\d{4}\.\d{5}")
@@ -32,7 +34,8 @@ n_i = logsumexp over j != y of scale * nu(cos(theta_j)) + b     the other classe
 
 where theta_j is the angle between an embedding and class weight j; nu is the cosine itself and b
 is 0 unless a loss says otherwise. SphereFace2 and UniFace sum softplus terms instead. Margins are
-radians where they are angles. These choices, which public code makes silently, are parameters:
+radians where they are angles. [A loss of one's own](#a-loss-of-ones-own) needs a class and a few
+lines of tensor code. These choices, which public code makes silently, are parameters:
 
 - `gradient`: `exact` is the derivative of the formula. `straight_through` takes d psi / d cos as
   1, as InsightFace's code has done since December 2022. The exact slope has a pole at theta = 0;
@@ -45,14 +48,91 @@ radians where they are angles. These choices, which public code makes silently, 
 ![Target logits, their gradients and decision boundaries](losses.png)
 """
 
+ONE_OF_YOUR_OWN = """
+## A loss of one's own
 
-@dataclass(frozen=True)
-class Parameter:
-    """A hyperparameter: its name, its default and what it is."""
+A loss is a dataclass with its formula in NumPy, and some lines of tensor code for each framework
+that is to compute it; one is enough. `my_losses.py`, in the folder where commands are called:
 
-    name: str
-    default: Any
-    meaning: str
+```python
+from dataclasses import dataclass
+from typing import ClassVar
+
+from marginface.losses import Logit, MarginLoss, parameter, register
+
+
+@dataclass(frozen=True, kw_only=True)
+class EasyCosFace(MarginLoss):
+    \"""EasyCosFace (ours): CosFace's margin where the cosine is positive.
+
+    target logit = scale * (cos(theta) - margin) where cos(theta) > 0, else scale * cos(theta)
+    \"""
+
+    name: ClassVar[str] = "easy_cosface"
+
+    margin: float = parameter(0.3, low=0, below=2, help="subtracted from the target cosine")
+
+    def target(self, cosine, norm, prepared):
+        return Logit(cosine - self.margin if cosine > 0 else cosine, slope=1.0)
+
+
+register(EasyCosFace, torch="my_losses_torch:EasyCosFaceOps", tf="my_losses_tf:EasyCosFaceOps")
+```
+
+`my_losses_torch.py`:
+
+```python
+import torch
+
+from marginface_torch.losses import LossOps
+
+
+class EasyCosFaceOps(LossOps):
+    def target(self, cosines, norms, prepared):
+        return torch.where(cosines > 0, cosines - self.spec.margin, cosines)
+```
+
+`my_losses_tf.py`:
+
+```python
+import tensorflow as tf
+
+from marginface_tf.losses import LossOps
+
+
+class EasyCosFaceOps(LossOps):
+    def target(self, cosines, norms, prepared):
+        return tf.where(cosines > 0, cosines - self.spec.margin, cosines)
+```
+
+Then:
+
+```
+marginface parity --loss my_losses:EasyCosFace     # is the tensor code the formula, gradients too?
+marginface train --loss my_losses:EasyCosFace --margin 0.35 --data faces/ --output run/
+marginface train --loss my_losses:EasyCosFace --output run/ --resume
+marginface losses my_losses:EasyCosFace --plot easy.png
+marginface bench losses --losses cosface,my_losses:EasyCosFace
+```
+
+In Python, importing `my_losses` is enough: `MarginHead("easy_cosface", ...)`. Embeddings of a
+trained model do not need the loss: `evaluate`, `embed` and `export` work without its code. Code is
+imported only where the command line names it, never because a run's file does, so `--resume` wants
+`--loss` again. A package that is installed offers its losses by an entry point, and they need no
+colon:
+
+```toml
+[project.entry-points."marginface.losses"]
+easy_cosface = "my_losses:EasyCosFace"
+```
+
+What else a loss may have: `negative` (another class's logit), `initial_state` and `prepare`
+(running statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty`,
+`num_centers`; `help(marginface.losses.MarginLoss)` has them all. Ops have the same in tensors.
+Gradients are what autograd makes of the tensor code; where that has a pole, as an arccosine has at
+cos = +-1, compute value and slope apart and join them: `with_slope` in
+`marginface_torch.losses.base`, as `li_arcface` does.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,45 +150,37 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Return what a loss's docstring and defaults say.
+    """Read a loss's description from its docstring and defaults.
 
     >>> describe("cosface").formula
     ['target logit = scale * (cos(theta) - margin)']
     """
-    found = losses.get(name)
-    paragraphs = inspect.cleandoc(type(found).__doc__ or "").split("\n\n")
+    loss = find(name)
+    paragraphs = inspect.cleandoc(loss.__doc__ or "").split("\n\n")
+    # A user's own may say less; a test holds those here to all of it.
     first = FIRST_LINE.fullmatch(_joined(paragraphs[0]))
-    if first is None:
-        raise ValueError(f"{name}: the docstring's first line must be 'Title (source): summary.'")
-    sections = {"Args:": "", "In the wild:": ""}
-    notes = []
+    wild, notes = "", []
     for paragraph in paragraphs[2:]:
         head, _, body = paragraph.partition("\n")
-        if head in sections:
-            sections[head] = inspect.cleandoc(body)
-        elif not head.startswith(">>>"):
+        if head == "In the wild:":
+            wild = inspect.cleandoc(body)
+        elif head != "Args:" and not head.startswith(">>>"):
             notes.append(paragraph if "\n- " in paragraph else _joined(paragraph))
-    meanings = dict(re.findall(r"^(\w+): (.*(?:\n .*)*)", sections["Args:"], re.M))
     return Description(
         name=name,
-        title=first["title"],
-        source=first["source"] or "",
-        summary=first["summary"],
+        title=first["title"] if first else loss.__name__,
+        source=(first and first["source"]) or "",
+        summary=first["summary"] if first else _joined(paragraphs[0]),
         formula=paragraphs[1].splitlines(),
         notes=notes,
-        divergences=[
-            _joined(item) for item in re.split(r"^- ", sections["In the wild:"], flags=re.M)[1:]
-        ],
-        parameters=[
-            Parameter(key, default, _joined(meanings[key]))
-            for key, default in losses.parameters(name).items()
-        ],
+        divergences=[_joined(item) for item in re.split(r"^- ", wild, flags=re.M)[1:]],
+        parameters=list(declared(loss).values()),
     )
 
 
-def page() -> str:
-    """Return docs/losses.md."""
-    every = [describe(name) for name in losses.names()]
+def page(more: Sequence[str] = ()) -> str:
+    """Return docs/losses.md, of the losses here and of `more`."""
+    every = [describe(name) for name in [*BUILT_IN, *more]]
     lines = [INTRODUCTION, "| loss | what it is | source |", "|---|---|---|"]
     lines += [
         f"| [{each.name}](#{each.name}) | {each.title}: {each.summary} | {_linked(each.source)} |"
@@ -121,12 +193,14 @@ def page() -> str:
         lines += ["", "```", *each.formula, "```"]
         for note in each.notes:
             lines += ["", note]
-        lines += ["", "| parameter | default | meaning |", "|---|---|---|"]
-        lines += [f"| `{p.name}` | `{p.default!r}` | {p.meaning} |" for p in each.parameters]
+        lines += ["", "| parameter | default | must be | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{p.name}` | `{p.default!r}` | {p.allowed} | {p.meaning} |" for p in each.parameters
+        ]
         if each.divergences:
             lines += ["", "In the wild:", ""]
             lines += [f"- {item}" for item in each.divergences]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + ONE_OF_YOUR_OWN
 
 
 def _joined(text: str) -> str:
@@ -139,4 +213,5 @@ def _linked(source: str) -> str:
 
 if __name__ == "__main__":
     with replacing(Path(sys.argv[1])) as temporary:
-        temporary.write_text(page(), encoding="utf-8")
+        text = page([load(each).name for each in sys.argv[2:]])
+        temporary.write_text(text, encoding="utf-8")

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Arrays, Float, Gradient, Logit, MarginLoss, Numbers, PastPi
+from marginface.losses.base import (
+    Arrays,
+    Curve,
+    Float,
+    Gradient,
+    Logit,
+    MarginLoss,
+    Numbers,
+    PastPi,
+)
+from marginface.losses.hyperparameters import parameter
 
 Assignment = Literal["sorted", "released"]
 
@@ -21,30 +31,28 @@ class ElasticFaceArc(AngularLoss):
 
     `draw` draws the margins; every framework takes the same.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: mean of the margins, radians, in [0, pi).
-        std: their standard deviation, >= 0.
-        gradient: "exact", or "straight_through", d target / d cos = scale.
-        past_pi: "monotone", "clip", or "none", which is the authors' code.
-
     >>> ElasticFaceArc(std=0.0).draw(np.random.default_rng(0), 2)["margin"].tolist()
     [0.5, 0.5]
     """
 
     name: ClassVar[str] = "elasticface_arc"
     draws: ClassVar[tuple[str, ...]] = ("margin",)
+    panel: ClassVar[str] = "Drawn margins"
 
-    scale: float = 64.0
-    margin: float = 0.5
-    std: float = 0.05
-    gradient: Gradient = "exact"
-    past_pi: PastPi = "monotone"
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(0.5, low=0, below=math.pi, unit="radians", help="mean of the margins")
+    std: float = parameter(0.05, low=0, help="their standard deviation")
+    gradient: Gradient = parameter(
+        "exact", help="`exact`, or `straight_through`, d target / d cos = scale"
+    )
+    past_pi: PastPi = parameter(
+        "monotone", help="`monotone`, `clip`, or `none`, which is the authors' code"
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < math.pi, "in [0, pi) radians")
-        self._require("std", 0 <= self.std < math.inf, "at least 0")
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the mean margin, and two deviations beside it."""
+        return _around_the_mean(cls())
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
         """Draw a margin for every sample."""
@@ -73,14 +81,6 @@ class ElasticFaceArcPlus(ElasticFaceArc):
           number of the sample that stands at place i. assignment="released" does the same; the
           default does what the paper says.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: mean of the margins, radians, in [0, pi).
-        std: their standard deviation, >= 0.
-        assignment: "sorted", the paper's, or "released", the code's.
-        gradient: "exact", or "straight_through", d target / d cos = scale.
-        past_pi: "monotone", "clip", or "none", which is the authors' code.
-
     >>> loss = ElasticFaceArcPlus()
     >>> cosines, draw = np.array([0.1, 0.9]), {"margin": np.array([0.4, 0.6])}
     >>> loss.prepare(cosines, np.ones(2), {}, draw)[0]["margin"].tolist()
@@ -89,12 +89,10 @@ class ElasticFaceArcPlus(ElasticFaceArc):
 
     name: ClassVar[str] = "elasticface_arc_plus"
 
-    std: float = 0.0175
-    assignment: Assignment = "sorted"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_one_of("assignment", ("sorted", "released"))
+    std: float = parameter(0.0175, low=0, help="their standard deviation")
+    assignment: Assignment = parameter(
+        "sorted", help="`sorted`, the paper's, or `released`, the code's"
+    )
 
     def prepare(
         self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
@@ -109,26 +107,22 @@ class ElasticFaceCos(MarginLoss):
 
     target logit = scale * (cos(theta) - m_i), m_i ~ N(margin, std)
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: mean of the margins, in [0, 2).
-        std: their standard deviation, >= 0.
-
     >>> ElasticFaceCos().target(0.5, 1.0, {"margin": 0.25}).value
     0.25
     """
 
     name: ClassVar[str] = "elasticface_cos"
     draws: ClassVar[tuple[str, ...]] = ("margin",)
+    panel: ClassVar[str] = "Drawn margins"
 
-    scale: float = 64.0
-    margin: float = 0.35
-    std: float = 0.05
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(0.35, low=0, below=2, help="mean of the margins")
+    std: float = parameter(0.05, low=0, help="their standard deviation")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < 2, "in [0, 2)")
-        self._require("std", 0 <= self.std < math.inf, "at least 0")
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the mean margin, and two deviations beside it."""
+        return _around_the_mean(cls())
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
         """Draw a margin for every sample."""
@@ -154,30 +148,30 @@ class ElasticFaceCosPlus(ElasticFaceCos):
     In the wild:
         - As for elasticface_arc_plus: the released code gives the margins out in another order.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: mean of the margins, in [0, 2).
-        std: their standard deviation, >= 0.
-        assignment: "sorted", the paper's, or "released", the code's.
-
     >>> ElasticFaceCosPlus().std
     0.02
     """
 
     name: ClassVar[str] = "elasticface_cos_plus"
 
-    std: float = 0.02
-    assignment: Assignment = "sorted"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_one_of("assignment", ("sorted", "released"))
+    std: float = parameter(0.02, low=0, help="their standard deviation")
+    assignment: Assignment = parameter(
+        "sorted", help="`sorted`, the paper's, or `released`, the code's"
+    )
 
     def prepare(
         self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
         """Return the drawn margins, given out by the target cosines."""
         return {"margin": _give_out(draw["margin"], cosines, self.assignment)}, {}
+
+
+def _around_the_mean(loss: ElasticFaceArc | ElasticFaceCos) -> list[Curve]:
+    margins = {sign: loss.margin + sign * loss.std for sign in (-2, 0, 2)}
+    return [
+        Curve(loss, f", {sign:+d} std" if sign else "", prepared={"margin": margin})
+        for sign, margin in margins.items()
+    ]
 
 
 def _give_out(drawn: NDArray[Any], cosines: Float, assignment: Assignment) -> Float:

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from marginface.losses.angular import GRADIENTS
 from marginface.losses.base import MIN_SINE, Gradient, Logit, MarginLoss, Numbers
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,25 +23,21 @@ class LiArcFace(MarginLoss):
         - Unguarded arccosines give NaN gradients at cos = +-1; here the slope 2 / (pi sin(theta))
           is held below sin(theta) = 0.001.
 
-    Args:
-        scale: > 0.
-        margin: added to the target angle, radians, in [0, pi).
-        gradient: "exact", or "straight_through", d logit / d cos = scale.
-
     >>> LiArcFace(margin=0.0).target(0.0, 1.0, {}).value
     0.0
     """
 
     name: ClassVar[str] = "li_arcface"
+    panel: ClassVar[str] = "Linear and circular"
+    shows_boundary: ClassVar[bool] = True
 
-    scale: float = 64.0
-    margin: float = 0.45
-    gradient: Gradient = "exact"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_one_of("gradient", GRADIENTS)
-        self._require("margin", 0 <= self.margin < math.pi, "in [0, pi) radians")
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(
+        0.45, low=0, below=math.pi, unit="radians", help="added to the target angle"
+    )
+    gradient: Gradient = parameter(
+        "exact", help="`exact`, or `straight_through`, d logit / d cos = scale"
+    )
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return 1 - 2 (theta + margin) / pi."""

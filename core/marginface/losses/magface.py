@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Gradient, Logit, Numbers, PastPi
+from marginface.losses.base import Curve, Gradient, Logit, Numbers, PastPi
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,44 +25,44 @@ class MagFace(AngularLoss):
         - The authors' script trains with easy_margin and lambda_g = 35, the defaults here; the
           argument's own default is 20. The paper's text has no easy margin: easy_margin=False.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        l_a: smallest norm that counts, > 0.
-        u_a: largest norm that counts, > l_a.
-        l_margin: margin at l_a, radians, in [0, u_margin].
-        u_margin: margin at u_a, radians, below pi.
-        lambda_g: weight of the pull on the norm, >= 0.
-        easy_margin: the margin only where cos(theta) > 0, else cos(theta).
-        gradient: "exact", or "straight_through", d target / d cos = scale; the norm's gradient
-            is the formula's in both.
-        past_pi: "monotone", "clip" (the angle stays at pi) or "none"; with an easy margin of at
-            most pi / 2 it never comes to that.
-
     >>> round(MagFace().target(1.0, 10.0, {}).value, 6) == round(math.cos(0.45), 6)
     True
     """
 
     name: ClassVar[str] = "magface"
+    panel: ClassVar[str] = "Norm as quality"
 
-    scale: float = 64.0
-    l_a: float = 10.0
-    u_a: float = 110.0
-    l_margin: float = 0.45
-    u_margin: float = 0.80
-    lambda_g: float = 35.0
-    easy_margin: bool = True
-    gradient: Gradient = "exact"
-    past_pi: PastPi = "monotone"
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    l_a: float = parameter(10.0, above=0, help="smallest norm that counts")
+    u_a: float = parameter(110.0, above=0, help="largest norm that counts")
+    l_margin: float = parameter(0.45, low=0, below=math.pi, unit="radians", help="margin at l_a")
+    u_margin: float = parameter(0.80, low=0, below=math.pi, unit="radians", help="margin at u_a")
+    lambda_g: float = parameter(35.0, low=0, help="weight of the pull on the norm")
+    easy_margin: bool = parameter(
+        True, help="the margin only where cos(theta) > 0, else cos(theta)"
+    )
+    gradient: Gradient = parameter(
+        "exact",
+        help="`exact`, or `straight_through`, d target / d cos = scale; the norm's gradient is the "
+        "formula's in both",
+    )
+    past_pi: PastPi = parameter(
+        "monotone",
+        help="`monotone`, `clip` (the angle stays at pi) or `none`; with an easy margin of at most "
+        "pi / 2 it never comes to that",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require("l_a", 0 < self.l_a < math.inf, "greater than 0")
-        self._require("u_a", self.l_a < self.u_a < math.inf, f"greater than l_a = {self.l_a}")
-        self._require("u_margin", 0 <= self.u_margin < math.pi, "in [0, pi) radians")
+        self._require("u_a", self.l_a < self.u_a, f"greater than l_a = {self.l_a}")
         self._require(
-            "l_margin", 0 <= self.l_margin <= self.u_margin, f"in [0, u_margin = {self.u_margin}]"
+            "l_margin", self.l_margin <= self.u_margin, f"in [0, u_margin = {self.u_margin}]"
         )
-        self._require("lambda_g", 0 <= self.lambda_g < math.inf, "at least 0")
+
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the target at the norms' ends and between them."""
+        return [Curve(cls(), f", norm {norm:g}", norm) for norm in (10.0, 60.0, 110.0)]
 
     @property
     def margin_slope(self) -> float:

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from marginface import losses
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
-from marginface.losses import Logit, MarginLoss
+from marginface.extras import needs
+from marginface.losses.base import MarginLoss
+from marginface.losses.registry import find
+
+with needs("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 THETA = np.linspace(0.0, np.pi, 721)
 COLOURS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e1b", "#7b4fa3", "#3aa6b9")
 GREY = "#9a9a9a"
-# Losses that are read side by side share a panel.
-PANELS = {
-    "Additive margins": ("cosface", "arcface", "subcenter_arcface", "combined_margin"),
-    "Multiplied angles": ("sphereface", "sphereface_r_v1", "sphereface_r_v2"),
-    "Linear and circular": ("li_arcface", "circle"),
-    "Binary": ("sphereface2", "uniface"),
-    "Norm as quality": ("magface", "adaface"),
-    "Drawn margins": (
-        "elasticface_arc",
-        "elasticface_cos",
-        "elasticface_arc_plus",
-        "elasticface_cos_plus",
-    ),
-    "Hard negatives": ("curricularface",),
-}
-BOUNDARIES = ("normface", "sphereface_r_v1", "cosface", "arcface", "li_arcface", "circle")
-
-
-class Curve(NamedTuple):
-    """One line of a panel: psi or nu of a loss as a function of the cosine."""
-
-    label: str
-    value: Callable[[float], Logit]
-    negative: bool = False
 
 
 def write_plot(names: Sequence[str], path: Path) -> None:
@@ -62,12 +40,9 @@ def write_plot(names: Sequence[str], path: Path) -> None:
 def draw(names: Sequence[str]) -> Figure:
     """Return the figure: a column for each group of losses, then the decision boundaries."""
     # Of a + variant only the spread of the margins and who gets which are its own: one is enough.
-    shown = {n for n in names if n.removesuffix("_plus") not in names or not n.endswith("_plus")}
-    groups = {title: [n for n in group if n in shown] for title, group in PANELS.items()}
-    groups = {title: group for title, group in groups.items() if group}
-    if not groups:  # softmax and normface: the cosine itself
-        groups = {"No margin": []}
-    bounded = [name for name in BOUNDARIES if name in names]
+    shown = [n for n in names if n.removesuffix("_plus") not in names or not n.endswith("_plus")]
+    groups = panels(shown) or {"No margin": []}  # softmax and normface: the cosine itself
+    bounded = [name for name in names if find(name).shows_boundary]
     cells = len(groups) + bool(bounded)
     columns = min(cells, 4)
     rows = -(-cells // columns)
@@ -78,61 +53,38 @@ def draw(names: Sequence[str]) -> Figure:
         row, column = divmod(number, columns)
         values = figure.add_subplot(grid[2 * row, column])
         slopes = figure.add_subplot(grid[2 * row + 1, column], sharex=values)
-        _panel(values, slopes, title, [curve for name in group for curve in curves(name)])
+        _panel(values, slopes, title, group)
     if bounded:
         row, column = divmod(len(groups), columns)
         _boundaries(figure.add_subplot(grid[2 * row : 2 * row + 2, column]), bounded)
     return figure
 
 
-def curves(name: str) -> list[Curve]:
-    """Return what to draw of a loss: with typical norms, drawn margins, states."""
-    loss = losses.get(name)
-
-    def own(text: str, norm: float = 1.0, **prepared: float) -> Curve:
-        return Curve(f"{name}{text}", lambda c: loss.target(c, norm, prepared))
-
-    def other(text: str, **prepared: float) -> Curve:
-        return Curve(f"{name}{text}", lambda c: loss.negative(c, prepared), negative=True)
-
-    if name == "combined_margin":
-        mixed = losses.get(name, m2=0.3, m3=0.2)
-        return [Curve(f"{name}, m2 = 0.3, m3 = 0.2", lambda c: mixed.target(c, 1.0, {}))]
-    if name == "sphereface":
-        return [own(", start", annealing=1000.0), own(", end", annealing=5.0)]
-    if name == "magface":
-        return [own(f", norm {norm:g}", norm=norm) for norm in (10.0, 60.0, 110.0)]
-    if name == "adaface":
-        return [own(f", k = {k:+g}", quality=k) for k in (-1.0, 0.0, 1.0)]
-    if name.startswith("elasticface"):
-        margin, std = getattr(loss, "margin"), getattr(loss, "std")  # noqa: B009
-        return [
-            own(f", {sign:+d} std" if sign else "", margin=margin + sign * std)
-            for sign in (-2, 0, 2)
-        ]
-    if name == "curricularface":
-        hard = [other(f", hard, t = {t:g}", t=t, threshold=-2.0) for t in (0.0, 0.3, 0.6)]
-        return [own(""), *hard]
-    if name in ("sphereface_r_v2", "li_arcface", "circle", "sphereface2"):
-        return [own(""), other(", others")]
-    return [own("")]
+def panels(names: Sequence[str]) -> dict[str, list[str]]:
+    """Group the losses that are drawn together, by the title of their panel."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if title := find(name).panel:
+            found.setdefault(title, []).append(name)
+    return found
 
 
-def _panel(values: Axes, slopes: Axes, title: str, lines: list[Curve]) -> None:
-    """Draw psi and nu over the angle above, their slopes to the angle below."""
+def _panel(values: Axes, slopes: Axes, title: str, names: Sequence[str]) -> None:
+    """Draw psi and nu of losses over the angle above, their slopes to the angle below."""
     degrees, cosines = np.degrees(THETA), np.cos(THETA)
     values.plot(degrees, cosines, color=GREY, linewidth=1.2, linestyle=":", label="cos(theta)")
     slopes.plot(degrees, np.sin(THETA), color=GREY, linewidth=1.2, linestyle=":")
-    for number, line in enumerate(lines):
-        found = [line.value(float(c)) for c in cosines]
+    lines = {f"{name}{curve.label}": curve for name in names for curve in find(name).curves()}
+    found = {text: [curve.at(float(c)) for c in cosines] for text, curve in lines.items()}
+    heights = {text: np.array([z.value for z in logits]) for text, logits in found.items()}
+    for number, (text, curve) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
-        kind = "--" if line.negative else "-"
-        # Curves that coincide, such as arcface's and subcenter_arcface's, stay visible.
-        width = 3.2 if line.label in ("arcface", "sphereface, start") else 1.6
-        values.plot(
-            degrees, [z.value for z in found], kind, color=colour, linewidth=width, label=line.label
-        )
-        to_angle = np.array([z.slope for z in found]) * np.sin(THETA)
+        kind = "--" if curve.negative else "-"
+        # Of curves that coincide, as arcface's and subcenter_arcface's do, the first stays visible.
+        later = list(heights.values())[number + 1 :]
+        width = 3.2 if any(np.allclose(heights[text], other, atol=0.02) for other in later) else 1.6
+        values.plot(degrees, heights[text], kind, color=colour, linewidth=width, label=text)
+        to_angle = np.array([z.slope for z in found[text]]) * np.sin(THETA)
         slopes.plot(degrees[1:-1], to_angle[1:-1], kind, color=colour, linewidth=width)
     values.set_title(title, fontsize=11)
     values.legend(fontsize=7.5, frameon=False, loc="lower left")
@@ -150,7 +102,7 @@ def _panel(values: Axes, slopes: Axes, title: str, lines: list[Curve]) -> None:
 def _boundaries(axis: Axes, names: Sequence[str]) -> None:
     """Draw where two classes' logits are equal for a sample of class 1."""
     for number, name in enumerate(names):
-        loss = losses.get(name)
+        loss = find(name)()
         colour = GREY if name == "normface" else COLOURS[number % len(COLOURS)]
         axis.plot(*boundary(loss), color=colour, linewidth=1.8, label=name)
     axis.set_title("Decision boundary of two classes", fontsize=11)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface import losses
-from marginface.losses import MarginLoss
+from marginface.losses.base import MarginLoss
+from marginface.losses.registry import choices, get, parameters
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 SIZES = ((6, 7, 5), (5, 3, 8), (9, 12, 4), (4, 2, 3))  # batch, classes, embedding size
@@ -71,14 +71,14 @@ def rounded(values: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 def variants(name: str) -> Iterator[MarginLoss]:
     """Return a loss in every combination of its named choices, such as gradient and past_pi."""
-    found = losses.choices(name)
+    found = choices(name)
     for values in product(*found.values()):
-        yield losses.get(name, **dict(zip(found, values, strict=True)))
+        yield get(name, **dict(zip(found, values, strict=True)))
 
 
 def label(loss: MarginLoss) -> str:
     """Return a loss's name with the choices that are not its defaults."""
-    usual = losses.parameters(loss.name)
+    usual = parameters(loss.name)
     changed = [f"{k}={v}" for k, v in asdict(loss).items() if v != usual[k]]
     return f"{loss.name}({', '.join(changed)})" if changed else loss.name
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from marginface.losses.base import Float, Logit, MarginLoss, Numbers
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,17 +15,15 @@ class Softmax(MarginLoss):
 
     logit_j = scale * w_j . x + b_j
 
-    Args:
-        scale: multiplies the products, > 0; 1 is the textbook's.
-
     >>> Softmax().normalized
     False
     """
 
     name: ClassVar[str] = "softmax"
     normalized: ClassVar[bool] = False
+    panel: ClassVar[str] = ""
 
-    scale: float = 1.0
+    scale: float = parameter(1.0, above=0, help="multiplies the products; 1 is the textbook's")
 
     def initial_bias(self, num_classes: int) -> Float:
         """Return zeros, one for each class."""
@@ -41,16 +40,15 @@ class NormFace(MarginLoss):
 
     logit_j = scale * cos(theta_j)
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-
     >>> NormFace(scale=64).target(0.5, 1.0, {}).value
     0.5
     """
 
     name: ClassVar[str] = "normface"
+    panel: ClassVar[str] = ""
+    shows_boundary: ClassVar[bool] = True
 
-    scale: float = 64.0
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return the cosine itself."""

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.losses.angular import GRADIENTS, AngularLoss
+from marginface.losses.angular import AngularLoss
 from marginface.losses.base import (
     MIN_SINE,
     Arrays,
+    Curve,
     Float,
     Gradient,
     Logit,
@@ -18,6 +19,7 @@ from marginface.losses.base import (
     Numbers,
     PastPi,
 )
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,37 +40,32 @@ class SphereFace(AngularLoss):
         - Ports keep the counter on the module, where no checkpoint saves it: a resumed run starts
           annealing again.
 
-    Args:
-        scale: multiplies all logits, > 0; 1 is the paper's.
-        margin: multiplies the target angle, >= 1.
-        lambda_base: where lambda starts, >= 0.
-        lambda_min: where it ends, >= 0.
-        gamma: how fast it falls, >= 0.
-        gradient: "exact" or "straight_through", d psi / d cos = 1.
-        past_pi: past margin theta = pi "monotone" is psi, "clip" -1, "none" cos(margin theta).
-
     >>> SphereFace().target(1.0, 1.0, {"annealing": 5.0}).value
     1.0
     """
 
     name: ClassVar[str] = "sphereface"
     norm_scaled: ClassVar[bool] = True
+    panel: ClassVar[str] = "Multiplied angles"
 
-    scale: float = 1.0
-    margin: float = 4.0
-    lambda_base: float = 1000.0
-    lambda_min: float = 5.0
-    gamma: float = 0.12
-    gradient: Gradient = "exact"
-    past_pi: PastPi = "monotone"
+    scale: float = parameter(1.0, above=0, help="multiplies all logits; 1 is the paper's")
+    margin: float = parameter(
+        4.0, low=1, why="below, a larger angle is rewarded", help="multiplies the target angle"
+    )
+    lambda_base: float = parameter(1000.0, low=0, help="where lambda starts")
+    lambda_min: float = parameter(5.0, low=0, help="where it ends")
+    gamma: float = parameter(0.12, low=0, help="how fast it falls")
+    gradient: Gradient = parameter("exact", help="`exact` or `straight_through`, d psi / d cos = 1")
+    past_pi: PastPi = parameter(
+        "monotone",
+        help="past margin theta = pi `monotone` is psi, `clip` -1, `none` cos(margin theta)",
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(
-            "margin", 1 <= self.margin < math.inf, "at least 1 (below, a larger angle is rewarded)"
-        )
-        for parameter in ("lambda_base", "lambda_min", "gamma"):
-            self._require(parameter, 0 <= getattr(self, parameter) < math.inf, "at least 0")
+    @classmethod
+    def curves(cls) -> list[Curve]:
+        """Return the start and the end of the annealing."""
+        ends = {", start": 1000.0, ", end": 5.0}
+        return [Curve(cls(), text, prepared={"annealing": value}) for text, value in ends.items()]
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return the number of steps taken, 0."""
@@ -101,28 +98,24 @@ class SphereFaceRV1(AngularLoss):
     The default gradient is the paper's "characteristic gradient detachment", which the authors'
     code trains with: d target / d cos = scale.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: multiplies the target angle, >= 1.
-        gradient: "straight_through" or "exact", the formula's derivative.
-        past_pi: "clip" is the formula; "monotone" SphereFace's psi; "none" cos(margin theta).
-
     >>> SphereFaceRV1(margin=1.5).target(-1.0, 1.0, {}).value
     -1.0
     """
 
     name: ClassVar[str] = "sphereface_r_v1"
+    panel: ClassVar[str] = "Multiplied angles"
+    shows_boundary: ClassVar[bool] = True
 
-    scale: float = 30.0
-    margin: float = 1.5
-    gradient: Gradient = "straight_through"
-    past_pi: PastPi = "clip"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(
-            "margin", 1 <= self.margin < math.inf, "at least 1 (below, a larger angle is rewarded)"
-        )
+    scale: float = parameter(30.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(
+        1.5, low=1, why="below, a larger angle is rewarded", help="multiplies the target angle"
+    )
+    gradient: Gradient = parameter(
+        "straight_through", help="`straight_through` or `exact`, the formula's derivative"
+    )
+    past_pi: PastPi = parameter(
+        "clip", help="`clip` is the formula; `monotone` SphereFace's psi; `none` cos(margin theta)"
+    )
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return cos(min(margin theta, pi))."""
@@ -139,27 +132,23 @@ class SphereFaceRV2(MarginLoss):
     The default gradient is the paper's "characteristic gradient detachment", which the authors'
     code trains with: d logit_j / d cos = scale.
 
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: divides the angles to the other classes, >= 1.
-        gradient: "straight_through" or "exact", the formula's derivative.
-
     >>> SphereFaceRV2(margin=2.0).negative(0.0, {}).value == math.cos(math.pi / 4)
     True
     """
 
     name: ClassVar[str] = "sphereface_r_v2"
+    panel: ClassVar[str] = "Multiplied angles"
 
-    scale: float = 60.0
-    margin: float = 1.4
-    gradient: Gradient = "straight_through"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_one_of("gradient", GRADIENTS)
-        self._require(
-            "margin", 1 <= self.margin < math.inf, "at least 1 (below, a larger angle is rewarded)"
-        )
+    scale: float = parameter(60.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(
+        1.4,
+        low=1,
+        why="below, a larger angle is rewarded",
+        help="divides the angles to the other classes",
+    )
+    gradient: Gradient = parameter(
+        "straight_through", help="`straight_through` or `exact`, the formula's derivative"
+    )
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return cos(theta)."""

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from marginface.losses.angular import GRADIENTS
 from marginface.losses.base import Float, Gradient, Logit, MarginLoss, Numbers, softplus_sum
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,35 +27,25 @@ class SphereFace2(MarginLoss):
           derivative.
         - It writes the mean over batch and classes of weights lw classes / scale: this sum.
 
-    Args:
-        scale: r in the paper, > 0; 64 for millions of images.
-        margin: in [0, 1); 0.5 for millions of images.
-        alpha: weight of the target's term, in (0, 1); lambda in the paper; 0.8 for millions.
-        t: exponent that spreads the similarities, >= 1.
-        lw: weight of the whole loss, > 0.
-        gradient: "straight_through" or "exact".
-
     >>> SphereFace2(t=1.0, margin=0.25).target(0.5, 1.0, {}).value
     0.25
     """
 
     name: ClassVar[str] = "sphereface2"
     binary: ClassVar[bool] = True
+    panel: ClassVar[str] = "Binary"
 
-    scale: float = 40.0
-    margin: float = 0.4
-    alpha: float = 0.7
-    t: float = 3.0
-    lw: float = 50.0
-    gradient: Gradient = "straight_through"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_one_of("gradient", GRADIENTS)
-        self._require("margin", 0 <= self.margin < 1, "in [0, 1)")
-        self._require("alpha", 0 < self.alpha < 1, "in (0, 1)")
-        self._require("t", 1 <= self.t < math.inf, "at least 1")
-        self._require("lw", 0 < self.lw < math.inf, "greater than 0")
+    scale: float = parameter(40.0, above=0, help="r in the paper; 64 for millions of images")
+    margin: float = parameter(0.4, low=0, below=1, help="0.5 for millions of images")
+    alpha: float = parameter(
+        0.7,
+        above=0,
+        below=1,
+        help="weight of the target's term; lambda in the paper; 0.8 for millions",
+    )
+    t: float = parameter(3.0, low=1, help="exponent that spreads the similarities")
+    lw: float = parameter(50.0, above=0, help="weight of the whole loss")
+    gradient: Gradient = parameter("straight_through", help="`straight_through` or `exact`")
 
     def initial_bias(self, num_classes: int) -> Float:
         """Return the bias [1] at which the loss is smallest while all cosines are 0."""

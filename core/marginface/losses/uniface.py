@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from marginface.losses.base import Float, Logit, MarginLoss, Numbers, softplus_sum
+from marginface.losses.hyperparameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,28 +25,18 @@ class UniFace(MarginLoss):
           with the largest loss: clamp=True. The paper does not, nor
           does the default.
 
-    Args:
-        scale: > 0.
-        margin: subtracted from the target cosine, in [0, 2).
-        negative_weight: lambda of the paper, `l` of the code, > 0.
-        clamp: as above.
-
     >>> UniFace(margin=0.25).target(0.5, 1.0, {}).value
     0.25
     """
 
     name: ClassVar[str] = "uniface"
     binary: ClassVar[bool] = True
+    panel: ClassVar[str] = "Binary"
 
-    scale: float = 64.0
-    margin: float = 0.4
-    negative_weight: float = 1.0
-    clamp: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require("margin", 0 <= self.margin < 2, "in [0, 2)")
-        self._require("negative_weight", 0 < self.negative_weight < math.inf, "greater than 0")
+    scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
+    margin: float = parameter(0.4, low=0, below=2, help="subtracted from the target cosine")
+    negative_weight: float = parameter(1.0, above=0, help="lambda of the paper, `l` of the code")
+    clamp: bool = parameter(False, help="whether logits stay in +-scale, as in the released code")
 
     @property
     def logit_limit(self) -> float | None:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError, Message
-from onnx import TensorProto
 
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.onnx.session import check_file
+
+with needs("onnx"):
+    import onnx
+    from google.protobuf.message import DecodeError, Message
+    from onnx import TensorProto
 
 # What says who wrote a model, when and why, and what follows from the rest of it.
 LEFT_OUT = frozenset(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
-from marginface.evaluation.verification import directionless
 from marginface.model import ModelSpec
 from marginface.onnx.session import OnnxSession
 from marginface.onnx.writer import build_onnx
+from marginface.vectors import directionless
 
 TOLERANCE = 1e-4  # largest difference, where embeddings have length 1
 BATCHES = (1, 3)
@@ -44,7 +44,7 @@ def export_model(
         MarginfaceError: ONNX Runtime and the framework disagree, or the path is no .onnx file.
     """
     path = Path(path)
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         raise MarginfaceError(f"the model is written as .onnx, got '{path.name}'")
     if path.is_dir():
         raise MarginfaceError(f"output {path} is a folder, expected the name of a file")

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
 from marginface.model import ALIGNED_SIZE
+
+with needs("onnx"):
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 NUMBER_TYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -175,5 +178,5 @@ def _padded(images: NDArray[Any], batch: int) -> NDArray[Any]:
 
 
 def one_line(error: Exception) -> str:
-    """Return what ONNX Runtime says, without its line breaks."""
+    """Return ONNX Runtime's message as one line."""
     return " ".join(str(error).split())

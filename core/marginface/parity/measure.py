@@ -67,7 +67,7 @@ def compare(
 
 
 def evaluate_spec(loss: MarginLoss, each: Problem) -> Evaluation:
-    """Return what the spec says of a problem."""
+    """Evaluate a problem with the NumPy reference."""
     return loss.evaluate(
         each.embeddings,
         each.weight,

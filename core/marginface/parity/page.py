@@ -7,23 +7,26 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from rich.box import SIMPLE
 from rich.table import Table
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
+from marginface.extras import needs, require
 from marginface.losses.problems import DTYPES
 from marginface.parity.measure import LAST_PLACE, SEEDS, TOLERANCE, Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUANTITIES = ("loss", "d embeddings", "d weight", "d bias", "state")
 
 
 def pairs(rows: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Return what was compared with what, in the order found."""
+    """Return the distinct pairs that were compared, in order of appearance."""
     return list(dict.fromkeys(row.pair for row in rows))
 
 
@@ -55,7 +58,8 @@ def table(rows: Sequence[Comparison], pair: tuple[str, str]) -> Table:
 
 def check_report(path: Path) -> None:
     """Raise unless a report can be written there."""
-    if path.suffix != ".md":
+    require("report", "matplotlib")
+    if path.suffix.lower() != ".md":
         raise MarginfaceError(f"--report {path}: expected a name that ends in .md")
     if not path.parent.is_dir():
         raise MarginfaceError(f"--report {path}: there is no folder {path.parent}; make it first")
@@ -106,6 +110,10 @@ def markdown(rows: Sequence[Comparison], frameworks: Sequence[str], picture: str
 
 def draw(rows: Sequence[Comparison]) -> Figure:
     """Return the heat map: losses down, quantities by dtype across, one panel a pair."""
+    with needs("report"):
+        from matplotlib.colors import LogNorm
+        from matplotlib.figure import Figure
+
     losses = list(dict.fromkeys(row.loss for row in rows))
     dtypes = [dtype for dtype in DTYPES if any(row.dtype == dtype for row in rows)]
     columns = [(dtype, quantity) for dtype in dtypes for quantity in QUANTITIES]

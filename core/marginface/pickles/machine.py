@@ -1,16 +1,16 @@
 """The machine that the opcodes of a pickle move: a place in the file, a stack, a memo.
 
-It makes no value but numbers, text, bytes, lists, tuples and what `pickled_values` stands in for.
+It makes no value but numbers, text, bytes, lists, tuples, dictionaries and what stands in for the
+callables that it was told to admit.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Callable
 from mmap import mmap
 from typing import Any
-
-from marginface.pickles.values import Admitted, Unfit, admitted
 
 DEPTH = 100  # of nested lists and tuples that are being read
 # Values and memo entries: an image takes 2, as an array of protocol 2 some 18 in 300 bytes or more.
@@ -22,24 +22,64 @@ ESCAPED = re.compile(rb"""(?:[^\\]++|\\[\\'"nrt]|\\x[0-9a-f]{2})*+""")
 
 
 class Refused(Exception):
-    """The name of what a file asks for and is not admitted."""
+    """The name of what a file asks for and is not admitted, short and printable."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("".join(c if c.isprintable() else "?" for c in name[:80]))
+
+
+class Unfit(Exception):
+    """What is wrong with a file."""
+
+
+class Admitted:
+    """A stand-in for a callable.
+
+    Args:
+        name: of the real one.
+        make: from its arguments to its value, None where they do not fit.
+    """
+
+    def __init__(self, name: str, make: Callable[[tuple[Any, ...]], Any]) -> None:
+        self.name, self._make = name, make
+
+    def __call__(self, arguments: tuple[Any, ...]) -> Any:
+        """Return the value; raises Unfit for other arguments than expected."""
+        value = self._make(arguments)
+        if value is None:
+            raise Unfit(f"arguments of {self.name} that no such file has")
+        return value
 
 
 class Machine:
     """Reads a file's opcodes; every method may raise Unfit where the file is damaged.
 
     Args:
-        buffer: the file.
+        buffer: what holds the pickle.
+        admitted: from module and name to what stands for it, None for what is refused.
+        at: where the pickle begins.
+        file_size: of the whole file, which bounds how many values the pickle may have.
+        keyed: what stands for a value that lies outside of the pickle, from what names it.
     """
 
-    def __init__(self, buffer: bytes | mmap) -> None:
+    def __init__(
+        self,
+        buffer: bytes | mmap,
+        admitted: Callable[[str, str], Any],
+        *,
+        at: int = 0,
+        file_size: int | None = None,
+        keyed: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.buffer = buffer
         self.view = memoryview(buffer)
-        self.at = 0
+        self.admitted = admitted
+        self.keyed = keyed
+        self.at = self.start = at  # the next byte, and where the opcode being read begins
         self.stack: list[Any] = []
         self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, Any] = {}
-        self.values_left = VALUES + len(buffer) // BYTES_A_VALUE
+        self.values_left = VALUES + (file_size or len(buffer)) // BYTES_A_VALUE
         self.bytes_left = len(buffer)  # that stand-ins may make: each is in the file, once
 
     def take(self, count: int) -> memoryview:
@@ -146,11 +186,26 @@ class Machine:
         target.extend(values)
         self.stack.append(target)
 
+    def set_items(self, items: list[Any]) -> None:
+        """Put keys and values, in turns, into the topmost dictionary."""
+        target = self.pop()
+        if not isinstance(target, dict) or len(items) % 2:
+            raise Unfit("a dictionary with a value for each key expected")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[dictionary_key(key)] = value
+        self.stack.append(target)
+
+    def outside(self) -> None:
+        """Push what stands for a value outside of the pickle."""
+        name = self.pop()
+        assert self.keyed is not None
+        self.push(self.keyed(name))
+
     def named(self, module: Any, name: Any) -> None:
         """Push the stand-in for a callable, or refuse it by name."""
         if not (isinstance(module, str) and isinstance(name, str)):
             raise Unfit("a name expected")
-        found = admitted(module, name)
+        found = self.admitted(module, name)
         if found is None:
             raise Refused(f"{module}.{name}")
         self.push(found)
@@ -174,3 +229,10 @@ class Machine:
             raise Unfit("a state for what has none")
         target.fill(state)
         self.stack.append(target)
+
+
+def dictionary_key(key: Any) -> str | int:
+    """Return a key, which must be text or a number of 64 bits: the hash of others can take long."""
+    if isinstance(key, str) or (isinstance(key, int) and -(2**63) <= key < 2**63):
+        return key
+    raise Unfit(f"a dictionary's key of type {type(key).__name__}, expected text or a number")

@@ -1,29 +1,24 @@
 """Read pickles that hold nothing but bytes, lists, flags and NumPy's byte arrays: no code is run.
 
-Python's own unpickler is not used. This one knows the opcodes that such files need (protocols 0 to
-5, https://docs.python.org/3/library/pickletools.html) and refuses the others; the few callables
-that pickles name for bytes and arrays are stand-ins from `pickled_values`, the rest is refused by
-name. What a file can make this one hold in memory is bounded by its size.
+Python's own unpickler is not used. This one knows the opcodes that such files need and refuses the
+others; the few callables that pickles name for bytes and arrays have stand-ins in `values`, the
+rest is refused by name. What a file can make this one hold in memory is bounded by its size.
 """
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable
 from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 from marginface.errors import MarginfaceError
-from marginface.pickles.machine import Machine, Refused
-from marginface.pickles.values import Unfit
-
-HIGHEST_PROTOCOL = 5
-STOP, INST = b".i"
+from marginface.pickles.machine import Machine, Refused, Unfit
+from marginface.pickles.opcodes import PLAIN, run
+from marginface.pickles.values import admitted
 
 
 def load(buffer: bytes | mmap, where: str | Path) -> Any:
-    """Return what a pickle holds: None, bool, int, str, list, tuple, bytes, `pickled_values.Array`.
+    """Read a pickle of None, bool, int, str, list, tuple, bytes and `values.Array`.
 
     Bytes, of Python 2 too, are a memoryview of `buffer` where they lie there as they are.
 
@@ -42,114 +37,19 @@ def load(buffer: bytes | mmap, where: str | Path) -> Any:
     marginface.errors.MarginfaceError: a.bin asks for builtins.print, which no verification set \
 needs; it was refused and nothing of it was run: get the file from a source that you trust
     """
-    machine = Machine(buffer)
-    start = 0
+    machine = Machine(buffer, admitted)
     try:
-        while (code := machine.number(1)) != STOP:
-            if code not in READERS:
-                raise Refused(_asked(machine, code))
-            READERS[code](machine)
-            start = machine.at
-        value = machine.pop()
-        if machine.stack or machine.marks:
-            raise Unfit("values are left over")
+        value = run(machine, PLAIN)
         if machine.at != len(buffer):
             raise Unfit(f"{len(buffer) - machine.at} bytes follow its end")
     except Refused as refused:
-        name = "".join(c if c.isprintable() else "?" for c in str(refused)[:80])
         raise MarginfaceError(
-            f"{where} asks for {name}, which no verification set needs; it was refused and nothing "
-            "of it was run: get the file from a source that you trust"
+            f"{where} asks for {refused}, which no verification set needs; it was refused "
+            "and nothing of it was run: get the file from a source that you trust"
         ) from None
     except Unfit as unfit:
         raise MarginfaceError(
-            f"{where} is cut short, damaged or no verification set: {unfit} (at byte {start} of "
-            f"{len(buffer)}); restore it or make it again"
+            f"{where} is cut short, damaged or no verification set: {unfit} (at byte "
+            f"{machine.start} of {len(buffer)}); restore it or make it again"
         ) from None
     return value
-
-
-def _asked(machine: Machine, code: int) -> str:
-    """Return what an opcode asks for that is not read here."""
-    if code == INST:  # the opcode holds a name
-        return ".".join(machine.line().decode("latin-1") for _ in range(2))
-    for known in pickletools.opcodes:
-        if known.code == chr(code):
-            return f"the pickle opcode {known.name}"
-    raise Unfit(f"no pickle has an opcode {code:#04x}")
-
-
-def _append_one(machine: Machine) -> None:
-    machine.append([machine.pop()])
-
-
-def _frame(machine: Machine) -> None:
-    if machine.number(8) > len(machine.buffer) - machine.at:
-        raise Unfit("a frame that is longer than the file")
-
-
-def _protocol(machine: Machine) -> None:
-    version = machine.number(1)
-    if version > HIGHEST_PROTOCOL:
-        raise Unfit(f"pickle protocol {version}, at most {HIGHEST_PROTOCOL} is known")
-
-
-def _global(machine: Machine) -> None:
-    machine.named(*(machine.line().decode("latin-1") for _ in range(2)))
-
-
-READERS: dict[int, Callable[[Machine], None]] = {
-    ord(code): read
-    for code, read in {
-        # flags and numbers
-        "N": lambda m: m.stack.append(None),
-        "\x88": lambda m: m.stack.append(True),
-        "\x89": lambda m: m.stack.append(False),
-        "I": Machine.integer,
-        "J": lambda m: m.push(m.number(4, signed=True)),
-        "K": lambda m: m.push(m.number(1)),
-        "M": lambda m: m.push(m.number(2)),
-        "L": lambda m: m.push(m.decimal()),
-        "\x8a": lambda m: m.push(m.number(m.number(1), signed=True)),
-        # bytes, Python 2's strings among them
-        "S": Machine.quoted,
-        "T": lambda m: m.push(m.take(m.number(4, signed=True))),
-        "U": lambda m: m.push(m.take(m.number(1))),
-        "B": lambda m: m.push(m.take(m.number(4))),
-        "C": lambda m: m.push(m.take(m.number(1))),
-        "\x8e": lambda m: m.push(m.take(m.number(8))),
-        "\x96": lambda m: m.push(m.take(m.number(8))),
-        # text
-        "V": lambda m: m.text(m.line(), "raw-unicode-escape"),
-        "X": lambda m: m.text(m.take(m.number(4))),
-        "\x8c": lambda m: m.text(m.take(m.number(1))),
-        "\x8d": lambda m: m.text(m.take(m.number(8))),
-        # lists and tuples
-        "(": Machine.mark,
-        "]": lambda m: m.push([]),
-        "l": lambda m: m.push(m.pop_to_mark()),
-        "a": _append_one,
-        "e": lambda m: m.append(m.pop_to_mark()),
-        ")": lambda m: m.push(()),
-        "t": lambda m: m.push(tuple(m.pop_to_mark())),
-        "\x85": lambda m: m.push(m.pop_some(1)),
-        "\x86": lambda m: m.push(m.pop_some(2)),
-        "\x87": lambda m: m.push(m.pop_some(3)),
-        # callables
-        "c": _global,
-        "\x93": lambda m: m.named(*m.pop_some(2)),
-        "R": Machine.reduce,
-        "b": Machine.build,
-        # the memo
-        "g": lambda m: m.recall(m.decimal()),
-        "h": lambda m: m.recall(m.number(1)),
-        "j": lambda m: m.recall(m.number(4)),
-        "p": lambda m: m.remember(m.decimal()),
-        "q": lambda m: m.remember(m.number(1)),
-        "r": lambda m: m.remember(m.number(4)),
-        "\x94": lambda m: m.remember(len(m.memo)),
-        # the frame
-        "\x80": _protocol,
-        "\x95": _frame,
-    }.items()
-}

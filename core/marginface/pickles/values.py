@@ -7,35 +7,13 @@ others; none is the real one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
+
+from marginface.pickles.machine import Admitted, Unfit
 
 DTYPES = ("u1", "b1")  # uint8 and bool
 DIMENSIONS = 32  # more than NumPy 1 has
 LATIN_1 = ("latin1", "latin-1")
-
-
-class Unfit(Exception):
-    """Arguments that no verification set has."""
-
-
-class Admitted:
-    """A stand-in for a callable.
-
-    Args:
-        name: of the real one.
-        make: from its arguments to its value.
-    """
-
-    def __init__(self, name: str, make: Callable[[tuple[Any, ...]], Any]) -> None:
-        self.name, self._make = name, make
-
-    def __call__(self, arguments: tuple[Any, ...]) -> Any:
-        """Return the value; raises Unfit for other arguments than expected."""
-        value = self._make(arguments)
-        if value is None:
-            raise Unfit(f"arguments of {self.name} that no verification set has")
-        return value
 
 
 class Dtype:

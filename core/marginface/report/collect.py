@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from marginface.data.lookup import same_form
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.comparison import Comparison
-from marginface.evaluation.evaluate import distinct_images, score_pairs
+from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.identification import IdentificationResult, identify
-from marginface.evaluation.intervals import intervals
 from marginface.evaluation.measured_with import MeasuredWith
 from marginface.evaluation.rejection import RejectCurve, norms_vary, reject_curve
-from marginface.evaluation.verification import verify
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,13 @@ def measure(
         by_norm: measure rejection by norm, too, where norms vary.
         measured_with: what gave the embeddings, for the page.
     """
-    found = score_pairs(pairs, embeddings)
-    result = verify(found.scores, pairs.same, pairs.fold)
-    ends = intervals(found.scores, pairs.same, pairs.fold)
+    comparison = Comparison.of(pairs, embeddings, model, measured_with)
+    found = comparison.found
     norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
     rejection = None
     if by_norm and norms_vary(norms.min(), norms.max()):
         lower = np.minimum(found.first_norm, found.second_norm)
         rejection = reject_curve(found.scores, pairs.same, lower, norms)
-    comparison = Comparison(model, pairs, found, result, ends, measured_with)
     return Measured(comparison, rejection, _identification(pairs, embeddings))
 
 

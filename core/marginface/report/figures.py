@@ -17,7 +17,7 @@ BINS = 60
 
 
 def accept_counts(row: Comparison) -> dict[str, Any]:
-    """Return how many pairs of each kind are accepted at each distinct score, ascending.
+    """Count the pairs of each kind accepted at each distinct score, ascending.
 
     The page recounts from these: at a threshold t, those of the lowest kept score >= t. A set with
     more than `EXACT_THRESHOLDS` distinct scores keeps some: closely where few different pairs are

@@ -17,10 +17,14 @@ from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.intervals import LEVEL, Intervals
 from marginface.evaluation.rejection import FMR
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult
+from marginface.extras import needs
 from marginface.report.collect import Measured, Report
 from marginface.report.figures import accept_counts, curves, histogram
 from marginface.report.galleries import hardest_pairs, thumbnail
 from marginface.text import printable
+
+with needs("report"):
+    from plotly.offline import get_plotlyjs
 
 PAGE_NAME = "index.html"
 
@@ -42,8 +46,6 @@ def write_page(report: Report, output: Path) -> Path:
 
 def render(report: Report) -> str:
     """Return the page."""
-    from plotly.offline import get_plotlyjs
-
     plotly = get_plotlyjs()
     script = "\n".join(_part(name) for name in ("charts.js", "page.js"))
     return Template(_part("page.html")).substitute(

@@ -95,7 +95,7 @@ class RunFolder:
             )
 
     def read_sessions(self) -> list[dict[str, Any]]:
-        """Return what the run's sessions so far ran on."""
+        """Read the software and hardware of the run's sessions so far."""
         if not self.environment.is_file():
             return []
         try:
@@ -118,7 +118,7 @@ class RunFolder:
         return tuple(text.split("\n")[:-1])
 
     def read_set_names(self, count: int) -> list[str] | None:
-        """Return what the run calls its `count` training sets; None where identities do not say.
+        """Return the run's names for its `count` training sets; None where identities do not say.
 
         Sets keep the names that they had when the run began, wherever they have gone since.
         """

@@ -21,7 +21,7 @@ Common = Mapping[tuple[int, int], Shared]  # by the numbers of two sets
 
 
 def compare(found: Sequence[Inspection]) -> Common:
-    """Return what each two of several sets share."""
+    """Return the overlap of each pair of sets."""
     return {
         (one, other): shared(found[one], found[other])
         for one, other in combinations(range(len(found)), 2)
@@ -104,7 +104,7 @@ def _cells(found: Inspection) -> dict[str, str | Text]:
 
 
 def histogram_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
-    """Return how many identities have how many images."""
+    """Build the table of identities by number of images."""
     table = _table("Identities by number of images", "images", names)
     counts = [each.images_an_identity for each in found]
     most = max((int(each.max()) for each in counts if each is not None), default=0)
@@ -121,7 +121,7 @@ def histogram_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
 
 
 def shared_table(names: Sequence[str], common: Common) -> Table:
-    """Return how much each two sets share."""
+    """Build the table of what each pair of sets shares."""
     table = Table(title="Shared: leakage between train and test")
     table.add_column("sets")
     table.add_column("identities, by name", justify="right")
@@ -162,7 +162,7 @@ def _table(title: str, first: str, names: Sequence[str]) -> Table:
 
 
 def _histogram(counts: Indices) -> dict[int, int]:
-    """Return how many identities have how many images, exactly."""
+    """Return the exact number of identities for each number of images."""
     values, times = np.unique(counts, return_counts=True)
     return dict(zip(values.tolist(), times.tolist(), strict=True))
 

@@ -1,4 +1,4 @@
-"""What a run ran on: versions and processor, with no name of a host or a user."""
+"""The software and hardware of a run: no name of a host or a user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = (
 
 
 def environment(framework: str, first_step: int, processes: int) -> dict[str, Any]:
-    """Return what identifies this machine's software and processor.
+    """Describe this machine's software and processor.
 
     Args:
         framework: name and version of the framework in use.

@@ -14,7 +14,7 @@ from marginface.training.trackers import Tracker
 
 
 class _Stopped(Exception):
-    """Leaves a verification that a stop signal made pointless."""
+    """Raised to leave a verification after a stop signal."""
 
 
 def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
@@ -71,7 +71,7 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
 
 
 def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[str, float]:
-    """Return what is recorded: each figure, of several sets the mean and each set's own.
+    """Return the figures to record; of several sets, the means and each set's own.
 
     A set's own accuracy is called `lfw/accuracy` and so on. The best accuracy of a run is that of
     the mean. The threshold is for embeddings summed with the mirror image's; several have no mean.

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import backbones
-from marginface.backbones.graph import (
-    IMAGES,
-    Add,
-    BatchNorm,
-    Conv,
-    Dropout,
-    Flatten,
-    Graph,
-    Layer,
-    Linear,
-    PReLU,
-)
+from marginface.backbones.graph import IMAGES, Graph, Node, array_name
+from marginface.backbones.layers import NOISE, BatchNorm, Dropout
 from marginface.checks import check_floating
-from marginface_tf.backbones.layers import as_tensor, batch_norm, conv, dropout, prelu
-from marginface_tf.backbones.weights import load_weights
+from marginface_tf.arrays import as_tensor
+from marginface_tf.backbones.calls import Call
+from marginface_tf.backbones.layers import LAYERS
 
 
 @keras.saving.register_keras_serializable("marginface")
@@ -37,12 +30,11 @@ class Backbone(keras.Model):
         graph: the core's description.
         arrays: every variable by canonical name.
         layouts: how each canonical array lies in its variable.
-        masks: where dropout's randomness comes from.
-        share: which process of how many this is; of several, statistics and masks of training are
-            those of the batch of all.
+        masks: where noise comes from in training that is given none: dropout, drop path, masks.
+        synchronized: whether statistics of training are those of the batch of all processes.
     """
 
-    share = (0, 1)
+    synchronized = False
 
     def __init__(
         self,
@@ -60,6 +52,7 @@ class Backbone(keras.Model):
         self.layouts = backbones.layouts(graph, "tf")
         self.arrays = {}
         self.masks = keras.random.SeedGenerator(None if seed is None else seed % 2**32)
+        self._noise = graph.noise()
         norms = tuple(
             f"{node.layer.name}." for node in graph.nodes if isinstance(node.layer, BatchNorm)
         )
@@ -75,66 +68,68 @@ class Backbone(keras.Model):
             )
         self.build((None, 3, *graph.input_size))
         drawn = int(keras.random.randint((), 0, 2**31 - 1)) if seed is None else seed
-        load_weights(self, backbones.initial_weights(graph, drawn))
+        self.set_arrays(backbones.initial_weights(graph, drawn))
 
     def build(self, input_shape: Any) -> None:
         """Make nothing, for all is there; Keras notes the shape, which its `export` asks for."""
 
-    def __call__(self, images: Any, *args: Any, **options: Any) -> Any:
-        """Check the images, then call; inside `call` Keras would wrap the message."""
+    def __call__(self, images: Any, draw: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Check the arguments, then call; inside `call` Keras would wrap the messages."""
         images = as_tensor(images)
         check_floating(keras.backend.is_float_dtype(images.dtype))
         self.graph.check_images(images.shape)
-        return super().__call__(images, *args, **options)
+        if draw is not None:
+            draw = {name: as_tensor(value) for name, value in draw.items()}
+            shapes = {name: value.shape for name, value in draw.items()}
+            training = options.get("training") is True
+            self.graph.check_draw(shapes, images.shape[0], training=training)
+        return super().__call__(images, draw, **options)
 
-    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
-        """Return embeddings, not normalised."""
+    def call(
+        self,
+        images: Tensor,
+        draw: Mapping[str, Tensor] | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
+        """Return embeddings, not normalised.
+
+        Args:
+            images: [batch, 3, height, width].
+            draw: what `graph.draw` gives for dropout, drop path and masks in training; None draws
+                it from `masks`.
+            training: whether statistics are the batch's, and values are dropped.
+        """
+        noise: Mapping[str, Tensor] = {}
+        if training:
+            noise = self._draw(tf.shape(images)[0]) if draw is None else draw
         values = {IMAGES: tf.transpose(images, [0, 2, 3, 1])}
         for position, node in enumerate(self.graph.nodes):
             inputs = [values[source] for source in node.inputs]
-            values[position] = self._apply(node.layer, inputs, bool(training))
+            values[position] = self._run(node, inputs, noise, bool(training))
         return values[len(self.graph.nodes) - 1]
 
-    def _apply(self, layer: Layer, inputs: list[Tensor], training: bool) -> Tensor:
-        x = inputs[0]
-        match layer:
-            case Conv():
-                return conv(x, self._value(layer, "weight"), layer)
-            case BatchNorm():
-                return self._batch_norm(layer, x, training)
-            case PReLU():
-                return prelu(x, self._value(layer, "weight"))
-            case Linear():
-                y = tf.matmul(x, self._value(layer, "weight"))
-                return y + self._value(layer, "bias") if layer.bias else y
-            case Dropout():
-                return dropout(x, layer.rate, self.masks, self.share) if training else x
-            case Flatten():
-                return tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
-            case Add():
-                return x + inputs[1]
+    def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Set weights and statistics, of the right shapes, under canonical names."""
+        for name, array in arrays.items():
+            self.arrays[name].assign(self.layouts[name].to_framework(array))
 
-    def _value(self, layer: Conv | PReLU | Linear | BatchNorm, suffix: str) -> Tensor:
-        return self.arrays[f"{layer.name}.{suffix}"].value
+    def _draw(self, batch: Tensor) -> dict[str, Tensor]:
+        """Draw each layer's noise."""
+        return {
+            name: keras.random.randint([batch, *shape], 0, NOISE - 1, "int32", self.masks)
+            for name, shape in self._noise.items()
+        }
 
-    def _batch_norm(self, layer: BatchNorm, x: Tensor, training: bool) -> Tensor:
-        arrays = [
-            self.arrays[f"{layer.name}.{suffix}"]
-            for suffix in ("weight", "bias", "running_mean", "running_var")
-        ]
-        y, mean, variance = batch_norm(
-            x,
-            *(array.value for array in arrays),
-            training=training,
-            synchronized=self.share[1] > 1,
-        )
-        if training:
-            arrays[2].assign(mean)
-            arrays[3].assign(variance)
-        return y
+    def _run(
+        self, node: Node, inputs: list[Tensor], noise: Mapping[str, Tensor], training: bool
+    ) -> Tensor:
+        layer = node.layer
+        arrays = {part: self.arrays[array_name(layer, part)] for part in layer.parameters()}
+        call = Call(arrays, training, noise.get(layer.noise_of), self.synchronized)
+        return LAYERS[type(layer)](layer, call, *inputs)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` makes such a backbone from, with new weights."""
+        """Return the configuration from which `from_config` makes a backbone with new weights."""
         graph = self.graph
         rates = [node.layer.rate for node in graph.nodes if isinstance(node.layer, Dropout)]
         described = {
@@ -182,6 +177,6 @@ def create_backbone(
     return Backbone(graph, seed=seed, dtype=dtype)
 
 
-def synchronize(backbone: Backbone, rank: int, size: int) -> None:
-    """Let statistics and masks of training be those of the batch of all processes."""
-    backbone.share = (rank, size)
+def synchronize(backbone: Backbone) -> None:
+    """Let statistics of training be those of the batch of all processes."""
+    backbone.synchronized = True

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
 from marginface import backbones
 from marginface.checks import check_type
-
-if TYPE_CHECKING:
-    from marginface_tf.backbones.backbone import Backbone
+from marginface_tf.backbones.backbone import Backbone
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -31,8 +29,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
-    for name, array in backbones.check_weights(backbone.graph, arrays, label).items():
-        backbone.arrays[name].assign(backbone.layouts[name].to_framework(array))
+    backbone.set_arrays(backbones.check_weights(backbone.graph, arrays, label))
 
 
 def save_weights(backbone: Backbone, path: str | Path) -> None:
@@ -50,6 +47,4 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 
 
 def _check(backbone: object) -> None:
-    from marginface_tf.backbones.backbone import Backbone  # which needs this module to start
-
     check_type("backbone", backbone, Backbone, "pass what create_backbone made")

@@ -1,8 +1,11 @@
-"""The arithmetic of one block of classes, forward and backward."""
+"""The arithmetic of one block of classes, forward and backward.
+
+A gradient is called `d_` and the name of what it is of: `d_logits` is d loss / d logits.
+"""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -10,14 +13,36 @@ from tensorflow import Tensor
 
 from marginface.heads import HeadPlan, Precision
 from marginface.losses import MIN_NORM, MarginLoss
+from marginface_tf.heads.rounding import rounded
 from marginface_tf.losses.base import LossOps, Tensors
+
+
+@dataclass(frozen=True)
+class PassInputs:
+    """What a pass over the classes takes, beside embeddings and parameters.
+
+    Args:
+        ops: the loss.
+        prepared: from `ops.prepare`, [batch] each.
+        plan: the blocks of classes, and which products are kept.
+        labels: with all that follows, as in `LocalClasses`.
+    """
+
+    ops: LossOps[MarginLoss]
+    prepared: Tensors
+    plan: HeadPlan
+    labels: Tensor
+    sampled: Tensor | None = None
+    log_weights: Tensor | None = None
+    used: Tensor | None = None
 
 
 class Terms(NamedTuple):
     """What a sample's loss is made of, [batch] each.
 
     Args:
-        cosines: of the sample's own class (w . x where nothing is normalised); 0 elsewhere.
+        cosines: with the sample's own class (w . x where nothing is normalised); 0 where that class
+            is elsewhere.
         bias: of the sample's own class; 0 without one, or elsewhere.
         others: logsumexp, or the sum of softplus, of all other classes' logits.
     """
@@ -27,20 +52,20 @@ class Terms(NamedTuple):
     others: Tensor
 
 
-class Given(NamedTuple):
-    """What every block sees.
+class BlockInputs(NamedTuple):
+    """What the logits of every block are made of, beside its parameters.
 
     Args:
-        left: [batch, embedding_size].
-        radius: [batch] or None.
-        prepared: what `LossOps.prepare` made, [batch] each.
-        labels: [batch].
-        log_weights: [classes] or None.
-        used: how many of the classes count, the first of them; None for all.
+        embeddings: [batch, embedding_size].
+        norms: [batch], which logits are multiplied by besides the loss's scale; None for nothing.
+        prepared: from `LossOps.prepare`, [batch] each.
+        labels: [batch], places of the samples' own classes.
+        log_weights: [classes], added to the logits in the sum over a sample of classes; None for 0.
+        used: number of classes that count, the first of them; None for all.
     """
 
-    left: Tensor
-    radius: Tensor | None
+    embeddings: Tensor
+    norms: Tensor | None
     prepared: Tensors
     labels: Tensor
     log_weights: Tensor | None
@@ -54,17 +79,17 @@ class Parameters(NamedTuple):
     bias: Tensor | None
 
 
-class Slopes(NamedTuple):
+class BlockGradients(NamedTuple):
     """What a block adds to the gradients of all, and the gradients of its own parameters."""
 
-    left: Tensor
-    radius: Tensor
+    embeddings: Tensor
+    norms: Tensor
     weight: Tensor
     bias: Tensor
 
 
-def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows of length 1 and their former norms; a zero row stays zero, with zero gradient."""
+def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows of length 1, and the norms; a zero row stays zero, with zero gradient."""
     squares = tf.reduce_sum(vectors * vectors, -1)
     short = tf.sqrt(squares) <= MIN_NORM
     # The root's slope at 0 is infinite, and times 0 it is no number: short rows never reach it.
@@ -73,42 +98,58 @@ def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return vectors * inverse[..., None], tf.where(short, tf.zeros_like(norms), norms)
 
 
-class Own:
-    """The samples whose class is here, and that class's weights."""
+def safe_inverse(norms: Tensor) -> Tensor:
+    """Return 1 / norms; 0 for a vector too short to have a direction."""
+    return tf.where(norms <= MIN_NORM, tf.zeros_like(norms), 1 / norms)
+
+
+def weight_rows(classes: Tensor, centers: int) -> Tensor:
+    """Return the rows [classes * centers] of class weights."""
+    return tf.reshape(classes[:, None] * centers + tf.range(centers, dtype=classes.dtype), [-1])
+
+
+class TargetClasses:
+    """Each sample's own class, and which of these are in this process's pass.
+
+    Attributes:
+        here: [batch], whether the sample's class is in the pass.
+        places: [batch], its place there; 0 for those elsewhere.
+        rows: [batch * centers], of its weights.
+    """
 
     def __init__(self, spec: MarginLoss, plan: HeadPlan, labels: Tensor) -> None:
         self.spec = spec
         self.here = (labels >= 0) & (labels < plan.classes)
-        self.labels = tf.where(self.here, labels, tf.zeros_like(labels))
-        self.rows = rows_of(self.labels, spec.num_centers)
+        self.places = tf.where(self.here, labels, tf.zeros_like(labels))
+        self.rows = weight_rows(self.places, spec.num_centers)
 
-    def products(self, left: Tensor, own: Tensor) -> Tensor:
-        """Return cosines, or w . x, [batch]; 0 for those elsewhere.
+    def cosines(self, embeddings: Tensor, target_weight: Tensor) -> Tensor:
+        """Return the target cosines [batch], or w . x; 0 for samples whose class is elsewhere.
 
         Args:
-            left: [batch, embedding_size].
-            own: the weights of `rows`, [batch * centers, embedding_size].
+            embeddings: [batch, embedding_size].
+            target_weight: the weights of `rows`, [batch * centers, embedding_size].
         """
-        own = tf.reshape(own, [-1, self.spec.num_centers, own.shape[1]])
-        right = unit(own)[0] if self.spec.normalized else own
-        best = tf.reduce_max(tf.reduce_sum(right * left[:, None], 2), 1)
-        return self.only(best)
+        right = tf.reshape(target_weight, [-1, self.spec.num_centers, target_weight.shape[1]])
+        right = unit_vectors(right)[0] if self.spec.normalized else right
+        return self.zero_elsewhere(tf.reduce_max(tf.reduce_sum(right * embeddings[:, None], 2), 1))
 
-    def only(self, values: Tensor) -> Tensor:
-        """Return values [batch]; 0 for those elsewhere."""
+    def zero_elsewhere(self, values: Tensor) -> Tensor:
+        """Return values [batch]; 0 for samples whose class is elsewhere."""
         return tf.where(self.here, values, tf.zeros_like(values))
 
 
-def rows_of(classes: Tensor, centers: int) -> Tensor:
-    """Return the rows of the weights of classes: [classes * centers]."""
-    return tf.reshape(classes[:, None] * centers + tf.range(centers, dtype=classes.dtype), [-1])
-
-
 class Block:
-    """Round `k` over the classes: those from `start`, `size` of them.
+    """The block that is computed in round `k`: the classes at places from `start`, `size` of them.
 
-    All blocks have one size, as XLA wants: the last, computed first, begins early enough. The
-    classes that it shares with the one before it count for nothing.
+    XLA wants all blocks of one size, so the block of the last classes begins early enough to be
+    full. It is computed first. Its first classes, the `repeated`, are those of another block, too:
+    they count for nothing here, and that block overwrites what this one writes for them.
+    16 classes in blocks of 6:
+
+        k = 0              ==....       =: repeated
+        k = 1    ......
+        k = 2          ......
     """
 
     def __init__(self, k: Tensor, plan: HeadPlan) -> None:
@@ -123,102 +164,123 @@ class Block:
 
 
 class _Masks:
-    """Which logits [batch, block] are a sample's own, and which count for nothing."""
+    """Masks of logits [batch, block]: a sample's own class, and all that the sum leaves out."""
 
-    def __init__(self, block: Block, given: Given) -> None:
-        columns = tf.range(block.size, dtype=given.labels.dtype)
-        position = columns + tf.cast(block.start, columns.dtype)
+    def __init__(self, block: Block, inputs: BlockInputs) -> None:
+        columns = tf.range(block.size, dtype=inputs.labels.dtype)
+        places = columns + tf.cast(block.start, columns.dtype)
         repeated = columns < tf.cast(block.repeated, columns.dtype)
-        self.own = (position == given.labels[:, None]) & ~repeated
-        self.hidden = self.own | repeated
-        if given.used is not None:
-            self.hidden |= position >= tf.cast(given.used, position.dtype)
+        self.target = (places == inputs.labels[:, None]) & ~repeated
+        self.left_out = self.target | repeated
+        if inputs.used is not None:
+            self.left_out |= places >= tf.cast(inputs.used, places.dtype)
 
 
-class _Logits:
-    """Logits of one block, and the way back to the products that they are made of."""
+class BlockLogits:
+    """Logits of one block, and the way back to the products that they are made of.
+
+    Attributes:
+        logits: [batch, block].
+        unclamped: [batch, block], where no limit cut a logit off; None without a limit.
+        log_weights: [block] or None.
+    """
 
     def __init__(
         self,
         ops: LossOps[MarginLoss],
         products: Tensor,
-        given: Given,
-        part: Parameters,
+        inputs: BlockInputs,
+        parameters: Parameters,
         block: Block,
     ) -> None:
         self.spec = spec = ops.spec
-        self.products, self.radius = products, given.radius
-        self.plain = _scale_folded(ops, given)
-        if self.plain:
-            self.values = logits = products
+        self.products, self.norms = products, inputs.norms
+        self.folded = scale_folded(ops, inputs.norms)
+        if self.folded:
+            self.negatives = logits = products
         else:
-            with tf.GradientTape() as self.tape:
+            with tf.GradientTape() as self.tape:  # the loss's own code: the tape goes back
                 self.tape.watch(products)
                 best = products
                 if spec.num_centers > 1:
                     centers = [-1, block.size, spec.num_centers]
                     best = tf.reduce_max(tf.reshape(best, centers), 2)
-                self.values = ops.negatives(best, given.prepared)
-            logits = self.values * self._scale()
-        if part.bias is not None:
-            logits += tf.cast(part.bias, logits.dtype)
+                self.negatives = ops.negatives(best, inputs.prepared)
+            logits = self.negatives * self._scale()
+        if parameters.bias is not None:
+            logits += tf.cast(parameters.bias, logits.dtype)
         limit = spec.logit_limit
-        self.free = None if limit is None else tf.abs(logits) <= limit
+        self.unclamped = None if limit is None else tf.abs(logits) <= limit
         self.logits = logits if limit is None else tf.clip_by_value(logits, -limit, limit)
         self.log_weights = None
-        if given.log_weights is not None:
-            self.log_weights = tf.cast(block.cut(given.log_weights), logits.dtype)
+        if inputs.log_weights is not None:
+            self.log_weights = tf.cast(block.cut(inputs.log_weights), logits.dtype)
 
     def _scale(self) -> Tensor:
-        return self.spec.scale if self.radius is None else self.spec.scale * self.radius[:, None]
+        return self.spec.scale if self.norms is None else self.spec.scale * self.norms[:, None]
 
-    def slopes(self, others: Tensor) -> Tensor:
-        """Return the slopes of `Terms.others` to the logits, as they were before any clamping."""
+    def shares(self, others: Tensor) -> Tensor:
+        """Return d others / d logits [batch, block]: each class's share of the sum."""
         if self.spec.binary:
-            slopes = tf.sigmoid(self.logits)
+            shares = tf.sigmoid(self.logits)
             if self.log_weights is not None:
-                slopes *= tf.exp(self.log_weights)
+                shares *= tf.exp(self.log_weights)
         else:
             shift = others[:, None]
             if self.log_weights is not None:
                 shift -= self.log_weights
-            slopes = tf.exp(self.logits - shift)
-        return slopes if self.free is None else tf.where(self.free, slopes, tf.zeros_like(slopes))
+            shares = tf.exp(self.logits - shift)
+        if self.unclamped is None:
+            return shares
+        return tf.where(self.unclamped, shares, tf.zeros_like(shares))
 
-    def back(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the slopes to products [batch, block * centers] and to the radius [batch]."""
-        if self.plain:
-            return slopes, tf.zeros_like(slopes[:, 0])
-        to_radius = tf.zeros_like(slopes[:, 0])
-        if self.radius is not None:
-            to_radius = tf.reduce_sum(slopes * self.values, 1) * self.spec.scale
-        return self.tape.gradient(self.values, self.products, slopes * self._scale()), to_radius
+    def backward(self, d_logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `d_products` [batch, block * centers] and `d_norms` [batch]."""
+        if self.folded:
+            return d_logits, tf.zeros_like(d_logits[:, 0])
+        d_norms = tf.zeros_like(d_logits[:, 0])
+        if self.norms is not None:
+            d_norms = tf.reduce_sum(d_logits * self.negatives, 1) * self.spec.scale
+        return self.tape.gradient(self.negatives, self.products, d_logits * self._scale()), d_norms
 
 
 def forward_block(
     ops: LossOps[MarginLoss],
     plan: HeadPlan,
     k: Tensor,
-    given: Given,
-    part: Parameters,
+    inputs: BlockInputs,
+    parameters: Parameters,
     top: Tensor,
     total: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return highest logit and sum, [batch] each, with a block added; and the block's products."""
+    """Add a block to the running sum over all other classes than a sample's own.
+
+    Args:
+        ops: the loss.
+        plan: the blocks.
+        k: which block.
+        inputs: of every block.
+        parameters: the block's.
+        top: the highest logit so far, [batch].
+        total: the sum so far, of exp(logit - top) or of softplus(logit), [batch].
+
+    Returns:
+        `top` and `total` with the block, and the block's products.
+    """
     spec, block = ops.spec, Block(k, plan)
-    masks = _Masks(block, given)
-    w = tf.cast(part.weight, given.left.dtype)
-    products = _products(_wide(ops, given), w, _inverse(spec, w), plan.precision)
-    found = _Logits(ops, products, given, part, block)
-    logits = found.logits
+    left_out = _Masks(block, inputs).left_out
+    w = tf.cast(parameters.weight, inputs.embeddings.dtype)
+    products = block_products(_scaled(ops, inputs), w, _inverse_norms(spec, w), plan.precision)
+    block_logits = BlockLogits(ops, products, inputs, parameters, block)
+    logits, log_weights = block_logits.logits, block_logits.log_weights
     if spec.binary:
-        terms = tf.where(masks.hidden, tf.zeros_like(logits), tf.nn.softplus(logits))
-        if found.log_weights is not None:
-            terms *= tf.exp(found.log_weights)
+        terms = tf.where(left_out, tf.zeros_like(logits), tf.nn.softplus(logits))
+        if log_weights is not None:
+            terms *= tf.exp(log_weights)
         return top, total + tf.reduce_sum(terms, 1), products
-    if found.log_weights is not None:
-        logits += found.log_weights
-    logits = tf.where(masks.hidden, logits.dtype.min, logits)
+    if log_weights is not None:
+        logits += log_weights
+    logits = tf.where(left_out, logits.dtype.min, logits)
     highest = tf.maximum(top, tf.reduce_max(logits, 1))
     parts = tf.reduce_sum(tf.exp(logits - highest[:, None]), 1)
     return highest, total * tf.exp(top - highest) + parts, products
@@ -228,106 +290,105 @@ def backward_block(
     ops: LossOps[MarginLoss],
     plan: HeadPlan,
     k: Tensor,
-    given: Given,
-    part: Parameters,
-    upstream: Terms,
+    inputs: BlockInputs,
+    parameters: Parameters,
+    d_terms: Terms,
     others: Tensor,
-    d_own: Tensor,
+    d_target_weight: Tensor,
     products: Tensor | None,
-) -> Slopes:
-    """Return what a block brings to the gradients.
+) -> BlockGradients:
+    """Return the gradients that a block brings.
 
     Args:
         ops: the loss.
         plan: the blocks.
         k: which block.
-        given: what every block sees.
-        part: the block's parameters.
-        upstream: the slopes of the loss to the terms.
-        others: `Terms.others`.
-        d_own: the gradient of the samples' own weights, [batch * centers, embedding_size].
-        products: what the forward pass found; None to compute them again.
+        inputs: of every block.
+        parameters: the block's.
+        d_terms: the gradients of the terms.
+        others: `Terms.others`, of all blocks.
+        d_target_weight: from the target cosines, [batch * centers, embedding_size].
+        products: kept by the forward pass; None to compute them again.
     """
+    # The block's weights and products.
     spec, block = ops.spec, Block(k, plan)
-    masks, wide = _Masks(block, given), _wide(ops, given)
-    w = tf.cast(part.weight, given.left.dtype)
-    inverse = _inverse(spec, w)
+    masks, scaled = _Masks(block, inputs), _scaled(ops, inputs)
+    w = tf.cast(parameters.weight, inputs.embeddings.dtype)
+    inverse_norms = _inverse_norms(spec, w)
     if products is None:
-        products = _products(wide, w, inverse, plan.precision)
-    found = _Logits(ops, products, given, part, block)
-    slopes = found.slopes(others)
-    # Samples' shares meet before they are rounded: what is small beside others may be all there is.
-    slopes *= upstream.others[:, None]
-    slopes = tf.where(masks.hidden, tf.zeros_like(slopes), slopes)
-    d_bias = tf.zeros([0], slopes.dtype)
-    if part.bias is not None:
-        d_bias = tf.reduce_sum(tf.where(masks.own, upstream.bias[:, None], slopes), 0)
-        if part.bias.shape[0] == 1:
+        products = block_products(scaled, w, inverse_norms, plan.precision)
+    # From the terms to logits. Each sample's weight in the loss comes in before products are
+    # rounded: rounding must know it.
+    block_logits = BlockLogits(ops, products, inputs, parameters, block)
+    d_logits = block_logits.shares(others) * d_terms.others[:, None]
+    d_logits = tf.where(masks.left_out, tf.zeros_like(d_logits), d_logits)
+    d_bias = tf.zeros([0], d_logits.dtype)
+    if parameters.bias is not None:
+        d_bias = tf.reduce_sum(tf.where(masks.target, d_terms.bias[:, None], d_logits), 0)
+        if parameters.bias.shape[0] == 1:
             d_bias = tf.reduce_sum(d_bias, keepdims=True)
-    to_products, d_radius = found.back(slopes)
+    # From logits to products.
+    d_products, d_norms = block_logits.backward(d_logits)
+    # d products / d w = x / |w| - products w / |w|^2: the second part lies along w.
     along = None
-    if inverse is not None:
-        # What would only change a weight's length is taken away again.
-        along = tf.reduce_sum(to_products * products, 0) * inverse**2
-        to_products *= inverse
-    by_class, by_sample = (_rounded(to_products, plan.precision, axis) for axis in (0, 1))
-    d_weight = tf.matmul(by_class, _rounded(wide, plan.precision), transpose_a=True)
+    if inverse_norms is not None:
+        along = tf.reduce_sum(d_products * products, 0) * inverse_norms**2
+        d_products *= inverse_norms
+    # Matrix product 2: to the class weights.
+    by_class, by_sample = (rounded(d_products, plan.precision, axis) for axis in (0, 1))
+    d_weight = tf.matmul(by_class, rounded(scaled, plan.precision), transpose_a=True)
     if along is not None:
         d_weight -= w * along[:, None]
-    d_weight = _with_own(d_weight, d_own, block, Own(spec, plan, given.labels))
-    d_left = tf.matmul(by_sample, _rounded(w, plan.precision))
-    if _scale_folded(ops, given):
-        d_left *= spec.scale
-    return Slopes(d_left, d_radius, d_weight, d_bias)
+    # The samples' own classes, which came by the target cosines.
+    target = TargetClasses(spec, plan, inputs.labels)
+    d_weight = _add_target(d_weight, d_target_weight, block, target)
+    # Matrix product 3: to the embeddings.
+    d_embeddings = tf.matmul(by_sample, rounded(w, plan.precision))
+    if scale_folded(ops, inputs.norms):
+        d_embeddings *= spec.scale
+    return BlockGradients(d_embeddings, d_norms, d_weight, d_bias)
 
 
-def _with_own(d_weight: Tensor, d_own: Tensor, block: Block, own: Own) -> Tensor:
-    """Return a block's gradient with that of the samples' own weights, as far as they are in it."""
-    centers = own.spec.num_centers
-    at = own.rows - tf.cast(block.start * centers, own.rows.dtype)
-    inside = tf.repeat(own.here, centers) & (at >= 0) & (at < block.size * centers)
-    at = tf.where(inside, at, tf.zeros_like(at))
-    d_own = tf.where(inside[:, None], d_own, tf.zeros_like(d_own))
-    return tf.tensor_scatter_nd_add(d_weight, at[:, None], d_own)
+def _add_target(
+    d_weight: Tensor, d_target_weight: Tensor, block: Block, target: TargetClasses
+) -> Tensor:
+    """Add the gradients of the samples' own weights, as far as they are in the block."""
+    centers = target.spec.num_centers
+    rows = target.rows - tf.cast(block.start * centers, target.rows.dtype)
+    inside = tf.repeat(target.here, centers) & (rows >= 0) & (rows < block.size * centers)
+    rows = tf.where(inside, rows, tf.zeros_like(rows))
+    inside_only = tf.where(inside[:, None], d_target_weight, tf.zeros_like(d_target_weight))
+    return tf.tensor_scatter_nd_add(d_weight, rows[:, None], inside_only)
 
 
-def _wide(ops: LossOps[MarginLoss], given: Given) -> Tensor:
-    """Return the embeddings, times the scale where that makes logits of products."""
-    return given.left * ops.spec.scale if _scale_folded(ops, given) else given.left
-
-
-def _scale_folded(ops: LossOps[MarginLoss], given: Given) -> bool:
-    """Return whether logits are products times the scale: then it goes to the embeddings first."""
+def scale_folded(ops: LossOps[MarginLoss], norms: Tensor | None) -> bool:
+    """Return whether logits are scale * products: the embeddings then take the scale beforehand."""
     plain = type(ops).negatives is LossOps.negatives and ops.spec.num_centers == 1
-    return plain and given.radius is None
+    return plain and norms is None
 
 
-def _products(left: Tensor, w: Tensor, inverse: Tensor | None, precision: Precision) -> Tensor:
-    """Return what embeddings make with a block's weights, [batch, block * centers]."""
-    found = tf.matmul(_rounded(left, precision), _rounded(w, precision, 1), transpose_b=True)
-    return found if inverse is None else found * inverse
+def _scaled(ops: LossOps[MarginLoss], inputs: BlockInputs) -> Tensor:
+    """Return the embeddings, times the scale where their products then are the logits."""
+    folded = scale_folded(ops, inputs.norms)
+    return inputs.embeddings * ops.spec.scale if folded else inputs.embeddings
 
 
-def _rounded(values: Tensor, precision: Precision, axis: int | None = None) -> Tensor:
-    """Return values rounded to a type of half precision, to be summed as they came.
+def _inverse_norms(spec: MarginLoss, w: Tensor) -> Tensor | None:
+    """Return 1 / |w| of a block's weights, [block * centers]; None where the loss is of w . x."""
+    return safe_inverse(tf.norm(w, axis=1)) if spec.normalized else None
 
-    The exponents of float16 do not reach far: the highest value, of all or along an axis, becomes
-    1 to 2, from which it has 24 binary places down. Powers of two are exact.
+
+def block_products(
+    embeddings: Tensor, weight: Tensor, inverse_norms: Tensor | None, precision: Precision
+) -> Tensor:
+    """Return the products of embeddings with a block's weights, [batch, block * centers].
+
+    Args:
+        embeddings: [batch, embedding_size], with the scale where `scale_folded`.
+        weight: the block's, [block * centers, embedding_size].
+        inverse_norms: of these weights, to make cosines; None for w . x.
+        precision: of both factors.
     """
-    if precision == "full":
-        return values
-    if precision == "bfloat16":
-        return tf.cast(tf.cast(values, tf.bfloat16), values.dtype)
-    highest = tf.reduce_max(tf.abs(values), axis, keepdims=True)
-    highest = tf.where(highest > 0, highest, tf.ones_like(highest))
-    by = 2 ** tf.math.floor(tf.math.log(highest) / math.log(2))
-    return tf.cast(tf.cast(values / by, tf.float16), values.dtype) * by
-
-
-def _inverse(spec: MarginLoss, w: Tensor) -> Tensor | None:
-    """Return 1 / |w| [block * centers], 0 for what has no direction; None if nothing needs it."""
-    if not spec.normalized:
-        return None
-    norms = tf.norm(w, axis=1)
-    short = norms <= MIN_NORM
-    return tf.where(short, tf.zeros_like(norms), 1 / norms)
+    embeddings, weight = rounded(embeddings, precision), rounded(weight, precision, 1)
+    products = tf.matmul(embeddings, weight, transpose_b=True)
+    return products if inverse_norms is None else products * inverse_norms

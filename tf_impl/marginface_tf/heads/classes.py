@@ -1,4 +1,4 @@
-"""One pass over the classes, a block at a time, forward and backward, with its own gradients.
+"""The two passes over the classes that a head makes; `passes` draws the order of events.
 
 Logits of [batch, classes] never exist: a block's are made, added up and dropped, and made a second
 time for the gradient where they could not be kept. One block with everything kept is the ordinary
@@ -8,102 +8,89 @@ dense head.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.heads import HeadPlan
-from marginface.losses import MarginLoss
-from marginface_tf.heads.blocks import Given, Own, Parameters, Terms
-from marginface_tf.heads.passes import Backward, Forward, Whole, after, gradient_passes, passes
-from marginface_tf.heads.stepping import Stepped, Update
-from marginface_tf.losses.base import LossOps, Tensors
+from marginface_tf.heads.blocks import BlockInputs, Parameters, PassInputs, TargetClasses, Terms
+from marginface_tf.heads.passes import (
+    Backward,
+    Forward,
+    GradientSource,
+    after,
+    gradient_passes,
+    passes,
+)
+from marginface_tf.heads.stepping import Update, UpdateSource
+from marginface_tf.losses.base import Tensors
 
 
-@dataclass(frozen=True)
-class Classes:
-    """What a pass takes beside embeddings and parameters.
-
-    Args:
-        ops: the loss.
-        prepared: what `ops.prepare` made, [batch] each.
-        plan: blocks of the classes, and what is kept.
-        labels: and all that follows: see `Seen`.
-    """
-
-    ops: LossOps[MarginLoss]
-    prepared: Tensors
-    plan: HeadPlan
-    labels: Tensor
-    sampled: Tensor | None = None
-    log_weights: Tensor | None = None
-    used: Tensor | None = None
-
-
-def own_cosines(left: Tensor, parameters: Parameters | Update, classes: Classes) -> Tensor:
-    """Return each sample's product with its own class, [batch]: `Terms.cosines`, no gradient."""
-    own = Own(classes.ops.spec, classes.plan, classes.labels)
-    weight = tf.cast(_source(parameters, classes).own(own).weight, left.dtype)
-    return own.products(tf.stop_gradient(left), tf.stop_gradient(weight))
+def target_cosines(
+    embeddings: Tensor, parameters: Parameters | Update, inputs: PassInputs
+) -> Tensor:
+    """Return each sample's cosine with its own class, [batch]: `Terms.cosines`, no gradient."""
+    target = TargetClasses(inputs.ops.spec, inputs.plan, inputs.labels)
+    weight = tf.cast(_source(parameters, inputs).target(target).weight, embeddings.dtype)
+    return target.cosines(tf.stop_gradient(embeddings), tf.stop_gradient(weight))
 
 
 def class_terms(
-    left: Tensor, radius: Tensor | None, parameters: Parameters | Update, classes: Classes
+    embeddings: Tensor, norms: Tensor | None, parameters: Parameters | Update, inputs: PassInputs
 ) -> Terms:
-    """Return what the losses of all samples are made of.
+    """Return the terms of all samples' losses.
 
     Args:
-        left: [batch, embedding_size], of length 1 where the loss is normalised.
-        radius: [batch], what logits are multiplied by besides the loss's scale; None for nothing.
+        embeddings: [batch, embedding_size], of length 1 where the loss is normalised.
+        norms: [batch], which logits are multiplied by besides the loss's scale; None for nothing.
         parameters: class weights and bias, which get gradients or are stepped in the backward pass.
-        classes: everything else.
+        inputs: everything else.
     """
-    given = {"left": left, "radius": radius}
+    sources = {"embeddings": embeddings, "norms": norms}  # of gradients
     if isinstance(parameters, Parameters):
-        given |= parameters._asdict()
+        sources |= parameters._asdict()
     elif parameters.learning:
-        given["anchor"] = parameters.anchor
-    given = {name: value for name, value in given.items() if value is not None}
+        sources["anchor"] = parameters.anchor
+    sources = {name: value for name, value in sources.items() if value is not None}
 
     @tf.custom_gradient
     def terms(*values: Tensor) -> tuple[tuple[Tensor, ...], Callable[..., list[Tensor]]]:
         # The gradient is ours: a tape outside must not follow, nor could it, into XLA's loops.
-        fixed = dict(zip(given, map(tf.stop_gradient, values), strict=True))
-        seen = Given(
-            fixed["left"],
-            fixed.get("radius"),
-            classes.prepared,
-            classes.labels,
-            classes.log_weights,
-            classes.used,
+        fixed = dict(zip(sources, map(tf.stop_gradient, values), strict=True))
+        block_inputs = BlockInputs(
+            fixed["embeddings"],
+            fixed.get("norms"),
+            inputs.prepared,
+            inputs.labels,
+            inputs.log_weights,
+            inputs.used,
         )
-        forward, backward = _passes(fixed, parameters, classes)
-        found, kept = forward(seen)
+        forward, backward = _passes(fixed, parameters, inputs)
+        all_terms, kept_products = forward(block_inputs)
 
         def gradients(*upstream: Tensor) -> list[Tensor]:
-            constant = Terms(*map(tf.stop_gradient, upstream))
-            slopes = backward(seen, kept, found.others, constant)
-            if "anchor" in given:
-                slopes["anchor"] = after([slopes["left"]], tf.zeros_like(fixed["anchor"]))
-            return [slopes[name] for name in given]
+            d_terms = Terms(*map(tf.stop_gradient, upstream))
+            by_name = backward(block_inputs, kept_products, all_terms.others, d_terms)
+            if "anchor" in sources:
+                d_anchor = tf.zeros_like(fixed["anchor"])
+                by_name["anchor"] = after([by_name["embeddings"]], d_anchor)
+            return [by_name[name] for name in sources]
 
-        return tuple(found), gradients
+        return tuple(all_terms), gradients
 
-    return Terms(*terms(*given.values()))
+    return Terms(*terms(*sources.values()))
 
 
 def _passes(
-    fixed: Tensors, parameters: Parameters | Update, classes: Classes
+    fixed: Tensors, parameters: Parameters | Update, inputs: PassInputs
 ) -> tuple[Forward, Backward]:
     if isinstance(parameters, Update):
-        return passes(classes.ops, classes.plan, _source(parameters, classes))
+        return passes(inputs.ops, inputs.plan, _source(parameters, inputs))
     constant = Parameters(fixed["weight"], fixed.get("bias"))
-    return gradient_passes(classes.ops, classes.plan, constant)
+    return gradient_passes(inputs.ops, inputs.plan, constant)
 
 
-def _source(parameters: Parameters | Update, classes: Classes) -> Whole | Stepped:
-    spec, plan = classes.ops.spec, classes.plan
+def _source(parameters: Parameters | Update, inputs: PassInputs) -> GradientSource | UpdateSource:
+    spec, plan = inputs.ops.spec, inputs.plan
     if isinstance(parameters, Update):
-        return Stepped(parameters, plan, spec.num_centers, classes.sampled, classes.used)
-    return Whole(spec, plan, parameters)
+        return UpdateSource(parameters, plan, spec.num_centers, inputs.sampled, inputs.used)
+    return GradientSource(spec, plan, parameters)

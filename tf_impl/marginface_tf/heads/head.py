@@ -16,14 +16,17 @@ from tensorflow import Tensor
 
 from marginface import losses
 from marginface.arrays import ArraySource
-from marginface.checks import check_count
+from marginface.checks import check_count, check_labels
 from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
+    WEIGHT_STD,
     HeadPlan,
     Precision,
     Sampling,
     Shard,
+    check_call,
+    check_head,
     check_loss_scale,
     check_precision,
     check_update,
@@ -36,13 +39,13 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_tf.backbones.layers import as_tensor
+from marginface_tf.arrays import as_tensor
 from marginface_tf.fitting import check_moves
-from marginface_tf.heads.blocks import Parameters, unit
-from marginface_tf.heads.classes import Classes, class_terms, own_cosines
-from marginface_tf.heads.sampling import Seen, chosen
+from marginface_tf.heads.blocks import Parameters, PassInputs, unit_vectors
+from marginface_tf.heads.classes import class_terms, target_cosines
+from marginface_tf.heads.sampling import LocalClasses, local_classes
 from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all, own_part
-from marginface_tf.heads.stepping import REFUSED, Update, checked
+from marginface_tf.heads.stepping import REFUSED, Update, with_gradient_check
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
 from marginface_tf.processes import add_up, check_processes, gather, gather_rows, in_replica
@@ -122,7 +125,7 @@ class MarginHead(keras.layers.Layer):
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **options)
         self.loss = losses.as_loss(loss)
-        self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
@@ -134,13 +137,13 @@ class MarginHead(keras.layers.Layer):
         self._rated = False
         self._loss_scale = tf.Variable(0, trainable=False, dtype=tf.float64)  # 0 for none
         self._scaled = False
-        self._turns = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self._steps = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.shard = shard
         self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
         self.weight = self.add_weight(
             trainable=update is None,
             shape=(len(self.classes) * self.loss.num_centers, self.embedding_size),
-            initializer=keras.initializers.RandomNormal(stddev=losses.WEIGHT_STD),
+            initializer=keras.initializers.RandomNormal(stddev=WEIGHT_STD),
             autocast=False,
             name="weight",
         )
@@ -178,7 +181,7 @@ class MarginHead(keras.layers.Layer):
 
     @property
     def rate(self) -> Any:
-        """Return the learning rate of `update`, a variable; None until it was set."""
+        """Learning rate of `update`, a variable; None until it was set."""
         return self._rate if self._rated else None
 
     @rate.setter
@@ -189,7 +192,7 @@ class MarginHead(keras.layers.Layer):
 
     @property
     def loss_scale(self) -> Any:
-        """Return what the loss is multiplied by before the backward pass; None for nothing."""
+        """Factor on the loss before the backward pass, a variable; None for none."""
         return self._loss_scale if self._scaled else None
 
     @loss_scale.setter
@@ -227,7 +230,7 @@ class MarginHead(keras.layers.Layer):
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""
         check_moves(self.weight, steps_itself=self.update is not None)
         embeddings, labels = as_tensor(embeddings), as_tensor(labels)
-        losses.check_call(
+        check_call(
             embeddings.shape,
             labels.shape,
             integer_labels=keras.backend.is_int_dtype(labels.dtype),
@@ -236,10 +239,10 @@ class MarginHead(keras.layers.Layer):
         given = {name: as_tensor(value) for name, value in (draw or {}).items()}
         whole = options.get("training") is False
         sample, draws = split_draw(given, 1 if whole else self.sample_rate)
-        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, embeddings.shape[0])
+        self.loss.check_draw({k: v.shape for k, v in draws.items()}, embeddings.shape[0])
         if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
             smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
-            losses.check_range(int(smallest), int(largest), self.num_classes)
+            check_labels(int(smallest), int(largest), self.num_classes)
         return super().__call__(embeddings, labels, sample | draws, **options)
 
     def call(
@@ -266,7 +269,7 @@ class MarginHead(keras.layers.Layer):
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x = tf.cast(embeddings, compute)
-        units, norms = unit(x)
+        units, norms = unit_vectors(x)
         all_norms = norms
         inside = (labels >= 0) & (labels < self.num_classes)
         if not tf.executing_eagerly():
@@ -274,45 +277,45 @@ class MarginHead(keras.layers.Layer):
         if self.shard is not None:
             check_processes(self.shard)
             labels, x = gather(labels), embeddings_of_all(x, self.shard)
-            units, all_norms = unit(x)
+            units, all_norms = unit_vectors(x)
         elif self.update is not None and learning and _replicas() > 1:
             raise MarginfaceError(UPDATE_APART)
-        left = units if self.loss.normalized else x
-        radius = all_norms if self.loss.norm_scaled else None
+        x = units if self.loss.normalized else x
+        logit_norms = all_norms if self.loss.norm_scaled else None
         sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
-        classes = self._classes(labels, sample, x)
+        inputs = self._pass_inputs(labels, sample, x)
         parameters = self._parameters(learning=learning)
-        whole, prepared, after = self._prepare(
-            own_cosines(left, parameters, classes),
+        all_prepared, prepared, next_state = self._prepare(
+            target_cosines(x, parameters, inputs),
             tf.stop_gradient(all_norms),
             _cast({name: variable.value for name, variable in self.state.items()}, compute),
             _cast(draws, compute),
             training=learning,
         )
-        classes = replace(classes, prepared=whole)
-        terms = class_terms(left, radius, parameters, classes)
+        inputs = replace(inputs, prepared=all_prepared)
+        terms = class_terms(x, logit_norms, parameters, inputs)
         if self.shard is not None:
             terms = combine(terms, self.shard, binary=self.loss.binary)
-        own, own_bias, others = terms
-        target = self._ops.target(own, norms, prepared) * self.loss.scale
+        cosines, bias, others = terms
+        target = self._ops.target(cosines, norms, prepared) * self.loss.scale
         if self.loss.norm_scaled:
             target *= norms
-        target += own_bias
+        target += bias
         if self.loss.logit_limit is not None:
             target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
         if isinstance(parameters, Update):
-            inside &= parameters.turn != REFUSED
+            inside &= parameters.steps_before != REFUSED
         target = tf.where(inside, target, math.nan)
         each = self._ops.reduce(target, others) + self._ops.penalty(norms)
         if learning:
-            self._carry(after)
+            self._carry(next_state)
         loss = tf.reduce_mean(each)
         if isinstance(parameters, Update) and parameters.learning:
-            loss = checked(loss, parameters)
+            loss = with_gradient_check(loss, parameters)
         return loss
 
     def _parameters(self, *, learning: bool) -> Parameters | Update:
-        """Return class weights and bias, to get gradients or to be stepped."""
+        """Return class weights and bias, or the in-backward SGD update of them."""
         shared = self._one_bias and self.shard is not None
         if self.update is None:
             bias = None if self.bias is None else tf.convert_to_tensor(self.bias)
@@ -326,12 +329,12 @@ class MarginHead(keras.layers.Layer):
             velocities,
             self.rate,
             self._loss_scale,
-            self._turns,
-            tf.identity(self._turns),
+            self._steps,
+            tf.identity(self._steps),
             tf.convert_to_tensor(self._anchor),
             learning=learning and self.trainable,
             one_bias=self._one_bias,
-            together=shared,
+            shared_bias=shared,
         )
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
@@ -340,28 +343,27 @@ class MarginHead(keras.layers.Layer):
         given = own_draw(given, self.loss, self.shard)
         return {name: tf.constant(value) for name, value in given.items()}
 
-    def _classes(self, labels: Tensor, sample: Tensors, x: Tensor) -> Classes:
-        """Return what the pass over this process's classes goes by."""
+    def _pass_inputs(self, labels: Tensor, sample: Tensors, x: Tensor) -> PassInputs:
+        """Build the inputs of a pass over this process's classes; `prepared` comes later."""
         batch = x.shape[0]
         if sample:
-            seen = chosen(sample, labels, self.classes, self.num_classes, batch)
+            local = local_classes(sample, labels, self.classes, self.num_classes, batch)
         else:
-            seen = Seen(len(self.classes), labels - self.classes.start)
-        plan = self.plan(batch or USUAL_BATCH, x.dtype.size, seen.number)
-        return Classes(self._ops, {}, plan, *seen[1:])
+            local = LocalClasses(len(self.classes), labels - self.classes.start)
+        plan = self.plan(batch or USUAL_BATCH, x.dtype.size, local.number)
+        return PassInputs(self._ops, {}, plan, *local[1:])
 
     def _stepped(self) -> dict[str, Any]:
         """Return the variables that `update` steps."""
-        found = {"weight": self.weight, "bias": self.bias}
-        return {name: variable for name, variable in found.items() if variable is not None}
+        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
 
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
-        """Return how a batch will be computed, and how much memory that takes; it prints as text.
+        """Plan the computation of a batch: its blocks and its memory. The plan prints as text.
 
         Args:
             batch: embeddings.
             itemsize: bytes of a logit.
-            classes: how many it looks at; for None as many as it samples in training.
+            classes: number of classes that it looks at; for None as many as it samples in training.
         """
         if classes is None:
             classes = max(1, int(self.sample_rate * len(self.classes)))
@@ -423,41 +425,48 @@ class MarginHead(keras.layers.Layer):
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool
     ) -> tuple[Tensors, Tensors, Tensors]:
-        """Return what the loss prepares for the pass, and for this process's samples; the state."""
+        """Let the loss prepare a step from the target cosines of all processes' samples.
+
+        Returns:
+            the prepared values for the pass over the classes, those for this process's own samples,
+            and the next state.
+        """
         if self.shard is not None:  # all samples are here, but each has its cosine in one shard
             draws = {name: gather(value) for name, value in draws.items()}
-            whole, after = self._ops.prepare(add_up(cosines), norms, state, draws)
-            return whole, {k: own_part(v, self.shard) for k, v in whole.items()}, after
+            all_prepared, next_state = self._ops.prepare(add_up(cosines), norms, state, draws)
+            prepared = {name: own_part(v, self.shard) for name, v in all_prepared.items()}
+            return all_prepared, prepared, next_state
         replica = tf.distribute.get_replica_context()
         alone = replica is None or replica.num_replicas_in_sync == 1
         if alone or not training or not (state or draws):
-            prepared, after = self._ops.prepare(cosines, norms, state, draws)
-            return prepared, prepared, after
+            prepared, next_state = self._ops.prepare(cosines, norms, state, draws)
+            return prepared, prepared, next_state
         draws = {name: gather(value) for name, value in draws.items()}
-        whole, after = self._ops.prepare(gather(cosines), gather(norms), state, draws)
+        cosines_of_all, norms_of_all = gather(cosines), gather(norms)
+        all_prepared, next_state = self._ops.prepare(cosines_of_all, norms_of_all, state, draws)
         batch = tf.shape(cosines)[0]
         sizes = gather(batch[None])  # the last batch of an epoch may differ
         first = tf.reduce_sum(sizes[: replica.replica_id_in_sync_group])
-        prepared = {name: value[first : first + batch] for name, value in whole.items()}
-        return prepared, prepared, after
+        prepared = {name: value[first : first + batch] for name, value in all_prepared.items()}
+        return prepared, prepared, next_state
 
-    def _carry(self, after: Tensors) -> None:
-        """Set the state, with the last call of an optimizer step."""
+    def _carry(self, next_state: Tensors) -> None:
+        """Move the state on; with accumulation, at the last call of an optimizer step."""
         if self.accumulation == 1:
             for name, variable in self.state.items():
-                variable.assign(tf.cast(after[name], variable.dtype))
+                variable.assign(tf.cast(next_state[name], variable.dtype))
         elif self.state:
             calls = self._calls.value + 1
             last = calls == self.accumulation
             self._calls.assign(tf.where(last, tf.zeros_like(calls), calls))
             for name, variable in self.state.items():
-                total = self._sums[name].value + tf.cast(after[name], variable.dtype)
+                total = self._sums[name].value + tf.cast(next_state[name], variable.dtype)
                 mean = tf.cast(total / tf.cast(calls, total.dtype), variable.dtype)
                 variable.assign(tf.where(last, mean, variable.value))
                 self._sums[name].assign(tf.where(last, tf.zeros_like(total), total))
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` makes such a head from, with new weights."""
+        """Return the configuration from which `from_config` makes a head with new weights."""
         config: dict[str, Any] = super().get_config()
         return config | {
             "loss": {"name": self.loss.name, **asdict(self.loss)},
@@ -474,7 +483,7 @@ class MarginHead(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return a head of a configuration."""
+        """Make a head from its configuration, with new weights."""
         parameters = dict(config["loss"])
         made = {
             "loss": losses.get(parameters.pop("name"), **parameters),
@@ -485,14 +494,14 @@ class MarginHead(keras.layers.Layer):
 
 
 def _require(inside: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return labels; whatever takes them waits until all were found to be inside the range."""
+    """Return labels, after a check that all are inside the range."""
     message = f"a label is out of range for {classes} classes; expected 0 to {classes - 1}; got"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [message, labels])]):
         return tf.identity(labels)
 
 
 def _number(value: Any) -> Any:
-    """Return a number for a variable of float64; tf.cast would take a float through float32."""
+    """Convert to a value for a float64 variable; tf.cast would take a float through float32."""
     return value if isinstance(value, Real) else tf.cast(value, tf.float64)
 
 
@@ -503,5 +512,5 @@ def _replicas() -> int:
 
 def _cast(values: Tensors, dtype: str) -> dict[str, Tensor]:
     """Bring the floating-point ones of named tensors to the computation's type."""
-    found = {name: tf.convert_to_tensor(value) for name, value in values.items()}
-    return {name: tf.cast(v, dtype) if v.dtype.is_floating else v for name, v in found.items()}
+    tensors = {name: tf.convert_to_tensor(value) for name, value in values.items()}
+    return {name: tf.cast(v, dtype) if v.dtype.is_floating else v for name, v in tensors.items()}

@@ -1,4 +1,61 @@
-"""The way over all blocks of classes, forward and backward."""
+"""The pass over the blocks of classes, forward and backward, with its own gradients.
+
+The order of events in a step, for embeddings x [batch, embedding_size] and class weights W; what a
+process does between two bars it does for one block of classes after the other:
+
+    head.call
+      shards: embeddings_of_all          gather x and labels: every process sees the whole batch
+      target cosines, no gradient        from these the loss prepares state, margins, draws
+      class_terms, forward               _forward
+        | w = W[block]                   source.block: a slice, or rows of a variable
+        | products = x w^T / |w|         matrix product 1, [batch, block]           forward_block
+        | logits = scale nu(products)    nu: the loss's `negatives`; bias, limit of logits
+        | top, total                     running logsumexp, without each sample's own class
+        | keep products?                 those of the first blocks, as many as have room
+        target cosines and bias          each sample's own class: where the margin goes, later
+      -> Terms(cosines, bias, others)    [batch] each, others = top + log(total)
+      shards: combine                    sums of cosines and bias, logsumexp of others, over shards
+      loss = mean(reduce(scale psi(cosines) + bias, others) + penalty)      psi: the margin
+      update: with_gradient_check
+
+    tape.gradient(loss), the same upwards
+      update: with_gradient_check        d_loss above 100: refused unless head.loss_scale says so
+      psi, reduce, penalty               the tape, on [batch] values -> d_cosines, d_bias, d_others
+      shards: combine                    gather these; d_others times the shard's part of the sum
+      class_terms, backward              _backward
+        d_cosines -> d_w of own classes  a tape through unit vectors of [batch] weights; and d_x
+        source.begin                     update: is all finite, and the step not taken yet? may_step
+        | w = W[block]                   source.block; not stepped yet
+        | products                       where they were kept, else matrix product 1 again
+        | d_logits                       exp(logits - others) d_others: softmax without own class
+        | d_bias[block]                  column sums; own classes' from the loss
+        | d_products                     scale nu' d_logits                        backward_block
+        | d_w = d_products^T x / |w|     matrix product 2
+        |       - w (sum of d_products products) / |w|^2      as only the direction of w counts
+        |       + d_w of own classes     from the target cosines
+        | d_x of the block               matrix product 3
+        | source.add                     write d_w to its place in d_W; or
+        |                                update: v = momentum v + d_w / loss_scale + decay w;
+        |                                        w -= rate v, before the next block is read
+        | d_x += d_x of the block
+        source.finish                    d_W, d_bias; or
+                                         update: step the one bias, added up over shards
+      -> d_x, d_norms; d_W and d_bias without an update
+      shards: embeddings_of_all          add up d_x over processes; each keeps its own samples'
+      shards: added_gradient             add up d_bias where all classes share one bias
+
+A shard's d_W needs no all-reduce: it is that of the whole batch already. Where logits are the scale
+times products and nothing else, x takes the scale beforehand (`scale_folded`).
+
+The bars are a tf.while_loop, or two: over the blocks whose products are kept, then over the others.
+Two things can run them:
+
+    GradientSource, several blocks       the whole pass is one XLA program, which updates d_W in
+                                         place; TensorFlow would copy it in every round
+    UpdateSource                         the loop is TensorFlow's, as XLA cannot write variables;
+                                         forward_block and backward_block are XLA programs each
+    one block                            no loop, no XLA
+"""
 
 from __future__ import annotations
 
@@ -14,126 +71,131 @@ from marginface.heads import HeadPlan
 from marginface.losses import MarginLoss
 from marginface_tf.heads.blocks import (
     Block,
-    Given,
-    Own,
+    BlockGradients,
+    BlockInputs,
     Parameters,
-    Slopes,
+    TargetClasses,
     Terms,
     backward_block,
     forward_block,
 )
 from marginface_tf.losses.base import LossOps
 
-Carried = tuple[Tensor, ...]
-Done = list[tf.Operation]
+LoopVars = tuple[Tensor, ...]  # what goes from block to block
+Writes = list[tf.Operation]
 Forward = Callable[..., tuple[Terms, Any]]
 Backward = Callable[..., dict[str, Tensor]]
 
 
-class Source(Protocol):
-    """Where a pass takes parameters from, and where it leaves what it finds for them.
+class ParameterSource(Protocol):
+    """Where a pass reads parameters, and where it leaves their gradients.
 
-    `Done` is what must have run before anybody gets a gradient: in the graph of a gradient,
-    TensorFlow leaves out what no result depends on, assignments too.
+    `Writes` must have run before anybody gets a gradient: from the graph of a gradient, TensorFlow
+    leaves out what no result depends on, assignments too.
     """
 
-    def part(self, k: Tensor) -> Parameters:
-        """Return those of block `k`."""
+    def block(self, k: Tensor) -> Parameters:
+        """Return the parameters of block `k`."""
 
-    def own(self, own: Own) -> Parameters:
-        """Return those of the samples' classes."""
+    def target(self, target: TargetClasses) -> Parameters:
+        """Return the parameters of the samples' own classes."""
 
-    def start(self, left: Tensor, upstream: Terms) -> tuple[Carried, Done]:
-        """Return what goes from block to block in the backward pass."""
+    def begin(self, embeddings: Tensor, d_terms: Terms) -> tuple[LoopVars, Writes]:
+        """Begin a backward pass; return its loop variables."""
 
-    def put(
-        self, k: Tensor, part: Parameters, found: Slopes, carried: Carried
-    ) -> tuple[Carried, Done]:
-        """Take the gradients of block `k`."""
+    def add(
+        self, k: Tensor, parameters: Parameters, gradients: BlockGradients, loop_vars: LoopVars
+    ) -> tuple[LoopVars, Writes]:
+        """Take the gradients of block `k`; return the loop variables after it."""
 
-    def finish(self, carried: Carried) -> tuple[dict[str, Tensor], Done]:
-        """Return the gradients of all, by name, in as far as anybody else needs them."""
+    def finish(self, loop_vars: LoopVars) -> tuple[dict[str, Tensor], Writes]:
+        """Return the gradients of parameters, by name, that somebody else needs."""
 
 
-def passes(ops: LossOps[MarginLoss], plan: HeadPlan, source: Source) -> tuple[Forward, Backward]:
-    """Return both passes over parameters that stay where they are.
+def passes(
+    ops: LossOps[MarginLoss], plan: HeadPlan, source: ParameterSource
+) -> tuple[Forward, Backward]:
+    """Build both passes over parameters that stay where they are.
 
-    The loop is not compiled: it takes a block's rows from the source at a time. The arithmetic of
+    The loop is not compiled: it reads a block's rows from the source at a time. The arithmetic of
     several blocks is.
     """
-    step: Callable[..., Any] = partial(forward_block, ops, plan)
-    back: Callable[..., Any] = partial(backward_block, ops, plan)
+    on_block: Callable[..., Any] = partial(forward_block, ops, plan)
+    back_on_block: Callable[..., Any] = partial(backward_block, ops, plan)
     if plan.blocks > 1:
         # A class is hashable; mypy looks at how its instances are.
-        step, back = _compiled_blocks(type(ops), ops.spec, plan)  # type: ignore[arg-type]
-    forward = partial(_forward, ops, plan, source, step)
-    backward = partial(_backward, ops, plan, source, back)
+        on_block, back_on_block = _compiled_blocks(type(ops), ops.spec, plan)  # type: ignore[arg-type]
+    forward = partial(_forward, ops, plan, source, on_block)
+    backward = partial(_backward, ops, plan, source, back_on_block)
     return _stacked(forward, backward) if plan.blocks == 1 else (forward, backward)
 
 
 def gradient_passes(
     ops: LossOps[MarginLoss], plan: HeadPlan, parameters: Parameters
 ) -> tuple[Forward, Backward]:
-    """Return both passes over parameters that get gradients.
+    """Build both passes over parameters that get gradients.
 
-    Several blocks are a loop that XLA compiles: without it TensorFlow copies what the loop
-    carries, gradient and all, in every round.
+    Several blocks are a loop that XLA compiles: without it TensorFlow copies the loop variables,
+    gradient and all, in every round.
     """
     if plan.blocks == 1:
-        return passes(ops, plan, Whole(ops.spec, plan, parameters))
+        return passes(ops, plan, GradientSource(ops.spec, plan, parameters))
     # A class is hashable; mypy looks at how its instances are.
     forward, backward = _compiled_passes(type(ops), ops.spec, plan)  # type: ignore[arg-type]
     return partial(forward, parameters), partial(backward, parameters)
 
 
-class Whole:
-    """Parameters of all classes, and their gradients."""
+class GradientSource:
+    """The source of a pass over parameters that get gradients: the loop variables."""
 
     def __init__(self, spec: MarginLoss, plan: HeadPlan, parameters: Parameters) -> None:
         self.centers, self.plan = spec.num_centers, plan
         self.weight, self.bias = parameters
         self.by_class = self.bias is not None and self.bias.shape[0] > 1
 
-    def part(self, k: Tensor) -> Parameters:
+    def block(self, k: Tensor) -> Parameters:
         """Return slices."""
         block = Block(k, self.plan)
         bias = block.cut(self.bias) if self.by_class else self.bias
         return Parameters(block.cut(self.weight, self.centers), bias)
 
-    def own(self, own: Own) -> Parameters:
+    def target(self, target: TargetClasses) -> Parameters:
         """Return the samples' rows."""
-        bias = tf.gather(self.bias, own.labels) if self.by_class else self.bias
-        return Parameters(tf.gather(self.weight, own.rows), bias)
+        bias = tf.gather(self.bias, target.places) if self.by_class else self.bias
+        return Parameters(tf.gather(self.weight, target.rows), bias)
 
-    def start(
+    def begin(
         self,
-        left: Tensor,
-        upstream: Terms,  # noqa: ARG002 - a source that steps them looks whether it may
-    ) -> tuple[Carried, Done]:
+        embeddings: Tensor,
+        d_terms: Terms,  # noqa: ARG002 - an update looks whether they are finite
+    ) -> tuple[LoopVars, Writes]:
         """Return the gradients, all zero."""
         shape = [0] if self.bias is None else self.bias.shape
-        return (tf.zeros_like(self.weight), tf.zeros(shape, left.dtype)), []
+        return (tf.zeros_like(self.weight), tf.zeros(shape, embeddings.dtype)), []
 
-    def put(
+    def add(
         self,
         k: Tensor,
-        part: Parameters,  # noqa: ARG002 - a source that steps them needs their values
-        found: Slopes,
-        carried: Carried,
-    ) -> tuple[Carried, Done]:
-        """Write them to their place; of classes in two blocks, the last time for good."""
-        (d_weight, d_bias), start = carried, Block(k, self.plan).start
-        own = tf.cast(found.weight, d_weight.dtype)
-        d_weight = _write(d_weight, own, start * self.centers)
-        d_bias = _write(d_bias, found.bias, start) if self.by_class else d_bias + found.bias
+        parameters: Parameters,  # noqa: ARG002 - an update needs their values
+        gradients: BlockGradients,
+        loop_vars: LoopVars,
+    ) -> tuple[LoopVars, Writes]:
+        """Write the block's gradients to their place, over those of classes it repeats."""
+        (d_weight, d_bias), start = loop_vars, Block(k, self.plan).start
+        d_block_weight = tf.cast(gradients.weight, d_weight.dtype)
+        d_weight = _replace_rows(d_weight, d_block_weight, start * self.centers)
+        if self.by_class:
+            d_bias = _replace_rows(d_bias, gradients.bias, start)
+        else:
+            d_bias += gradients.bias
         return (d_weight, d_bias), []
 
-    def finish(self, carried: Carried) -> tuple[dict[str, Tensor], Done]:
-        """Return them."""
-        found = dict(zip(("weight", "bias"), carried, strict=True))
+    def finish(self, loop_vars: LoopVars) -> tuple[dict[str, Tensor], Writes]:
+        """Return the gradients."""
+        d_weight, d_bias = loop_vars
         if self.bias is not None:
-            found["bias"] = tf.cast(found["bias"], self.bias.dtype)
-        return found, []
+            d_bias = tf.cast(d_bias, self.bias.dtype)
+        return {"weight": d_weight, "bias": d_bias}, []
 
 
 @lru_cache
@@ -154,10 +216,12 @@ def _compiled_passes(
     ops = kind(spec)
 
     def both(parameters: Parameters) -> tuple[Forward, Backward]:
-        source = Whole(spec, plan, parameters)
-        step, back = partial(forward_block, ops, plan), partial(backward_block, ops, plan)
+        source = GradientSource(spec, plan, parameters)
+        on_block = partial(forward_block, ops, plan)
+        back_on_block = partial(backward_block, ops, plan)
         return _stacked(
-            partial(_forward, ops, plan, source, step), partial(_backward, ops, plan, source, back)
+            partial(_forward, ops, plan, source, on_block),
+            partial(_backward, ops, plan, source, back_on_block),
         )
 
     @partial(tf.function, jit_compile=True, autograph=False)
@@ -172,15 +236,18 @@ def _compiled_passes(
 
 
 def _stacked(forward: Forward, backward: Backward) -> tuple[Forward, Backward]:
-    """Return both with kept products as one tensor between them: no list leaves an XLA program."""
+    """Wrap both passes so that kept products go between them as one tensor.
 
-    def stacking(given: Given) -> tuple[Terms, Tensor]:
-        terms, kept = forward(given)
-        return terms, kept.stack()
+    A TensorArray cannot leave an XLA program.
+    """
 
-    def unstacking(given: Given, kept: Tensor, *rest: Any) -> dict[str, Tensor]:
-        products = tf.TensorArray(kept.dtype, kept.shape[0]).unstack(kept)
-        return backward(given, products, *rest)
+    def stacking(inputs: BlockInputs) -> tuple[Terms, Tensor]:
+        terms, kept_products = forward(inputs)
+        return terms, kept_products.stack()
+
+    def unstacking(inputs: BlockInputs, kept: Tensor, *rest: Any) -> dict[str, Tensor]:
+        kept_products = tf.TensorArray(kept.dtype, kept.shape[0]).unstack(kept)
+        return backward(inputs, kept_products, *rest)
 
     return stacking, unstacking
 
@@ -188,102 +255,120 @@ def _stacked(forward: Forward, backward: Backward) -> tuple[Forward, Backward]:
 def _forward(
     ops: LossOps[MarginLoss],
     plan: HeadPlan,
-    source: Source,
-    step: Callable[..., tuple[Tensor, Tensor, Tensor]],
-    given: Given,
+    source: ParameterSource,
+    on_block: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    inputs: BlockInputs,
 ) -> tuple[Terms, tf.TensorArray]:
-    """Return the terms, and the products of the first blocks."""
-    batch, dtype = tf.shape(given.left)[0], given.left.dtype
+    """Go over all blocks; return the terms, and the products of the first blocks."""
+    batch, dtype = tf.shape(inputs.embeddings)[0], inputs.embeddings.dtype
     size = min(plan.block, plan.classes) * ops.spec.num_centers
 
-    def add(k: Tensor, top: Tensor, total: Tensor, kept: Any, *, keep: bool) -> Carried:
-        top, total, products = step(k, given, source.part(k), top, total)
-        return top, total, kept.write(k, products) if keep else kept
+    def body(k: Tensor, top: Tensor, total: Tensor, kept_products: Any, *, keep: bool) -> LoopVars:
+        top, total, products = on_block(k, inputs, source.block(k), top, total)
+        return top, total, kept_products.write(k, products) if keep else kept_products
 
-    top, total, kept = _over_blocks(
+    # All blocks: the running sum over the other classes.
+    top, total, kept_products = _loop_over_blocks(
         plan,
-        add,
+        body,
         tf.fill([batch], dtype.min),
         tf.zeros([batch], dtype),
         tf.TensorArray(
             dtype,
             plan.kept_blocks,
-            clear_after_read=False,  # there may be a second pass back
-            element_shape=[given.left.shape[0], size],
+            clear_after_read=False,  # there may be a second backward pass
+            element_shape=[inputs.embeddings.shape[0], size],
         ),
     )
-    own = Own(ops.spec, plan, given.labels)
-    found = source.own(own)
-    cosines = own.products(given.left, tf.cast(found.weight, dtype))
+    # Each sample's own class.
+    target = TargetClasses(ops.spec, plan, inputs.labels)
+    parameters = source.target(target)
+    cosines = target.cosines(inputs.embeddings, tf.cast(parameters.weight, dtype))
     bias = tf.zeros_like(cosines)
-    if found.bias is not None:
-        bias = own.only(tf.cast(found.bias, dtype))
+    if parameters.bias is not None:
+        bias = target.zero_elsewhere(tf.cast(parameters.bias, dtype))
     others = total if ops.spec.binary else top + tf.math.log(total)
-    return Terms(cosines, bias, others), kept
+    return Terms(cosines, bias, others), kept_products
 
 
 def _backward(
     ops: LossOps[MarginLoss],
     plan: HeadPlan,
-    source: Source,
-    back: Callable[..., Slopes],
-    given: Given,
-    kept: tf.TensorArray,
+    source: ParameterSource,
+    back_on_block: Callable[..., BlockGradients],
+    inputs: BlockInputs,
+    kept_products: tf.TensorArray,
     others: Tensor,
-    upstream: Terms,
+    d_terms: Terms,
 ) -> dict[str, Tensor]:
-    """Return the gradients by name."""
-    left, dtype = given.left, given.left.dtype
-    own = Own(ops.spec, plan, given.labels)
+    """Go back over all blocks; return the gradients by name."""
+    # From the target cosines: to the samples' own class weights, and to the embeddings.
+    embeddings, dtype = inputs.embeddings, inputs.embeddings.dtype
+    target = TargetClasses(ops.spec, plan, inputs.labels)
     with tf.GradientTape() as tape:
-        rows = tf.cast(source.own(own).weight, dtype)
-        tape.watch([left, rows])
-        cosines = own.products(left, rows)
-    d_left, d_own = tape.gradient(cosines, [left, rows], upstream.cosines)
+        target_weight = tf.cast(source.target(target).weight, dtype)
+        tape.watch([embeddings, target_weight])
+        cosines = target.cosines(embeddings, target_weight)
+    d_embeddings, d_target_weight = tape.gradient(
+        cosines, [embeddings, target_weight], d_terms.cosines
+    )
 
-    def add(k: Tensor, d_left: Tensor, d_radius: Tensor, *carried: Tensor, keep: bool) -> Carried:
-        part = source.part(k)
-        products = kept.read(k) if keep else None
-        found = back(k, given, part, upstream, others, d_own, products)
-        carried, done = source.put(k, part, found, carried)
-        return after(done, d_left + found.left), d_radius + found.radius, *carried
+    def body(
+        k: Tensor, d_embeddings: Tensor, d_norms: Tensor, *loop_vars: Tensor, keep: bool
+    ) -> LoopVars:
+        # The block's parameters as they are before its step; its products, if they were kept.
+        parameters = source.block(k)
+        products = kept_products.read(k) if keep else None
+        gradients = back_on_block(k, inputs, parameters, d_terms, others, d_target_weight, products)
+        # Its gradients to their place, or its step; the next block waits for that.
+        loop_vars, writes = source.add(k, parameters, gradients, loop_vars)
+        d_embeddings = after(writes, d_embeddings + gradients.embeddings)
+        return d_embeddings, d_norms + gradients.norms, *loop_vars
 
-    first, done = source.start(left, upstream)
-    none = tf.zeros_like(others)
-    d_left, d_radius, *last = _over_blocks(plan, add, after(done, d_left), none, *first)
-    found, done = source.finish(tuple(last))
-    return {"left": after(done, d_left), "radius": d_radius, **found}
+    # All blocks, after it is known whether a step may be taken.
+    loop_vars, writes = source.begin(embeddings, d_terms)
+    d_embeddings, d_norms, *last = _loop_over_blocks(
+        plan, body, after(writes, d_embeddings), tf.zeros_like(others), *loop_vars
+    )
+    # The gradients of parameters, or the step of a bias that all classes share.
+    gradients, writes = source.finish(tuple(last))
+    return {"embeddings": after(writes, d_embeddings), "norms": d_norms, **gradients}
 
 
-def after(done: Done | list[Tensor], value: Tensor) -> Tensor:
-    """Return a value that nobody gets before something else is done."""
-    with tf.control_dependencies(done):
+def after(writes: Writes | list[Tensor], value: Tensor) -> Tensor:
+    """Return a value that nobody gets before something else has run."""
+    with tf.control_dependencies(writes):
         return tf.identity(value)
 
 
-def _over_blocks(plan: HeadPlan, add: Callable[..., Carried], *carried: Tensor) -> Carried:
-    """Return what `add` carries from block to block, first those whose products are kept."""
+def _loop_over_blocks(
+    plan: HeadPlan, body: Callable[..., LoopVars], *loop_vars: Tensor
+) -> LoopVars:
+    """Run `body` on each block; return the loop variables after the last.
+
+    First come the blocks whose products are kept: `body` gets `keep=True` for these.
+    """
     if plan.blocks == 1:
-        return add(tf.constant(0), *carried, keep=plan.kept_blocks > 0)
+        return body(tf.constant(0), *loop_vars, keep=plan.kept_blocks > 0)
     for first, last, keep in (
         (0, plan.kept_blocks, True),
         (plan.kept_blocks, plan.blocks, False),
     ):
 
-        def body(k: Tensor, *values: Tensor, keep: bool = keep) -> Carried:
-            return k + 1, *add(k, *values, keep=keep)
+        def on_round(k: Tensor, *values: Tensor, keep: bool = keep) -> LoopVars:
+            return k + 1, *body(k, *values, keep=keep)
 
         def more(k: Tensor, *_: Tensor, last: int = last) -> Tensor:
             return k < last
 
         if first < last:
-            _, *carried = tf.while_loop(more, body, [tf.constant(first), *carried])
-    return tuple(carried)
+            _, *loop_vars = tf.while_loop(more, on_round, [tf.constant(first), *loop_vars])
+    return tuple(loop_vars)
 
 
-def _write(buffer: Tensor, values: Tensor, start: Tensor) -> Tensor:
-    """Return the buffer with rows from `start` on replaced; by XLA, in place."""
-    if buffer.shape == values.shape:
-        return values
-    at = tf.stack([start, *[tf.zeros_like(start)] * (values.shape.rank - 1)])
-    return xla.dynamic_update_slice(buffer, values, at)
+def _replace_rows(buffer: Tensor, rows: Tensor, start: Tensor) -> Tensor:
+    """Return the buffer with the rows from `start` on replaced; by XLA, in place."""
+    if buffer.shape == rows.shape:
+        return rows
+    at = tf.stack([start, *[tf.zeros_like(start)] * (rows.shape.rank - 1)])
+    return xla.dynamic_update_slice(buffer, rows, at)

@@ -12,15 +12,17 @@ from marginface.errors import MarginfaceError
 from marginface_tf.losses.base import Tensors
 
 
-class Seen(NamedTuple):
-    """Classes that a pass goes over.
+class LocalClasses(NamedTuple):
+    """The classes that this process's pass goes over.
 
     Args:
-        number: how many; known when a graph is made.
-        labels: [batch], places among them; outside 0 .. number - 1 for a class that is elsewhere.
-        sampled: their numbers in this process, ascending; None for all.
-        log_weights: [number], what is added to their logits in the sum over the others.
-        used: how many of them, the first, are; the others only fill up. None for all.
+        number: of these classes; known when a graph is made.
+        labels: [batch], places of the samples' classes among them; outside 0 .. number - 1 for a
+            class that is elsewhere.
+        sampled: their numbers in this process, ascending; None for all classes.
+        log_weights: [number], added to their logits in the sum over the others; None for 0.
+        used: number of classes that count, the first of them; the others only fill up. None for
+            all.
     """
 
     number: int
@@ -30,23 +32,23 @@ class Seen(NamedTuple):
     used: Tensor | None = None
 
 
-def chosen(
+def local_classes(
     sample: Tensors, labels: Tensor, own: range, num_classes: int, batch: int | None
-) -> Seen:
-    """Return which of the sampled classes are here.
+) -> LocalClasses:
+    """Return this process's part of a sample of classes.
 
     Args:
         sample: `classes`, ascending, and `log_weights`, [sampled] each.
         labels: [batch], numbers among all classes.
         own: this process's classes.
         num_classes: those of all processes.
-        batch: how many labels there are; None for any number.
+        batch: number of labels; None for any number.
 
     Raises:
         MarginfaceError: a sample of unknown length, or without the class of a label; in a graph,
             where no error can be raised, its weights are then NaN.
     """
-    sampled, weights, used = sample["classes"], sample["log_weights"], None
+    sampled, log_weights, used = sample["classes"], sample["log_weights"], None
     if sampled.shape[0] is None:
         raise MarginfaceError("draw['classes'] has an unknown length; trace for each length")
     sampled, labels = tf.cast(sampled, tf.int64) - own.start, labels - own.start
@@ -63,17 +65,17 @@ def chosen(
         sound &= stop - start <= number
         used = tf.minimum(stop - start, number)
         place = tf.minimum(start + tf.range(number), sampled.shape[0] - 1)
-        sampled, weights = tf.gather(sampled, place), tf.gather(weights, place)
+        sampled, log_weights = tf.gather(sampled, place), tf.gather(log_weights, place)
         # What fills up counts for nothing; its number has only to be one of a class here.
         sampled = tf.where(tf.range(number) < used, sampled, len(own) - 1)
-    weights = tf.where(sound, weights, math.nan)
-    return Seen(number, _places(sampled, labels, used), sampled, weights, used)
+    log_weights = tf.where(sound, log_weights, math.nan)
+    return LocalClasses(number, _places(sampled, labels, used), sampled, log_weights, used)
 
 
 def _room(sampled: int, own: range, num_classes: int, batch: int | None) -> int:
-    """Return a number that a shard's part of a sample stays below.
+    """Return an upper bound of the sampled classes in a shard: a graph needs a fixed number.
 
-    Eight standard deviations above the mean, and all labels here: a graph needs a number.
+    The bound is eight standard deviations above the mean, plus all labels.
     """
     if batch is None:
         return min(sampled, len(own))
@@ -83,7 +85,7 @@ def _room(sampled: int, own: range, num_classes: int, batch: int | None) -> int:
 
 
 def _places(sampled: Tensor, labels: Tensor, used: Tensor | None = None) -> Tensor:
-    """Return where labels stand among the first `used` of a sample; -1 for those that do not."""
+    """Return the places of labels in the first `used` of a sample; -1 for those not in it."""
     places = tf.searchsorted(sampled, labels, out_type=tf.int64)
     number = sampled.shape[0] if used is None else tf.cast(used, tf.int64)
     at = tf.gather(sampled, tf.minimum(places, sampled.shape[0] - 1))

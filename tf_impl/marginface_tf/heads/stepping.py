@@ -1,4 +1,4 @@
-"""Steps of class weights and bias inside the backward pass, a block of rows at a time."""
+"""SGD steps of class weights and bias inside the backward pass, a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -14,32 +14,39 @@ from tensorflow import Tensor
 from marginface.errors import MarginfaceError
 from marginface.heads import MAX_UPSTREAM, ONCE, SCALED, HeadPlan, check_upstream
 from marginface.optimizers import SGD
-from marginface_tf.heads.blocks import Block, Own, Parameters, Slopes, Terms, rows_of
-from marginface_tf.heads.passes import Carried, Done, after
+from marginface_tf.heads.blocks import (
+    Block,
+    BlockGradients,
+    Parameters,
+    TargetClasses,
+    Terms,
+    weight_rows,
+)
+from marginface_tf.heads.passes import LoopVars, Writes, after
+from marginface_tf.heads.rounding import stochastic_round
 from marginface_tf.processes import add_up, gather
 
-REFUSED = -1  # turns from when XLA, which cannot raise, met a step that is refused
+REFUSED = -1  # the count of steps after a refused one, for XLA, which cannot raise
 
 
 @dataclass(frozen=True)
 class Update:
-    """Parameters that the backward pass steps where they lie.
+    """The in-backward SGD update: parameters that the backward pass steps where they lie.
 
-    Once rows of a variable were read, TensorFlow copies it whole for whoever reads it whole.
+    Rows alone are read and written. Whoever then reads a variable whole makes TensorFlow copy it.
 
     Args:
         spec: momentum and weight decay.
         values: `weight` and maybe `bias`.
         velocities: their momentum.
         rate: the learning rate, a variable; None until somebody sets one.
-        loss_scale: what the loss is multiplied by before the backward pass, a variable; 0 for
-            nothing.
-        turns: how often they were stepped, a variable; `REFUSED` when they must not be any more.
-        turn: what it was when the forward pass began.
-        anchor: what asks for the backward pass where nothing else does; it has no elements.
+        loss_scale: the factor on the loss before the backward pass, a variable; 0 for none.
+        steps: number of steps taken, a variable; `REFUSED` once there must be no more.
+        steps_before: that number when the forward pass began.
+        anchor: asks for a backward pass where nothing else does; it has no elements.
         learning: whether the backward pass steps.
-        one_bias: whether one bias is for all classes.
-        together: whether that is so in several processes.
+        one_bias: whether all classes share one bias.
+        shared_bias: whether all processes have that one bias.
     """
 
     spec: SGD
@@ -47,49 +54,49 @@ class Update:
     velocities: Mapping[str, Any]
     rate: Any
     loss_scale: Any
-    turns: Any
-    turn: Tensor
+    steps: Any
+    steps_before: Tensor
     anchor: Tensor
     learning: bool
     one_bias: bool
-    together: bool
+    shared_bias: bool
 
-    def check(self, upstream: Tensor) -> Tensor:
-        """Return the gradient of the loss, which whoever takes it gets when it was checked.
+    def check(self, d_loss: Tensor) -> Tensor:
+        """Return the gradient of the loss once it was checked: a large one is a scaled loss's.
 
         Raises:
-            MarginfaceError: it is that of a scaled loss, and nobody said so; in a graph,
+            MarginfaceError: the loss was scaled, and `loss_scale` does not say so; in a graph,
                 TensorFlow's InvalidArgumentError.
         """
-        scale = tf.cast(self.loss_scale.read_value(), upstream.dtype)
+        scale = tf.cast(self.loss_scale.read_value(), d_loss.dtype)
         if tf.executing_eagerly():
-            check_upstream(float(upstream), float(scale) or None)
-            return upstream
-        share = tf.abs(upstream) / tf.where(scale > 0, scale, tf.ones_like(scale))
+            check_upstream(float(d_loss), float(scale) or None)
+            return d_loss
+        share = tf.abs(d_loss) / tf.where(scale > 0, scale, tf.ones_like(scale))
         scaled = (share > MAX_UPSTREAM) & ~((scale > 0) & tf.math.is_inf(share))
-        said = [SCALED, upstream, "with loss_scale", scale]
+        said = [SCALED, d_loss, "with loss_scale", scale]
         with tf.control_dependencies([tf.debugging.Assert(~scaled, said)]):
-            turns = self.turns.read_value()
-            turns = tf.where(scaled, tf.constant(REFUSED, turns.dtype), turns)
-            return after(_done(self.turns.assign(turns)), upstream)
+            steps = self.steps.read_value()
+            steps = tf.where(scaled, tf.constant(REFUSED, steps.dtype), steps)
+            return after(_writes(self.steps.assign(steps)), d_loss)
 
-    def begin(self) -> tuple[Tensor, Done]:
-        """Begin a step; return whether it may be taken, and what must have been done for that.
+    def begin(self) -> tuple[Tensor, Writes]:
+        """Begin a step: count it. Return whether it may be taken, and the count's assignment.
 
         Raises:
             MarginfaceError: the parameters were stepped since the forward pass; in a graph,
                 TensorFlow's InvalidArgumentError.
         """
-        now = self.turns.read_value()
-        if tf.executing_eagerly() and int(now) != int(self.turn):
+        now = self.steps.read_value()
+        if tf.executing_eagerly() and int(now) != int(self.steps_before):
             raise MarginfaceError(ONCE)
-        with tf.control_dependencies([tf.debugging.assert_equal(now, self.turn, ONCE)]):
-            may = (now == self.turn) & (now != REFUSED)
-            after_it = tf.where(may, now + 1, tf.constant(REFUSED, now.dtype))
-            return may, _done(self.turns.assign(after_it))
+        with tf.control_dependencies([tf.debugging.assert_equal(now, self.steps_before, ONCE)]):
+            may_step = (now == self.steps_before) & (now != REFUSED)
+            steps = tf.where(may_step, now + 1, tf.constant(REFUSED, now.dtype))
+            return may_step, _writes(self.steps.assign(steps))
 
     def read(self, name: str, rows: Tensor) -> Tensor:
-        """Return rows."""
+        """Read rows of `weight` or `bias`."""
         return tf.gather(self.values[name], rows)
 
     def stepped(
@@ -98,13 +105,22 @@ class Update:
         rows: Tensor,
         value: Tensor,
         gradient: Tensor,
-        may: Tensor,
+        may_step: Tensor,
         *,
         compiled: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Return what rows that have these values are to be, and their momentum.
+        """Compute a step: v <- momentum v + gradient / loss_scale + decay w, w <- w - rate v.
 
-        v <- momentum v + gradient / loss_scale + decay w, w <- w - rate v, where they may move.
+        Args:
+            name: `weight` or `bias`.
+            rows: which of it.
+            value: of these rows.
+            gradient: of the scaled loss, for these rows.
+            may_step: if False, nothing moves.
+            compiled: whether XLA computes it.
+
+        Returns:
+            the rows and their momentum after the step.
 
         Raises:
             MarginfaceError: there is no learning rate.
@@ -118,21 +134,21 @@ class Update:
         decay = self.spec.decay_for(self.values[name].shape.rank)
         step = _compiled_step() if compiled else _step
         value, velocity = step(
-            self.spec.momentum, decay, rate, scale, may, value, velocity, gradient
+            self.spec.momentum, decay, rate, scale, may_step, value, velocity, gradient
         )
-        return narrow(value, self.values[name].dtype), velocity
+        return stochastic_round(value, self.values[name].dtype), velocity
 
-    def write(self, name: str, rows: Tensor, value: Tensor, velocity: Tensor) -> Done:
-        """Set rows and their momentum; return what must have been done for that."""
-        return _done(
+    def write(self, name: str, rows: Tensor, value: Tensor, velocity: Tensor) -> Writes:
+        """Write rows and their momentum; return the assignments."""
+        return _writes(
             self.values[name].scatter_nd_update(rows[:, None], value),
             self.velocities[name].scatter_nd_update(rows[:, None], velocity),
         )
 
 
-def _done(*written: Any) -> Done:
-    """Return the operations of assignments, in a graph."""
-    return [] if tf.executing_eagerly() else [each.op for each in written]
+def _writes(*assigned: Any) -> Writes:
+    """Return the operations of assignments in a graph; outside they have run already."""
+    return [] if tf.executing_eagerly() else [each.op for each in assigned]
 
 
 def _step(
@@ -140,24 +156,24 @@ def _step(
     decay: float,
     rate: Tensor,
     scale: Tensor,
-    may: Tensor,
+    may_step: Tensor,
     value: Tensor,
     velocity: Tensor,
     gradient: Tensor,
 ) -> tuple[Tensor, Tensor]:
     wide, gradient = tf.cast(value, rate.dtype), tf.cast(gradient, rate.dtype) / scale
     moved = momentum * tf.cast(velocity, rate.dtype) + gradient + decay * wide
-    velocity = tf.where(may, tf.cast(moved, velocity.dtype), velocity)
-    return tf.where(may, wide - rate * moved, wide), velocity
+    velocity = tf.where(may_step, tf.cast(moved, velocity.dtype), velocity)
+    return tf.where(may_step, wide - rate * moved, wide), velocity
 
 
 @lru_cache
 def _compiled_step() -> Any:
-    """Return it as a program that goes over a block once, instead of five times."""
+    """Compile `_step`: XLA goes over a block's rows once, TensorFlow would five times."""
     return tf.function(_step, jit_compile=True, autograph=False)
 
 
-class Stepped:
+class UpdateSource:
     """The source of a pass over parameters that an update steps.
 
     Args:
@@ -165,7 +181,7 @@ class Stepped:
         plan: the blocks.
         centers: rows of weights for each class.
         sampled: numbers of the classes that the plan is for; None for all.
-        used: how many of them, the first, are to be stepped; None for all.
+        used: number of classes that are stepped, the first of the sampled; None for all.
     """
 
     def __init__(
@@ -179,100 +195,85 @@ class Stepped:
         self.update, self.plan, self.centers = update, plan, centers
         self.sampled, self.used = sampled, used
 
-    def part(self, k: Tensor) -> Parameters:
-        """Return the block's rows."""
+    def block(self, k: Tensor) -> Parameters:
+        """Read the block's rows."""
         block = Block(k, self.plan)
-        return self._read(self._numbers(block.start + tf.range(block.size)))
+        return self._read(self._class_numbers(block.start + tf.range(block.size)))
 
-    def own(self, own: Own) -> Parameters:
-        """Return the samples' rows."""
-        return self._read(self._numbers(own.labels))
+    def target(self, target: TargetClasses) -> Parameters:
+        """Read the samples' rows."""
+        return self._read(self._class_numbers(target.places))
 
-    def start(self, left: Tensor, upstream: Terms) -> tuple[Carried, Done]:
+    def begin(self, embeddings: Tensor, d_terms: Terms) -> tuple[LoopVars, Writes]:
         """Begin a step; return the gradient of the one bias, and whether anything may move."""
-        may, done = self.update.begin() if self.update.learning else (tf.constant(False), [])
-        # What is no number would make all weights none.
-        may &= tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in (left, *upstream)])
-        return (tf.zeros([1 if self.update.one_bias else 0], left.dtype), may), done
+        learning = self.update.learning
+        may_step, writes = self.update.begin() if learning else (tf.constant(False), [])
+        # A step by a gradient that is not finite would spoil all weights for good.
+        finite = [tf.reduce_all(tf.math.is_finite(each)) for each in (embeddings, *d_terms)]
+        may_step &= tf.reduce_all(finite)
+        d_one_bias = tf.zeros([1 if self.update.one_bias else 0], embeddings.dtype)
+        return (d_one_bias, may_step), writes
 
-    def put(
-        self, k: Tensor, part: Parameters, found: Slopes, carried: Carried
-    ) -> tuple[Carried, Done]:
-        """Step the block's rows, but for those that the next one has, too."""
-        (d_bias, may), done = carried, []
+    def add(
+        self, k: Tensor, parameters: Parameters, gradients: BlockGradients, loop_vars: LoopVars
+    ) -> tuple[LoopVars, Writes]:
+        """Step the block's rows, but for those of classes that it repeats or that only fill up."""
+        d_one_bias, may_step = loop_vars
+        writes: Writes = []
         if self.update.learning:
             block = Block(k, self.plan)
             stop = block.size
             if self.used is not None:
                 stop = tf.clip_by_value(tf.cast(self.used, tf.int32) - block.start, 0, stop)
-            own = tf.minimum(block.repeated, stop), stop
-            numbers = self._numbers(block.start + tf.range(block.size))
-            rows = rows_of(numbers, self.centers)
-            done += self._step("weight", rows, part, found, may, own, self.centers)
-            if part.bias is not None and not self.update.one_bias:
-                done += self._step("bias", numbers, part, found, may, own, 1)
-        return (d_bias + found.bias if self.update.one_bias else d_bias, may), done
+            stepped = tf.minimum(block.repeated, stop), stop
+            numbers = self._class_numbers(block.start + tf.range(block.size))
+            values = {"weight": (weight_rows(numbers, self.centers), self.centers)}
+            if parameters.bias is not None and not self.update.one_bias:
+                values["bias"] = (numbers, 1)
+            for name, (rows, each) in values.items():
+                value, gradient = getattr(parameters, name), getattr(gradients, name)
+                new_value, new_velocity = self.update.stepped(
+                    name, rows, value, gradient, may_step, compiled=self.plan.blocks > 1
+                )
+                part = slice(*(number * each for number in stepped))
+                writes += self.update.write(name, rows[part], new_value[part], new_velocity[part])
+        if self.update.one_bias:
+            d_one_bias += gradients.bias
+        return (d_one_bias, may_step), writes
 
-    def _step(
-        self,
-        name: str,
-        rows: Tensor,
-        part: Parameters,
-        found: Slopes,
-        may: Tensor,
-        own: tuple[Any, Any],
-        each: int,
-    ) -> Done:
-        """Step the block's rows, of which some are its own, `each` for a class."""
-        value, gradient = getattr(part, name), getattr(found, name)
-        compiled = self.plan.blocks > 1
-        stepped = self.update.stepped(name, rows, value, gradient, may, compiled=compiled)
-        first, stop = (number * each for number in own)
-        return self.update.write(name, *(values[first:stop] for values in (rows, *stepped)))
-
-    def finish(self, carried: Carried) -> tuple[dict[str, Tensor], Done]:
+    def finish(self, loop_vars: LoopVars) -> tuple[dict[str, Tensor], Writes]:
         """Step the one bias of all classes; all else is done."""
-        (d_bias, may), done = carried, []
-        if self.update.one_bias and self.update.learning:
-            row = tf.constant([0])
-            together = self.update.together
-            d_bias = add_up(d_bias) if together else d_bias
-            value = self.update.read("bias", row)
-            value, velocity = self.update.stepped("bias", row, value, d_bias, may)
-            # bfloat16 would be rounded another way by each process.
-            value = gather(value)[:1] if together else value
-            done = self.update.write("bias", row, value, velocity)
-        return {}, done
+        d_bias, may_step = loop_vars
+        if not (self.update.one_bias and self.update.learning):
+            return {}, []
+        row = tf.constant([0])
+        shared = self.update.shared_bias
+        d_bias = add_up(d_bias) if shared else d_bias
+        value = self.update.read("bias", row)
+        value, velocity = self.update.stepped("bias", row, value, d_bias, may_step)
+        value = gather(value)[:1] if shared else value  # each process rounds bfloat16 another way
+        return {}, self.update.write("bias", row, value, velocity)
 
-    def _numbers(self, places: Tensor) -> Tensor:
-        found = places if self.sampled is None else tf.gather(self.sampled, places)
-        return tf.cast(found, tf.int64)
+    def _class_numbers(self, places: Tensor) -> Tensor:
+        """Return the numbers, in this process, of classes at places of the pass."""
+        numbers = places if self.sampled is None else tf.gather(self.sampled, places)
+        return tf.cast(numbers, tf.int64)
 
     def _read(self, numbers: Tensor) -> Parameters:
         bias = None
         if "bias" in self.update.values:
             bias = self.update.read("bias", tf.constant([0]) if self.update.one_bias else numbers)
-        return Parameters(self.update.read("weight", rows_of(numbers, self.centers)), bias)
+        return Parameters(self.update.read("weight", weight_rows(numbers, self.centers)), bias)
 
 
-def checked(loss: Tensor, update: Update) -> Tensor:
-    """Return the loss; before anything moves, its gradient is checked to be no scaled loss's."""
+def with_gradient_check(loss: Tensor, update: Update) -> Tensor:
+    """Return the loss; its backward pass first checks that the loss scale was set, if there is one.
+
+    A gradient of the loss far above 1 is a scaled loss's. It is refused before any weight moves.
+    """
 
     @tf.custom_gradient
-    def same(given: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        return tf.identity(given), update.check
+    def checked(value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return tf.identity(value), update.check
 
-    return same(loss)
-
-
-def narrow(values: Tensor, dtype: tf.DType) -> Tensor:
-    """Return values in another type; in bfloat16 up or down at random, right on average.
-
-    To the nearest, a step below 1/512 of a weight would be lost, each time anew.
-    """
-    if dtype != tf.bfloat16 or values.dtype != tf.float32:
-        return tf.cast(values, dtype)
-    bits = tf.bitcast(values, tf.int32)  # bfloat16 is the upper half
-    bits += tf.random.uniform(tf.shape(bits), 0, 2**16, tf.int32)
-    upper = tf.bitwise.bitwise_and(bits, -(2**16))
-    return tf.cast(tf.bitcast(upper, tf.float32), dtype)
+    return checked(loss)

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import NORM_RANGE, STD_OFFSET, AdaFace
+from marginface.losses.adaface import NORM_RANGE, STD_OFFSET, AdaFace
 from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 
 

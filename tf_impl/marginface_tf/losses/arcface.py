@@ -2,7 +2,7 @@
 
 from tensorflow import Tensor
 
-from marginface.losses import ArcFace, CombinedMargin
+from marginface.losses.arcface import ArcFace, CombinedMargin
 from marginface_tf.losses.angular import AngularOps
 from marginface_tf.losses.base import Tensors
 

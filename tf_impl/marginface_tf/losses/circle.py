@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import Circle
+from marginface.losses.circle import Circle
 from marginface_tf.losses.base import LossOps, Tensors, with_slope
 
 

@@ -2,7 +2,7 @@
 
 from tensorflow import Tensor
 
-from marginface.losses import CosFace
+from marginface.losses.cosface import CosFace
 from marginface_tf.losses.base import LossOps, Tensors
 
 

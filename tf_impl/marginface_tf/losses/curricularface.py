@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import CurricularFace
+from marginface.losses.curricularface import CurricularFace
 from marginface_tf.losses.angular import AngularOps
 from marginface_tf.losses.base import Tensors
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import (
+from marginface.losses.elasticface import (
     ElasticFaceArc,
     ElasticFaceArcPlus,
     ElasticFaceCos,

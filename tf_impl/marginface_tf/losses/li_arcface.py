@@ -4,7 +4,7 @@ import math
 
 from tensorflow import Tensor
 
-from marginface.losses import LiArcFace
+from marginface.losses.li_arcface import LiArcFace
 from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 
 

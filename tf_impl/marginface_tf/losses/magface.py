@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import MagFace
+from marginface.losses.magface import MagFace
 from marginface_tf.losses.angular import AngularOps
 from marginface_tf.losses.base import Tensors, with_slope
 

@@ -1,6 +1,6 @@
 """Softmax and NormFace: no margin, so the seam's defaults are the loss."""
 
-from marginface.losses import NormFace, Softmax
+from marginface.losses.softmax import NormFace, Softmax
 from marginface_tf.losses.base import LossOps
 
 

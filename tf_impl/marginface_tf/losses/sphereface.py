@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import SphereFace, SphereFaceRV1, SphereFaceRV2
+from marginface.losses.sphereface import SphereFace, SphereFaceRV1, SphereFaceRV2
 from marginface_tf.losses.angular import AngularOps
 from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import SphereFace2
+from marginface.losses.sphereface2 import SphereFace2
 from marginface_tf.losses.base import LossOps, Tensors, with_slope
 
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import UniFace
+from marginface.losses.uniface import UniFace
 from marginface_tf.losses.base import LossOps, Tensors
 
 

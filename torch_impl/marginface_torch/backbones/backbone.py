@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from marginface import backbones
-from marginface.backbones.graph import (
-    BN_EPSILON,
-    BN_MOMENTUM,
-    IMAGES,
-    Add,
-    BatchNorm,
-    Conv,
-    Dropout,
-    Flatten,
-    Graph,
-    Layer,
-    Linear,
-    PReLU,
-    Weighted,
-)
+from marginface.backbones.graph import IMAGES, Graph, Node
+from marginface.backbones.layers import NOISE
 from marginface.checks import check_floating, check_type
-from marginface_torch.backbones.layers import BatchNorm as BatchNormModule
-from marginface_torch.backbones.layers import Dropout as DropoutModule
-from marginface_torch.backbones.weights import load_weights
+from marginface_torch.backbones.batch_norm import BatchNorm
+from marginface_torch.backbones.layers import FUNCTIONS, MODULES
 
 
 class Backbone(nn.Module):
@@ -43,11 +31,13 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.graph = graph
+        self._noise = graph.noise()
         for node in graph.nodes:
-            if isinstance(node.layer, Weighted):
-                _attach(self, node.layer.name, _module(node.layer))
-            elif isinstance(node.layer, Dropout):
-                self.dropout = DropoutModule(node.layer.rate)
+            if type(node.layer) in MODULES:
+                _attach(self, node.layer.name, MODULES[type(node.layer)](node.layer))
+        for name, parameter in graph.arrays_of_their_own().items():
+            array = nn.Parameter(torch.empty(parameter.shape), parameter.trainable)
+            self.register_parameter(name, array)
         last_use = graph.last_use()
         # The values that no later layer reads, by layer: dropped so that memory stays flat.
         self._done = [
@@ -56,32 +46,59 @@ class Backbone(nn.Module):
         ]
         self.to(dtype)
         drawn = int(torch.randint(2**31, ()).item()) if seed is None else seed
-        load_weights(self, backbones.initial_weights(graph, drawn))
+        self.set_arrays(backbones.initial_weights(graph, drawn))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return embeddings, not normalised."""
+    def forward(self, images: Tensor, draw: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return embeddings, not normalised.
+
+        Args:
+            images: [batch, 3, height, width].
+            draw: what `graph.draw` gives for dropout, drop path and masks in training; None draws
+                it from PyTorch's global generator.
+        """
         check_type("images", images, Tensor, "torch.as_tensor makes one")
         check_floating(images.is_floating_point())
         self.graph.check_images(images.shape)
+        noise = self._noise_for(images, draw)
         values = {IMAGES: images}
         for position, node in enumerate(self.graph.nodes):
-            inputs = [values[source] for source in node.inputs]
-            values[position] = self._operation(node.layer)(*inputs)
+            values[position] = self._run(node, [values[source] for source in node.inputs], noise)
             for source in self._done[position]:
                 del values[source]
         return values[len(self.graph.nodes) - 1]
 
-    def _operation(self, layer: Layer) -> Callable[..., Tensor]:
-        """Return what computes a layer: by name, so that a replaced submodule counts."""
-        match layer:
-            case Add():
-                return torch.add
-            case Flatten():
-                return _flatten
-            case Dropout():
-                return self.dropout
-            case _:
-                return self.get_submodule(layer.name)
+    def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Set weights and statistics, of the right shapes, under canonical names."""
+        state = self.state_dict()
+        with torch.no_grad():
+            for name, array in arrays.items():
+                state[name].copy_(torch.tensor(array))
+
+    def _noise_for(self, images: Tensor, draw: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """Return each layer's noise: none outside training."""
+        batch = len(images)
+        if draw is not None:
+            shapes = {name: value.shape for name, value in draw.items()}
+            self.graph.check_draw(shapes, batch, training=self.training)
+            return draw
+        if not self.training:
+            return {}
+        return {
+            name: torch.randint(NOISE, (batch, *shape), dtype=torch.int32, device=images.device)
+            for name, shape in self._noise.items()
+        }
+
+    def _run(self, node: Node, inputs: list[Tensor], noise: Mapping[str, Tensor]) -> Tensor:
+        layer = node.layer
+        function = FUNCTIONS.get(type(layer))
+        if function is None:
+            output: Tensor = self.get_submodule(layer.name)(*inputs)
+            return output
+        if layer.name in self._parameters:
+            inputs = [*inputs, self.get_parameter(layer.name)]
+        if layer.noise_of:
+            return function(layer, *inputs, noise=noise.get(layer.noise_of))
+        return function(layer, *inputs)
 
 
 def create_backbone(
@@ -128,39 +145,11 @@ def channels_last(backbone: Backbone) -> Backbone:
     return backbone
 
 
-def synchronize(backbone: Backbone, rank: int, size: int) -> None:
-    """Let statistics and masks of training be those of the batch of all processes."""
+def synchronize(backbone: Backbone) -> None:
+    """Let statistics of training be those of the batch of all processes."""
     for module in backbone.modules():
-        if isinstance(module, BatchNormModule):
+        if isinstance(module, BatchNorm):
             module.synchronized = True
-        elif isinstance(module, DropoutModule):
-            module.share = (rank, size)
-
-
-def _module(layer: Conv | BatchNorm | PReLU | Linear) -> nn.Module:
-    match layer:
-        case Conv():
-            return nn.Conv2d(
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel,
-                stride=layer.stride,
-                padding=layer.padding,
-                groups=layer.groups,
-                bias=False,
-            )
-        case BatchNorm():
-            norm = BatchNormModule(layer.channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
-            norm.weight.requires_grad = layer.trainable_scale
-            return norm
-        case PReLU():
-            return nn.PReLU(layer.channels)
-        case Linear():
-            return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
-
-
-def _flatten(x: Tensor) -> Tensor:
-    return torch.flatten(x, 1)
 
 
 def _attach(root: nn.Module, name: str, module: nn.Module) -> None:

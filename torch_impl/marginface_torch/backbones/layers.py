@@ -1,106 +1,161 @@
-"""The layers of a backbone that PyTorch lacks: those that see the batches of several processes."""
+"""The table of layers in PyTorch: modules of those with weights, functions of the others."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.autograd.function import once_differentiable
-from torch.nn.functional import batch_norm, dropout
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
-from marginface_torch.processes import add_up, gather
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm over [N, C, H, W] and [N, C] alike.
-
-    Attributes:
-        synchronized: whether training takes mean and variance over the batches of all processes of
-            torch.distributed, which must be of one size; PyTorch's own SyncBatchNorm has no CPU
-            version.
-    """
-
-    synchronized = False
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in (2, 4):
-            raise ValueError(f"expected [N, C] or [N, C, H, W], got {tuple(input.shape)}")
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised input; in training, move the running statistics."""
-        if not (self.synchronized and self.training):
-            return super().forward(input)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        mean, variance, count = _statistics(input.detach())
-        found: Tensor = _Normalize.apply(  # type: ignore[no-untyped-call]
-            input, self.weight, self.bias, mean, variance, count, self.eps
-        )
-        if self.momentum is not None:
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
-        return found
+from marginface.backbones import layers
+from marginface.backbones.layers import Layer
+from marginface_torch.backbones.batch_norm import BatchNorm
 
 
-class Dropout(nn.Dropout):
-    """Dropout.
-
-    Attributes:
-        share: which process of how many this is. Each draws the masks of the whole batch, of which
-            it has every `size`-th sample from number `rank` on, under one seed for all.
-    """
-
-    share = (0, 1)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the input; in training, without the values that a mask drops."""
-        rank, size = self.share
-        if size == 1 or not self.training:
-            return super().forward(input)
-        whole = input.new_ones(len(input) * size, *input.shape[1:])
-        return input * dropout(whole, self.p)[rank::size]
+def conv(layer: layers.Conv) -> nn.Module:
+    """Build a convolution."""
+    return nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        groups=layer.groups,
+        bias=layer.bias,
+    )
 
 
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Return mean and biased variance of each channel over all processes, and over how many."""
-    variances, means = torch.var_mean(x, _over(x), correction=0)
-    all_means, all_variances = gather(torch.stack([means, variances])[None]).unbind(1)
-    mean = all_means.mean(0)
-    variance = (all_variances + (all_means - mean) ** 2).mean(0)
-    return mean, variance, x.numel() // x.shape[1] * distributed.get_world_size()
+def batch_norm(layer: layers.BatchNorm) -> nn.Module:
+    """Build a batch normalisation."""
+    norm = BatchNorm(layer.channels, eps=layer.epsilon, momentum=layer.momentum)
+    norm.weight.requires_grad = layer.trainable_scale
+    return norm
 
 
-class _Normalize(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        mean: Tensor,
-        variance: Tensor,
-        count: int,
-        eps: float,
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, variance)
-        ctx.count, ctx.eps = count, eps
-        return batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, variance = ctx.saved_tensors
-        upstream, around = gradients[0], [1, -1, *[1] * (x.dim() - 2)]
-        inverse = torch.rsqrt(variance + ctx.eps)
-        unit = (x - mean.view(around)) * inverse.view(around)
-        own = torch.stack([upstream.sum(_over(x)), (upstream * unit).sum(_over(x))])
-        # The statistics are everybody's, and so is what they pass on of the gradient.
-        offset, slope = add_up(own) / ctx.count
-        d_x = upstream - offset.view(around) - unit * slope.view(around)
-        d_x *= (inverse * weight).view(around)
-        return d_x, own[1], own[0], None, None, None, None
+def prelu(layer: layers.PReLU) -> nn.Module:
+    """Build a PReLU."""
+    return nn.PReLU(layer.channels)
 
 
-def _over(x: Tensor) -> list[int]:
-    return [0, *range(2, x.dim())]
+def linear(layer: layers.Linear) -> nn.Module:
+    """Build a linear layer."""
+    return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
+
+
+def layer_norm(layer: layers.LayerNorm) -> nn.Module:
+    """Build a layer normalisation."""
+    return nn.LayerNorm(layer.channels, eps=layer.epsilon)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention by PyTorch's fused kernel, in float32 at least."""
+
+    def __init__(self, layer: layers.Attention) -> None:
+        super().__init__()
+        self.heads = layer.heads
+        self.qkv = nn.Linear(layer.channels, 3 * layer.channels, bias=False)
+        self.proj = nn.Linear(layer.channels, layer.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, L, C] after each token has looked at all."""
+        qkv: Tensor = self.qkv(x)
+        parts = qkv.view(*qkv.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = parts.to(torch.promote_types(qkv.dtype, torch.float32))
+            q, k, v = wide.unbind()  # each [N, heads, L, width]
+            y = scaled_dot_product_attention(q, k, v)
+        output: Tensor = self.proj(y.transpose(1, 2).flatten(2).to(qkv.dtype))
+        return output
+
+
+def add(layer: layers.Add, x: Tensor, y: Tensor) -> Tensor:
+    """Return x + y."""
+    return x + y
+
+
+def flatten(layer: layers.Flatten, x: Tensor) -> Tensor:
+    """Return [N, ...] as [N, values]."""
+    return torch.flatten(x, 1)
+
+
+def dropout(layer: layers.Dropout, x: Tensor, noise: Tensor | None) -> Tensor:
+    """Drop values in training."""
+    if noise is None:
+        return x
+    return x * _kept(noise, layer.rate, x).reshape(x.shape)
+
+
+def relu6(layer: layers.ReLU6, x: Tensor) -> Tensor:
+    """Return min(max(x, 0), 6)."""
+    return nn.functional.relu6(x)
+
+
+def tokens(layer: layers.Tokens, x: Tensor) -> Tensor:
+    """Return [N, C, H, W] as [N, H * W, C]."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def position(layer: layers.Position, x: Tensor, array: Tensor) -> Tensor:
+    """Return x + array."""
+    return x + array
+
+
+def drop_path(layer: layers.DropPath, x: Tensor, noise: Tensor | None) -> Tensor:
+    """Drop a branch of some samples in training."""
+    if noise is None:
+        return x
+    return x * _kept(noise, layer.rate, x).view(-1, *[1] * (x.dim() - 1))
+
+
+def mask_tokens(layer: layers.MaskTokens, x: Tensor, noise: Tensor | None) -> Tensor:
+    """Take tokens away in training."""
+    if noise is None:
+        return x
+    return _gather(x, noise.argsort(stable=True, dim=1)[:, : layer.left])
+
+
+def restore_tokens(
+    layer: layers.RestoreTokens, x: Tensor, array: Tensor, noise: Tensor | None = None
+) -> Tensor:
+    """Put tokens back, and the array where there is none."""
+    if noise is None:
+        return x
+    count, places = noise.shape
+    filled = torch.cat([x, array.to(x.dtype).expand(count, places - x.shape[1], -1)], 1)
+    return _gather(filled, noise.argsort(stable=True, dim=1).argsort(1))
+
+
+def _gather(x: Tensor, places: Tensor) -> Tensor:
+    """Return each sample's tokens at its places [N, L]."""
+    return x.gather(1, places[:, :, None].expand(-1, -1, x.shape[2]))
+
+
+def _kept(noise: Tensor, rate: float, x: Tensor) -> Tensor:
+    """Return 0 where noise drops a value, elsewhere 1 / (1 - rate)."""
+    return (noise >= layers.threshold(rate)).to(x.dtype) / (1 - rate)
+
+
+# Attached to the backbone under the layer's name, and called by it: a replaced one counts.
+MODULES: Mapping[type[Layer], Callable[[Any], nn.Module]] = {
+    layers.Conv: conv,
+    layers.BatchNorm: batch_norm,
+    layers.PReLU: prelu,
+    layers.Linear: linear,
+    layers.LayerNorm: layer_norm,
+    layers.Attention: Attention,
+}
+# Called with the layer, its inputs, the array that it has under its own name, and its noise.
+FUNCTIONS: Mapping[type[Layer], Callable[..., Tensor]] = {
+    layers.Add: add,
+    layers.Flatten: flatten,
+    layers.Dropout: dropout,
+    layers.ReLU6: relu6,
+    layers.Tokens: tokens,
+    layers.Position: position,
+    layers.DropPath: drop_path,
+    layers.MaskTokens: mask_tokens,
+    layers.RestoreTokens: restore_tokens,
+}
+LAYERS: Mapping[type[Layer], Callable[..., Any]] = {**MODULES, **FUNCTIONS}

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from marginface import backbones
 from marginface.checks import check_type
-from marginface.errors import MarginfaceError
-
-if TYPE_CHECKING:
-    from marginface_torch.backbones.backbone import Backbone
+from marginface_torch.arrays import to_numpy
+from marginface_torch.backbones.backbone import Backbone
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -35,11 +30,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
-    checked = backbones.check_weights(backbone.graph, arrays, label)
-    state = backbone.state_dict()
-    with torch.no_grad():
-        for name, array in checked.items():
-            state[name].copy_(torch.tensor(array))
+    backbone.set_arrays(backbones.check_weights(backbone.graph, arrays, label))
 
 
 def save_weights(backbone: Backbone, path: str | Path) -> None:
@@ -55,54 +46,5 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 
 
 def _check(backbone: object) -> None:
-    from marginface_torch.backbones.backbone import Backbone  # which needs this module to start
-
     inner = (f"pass its .{name}" for name in ("_orig_mod", "module") if hasattr(backbone, name))
     check_type("backbone", backbone, Backbone, next(inner, "pass what create_backbone made"))
-
-
-def read_state_dict(path: Path) -> dict[str, Any]:
-    """Read a PyTorch file without running code from it; tensors become arrays, in nested dicts."""
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a pickle's age, before the error that matters
-        try:
-            values = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged pickle can make its reader raise anything
-            kind = "other objects" if "weights_only" in str(error).lower() else "damaged data"
-            raise MarginfaceError(
-                f"{path} holds {kind}, expected a plain state_dict saved by torch.save; save "
-                "model.state_dict() again"
-            ) from error
-    if not isinstance(values, dict):
-        raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
-    return _arrays(values)
-
-
-def _arrays(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        str(key): _arrays(value)
-        if isinstance(value, Mapping)
-        else to_numpy(value)
-        if isinstance(value, torch.Tensor)
-        else value
-        for key, value in values.items()
-    }
-
-
-def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """Copy a tensor to a contiguous array; bfloat16, which NumPy lacks, becomes float32."""
-    return np.array(as_numpy(tensor))
-
-
-def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return what `to_numpy` does, without a copy where the tensor's memory will do."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype is torch.bfloat16:
-        tensor = tensor.float()
-    found: NDArray[Any] = tensor.contiguous().numpy()
-    return found
-
-
-def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:
-    """Copy a tensor to a float32 array."""
-    return np.asarray(tensor.float().cpu().numpy(), np.float32)

@@ -1,4 +1,7 @@
-"""The arithmetic of one block of classes, forward and backward."""
+"""The arithmetic of one block of classes, forward and backward.
+
+A gradient is called `d_` and the name of what it is of: `d_logits` is d loss / d logits.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,21 @@ from torch.nn.functional import softplus
 
 from marginface.heads import HeadPlan
 from marginface.losses import MIN_NORM, MarginLoss
+from marginface_torch.heads.rounding import HALF, rounded_matmul
 from marginface_torch.heads.stepping import Update
 from marginface_torch.losses.base import LossOps, Tensors
 
-HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 @dataclass(frozen=True)
-class Classes:
-    """What a pass takes beside the tensors that get gradients.
+class PassInputs:
+    """What a pass over the classes takes, beside the tensors that get gradients.
 
     Args:
         ops: the loss.
-        prepared: what `ops.prepare` made, [batch] each.
-        plan: blocks of the classes, and what is kept.
-        labels: and, for a sample, what follows: see `Seen`.
-        one_bias: whether one bias is for all classes.
+        prepared: from `ops.prepare`, [batch] each.
+        plan: the blocks of classes, and which products are kept.
+        labels: with `sampled` and `log_weights`, as in `LocalClasses`.
+        one_bias: whether all classes share one bias.
         update: steps weight and bias in the backward pass; they then get no gradient.
     """
 
@@ -42,30 +44,28 @@ class Classes:
 
     @property
     def half(self) -> torch.dtype | None:
-        """Return the type that factors of matrix products are rounded to."""
+        """Return the type that factors of matrix products are rounded to; None for theirs."""
         return HALF.get(self.plan.precision)
 
     def rows(self, start: int, stop: int) -> slice | Tensor:
-        """Return where the weights of classes from `start` to `stop` stand."""
+        """Return the rows of class weights of the classes at places `start` to `stop`."""
         centers = self.ops.spec.num_centers
         if self.sampled is None:
             return slice(start * centers, stop * centers)
-        return self._centers(self.sampled[start:stop])
+        return weight_rows(self.sampled[start:stop], centers)
 
-    def rows_of_labels(self, labels: Tensor) -> Tensor:
-        """Return the rows [batch * centers] of labels' own weights."""
-        return self._centers(numbers_of(labels, self))
-
-    def _centers(self, classes: Tensor) -> Tensor:
-        centers = torch.arange(self.ops.spec.num_centers, device=classes.device)
-        return (classes[:, None] * len(centers) + centers).flatten()
+    def class_numbers(self, places: Tensor) -> Tensor:
+        """Return the numbers, in this process, of classes at places of the pass."""
+        sampled = self.sampled
+        return places if sampled is None or len(sampled) == 0 else sampled[places]
 
 
 class Terms(NamedTuple):
     """What a sample's loss is made of, [batch] each.
 
     Args:
-        cosines: of the sample's own class (w . x where nothing is normalised); 0 elsewhere.
+        cosines: with the sample's own class (w . x where nothing is normalised); 0 where that class
+            is elsewhere.
         bias: of the sample's own class; 0 without one, or elsewhere.
         others: logsumexp, or the sum of softplus, of all other classes' logits.
     """
@@ -75,42 +75,64 @@ class Terms(NamedTuple):
     others: Tensor
 
 
-def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows of length 1 and their former norms; a zero row stays zero, with zero gradient."""
+def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows of length 1, and the norms; a zero row stays zero, with zero gradient."""
     norms = torch.linalg.vector_norm(vectors, dim=-1)
-    inverse = inverse_norms(norms)
+    inverse = safe_inverse(norms)
     return vectors * inverse[..., None], torch.where(inverse == 0, 0, norms)
 
 
-class Own:
-    """Each sample's own class, where it is here."""
+def safe_inverse(norms: Tensor) -> Tensor:
+    """Return 1 / norms; 0 for a vector too short to have a direction."""
+    short = norms <= MIN_NORM
+    return torch.where(short, 0, 1 / torch.where(short, 1, norms))
 
-    def __init__(self, classes: Classes, dtype: torch.dtype) -> None:
-        self.spec, self.dtype = classes.ops.spec, dtype
-        labels = classes.labels
-        self.here = (labels >= 0) & (labels < classes.plan.classes)
-        self.labels = torch.where(self.here, labels, 0)
-        self.rows = classes.rows_of_labels(self.labels)
+
+def weight_rows(classes: Tensor, centers: int) -> Tensor:
+    """Return the rows [classes * centers] of class weights."""
+    return (classes[:, None] * centers + torch.arange(centers, device=classes.device)).flatten()
+
+
+class TargetClasses:
+    """Each sample's own class, and which of these are in this process's pass.
+
+    Attributes:
+        here: [batch], whether the sample's class is in the pass.
+        places: [batch], its place there; 0 for those elsewhere.
+        rows: [batch * centers], of its weights.
+    """
+
+    def __init__(self, inputs: PassInputs, dtype: torch.dtype) -> None:
+        self.spec, self.dtype = inputs.ops.spec, dtype
+        labels = inputs.labels
+        self.here = (labels >= 0) & (labels < inputs.plan.classes)
+        self.places = torch.where(self.here, labels, 0)
+        self.rows = weight_rows(inputs.class_numbers(self.places), self.spec.num_centers)
 
     def take(self, weight: Tensor) -> Tensor:
         """Return the weights [batch, centers, embedding_size]; some class's for those elsewhere."""
-        found = weight.index_select(0, self.rows).to(self.dtype)
-        return found.reshape(-1, self.spec.num_centers, weight.shape[1])
+        rows = weight.index_select(0, self.rows).to(self.dtype)
+        return rows.reshape(-1, self.spec.num_centers, weight.shape[1])
 
-    def products(self, left: Tensor, own: Tensor) -> Tensor:
-        """Return cosines, or w . x, [batch]; 0 for those elsewhere."""
-        right = unit(own)[0] if self.spec.normalized else own
-        return torch.where(self.here, (right * left[:, None]).sum(2).amax(1), 0)
+    def cosines(self, embeddings: Tensor, target_weight: Tensor) -> Tensor:
+        """Return the target cosines [batch], or w . x; 0 for samples whose class is elsewhere.
+
+        Args:
+            embeddings: [batch, embedding_size].
+            target_weight: [batch, centers, embedding_size], from `take`.
+        """
+        right = unit_vectors(target_weight)[0] if self.spec.normalized else target_weight
+        return torch.where(self.here, (right * embeddings[:, None]).sum(2).amax(1), 0)
 
 
 class Block(NamedTuple):
-    """Classes from `start` to `stop`.
+    """The classes at places `start` to `stop` of a pass.
 
     Args:
         start: the first.
         stop: the one after the last.
-        samples: numbers of the samples whose own class is here.
-        columns: where in the block it is.
+        samples: numbers of the samples whose own class is in the block.
+        columns: the places of these classes in the block.
         labels: of all samples [batch], counted from `start`.
     """
 
@@ -121,42 +143,42 @@ class Block(NamedTuple):
     labels: Tensor
 
 
-def blocks(classes: Classes) -> Iterator[Block]:
-    """Yield the blocks of a plan."""
-    plan = classes.plan
-    ordered, order = classes.labels.sort()
+def iterate_blocks(inputs: PassInputs) -> Iterator[Block]:
+    """Yield the blocks of a pass."""
+    plan = inputs.plan
+    ordered, order = inputs.labels.sort()
     edges = torch.arange(plan.blocks + 1, device=ordered.device) * plan.block
     bounds = torch.searchsorted(ordered, edges.clamp_(max=plan.classes)).tolist()
     for k in range(plan.blocks):
         start, (first, last) = k * plan.block, bounds[k : k + 2]
         stop = min(start + plan.block, plan.classes)
         samples, columns = order[first:last], ordered[first:last] - start
-        yield Block(start, stop, samples, columns, classes.labels - start)
+        yield Block(start, stop, samples, columns, inputs.labels - start)
 
 
-class Given(NamedTuple):
-    """What a block's logits are made of, and where in it samples find their own.
+class BlockInputs(NamedTuple):
+    """What a block's logits are made of, and where in it samples have their own class.
 
     Args:
-        products: [batch, block * centers].
-        radius: [batch], what logits are multiplied by besides the loss's scale; None for nothing.
+        products: of embeddings and class weights, [batch, block * centers]; see `block_products`.
+        norms: [batch], which logits are multiplied by besides the loss's scale; None for nothing.
         bias: [block], [1] or None.
-        log_weights: [block], what a sample's logits count more or less; None for all alike.
-        samples: numbers of the samples whose own class is here; None to look for it in labels.
-        columns: where in the block it is.
+        log_weights: [block], added to the logits in the sum over a sample of classes; None for 0.
+        samples: numbers of the samples whose own class is in the block; None to look in `labels`.
+        columns: the places of these classes in the block.
         labels: of all samples [batch], counted from the block's first class.
     """
 
     products: Tensor
-    radius: Tensor | None
+    norms: Tensor | None
     bias: Tensor | None
     log_weights: Tensor | None
     samples: Tensor | None
     columns: Tensor | None
     labels: Tensor
 
-    def fill_own(self, values: Tensor, value: float) -> Tensor:
-        """Return values with another at samples' own classes, [batch, block]; maybe in place."""
+    def fill_target(self, values: Tensor, value: float) -> Tensor:
+        """Return values [batch, block] with `value` at samples' own classes; maybe in place."""
         if self.samples is None:
             columns = torch.arange(values.shape[1], device=values.device)
             return torch.where(columns == self.labels[:, None], value, values)
@@ -164,82 +186,96 @@ class Given(NamedTuple):
         return values
 
 
-class Logits:
-    """Logits of one block, and the way back to the products that they are made of."""
-
-    def __init__(
-        self, ops: LossOps[MarginLoss], prepared: Tensors, given: Given, *, gradient: bool
-    ) -> None:
-        self.ops = ops
-        spec, products = ops.spec, given.products
-        self.radius = given.radius
-        self.plain = scale_folded(ops, given.radius)
-        self.products = products
-        if self.plain:
-            self.values = logits = products
-        else:
-            with torch.set_grad_enabled(gradient):
-                self.products = products.detach().requires_grad_(gradient)
-                best = self.products
-                if spec.num_centers > 1:
-                    best = best.reshape(len(best), -1, spec.num_centers).amax(2)
-                self.values = ops.negatives(best, prepared)
-            scale = spec.scale if self.radius is None else spec.scale * self.radius[:, None]
-            logits = self.values.detach() * scale
-        if given.bias is not None:
-            logits = logits + given.bias
-        limit = spec.logit_limit
-        self.free = None if limit is None else logits.abs() <= limit
-        self.logits = logits if limit is None else logits.clamp(-limit, limit)
-
-    def back(self, slopes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the slopes to products [batch, block * centers] and to the radius [batch]."""
-        if self.plain:
-            return slopes, None
-        scale, to_radius = self.ops.spec.scale, None
-        if self.radius is not None:
-            to_radius = (slopes * self.values.detach()).sum(1).mul_(scale)
-            slopes = slopes * self.radius[:, None]
-        (found,) = torch.autograd.grad(self.values, self.products, slopes * scale)
-        return found, to_radius
-
-
-def given_to(
-    block: Block, products: Tensor, radius: Tensor | None, bias: Tensor | None, classes: Classes
-) -> Given:
-    """Return what a block's logits are made of.
+def gather_block_inputs(
+    block: Block, products: Tensor, norms: Tensor | None, bias: Tensor | None, inputs: PassInputs
+) -> BlockInputs:
+    """Gather what a block's logits are made of.
 
     Args:
         block: some of the classes.
         products: the block's.
-        radius: [batch] or None.
+        norms: [batch] or None.
         bias: of all classes, [classes] or [1], or None.
-        classes: everything else.
+        inputs: of the pass.
     """
-    numbers = slice(block.start, block.stop)
-    if bias is not None and not classes.one_bias:
-        bias = bias[numbers if classes.sampled is None else classes.sampled[numbers]]
-    log_weights = classes.log_weights
-    return Given(
+    places = slice(block.start, block.stop)
+    if bias is not None and not inputs.one_bias:
+        bias = bias[places if inputs.sampled is None else inputs.sampled[places]]
+    log_weights = inputs.log_weights
+    return BlockInputs(
         products,
-        radius,
+        norms,
         None if bias is None else bias.to(products.dtype),
-        None if log_weights is None else log_weights[numbers].to(products.dtype),
+        None if log_weights is None else log_weights[places].to(products.dtype),
         *block[2:],
     )
 
 
-def add_block(
-    ops: LossOps[MarginLoss], prepared: Tensors, given: Given, top: Tensor, total: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return highest logit and sum, [batch, 1] each, with a block added.
+class BlockLogits:
+    """Logits of one block, and the way back to the products that they are made of.
 
-    The sum is of exp(logit - highest), or of softplus; a sample's own class counts for nothing.
+    Attributes:
+        logits: [batch, block].
+        unclamped: [batch, block], where no limit cut a logit off; None without a limit.
     """
-    logits, log_weights = Logits(ops, prepared, given, gradient=False).logits, given.log_weights
+
+    def __init__(
+        self, ops: LossOps[MarginLoss], prepared: Tensors, inputs: BlockInputs, *, gradient: bool
+    ) -> None:
+        self.ops = ops
+        spec, products = ops.spec, inputs.products
+        self.norms = inputs.norms
+        self.folded = scale_folded(ops, inputs.norms)
+        self.products = products
+        if self.folded:
+            self.negatives = logits = products
+        else:
+            with torch.set_grad_enabled(gradient):  # the loss's own code: autograd goes back
+                self.products = products.detach().requires_grad_(gradient)
+                best = self.products
+                if spec.num_centers > 1:
+                    best = best.reshape(len(best), -1, spec.num_centers).amax(2)
+                self.negatives = ops.negatives(best, prepared)
+            scale = spec.scale if self.norms is None else spec.scale * self.norms[:, None]
+            logits = self.negatives.detach() * scale
+        if inputs.bias is not None:
+            logits = logits + inputs.bias
+        limit = spec.logit_limit
+        self.unclamped = None if limit is None else logits.abs() <= limit
+        self.logits = logits if limit is None else logits.clamp(-limit, limit)
+
+    def backward(self, d_logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return `d_products` [batch, block * centers] and `d_norms` [batch]."""
+        if self.folded:
+            return d_logits, None
+        scale, d_norms = self.ops.spec.scale, None
+        if self.norms is not None:
+            d_norms = (d_logits * self.negatives.detach()).sum(1).mul_(scale)
+            d_logits = d_logits * self.norms[:, None]
+        (d_products,) = torch.autograd.grad(self.negatives, self.products, d_logits * scale)
+        return d_products, d_norms
+
+
+def forward_block(
+    ops: LossOps[MarginLoss], prepared: Tensors, inputs: BlockInputs, top: Tensor, total: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add a block to the running sum over all other classes than a sample's own.
+
+    Args:
+        ops: the loss.
+        prepared: from `ops.prepare`, [batch] each.
+        inputs: the block's.
+        top: the highest logit so far, [batch, 1].
+        total: the sum so far, of exp(logit - top) or of softplus(logit), [batch, 1].
+
+    Returns:
+        `top` and `total` with the block.
+    """
+    logits = BlockLogits(ops, prepared, inputs, gradient=False).logits
+    log_weights = inputs.log_weights
     if log_weights is not None and not ops.spec.binary:
         logits = logits + log_weights
-    logits = given.fill_own(logits, torch.finfo(logits.dtype).min)
+    logits = inputs.fill_target(logits, torch.finfo(logits.dtype).min)
     if ops.spec.binary:
         terms = softplus(logits, threshold=40)
         if log_weights is not None:
@@ -250,98 +286,67 @@ def add_block(
     return highest, total * (top - highest).exp_() + parts
 
 
-def slopes_of_block(
-    ops: LossOps[MarginLoss], prepared: Tensors, given: Given, others: Tensor, d_others: Tensor
+def backward_logits(
+    ops: LossOps[MarginLoss],
+    prepared: Tensors,
+    inputs: BlockInputs,
+    others: Tensor,
+    d_others: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the slopes of the loss to a block's logits, to its products and the radius.
+    """Return `d_logits`, `d_products` and `d_norms` of a block.
 
     Args:
         ops: the loss.
-        prepared: what `ops.prepare` made, [batch] each.
-        given: what the logits are made of.
-        others: `Terms.others`.
-        d_others: the slopes of the loss to it, [batch].
+        prepared: from `ops.prepare`, [batch] each.
+        inputs: the block's.
+        others: `Terms.others`, of all blocks.
+        d_others: its gradient, [batch].
     """
-    found, log_weights = Logits(ops, prepared, given, gradient=True), given.log_weights
+    block, log_weights = BlockLogits(ops, prepared, inputs, gradient=True), inputs.log_weights
+    # d others / d logit: the class's share of the sum.
     if ops.spec.binary:
-        slopes = torch.sigmoid(found.logits)
+        d_logits = torch.sigmoid(block.logits)
         if log_weights is not None:
-            slopes *= log_weights.exp()
+            d_logits *= log_weights.exp()
     else:
-        slopes = torch.sub(found.logits, others[:, None])
-        slopes = (slopes if log_weights is None else slopes.add_(log_weights)).exp_()
-    slopes = given.fill_own(slopes, 0)
-    if found.free is not None:  # as they were before any clamping
-        slopes = slopes.mul_(found.free)
-    # Samples' shares meet before they are rounded: what is small beside others may be all there is.
-    slopes = slopes.mul_(d_others[:, None])
-    return slopes, *found.back(slopes)
+        d_logits = torch.sub(block.logits, others[:, None])
+        d_logits = (d_logits if log_weights is None else d_logits.add_(log_weights)).exp_()
+    d_logits = inputs.fill_target(d_logits, 0)
+    if block.unclamped is not None:
+        d_logits = d_logits.mul_(block.unclamped)
+    # Times each sample's weight in the loss, before products are rounded: rounding must know it.
+    d_logits = d_logits.mul_(d_others[:, None])
+    return d_logits, *block.backward(d_logits)
 
 
-def scale_folded(ops: LossOps[MarginLoss], radius: Tensor | None) -> bool:
-    """Return whether logits are products times the scale: then it goes to the embeddings first."""
+def scale_folded(ops: LossOps[MarginLoss], norms: Tensor | None) -> bool:
+    """Return whether logits are scale * products: the embeddings then take the scale beforehand."""
     plain = type(ops).negatives is LossOps.negatives and ops.spec.num_centers == 1
-    return plain and radius is None
+    return plain and norms is None
 
 
-def product(a: Tensor, b: Tensor, half: torch.dtype | None, out: Tensor | None = None) -> Tensor:
-    """Return a @ b; with `half`, of both rounded to that type. Sums are never in half precision.
-
-    The exponents of float16 do not reach far: the highest value of b, and of each row of a, becomes
-    1 to 2, from which it has 24 binary places down. Powers of two are exact.
-    """
-    if half is None:
-        return torch.mm(a, b, out=out)
-    one, other, by = a, b, None
-    if half is torch.float16:
-        rows, whole = _power(a.abs().amax(1, keepdim=True)), _power(b.abs().amax())
-        one, other, by = a / rows, b / whole, rows * whole
-    one, other = one.to(half), other.to(half)
-    if a.is_cuda and a.dtype is torch.float32:
-        found = torch.mm(one, other, out_dtype=a.dtype, out=out)
-    else:  # no kernel sums wider than it takes, but wider numbers give the same
-        found = torch.mm(one.to(a.dtype), other.to(a.dtype), out=out)
-    return found if by is None else found.mul_(by)
-
-
-def _power(highest: Tensor) -> Tensor:
-    """Return the power of two at or below each value; 1 for 0."""
-    return torch.exp2(torch.where(highest > 0, highest, 1).log2().floor())
-
-
-def products_of(
-    left: Tensor,
-    w: Tensor,
-    inverse: Tensor | None,
+def block_products(
+    embeddings: Tensor,
+    weight: Tensor,
+    inverse_norms: Tensor | None,
     half: torch.dtype | None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Return what embeddings make with a block's weights, [batch, block * centers].
+    """Return the products of embeddings with a block's weights, [batch, block * centers].
 
     Args:
-        left: [batch, embedding_size].
-        w: [block * centers, embedding_size].
-        inverse: what the products of each weight are multiplied by; None for nothing.
-        half: the type that both are rounded to; None for none.
-        out: where to.
+        embeddings: [batch, embedding_size], with the scale where `scale_folded`.
+        weight: the block's, [block * centers, embedding_size].
+        inverse_norms: of these weights, to make cosines; None for w . x.
+        half: the type that both are rounded to; None for theirs.
+        out: where the products are written, [block * centers, batch]; None for a new tensor.
     """
     # [classes, batch] in memory: all three matrix products are fastest so.
-    found = product(w, left.T, half, out).T
-    return found if inverse is None else found.mul_(inverse)
+    products = rounded_matmul(weight, embeddings.T, half, out).T
+    return products if inverse_norms is None else products.mul_(inverse_norms)
 
 
-def waiting(room: Tensor, batch: int) -> Tensor:
-    """Return where in a block's gradient its products wait, [rows, batch]."""
-    return room.view(-1)[: len(room) * batch].view(len(room), batch)
-
-
-def numbers_of(labels: Tensor, classes: Classes) -> Tensor:
-    """Return the classes' own numbers of labels, which may be places in a sample."""
-    sampled = classes.sampled
-    return labels if sampled is None or len(sampled) == 0 else sampled[labels]
-
-
-def inverse_norms(norms: Tensor) -> Tensor:
-    """Return 1 / norms; 0 for what has no direction."""
-    short = norms <= MIN_NORM
-    return torch.where(short, 0, 1 / torch.where(short, 1, norms))
+def logits_buffer(d_weight_rows: Tensor, batch: int) -> Tensor:
+    """Return the memory of a block's gradient as a buffer for its products, [rows, batch]."""
+    rows = len(d_weight_rows)
+    return d_weight_rows.view(-1)[: rows * batch].view(rows, batch)

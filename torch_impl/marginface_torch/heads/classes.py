@@ -1,4 +1,4 @@
-"""One pass over the classes, a block at a time, forward and backward, with its own gradients.
+"""The two passes over the classes that a head makes; `passes` draws the order of events.
 
 Logits of [batch, classes] never exist: a block's are made, added up and dropped, and made a second
 time for the gradient where they could not be kept. One block with everything kept is the ordinary
@@ -10,34 +10,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from marginface_torch.heads.blocks import Classes, Own, Terms
+from marginface_torch.heads.blocks import PassInputs, TargetClasses, Terms
 from marginface_torch.heads.passes import ClassTerms
 
 
-def own_cosines(left: Tensor, weight: Tensor, classes: Classes) -> Tensor:
-    """Return each sample's product with its own class, [batch]: `Terms.cosines`, no gradient."""
+def target_cosines(embeddings: Tensor, weight: Tensor, inputs: PassInputs) -> Tensor:
+    """Return each sample's cosine with its own class, [batch]: `Terms.cosines`, no gradient."""
     with torch.no_grad():
-        own = Own(classes, left.dtype)
-        return own.products(left, own.take(weight))
+        target = TargetClasses(inputs, embeddings.dtype)
+        return target.cosines(embeddings, target.take(weight))
 
 
 def class_terms(
-    left: Tensor, radius: Tensor | None, weight: Tensor, bias: Tensor | None, classes: Classes
+    embeddings: Tensor,
+    norms: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: PassInputs,
 ) -> Terms:
-    """Return what the losses of all samples are made of.
+    """Return the terms of all samples' losses.
 
     Args:
-        left: [batch, embedding_size], of length 1 where the loss is normalised.
-        radius: [batch], what logits are multiplied by besides the loss's scale; None for nothing.
+        embeddings: [batch, embedding_size], of length 1 where the loss is normalised.
+        norms: [batch], which logits are multiplied by besides the loss's scale; None for nothing.
         weight: [classes * centers, embedding_size].
         bias: [classes], [1] or None.
-        classes: everything else.
+        inputs: everything else.
     """
     anchor = None
-    if classes.update is not None:
-        # Weights that are stepped ask for no gradient, and embeddings may not: autograd goes back
-        # to where somebody does.
-        anchor = left.new_zeros((), requires_grad=True)
+    if inputs.update is not None:
+        # Weights that are stepped need no gradient, and frozen embeddings do not either: autograd
+        # makes a backward pass only where something needs one.
+        anchor = embeddings.new_zeros((), requires_grad=True)
     # PyTorch gives `apply` no types.
-    found = ClassTerms.apply(left, radius, weight, bias, anchor, classes)  # type: ignore[no-untyped-call]
-    return Terms(*found)
+    terms = ClassTerms.apply(embeddings, norms, weight, bias, anchor, inputs)  # type: ignore[no-untyped-call]
+    return Terms(*terms)

@@ -14,14 +14,17 @@ from torch import Tensor, distributed, nn
 
 from marginface import losses
 from marginface.arrays import ArraySource
-from marginface.checks import check_count, check_type
+from marginface.checks import check_count, check_labels, check_type
 from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
+    WEIGHT_STD,
     HeadPlan,
     Precision,
     Sampling,
     Shard,
+    check_call,
+    check_head,
     check_loss_scale,
     check_precision,
     check_update,
@@ -34,12 +37,12 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_torch.backbones.weights import to_numpy
-from marginface_torch.heads.blocks import Classes, Terms, unit
-from marginface_torch.heads.classes import class_terms, own_cosines
-from marginface_torch.heads.sampling import Seen, chosen
+from marginface_torch.arrays import to_numpy
+from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
+from marginface_torch.heads.classes import class_terms, target_cosines
+from marginface_torch.heads.sampling import LocalClasses, local_classes
 from marginface_torch.heads.sharding import added_gradient, combine, embeddings_of_all
-from marginface_torch.heads.stepping import StepSettings, Update, checked
+from marginface_torch.heads.stepping import StepSettings, Update, with_gradient_check
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
 from marginface_torch.processes import add_up, check_processes, gather, gather_rows
@@ -116,7 +119,7 @@ class MarginHead(nn.Module):
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
-        self.embedding_size, self.num_classes = losses.check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         self.shard = shard
@@ -127,7 +130,7 @@ class MarginHead(nn.Module):
         if shard is not None:  # under one seed for all processes, their shards must still differ
             drawn = int(torch.randint(2**62, ())) + shard.index
             source = torch.Generator(self.weight.device).manual_seed(drawn)
-        nn.init.normal_(self.weight, std=losses.WEIGHT_STD, generator=source)
+        nn.init.normal_(self.weight, std=WEIGHT_STD, generator=source)
         bias = self.loss.initial_bias(self.num_classes)
         self._one_bias = bias is not None and len(bias) == 1  # for all classes
         self.register_parameter("bias", None)
@@ -159,7 +162,7 @@ class MarginHead(nn.Module):
 
     @property
     def rate(self) -> float | None:
-        """Return the learning rate of `update`; None until it was set."""
+        """Learning rate of `update`; None until it was set."""
         return self._settings.rate
 
     @rate.setter
@@ -168,7 +171,7 @@ class MarginHead(nn.Module):
 
     @property
     def loss_scale(self) -> float | None:
-        """Return what the loss is multiplied by before the backward pass; None for nothing."""
+        """Factor on the loss before the backward pass; None for none."""
         return self._settings.loss_scale
 
     @loss_scale.setter
@@ -196,14 +199,14 @@ class MarginHead(nn.Module):
     def _mean(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None) -> Tensor:
         for name, value in (("embeddings", embeddings), ("labels", labels)):
             check_type(name, value, Tensor, "torch.as_tensor makes one")
-        losses.check_call(
+        check_call(
             embeddings.shape,
             labels.shape,
             integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
             embedding_size=self.embedding_size,
         )
         sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
-        losses.check_draw(self.loss, {k: v.shape for k, v in draws.items()}, len(labels))
+        self.loss.check_draw({k: v.shape for k, v in draws.items()}, len(labels))
         labels = labels.long()
         if self.shard is not None:
             check_processes(self.shard)
@@ -211,7 +214,7 @@ class MarginHead(nn.Module):
         elif self.update is not None and self.training and self._processes() > 1:
             raise MarginfaceError(UPDATE_APART)
         smallest, largest = torch.aminmax(labels)
-        losses.check_range(int(smallest), int(largest), self.num_classes)
+        check_labels(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = torch.promote_types(embeddings.dtype, torch.float32)
         compute = torch.promote_types(compute, self.weight.dtype)
@@ -219,44 +222,44 @@ class MarginHead(nn.Module):
             x = embeddings.to(compute)
             if x.is_inference():  # autograd keeps no such tensor for the way back
                 x = x.clone()
-            units, norms = unit(x)
+            units, norms = unit_vectors(x)
             all_norms = norms
             if self.shard is not None:
                 x = embeddings_of_all(x, self.shard)
-                units, all_norms = unit(x)
-            left = units if self.loss.normalized else x
-            radius = all_norms if self.loss.norm_scaled else None
-            classes = self._classes(labels, sample, compute)
+                units, all_norms = unit_vectors(x)
+            x = units if self.loss.normalized else x
+            logit_norms = all_norms if self.loss.norm_scaled else None
+            inputs = self._pass_inputs(labels, sample, compute)
             state: dict[str, Tensor] = dict(self.state.named_buffers())
-            whole, prepared, after = self._prepare(
-                own_cosines(left, self.weight, classes),
+            all_prepared, prepared, next_state = self._prepare(
+                target_cosines(x, self.weight, inputs),
                 all_norms.detach(),
                 _cast(state, compute),
                 _cast(draws, compute),
             )
-            classes = replace(classes, prepared=whole)
-            own, own_bias, others = self._terms(left, radius, classes)
-            target = self._ops.target(own, norms, prepared) * self.loss.scale
+            inputs = replace(inputs, prepared=all_prepared)
+            cosines, bias, others = self._terms(x, logit_norms, inputs)
+            target = self._ops.target(cosines, norms, prepared) * self.loss.scale
             if self.loss.norm_scaled:
                 target = target * norms
-            target = target + own_bias
+            target = target + bias
             if self.loss.logit_limit is not None:
                 target = target.clamp(-self.loss.logit_limit, self.loss.logit_limit)
             each = self._ops.reduce(target, others) + self._ops.penalty(norms)
         if self.training:
-            self._carry(state, after)
+            self._carry(state, next_state)
         loss = each.mean()
-        return loss if classes.update is None else checked(loss, classes.update)
+        return loss if inputs.update is None else with_gradient_check(loss, inputs.update)
 
-    def _terms(self, left: Tensor, radius: Tensor | None, classes: Classes) -> Terms:
-        """Return what the losses of this process's samples are made of."""
+    def _terms(self, embeddings: Tensor, norms: Tensor | None, inputs: PassInputs) -> Terms:
+        """Return the terms of this process's samples, over the classes of all processes."""
         if self.shard is None:
-            return class_terms(left, radius, self.weight, self.bias, classes)
+            return class_terms(embeddings, norms, self.weight, self.bias, inputs)
         bias = self.bias
         if bias is not None and self._one_bias:
             bias = added_gradient(bias)
-        here = class_terms(left, radius, self.weight, bias, classes)
-        return combine(here, self.shard, binary=self.loss.binary)
+        shard_terms = class_terms(embeddings, norms, self.weight, bias, inputs)
+        return combine(shard_terms, self.shard, binary=self.loss.binary)
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
@@ -265,19 +268,19 @@ class MarginHead(nn.Module):
         device = self.weight.device
         return {name: torch.as_tensor(value, device=device) for name, value in given.items()}
 
-    def _classes(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> Classes:
-        """Return what the pass over this process's classes goes by."""
+    def _pass_inputs(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> PassInputs:
+        """Build the inputs of a pass over this process's classes; `prepared` comes later."""
         if sample:
-            seen = chosen(sample, labels, self.classes)
+            local = local_classes(sample, labels, self.classes)
         else:
-            seen = Seen(len(self.classes), labels - self.classes.start)
-        plan = self.plan(len(labels), compute.itemsize, seen.number)
-        return Classes(
-            self._ops, {}, plan, *seen[1:], one_bias=self._one_bias, update=self._update()
+            local = LocalClasses(len(self.classes), labels - self.classes.start)
+        plan = self.plan(len(labels), compute.itemsize, local.number)
+        return PassInputs(
+            self._ops, {}, plan, *local[1:], one_bias=self._one_bias, update=self._update()
         )
 
     def _update(self) -> Update | None:
-        """Return what steps weights and bias in the backward pass; None where nothing does."""
+        """Build the in-backward SGD update; None without one, and in evaluation."""
         if self.update is None or not self.training:
             return None
         return Update(
@@ -285,16 +288,16 @@ class MarginHead(nn.Module):
             dict(self.named_parameters()),
             dict(self.momentum.named_buffers()),
             self._settings,
-            together=self._one_bias and self.shard is not None,
+            shared_bias=self._one_bias and self.shard is not None,
         )
 
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
-        """Return how a batch will be computed, and how much memory that takes; it prints as text.
+        """Plan the computation of a batch: its blocks and its memory. The plan prints as text.
 
         Args:
             batch: embeddings.
             itemsize: bytes of a logit.
-            classes: how many it looks at; for None as many as it samples.
+            classes: number of classes that it looks at; for None as many as it samples.
         """
         if classes is None:
             rate = self.sample_rate if self.training else 1
@@ -353,20 +356,25 @@ class MarginHead(nn.Module):
     def _prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
-        """Return what the loss prepares for the pass, and for this process's samples; the state."""
+        """Let the loss prepare a step from the target cosines of all processes' samples.
+
+        Returns:
+            the prepared values for the pass over the classes, those for this process's own samples,
+            and the next state.
+        """
         batch = len(cosines)
         if self.shard is not None:  # all samples are here, but each has its cosine in one shard
             cosines, batch = add_up(cosines), batch // self.shard.count
         elif self._processes() > 1 and self.training and (state or draws):
             cosines, norms = gather(cosines), gather(norms)
         else:
-            prepared, after = self._ops.prepare(cosines, norms, state, draws)
-            return prepared, prepared, after
+            prepared, next_state = self._ops.prepare(cosines, norms, state, draws)
+            return prepared, prepared, next_state
         draws = {name: gather(value) for name, value in draws.items()}
-        whole, after = self._ops.prepare(cosines, norms, state, draws)
+        all_prepared, next_state = self._ops.prepare(cosines, norms, state, draws)
         first = distributed.get_rank() * batch
-        own = {name: value[first : first + batch] for name, value in whole.items()}
-        return own if self.shard is None else whole, own, after
+        prepared = {name: value[first : first + batch] for name, value in all_prepared.items()}
+        return prepared if self.shard is None else all_prepared, prepared, next_state
 
     @staticmethod
     def _processes() -> int:
@@ -374,23 +382,23 @@ class MarginHead(nn.Module):
         return distributed.get_world_size() if running else 1
 
     @torch.no_grad()
-    def _carry(self, state: Tensors, after: Tensors) -> None:
-        """Set the state, with the last call of an optimizer step."""
+    def _carry(self, state: Tensors, next_state: Tensors) -> None:
+        """Move the state on; with accumulation, at the last call of an optimizer step."""
         if self.accumulation == 1:
             for name, buffer in state.items():
-                buffer.copy_(after[name])
+                buffer.copy_(next_state[name])
             return
         calls = self._calls + 1
         last = calls == self.accumulation
         self._calls.copy_(torch.where(last, 0, calls))
         for name, sums in self._sums.named_buffers():
-            buffer, total = state[name], sums + after[name]
+            buffer, total = state[name], sums + next_state[name]
             whole = None if buffer.is_floating_point() else "floor"
             buffer.copy_(torch.where(last, torch.div(total, calls, rounding_mode=whole), buffer))
             sums.copy_(torch.where(last, 0, total))
 
     def extra_repr(self) -> str:
-        """Return the loss and the sizes."""
+        """Return the loss and the sizes, for `repr`."""
         return f"{self.loss}, embedding_size={self.embedding_size}, num_classes={self.num_classes}"
 
 

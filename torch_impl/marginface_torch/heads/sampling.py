@@ -11,14 +11,15 @@ from marginface.errors import MarginfaceError
 from marginface_torch.losses.base import Tensors
 
 
-class Seen(NamedTuple):
-    """Classes that a pass goes over.
+class LocalClasses(NamedTuple):
+    """The classes that this process's pass goes over.
 
     Args:
-        number: how many.
-        labels: [batch], places among them; outside 0 .. number - 1 for a class that is elsewhere.
-        sampled: their numbers in this process, ascending; None for all.
-        log_weights: [number], what is added to their logits in the sum over the others.
+        number: of these classes.
+        labels: [batch], places of the samples' classes among them; outside 0 .. number - 1 for a
+            class that is elsewhere.
+        sampled: their numbers in this process, ascending; None for all classes.
+        log_weights: [number], added to their logits in the sum over the others; None for 0.
     """
 
     number: int
@@ -27,8 +28,8 @@ class Seen(NamedTuple):
     log_weights: Tensor | None = None
 
 
-def chosen(sample: Tensors, labels: Tensor, own: range) -> Seen:
-    """Return which of the sampled classes are here.
+def local_classes(sample: Tensors, labels: Tensor, own: range) -> LocalClasses:
+    """Return this process's part of a sample of classes.
 
     Args:
         sample: `classes`, ascending, and `log_weights`, [sampled] each.
@@ -45,11 +46,12 @@ def chosen(sample: Tensors, labels: Tensor, own: range) -> Seen:
         )
     ends = torch.tensor([own.start, own.stop], device=sampled.device)
     here = slice(*torch.searchsorted(sampled, ends).tolist())
-    sampled, weights = sampled[here] - own.start, sample["log_weights"][here]
-    return Seen(len(sampled), _places(sampled, labels - own.start), sampled, weights)
+    sampled, log_weights = sampled[here] - own.start, sample["log_weights"][here]
+    places = _places(sampled, labels - own.start)
+    return LocalClasses(len(sampled), places, sampled, log_weights)
 
 
 def _places(sampled: Tensor, labels: Tensor) -> Tensor:
-    """Return where labels stand in an ascending sample; -1 for those that are not in it."""
+    """Return the places of labels in an ascending sample; -1 for those that are not in it."""
     places = torch.searchsorted(sampled, labels)
     return torch.where(torch.searchsorted(sampled, labels, right=True) > places, places, -1)

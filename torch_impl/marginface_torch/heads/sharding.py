@@ -1,8 +1,8 @@
-"""Classes shared among processes: each has a range of them, all see the whole batch.
+"""Classes shared among processes: each has a range of them, and all see the whole batch.
 
 A process's loss is the mean over its own samples, as in data parallelism, so that gradients
 averaged over the processes are those of the whole batch. Class weights are not averaged: their
-gradient is at once that of the mean over all samples.
+gradient is that of the mean over all samples from the start. `passes` draws the order of events.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from marginface_torch.processes import add_up, gather
 
 
 def embeddings_of_all(embeddings: Tensor, shard: Shard) -> Tensor:
-    """Return the embeddings of all processes; their gradient is added up over them.
+    """Gather the embeddings of all processes; the backward pass adds up their gradients.
 
     All have batches of one size.
     """
-    found: Tensor = _OfAll.apply(embeddings, shard)  # type: ignore[no-untyped-call]
-    return found
+    gathered: Tensor = _OfAll.apply(embeddings, shard)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 def combine(terms: Terms, shard: Shard, *, binary: bool) -> Terms:
-    """Return the terms of this process's samples over all classes, of those over each shard's."""
+    """Combine each shard's terms into those of this process's samples over all classes."""
     return Terms(*_Combine.apply(*terms, shard, binary))  # type: ignore[no-untyped-call]
 
 
 def added_gradient(parameter: Tensor) -> Tensor:
-    """Return a parameter that all processes have alike; its gradient is added up over them."""
-    found: Tensor = _AddedGradient.apply(parameter)  # type: ignore[no-untyped-call]
-    return found
+    """Return a parameter that is equal on all processes; the backward pass adds up its gradient."""
+    shared: Tensor = _AddedGradient.apply(parameter)  # type: ignore[no-untyped-call]
+    return shared
 
 
 class _OfAll(torch.autograd.Function):
@@ -48,11 +48,11 @@ class _OfAll(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         count: int = ctx.count
-        whole = gradients[0].contiguous()
-        own = whole.new_empty(len(whole) // count, *whole.shape[1:])
-        distributed.reduce_scatter(own, list(whole.chunk(count)))
-        # Whoever averages gradients over the processes takes the factor away again.
-        return own.mul_(count), None
+        d_gathered = gradients[0].contiguous()
+        d_own = d_gathered.new_empty(len(d_gathered) // count, *d_gathered.shape[1:])
+        distributed.reduce_scatter(d_own, list(d_gathered.chunk(count)))
+        # The mean over the processes, which data parallelism takes next, divides by it again.
+        return d_own.mul_(count), None
 
 
 class _Combine(torch.autograd.Function):
@@ -60,18 +60,22 @@ class _Combine(torch.autograd.Function):
     def forward(
         ctx: Any, cosines: Tensor, bias: Tensor, others: Tensor, shard: Shard, binary: bool
     ) -> tuple[Tensor, ...]:
-        shards = gather(torch.stack([cosines, bias, others])[None])
+        shards = gather(torch.stack([cosines, bias, others])[None])  # [processes, 3, batch]
+        # A class is in one shard; its cosine and bias are 0 in all others.
         total = shards[:, 2].sum(0) if binary else shards[:, 2].logsumexp(0)
-        ctx.share = None if binary else (others - total).exp_()
-        found = torch.stack([shards[:, 0].sum(0), shards[:, 1].sum(0), total])
-        return found.chunk(shard.count, dim=1)[shard.index].unbind(0)
+        ctx.share = None if binary else (others - total).exp_()  # d total / d others
+        terms = torch.stack([shards[:, 0].sum(0), shards[:, 1].sum(0), total])
+        return terms.chunk(shard.count, dim=1)[shard.index].unbind(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        whole = gather(torch.stack(gradients)[None])  # [processes, 3, batch]
-        cosines, bias, others = whole.transpose(0, 1).flatten(1) / len(whole)
-        return cosines, bias, others if ctx.share is None else others * ctx.share, None, None
+        # Each process has the gradients of its own samples' terms: [processes, 3, own samples].
+        gathered = gather(torch.stack(gradients)[None])
+        # The mean over the processes, here at once, as nobody averages class weights later.
+        d_cosines, d_bias, d_others = gathered.transpose(0, 1).flatten(1) / len(gathered)
+        d_others = d_others if ctx.share is None else d_others * ctx.share
+        return d_cosines, d_bias, d_others, None, None
 
 
 class _AddedGradient(torch.autograd.Function):

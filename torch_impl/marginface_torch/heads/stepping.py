@@ -1,4 +1,4 @@
-"""Steps of class weights and bias inside the backward pass, a block of rows at a time."""
+"""SGD steps of class weights and bias inside the backward pass, a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from torch import Tensor, distributed
 from marginface.errors import MarginfaceError
 from marginface.heads import check_upstream
 from marginface.optimizers import SGD
+from marginface_torch.heads.rounding import stochastic_round
 from marginface_torch.processes import add_up
 
 
 @dataclass
 class StepSettings:
-    """What a step goes by and its head's user sets, as it is when the backward pass comes.
+    """Settings of a head that count when the backward pass comes, not when the loss is computed.
 
     Args:
         rate: the learning rate; None until somebody sets one.
-        loss_scale: what the loss is multiplied by before the backward pass; None for nothing.
+        loss_scale: the factor on the loss before the backward pass; None for none.
     """
 
     rate: float | None = None
@@ -30,21 +31,21 @@ class StepSettings:
 
 @dataclass(frozen=True)
 class Update:
-    """Parameters that the backward pass steps where they lie.
+    """The in-backward SGD update: parameters that the backward pass steps where they lie.
 
     Args:
         spec: momentum and weight decay.
         values: `weight` and maybe `bias`.
         velocities: their momentum.
         settings: the head's.
-        together: whether all processes have the one bias of all classes.
+        shared_bias: whether all processes have the one bias of all classes.
     """
 
     spec: SGD
     values: Mapping[str, Tensor]
     velocities: Mapping[str, Tensor]
     settings: StepSettings
-    together: bool
+    shared_bias: bool
 
     @torch.no_grad()
     def step(self, name: str, rows: slice | Tensor, gradient: Tensor, *, finite: bool) -> None:
@@ -53,8 +54,8 @@ class Update:
         Args:
             name: `weight` or `bias`.
             rows: which of it.
-            gradient: of the scaled loss.
-            finite: whether that consists of numbers; if not, nothing moves.
+            gradient: of the scaled loss, for these rows.
+            finite: whether the step's gradients are finite; if not, nothing moves.
 
         Raises:
             MarginfaceError: there is no learning rate.
@@ -63,8 +64,8 @@ class Update:
         if rate is None:
             raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
         values, velocities = self.values[name], self.velocities[name]
-        together = name == "bias" and self.together
-        if together:
+        shared = name == "bias" and self.shared_bias
+        if shared:  # before `finite` is looked at: all processes must meet here
             gradient = add_up(gradient)
         if not finite:
             return
@@ -73,20 +74,25 @@ class Update:
         velocity.mul_(self.spec.momentum).add_(gradient, alpha=1 / (self.settings.loss_scale or 1))
         velocity.add_(value, alpha=decay)
         value.sub_(velocity, alpha=rate)
-        if not (isinstance(rows, slice) and value.dtype is values.dtype):  # those were views
-            value = narrow(value, values.dtype)
-            if together:
-                distributed.broadcast(value, 0)  # each process would round it another way
+        in_place = isinstance(rows, slice) and value.dtype is values.dtype  # both were views
+        if not in_place:
+            value = stochastic_round(value, values.dtype)
+            if shared:
+                distributed.broadcast(value, 0)  # each process rounds it another way
             values[rows], velocities[rows] = value, velocity.to(values.dtype)
 
 
-def checked(loss: Tensor, update: Update) -> Tensor:
-    """Return the loss; before anything moves, its gradient is checked to be no scaled loss's."""
-    found: Tensor = _Checked.apply(loss, update)  # type: ignore[no-untyped-call]
-    return found
+def with_gradient_check(loss: Tensor, update: Update) -> Tensor:
+    """Return the loss; its backward pass first checks that the loss scale was set, if there is one.
+
+    A gradient of the loss far above 1 is a scaled loss's. It is refused before any weight moves.
+    """
+    # PyTorch gives `apply` no types.
+    checked_loss: Tensor = _GradientCheck.apply(loss, update)  # type: ignore[no-untyped-call]
+    return checked_loss
 
 
-class _Checked(torch.autograd.Function):
+class _GradientCheck(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Tensor, update: Update) -> Tensor:
         ctx.update = update
@@ -98,18 +104,6 @@ class _Checked(torch.autograd.Function):
         return gradients[0], None
 
 
-def all_finite(*values: Tensor) -> bool:
-    """Return whether there are numbers only: no infinity, and nothing that is none."""
-    return bool(torch.stack([each.isfinite().all() for each in values]).all())
-
-
-def narrow(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return values in another type; in bfloat16 up or down at random, right on average.
-
-    To the nearest, a step below 1/512 of a weight would be lost, each time anew.
-    """
-    if dtype is not torch.bfloat16 or values.dtype is not torch.float32:
-        return values.to(dtype)
-    bits = values.view(torch.int32)  # bfloat16 is the upper half
-    drawn = bits + torch.randint_like(bits, 2**16)
-    return drawn.bitwise_and_(-(2**16)).view(torch.float32).to(dtype)
+def all_finite(*tensors: Tensor) -> bool:
+    """Return whether all values are finite numbers."""
+    return bool(torch.stack([each.isfinite().all() for each in tensors]).all())

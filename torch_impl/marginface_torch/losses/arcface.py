@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from marginface.losses import ArcFace, CombinedMargin
+from marginface.losses.arcface import ArcFace, CombinedMargin
 from marginface_torch.losses.angular import AngularOps
 from marginface_torch.losses.base import Tensors
 

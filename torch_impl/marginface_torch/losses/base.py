@@ -24,7 +24,7 @@ class LossOps(Generic[Spec]):
     def prepare(
         self, cosines: Tensor, norms: Tensor, state: Tensors, draw: Tensors
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return what `target` and `negatives` take for each sample [batch], and the next state.
+        """Prepare `target`'s and `negatives`' values [batch]; return them and the next state.
 
         The head detaches `cosines` and `norms`: what comes of them is a constant to the gradient.
         """
@@ -43,7 +43,7 @@ class LossOps(Generic[Spec]):
         return softplus(others - target, threshold=40)
 
     def penalty(self, norms: Tensor) -> Tensor:
-        """Return what is added for embeddings of these norms [batch]; nothing for most."""
+        """Return the penalty on embeddings' norms [batch]; 0 for most."""
         return torch.zeros_like(norms)
 
 

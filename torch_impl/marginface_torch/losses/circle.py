@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from marginface.losses import Circle
+from marginface.losses.circle import Circle
 from marginface_torch.losses.base import LossOps, Tensors, with_slope
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from marginface.losses import CosFace
+from marginface.losses.cosface import CosFace
 from marginface_torch.losses.base import LossOps, Tensors
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from marginface.losses import CurricularFace
+from marginface.losses.curricularface import CurricularFace
 from marginface_torch.losses.angular import AngularOps
 from marginface_torch.losses.base import Tensors
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from marginface.losses import (
+from marginface.losses.elasticface import (
     ElasticFaceArc,
     ElasticFaceArcPlus,
     ElasticFaceCos,

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from marginface.losses import LiArcFace
+from marginface.losses.li_arcface import LiArcFace
 from marginface_torch.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from marginface.losses import MagFace
+from marginface.losses.magface import MagFace
 from marginface_torch.losses.angular import AngularOps
 from marginface_torch.losses.base import Tensors, with_slope
 

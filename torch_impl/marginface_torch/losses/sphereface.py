@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from marginface.losses import SphereFace, SphereFaceRV1, SphereFaceRV2
+from marginface.losses.sphereface import SphereFace, SphereFaceRV1, SphereFaceRV2
 from marginface_torch.losses.angular import AngularOps
 from marginface_torch.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
 

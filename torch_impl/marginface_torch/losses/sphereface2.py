@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from marginface.losses import SphereFace2
+from marginface.losses.sphereface2 import SphereFace2
 from marginface_torch.losses.base import LossOps, Tensors, with_slope
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from marginface.losses import UniFace
+from marginface.losses.uniface import UniFace
 from marginface_torch.losses.base import LossOps, Tensors
 
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
-
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
+
+with needs("data"):
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from google.protobuf.message import DecodeError
 
 IMAGE = ("image/encoded", "image_raw", "image")
 LABEL = ("image/class/label", "label", "image/source_id")

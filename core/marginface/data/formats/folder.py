@@ -23,12 +23,12 @@ from marginface.data.image_files import (
 )
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import by_form, require_one_form, same_form
+from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
 BLOCK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
 
-Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 
@@ -71,7 +71,7 @@ class ImageFolder:
         return self.paths[index]
 
     def encoded(self, index: int) -> bytes:
-        """Return what the file of image `index` holds."""
+        """Return the bytes of the file of image `index`."""
         return read_file(self.root / self.paths[index])
 
     def fingerprint(self) -> str:
@@ -83,6 +83,21 @@ class ImageFolder:
         return hashlib.sha256(b"\0".join(names)).hexdigest()
 
 
+def open_folder(path: Path, options: OpenOptions) -> ImageFolder:
+    """Open a folder as a set of images; see `open_image_folder` and `list_image_folder`."""
+    if not options.check:
+        return list_image_folder(path)
+    _refuse_folder_of_records(path)
+    return open_image_folder(
+        path,
+        size=options.size,
+        resize=options.resize,
+        skip_bad=options.skip_bad,
+        min_identities=options.min_identities,
+        on_progress=options.on_progress,
+    )
+
+
 def open_image_folder(
     root: str | Path,
     *,
@@ -90,7 +105,7 @@ def open_image_folder(
     resize: bool = False,
     skip_bad: bool = False,
     min_identities: int = 2,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> ImageFolder:
     """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
 
@@ -202,7 +217,7 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
 
 
 def bad_images(
-    images: Sequence[T], problem: Callable[[T], str], on_progress: Progress | None
+    images: Sequence[T], problem: Callable[[T], str], on_progress: OnProgress
 ) -> list[tuple[T, str]]:
     """Return those of the images that have a problem, with it; all CPUs look for them."""
     bad: list[tuple[T, str]] = []
@@ -211,8 +226,7 @@ def bad_images(
             block = images[start : start + BLOCK]
             problems = pool.map(problem, block)
             bad += [(image, why) for image, why in zip(block, problems, strict=True) if why]
-            if on_progress is not None:
-                on_progress(start + len(block), len(images))
+            on_progress(start + len(block), len(images))
     return bad
 
 
@@ -228,3 +242,10 @@ def _problem(path: str, root: Path, size: tuple[int, int], resize: bool) -> str:
 def _first_of(root: Path, bad: list[tuple[str, str]]) -> str:
     path, reason = bad[0]
     return f"{len(bad)} bad images (the first, {root / path}: {reason})"
+
+
+def _refuse_folder_of_records(path: Path) -> None:
+    """Raise if a folder holds record files instead of folders of images."""
+    found = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".rec")
+    if found and not any(entry.is_dir() for entry in path.iterdir()):
+        raise MarginfaceError(f"{path} holds no folders of images; give {path / found[0]} instead")

@@ -80,7 +80,7 @@ def load_index(path: Path, stamp: str) -> MappedIndex:
 
 
 def _stamp(sources: Sequence[Path]) -> str:
-    """Return what changes when one of the files does."""
+    """Return a stamp that changes with any of the files."""
     found = [(path.name, path.stat()) for path in sources]
     return json.dumps([VERSION, *[(name, s.st_size, s.st_mtime_ns) for name, s in found]])
 

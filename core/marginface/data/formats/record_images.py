@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.folder import Progress, bad_images
+from marginface.data.formats.folder import bad_images
 from marginface.data.formats.record_index import RecordIndex
 from marginface.data.images import decode_image
+from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
 
 LOOKED_AT = 256  # images decoded at opening: enough to see a wrong size or format
@@ -87,18 +88,21 @@ class RecordImages:
         """Return a digest of the names, in order: a folder's of the same names."""
         return self.index.fingerprint
 
-    def checked(self, *, skip_bad: bool, on_progress: Progress | None = None) -> RecordImages:
-        """Return these images, or with `skip_bad` the good ones of them.
+    def checked(self, options: OpenOptions) -> RecordImages:
+        """Return these images, or the good ones of them, as the options say.
 
-        To find the bad ones each image is decoded. Otherwise some are, evenly spread: what is wrong
-        with all shows, and single bad ones end the training that meets them, by name.
+        To leave out the bad ones each image is decoded. Otherwise some are, evenly spread: what is
+        wrong with all shows, and single bad ones end the training that meets them, by name.
 
         Raises:
             MarginfaceError: there are bad ones and they are not skipped.
         """
+        if not options.check:
+            return self
+        skip_bad = options.skip_bad
         count = len(self) if skip_bad else min(len(self), LOOKED_AT)
         numbers = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
-        bad = bad_images(numbers.tolist(), self._problem, on_progress)
+        bad = bad_images(numbers.tolist(), self._problem, options.on_progress)
         if not bad:
             return self
         named = tuple((self.name(number), reason) for number, reason in bad)

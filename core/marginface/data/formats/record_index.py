@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from marginface.data.formats.compact import Texts, encoded_name
 from marginface.data.lookup import same_form
+from marginface.extras import needs
+
+with needs("data"):
+    import pyarrow as pa
 
 LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
 BLOCK = 2**20  # bytes looked at together

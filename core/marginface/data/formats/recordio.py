@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from marginface.data.formats.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
+from marginface.formats import begins
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
@@ -44,6 +45,11 @@ class Labelled(NamedTuple):
     label: float
     key: int
     image: bytes
+
+
+def is_recordio(path: Path) -> bool:
+    """Return whether a file begins with a record."""
+    return begins(path, MAGIC_BYTES)
 
 
 def frame(payload: bytes) -> bytes:
@@ -116,7 +122,7 @@ def exact(label: float) -> bool:
 
 
 def unpack_labelled(payload: bytes, where: str) -> Labelled:
-    """Return what the payload of a labelled image holds.
+    """Unpack the payload of a labelled image.
 
     Raises:
         MarginfaceError: it is too short for what its header tells; the message begins with `where`.
@@ -164,16 +170,16 @@ class RecordFile:
         return self.labelled(offset).image
 
     def labelled(self, offset: int) -> Labelled:
-        """Return what the record that begins at byte `offset` holds; raises as `read`."""
+        """Unpack the record that begins at byte `offset`; raises as `read`."""
         return unpack_labelled(self.read(offset), f"{self.path}: record at byte {offset}")
 
     def end(self, offset: int) -> int:
         """Return the byte behind the record that begins at byte `offset`; raises as `read`."""
         return _padded(self._parts(offset)[-1][1])
 
-    def offsets(self, *, intact_prefix: bool = False) -> NDArray[np.int64]:
+    def offsets(self) -> NDArray[np.int64]:
         """Return where each record begins; see `offsets_of`."""
-        return offsets_of(self, intact_prefix=intact_prefix)
+        return offsets_of(self)
 
     def words(self) -> NDArray[np.uint32]:
         """Return the file as little-endian words, not copied."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.example import ImageExample
-from marginface.data.formats.tfrecord import TFRecordFile
+from marginface.data.formats.tfrecord import TFRecordFile, is_tfrecord
 from marginface.errors import MarginfaceError
 
 # s.tfrecord-00000-of-00002, or s-00000-of-00002.tfrecord
@@ -32,7 +32,7 @@ def shards_of(path: Path) -> list[Path]:
         MarginfaceError: some of the shards are missing, or there are none of that number.
     """
     found = SHARD.fullmatch(path.name)
-    if found is None or ".tfrecord" not in path.name.lower() or not path.is_file():
+    if found is None or not is_tfrecord(path):
         return [path]
     before, number, total, after = found[1], found[2], int(found[3]), found[4] or ""
 

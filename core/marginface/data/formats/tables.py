@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import csv
 
 from marginface.atomic import replacing
 from marginface.data.formats.compact import Texts
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
+
+with needs("data"):
+    import pyarrow as pa
+    from pyarrow import csv
 
 IDX_COLUMNS = {"key": pa.int64(), "offset": pa.int64()}
 LST_COLUMNS = {"key": pa.int64(), "label": pa.float64(), "path": pa.large_binary()}

@@ -11,13 +11,16 @@ import mmap
 import struct
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.example import ImageExample, parse_example
 from marginface.data.formats.mapped import map_file, offsets_of
 from marginface.errors import MarginfaceError
+from marginface.extras import needs
+
+with needs("data"):
+    import google_crc32c
 
 _HEAD = struct.Struct("<QI")  # length and its checksum
 _FOOT = struct.Struct("<I")  # checksum of the data
@@ -31,6 +34,18 @@ def masked_crc(data: bytes) -> int:
     """
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def is_tfrecord(path: Path) -> bool:
+    """Return whether a file is called a TFRecord file, or begins with the length of a record.
+
+    Of a set in several files names end otherwise: s.tfrecord-00000-of-00010.
+    """
+    if not path.is_file() or ".tfrecord" in path.name.lower():
+        return path.is_file()
+    with path.open("rb") as file:
+        head = file.read(_HEAD.size)
+    return len(head) == _HEAD.size and masked_crc(head[:8]) == _FOOT.unpack(head[8:])[0]
 
 
 def frame(data: bytes) -> bytes:
@@ -93,9 +108,9 @@ class TFRecordFile:
             )
         return end
 
-    def offsets(self, *, intact_prefix: bool = False) -> NDArray[np.int64]:
+    def offsets(self) -> NDArray[np.int64]:
         """Return where each record begins, comparing the checksums of lengths; see `offsets_of`."""
-        return offsets_of(self, intact_prefix=intact_prefix)
+        return offsets_of(self)
 
     def _damaged(self, offset: int, why: str) -> MarginfaceError:
         return MarginfaceError(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from marginface.data.formats.compact import TextCollector
-from marginface.data.formats.folder import Progress
 from marginface.data.formats.index_cache import cached_index
+from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
-from marginface.data.formats.shards import ShardedRecords
+from marginface.data.formats.shards import ShardedRecords, shards_of
+from marginface.data.sources import OnProgress, OpenOptions, silent
 
 BLOCK = 1024  # records between two calls of on_progress
 
 
-def index_of_tfrecord(
-    records: ShardedRecords, *, on_progress: Progress | None = None
-) -> RecordIndex:
+def open_tfrecord(path: Path, options: OpenOptions) -> RecordImages:
+    """Open a .tfrecord as a set of images; of one in several files, any stands for all.
+
+    Raises:
+        MarginfaceError: as `index_of_tfrecord` and `RecordImages.checked`.
+    """
+    records = ShardedRecords(shards_of(path))
+    index = index_of_tfrecord(records, on_progress=options.on_progress)
+    return RecordImages(records, index, options.size, options.resize).checked(options)
+
+
+def index_of_tfrecord(records: ShardedRecords, *, on_progress: OnProgress = silent) -> RecordIndex:
     """Return the index of the images in TFRecord files, in their order; keys count from 0.
 
     Names come from the features `image/class/text` and `image/filename`, where they are. To make
@@ -41,7 +53,7 @@ def index_of_tfrecord(
             identity = example.identity or folder.rpartition("/")[2] or str(example.label)
             identities.append(identity)
             files.append(file)
-            if on_progress is not None and ((key + 1) % BLOCK == 0 or key + 1 == len(offsets)):
+            if (key + 1) % BLOCK == 0 or key + 1 == len(offsets):
                 on_progress(key + 1, len(offsets))
         names = zip(identities.texts(), files.texts(), strict=True)
         return make_index(offsets, np.arange(len(offsets)), numbers, names)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from marginface.data.formats.folder import Progress
-from marginface.data.listing import VERIFICATION, open_set
+from marginface.data.listing import open_set
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import telling_what_stays
 from marginface.data.packing.targets import target_format
 from marginface.data.packing.training_sets import Summary, check_target, pack
-from marginface.data.sources import ImageSource
+from marginface.data.sources import ImageSource, OnProgress, silent
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import write_pair_folder
@@ -20,7 +19,8 @@ from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 
-WRITERS = {"": write_pair_folder, ".bin": write_bin, ".zip": write_container}
+PAIRS_FILES = {".bin": write_bin, ".zip": write_container}
+WRITERS = {"": write_pair_folder, **PAIRS_FILES}
 
 
 def convert(
@@ -30,7 +30,7 @@ def convert(
     pairs: Path | None = None,
     encoding: Encoding,
     skip_bad: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> Summary | Pairs:
     """Convert a set of images; `target`'s ending decides the format.
 
@@ -51,7 +51,7 @@ def convert(
     """
     found = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
     if not isinstance(found, Pairs):
-        if target_format(target) in VERIFICATION:
+        if target_format(target) in PAIRS_FILES:
             raise MarginfaceError(
                 f"{target} would be a verification set, but {source} has no pairs; name a list of "
                 "them with --pairs"
@@ -86,7 +86,7 @@ class _EncodedImages:
     source: ImageSource
     encoding: Encoding
     uses: int
-    on_progress: Progress | None
+    on_progress: OnProgress
     done: int = 0
 
     @property
@@ -95,9 +95,8 @@ class _EncodedImages:
         return self.source.root
 
     def encoded(self, name: str) -> bytes:
-        """Return what an image shall be."""
+        """Return an image's bytes in the wanted encoding."""
         encoded = self.encoding(self.source.encoded(name), self.root / name)
         self.done += 1
-        if self.on_progress is not None:
-            self.on_progress(self.done, self.uses)
+        self.on_progress(self.done, self.uses)
         return encoded

@@ -21,7 +21,7 @@ class BlockWriter(Protocol):
     """What writes one format of packed sets."""
 
     def rewind(self, marks: Sequence[Any]) -> int:
-        """Return how many of the marked blocks are whole on disk; drop what is behind them."""
+        """Count the marked blocks that are whole on disk; drop what comes after them."""
 
     def add(self, image: Packed) -> None:
         """Write the next image."""

@@ -25,7 +25,7 @@ class Streams:
         self._checks = [0] * len(names)
 
     def rewind(self, marks: Sequence[Any]) -> int:
-        """Return how many of the marked blocks are whole on disk; drop what is behind them."""
+        """Count the marked blocks that are whole on disk; drop what comes after them."""
         for path in self.paths:
             path.touch()
         with_previous = zip([None, *marks], marks, strict=False)
@@ -53,7 +53,7 @@ class Streams:
         self._checks = [0] * len(self._checks)
         return mark
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """Bring all to disk and close the files."""
         self.mark()
         self.close()

@@ -45,7 +45,7 @@ class Similarity:
         return np.stack([moved.real, moved.imag], axis=1)
 
     def inverse(self, points: ArrayLike) -> Points:
-        """Return what goes to points [N, 2]."""
+        """Return the points that `self` moves to points [N, 2]."""
         moved = (_complex(np.asarray(points, np.float64)) - self.shift) / self.factor
         return np.stack([moved.real, moved.imag], axis=1)
 
@@ -118,7 +118,7 @@ def fit_similarity(source: ArrayLike, target: ArrayLike) -> Similarity:
 def warp(
     image: NDArray[np.uint8], similarity: Similarity, size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Return what a similarity brings into a crop of (height, width) pixels; black where nothing.
+    """Warp an image by a similarity into a crop of (height, width) pixels; black outside.
 
     Bilinear. A face that shrinks is drawn larger by a whole number and averaged, so that every
     pixel of it counts: plain bilinear sampling passes over some, which leaves jagged edges.

@@ -8,22 +8,26 @@ import json
 import math
 import os
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from marginface.atomic import replacing
 from marginface.data.image_files import folder_files
 from marginface.data.images import read_image, state_of, without_ending
 from marginface.data.lookup import ImageNames
+from marginface.data.ordered import in_order
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource
 from marginface.data.photos.landmarks import POINT_COLUMNS
+from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.text import printable
@@ -53,7 +57,7 @@ def align_photos(
     options: CropOptions,
     *,
     batch_size: int = 8,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> Counter[str]:
     """Write an aligned crop of each photo's face, and `alignment.csv`; return counts by status.
 
@@ -75,60 +79,48 @@ def align_photos(
     """
     check_output(photos, output)
     with sole_writer(output):
-        return _align_photos(photos, output, source, options, batch_size, on_progress)
+        check_output(photos, output)  # another process may have written it just now
+        files = folder_files(photos)
+        names = files.images
+        crops = crop_names(names, options.format)
+        entries, absent = _entries(source.names, names)
 
+        def find(batch: Sequence[str], images: Sequence[Photo]) -> Sequence[Faces]:
+            return source.find([entries.get(name, name) for name in batch], images)
 
-def _align_photos(
-    photos: Path,
-    output: Path,
-    source: FaceSource,
-    options: CropOptions,
-    batch_size: int,
-    on_progress: Callable[[int, int], None] | None,
-) -> Counter[str]:
-    check_output(photos, output)  # another process may have written it just now
-    files = folder_files(photos)
-    names = files.images
-    crops = crop_names(names, options.format)
-    entries, absent = _entries(source.names, names)
+        partial = output.with_name(f"{output.name}.partial")
+        inputs = {"faces": source.origin, "photos": _fingerprint(photos, names)}
+        _claim(partial, {"version": VERSION, **inputs, **asdict(options)})
+        table = partial / TABLE_NAME
+        done = _take_up(table, names)
+        with table.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
 
-    def find(batch: Sequence[str], images: Sequence[Photo]) -> Sequence[Faces]:
-        return source.find([entries.get(name, name) for name in batch], images)
+            def crop(name: str, photo: Photo, faces: Faces) -> Outcome:
+                if not len(faces):
+                    return Outcome(name, source.missing)
+                return crop_face(name, photo, faces, options, partial / crops[name])
 
-    partial = output.with_name(f"{output.name}.partial")
-    inputs = {"faces": source.origin, "photos": _fingerprint(photos, names)}
-    _claim(partial, {"version": VERSION, **inputs, **asdict(options)})
-    table = partial / TABLE_NAME
-    done = _take_up(table, names)
-    with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-
-        def crop(name: str, photo: Photo, faces: Faces) -> Outcome:
-            if not len(faces):
-                return Outcome(name, source.missing)
-            return crop_face(name, photo, faces, options, partial / crops[name])
-
-        for outcomes in _outcomes(photos, names[done:], find, crop, batch_size):
-            writer.writerows(map(_row, outcomes))
-            file.flush()
-            done += len(outcomes)
-            if on_progress is not None:
+            for outcomes in _outcomes(photos, names[done:], find, crop, batch_size):
+                writer.writerows(map(_row, outcomes))
+                file.flush()
+                done += len(outcomes)
                 on_progress(done, len(names))
-        writer.writerows(_row(Outcome(name, NO_PHOTO)) for name in absent)
-        writer.writerows(_row(Outcome(name, NO_IMAGE, why)) for name, why in files.others)
-        file.flush()
-        os.fsync(file.fileno())
-    counts = Counter(row[1] for row in islice(_rows(table), 1, None))
-    if not counts[ALIGNED]:
-        shutil.rmtree(partial)
-        found = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
-        raise MarginfaceError(
-            f"none of the {len(names):,} photos in {photos} is aligned: {found}; lower the least "
-            "score or size of a face, or give landmarks of these photos"
-        )
-    (partial / MANIFEST_NAME).unlink()
-    partial.rename(output)
-    return counts
+            writer.writerows(_row(Outcome(name, NO_PHOTO)) for name in absent)
+            writer.writerows(_row(Outcome(name, NO_IMAGE, why)) for name, why in files.others)
+            file.flush()
+            os.fsync(file.fileno())
+        counts = Counter(row[1] for row in islice(_rows(table), 1, None))
+        if not counts[ALIGNED]:
+            shutil.rmtree(partial)
+            found = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+            raise MarginfaceError(
+                f"none of the {len(names):,} photos in {photos} is aligned: {found}; lower the "
+                "least score or size of a face, or give landmarks of these photos"
+            )
+        (partial / MANIFEST_NAME).unlink()
+        partial.rename(output)
+        return counts
 
 
 def _outcomes(
@@ -140,28 +132,24 @@ def _outcomes(
 ) -> Iterator[list[Outcome]]:
     """Yield what becomes of each batch; the next one is decoded meanwhile."""
 
-    def collect(batch: list[tuple[str, Future[Photo]]]) -> list[Outcome]:
-        photos: dict[str, Photo] = {}
-        unreadable: dict[str, Outcome] = {}
-        for name, future in batch:
-            try:
-                photos[name] = future.result()
-            except MarginfaceError as error:
-                detail = str(error).removeprefix(f"{root / name}: ")
-                unreadable[name] = Outcome(name, UNREADABLE, detail)
-        faces = find(list(photos), list(photos.values()))
-        cropped = dict(zip(photos, pool.map(crop, photos, photos.values(), faces), strict=True))
-        return [cropped.get(name) or unreadable[name] for name, _ in batch]
+    def decode(name: str) -> Photo | MarginfaceError:
+        try:
+            return read_image(root / name, None)
+        except MarginfaceError as error:
+            return error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting: deque[list[tuple[str, Future[Photo]]]] = deque()
+    with closing(in_order(decode, names, ahead=batch_size)) as decoded:
         for at in range(0, len(names), batch_size):
-            chunk = names[at : at + batch_size]
-            waiting.append([(name, pool.submit(read_image, root / name, None)) for name in chunk])
-            if len(waiting) > 1:
-                yield collect(waiting.popleft())
-        while waiting:
-            yield collect(waiting.popleft())
+            batch = dict(zip(names[at : at + batch_size], decoded, strict=False))
+            photos = {name: each for name, each in batch.items() if isinstance(each, np.ndarray)}
+            faces = find(list(photos), list(photos.values()))
+            found = zip(photos, photos.values(), faces, strict=True)
+            outcomes = dict(zip(photos, in_order(lambda each: crop(*each), found), strict=True))
+            for name, reason in batch.items():
+                if name not in photos:
+                    detail = str(reason).removeprefix(f"{root / name}: ")
+                    outcomes[name] = Outcome(name, UNREADABLE, detail)
+            yield [outcomes[name] for name in batch]
 
 
 def _entries(listed: Collection[str], photos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -204,7 +192,7 @@ def crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
 
 
 def _fingerprint(root: Path, names: Sequence[str]) -> str:
-    """Return what changes when one of the photos does."""
+    """Return a digest that changes with any of the photos."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name!r} {state_of(root / name)}\n".encode())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import io
-import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -19,6 +18,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface import zips
 from marginface.atomic import replacing
 from marginface.data.lookup import ImageNames
 from marginface.data.verification.folds import contiguous_folds, usual_folds
@@ -29,11 +29,6 @@ from marginface.labels import short_name
 TABLE = "pairs.csv"
 COLUMNS = ["first", "second", "same", "fold"]
 FOLDER = "images/"
-ENCRYPTED = 1  # a bit of an entry's flags
-ZIP_ERRORS = (  # what zipfile raises on broken files
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, OverflowError),
-    *(NotImplementedError, RuntimeError, struct.error),
-)
 DATE = (1980, 1, 1, 0, 0, 0)  # of every entry: the same pairs give the same file
 
 
@@ -50,7 +45,7 @@ class ContainerImages:
             return self.archive.read(FOLDER + name)
         except KeyError:
             raise MarginfaceError(f"{self.root} has no image {name}") from None
-        except (OSError, *ZIP_ERRORS) as error:
+        except (OSError, *zips.ERRORS) as error:
             raise MarginfaceError(f"{self.root}: image {name} is damaged: {error}") from None
 
 
@@ -88,7 +83,8 @@ def read_container(path: str | Path) -> Pairs:
     path = Path(path)
     try:
         archive = zipfile.ZipFile(path)
-        _check_entries(path, archive)
+        for name in zips.stored_entries(archive, path.stat().st_size):
+            _check_name(path, name)
         text = archive.read(TABLE).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except MarginfaceError:  # a ValueError, too
@@ -99,7 +95,7 @@ def read_container(path: str | Path) -> Pairs:
         ) from None
     except KeyError:
         raise _unfit(path, f"it has no {TABLE}") from None
-    except (csv.Error, *ZIP_ERRORS) as error:
+    except (csv.Error, *zips.ERRORS) as error:
         raise _unfit(path, str(error)) from None
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
@@ -111,20 +107,6 @@ def read_container(path: str | Path) -> Pairs:
     truth = np.array(same) == "1"
     folds = _folds(path, np.array(fold, np.int64), truth)
     return Pairs(ContainerImages(path, archive), first, second, truth, folds, short_name(path))
-
-
-def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse entries that grow when they are read, that overlap or lead out of a folder."""
-    entries = archive.infolist()
-    if len({entry.filename for entry in entries}) != len(entries):
-        raise _unfit(path, "two entries have one name")
-    for entry in entries:
-        stored = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & ENCRYPTED
-        if not stored or entry.file_size != entry.compress_size:
-            raise _unfit(path, f"entry {entry.filename[:80]!r} is compressed or encrypted")
-        _check_name(path, entry.filename)
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise _unfit(path, "its entries are larger than the file")
 
 
 def _check_name(where: Path, name: str) -> None:

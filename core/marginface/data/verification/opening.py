@@ -6,16 +6,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from marginface import zips
 from marginface.data.verification.bin_file import read_bin
-from marginface.data.verification.cfp_lists import read_cfp
+from marginface.data.verification.cfp_lists import is_cfp, read_cfp
 from marginface.data.verification.container import read_container
-from marginface.data.verification.pair_lists import read_pair_list
+from marginface.data.verification.pair_lists import is_text, read_pair_list
 from marginface.data.verification.pairs import Pairs, check_kinds
 from marginface.errors import MarginfaceError
+from marginface.formats import Formats, begins, unknown
 from marginface.labels import distinct_labels
 
-ZIP = b"PK\x03\x04"
 PICKLES = (b"\x80", b"(", b"]")  # protocols 2 and on; 0 and 1: a tuple, a list
+
+# Sets that hold their images, and lists of pairs, whose images are in a folder: CFP knows its own.
+VERIFICATION_SETS: Formats[Callable[[Path], Pairs]] = Formats()
+VERIFICATION_SETS.register(
+    "a .bin of InsightFace", read_bin, ".bin", recognises=lambda path: begins(path, *PICKLES)
+)
+VERIFICATION_SETS.register(
+    "a .zip of images and pairs",
+    read_container,
+    ".zip",
+    recognises=lambda path: begins(path, zips.BEGIN),
+)
+PAIR_LISTS: Formats[Callable[[Path, Path | None], Pairs]] = Formats()
 
 
 def open_verification(path: str | Path, images: str | Path | None = None) -> Pairs:
@@ -30,19 +44,16 @@ def open_verification(path: str | Path, images: str | Path | None = None) -> Pai
         MarginfaceError: it is none of these or damaged, or a list lacks its images.
     """
     path = Path(path)
-    if path.is_dir():
-        return read_cfp(path, images)
-    read = _reader(path)
-    if read is not None:
-        if images is not None:
-            raise MarginfaceError(f"{path} holds its images; leave the folder {images} out")
-        return read(path)
-    if images is None:
-        raise MarginfaceError(
-            f"{path} is a list of pairs and holds no images; give their folder, too (--images, in "
-            "training --val-images)"
-        )
-    return read_pair_list(path, images)
+    images = None if images is None else Path(images)
+    if not path.exists():
+        raise unknown(path, VERIFICATION_SETS, PAIR_LISTS)
+    if (held := VERIFICATION_SETS.get(path)) is None:
+        if (listed := PAIR_LISTS.get(path)) is None:
+            raise unknown(path, VERIFICATION_SETS, PAIR_LISTS)
+        return listed.open(path, images)
+    if images is not None:
+        raise MarginfaceError(f"{path} holds its images; leave the folder {images} out")
+    return held.open(path)
 
 
 def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> list[Pairs]:
@@ -58,7 +69,7 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
             the images are of no use.
     """
     paths = [*sets, *([] if pairs is None else [pairs])]
-    holding = [not path.is_dir() and _reader(path) is not None for path in paths]
+    holding = [path.exists() and VERIFICATION_SETS.get(path) is not None for path in paths]
     if images is not None and all(holding):
         raise MarginfaceError(f"every set holds its images; leave the folder {images} out")
     opened = [
@@ -71,15 +82,14 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
     return [replace(each, name=name) for each, name in zip(opened, names, strict=True)]
 
 
-def _reader(path: Path) -> Callable[[Path], Pairs] | None:
-    """Return what reads a file that holds its images; None for a list of pairs."""
-    try:
-        with path.open("rb") as file:
-            begin = file.read(len(ZIP))
-    except OSError as error:
+def _open_list(path: Path, images: Path | None) -> Pairs:
+    if images is None:
         raise MarginfaceError(
-            f"cannot read {path}: {error.strerror}; expected a verification set"
-        ) from None
-    if begin == ZIP:
-        return read_container
-    return read_bin if begin.startswith(PICKLES) or path.suffix.lower() == ".bin" else None
+            f"{path} is a list of pairs and holds no images; give their folder, too (--images, in "
+            "training --val-images)"
+        )
+    return read_pair_list(path, images)
+
+
+PAIR_LISTS.register("a list of pairs", _open_list, recognises=is_text)
+PAIR_LISTS.register("CFP's Protocol/Split/FP or FF", read_cfp, recognises=is_cfp)

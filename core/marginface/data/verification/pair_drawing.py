@@ -84,7 +84,7 @@ def _groups(people: list[Indices]) -> list[list[Indices]]:
 
 
 def _capacity(people: list[Indices]) -> tuple[int, int]:
-    """Return how many pairs there are of one person and of two."""
+    """Count the possible pairs of one person and of two."""
     same = sum(comb(len(person), 2) for person in people)
     return same, comb(sum(map(len, people)), 2) - same
 

@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.image_files import list_images
+from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
 from marginface.data.sources import FolderImages
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import (
+    PAIR_LIST,
     Pair,
     Pairs,
     is_number,
-    numbered_lines,
     quoted,
     read_pairs,
 )
@@ -35,10 +36,20 @@ from marginface.labels import short_name
 
 Labelled = tuple[str, str, int]  # two images and a label: 0 for two persons
 
+LOOKED_AT = 4096  # bytes of a file that tell whether it is text
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 FORMS = (
     "expected LFW's 'FOLDS N' and 'name i j', CALFW's two lines 'image label', or 'image1 image2 "
     "label', with or without a fold"
 )
+
+
+def is_text(path: Path) -> bool:
+    """Return whether a file begins with text: no control characters but tabs and line breaks."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return CONTROL.search(file.read(LOOKED_AT)) is None
 
 
 def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
@@ -51,7 +62,7 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
             or that two are meant by.
     """
     path, root = Path(path), Path(images_root)
-    lines = numbered_lines(path)
+    lines = list(numbered_lines(path, PAIR_LIST))
     number, line = lines[0]
     fields = fields_of(line)
     if len(fields) <= 2 and all(map(is_number, fields)):

@@ -30,6 +30,7 @@ from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
 from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
+from marginface.losses.registry import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.optimizers import SGD, AdamW, Optimizer
 from marginface.training.config.recipes import RECIPES
@@ -58,7 +59,7 @@ TrainingSets = Annotated[
 ]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
-# A run records what a preset stood for when it began, and goes on with that.
+# A run records the operations of a preset at its start, and goes on with these.
 Augmentations = Annotated[
     tuple[str, ...], BeforeValidator(split_names), AfterValidator(expand_presets)
 ]
@@ -72,7 +73,7 @@ Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on"
 SamplingName = Annotated[Sampling, one_of("sampling", *get_args(Sampling))]
 PrecisionName = Annotated[Precision, one_of("head_precision", *get_args(Precision))]
 
-# What belongs to one choice of optimizer or schedule only, with its default there.
+# Keys of one optimizer or schedule only, with their defaults there.
 OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {
     "sgd": {"weight_decay": SGD().weight_decay, "momentum": SGD().momentum},
     "adamw": {"weight_decay": AdamW().weight_decay},
@@ -118,7 +119,7 @@ class TrainConfig(BaseModel):
     init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
     seed: int = key("Run", "Of weights, data order and randomness.", 0, ge=0, lt=2**32)
 
-    loss: str = key("Loss", f"{', '.join(losses.names())}.", "arcface")
+    loss: str = key("Loss", f"{', '.join(losses.names())}; or module:Class.", "arcface")
     scale: float | None = key("Loss", "Scale s; default: the loss's.", None)
     margin: float | None = key("Loss", "Margin m, radians for angles; default: the loss's.", None)
     loss_parameters: Parameters = key("Loss", "Further ones: name=value,name=value.", {})
@@ -182,7 +183,7 @@ class TrainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Set what depends on another key, so that the recorded configuration is complete."""
+        """Set defaults that depend on other keys: the recorded configuration is complete."""
         values = dict(values)
         values.update(_loss_keys(values))
         for choice, table, default in (
@@ -238,13 +239,14 @@ class TrainConfig(BaseModel):
                 "val_every has no effect without val_images and val_pairs, or val"
             )
         self.make_loss()
+        check_runs_in(self.loss, self.backend)
         self.make_optimizer()
         self.make_schedule(total_steps=1)
         self.model_spec()
         return self
 
     def verifies(self) -> bool:
-        """Return whether the run is verified."""
+        """Return whether the run has a verification set."""
         return bool(self.val) or self.val_pairs is not None
 
     def make_loss(self) -> MarginLoss:
@@ -273,7 +275,7 @@ class TrainConfig(BaseModel):
         )
 
     def model_spec(self) -> ModelSpec:
-        """Return what the model is, apart from its weights."""
+        """Return the description of the model, without its weights."""
         return ModelSpec(
             backbone=self.backbone,
             embedding_size=self.embedding_size,
@@ -283,7 +285,7 @@ class TrainConfig(BaseModel):
         )
 
     def learner_spec(self, num_classes: int, *, group: Group, threads: int | None) -> LearnerSpec:
-        """Return what the learner of a run is made of.
+        """Return the specification of the run's learner.
 
         Args:
             num_classes: identities of the training images.
@@ -310,7 +312,7 @@ class TrainConfig(BaseModel):
 
 
 def check_keys(values: Mapping[str, Any]) -> None:
-    """Raise for a key that is none of the configuration's, with the nearest one."""
+    """Raise for a key that the configuration does not have; the message names the nearest one."""
     for name in values:
         if name not in TrainConfig.model_fields:
             raise unknown_name("config key", str(name), TrainConfig.model_fields)

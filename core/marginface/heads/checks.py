@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from marginface.checks import check_count
 from marginface.errors import MarginfaceError
-
-if TYPE_CHECKING:
-    from marginface.losses.base import MarginLoss
-
-WEIGHT_STD = 0.01  # class weights start from N(0, 0.01), as InsightFace's do
 
 
 def check_head(embedding_size: int, num_classes: int | None) -> tuple[int, int]:
@@ -45,31 +39,3 @@ def check_call(
         )
     if not integer_labels:
         raise MarginfaceError("labels must be integers, each the number of a class; cast them")
-
-
-def check_range(smallest: int, largest: int, num_classes: int) -> None:
-    """Raise unless labels from `smallest` to `largest` lie in 0 .. num_classes - 1."""
-    for label in (smallest, largest):
-        if not 0 <= label < num_classes:
-            raise MarginfaceError(
-                f"label {label} is out of range for {num_classes} classes; expected 0 to "
-                f"{num_classes - 1}"
-            )
-
-
-def check_draw(
-    loss: MarginLoss, given: Mapping[str, Sequence[int | None]], batch: int | None
-) -> None:
-    """Raise unless `given`, names and shapes, is what the loss draws for a batch."""
-    if sorted(given) != sorted(loss.draws):
-        wanted = ", ".join(loss.draws) or "nothing"
-        raise MarginfaceError(
-            f"{loss.name} draws {wanted} at random, got {', '.join(sorted(given)) or 'nothing'}; "
-            + ("pass draw=loss.draw(rng, batch)" if loss.draws else "leave draw out")
-        )
-    for name, shape in given.items():
-        if len(shape) != 1 or (None not in (shape[0], batch) and shape[0] != batch):
-            raise MarginfaceError(
-                f"draw[{name!r}] has shape {tuple(shape)}, expected [{batch}], one for each "
-                "embedding"
-            )

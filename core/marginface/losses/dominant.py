@@ -1,52 +1,13 @@
-"""Sub-center ArcFace, and the cleaning of noisy identities that it allows."""
+"""How far samples are from the dominant of their class's centres: noisy identities show."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.checks import check_count
+from marginface.checks import check_count, check_labels
 from marginface.errors import MarginfaceError
-from marginface.losses.arcface import ArcFace
 from marginface.losses.base import MIN_NORM
-from marginface.losses.checks import check_range
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubCenterArcFace(ArcFace):
-    """Sub-center ArcFace (ECCV 2020): several centres a class, the nearest one counts.
-
-    target logit = scale * cos(theta + margin), cos(theta_j) = max over k of cos(theta_jk)
-
-    Noisy images gather at the lesser centres. `angles_to_dominant` finds them after training.
-
-    Args:
-        scale: radius of the hypersphere, > 0.
-        margin: added to the target angle, radians, in [0, pi).
-        centers: K, centres a class, >= 1; the head's weight is [classes * K, embedding_size].
-        easy_margin: the margin only where cos(theta) > 0, else cos(theta).
-        gradient: "exact", or "straight_through", d target / d cos = scale.
-        past_pi: "monotone", "clip" (the angle stays at pi) or "none".
-
-    >>> SubCenterArcFace(centers=3).num_centers
-    3
-    """
-
-    name: ClassVar[str] = "subcenter_arcface"
-
-    centers: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole = float(self.centers).is_integer()
-        self._require("centers", whole and self.centers >= 1, "a whole number of at least 1")
-        object.__setattr__(self, "centers", int(self.centers))
-
-    @property
-    def num_centers(self) -> int:
-        """Class weights a class."""
-        return self.centers
 
 
 def angles_to_dominant(
@@ -79,7 +40,7 @@ def angles_to_dominant(
             "centres; expected [samples, size], [samples] and [classes * centers, size]"
         )
     if len(y):
-        check_range(int(y.min()), int(y.max()), len(w) // centers)
+        check_labels(int(y.min()), int(y.max()), len(w) // centers)
     angles = np.zeros(len(y))
     for label in np.unique(y):
         members = np.flatnonzero(y == label)

@@ -1,0 +1,37 @@
+"""What a step draws for the backbone: the same noise in every framework, on any process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.backbones.graph import Graph
+
+T = TypeVar("T")
+PREFIX = "backbone."  # of a layer's noise in what a learner's step is given
+STREAM = 1  # beside the loss's and the classes' draws, which come from [seed, step]
+
+
+def draw_backbone(graph: Graph, seed: int, step: int, batch: int) -> dict[str, NDArray[Any]]:
+    """Draw a step's noise for the whole batch, as `backbone.<layer>`, from a stream of its own.
+
+    >>> from marginface.backbones import describe
+    >>> list(draw_backbone(describe("mbf", dropout=0.4), seed=0, step=7, batch=8))
+    ['backbone.dropout']
+    """
+    drawn = graph.draw(np.random.default_rng([seed, step, STREAM]), batch)
+    return {f"{PREFIX}{name}": value for name, value in drawn.items()}
+
+
+def split_draw(draw: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """Return the backbone's noise by layer, and what is the head's.
+
+    >>> split_draw({"margins": 1, "backbone.dropout": 2})
+    ({'dropout': 2}, {'margins': 1})
+    """
+    own = {name: value for name, value in draw.items() if name.startswith(PREFIX)}
+    others = {name: value for name, value in draw.items() if name not in own}
+    return {name.removeprefix(PREFIX): value for name, value in own.items()}, others

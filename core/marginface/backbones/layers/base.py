@@ -1,0 +1,113 @@
+"""What every kind of layer states: its arrays, its shape, its noise, and a NumPy reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.backbones.layers.layout import Layout
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]  # of one sample: [C, H, W] of images, [L, C] of tokens, [F] of vectors
+
+IMAGES, TOKENS, VECTORS = 3, 2, 1  # a shape's length says what it is of
+NOISE = 2**31  # noise is uniform among the whole numbers below: exact in every framework and type
+
+
+class Parameter(NamedTuple):
+    """One named array of a layer: its canonical (PyTorch) shape, its start, its weight decay.
+
+    Args:
+        shape: of the array.
+        start: how it starts: all one value, or drawn.
+        size: the value, the standard deviation of "normal", the bound of "uniform".
+        trainable: whether it has a gradient.
+        decay: whether it is a weight proper, which decays where `decay_norm_and_bias` is false.
+    """
+
+    shape: Shape
+    start: Literal["constant", "normal", "uniform"]
+    size: float
+    trainable: bool = True
+    decay: bool = True
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Draw the array at its start, in float64."""
+        match self.start:
+            case "normal":
+                return rng.normal(0.0, self.size, self.shape)
+            case "uniform":
+                return rng.uniform(-self.size, self.size, self.shape)
+            case "constant":
+                return np.full(self.shape, self.size)
+
+
+class Call(NamedTuple):
+    """What a layer's reference takes besides its inputs.
+
+    Args:
+        arrays: the layer's, by the last part of their names.
+        training: whether statistics are the batch's.
+        noise: [batch, *layer.noise], of a layer that takes some, in training.
+    """
+
+    arrays: Mapping[str, Array]
+    training: bool = False
+    noise: Array | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kind of layer, whose instances stand in a graph.
+
+    Attributes:
+        takes: what it may stand behind: images, tokens or vectors.
+    """
+
+    name: str
+
+    takes: ClassVar[tuple[int, ...]] = (IMAGES, TOKENS, VECTORS)
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return its arrays by the last part of their names; "" is an array under the layer's."""
+        return {}
+
+    def channels_last(self) -> dict[str, Layout]:
+        """Return the layouts of those arrays that lie otherwise in TensorFlow."""
+        return {}
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the shape of a sample behind it, in inference."""
+        return inputs[0]
+
+    @property
+    def noise(self) -> Shape | None:
+        """The shape of the noise that each sample takes in training; None for none."""
+        return None
+
+    @property
+    def noise_of(self) -> str:
+        """The name of the layer whose noise this one takes."""
+        return self.name if self.noise is not None else ""
+
+    def forward(self, call: Any, *inputs: Any, **_: Any) -> Array:
+        """Compute the layer in float64, channels first: the reference, written for reading."""
+        raise NotImplementedError
+
+
+def kept(noise: Array, rate: float) -> Array:
+    """Return where noise keeps a value, of which a share `rate` is dropped.
+
+    >>> kept(np.array([0, 2**30, 2**31 - 1]), 0.5)
+    array([False,  True,  True])
+    """
+    return noise >= threshold(rate)
+
+
+def threshold(rate: float) -> int:
+    """Return the least noise that keeps a value."""
+    return int(rate * NOISE)

@@ -1,0 +1,81 @@
+"""Convolution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from marginface.backbones.layers.base import IMAGES, Array, Call, Layer, Parameter, Shape
+from marginface.backbones.layers.layout import Layout
+from marginface.errors import MarginfaceError
+
+
+@dataclass(frozen=True)
+class Conv(Layer):
+    """Convolution; weight [out, in / groups, kernel height, kernel width].
+
+    Pixels at the end that no stride reaches are unused.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, int]
+    stride: int
+    padding: int
+    groups: int
+    bias: bool
+    init_std: float | None  # None: PyTorch's default, uniform within 1 / sqrt(inputs of a value)
+
+    takes = (IMAGES,)
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return the weight and, with `bias`, the bias."""
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
+        bound = 1 / math.sqrt(math.prod(shape[1:]))
+        if self.init_std is None:
+            found = {"weight": Parameter(shape, "uniform", bound)}
+        else:
+            found = {"weight": Parameter(shape, "normal", self.init_std)}
+        if self.bias:
+            found["bias"] = Parameter((self.out_channels,), "uniform", bound, decay=False)
+        return found
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each output channel sees one input channel of its own."""
+        return self.groups == self.in_channels == self.out_channels
+
+    def channels_last(self) -> dict[str, Layout]:
+        """Return the weight's: [height, width, in, out], depthwise [height, width, out, 1]."""
+        order = (2, 3, 0, 1) if self.depthwise else (2, 3, 1, 0)
+        return {"weight": Layout.permuted(self.parameters()["weight"].shape, order)}
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return [channels, height, width]; raise where no pixel would be left."""
+        height, width = (
+            (size + 2 * self.padding - kernel) // self.stride + 1
+            for size, kernel in zip(inputs[0][1:], self.kernel, strict=True)
+        )
+        if min(height, width) < 1:
+            raise MarginfaceError(f"'{self.name}' would be left with no pixels")
+        return self.out_channels, height, width
+
+    def forward(self, call: Call, x: Array) -> Array:
+        """Multiply each patch by the weights, group by group."""
+        weight, p, s = call.arrays["weight"], self.padding, self.stride
+        channels, rows, columns = self.shape(x.shape[1:])
+        padded = np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)])
+        outs, ins = channels // self.groups, self.in_channels // self.groups
+        y = np.zeros((len(x), channels, rows, columns), np.result_type(x, weight))
+        for group in range(self.groups):
+            to = slice(group * outs, (group + 1) * outs)
+            of = slice(group * ins, (group + 1) * ins)
+            for i in range(rows):
+                for j in range(columns):
+                    height = slice(i * s, i * s + self.kernel[0])
+                    width = slice(j * s, j * s + self.kernel[1])
+                    patch = padded[:, of, height, width]
+                    y[:, to, i, j] = np.einsum("nchw,ochw->no", patch, weight[to])
+        return y + call.arrays["bias"][:, None, None] if self.bias else y

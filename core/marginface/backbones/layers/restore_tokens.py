@@ -1,0 +1,44 @@
+"""Token masking: the part that puts something in the places of what was taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from marginface.backbones.layers.base import TOKENS, Array, Call, Layer, Parameter
+
+
+@dataclass(frozen=True)
+class RestoreTokens(Layer):
+    """In training: tokens go back to their places, an array goes where `masked` took one away.
+
+    Without masking (`masked` is "") the array is there, as published weights have it, and rests.
+    """
+
+    channels: int
+    masked: str
+    init_std: float
+
+    takes = (TOKENS,)
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return the array [1, 1, channels], under the layer's own name."""
+        trained, shape = bool(self.masked), (1, 1, self.channels)
+        return {"": Parameter(shape, "normal", self.init_std, trainable=trained, decay=False)}
+
+    @property
+    def noise_of(self) -> str:
+        """The masking layer, whose order it needs."""
+        return self.masked
+
+    def forward(self, call: Call, x: Array) -> Array:
+        """Fill each place."""
+        if call.noise is None:
+            return x
+        left, token = x.shape[1], call.arrays[""][0, 0]
+        y = np.empty((*call.noise.shape, self.channels), np.result_type(x, token))
+        for i, order in enumerate(call.noise.argsort(1, kind="stable")):
+            for rank, place in enumerate(order):
+                y[i, place] = x[i, rank] if rank < left else token
+        return y

@@ -1,0 +1,70 @@
+"""What `evaluate` and `report` do alike: embed the images of verification sets with models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.cli.progress import image_progress
+from marginface.data.verification.opening import open_all
+from marginface.data.verification.pairs import Pairs
+from marginface.embeddings.embed import NormRange
+from marginface.embeddings.embedder import Embedder
+from marginface.embeddings.origin import Origin
+from marginface.errors import MarginfaceError
+from marginface.evaluation.evaluate import check_images, embed_pairs
+from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
+
+
+def open_sets(val: list[Path] | None, pairs: Path | None, images: Path | None) -> list[Pairs]:
+    """Open the sets that --val, --pairs and --images name; raises as `open_all` does."""
+    if not val and pairs is None:
+        raise MarginfaceError(
+            "there is nothing to verify; give --val lfw.bin, or --pairs pairs.txt and --images"
+        )
+    return open_all(val or [], pairs, images)
+
+
+def embed_sets(
+    labels: Sequence[str],
+    embedders: Sequence[Embedder],
+    sets: Sequence[Pairs],
+    *,
+    batch_size: int,
+    flip: bool,
+    resize: bool,
+) -> Iterator[tuple[Pairs, NDArray[np.float32], MeasuredWith]]:
+    """Yield each set with its embeddings by each model in turn; sizes are checked before all.
+
+    The embeddings are [images, size], of `distinct_images(pairs)`.
+
+    Raises:
+        MarginfaceError: as `check_images` and `embed_pairs`.
+    """
+    models = list(zip(labels, embedders, strict=True))
+    sizes = {}
+    for label, embedder in models:
+        for each in sets:
+            wanted = embedder.image_size(resize=resize)
+            sizes[label, each.name] = size = check_images(each, size=wanted, resize=resize)
+            embedder.check_size(*size)
+    fingerprints = {each.name: set_fingerprint(each) for each in sets}
+    for label, embedder in models:
+        for each in sets:
+            noted = NormRange(embedder)
+            with image_progress(f"{label}, {each.name}") as on_progress:
+                embeddings = embed_pairs(
+                    noted,
+                    each,
+                    batch_size=batch_size,
+                    flip=flip,
+                    size=sizes[label, each.name],
+                    resize=resize,
+                    on_progress=on_progress,
+                )
+            origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
+            known = MeasuredWith(label, origin, each.name, fingerprints[each.name], len(each))
+            yield each, embeddings, known

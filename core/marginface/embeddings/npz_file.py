@@ -1,0 +1,93 @@
+"""Embeddings in a NumPy .npz file, read batch by batch."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from marginface import zips
+from marginface.embeddings.origin import LONGEST, ORIGIN_KEY
+from marginface.embeddings.reading import BROKEN, ROWS_AT_ONCE, Batch, no_columns
+from marginface.formats import begins
+
+
+def is_npz(path: Path) -> bool:
+    """Return whether a file begins as a zip, which an .npz is."""
+    return begins(path, zips.BEGIN)
+
+
+class NpzEmbeddings:
+    """An .npz file with arrays path and embedding; see `EmbeddingsFile`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def origin(self) -> str | None:
+        """Read the embeddings' origin from an array of one text."""
+        with zipfile.ZipFile(self.path) as archive:
+            if f"{ORIGIN_KEY}.npy" not in archive.namelist():
+                return None
+            with archive.open(f"{ORIGIN_KEY}.npy") as file:
+                shape, kind = _header(file)
+                if shape or kind.kind != "U" or kind.itemsize > 4 * LONGEST:
+                    raise ValueError(f"{ORIGIN_KEY} {kind} {shape}")
+                return str(np.frombuffer(file.read(kind.itemsize), kind)[0])
+
+    def names(self) -> Iterator[str]:
+        """Yield the array of paths."""
+        with zipfile.ZipFile(self.path) as archive:
+            if "path.npy" not in archive.namelist():
+                raise no_columns(self.path, archive.namelist())
+            with archive.open("path.npy") as file:
+                yield from _names(file)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield paths and embeddings."""
+        with zipfile.ZipFile(self.path) as archive:
+            members = archive.namelist()
+            if not {"path.npy", "embedding.npy"} <= set(members):
+                raise no_columns(self.path, members)
+            if sum(each.compress_size for each in archive.infolist()) > self.path.stat().st_size:
+                raise ValueError("its arrays are larger than the file")
+            with archive.open("path.npy") as file:
+                names = _names(file)
+            with archive.open("embedding.npy") as file:
+                shape, kind = _header(file)
+                if len(shape) != 2 or shape[0] != len(names) or shape[1] < 1 or kind != np.float32:
+                    raise ValueError(f"{len(names)} paths and embeddings {kind} {shape}")
+                for at in range(0, len(names), ROWS_AT_ONCE):
+                    chosen = names[at : at + ROWS_AT_ONCE]
+                    content = file.read(len(chosen) * shape[1] * kind.itemsize)
+                    yield chosen, np.frombuffer(content, kind).reshape(len(chosen), shape[1])
+
+
+def _names(file: IO[bytes]) -> list[str]:
+    shape, kind = _header(file)
+    if len(shape) != 1 or kind.kind != "U":
+        raise ValueError(f"paths {kind} {shape}")
+    names: list[str] = np.frombuffer(file.read(), kind).tolist()
+    if len(names) != shape[0]:
+        raise ValueError(f"{len(names)} paths, {shape[0]} announced")
+    return names
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read an array's shape and type; nothing is allocated by what they announce."""
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"array of version {version}")
+    try:
+        shape, by_columns, kind = readers[version](file)
+    except BROKEN:
+        raise
+    except Exception as error:  # NumPy reads Python's literals: whatever its parser stumbles over
+        raise ValueError(f"no header of an array: {error!r}") from error
+    if by_columns:
+        raise ValueError("array in column order")
+    return shape, kind

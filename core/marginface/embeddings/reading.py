@@ -1,0 +1,47 @@
+"""What a format of files of embeddings gives, and what the readers of all of them share."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+
+ROWS_AT_ONCE = 4096
+BROKEN = (  # what readers stumble over in a damaged file
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,  # of Arrow: damaged compression
+    RuntimeError,  # of zipfile: encrypted, or compressed in an unknown way
+    ValueError,
+)
+
+Batch = tuple[Sequence[str], NDArray[np.float32]]
+
+
+class EmbeddingsFile(Protocol):
+    """A file of embeddings; in a damaged one, methods raise MarginfaceError or any of `BROKEN`."""
+
+    def origin(self) -> str | None:
+        """Return the text of `Origin.to_text` that the file holds, if it does."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the image paths."""
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield image paths and their embeddings [batch, size], float32, in the same order."""
+
+
+def no_columns(path: Path, found: Sequence[str]) -> MarginfaceError:
+    """Return the error for a file that lacks paths or embeddings."""
+    return MarginfaceError(
+        f"{path} has {', '.join(found)[:200]!a}; expected path and embedding, as "
+        "`marginface embed` writes them"
+    )

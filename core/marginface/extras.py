@@ -1,0 +1,40 @@
+"""Packages that only some uses need: what is missing is named with the command that installs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+from marginface.errors import MissingPackageError
+
+
+@contextmanager
+def needs(extra: str, user: str = "this") -> Iterator[None]:
+    """Import packages that an extra of marginface brings.
+
+    Args:
+        extra: the one that has them.
+        user: who needs them, for the message.
+
+    Raises:
+        MissingPackageError: one is not installed.
+
+    >>> with needs("report"):
+    ...     import no_such_package
+    Traceback (most recent call last):
+    marginface.errors.MissingPackageError: this needs no_such_package, which is not installed; run: pip install 'marginface[report]'
+    """  # noqa: E501
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"{user} needs {error.name}, which is not installed; "
+            f"run: pip install 'marginface[{extra}]'"
+        ) from error
+
+
+def require(extra: str, package: str, user: str = "this") -> None:
+    """Raise as `needs` does, before any work is done for what the package is to do at its end."""
+    with needs(extra, user):
+        import_module(package)

@@ -1,0 +1,160 @@
+"""What can be read: a registry for each kind of input, by content and by suffix.
+
+Each room that reads files has one: `IMAGE_SETS`, `VERIFICATION_SETS`, `EMBEDDINGS`, `WEIGHTS`,
+`MODELS`. Every command goes through them, so a format that is registered is known to all. A package
+of one's own names a module that registers formats as an entry point of `marginface.formats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from marginface.errors import MarginfaceError
+
+ENTRY_POINTS = "marginface.formats"
+
+Opener = TypeVar("Opener")
+
+
+@dataclass(frozen=True)
+class Format(Generic[Opener]):
+    """A format.
+
+    Args:
+        name: for messages, with its article: "a .rec".
+        open: reads it; what it takes and returns is for the registry to say.
+        suffixes: lower case, with the dot; capitals in a file's name are the same.
+        recognises: whether a path that exists is of this format, by what it holds or is.
+    """
+
+    name: str
+    open: Opener
+    suffixes: tuple[str, ...] = ()
+    recognises: Callable[[Path], bool] | None = None
+
+
+class Formats(Generic[Opener]):
+    """The formats of one kind of input.
+
+    Args:
+        hint: for messages, after the formats' names.
+
+    >>> formats = Formats[Callable[[Path], str]]()
+    >>> formats.register("a .txt", Path.read_text, ".txt")
+    >>> formats.register("a folder", lambda path: "", recognises=Path.is_dir)
+    >>> formats.find(Path()).name
+    'a folder'
+    >>> formats.find(Path("absent.txt"))
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: no such file or folder: absent.txt; expected a .txt or a \
+folder
+    """
+
+    def __init__(self, hint: str = "") -> None:
+        self._hint = hint
+        self._formats: list[Format[Opener]] = []
+
+    def register(
+        self,
+        name: str,
+        open: Opener,
+        *suffixes: str,
+        recognises: Callable[[Path], bool] | None = None,
+    ) -> None:
+        """Add a format; the latest comes first, so it may take the place of another.
+
+        Args:
+            name: for messages, with its article: "a .rec".
+            open: reads it.
+            suffixes: that names of such files end in.
+            recognises: whether a path that exists is of this format, by what it holds or is.
+        """
+        lower = tuple(suffix.lower() for suffix in suffixes)
+        self._formats.append(Format(name, open, lower, recognises))
+
+    def get(self, path: Path) -> Format[Opener] | None:
+        """Return the format of a path that exists, None if it is none of these.
+
+        What a file holds counts for more than its suffix.
+
+        Raises:
+            MarginfaceError: it cannot be read.
+        """
+        _load_installed()
+        latest = self._formats[::-1]
+        try:
+            for each in latest:
+                if each.recognises is not None and each.recognises(path):
+                    return each
+        except OSError as error:
+            raise MarginfaceError(f"cannot read {path}: {error.strerror}; {self}") from error
+        name = path.name.lower()
+        return next((each for each in latest if name.endswith(each.suffixes)), None)
+
+    def find(self, path: Path) -> Format[Opener]:
+        """Return the format of a path.
+
+        Raises:
+            MarginfaceError: there is no such file or folder, it cannot be read, or is of another
+                kind; what was expected is listed.
+        """
+        found = self.get(path) if path.exists() else None
+        if found is None:
+            raise unknown(path, self)
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """The formats' names, in the order of their registration."""
+        _load_installed()
+        return [each.name for each in self._formats]
+
+    def __str__(self) -> str:
+        return expected(self.names) + (f", {self._hint}" if self._hint else "")
+
+
+def unknown(path: Path, *kinds: Formats[Any]) -> MarginfaceError:
+    """Return the error for a path that is of none of these kinds."""
+    known = str(kinds[0])
+    if len(kinds) > 1:
+        known = expected([name for kind in kinds for name in kind.names])
+    if not path.exists():
+        return MarginfaceError(f"no such file or folder: {path}; {known}")
+    what = "a folder" if path.is_dir() else "a file"
+    return MarginfaceError(f"{path} is {what} of another kind; {known}")
+
+
+def expected(names: Iterable[str]) -> str:
+    """Return the end of a message.
+
+    >>> expected(["a .rec", "a .bin", "a folder"])
+    'expected a .rec, a .bin or a folder'
+    """
+    *most, last = names
+    return f"expected {', '.join(most)} or {last}" if most else f"expected {last}"
+
+
+def begins(path: Path, *starts: bytes) -> bool:
+    """Return whether a file, which a folder is not, begins with one of these bytes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(max(map(len, starts))).startswith(starts)
+
+
+@cache
+def _load_installed() -> None:
+    """Import what installed packages register."""
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except Exception as error:
+            raise MarginfaceError(
+                f"the formats '{entry.name}' ({entry.value}) of an installed package cannot be "
+                f"loaded: {error!r}; repair or uninstall it"
+            ) from error

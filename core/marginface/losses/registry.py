@@ -1,0 +1,340 @@
+"""Which losses there are: the families here, and a user's own.
+
+A loss of one's own is code. It is imported where a command line names it (`load`) or where an
+installed package offers it (an entry point), never because a file names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from marginface.errors import MarginfaceError, unknown_name
+from marginface.losses.base import MarginLoss
+from marginface.losses.families import FAMILIES
+from marginface.losses.hyperparameters import HELP, Parameter, declared
+
+GROUP = "marginface.losses"
+OPS_METHODS = ("prepare", "target", "negatives", "reduce", "penalty")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+Loss = type[MarginLoss]
+Code = type | str  # a class with a loss's tensor code, or where it is: "module:Class"
+
+
+def of_family(word: str) -> list[Loss]:
+    """Return the losses of a family, in the order of its file."""
+    module = importlib.import_module(f"marginface.losses.{word}")
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, MarginLoss)
+        and value.__module__ == module.__name__
+    ]
+
+
+def _documented(loss: Loss) -> Loss:
+    """Let `help` say what the parameters are, too."""
+    text = inspect.cleandoc(loss.__doc__ or "")
+    if text.startswith(f"{loss.__name__}("):  # what a dataclass says of itself where nobody does
+        text = f"{loss.__name__}: a loss of one's own."
+    lines = [f"    {p.name}: {p.meaning}; {p.allowed}." for p in declared(loss).values()]
+    loss.__doc__ = "\n".join([text, "", "Args:", *lines])
+    return loss
+
+
+BUILT_IN: dict[str, Loss] = {
+    loss.name: _documented(loss) for word in FAMILIES for loss in of_family(word)
+}
+_OWN: dict[str, Loss] = {}  # by name
+_LOADED: dict[str, Loss] = {}  # by "module:Class"
+_CODE: dict[Loss, dict[str, Code]] = {}  # a user's own, by backend
+
+
+def register(loss: Loss, *, torch: Code | None = None, tf: Code | None = None) -> None:
+    """Add a loss of one's own to those that every command and `MarginHead` know by name.
+
+    Args:
+        loss: a frozen dataclass derived from `MarginLoss`, with a name, parameters declared by
+            `parameter`, and a `target`.
+        torch: its tensor code, derived from `marginface_torch.losses.LossOps`, or where that is,
+            "module:Class", so that registering loads no framework.
+        tf: the same for TensorFlow, `marginface_tf.losses.LossOps`.
+
+    Raises:
+        MarginfaceError: what is missing or wrong, or a name that another loss has.
+    """
+    _check_loss(loss)
+    given = {name: code for name, code in (("torch", torch), ("tf", tf)) if code is not None}
+    if not given:
+        raise MarginfaceError(
+            f"{loss.__name__} is registered without tensor code; give torch= or tf=, or both"
+        )
+    for backend, code in given.items():
+        if not isinstance(code, str):
+            _check_code(loss, backend, code)
+        elif not _is_place(code):
+            raise MarginfaceError(
+                f"{loss.__name__}: {backend}={code!r} is no place; expected 'module:Class'"
+            )
+    if loss not in _CODE:
+        _documented(loss)
+    _OWN[loss.name] = loss
+    _CODE.setdefault(loss, {}).update(given)
+
+
+def names() -> list[str]:
+    """List the names that `get` accepts."""
+    return list(dict.fromkeys([*BUILT_IN, *_OWN, *_offered()]))
+
+
+def parameters(name: str) -> dict[str, Any]:
+    """Return a loss's parameters with their defaults.
+
+    >>> parameters("cosface")
+    {'scale': 64.0, 'margin': 0.4}
+    """
+    return {key: each.default for key, each in declared_by(name).items()}
+
+
+def choices(name: str) -> dict[str, tuple[Any, ...]]:
+    """Return the values of a loss's parameters that are a choice among names, or yes and no.
+
+    >>> choices("li_arcface")
+    {'gradient': ('exact', 'straight_through')}
+    """
+    return {key: each.choices for key, each in declared_by(name).items() if each.choices}
+
+
+def declared_by(name: str) -> Mapping[str, Parameter]:
+    """Return a loss's parameters with all that it declares of them."""
+    return declared(find(name))
+
+
+def get(name: str, /, **values: Any) -> MarginLoss:
+    """Return a loss by name.
+
+    Raises:
+        MarginfaceError: an unknown name, a parameter that the loss does not have, a value out of
+            its range.
+
+    >>> get("cosface", scale=64, margin=0.5)
+    CosFace(scale=64, margin=0.5)
+    """
+    loss = find(name)
+    known = declared(loss)
+    for parameter in values:
+        if parameter not in known:
+            raise unknown_name(f"{name} parameter", parameter, known)
+    return loss(**values)
+
+
+def as_loss(loss: MarginLoss | str) -> MarginLoss:
+    """Return a loss that an argument gives by name, or as it is."""
+    if isinstance(loss, str):
+        return get(loss)
+    if not isinstance(loss, MarginLoss):
+        raise MarginfaceError(
+            f"loss must be a name or what marginface.losses.get returns, got {loss!r}"
+        )
+    return loss
+
+
+def find(name: str) -> Loss:
+    """Return the class of a loss that is known by this name, or was loaded from this place."""
+    for known in (BUILT_IN, _OWN, _LOADED):
+        if name in known:
+            return known[name]
+    if name in _offered():
+        return _from_package(_offered()[name])
+    if awaits_import(name):
+        raise MarginfaceError(
+            f"the loss {name} is code that a file names; code is imported only where the command "
+            f"names it: give --loss {name} as well"
+        )
+    raise unknown_name("loss", name, names())
+
+
+def awaits_import(name: str) -> bool:
+    """Return whether a name is of code, "module:Class", that no command line has named so far."""
+    return _is_place(name) and name not in _LOADED
+
+
+def load(text: str) -> Loss:
+    """Return the class of a loss that a command line names, importing it from "module:Class".
+
+    Modules in the current folder are found, too, after those that are installed. Call it with what
+    a user typed, never with what a file says.
+    """
+    if not _is_place(text):
+        return find(text)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    loss = _at_place(text, f"the loss {text}")
+    if not (isinstance(loss, type) and loss in _OWN.values()):
+        raise MarginfaceError(
+            f"{text} is no registered loss; its module should end with "
+            f"marginface.losses.register({text.partition(':')[2]}, torch=..., tf=...)"
+        )
+    _LOADED[text] = loss
+    return loss
+
+
+def runs_in(name: str, backend: str) -> bool:
+    """Return whether a loss has tensor code for a backend, without importing it."""
+    loss = find(name)
+    return loss in BUILT_IN.values() or backend in _CODE[loss]
+
+
+def check_runs_in(name: str, backend: str) -> None:
+    """Raise unless a loss has tensor code for a backend."""
+    if not runs_in(name, backend):
+        raise _without_code(find(name), backend)
+
+
+def code_of_families(package: str) -> dict[Loss, Any]:
+    """Collect the tensor code of all families from a backend's package.
+
+    The code of a loss `ArcFace` is `ArcFaceOps` in its family's module; a loss that has none is
+    computed by that of the class it derives from.
+    """
+    found = {}
+    for word in FAMILIES:
+        module = importlib.import_module(f"{package}.{word}")
+        for loss in of_family(word):
+            named = (getattr(module, f"{base.__name__}Ops", None) for base in loss.__mro__)
+            code = next((each for each in named if each is not None), None)
+            if code is None:
+                raise MarginfaceError(f"{module.__name__} has no {loss.__name__}Ops")
+            found[loss] = code
+    return found
+
+
+def own_code(loss: Loss, backend: str) -> Any:
+    """Return the tensor code of a loss of one's own, importing it.
+
+    Raises:
+        MarginfaceError: the loss is not registered, or without this backend; its code is not where
+            it should be, or lacks a method.
+    """
+    if backend not in _CODE.get(loss, {}):
+        raise _without_code(loss, backend)
+    code = _CODE[loss][backend]
+    if isinstance(code, str):
+        code = _at_place(code, f"the code of {loss.__name__} for {backend}, {code},")
+        _check_code(loss, backend, code)
+    return code
+
+
+def _without_code(loss: Loss, backend: str) -> MarginfaceError:
+    given = _CODE.get(loss)
+    if not given:
+        return MarginfaceError(
+            f"the loss {loss.__name__} is not registered; call "
+            f"marginface.losses.register({loss.__name__}, {backend}=...) with its tensor code"
+        )
+    return MarginfaceError(
+        f"loss '{loss.name}' has no code for backend {backend}, only for {', '.join(given)}; "
+        f"choose that, or register it with {backend}= as well"
+    )
+
+
+def _check_loss(loss: Any) -> None:
+    if not (isinstance(loss, type) and issubclass(loss, MarginLoss)):
+        raise MarginfaceError(
+            f"register takes a class derived from marginface.losses.MarginLoss, got {loss!r}"
+        )
+    kind = loss.__name__
+    name = getattr(loss, "name", None)
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise MarginfaceError(
+            f"{kind} has {'no name' if name is None else f'the name {name!r}'}; give it one of "
+            "small letters, digits and _, such as name: ClassVar[str] = 'my_loss'"
+        )
+    other = BUILT_IN.get(name) or _OWN.get(name)
+    if other is not None and (
+        name in BUILT_IN or _home(other) != _home(loss)  # a notebook's cell may run again
+    ):
+        raise MarginfaceError(
+            f"{kind}: the name '{name}' is taken by {other.__module__}.{other.__name__}; choose "
+            "another"
+        )
+    if "__dataclass_fields__" not in vars(loss):
+        raise MarginfaceError(
+            f"{kind} is no dataclass; write @dataclass(frozen=True, kw_only=True) above it"
+        )
+    for each in fields(loss):
+        if each.default is MISSING or HELP not in each.metadata:
+            raise MarginfaceError(
+                f"{kind}: '{each.name}' says no default, range and meaning; declare it with "
+                f"marginface.losses.parameter, as {each.name}: float = parameter(0.5, low=0, "
+                "help='...')"
+            )
+    if loss.target is MarginLoss.target:
+        raise MarginfaceError(
+            f"{kind} has no target(self, cosine, norm, prepared), the target logit before the scale"
+        )
+    loss()  # its own defaults are in its ranges
+
+
+def _check_code(loss: Loss, backend: str, code: Any) -> None:
+    missing = [name for name in OPS_METHODS if not callable(getattr(code, name, None))]
+    if not isinstance(code, type) or missing:
+        lacks = f", which has no {missing[0]}," if isinstance(code, type) else ""
+        raise MarginfaceError(
+            f"{loss.__name__}: {backend}={getattr(code, '__name__', code)}{lacks} is no tensor "
+            f"code; expected a class derived from marginface_{backend}.losses.LossOps"
+        )
+
+
+@cache
+def _offered() -> dict[str, EntryPoint]:
+    """The losses that installed packages offer, by name."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _from_package(entry: EntryPoint) -> Loss:
+    loss = _at_place(entry.value, f"the loss {entry.name} of an installed package, {entry.value},")
+    if _OWN.get(entry.name) is not loss:
+        raise MarginfaceError(
+            f"{entry.value} registers no loss called '{entry.name}', the name of its entry point; "
+            "mend or remove the package"
+        )
+    return _OWN[entry.name]
+
+
+def _is_place(text: str) -> bool:
+    module, colon, name = text.partition(":")
+    return bool(colon) and name.isidentifier() and all(p.isidentifier() for p in module.split("."))
+
+
+def _at_place(text: str, what: str) -> Any:
+    """Import what is at "module:Class"."""
+    name, _, attribute = text.partition(":")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise MarginfaceError(
+            f"{what} cannot be imported: there is no module {error.name} here or among what is "
+            "installed"
+        ) from None
+    if not hasattr(module, attribute):
+        where = inspect.getsourcefile(module) if hasattr(module, "__file__") else "built in"
+        raise MarginfaceError(f"{what} is not there: {name} ({where}) has no {attribute}")
+    return getattr(module, attribute)
+
+
+def _home(loss: Loss) -> tuple[str, str]:
+    return loss.__module__, loss.__qualname__

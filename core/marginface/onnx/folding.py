@@ -1,0 +1,76 @@
+"""BatchNorms folded into the weights beside them, in float64.
+
+One behind a convolution or linear layer, or right before a linear layer, is folded. One that stands
+before a padded convolution cannot be (the zero padding comes after it) and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.backbones.graph import IMAGES, Graph
+from marginface.backbones.layers import BatchNorm, Conv, Dropout, Flatten, Layer, Linear
+
+Array = NDArray[Any]
+
+
+def fold_batch_norms(
+    graph: Graph, weights: Mapping[str, Array]
+) -> tuple[dict[str, Array], set[int]]:
+    """Return the weights with what was folded into them, and the positions of what was."""
+    found = {name: np.asarray(array, np.float64) for name, array in weights.items()}
+    folded = set()
+    for position, (layer, inputs, _) in enumerate(graph.nodes):
+        if not isinstance(layer, BatchNorm):
+            continue
+        own = {part: found[f"{layer.name}.{part}"] for part in layer.parameters()}
+        scale, offset = scale_and_offset(layer, own)
+        (source,) = inputs
+        before = graph.nodes[source].layer if source != IMAGES else None
+        behind = _linear_behind(graph, position)
+        if isinstance(before, Conv | Linear) and _only_reader(graph, source) == position:
+            weight, bias = _arrays(before, found)
+            weight *= scale.reshape(-1, *[1] * (weight.ndim - 1))
+            bias[...] = bias * scale + offset
+        elif behind is not None:
+            weight, bias = _arrays(behind, found)
+            repeats = behind.in_features // len(scale)
+            bias += weight @ np.repeat(offset, repeats)
+            weight *= np.repeat(scale, repeats)
+        else:
+            continue
+        folded.add(position)
+    return found, folded
+
+
+def scale_and_offset(layer: BatchNorm, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Return the factor and offset that a BatchNorm applies in inference."""
+    scale = arrays["weight"] / np.sqrt(arrays["running_var"] + layer.epsilon)
+    return scale, arrays["bias"] - arrays["running_mean"] * scale
+
+
+def _arrays(layer: Layer, weights: dict[str, Array]) -> tuple[Array, Array]:
+    """Return copies of a layer's weight and bias that are now in `weights`; no bias is zeros."""
+    weight = weights[f"{layer.name}.weight"].copy()
+    bias = weights.get(f"{layer.name}.bias", np.zeros(len(weight))).copy()
+    weights |= {f"{layer.name}.weight": weight, f"{layer.name}.bias": bias}
+    return weight, bias
+
+
+def _only_reader(graph: Graph, position: int) -> int | None:
+    """Return the position of the one node that reads `position`, if it is one."""
+    readers = [i for i, node in enumerate(graph.nodes) if position in node.inputs]
+    return readers[0] if len(readers) == 1 else None
+
+
+def _linear_behind(graph: Graph, position: int) -> Linear | None:
+    """Return the linear layer that alone reads `position`, through flattening and dropout."""
+    reader = _only_reader(graph, position)
+    while reader is not None and isinstance(graph.nodes[reader].layer, Flatten | Dropout):
+        reader = _only_reader(graph, reader)
+    layer = graph.nodes[reader].layer if reader is not None else None
+    return layer if isinstance(layer, Linear) else None

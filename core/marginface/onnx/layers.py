@@ -1,0 +1,200 @@
+"""The table of layers in ONNX, in inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.backbones import layers
+from marginface.backbones.graph import IMAGES, Graph, array_name
+from marginface.backbones.layers import Layer, Shape
+from marginface.onnx.folding import fold_batch_norms, scale_and_offset
+from marginface.onnx.nodes import Nodes
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Value(NamedTuple):
+    """A layer's input: the tensor's name, and its shape without batch."""
+
+    name: str
+    shape: Shape
+
+
+def write_backbone(graph: Graph, weights: Arrays, nodes: Nodes, images: str) -> str:
+    """Append a backbone's nodes behind `images`; return the embeddings' name."""
+    arrays, folded = fold_batch_norms(graph, weights)
+    names = {IMAGES: images}
+    for position, (layer, inputs, _) in enumerate(graph.nodes):
+        sources = [Value(names[source], graph.shape(source)) for source in inputs]
+        if position in folded:
+            names[position] = sources[0].name
+        else:
+            parts = {*layer.parameters(), "bias"}  # where a BatchNorm left one
+            own = {part: arrays.get(array_name(layer, part)) for part in parts}
+            names[position] = LAYERS[type(layer)](layer, nodes, own, *sources)
+    return names[len(graph.nodes) - 1]
+
+
+def conv(layer: layers.Conv, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Conv."""
+    return nodes.node(
+        "Conv",
+        [x.name, *_weight_and_bias(layer, nodes, arrays)],
+        layer.name,
+        kernel_shape=layer.kernel,
+        strides=[layer.stride] * 2,
+        pads=[layer.padding] * 4,
+        group=layer.groups,
+    )
+
+
+def batch_norm(layer: layers.BatchNorm, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a BatchNorm that could not be folded, as Mul and Add."""
+    scale, offset = (
+        nodes.constant(f"{layer.name}.{part}", values.reshape(-1, *[1] * (len(x.shape) - 1)))
+        for part, values in zip(("scale", "offset"), scale_and_offset(layer, arrays), strict=True)
+    )
+    scaled = nodes.node("Mul", [x.name, scale], f"{layer.name}.mul")
+    return nodes.node("Add", [scaled, offset], layer.name)
+
+
+def prelu(layer: layers.PReLU, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a PRelu."""
+    slopes = arrays["weight"].reshape(-1, *[1] * (len(x.shape) - 1))
+    return nodes.node("PRelu", [x.name, nodes.constant(f"{layer.name}.weight", slopes)], layer.name)
+
+
+def linear(layer: layers.Linear, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Gemm; of tokens, which are of one rank more, MatMul and Add."""
+    if len(x.shape) == 1:
+        inputs = [x.name, *_weight_and_bias(layer, nodes, arrays)]
+        return nodes.node("Gemm", inputs, layer.name, transB=1)
+    return _product(nodes, layer.name, x.name, arrays["weight"], arrays["bias"])
+
+
+def add(layer: layers.Add, nodes: Nodes, arrays: Arrays, x: Value, y: Value) -> str:
+    """Write an Add."""
+    return nodes.node("Add", [x.name, y.name], layer.name)
+
+
+def flatten(layer: layers.Flatten, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Flatten."""
+    return nodes.node("Flatten", [x.name], layer.name, axis=1)
+
+
+def layer_norm(layer: layers.LayerNorm, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a LayerNormalization; before opset 17, which brought it, what it consists of."""
+    scale, offset = (
+        nodes.constant(f"{layer.name}.{part}", arrays[part]) for part in ("weight", "bias")
+    )
+    if nodes.opset >= 17:
+        inputs, settings = [x.name, scale, offset], {"axis": -1, "epsilon": layer.epsilon}
+        return nodes.node("LayerNormalization", inputs, layer.name, **settings)
+
+    def node(op: str, *inputs: str, **attributes: Any) -> str:
+        return nodes.node(op, inputs, f"{layer.name}.{len(nodes.nodes)}", **attributes)
+
+    over = {"axes": [-1], "keepdims": 1}
+    centred = node("Sub", x.name, node("ReduceMean", x.name, **over))
+    variance = node("ReduceMean", node("Mul", centred, centred), **over)
+    epsilon = nodes.constant(f"{layer.name}.epsilon", np.array(layer.epsilon))
+    unit = node("Div", centred, node("Sqrt", node("Add", variance, epsilon)))
+    return nodes.node("Add", [node("Mul", unit, scale), offset], layer.name)
+
+
+def relu6(layer: layers.ReLU6, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Clip."""
+    ends = [nodes.constant(f"{layer.name}.{end:d}", np.array(end)) for end in (0, 6)]
+    return nodes.node("Clip", [x.name, *ends], layer.name)
+
+
+def tokens(layer: layers.Tokens, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Reshape and a Transpose."""
+    rows = _reshaped(nodes, f"{layer.name}.rows", x.name, [0, x.shape[0], -1])
+    return nodes.node("Transpose", [rows], layer.name, perm=[0, 2, 1])
+
+
+def position(layer: layers.Position, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write an Add of the array."""
+    array = nodes.constant(f"{layer.name}.array", arrays[""])
+    return nodes.node("Add", [x.name, array], layer.name)
+
+
+def attention(layer: layers.Attention, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write it in products: ONNX has an Attention from opset 23 on alone."""
+    (count, channels), heads, name = x.shape, layer.heads, layer.name
+    width = channels // heads
+    split = []
+    for part, weight in zip("qkv", np.split(arrays["qkv.weight"], 3), strict=True):
+        if part == "q":
+            weight = weight / math.sqrt(width)
+        by = nodes.constant(f"{name}.{part}.weight", weight.T)
+        rows = nodes.node("MatMul", [x.name, by], f"{name}.{part}")
+        apart = _reshaped(nodes, f"{name}.{part}.heads", rows, [0, count, heads, width])
+        order = [0, 2, 3, 1] if part == "k" else [0, 2, 1, 3]  # k for the product q k^T
+        split.append(nodes.node("Transpose", [apart], f"{name}.{part}.turned", perm=order))
+    q, k, v = split
+    shares = nodes.node(
+        "Softmax", [nodes.node("MatMul", [q, k], f"{name}.products")], f"{name}.shares", axis=-1
+    )
+    mixed = nodes.node("MatMul", [shares, v], f"{name}.mixed")
+    turned = nodes.node("Transpose", [mixed], f"{name}.mixed.turned", perm=[0, 2, 1, 3])
+    joined = _reshaped(nodes, f"{name}.joined", turned, [0, count, channels])
+    return _product(nodes, f"{name}.proj", joined, arrays["proj.weight"], arrays["proj.bias"])
+
+
+def same(layer: Layer, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write nothing: the layer is for training."""
+    return x.name
+
+
+def _weight_and_bias(
+    layer: layers.Conv | layers.Linear, nodes: Nodes, arrays: Arrays
+) -> tuple[str, str]:
+    """Return the names of a weight and a bias, which is zero where there is none."""
+    weight, bias = arrays["weight"], arrays["bias"]
+    bias = np.zeros(len(weight)) if bias is None else bias
+    return (
+        nodes.constant(f"{layer.name}.weight", weight),
+        nodes.constant(f"{layer.name}.bias", bias),
+    )
+
+
+def _product(
+    nodes: Nodes, name: str, x: str, weight: NDArray[Any], bias: NDArray[Any] | None
+) -> str:
+    """Write x W^T + b on the last axis."""
+    factors = [x, nodes.constant(f"{name}.weight", weight.T)]
+    if bias is None:
+        return nodes.node("MatMul", factors, name)
+    product = nodes.node("MatMul", factors, f"{name}.product")
+    return nodes.node("Add", [product, nodes.constant(f"{name}.bias", bias)], name)
+
+
+def _reshaped(nodes: Nodes, name: str, x: str, shape: list[int]) -> str:
+    """Write a Reshape; 0 keeps the batch."""
+    return nodes.node("Reshape", [x, nodes.constant(f"{name}.shape", shape, np.int64)], name)
+
+
+LAYERS: Mapping[type[Layer], Callable[..., str]] = {
+    layers.Conv: conv,
+    layers.BatchNorm: batch_norm,
+    layers.PReLU: prelu,
+    layers.Linear: linear,
+    layers.Add: add,
+    layers.Flatten: flatten,
+    layers.Dropout: same,
+    layers.LayerNorm: layer_norm,
+    layers.ReLU6: relu6,
+    layers.Tokens: tokens,
+    layers.Position: position,
+    layers.Attention: attention,
+    layers.DropPath: same,
+    layers.MaskTokens: same,
+    layers.RestoreTokens: same,
+}

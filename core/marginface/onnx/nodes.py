@@ -1,0 +1,39 @@
+"""Appending ONNX nodes: a value is known by its tensor's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.extras import needs
+
+with needs("onnx"):
+    import onnx
+    from onnx import helper, numpy_helper
+
+
+class Nodes:
+    """The nodes and constants of a graph that is being written.
+
+    Args:
+        opset: whose operators are used.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        """Append a node with one output of its own name, and return that."""
+        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
+        """Add a constant, and return its name."""
+        array: NDArray[Any] = np.array(values, dtype, order="C")
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name

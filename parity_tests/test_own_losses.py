@@ -1,0 +1,128 @@
+"""The loss of one's own that docs/losses.md shows, in both frameworks and in every command."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from frameworks import FRAMEWORKS, Framework, installed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+from command import cli, printed, refusal
+from own_losses import forget, forgetting, write_example
+
+from marginface import MarginfaceError, losses
+from marginface.benchmarking.losses import STATUS, peak_memory
+from marginface.losses.describe import page
+from marginface.runs.folder import load_run
+
+TINY = [
+    *("--backbone", "mobilefacenet", "--embedding-size", "4"),
+    *("--batch-size", "4", "--checkpoint-every", "1"),
+]
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    for _ in forgetting(monkeypatch, tmp_path):
+        yield write_example(tmp_path)
+
+
+def test_parity(framework: Framework, place: str) -> None:
+    out = printed("parity", "--loss", place, "--backend", framework.name)
+    assert "all 12 comparisons are within tolerance" in out
+
+
+def test_wrong_code_is_told(framework: Framework, place: str) -> None:
+    code = Path(f"my_losses_{framework.name}.py")
+    code.write_text(code.read_text().replace("cosines > 0", "cosines > 0.5"))
+    status, out, _ = cli("parity", "--loss", place, "--backend", framework.name)
+    assert status == 1
+    assert "comparisons are beyond tolerance" in out
+
+
+def test_a_head_takes_it_by_name_and_as_it_is(framework: Framework, place: str) -> None:
+    kind = losses.load(place)
+    by_name = framework.head("easy_cosface", 4, 3)
+    assert by_name.loss == framework.head(kind(), 4, 3).loss == kind()
+
+
+def test_one_framework_is_enough(framework: Framework, place: str) -> None:
+    other = "tf" if framework.name == "torch" else "torch"
+    text = Path("my_losses.py").read_text()
+    Path("my_losses.py").write_text(
+        text.replace(f', {other}="my_losses_{other}:EasyCosFaceOps"', "").replace(
+            f'{other}="my_losses_{other}:EasyCosFaceOps", ', ""
+        )
+    )
+    said = (
+        f"loss 'easy_cosface' has no code for backend {other}, only for "
+        f"{framework.name}; choose that, or register it with {other}= as well"
+    )
+    named = ["--loss", place, "--backend", other]
+    for command in (
+        ["parity", *named],
+        ["train", *named, "--data", "faces", "--output", "run"],
+        ["bench", "losses", "--losses", place, "--backend", other],
+    ):
+        assert refusal(*command) == said
+    assert not Path("run").exists()
+    out = printed("parity", "--loss", place)  # in what there is
+    assert f"{framework.name} against spec" in out
+    assert "against tf" not in out
+    if other in installed():
+        with pytest.raises(MarginfaceError, match=f"has no code for backend {other}"):
+            FRAMEWORKS[other]().head("easy_cosface", 4, 3)
+
+
+def test_bench(torch: Framework, place: str) -> None:
+    options = ["--sizes", "4x10", "--rounds", "1", "--backend", torch.name, "--no-memory"]
+    assert place in printed("bench", "losses", "--losses", place, *options)
+    assert STATUS.exists() == (peak_memory(torch.name, place, 4, 10) is not None)  # afresh
+
+
+def test_it_is_explained_and_drawn(place: str) -> None:
+    out = printed("losses", place)
+    assert "EasyCosFace: CosFace's margin where the cosine is positive." in out
+    assert "in [0, 2)" in out
+    assert f"marginface train --loss {place} --scale 64 --margin 0.3" in out
+    printed("losses", place, "--plot", "easy.png")
+    assert Path("easy.png").stat().st_size > 1000
+    assert "\n## easy_cosface\n" in page(["easy_cosface"])
+    assert "\n## easy_cosface\n" not in page()
+
+
+def test_training_and_what_comes_after(torch: Framework, place: str, own_faces: Path) -> None:
+    """A run goes on only where the command names the code; whoever uses the model needs none."""
+    data = ["--data", str(own_faces), "--output", "run", "--backend", torch.name]
+    printed("train", *TINY, *data, "--max-steps", "1", "--loss", place)
+    assert load_run("run").config["loss"] == place
+
+    forget(own_faces.parent)
+    resumed = ("train", "--output", "run", "--resume", "--max-steps", "2")
+    for command in (resumed, ("train", "--config", "run/config.yaml", "--output", "other")):
+        said = refusal(*command)
+        assert f"code is imported only where the command names it: give --loss {place}" in said
+    printed("export", "--run", "run", "--output", "model.onnx")
+    assert "my_losses" not in sys.modules
+
+    another = ["--output", "other", "--loss", "cosface", "--max-steps", "1"]
+    printed("train", "--config", "run/config.yaml", *another)
+    printed(*resumed, "--loss", place)
+    assert load_run("run").step == 2
+
+
+@pytest.fixture
+def own_faces(tmp_path: Path) -> Path:
+    """Two identities, four images each."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for identity in ("one", "two"):
+        (tmp_path / "faces" / identity).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "faces" / identity / f"{number}.png")
+    return tmp_path / "faces"

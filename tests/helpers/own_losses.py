@@ -1,0 +1,42 @@
+"""A loss of one's own in files, and a registry that forgets it after a test."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from marginface.losses import registry
+
+PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
+
+
+def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """Work in a folder; what is registered, and imported from there, is gone after it."""
+    for name in ("_OWN", "_LOADED", "_CODE"):
+        monkeypatch.setattr(registry, name, {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.chdir(folder)
+    yield
+    forget(folder)
+
+
+def forget(folder: Path) -> None:
+    """Be as a process that has imported nothing from a folder."""
+    for known in (registry._OWN, registry._LOADED, registry._CODE):
+        known.clear()
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "").parent == folder:
+            del sys.modules[name]
+
+
+def write_example(folder: Path) -> str:
+    """Write the files that docs/losses.md shows; returns what it calls its loss."""
+    text = PAGE.read_text(encoding="utf-8")
+    files = re.findall(r"`(my_\w+\.py)`[^`]*```python\n(.*?)```", text, re.S)
+    assert [name for name, _ in files] == ["my_losses.py", "my_losses_torch.py", "my_losses_tf.py"]
+    for name, code in files:
+        (folder / name).write_text(code)
+    return "my_losses:EasyCosFace"
