@@ -40,6 +40,7 @@ class Difference(NamedTuple):
 
 # Files that are not listed here have the same names, with the same parameters.
 DIFFERENCES = {
+    "arrays": Difference({"as_numpy", "to_float32", "to_numpy"}, {"as_tensor"}),
     # A module has `forward`, a Keras layer `call`, and options of every layer.
     "backbones.backbone": Difference(
         {"channels_last", "Backbone.forward"},
@@ -49,8 +50,6 @@ DIFFERENCES = {
     # A module that holds parameters, or a function that is given them. What computes the kinds of
     # layer is compared by the tables' keys.
     "backbones.batch_norm": Difference({"BatchNorm"}, {"batch_norm", "normalize"}),
-    "backbones.layers": Difference(tf={"as_tensor"}),
-    "backbones.weights": Difference({"as_numpy", "to_float32", "to_numpy"}),
     "heads.head": Difference(
         {"MarginHead.extra_repr", "MarginHead.forward"},
         {"MarginHead.call", "MarginHead.from_config", "MarginHead.get_config"},

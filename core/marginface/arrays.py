@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,20 @@ class ArraySpec(NamedTuple):
     def nbytes(self) -> int:
         """How many bytes its values take."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+
+class ArraySource(Protocol):
+    """An array, or one in a file of which rows are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """Read some rows."""
+
+    def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
+        """Read the whole."""
 
 
 def in_file_order(specs: Mapping[str, ArraySpec]) -> dict[str, ArraySpec]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.arrays import ArraySpec
+from marginface.arrays import ArraySource, ArraySpec
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
@@ -72,20 +72,6 @@ class StepResult(NamedTuple):
 
     loss: float  # mean over the images of all processes
     gradient_norm: float  # of the backbone, before clipping
-
-
-class ArraySource(Protocol):
-    """An array, or one in a file of which rows are read when they are asked for."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
-
-    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        """Read some rows."""
-
-    def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
-        """Read the whole."""
 
 
 class LearnerArray(NamedTuple):

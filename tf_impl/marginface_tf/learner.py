@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import backbones
-from marginface.arrays import ArraySpec
+from marginface.arrays import ArraySource, ArraySpec
 from marginface.heads import Shard, whole_shape
-from marginface.heads.initial import initial_head
+from marginface.heads.initial import InitialHead
 from marginface.learner import (
     STEP,
-    ArraySource,
     LearnerArray,
     LearnerSpec,
     LoadReport,
@@ -83,7 +82,7 @@ class Learner:
         self.optimizer = create_optimizer(optimizer, self.parameters, undecayed)
         self.steps = 0
         rows = num_classes * loss.num_centers
-        self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
+        self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
         # A sample's length must be known: it changes only where a batch has more labels than slots.
         self._step = tf.function(self._together, reduce_retracing=spec.sample_rate == 1)
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)

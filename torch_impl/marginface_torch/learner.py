@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from marginface import backbones
-from marginface.arrays import ArraySpec
+from marginface.arrays import ArraySource, ArraySpec
 from marginface.heads import Shard, whole_shape
-from marginface.heads.initial import initial_head
+from marginface.heads.initial import InitialHead
 from marginface.learner import (
     STEP,
-    ArraySource,
     LearnerArray,
     LearnerSpec,
     LoadReport,
@@ -29,8 +28,9 @@ from marginface.learner import (
 )
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
+from marginface_torch.arrays import as_numpy, to_float32
 from marginface_torch.backbones.backbone import channels_last, create_backbone, synchronize
-from marginface_torch.backbones.weights import as_numpy, load_weights, to_float32
+from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
@@ -90,7 +90,7 @@ class Learner:
             for values in (model.preprocessing.mean, model.preprocessing.std)
         ]
         rows = num_classes * loss.num_centers
-        self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
+        self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
@@ -176,7 +176,7 @@ class Learner:
         report = check_fits(arrays, layout, "the given state", strict=strict)
         for name in report.loaded:
             own = layout[name].read_part(arrays[name], self.group.rank if self.group else 0)
-            tensors[name].copy_(torch.tensor(own))
+            tensors[name].copy_(torch.from_numpy(np.require(own, requirements=["C", "W"])))
         if STEP in report.loaded:
             self.steps = int(np.asarray(arrays[STEP]))
             set_step(self.optimizer, self.optimizer_spec, self.steps)

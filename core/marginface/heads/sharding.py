@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
 from marginface.losses import MarginLoss
 
@@ -84,7 +85,7 @@ def whole_shape(shape: Sequence[int], rows: list[range]) -> tuple[int, ...]:
 
 
 def own_rows(
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, ArraySource],
     name: str,
     shape: Sequence[int],
     rows: list[range],
@@ -111,7 +112,7 @@ def own_rows(
             "with the same loss and sizes"
         )
     own = rows[shard.index] if rows and shard else None
-    return arrays[name] if own is None else arrays[name][own.start : own.stop]
+    return np.asarray(arrays[name]) if own is None else arrays[name][own.start : own.stop]
 
 
 def own_draw(

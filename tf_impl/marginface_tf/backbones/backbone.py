@@ -14,8 +14,9 @@ from marginface import backbones
 from marginface.backbones.graph import IMAGES, Graph, Node, array_name
 from marginface.backbones.layers import NOISE, BatchNorm
 from marginface.checks import check_floating
+from marginface_tf.arrays import as_tensor
 from marginface_tf.backbones.calls import Call
-from marginface_tf.backbones.layers import LAYERS, as_tensor
+from marginface_tf.backbones.layers import LAYERS
 
 
 @keras.saving.register_keras_serializable("marginface")
