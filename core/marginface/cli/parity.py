@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +29,9 @@ def parity(
     from rich.progress import track
 
     from marginface import losses
-    from marginface.backend import EXTRA_OF_MODULE, backend_names, load_backend
+    from marginface.backend import installed_backends, load_backend
     from marginface.checks import check_distinct
-    from marginface.errors import MarginfaceError, unknown_name
+    from marginface.errors import unknown_name
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.page import check_report, pairs, table, write_report
     from marginface.terminal import Terminal
@@ -45,16 +44,7 @@ def parity(
     check_distinct("loss", loss or [])
     named = [*(backend or []), *(more or [])]
     check_distinct("backend", named)
-    installed = {extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)}
-    backends = {
-        name: load_backend(name)
-        for name in named or [name for name in backend_names() if name in installed]
-    }
-    if not backends:
-        raise MarginfaceError(
-            "no backend is installed, so there is nothing to compare; run: "
-            "pip install 'marginface[all]'"
-        )
+    backends = {name: load_backend(name) for name in named or installed_backends()}
     cases = [(name, dtype) for name in loss or losses.names() for dtype in DTYPES]
     rows = [
         row
