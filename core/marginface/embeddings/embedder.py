@@ -193,7 +193,7 @@ def _open_run(folder: Path, running: RunOptions) -> Embedder:
     spec: ModelSpec = loaded.spec
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":
-        require("onnx", "onnxruntime", "backend 'onnx'")
+        require("onnx", "onnxruntime", "backend 'onnx' (a run takes 'torch' and 'tf', too)")
         from marginface.onnx.session import OnnxSession
         from marginface.onnx.writer import build_onnx
 
