@@ -97,7 +97,7 @@ def loading_pytorchs_files(folder: Path) -> str:
     code = LOAD.format(size=16, height=32, width=32, path=str(folder / "model.pt"))
     if FACES.is_dir():
         public = str(FACES / "weights" / "mobilefacenet_casia_112x96.ckpt")
-        code += LOAD.format(size=512, height=112, width=96, path=public)
+        code += LOAD.format(size=128, height=112, width=96, path=public)
     return code
 
 
