@@ -22,7 +22,7 @@ from marginface.data.formats.recordio import MAGIC, frame, pack_labelled
 from marginface.data.formats.tables import write_idx
 from marginface.data.opening import open_listed
 
-BLOCK = 1_000_000
+CHUNK = 1_000_000
 IMAGES_AN_IDENTITY = 100
 READS = 200_000
 
@@ -70,11 +70,11 @@ def _write(path: Path, records: int, names: bool) -> None:
     keys = np.arange(records)
     labels = keys // IMAGES_AN_IDENTITY
     with path.open("wb") as file:
-        for begin in range(0, records, BLOCK):
-            block = np.tile(one, (len(keys[begin : begin + BLOCK]), 1))
-            block[:, 3] = labels[begin : begin + BLOCK].astype("<f4").view("<u4")
-            block[:, 4] = keys[begin : begin + BLOCK]
-            file.write(block.tobytes())
+        for begin in range(0, records, CHUNK):
+            chunk = np.tile(one, (len(keys[begin : begin + CHUNK]), 1))
+            chunk[:, 3] = labels[begin : begin + CHUNK].astype("<f4").view("<u4")
+            chunk[:, 4] = keys[begin : begin + CHUNK]
+            file.write(chunk.tobytes())
     write_idx(path.with_suffix(".idx"), keys, keys * one.nbytes)
     if names:
         lst = path.with_suffix(".lst")
@@ -84,8 +84,8 @@ def _write(path: Path, records: int, names: bool) -> None:
             pa.schema({"key": pa.int64(), "label": pa.int64(), "path": pa.string()}),
             write_options=options,
         ) as writer:
-            for begin in range(0, records, BLOCK):
-                own = slice(begin, begin + BLOCK)
+            for begin in range(0, records, CHUNK):
+                own = slice(begin, begin + CHUNK)
                 paths = [
                     f"n{label:06d}/{key:08d}.jpg"
                     for key, label in zip(keys[own].data, labels[own].data, strict=True)

@@ -29,7 +29,7 @@ DTYPES = {
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 RANKS = {dtype: rank for rank, dtype in enumerate(CODES)}
-BLOCK_BYTES = 1 << 20  # what is summed and written while the processor's cache still has it
+CHUNK_BYTES = 1 << 20  # what is summed and written while the processor's cache still has it
 
 
 class ArraySpec(NamedTuple):
@@ -102,10 +102,10 @@ def write_arrays(
                 raise TypeError(f"expected {name}, {spec}; got {given}, {array.dtype}")
             little = np.ascontiguousarray(array, spec.dtype.newbyteorder("<"))
             values = little.reshape(-1).view(np.uint8)
-            for first in range(0, len(values), BLOCK_BYTES):
-                block = values[first : first + BLOCK_BYTES].data
-                crc32 = zlib.crc32(block, crc32)
-                file.write(block)
+            for first in range(0, len(values), CHUNK_BYTES):
+                chunk = values[first : first + CHUNK_BYTES].data
+                crc32 = zlib.crc32(chunk, crc32)
+                file.write(chunk)
     return crc32
 
 

@@ -18,7 +18,7 @@ from marginface.learner import (
     STEP,
     LearnerArray,
     LearnerSpec,
-    LoadReport,
+    LoadSummary,
     StepResult,
     check_fits,
     head_name,
@@ -145,7 +145,7 @@ class Learner:
         found = tf.stack(finite).numpy()  # the one time that the device is waited for
         return next((name for name, good in zip(names, found, strict=True) if not good), None)
 
-    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadSummary:
         """Set arrays from those of all classes; a process takes its own rows.
 
         Args:
@@ -156,15 +156,15 @@ class Learner:
             MarginfaceError: they do not fit; nothing has been set then.
         """
         described, variables = self.layout(), self._variables()
-        report = check_fits(arrays, described, "the given state", strict=strict)
-        for name in report.loaded:
+        summary = check_fits(arrays, described, "the given state", strict=strict)
+        for name in summary.loaded:
             own = described[name].read_part(arrays[name], self.group.rank if self.group else 0)
             layout = self._canonical(name)
             if name == STEP:
                 self.steps = int(own)
             else:
                 variables[name].assign(layout.to_framework(own) if layout else own)
-        return report
+        return summary
 
     def _variables(self) -> dict[str, Any]:
         """Everything that training goes on from, by canonical name; all but STEP in place."""

@@ -20,7 +20,7 @@ from marginface.learner import (
     STEP,
     LearnerArray,
     LearnerSpec,
-    LoadReport,
+    LoadSummary,
     StepResult,
     check_fits,
     head_name,
@@ -162,7 +162,7 @@ class Learner:
         return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
 
     @torch.no_grad()
-    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadSummary:
         """Set arrays from those of all classes; a process takes its own rows.
 
         Args:
@@ -173,14 +173,14 @@ class Learner:
             MarginfaceError: they do not fit; nothing has been set then.
         """
         layout, tensors = self.layout(), self._tensors()
-        report = check_fits(arrays, layout, "the given state", strict=strict)
-        for name in report.loaded:
+        summary = check_fits(arrays, layout, "the given state", strict=strict)
+        for name in summary.loaded:
             own = layout[name].read_part(arrays[name], self.group.rank if self.group else 0)
             tensors[name].copy_(torch.from_numpy(np.require(own, requirements=["C", "W"])))
-        if STEP in report.loaded:
+        if STEP in summary.loaded:
             self.steps = int(np.asarray(arrays[STEP]))
             set_step(self.optimizer, self.optimizer_spec, self.steps)
-        return report
+        return summary
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor that training goes on from, by canonical name, in place."""

@@ -5,7 +5,7 @@ from numbers import Real
 
 from marginface.backbones.drawing import draw_backbone, split_draw
 from marginface.backbones.graph import IMAGES, Graph
-from marginface.backbones.iresnet import BLOCKS, iresnet
+from marginface.backbones.iresnet import UNITS, iresnet
 from marginface.backbones.layers import Layout
 from marginface.backbones.layouts import layouts
 from marginface.backbones.mbf import mbf
@@ -34,7 +34,7 @@ __all__ = [
 Build = Callable[[Graph, float], None]
 
 _BUILDERS: dict[str, Build] = {
-    **dict.fromkeys(BLOCKS, iresnet),
+    **dict.fromkeys(UNITS, iresnet),
     "mbf": mbf,
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),

@@ -34,11 +34,11 @@ def parity(
     from marginface.checks import check_distinct
     from marginface.losses.registry import check_runs_in, runs_in
     from marginface.parity import DTYPES, broken, compare
-    from marginface.parity.page import check_report, pairs, table, write_report
+    from marginface.parity.page import check_page, pairs, table, write_page
     from marginface.terminal import Terminal
 
     if report is not None:
-        check_report(report)
+        check_page(report)
     chosen = [losses.load(name).name for name in loss or losses.names()]
     check_distinct("loss", chosen)
     named = [*(backend or []), *(more or [])]
@@ -62,7 +62,7 @@ def parity(
         console.print(table(rows, pair))
     if report is not None:
         frameworks = [each.version() for each in backends.values()]
-        picture = write_report(rows, frameworks, report)
+        picture = write_page(rows, frameworks, report)
         console.print(f"wrote {report} and {picture}", soft_wrap=True)
     beyond = broken(rows)
     if beyond:

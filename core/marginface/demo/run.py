@@ -18,7 +18,7 @@ from marginface.backend import Arrays, Backend, load_backend
 from marginface.data.images import read_image
 from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.demo.faces import write_demo_set
-from marginface.demo.page import DemoReport, Measured, write_page
+from marginface.demo.page import DemoResult, Measured, write_page
 from marginface.embeddings.embedder import open_embedder
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
@@ -68,7 +68,7 @@ def run_demo(
     *,
     backend: str = "torch",
     seed: int = 0,
-) -> DemoReport:
+) -> DemoResult:
     """Run the demo, leave faces, run, model.onnx and index.html in `output`, return what it found.
 
     Args:
@@ -124,7 +124,7 @@ def run_demo(
 
     metrics = read_metrics(trained.run / "metrics.jsonl")
     seconds = time.monotonic() - started
-    report = DemoReport(
+    result = DemoResult(
         title=(
             f"{spec.backbone} with ArcFace learned from {IDENTITIES} drawn people, {IMAGES} "
             f"pictures each, with {framework.version()}. All of it took {_spoken(seconds)}."
@@ -147,8 +147,8 @@ def run_demo(
             f"Python {platform.python_version()}, {os.cpu_count()} cores, seed {seed}"
         ),
     )
-    write_page(output / PAGE_NAME, report)
-    return report
+    write_page(output / PAGE_NAME, result)
+    return result
 
 
 def _measure(framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs) -> Measured:

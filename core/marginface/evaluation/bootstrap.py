@@ -54,13 +54,13 @@ def accuracy_deviation(
 
 
 def draws_of(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
-    """Yield how often each pair is drawn, [resamples, pairs], a block of resamples at a time."""
+    """Yield how often each pair is drawn, [resamples, pairs], a chunk of resamples at a time."""
     rng = np.random.default_rng(seed)
     pairs = len(ranked.truth)
     kinds = [np.flatnonzero(kind) for kind in (ranked.truth, ~ranked.truth)]
-    block = max(1, NUMBERS_AT_ONCE // pairs)
-    for begin in range(0, resamples, block):
-        rows = min(block, resamples - begin)
+    chunk = max(1, NUMBERS_AT_ONCE // pairs)
+    for begin in range(0, resamples, chunk):
+        rows = min(chunk, resamples - begin)
         uniform = rng.random((rows, pairs))
         chosen = [kind[(uniform[:, kind] * len(kind)).astype(np.int64)] for kind in kinds]
         drawn = np.concatenate(chosen, axis=1) + pairs * np.arange(rows)[:, None]

@@ -73,14 +73,14 @@ class Comparison:
 
 def write_single(row: Comparison, output: Path) -> list[Path]:
     """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
-    from marginface.evaluation.curves import write_report  # draws: matplotlib
+    from marginface.evaluation.curves import write_result  # draws: matplotlib
 
     scores = output / SCORES_NAME
-    reports = write_report(
+    written = write_result(
         row.result, row.found.scores, row.pairs.same, output, metrics=row.metrics()
     )
     write_scores(scores, row.pairs, row.found, row.measured_with)
-    return [*reports, scores]
+    return [*written, scores]
 
 
 def write_comparison(rows: Sequence[Comparison], output: Path) -> list[Path]:

@@ -24,7 +24,7 @@ FIGURE_NAME = "verification.png"
 SAME, DIFFERENT, INK, FAINT = "#1f77b4", "#d95f02", "#333333", "#999999"
 
 
-def write_report(
+def write_result(
     result: VerificationResult,
     scores: NDArray[np.float64],
     same: NDArray[np.bool_],

@@ -23,7 +23,7 @@ FPIR_TARGETS = ("1e-2", "1e-1")
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9")
 RANKS = (1, 5, 10)  # of the table
 MAX_RANK = 100  # of the CMC
-SCORES_AT_ONCE = 4_000_000  # bounds a block of probes against the whole gallery: 32 MB
+SCORES_AT_ONCE = 4_000_000  # bounds a chunk of probes against the whole gallery: 32 MB
 
 Floats = NDArray[np.float64]
 
@@ -185,12 +185,12 @@ def search(
     top: int = 1,
     scores_at_once: int = SCORES_AT_ONCE,
 ) -> Searches:
-    """Compare every probe with every subject, in blocks of probes; raises as `identify` does.
+    """Compare every probe with every subject, in chunks of probes; raises as `identify` does.
 
     Args:
         gallery, gallery_subjects, probes, probe_subjects: as `identify` takes them.
         top: how many of the best subjects to name for each probe, at least 1.
-        scores_at_once: bounds a block of probes against the whole gallery.
+        scores_at_once: bounds a chunk of probes against the whole gallery.
     """
     values = [np.asarray(each) for each in (gallery, probes)]
     norms = [embedding_norms(each) for each in values]

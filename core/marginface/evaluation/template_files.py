@@ -99,9 +99,9 @@ def read_detector_scores(path: Path) -> dict[str, float]:
 
 
 def read_template_pairs(path: Path) -> Iterator[TemplatePairs]:
-    """Yield `ijbc_template_pair_label.txt`, lines `template_id template_id 1|0`, in blocks.
+    """Yield `ijbc_template_pair_label.txt`, lines `template_id template_id 1|0`, in chunks.
 
-    A block has some 300,000 pairs, so that files of any length pass.
+    A chunk has some 300,000 pairs, so that files of any length pass.
 
     Raises:
         MarginfaceError: unreadable, malformed or empty.

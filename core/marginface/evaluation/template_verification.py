@@ -1,4 +1,4 @@
-"""Verification of template pairs (IJB 1:1): scores in blocks, TAR down to a FAR of 1e-6."""
+"""Verification of template pairs (IJB 1:1): scores in chunks, TAR down to a FAR of 1e-6."""
 
 from __future__ import annotations
 
@@ -97,15 +97,15 @@ def verify_templates(
     )
 
 
-def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: str) -> PairScores:
-    """Return the cosine of each pair, block by block on all processors.
+def score_pairs(templates: Templates, chunks: Iterable[TemplatePairs], where: str) -> PairScores:
+    """Return the cosine of each pair, chunk by chunk on all processors.
 
-    Every cosine is a sum of its own in float64, so blocks change nothing and equal templates tie.
-    Memory: 13 bytes a pair, twice while blocks are joined.
+    Every cosine is a sum of its own in float64, so chunks change nothing and equal templates tie.
+    Memory: 13 bytes a pair, twice while chunks are joined.
 
     Args:
         templates: those that the pairs name.
-        blocks: the pairs.
+        chunks: the pairs.
         where: their file, for messages.
 
     Raises:
@@ -117,8 +117,8 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
         quality = np.minimum(templates.quality[first], templates.quality[second])
         return PairScores(dot_products(templates.unit, first, second), pairs.same, quality)
 
-    ahead = 2 * (os.cpu_count() or 1)  # blocks of some megabytes each
-    found = list(in_order(score, blocks, ahead=ahead))
+    ahead = 2 * (os.cpu_count() or 1)  # chunks of some megabytes each
+    found = list(in_order(score, chunks, ahead=ahead))
     if not sum(len(each.score) for each in found):
         raise MarginfaceError(f"{where} holds no pairs")
     return PairScores(

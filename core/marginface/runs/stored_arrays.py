@@ -55,8 +55,8 @@ class StoredFile:
         value = 0
         try:
             with self.path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    value = zlib.crc32(block, value)
+                while chunk := file.read(1 << 20):
+                    value = zlib.crc32(chunk, value)
         except OSError as error:
             raise self._damaged(error.strerror or str(error)) from None
         if value != self._crc32:

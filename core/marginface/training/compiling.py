@@ -6,7 +6,7 @@ import statistics
 from typing import Protocol, cast
 
 from marginface.learner import Group
-from marginface.training.preparation import Session
+from marginface.training.preparation import Training
 from marginface.training.processes.groups import ALONE
 
 WARM_UP_STEPS = 2  # allocation and autotuning make the first ones slow
@@ -55,13 +55,13 @@ class AutoCompile:
         return f"compiling the step (1 to 2 minutes on a CPU, then faster): {facts}"
 
 
-def start_compiling(session: Session) -> AutoCompile | None:
+def start_compiling(training: Training) -> AutoCompile | None:
     """Compile the learner if that is decided already; if not, return the object that decides."""
-    config, learner = session.config, session.learner
+    config, learner = training.config, training.learner
     if config.compile == "off" or not hasattr(learner, "compile"):
         return None
     compilable = cast(Compilable, learner)
-    if config.compile == "auto" and session.progress.compiled_backend != config.backend:
-        return AutoCompile(compilable, session.group)
+    if config.compile == "auto" and training.progress.compiled_backend != config.backend:
+        return AutoCompile(compilable, training.group)
     compilable.compile()
     return None

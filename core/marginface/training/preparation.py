@@ -25,7 +25,7 @@ from marginface.evaluation.evaluate import distinct_images
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
 from marginface.runs.checkpoints import Checkpoint, latest_checkpoint, open_checkpoint
-from marginface.runs.folder import RunFolder, write_text
+from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
 from marginface.text import printable
@@ -63,7 +63,7 @@ class Progress:
 
 
 @dataclass
-class Session:
+class Training:
     """A run, ready to go on."""
 
     config: TrainConfig
@@ -97,7 +97,9 @@ class _Opened:
     init_weights: dict[str, NDArray[Any]]
 
 
-def open_session(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> Session:
+def prepare_training(
+    config: TrainConfig, group: Group, *, resume: bool, console: Console
+) -> Training:
     """Return a new or resumed run, having created nothing.
 
     Several processes call it together; an error on one of them ends all.
@@ -121,7 +123,7 @@ def open_session(config: TrainConfig, group: Group, *, resume: bool, console: Co
     with together(group):
         learner = _create_learner(config, group, opened)
     checkpoint = opened.checkpoint
-    return Session(
+    return Training(
         config=config,
         run=RunFolder(config.output),
         group=group,
@@ -264,31 +266,31 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
     return facts
 
 
-def record_session(session: Session, *, resume: bool) -> None:
+def record_start(training: Training, *, resume: bool) -> None:
     """Create the run folder, or bring a resumed one back to its checkpoint; process 0 does it."""
-    with together(session.group):
-        if session.group.rank == 0:
-            _record(session, resume=resume)
+    with together(training.group):
+        if training.group.rank == 0:
+            _record(training, resume=resume)
 
 
-def _record(session: Session, *, resume: bool) -> None:
-    run, progress = session.run, session.progress
+def _record(training: Training, *, resume: bool) -> None:
+    run, progress = training.run, training.progress
     run.path.mkdir(parents=True, exist_ok=True)
-    sessions = run.read_sessions() if resume else []
+    starts = run.read_starts() if resume else []
     if resume:
         cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
-    sessions.append(
+    starts.append(
         environment(
-            session.backend.version(), first_step=progress.step, processes=session.group.size
+            training.backend.version(), first_step=progress.step, processes=training.group.size
         )
-        | {"schedule": asdict(session.schedule)}
+        | {"schedule": asdict(training.schedule)}
     )
-    model = session.config.model_spec().to_json()
+    model = training.config.model_spec().to_json()
     for path, text in (
-        (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
-        (run.identities, "".join(f"{printable(name)}\n" for name in session.images.identities)),
+        (run.environment, json.dumps({STARTS: starts}, indent=1) + "\n"),
+        (run.identities, "".join(f"{printable(name)}\n" for name in training.images.identities)),
         (run.model, json.dumps(model, indent=1) + "\n"),
-        (run.config, config_text(session.config)),  # the last: it makes the folder a run
+        (run.config, config_text(training.config)),  # the last: it makes the folder a run
     ):
         write_text(path, text)
 

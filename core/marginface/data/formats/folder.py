@@ -27,7 +27,7 @@ from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
-BLOCK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
+CHUNK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
 
 T = TypeVar("T")
 
@@ -222,11 +222,11 @@ def bad_images(
     """Return those of the images that have a problem, with it; all CPUs look for them."""
     bad: list[tuple[T, str]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(images), BLOCK):
-            block = images[start : start + BLOCK]
-            problems = pool.map(problem, block)
-            bad += [(image, why) for image, why in zip(block, problems, strict=True) if why]
-            on_progress(start + len(block), len(images))
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            problems = pool.map(problem, chunk)
+            bad += [(image, why) for image, why in zip(chunk, problems, strict=True) if why]
+            on_progress(start + len(chunk), len(images))
     return bad
 
 

@@ -13,7 +13,7 @@ from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.shards import ShardedRecords, shards_of
 from marginface.data.sources import OnProgress, OpenOptions, silent
 
-BLOCK = 1024  # records between two calls of on_progress
+CHUNK = 1024  # records between two calls of on_progress
 
 
 def open_tfrecord(path: Path, options: OpenOptions) -> RecordImages:
@@ -53,7 +53,7 @@ def index_of_tfrecord(records: ShardedRecords, *, on_progress: OnProgress = sile
             identity = example.identity or folder.rpartition("/")[2] or str(example.label)
             identities.append(identity)
             files.append(file)
-            if (key + 1) % BLOCK == 0 or key + 1 == len(offsets):
+            if (key + 1) % CHUNK == 0 or key + 1 == len(offsets):
                 on_progress(key + 1, len(offsets))
         names = zip(identities.texts(), files.texts(), strict=True)
         return make_index(offsets, np.arange(len(offsets)), numbers, names)

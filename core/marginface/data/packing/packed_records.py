@@ -1,4 +1,4 @@
-"""Writing .rec and .tfrecord files block by block; see `BlockWriter`."""
+"""Writing .rec and .tfrecord files chunk by chunk; see `ChunkWriter`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from marginface.data.packing.streams import Streams
 from marginface.errors import MarginfaceError
 
 
-class RecordBlocks(Streams):
+class RecordChunks(Streams):
     """Writes a .rec in InsightFace's layout with .idx, property, and an .lst that keeps the names.
 
     Images have keys 1 to N; then, without images, come a record for each identity with the range of
@@ -79,7 +79,7 @@ class RecordBlocks(Streams):
         self.append(index.encode(), line, recordio.frame(payload))
 
 
-class TFRecordBlocks(Streams):
+class TFRecordChunks(Streams):
     """Writes a .tfrecord of `tf.train.Example`s."""
 
     def __init__(self, partial: Path, target: Path, records: int) -> None:
