@@ -41,15 +41,14 @@ def test_published_names() -> None:
 def test_the_whole_network(torch: Framework, tf: Framework, training: bool) -> None:
     graph, rng = backbones.describe("vit_t", 64), np.random.default_rng(5)
     weights = lively_weights(graph, 1)
-    images = rng.uniform(-1, 1, (4, 3, 112, 112)).astype(np.float32)
-    upstream = rng.normal(size=(4, 64)).astype(np.float32)
+    images, upstream = rng.uniform(-1, 1, (4, 3, 112, 112)), rng.normal(size=(4, 64))
     draw = graph.draw(rng, 4) if training else None
     found = []
     for framework in (torch, tf):
-        made = framework.backbone(graph, weights)
+        made = framework.backbone(graph, weights, "float64")
         embeddings, gradients = framework.differentiate(made, images, upstream, draw)
         found.append(gradients | {"embeddings": embeddings})
-    assert_same_arrays(*found, rtol=1e-3, atol=1e-4)
+    assert_same_arrays(*found, rtol=1e-8, atol=NOISE)
 
 
 def learner(framework: Framework, dtype: str = "float64") -> Any:

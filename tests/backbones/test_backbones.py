@@ -38,6 +38,15 @@ def test_published_sizes(name: str, entries: int, millions: float) -> None:
     assert learned / 1e6 == pytest.approx(millions, abs=0.006)
 
 
+@pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet", "vit_t"])
+def test_what_does_not_decay(name: str) -> None:
+    """Every vector; position arrays and the mask token, too."""
+    graph = backbones.describe(name)
+    vectors = {key for key, p in graph.parameters().items() if len(p.shape) == 1}
+    others = {"pos_embed", "mask_token"} if name == "vit_t" else set()
+    assert graph.undecayed() == vectors | others
+
+
 @pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet"])
 @pytest.mark.parametrize("framework", ["torch", "tf"])
 def test_layouts_are_undone_exactly(name: str, framework: str) -> None:
