@@ -155,13 +155,18 @@ class Learner:
         """
         described, variables = self.layout(), self._variables()
         report = check_fits(arrays, described, "the given state", strict=strict)
+        rank = self.group.rank if self.group else 0
         for name in report.loaded:
-            own = described[name].read_part(arrays[name], self.group.rank if self.group else 0)
-            layout = self._canonical(name)
             if name == STEP:
-                self.steps = int(own)
-            else:
-                variables[name].assign(layout.to_framework(own) if layout else own)
+                self.steps = int(np.asarray(arrays[name]))
+                continue
+            layout = self._canonical(name)
+            # In one expression: an array that had a name would stay while the next one is read.
+            variables[name].assign(
+                (layout.to_framework if layout else np.asarray)(
+                    described[name].read_part(arrays[name], rank)
+                )
+            )
         return report
 
     def _variables(self) -> dict[str, Any]:
