@@ -131,9 +131,7 @@ class Learner:
         """
         variables = self._variables()
         for name in variables if names is None else names:
-            array = np.asarray(self._whole(name, variables[name]) if gather else variables[name])
-            layout = self._canonical(name)
-            yield name, layout.to_canonical(array) if layout else array
+            yield name, self._array(name, variables[name], gather=gather)
 
     def first_not_finite(self) -> str | None:
         """Name an array of this process that holds NaN or infinite values; None without one."""
@@ -182,12 +180,14 @@ class Learner:
         own = name_in_head(name)
         return [] if own is None else self.head.rows(own)
 
-    def _whole(self, name: str, variable: Any) -> Any:
-        own = name_in_head(name)
-        if self.group is None or own is None:
-            return variable
-        with self.group.strategy.scope():
-            return self.head.whole(own, variable)
+    def _array(self, name: str, variable: Any, *, gather: bool) -> NDArray[Any]:
+        value, own = tf.convert_to_tensor(variable), name_in_head(name)
+        if gather and self.group is not None and own is not None:
+            with self.group.strategy.scope():
+                value = self.head.whole(own, value)
+        array: NDArray[Any] = np.asarray(value)  # a tensor's own memory; of a variable, a copy
+        layout = self._canonical(name)
+        return layout.to_canonical(array) if layout else array
 
     def _canonical(self, name: str) -> backbones.Layout | None:
         """Return the layout of an array of the backbone; a slot has its parameter's."""
