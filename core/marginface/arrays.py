@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,15 +97,27 @@ def write_arrays(
     crc32 = zlib.crc32(head)
     with path.open("wb") as file:
         file.write(head)
-        for (name, spec), (given, array) in zip(specs.items(), arrays, strict=True):
-            if (given, array.dtype, array.shape) != (name, *spec):
-                raise TypeError(f"expected {name}, {spec}; got {given}, {array.dtype}")
-            little = np.ascontiguousarray(array, spec.dtype.newbyteorder("<"))
-            values = little.reshape(-1).view(np.uint8)
-            for first in range(0, len(values), CHUNK_BYTES):
-                chunk = values[first : first + CHUNK_BYTES].data
-                crc32 = zlib.crc32(chunk, crc32)
-                file.write(chunk)
+        coming = iter(arrays)
+        for name, spec in specs.items():  # zip would keep an array while the next one is made
+            crc32 = _append(file, crc32, name, spec, next(coming, ("nothing", np.empty(0))))
+        if (more := next(coming, None)) is not None:
+            raise TypeError(f"expected no more arrays; got {more[0]}")
+    return crc32
+
+
+def _append(
+    file: BinaryIO, crc32: int, name: str, spec: ArraySpec, given: tuple[str, NDArray[Any]]
+) -> int:
+    """Append an array's values to a file; return the CRC-32 with them."""
+    said, array = given
+    if (said, array.dtype, array.shape) != (name, *spec):
+        raise TypeError(f"expected {name}, {spec}; got {said}, {array.dtype}, {array.shape}")
+    little = np.ascontiguousarray(array, spec.dtype.newbyteorder("<"))
+    values = little.reshape(-1).view(np.uint8)
+    for first in range(0, len(values), CHUNK_BYTES):
+        chunk = values[first : first + CHUNK_BYTES].data
+        crc32 = zlib.crc32(chunk, crc32)
+        file.write(chunk)
     return crc32
 
 

@@ -133,9 +133,7 @@ class Learner:
         """
         variables = self._variables()
         for name in variables if names is None else names:
-            array = np.asarray(self._whole(name, variables[name]) if gather else variables[name])
-            layout = self._canonical(name)
-            yield name, layout.to_canonical(array) if layout else array
+            yield name, self._array(name, variables[name], gather=gather)
 
     def first_not_finite(self) -> str | None:
         """Name an array of this process that holds NaN or infinite values; None without one."""
@@ -157,13 +155,18 @@ class Learner:
         """
         described, variables = self.layout(), self._variables()
         summary = check_fits(arrays, described, "the given state", strict=strict)
+        rank = self.group.rank if self.group else 0
         for name in summary.loaded:
-            own = described[name].read_part(arrays[name], self.group.rank if self.group else 0)
-            layout = self._canonical(name)
             if name == STEP:
-                self.steps = int(own)
-            else:
-                variables[name].assign(layout.to_framework(own) if layout else own)
+                self.steps = int(np.asarray(arrays[name]))
+                continue
+            layout = self._canonical(name)
+            # In one expression: an array that had a name would stay while the next one is read.
+            variables[name].assign(
+                (layout.to_framework if layout else np.asarray)(
+                    described[name].read_part(arrays[name], rank)
+                )
+            )
         return summary
 
     def _variables(self) -> dict[str, Any]:
@@ -179,12 +182,14 @@ class Learner:
         own = name_in_head(name)
         return [] if own is None else self.head.rows(own)
 
-    def _whole(self, name: str, variable: Any) -> Any:
-        own = name_in_head(name)
-        if self.group is None or own is None:
-            return variable
-        with self.group.strategy.scope():
-            return self.head.whole(own, variable)
+    def _array(self, name: str, variable: Any, *, gather: bool) -> NDArray[Any]:
+        value, own = tf.convert_to_tensor(variable), name_in_head(name)
+        if gather and self.group is not None and own is not None:
+            with self.group.strategy.scope():
+                value = self.head.whole(own, value)
+        array: NDArray[Any] = np.asarray(value)  # a tensor's own memory; of a variable, a copy
+        layout = self._canonical(name)
+        return layout.to_canonical(array) if layout else array
 
     def _canonical(self, name: str) -> backbones.Layout | None:
         """Return the layout of an array of the backbone; a slot has its parameter's."""

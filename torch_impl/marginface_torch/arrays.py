@@ -1,4 +1,4 @@
-"""Tensors to arrays."""
+"""Tensors to arrays, and back."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
 def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:
     """Copy a tensor to a float32 array."""
     return np.asarray(tensor.float().cpu().numpy(), np.float32)
+
+
+def as_tensor(value: NDArray[Any]) -> torch.Tensor:
+    """Return an array as a tensor, without a copy where PyTorch can take its memory."""
+    return torch.from_numpy(np.require(value, requirements=["C", "W"]))

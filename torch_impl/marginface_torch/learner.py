@@ -28,7 +28,7 @@ from marginface.learner import (
 )
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
-from marginface_torch.arrays import as_numpy, to_float32
+from marginface_torch.arrays import as_numpy, as_tensor, to_float32
 from marginface_torch.backbones.backbone import channels_last, create_backbone, synchronize
 from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
@@ -174,9 +174,10 @@ class Learner:
         """
         layout, tensors = self.layout(), self._tensors()
         summary = check_fits(arrays, layout, "the given state", strict=strict)
+        rank = self.group.rank if self.group else 0
         for name in summary.loaded:
-            own = layout[name].read_part(arrays[name], self.group.rank if self.group else 0)
-            tensors[name].copy_(torch.from_numpy(np.require(own, requirements=["C", "W"])))
+            # In one expression: an array that had a name would stay while the next one is read.
+            tensors[name].copy_(as_tensor(layout[name].read_part(arrays[name], rank)))
         if STEP in summary.loaded:
             self.steps = int(np.asarray(arrays[STEP]))
             set_step(self.optimizer, self.optimizer_spec, self.steps)

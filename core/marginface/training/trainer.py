@@ -219,6 +219,7 @@ def _ending(training: Training, received: int | None, checkpoint: Path | None) -
         return (
             f"stopped at step {step}, {kept}; continue: marginface train --output {path} --resume"
         )
-    # Evaluation runs a model in ONNX Runtime where there is one.
-    backend = "" if find_spec("onnxruntime") else f" --backend {training.config.backend}"
-    return f"finished {step} steps; model: {path}; evaluate: marginface evaluate --model {path}{backend}"
+    evaluate = f"marginface evaluate --model {path}"
+    if not find_spec("onnxruntime"):  # which evaluation would use
+        evaluate += f" --backend {training.config.backend}"
+    return f"finished {step} steps; model: {path}; evaluate: {evaluate}"
