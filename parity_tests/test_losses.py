@@ -187,7 +187,7 @@ def values_of(parameter: Parameter) -> st.SearchStrategy[Any]:
         return st.floats(0.5, 256)
     low = limits.low if limits.above is None else limits.above
     high = limits.high if limits.below is None else limits.below
-    low = low if low is not None else default - 3 * abs(default)
+    low = low if low is not None else default - 3 * max(abs(default), 1)
     high = high if high is not None else low + 3 * max(default - low, 1)
     if isinstance(default, int):
         return st.integers(int(low), int(high))

@@ -144,6 +144,7 @@ class Learner(Protocol):
     ) -> StepResult:
         """Take one optimizer step on `images` [batch, height, width, 3] (RGB).
 
+        `draw` holds what the head takes (`draw_step`) and the backbone's noise (`draw_backbone`).
         With a group, images, labels and what is drawn for each of them are this process's; drawn
         classes and their weights are of all processes.
         """
@@ -191,7 +192,7 @@ def head_name(name: str) -> str:
 
 
 def name_in_head(name: str) -> str | None:
-    """Return what a head calls the rows of a canonical name; None for what is not the head's.
+    """Return a head's own name for a canonical name; None for an array that is not the head's.
 
     >>> [name_in_head(name) for name in ("head.bias", "optimizer.first.head.weight", STEP)]
     ['bias', 'weight', None]

@@ -20,6 +20,13 @@ from marginface.runs.checkpoints import Checkpoint
         ("iresnet200", 1807, 118.83),
         ("mbf", 333, 2.06),
         ("mobilefacenet", 333, 1.20),
+        ("vit_t", 150, 19.14),
+        ("vit_t_dp005_mask0", 150, 19.14),
+        ("vit_s", 150, 76.02),
+        ("vit_s_dp005_mask_0", 150, 76.02),
+        ("vit_b", 282, 113.83),
+        ("vit_b_dp005_mask_005", 282, 113.83),
+        ("vit_l_dp005_mask_005", 282, 255.68),
     ],
 )
 def test_published_sizes(name: str, entries: int, millions: float) -> None:

@@ -115,8 +115,9 @@ def test_boundaries():
     others, own = boundary(losses.get("arcface", margin=0.5))
     middle = (others > 60) & (others < 120)
     np.testing.assert_allclose(own[middle], others[middle] - np.degrees(0.5), atol=0.5)
-    shown = [name for name in losses.names() if find(name).shows_boundary]
-    assert shown == ["normface", "sphereface_r_v1", "cosface", "arcface", "li_arcface", "circle"]
+    lines = [line.get_label() for line in draw(losses.names()).axes[-1].lines]
+    assert lines == [name for name in losses.names() if find(name).shows_boundary]
+    assert {"normface", "arcface"} <= set(lines)
 
 
 @pytest.mark.parametrize(

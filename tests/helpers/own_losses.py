@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,24 @@ from marginface.losses import registry
 PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
 
 
-def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let whatever a test registers and imports from a folder be gone after it."""
+def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """Work in a folder; what is registered, and imported from there, is gone after it."""
     for name in ("_OWN", "_LOADED", "_CODE"):
         monkeypatch.setattr(registry, name, {})
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(folder)
+    yield
+    forget(folder)
+
+
+def forget(folder: Path) -> None:
+    """Be as a process that has imported nothing from a folder."""
+    for known in (registry._OWN, registry._LOADED, registry._CODE):
+        known.clear()
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "").parent == folder:
+            del sys.modules[name]
 
 
 def write_example(folder: Path) -> str:

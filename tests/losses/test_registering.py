@@ -15,8 +15,8 @@ from marginface.losses import Logit, MarginLoss, parameter, register, registry
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path):
-    forgetting(monkeypatch, tmp_path)
-    return tmp_path
+    for _ in forgetting(monkeypatch, tmp_path):
+        yield tmp_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,9 @@ class Learner:
         self.parameters = {name: v for name, v in named.items() if v.trainable}
         if self.head.update is None:
             self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
-        self.optimizer = create_optimizer(optimizer, self.parameters)
+        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        undecayed.add("head.bias")
+        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed)
         self.steps = 0
         rows = num_classes * loss.num_centers
         self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
@@ -186,7 +188,7 @@ class Learner:
             return self.head.whole(own, variable)
 
     def _canonical(self, name: str) -> backbones.Layout | None:
-        """Return how an array of the backbone lies; a slot lies as its parameter does."""
+        """Return the layout of an array of the backbone; a slot has its parameter's."""
         own = name.split(".", 2)[2] if name.startswith("optimizer.") and name != STEP else name
         return self.backbone.layouts.get(own.removeprefix("backbone."))
 

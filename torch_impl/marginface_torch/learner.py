@@ -71,7 +71,9 @@ class Learner:
         named = {f"backbone.{name}": p for name, p in self.backbone.named_parameters()}
         named |= {f"head.{name}": p for name, p in self.head.named_parameters()}
         self.parameters = {name: p for name, p in named.items() if p.requires_grad}
-        self.optimizer = create_optimizer(spec.optimizer, self.parameters)
+        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        undecayed.add("head.bias")
+        self.optimizer = create_optimizer(spec.optimizer, self.parameters, undecayed)
         self.steps = 0
         self._forward: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = self.backbone
         if self.group:

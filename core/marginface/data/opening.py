@@ -17,8 +17,9 @@ from marginface.data.sources import (
     ImagesByName,
     ImageSource,
     LabelledImages,
+    OnProgress,
     OpenOptions,
-    Progress,
+    silent,
 )
 from marginface.errors import MarginfaceError
 from marginface.labels import distinct_labels
@@ -32,7 +33,7 @@ def open_images(
     skip_bad: bool = False,
     rebuild_index: bool = False,
     min_identities: int = 2,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> LabelledImages:
     """Open labelled images to train on.
 
@@ -70,7 +71,7 @@ def open_sets(
     resize: bool = False,
     skip_bad: bool = False,
     rebuild_index: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> LabelledImages:
     """Open one or several sets of labelled images to train on.
 
@@ -119,7 +120,7 @@ def _require_identities(found: LabelledImages, least: int, where: str) -> None:
 
 
 def open_listed(
-    path: Path, *, rebuild_index: bool = False, on_progress: Progress | None = None
+    path: Path, *, rebuild_index: bool = False, on_progress: OnProgress = silent
 ) -> LabelledImages:
     """Open labelled images, decoding none, so that broken ones are among them; see `open_images`.
 

@@ -19,6 +19,7 @@ from marginface.demo.charts import data_uri, histogram_chart, roc_chart, trainin
 from marginface.evaluation.verification import VerificationResult
 
 PAIRS_SHOWN = 4  # of each kind
+ROWS, COLUMNS = 3, 12  # of people trained on, and their pictures
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,10 @@ def _image(path: Path) -> str:
     return f'<img alt="" src="{data_uri(path.read_bytes(), "image/jpeg")}">'
 
 
-def _faces(train: Path, rows: int = 3, columns: int = 12) -> str:
-    people = sorted(folder for folder in train.iterdir() if folder.is_dir())[:rows]
+def _faces(train: Path) -> str:
+    people = sorted(folder for folder in train.iterdir() if folder.is_dir())[:ROWS]
     return "\n".join(
-        _image(picture) for person in people for picture in sorted(person.glob("*.jpg"))[:columns]
+        _image(picture) for person in people for picture in sorted(person.glob("*.jpg"))[:COLUMNS]
     )
 
 

@@ -1,4 +1,4 @@
-"""How much the accuracy over folds would move with other pairs: a bootstrap.
+"""A bootstrap of the accuracy over folds.
 
 Pairs are drawn anew with replacement, same and different pairs apart, and stay in their folds:
 every resample has as many pairs of each kind, and none both in a fold and outside. Its accuracy is
@@ -45,7 +45,7 @@ def accuracy_deviation(
     Args:
         score, truth: [pairs].
         fold: of each pair, from 0, [pairs].
-        resamples: how many.
+        resamples: number of resamples.
         seed: of the draws: the same one gives the same figure.
     """
     ranked = Ranked(score, truth, fold)
@@ -99,7 +99,7 @@ def _thresholds(
 
     Args:
         ranked: the pairs.
-        gain: what accepting a pair adds to the right decisions, [resamples, pairs].
+        gain: change in right decisions by accepting a pair, [resamples, pairs].
         drawn: whether a pair counts, [resamples, pairs].
     """
     rows, score = np.arange(len(gain)), ranked.score

@@ -32,9 +32,9 @@ class Comparison:
         model: its label.
         pairs: the set, with its name.
         found: scores and norms.
-        result: what follows from them.
-        intervals: how sure that is.
-        measured_with: what it was measured with, for the files; None where that is not known.
+        result: figures of these scores.
+        intervals: of the result.
+        measured_with: source of the figures, for the files; None where it is not known.
     """
 
     model: str

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Searches:
-    """What searching each probe in the gallery gives, [probes].
+    """Results of searching each probe in the gallery, [probes].
 
     Attributes:
         mated: whether the probe's subject is in the gallery.
@@ -134,7 +134,7 @@ class IdentificationResult:
 def identify(
     gallery: ArrayLike, gallery_subjects: ArrayLike, probes: ArrayLike, probe_subjects: ArrayLike
 ) -> IdentificationResult:
-    """Search probes [probes, size] in a gallery [entries, size] and measure what is found.
+    """Search probes [probes, size] in a gallery [entries, size]; measure ranks and rates.
 
     Raises:
         MarginfaceError: shapes do not fit, or an embedding has no direction.
@@ -253,7 +253,7 @@ def galleries_json(results: Mapping[str, IdentificationResult]) -> dict[str, Any
 
 
 def _mean(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each rate that all have."""
+    """Return the mean of each rate that all galleries have."""
     shared = [key for key in rates[0] if all(key in each for each in rates)]
     return {key: float(np.mean([each[key] for each in rates])) for key in shared}
 

@@ -107,6 +107,11 @@ class MarginLoss:
         return 1
 
     @property
+    def exact(self) -> bool:
+        """Whether every slope is its value's derivative, so that tests can hold it to that."""
+        return getattr(self, "gradient", "exact") == "exact"
+
+    @property
     def logit_limit(self) -> float | None:
         """How far from 0 logits may be, beyond which they are clamped; None for no limit."""
         return None
@@ -183,7 +188,7 @@ class MarginLoss:
 
     @classmethod
     def curves(cls) -> list[Curve]:
-        """Return what a plot shows of the loss: its target, and other logits that are its own."""
+        """Return the loss's curves for a plot: its target, and any other logits of its own."""
         own = [Curve(cls())]
         changed = cls.negative is not MarginLoss.negative
         return [*own, Curve(cls(), ", others", negative=True)] if changed else own

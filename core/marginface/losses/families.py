@@ -16,4 +16,5 @@ FAMILIES = (
     "elasticface",
     "uniface",
     "circle",
+    "x2_softmax",
 )

@@ -124,7 +124,7 @@ class OrderedMapping(dict[Any, Any]):
 
 
 def admitted(module: str, name: str) -> Any:
-    """Return what stands for a name, or None for what these files do not need."""
+    """Return the stand-in for a global name; None for a name that these files do not need."""
     return ADMITTED.get((module, name))
 
 

@@ -23,7 +23,7 @@ def is_torch_file(path: Path) -> bool:
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return what a file of `torch.save` holds: dictionaries, lists, numbers, text, `Tensor`.
+    """Read a file of `torch.save`: dictionaries, lists, numbers, text, `Tensor`.
 
     A tensor's numbers are read where its `array()` is called.
 

@@ -38,7 +38,7 @@ class AutoCompile:
         self.compiled: bool | None = None  # None until decided
 
     def observe(self, seconds: float, remaining_steps: int) -> str | None:
-        """Take one step's time; return a line for the log when this one decides."""
+        """Record one step's time; return a line for the log when it decides the matter."""
         if self.compiled is not None or remaining_steps == 0:
             return None
         self._seconds.append(seconds)
@@ -56,7 +56,7 @@ class AutoCompile:
 
 
 def start_compiling(session: Session) -> AutoCompile | None:
-    """Compile the learner if that is decided already; return what decides it otherwise."""
+    """Compile the learner if that is decided already; if not, return the object that decides."""
     config, learner = session.config, session.learner
     if config.compile == "off" or not hasattr(learner, "compile"):
         return None

@@ -1,4 +1,4 @@
-"""What a run ran on: versions and processor, with no name of a host or a user."""
+"""The software and hardware of a run: no name of a host or a user."""
 
 from __future__ import annotations
 

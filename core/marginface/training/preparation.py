@@ -45,7 +45,7 @@ from marginface.training.schedules import Schedule
 
 @dataclass
 class Progress:
-    """How far a run is: what a checkpoint holds besides the learner and the pipeline.
+    """Progress of a run, as a checkpoint holds it besides learner and pipeline.
 
     Args:
         step: steps taken.
@@ -84,7 +84,7 @@ class Session:
 
 @dataclass
 class _Opened:
-    """What a process reads and checks by itself."""
+    """Everything that a process opens and checks without the others."""
 
     backend: Backend
     images: LabelledImages
@@ -100,7 +100,7 @@ class _Opened:
 def open_session(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> Session:
     """Return a new or resumed run, having created nothing.
 
-    Several processes call it together; what keeps one of them from working ends all.
+    Several processes call it together; an error on one of them ends all.
 
     Args:
         config: the configuration.
@@ -166,7 +166,7 @@ def join_group(config: TrainConfig) -> Group:
 
 
 def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> _Opened:
-    """Read and check all that needs no other process."""
+    """Open and check everything that needs no other process."""
     run = RunFolder(config.output)
     check_output(config, resume=resume)
     if resume:
@@ -209,7 +209,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tuple[Schedule, str]:
-    """Return the learning rate's schedule, and what to say of it where a resumed run changes it."""
+    """Return the learning rate's schedule, and a message if a resumed run changes it."""
     schedule = config.make_schedule(config.total_steps(steps_per_epoch))
     if not resume:
         schedule.require_reached()
@@ -319,7 +319,7 @@ def _open_images(
 
 
 def _sets(images: JoinedImages, *, joined: bool) -> str:
-    """Say what several training sets have, and what became of the names that they share."""
+    """Describe several training sets, and how identities that share a name were treated."""
     each = ", ".join(
         f"{name} ({len(one.identities)} identities, {len(one)} images)"
         for name, one in zip(images.names, images.sets, strict=True)

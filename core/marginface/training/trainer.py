@@ -93,7 +93,7 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
     newest, saved_step, rate = session.checkpoint, progress.step, 0.0
     auto_compile = start_compiling(session)
     seconds, steps = 0.0, 0  # since the last line of metrics
-    grown = ""  # what was said of batches with more identities than are sampled
+    grown = ""  # the last warning of a batch with more identities than are sampled
 
     tracker: Tracker = Silence()
     if first:
@@ -171,7 +171,7 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
 
 
 def _draw(session: Session, labels: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
-    """Draw a step's randomness for all processes alike; return what this one takes of it."""
+    """Draw a step's randomness, the same on all processes; return this process's part."""
     config, group = session.config, session.group
     drawn = draw_step(
         session.loss,
@@ -187,7 +187,7 @@ def _draw(session: Session, labels: NDArray[np.int64], step: int) -> dict[str, N
 
 
 def _growth(session: Session, draw: dict[str, NDArray[Any]]) -> str:
-    """Say that a batch has more identities than sample_rate samples, where it has."""
+    """Return a warning if a batch has more identities than sample_rate samples; else ""."""
     rate, identities = session.config.sample_rate, len(session.images.identities)
     wanted = int(rate * identities)
     if rate == 1 or len(draw["classes"]) <= wanted:
@@ -199,7 +199,7 @@ def _growth(session: Session, draw: dict[str, NDArray[Any]]) -> str:
 
 
 def _summary(session: Session) -> str:
-    """Say what is about to be trained."""
+    """Summarise the run before its first step."""
     config, images, start = session.config, session.images, session.progress.step
     begin = f"resuming at step {start}" if start else "training"
     return (

@@ -14,7 +14,7 @@ from marginface.training.trackers import Tracker
 
 
 class _Stopped(Exception):
-    """Leaves a verification that a stop signal made pointless."""
+    """Raised to leave a verification after a stop signal."""
 
 
 def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:

@@ -57,7 +57,7 @@ def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return what `to_numpy` does, without a copy where the tensor's memory will do."""
+    """Convert as `to_numpy`, without a copy where the array can share the tensor's memory."""
     tensor = tensor.detach().cpu()
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()

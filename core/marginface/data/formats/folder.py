@@ -23,7 +23,7 @@ from marginface.data.image_files import (
 )
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import by_form, require_one_form, same_form
-from marginface.data.sources import OpenOptions, Progress
+from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
@@ -105,7 +105,7 @@ def open_image_folder(
     resize: bool = False,
     skip_bad: bool = False,
     min_identities: int = 2,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> ImageFolder:
     """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
 
@@ -217,7 +217,7 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
 
 
 def bad_images(
-    images: Sequence[T], problem: Callable[[T], str], on_progress: Progress | None
+    images: Sequence[T], problem: Callable[[T], str], on_progress: OnProgress
 ) -> list[tuple[T, str]]:
     """Return those of the images that have a problem, with it; all CPUs look for them."""
     bad: list[tuple[T, str]] = []
@@ -226,8 +226,7 @@ def bad_images(
             block = images[start : start + BLOCK]
             problems = pool.map(problem, block)
             bad += [(image, why) for image, why in zip(block, problems, strict=True) if why]
-            if on_progress is not None:
-                on_progress(start + len(block), len(images))
+            on_progress(start + len(block), len(images))
     return bad
 
 

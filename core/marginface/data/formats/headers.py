@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.recordio import LONGEST, MAGIC, WHOLE, RecordFile
-from marginface.data.sources import Progress
+from marginface.data.sources import OnProgress, silent
 
 BLOCK = 65_536  # records at a time, to bound memory
 WORDS = 9  # magic, length, flag, label, id (2), second id (2), the first of several labels
@@ -32,7 +32,7 @@ class Headers:
 
 
 def read_headers(
-    records: RecordFile, offsets: NDArray[np.int64], on_progress: Progress | None = None
+    records: RecordFile, offsets: NDArray[np.int64], on_progress: OnProgress = silent
 ) -> Headers:
     """Return the headers of the records that begin at `offsets`.
 
@@ -53,8 +53,7 @@ def read_headers(
         plain = _read_plain(words, offsets[block], headers, block, records.size)
         for index in np.flatnonzero(~plain) + begin:
             _read_one(records, int(offsets[index]), headers, index)
-        if on_progress is not None:
-            on_progress(min(begin + BLOCK, count), count)
+        on_progress(min(begin + BLOCK, count), count)
     return headers
 
 

@@ -20,7 +20,7 @@ from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.recordio import LARGEST_LABEL, RecordFile
 from marginface.data.formats.shards import warn_of_parts
 from marginface.data.formats.tables import Ints, distinct, read_idx, read_names, write_idx
-from marginface.data.sources import OpenOptions, Progress
+from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1
@@ -41,7 +41,7 @@ def open_rec(path: Path, options: OpenOptions) -> RecordImages:
 
 
 def index_of_records(
-    path: Path, *, rebuild_index: bool = False, on_progress: Progress | None = None
+    path: Path, *, rebuild_index: bool = False, on_progress: OnProgress = silent
 ) -> RecordIndex:
     """Return the index of the images in a .rec file, sorted by their keys.
 
@@ -72,9 +72,7 @@ def index_of_records(
     return cached_index(path, sources, build)
 
 
-def _read(
-    path: Path, rebuild_index: bool, on_progress: Progress | None
-) -> tuple[Ints, Ints, Headers]:
+def _read(path: Path, rebuild_index: bool, on_progress: OnProgress) -> tuple[Ints, Ints, Headers]:
     """Return key, offset and headers of every record."""
     records, idx = RecordFile(path), path.with_suffix(".idx")
     try:

@@ -11,7 +11,7 @@ from marginface.data.formats.index_cache import cached_index
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.shards import ShardedRecords, shards_of
-from marginface.data.sources import OpenOptions, Progress
+from marginface.data.sources import OnProgress, OpenOptions, silent
 
 BLOCK = 1024  # records between two calls of on_progress
 
@@ -27,9 +27,7 @@ def open_tfrecord(path: Path, options: OpenOptions) -> RecordImages:
     return RecordImages(records, index, options.size, options.resize).checked(options)
 
 
-def index_of_tfrecord(
-    records: ShardedRecords, *, on_progress: Progress | None = None
-) -> RecordIndex:
+def index_of_tfrecord(records: ShardedRecords, *, on_progress: OnProgress = silent) -> RecordIndex:
     """Return the index of the images in TFRecord files, in their order; keys count from 0.
 
     Names come from the features `image/class/text` and `image/filename`, where they are. To make
@@ -55,7 +53,7 @@ def index_of_tfrecord(
             identity = example.identity or folder.rpartition("/")[2] or str(example.label)
             identities.append(identity)
             files.append(file)
-            if on_progress is not None and ((key + 1) % BLOCK == 0 or key + 1 == len(offsets)):
+            if (key + 1) % BLOCK == 0 or key + 1 == len(offsets):
                 on_progress(key + 1, len(offsets))
         names = zip(identities.texts(), files.texts(), strict=True)
         return make_index(offsets, np.arange(len(offsets)), numbers, names)

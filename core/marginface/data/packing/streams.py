@@ -53,7 +53,7 @@ class Streams:
         self._checks = [0] * len(self._checks)
         return mark
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """Bring all to disk and close the files."""
         self.mark()
         self.close()

@@ -24,7 +24,7 @@ from marginface.data.packing.packed_folder import FolderBlocks
 from marginface.data.packing.packed_records import RecordBlocks, TFRecordBlocks, sidecars
 from marginface.data.packing.partial import Partial, partial_output, partial_path
 from marginface.data.packing.targets import target_format
-from marginface.data.sources import LabelledImages, Progress
+from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.errors import MarginfaceError
 
 BLOCK = 1024  # images between two lines of the journal
@@ -58,7 +58,7 @@ def pack(
     chosen: NDArray[np.int64] | None = None,
     encoding: Encoding | None = None,
     skip_bad: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> Summary:
     """Write labelled images to a new folder, .rec or .tfrecord, one identity after the other.
 
@@ -191,7 +191,7 @@ class _Run:
             self.done = self._begun = block["end"]
         self._bad = []
 
-    def write(self, on_progress: Progress | None) -> None:
+    def write(self, on_progress: OnProgress) -> None:
         """Write what is left."""
         number, total = sum(self.sizes), len(self.order)
         for place, read in zip(
@@ -207,7 +207,7 @@ class _Run:
             self.done = place + 1
             if self.done % BLOCK == 0:
                 self._end_block()
-            if on_progress is not None and (self.done % STRIDE == 0 or self.done == total):
+            if self.done % STRIDE == 0 or self.done == total:
                 on_progress(self.done, total)
 
     def finish(self) -> Summary:

@@ -1,0 +1,17 @@
+"""X2-Softmax: a target logit that falls with the square of the angle."""
+
+from tensorflow import Tensor
+
+from marginface.losses.x2_softmax import X2Softmax
+from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
+
+
+class X2SoftmaxOps(LossOps[X2Softmax]):
+    """target logit = scale * (a (theta - h)^2 + k)."""
+
+    def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return a (theta - h)^2 + k."""
+        spec, beyond = self.spec, angle(cosines) - self.spec.h
+        exact = spec.gradient == "exact"
+        slope = -2 * spec.a * beyond * inverse_sine(cosines) if exact else None
+        return with_slope(spec.a * beyond**2 + spec.k, slope, cosines)
