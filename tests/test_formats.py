@@ -170,6 +170,14 @@ def test_what_is_none_is_refused_in_the_same_words_by_all(kind, tmp_path):
             registry._formats.pop()
 
 
+def test_weights_are_told_from_other_zips(tmp_path):
+    write_npz(tmp_path / "e.npz")
+    with pytest.raises(
+        MarginfaceError, match=r"e\.npz is a file of another kind; expected a \.saf"
+    ):
+        backbones.read_weights(tmp_path / "e.npz")
+
+
 def test_a_folder_is_none_of_what_are_files(tmp_path):
     for read in (backbones.read_weights, lambda path: embeddings_of(path, [])):
         with pytest.raises(MarginfaceError, match="is a folder of another kind; expected a"):
@@ -230,6 +238,15 @@ def test_pairs_embeddings_weights_and_models_of_ones_own(tmp_path):
     assert content(open_verification(path)) == content(pairs_of())
     assert backbones.read_weights(path) is ARRAYS
     assert open_embedder(path).fingerprint == "mine"
+
+
+def test_what_could_never_be_found_is_not_registered():
+    formats: Formats[Callable[[Path], str]] = Formats()
+    with pytest.raises(MarginfaceError, match=r"'a \.tar' needs a suffix, or recognises"):
+        formats.register("a .tar", Path.read_text)
+    with pytest.raises(MarginfaceError, match=r"suffix 'tar' of .* has no dot; give '\.tar'"):
+        formats.register("a .tar", Path.read_text, "TAR")
+    assert formats.names == []
 
 
 def test_the_latest_takes_the_place_of_a_former(tmp_path):
