@@ -8,6 +8,7 @@ import tracemalloc
 import warnings
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,26 @@ def test_as_much_memory_is_taken_as_the_file_has(tmp_path):
     tracemalloc.stop()
     assert all(array.shape == (1000, 1000) for array in arrays)
     assert peak < 6 * path.stat().st_size
+
+
+PAIRS = b"](" + b"".join(b"(M" + n.to_bytes(2, "little") + b"Nl" for n in range(2000)) + b"e"
+BOMBS = {
+    "dictionaries": b"(" + b"}" * 200_000 + b"t.",
+    "nested dictionaries": b"}" + b"K\x01}" * 100_000 + b"s" * 100_000 + b".",
+    "dictionaries of one list": b"ccollections\nOrderedDict\nq\x00"
+    + (PAIRS + b"\x85q\x01(" + b"h\x00h\x01R" * 100_000 + b"t.."),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_memory_is_bounded_by_the_size_of_the_file(tmp_path, name):
+    path = zipped(tmp_path / "a.pt", BOMBS[name], {})
+    tracemalloc.start()
+    with suppress(MarginfaceError):
+        read_torch_file(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 25 * path.stat().st_size + 20_000_000
 
 
 def test_bytes_that_are_neither_true_nor_false(tmp_path):

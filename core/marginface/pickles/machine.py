@@ -112,9 +112,9 @@ class Machine:
         self.spend()
         self.stack.append(value)
 
-    def spend(self) -> None:
-        """Count a value or a memo entry."""
-        self.values_left -= 1
+    def spend(self, count: int = 1) -> None:
+        """Count values or memo entries."""
+        self.values_left -= count
         if self.values_left < 0:
             raise Unfit("more values than a file of its size can need")
 
@@ -216,6 +216,8 @@ class Machine:
         if not isinstance(function, Admitted) or not isinstance(arguments, tuple):
             raise Unfit("a call of what cannot be called")
         value = function(arguments)
+        if isinstance(value, dict):  # one list can be made dictionaries of, time and again
+            self.spend(len(value))
         if isinstance(value, bytes) and not any(value is given for given in arguments):
             self.bytes_left -= len(value)
             if self.bytes_left < 0:
