@@ -75,7 +75,7 @@ def _evaluate(
         return backend.evaluate_loss(loss, each, dtype)
     except KeyError as error:
         raise MarginfaceError(
-            f"{loss.name}: its code for {name} lacks a value by its name; what its prepare returns, "
+            f"{loss.name}: its code for {name} lacks a value by its name; what prepare returns, "
             "for each sample and as the next state, must have the names that the spec's has"
         ) from error
 
