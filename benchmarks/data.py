@@ -11,7 +11,6 @@ decoder, N processes" tells how much of that the cores give. With --augment, our
 from __future__ import annotations
 
 import itertools
-import json
 import multiprocessing
 import resource
 import statistics
@@ -27,11 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 import typer
+from harness import show, write
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
-from marginface.benchmarking import machine
 from marginface.data.images import decode_image
 from marginface.data.opening import open_images
 from marginface.data.packing.training_sets import pack
@@ -93,7 +90,8 @@ def main(
             name: timed(images, counts, augment, batch, batches, rounds)
             for name, images in sources.items()
         }
-    show(results, batch, f"batch {batch}, augment '{augment}', {rounds} rounds", output)
+    show_shares(results, batch, f"batch {batch}, augment '{augment}', {rounds} rounds")
+    write(output, batch=batch, results=results)
 
 
 def packed(folder: LabelledImages, target: Path) -> dict[str, LabelledImages]:
@@ -188,22 +186,18 @@ def stopwatch(work: Any) -> float:
     return time.perf_counter() - started
 
 
-def show(results: dict[str, Any], batch: int, title: str, output: Path | None) -> None:
-    """Print images a second, and the share of limit x workers; write JSON when asked."""
-    table = Table(title=title)
-    for column in ("source", "loader", "images/s", "of limit x workers", "smallest", "largest"):
-        table.add_column(column, justify="left" if column in ("source", "loader") else "right")
+def show_shares(results: dict[str, Any], batch: int, title: str) -> None:
+    """Print images a second, and the share of limit x workers."""
+    rows = []
     for source, found in results.items():
         limit = found["limit"][1]
         for name, (workers, seconds) in found.items():
             shares = [a / b / max(workers, 1) for a, b in zip(limit, seconds, strict=True)]
-            speed = batch / statistics.median(seconds)
             figures = (statistics.median(shares), min(shares), max(shares))
-            table.add_row(source, name, f"{speed:,.0f}", *(f"{value:.2f}" for value in figures))
-    Console(width=110).print(table)
-    if output is not None:
-        record = {"machine": machine(), "batch": batch, "results": results}
-        output.write_text(json.dumps(record, indent=1) + "\n")
+            speed = f"{batch / statistics.median(seconds):,.0f}"
+            rows.append((source, name, speed, *(f"{value:.2f}" for value in figures)))
+    numbers = ("images/s", "of limit x workers", "smallest", "largest")
+    show(title, ("source", "loader"), numbers, rows)
 
 
 class TinyRecords:

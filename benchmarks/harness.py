@@ -1,18 +1,24 @@
-"""Tables of rivals timed side by side, as ratios within one run."""
+"""What benchmarks share: tables, figures on disk, processes of their own."""
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from marginface.benchmarking import Work, interleave, machine, ratios
+from marginface.atomic import replacing
+from marginface.benchmarking import Work, interleave, machine, memory, ratios
 
-__all__ = ["Work", "interleave", "ratios", "report"]
+__all__ = ["Work", "interleave", "memory", "ratios", "report", "run", "show", "spread", "write"]
 
 
 def report(
@@ -23,15 +29,54 @@ def report(
     output: Path | None,
 ) -> None:
     """Print images a second and the ratio to `base` for every case; write JSON when asked."""
-    table = Table(title=title)
-    for column in ("case", "rival", "images/s", "ratio", "smallest", "largest"):
-        table.add_column(column, justify="right" if column not in ("case", "rival") else "left")
-    for case, seconds in results.items():
-        for name, values in seconds.items():
-            median, low, high = ratios(seconds, base, name)
-            speed = batch / statistics.median(values)
-            table.add_row(case, name, f"{speed:.1f}", f"{median:.2f}", f"{low:.2f}", f"{high:.2f}")
-    Console(width=110).print(table)
+    rows = [
+        (case, name, f"{batch / statistics.median(values):.1f}", *spread(seconds, base, name))
+        for case, seconds in results.items()
+        for name, values in seconds.items()
+    ]
+    show(title, ("case", "rival"), ("images/s", "ratio", "smallest", "largest"), rows)
+    write(output, batch=batch, base=base, seconds=dict(results))
+
+
+def show(
+    title: str,
+    words: Sequence[str],
+    numbers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    caption: str | None = None,
+) -> None:
+    """Print a table with columns of words, then columns of numbers."""
+    table = Table(title=title, caption=caption, box=SIMPLE)
+    for column in words:
+        table.add_column(column, no_wrap=True)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console(width=160).print(table)
+
+
+def spread(seconds: Mapping[str, list[float]], base: str, rival: str) -> list[str]:
+    """Return how often `rival` fits into `base`: median, smallest and largest of the rounds."""
+    return [f"{value:.2f}" for value in ratios(seconds, base, rival)]
+
+
+def write(output: Path | None, **found: Any) -> None:
+    """Write figures, and the machine they are from, where a file is asked for."""
     if output is not None:
-        record = {"machine": machine(), "batch": batch, "base": base, "seconds": dict(results)}
-        output.write_text(json.dumps(record, indent=1) + "\n")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(output) as temporary:
+            record = {"machine": machine(), **found}
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def run(script: str, *arguments: object, **environment: str) -> Any:
+    """Return what a script prints as JSON on its last line, in a process of its own."""
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])

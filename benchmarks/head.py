@@ -5,7 +5,6 @@ python benchmarks/head.py --backend all --output results/
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from dataclasses import asdict, dataclass
@@ -13,13 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import typer
+from harness import interleave, ratios, show, write
 from head_rivals import Rival, available, build, inputs, measure, needed
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-
-from marginface.atomic import replacing
-from marginface.benchmarking import interleave, machine, ratios
 
 RIVALS = {
     "torch": ("ours", "dense", "pytorch-metric-learning", "products"),
@@ -30,7 +24,7 @@ STEPS = ("optimizer", "update", "sampled 0.1")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one rival took; `to_ours` is its time over ours (over the optimizer's for steps)."""
+    """What one rival took; `to_base` is its time over that of the first one of the table."""
 
     backend: str
     rival: str
@@ -38,7 +32,7 @@ class Cost:
     classes: int
     seconds: list[float]
     to_base: tuple[float, float, float]
-    memory: int
+    memory: int | None
 
 
 def main(
@@ -57,10 +51,9 @@ def main(
             turns = rounds if number < 10**6 else million_rounds
             for names in (RIVALS[each], STEPS):
                 found = compare(each, names, batch, number, turns)
-                Console(width=110).print(table(found))
+                show_costs(found, names[0])
                 costs += found
-                if output is not None:
-                    write(output / "head.json", {"costs": [asdict(cost) for cost in costs]})
+                write(output and output / "head.json", costs=[asdict(cost) for cost in costs])
 
 
 def compare(
@@ -112,30 +105,25 @@ def _agree(name: str, ours: Rival, rival: Rival, batch: int, classes: int) -> No
             raise SystemExit(f"{name} disagrees with ours on the {part}: {error:.1e}")
 
 
-def table(costs: list[Cost]) -> Table:
-    """Return the costs of one size as a table."""
+def show_costs(costs: list[Cost], base: str) -> None:
+    """Print the costs of one size; `base` is what they are ratios to."""
     first = costs[0]
-    result = Table(
-        title=f"{first.backend}, batch {first.batch}, {first.classes:,} classes",
-        caption=f"MB beside weights and {'momentum' if first.rival in STEPS else 'gradient'}",
-        box=SIMPLE,
+    rows = [
+        (
+            cost.rival,
+            f"{statistics.median(cost.seconds) * 1e3:.1f}",
+            *(f"{ratio:.2f}" for ratio in cost.to_base),
+            "" if cost.memory is None else f"{cost.memory / 1e6:.0f}",
+        )
+        for cost in costs
+    ]
+    show(
+        f"{first.backend}, batch {first.batch}, {first.classes:,} classes",
+        ("rival",),
+        ("ms", f"x {base}", "smallest", "largest", "MB"),
+        rows,
+        caption=f"MB beside weights and {'momentum' if base in STEPS else 'gradient'}",
     )
-    result.add_column("rival", no_wrap=True)
-    for column in ("ms", f"x {first.rival}", "smallest", "largest", "MB"):
-        result.add_column(column, justify="right", no_wrap=True)
-    for cost in costs:
-        middle = f"{statistics.median(cost.seconds) * 1e3:.0f}"
-        shares = (f"{ratio:.2f}" for ratio in cost.to_base)
-        result.add_row(cost.rival, middle, *shares, f"{cost.memory / 1e6:.0f}")
-    return result
-
-
-def write(path: Path, found: dict[str, object]) -> None:
-    """Write results and the machine they are from."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        record = {"machine": machine(), **found}
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,39 +5,23 @@ python benchmarks/head_gpu.py --classes 100000,1000000 --output results/
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import typer
-from head import write
+from harness import interleave, ratios, write
+from head import Cost, show_costs
 from head_rivals import SIZE, inputs
 from head_torch import ARCFACE, THEIRS, ArcfaceTorch
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from marginface.benchmarking import interleave, ratios
 from marginface_torch import MarginHead
 
 RIVALS = ("ours full", "ours bfloat16", "ours float16", "dense bfloat16", "products bfloat16")
 # In half precision the gradients of both are off; ours in full precision is what they are held to.
 ALLOWED = 0.03
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one rival took; `to_products` is its time over that of the products."""
-
-    rival: str
-    batch: int
-    classes: int
-    seconds: list[float]
-    to_products: tuple[float, float, float]
-    memory: int | None
 
 
 def main(
@@ -53,11 +37,11 @@ def main(
     costs: list[Cost] = []
     for number in map(int, classes.split(",")):
         found = compare(torch.device(device), batch, number, rounds)
-        Console(width=110).print(table(found))
+        show_costs(found, RIVALS[-1])
         costs += found
-    if output is not None:
-        name = torch.cuda.get_device_name() if device == "cuda" else device
-        write(output / "head_gpu.json", {"device": name, "costs": [asdict(cost) for cost in costs]})
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    path = output and output / "head_gpu.json"
+    write(path, device=name, costs=[asdict(cost) for cost in costs])
 
 
 def compare(device: torch.device, batch: int, classes: int, rounds: int) -> list[Cost]:
@@ -83,6 +67,7 @@ def compare(device: torch.device, batch: int, classes: int, rounds: int) -> list
     seconds = interleave(works, rounds=rounds, repeats=1, warm_up=3)
     return [
         Cost(
+            "torch",
             name,
             batch,
             classes,
@@ -152,20 +137,6 @@ def memory(step: Callable[[], None], device: torch.device, weight: Tensor) -> in
     torch.cuda.reset_peak_memory_stats()
     step()
     return torch.cuda.max_memory_allocated() - before - weight.numel() * weight.itemsize
-
-
-def table(costs: list[Cost]) -> Table:
-    """Return the costs of one size as a table."""
-    result = Table(title=f"batch {costs[0].batch}, {costs[0].classes:,} classes", box=SIMPLE)
-    result.add_column("rival", no_wrap=True)
-    for column in ("ms", "x products", "smallest", "largest", "MB"):
-        result.add_column(column, justify="right", no_wrap=True)
-    for cost in costs:
-        middle = f"{statistics.median(cost.seconds) * 1e3:.1f}"
-        shares = (f"{ratio:.2f}" for ratio in cost.to_products)
-        held = "" if cost.memory is None else f"{cost.memory / 1e6:.0f}"
-        result.add_row(cost.rival, middle, *shares, held)
-    return result
 
 
 if __name__ == "__main__":

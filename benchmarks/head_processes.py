@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import typer
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from harness import memory, show
 
 from marginface.backend import load_backend
 from marginface.heads import Shard
@@ -36,18 +34,16 @@ def main(
     """Time steps of a head that steps its own weights, and take each process's memory."""
     for each in ("torch", "tf") if backend == "all" else (backend,):
         for number in map(int, classes.split(",")):
-            Console(width=110).print(compare(each, number, steps, rounds))
+            compare(each, number, steps, rounds)
 
 
-def compare(backend: str, classes: int, steps: int, rounds: int) -> Table:
-    """Return a table of one size; one process and two take turns."""
-    result = Table(title=f"{backend}, batch {BATCH}, {classes:,} classes", box=SIMPLE)
-    for column in ("processes", "s a step", "times as fast", "MB a process, weights and all"):
-        result.add_column(column, justify="right")
+def compare(backend: str, classes: int, steps: int, rounds: int) -> None:
+    """Print a table of one size; one process and two take turns."""
     found: dict[int, list[list[Any]]] = {1: [], 2: []}
     for _ in range(rounds):
         for count, runs in found.items():
             runs.append(start(backend, classes, steps, count))
+    rows = []
     for count, runs in found.items():
         seconds = [max(process["seconds"] for process in run) for run in runs]
         shares = [
@@ -56,13 +52,14 @@ def compare(backend: str, classes: int, steps: int, rounds: int) -> Table:
         ]
         memory = ", ".join(f"{process['peak'] / 1e6:.0f}" for process in runs[-1])
         ratio = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
-        result.add_row(f"{count}", f"{statistics.median(seconds):.2f}", ratio, memory)
+        rows.append((count, f"{statistics.median(seconds):.2f}", ratio, memory))
     losses = {
         f"{process['loss']:.3f}" for runs in found.values() for run in runs for process in run
     }
     if len(losses) > 1:
         raise SystemExit(f"{backend}: the processes disagree on the loss: {sorted(losses)}")
-    return result
+    columns = ("processes", "s a step", "times as fast", "MB a process, weights and all")
+    show(f"{backend}, batch {BATCH}, {classes:,} classes", (), columns, rows)
 
 
 def start(backend: str, classes: int, steps: int, count: int) -> list[dict[str, Any]]:
@@ -101,9 +98,8 @@ def work(backend: str, classes: int, steps: int) -> dict[str, Any]:
         started = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - started)
-    status = Path("/proc/self/status").read_text()
-    peak = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) * 1024
-    return {"loss": float(loss), "seconds": statistics.median(seconds), "peak": peak}
+    median = statistics.median(seconds)
+    return {"loss": float(loss), "seconds": median, "peak": memory("VmHWM")}
 
 
 def _in_torch(group: Any, head: Any, x: Any, labels: Any) -> Any:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import memory, run
 from numpy.typing import NDArray
 
-from marginface.benchmarking.losses import EMBEDDING_SIZE, _inputs, _kilobytes
+from marginface.benchmarking.losses import EMBEDDING_SIZE
 
 SIZE, RATE, THREADS = EMBEDDING_SIZE, 0.1, 2
 Found = tuple[float, NDArray[Any], NDArray[Any]]  # the loss, gradients of embeddings and of rows
@@ -38,10 +37,6 @@ class Rival:
     step: Callable[[], float]
     evaluate: Callable[[NDArray[np.int64]], Found] | None
     weight: Any
-
-
-def inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    return _inputs(batch, classes)
 
 
 def build(
@@ -81,13 +76,10 @@ def measure(
     backend: str, name: str, batch: int, classes: int, *, dtype: str = "float32", steps: int = 2
 ) -> Measured:
     """Return what a rival takes in a process of its own."""
-    command = [sys.executable, __file__, backend, name, str(batch), str(classes), dtype, str(steps)]
+    arguments = (backend, name, batch, classes, dtype, steps)
     # TensorFlow's allocator sets itself a limit below what the machine has.
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_MKL_ALLOC_MAX_BYTES": str(2**36)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_MKL_ALLOC_MAX_BYTES": str(2**36)}
+    return Measured(**run(__file__, *arguments, **environment))
 
 
 def needed(name: str, batch: int, classes: int, dtype: str = "float32") -> int:
@@ -112,7 +104,7 @@ def _in_this_process(
 ) -> Measured:
     # What libraries allocate once: threads, compilers. Several blocks, as the real one has them.
     build(backend, name, batch, 1000, dtype=dtype, block=400).step()
-    before = _kilobytes("VmRSS")
+    before = memory("VmRSS")
     rival = build(backend, name, batch, classes, dtype=dtype)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
     seconds = []
@@ -122,8 +114,8 @@ def _in_this_process(
             raise SystemExit("the loss is not finite")
         seconds.append(time.perf_counter() - started)
     held = 2 * classes * SIZE * (2 if dtype == "bfloat16" else 4)
-    peak = _kilobytes("VmHWM")
-    return Measured(seconds[1:], (peak - before) * 1024 - held, peak * 1024)
+    peak = memory("VmHWM")
+    return Measured(seconds[1:], peak - before - held, peak)
 
 
 if __name__ == "__main__":

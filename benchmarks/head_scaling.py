@@ -11,12 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
-from head import write
+from harness import show, write
 from head_rivals import Measured, available, measure, needed
 from matplotlib.figure import Figure
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from marginface.atomic import replacing
 from marginface.benchmarking.tables import COLOURS
@@ -63,8 +60,8 @@ def main(backend: str = "all", steps: int = 5, most: int = MANY, output: Path = 
             found = measure(each, rival, batch, classes, dtype=dtype, steps=steps)
             points.append(Point(each, rival, batch, classes, dtype, found))
             print(points[-1])
-    Console(width=110).print(table(points))
-    write(output / "head_scaling.json", {"points": [asdict(point) for point in points]})
+    show_points(points)
+    write(output / "head_scaling.json", points=[asdict(point) for point in points])
     with replacing(output / "head_scaling.png") as temporary:
         draw(points).savefig(temporary, format="png", dpi=80)
 
@@ -85,26 +82,25 @@ def sizes() -> Iterator[tuple[str, int, int]]:
         yield "dense", batch, CLASSES
 
 
-def table(points: Sequence[Point]) -> Table:
-    """Return every point."""
-    result = Table(title="MB beside weights and gradient or momentum; peak GB in all", box=SIMPLE)
-    for column in ("backend", "rival", "batch", "classes", "weights", "ms", "spread", "MB", "GB"):
-        left = column in ("backend", "rival", "weights")
-        result.add_column(column, justify="left" if left else "right", no_wrap=True)
+def show_points(points: Sequence[Point]) -> None:
+    """Print every point."""
+    rows = []
     for point in points:
-        seconds = point.measured.seconds
-        result.add_row(
-            point.backend,
-            point.rival,
-            str(point.batch),
-            f"{point.classes:,}",
-            point.dtype,
-            f"{statistics.median(seconds) * 1e3:.0f}",
-            f"{min(seconds) * 1e3:.0f} to {max(seconds) * 1e3:.0f}",
-            f"{point.measured.memory / 1e6:.0f}",
-            f"{point.measured.peak / 1e9:.1f}",
+        seconds, measured = point.measured.seconds, point.measured
+        rows.append(
+            (
+                *(point.backend, point.rival, point.dtype, point.batch, f"{point.classes:,}"),
+                f"{statistics.median(seconds) * 1e3:.0f}",
+                f"{min(seconds) * 1e3:.0f} to {max(seconds) * 1e3:.0f}",
+                *(f"{measured.memory / 1e6:.0f}", f"{measured.peak / 1e9:.1f}"),
+            )
         )
-    return result
+    show(
+        "MB beside weights and gradient or momentum; peak GB in all",
+        ("backend", "rival", "weights"),
+        ("batch", "classes", "ms", "spread", "MB", "GB"),
+        rows,
+    )
 
 
 def draw(points: Sequence[Point]) -> Figure:

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from rich.console import Console
+from harness import show
 from rich.progress import track
-from rich.table import Table
 
 from marginface.evaluation.intervals import FEWEST, Intervals, intervals
 from marginface.evaluation.verification import VerificationResult, verify
@@ -141,19 +140,14 @@ def main() -> None:
     parser.add_argument("--pairs", action="append", help="same,different; again for more")
     options = parser.parse_args()
     sizes = [tuple(map(int, text.split(","))) for text in options.pairs or []] or SIZES
-    console = Console(width=150)
     for same, different in sizes:
-        table = Table(
-            title=f"{same} + {different} pairs, {options.sets:,} sets: % that hold the truth"
-        )
-        table.add_column("scores")
-        for name in FIGURES:
-            table.add_column(name, justify="right")
+        rows = []
         for seed, (name, draws) in enumerate(track(KINDS.items(), transient=True)):
             shares = measure(draws, same, different, options.sets, seed)
             cells = (shares[figure] for figure in FIGURES)
-            table.add_row(name, *("" if np.isnan(cell) else f"{100 * cell:.1f}" for cell in cells))
-        console.print(table)
+            rows.append((name, *("" if np.isnan(cell) else f"{100 * cell:.1f}" for cell in cells)))
+        title = f"{same} + {different} pairs, {options.sets:,} sets: % that hold the truth"
+        show(title, ("scores",), FIGURES, rows)
 
 
 if __name__ == "__main__":

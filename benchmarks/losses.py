@@ -6,23 +6,23 @@ python benchmarks/losses.py --backend torch --output results/    # or tf, all
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import typer
+from harness import Work, run, show, spread
 from rich.console import Console
-from rich.table import Table
 
 from marginface import losses
-from marginface.benchmarking import Work, ratios
-from marginface.benchmarking.losses import Cost, measure, parse_sizes
+from marginface.benchmarking.losses import Cost, growth, inputs, measure, parse_sizes
 from marginface.benchmarking.tables import table, write_costs
 
 PEER = "pytorch-metric-learning: "
+WORKER = "--worker"
 # Ours: the class there, and its own arguments for our defaults; its margins are degrees. That both
 # compute the same is tested in parity_tests/test_peers.py. Its SphereFace is not annealed.
 PEERS = {
@@ -55,7 +55,7 @@ def main(
             )
             Console(width=110).print(table(found))
             if rivals is not None:
-                Console(width=110).print(_against_peers(found))
+                _show_peers(found)
             costs += found
     if output is not None:
         write_costs([cost for cost in costs if not cost.name.startswith(PEER)], output)
@@ -85,59 +85,34 @@ def _peer(name: str, embeddings: np.ndarray, labels: np.ndarray, classes: int) -
     return step
 
 
-def _against_peers(costs: list[Cost]) -> Table:
-    """Return how many times faster than its peer each loss is, and both peaks of memory."""
+def _show_peers(costs: list[Cost]) -> None:
+    """Print how many times faster than its peer each loss is, and both peaks of memory."""
     seconds = {cost.name: cost.seconds for cost in costs}
     memory = {cost.name: cost.memory for cost in costs}
-    result = Table(title="pytorch-metric-learning's time over ours")
-    for column in (
-        "loss",
-        "ours ms",
-        "theirs ms",
-        "times faster",
-        "smallest",
-        "largest",
-        "MB",
-        "MB",
-    ):
-        result.add_column(column, justify="left" if column == "loss" else "right")
+    rows = []
     for name in seconds:
         if PEER + name not in seconds:
             continue
-        middle, low, high = ratios(seconds, PEER + name, name)
         ours, theirs = (statistics.median(seconds[n]) * 1e3 for n in (name, PEER + name))
-        first = costs[0]
-        peak = _peer_memory(name, first.batch, first.classes) if memory[name] else 0
-        result.add_row(
-            name,
-            *(f"{value:.1f}" for value in (ours, theirs)),
-            *(f"{value:.2f}" for value in (middle, low, high)),
-            *(f"{value / 1e6:.0f}" for value in (memory[name] or 0, peak)),
+        size = (costs[0].batch, costs[0].classes)
+        peaks = (memory[name], run(__file__, WORKER, name, *size)) if memory[name] else (0, 0)
+        rows.append(
+            (
+                *(name, f"{ours:.1f}", f"{theirs:.1f}", *spread(seconds, PEER + name, name)),
+                *(f"{peak / 1e6:.0f}" for peak in peaks),
+            )
         )
-    return result
+    numbers = ("ours ms", "theirs ms", "times faster", "smallest", "largest", "MB", "MB")
+    show("pytorch-metric-learning's time over ours", ("loss",), numbers, rows)
 
 
 def _peer_memory(name: str, batch: int, classes: int) -> int:
     """Return the peak of a peer's step above its weights and their gradient, as ours is taken."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path\n"
-        "from losses import _peer\n"
-        "from marginface.benchmarking.losses import EMBEDDING_SIZE, _inputs, _kilobytes\n"
-        "name, batch, classes = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])\n"
-        "_peer(name, *_inputs(4, 50), 50)()\n"
-        "before = _kilobytes('VmRSS')\n"
-        "step = _peer(name, *_inputs(batch, classes), classes)\n"
-        "Path('/proc/self/clear_refs').write_text('5')\n"
-        "step(); step()\n"
-        "centers = 3 if 'subcenter' in name else 1\n"
-        "weights = classes * centers * EMBEDDING_SIZE * 4\n"
-        "print((_kilobytes('VmHWM') - before) * 1024 - 2 * weights)\n"
-    )
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", code, here, name, str(batch), str(classes)]
-    return int(
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+    return growth(
+        lambda batch, classes: _peer(name, *inputs(batch, classes), classes),
+        batch,
+        classes,
+        losses.get(name).num_centers,
     )
 
 
@@ -153,4 +128,7 @@ def _set_threads(backend: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    if sys.argv[1:2] == [WORKER]:
+        print(json.dumps(_peer_memory(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    else:
+        typer.run(main)

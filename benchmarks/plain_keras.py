@@ -30,7 +30,7 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
         name: layout.to_framework(weights[name])
         for name, layout in backbones.layouts(graph, "tf").items()
     }
-    for position, (layer, inputs, _) in enumerate(graph.nodes):
+    for position, (layer, inputs, *_) in enumerate(graph.nodes):
         x = [values[source] for source in inputs]
         match layer:
             case g.Conv():

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,16 +15,14 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import typer
+from harness import memory, run, show, write
 from pyarrow import csv
-from rich.console import Console
-from rich.table import Table
 
-from marginface.benchmarking import machine
 from marginface.data.formats.recordio import MAGIC, frame, pack_labelled
 from marginface.data.formats.tables import write_idx
 from marginface.data.opening import open_listed
 
-BLOCK = 1_000_000
+CHUNK = 1_000_000
 IMAGES_AN_IDENTITY = 100
 READS = 200_000
 
@@ -46,30 +42,25 @@ def main(
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         path = Path(temporary) / "train.rec"
         _write(path, records, names)
-        found = [_in_a_process(path) for _ in range(1 + rounds)]
+        found = [run(__file__, "--child", path) for _ in range(1 + rounds)]
         sizes = {entry.name: entry.stat().st_size for entry in sorted(path.parent.iterdir())}
-    table = Table(title=f"{records:,} records" + (", named" if names else ""))
-    for column in ("opening", "seconds", "smallest", "largest", "MB kept", "MB peak", "reads/s"):
-        table.add_column(column, justify="left" if column == "opening" else "right")
-    for title, rows in (("first", found[:1]), ("again", found[1:])):
+    rows = []
+    for title, openings in (("first", found[:1]), ("again", found[1:])):
         seconds, kept, peak, reads = (
-            [row[name] for row in rows] for name in ("seconds", "kept", "peak", "reads")
+            [each[name] for each in openings] for name in ("seconds", "kept", "peak", "reads")
         )
-        table.add_row(
-            title,
-            f"{statistics.median(seconds):.3f}",
-            f"{min(seconds):.3f}",
-            f"{max(seconds):.3f}",
-            f"{statistics.median(kept) / 1e6:.0f}",
-            f"{statistics.median(peak) / 1e6:.0f}",
-            f"{statistics.median(reads):,.0f}",
-        )
-    console = Console(width=100)
-    console.print(table)
-    console.print(", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items()))
-    if output is not None:
-        record = {"machine": machine(), "records": records, "names": names, "sizes": sizes}
-        output.write_text(json.dumps({**record, "openings": found}, indent=1) + "\n")
+        spread = (statistics.median(seconds), min(seconds), max(seconds))
+        sizes_in_memory = (f"{statistics.median(each) / 1e6:.0f}" for each in (kept, peak))
+        speed = f"{statistics.median(reads):,.0f}"
+        rows.append((title, *(f"{value:.3f}" for value in spread), *sizes_in_memory, speed))
+    show(
+        f"{records:,} records" + (", named" if names else ""),
+        ("opening",),
+        ("seconds", "smallest", "largest", "MB kept", "MB peak", "reads/s"),
+        rows,
+    )
+    print(", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items()))
+    write(output, records=records, names=names, sizes=sizes, openings=found)
 
 
 def _write(path: Path, records: int, names: bool) -> None:
@@ -79,11 +70,11 @@ def _write(path: Path, records: int, names: bool) -> None:
     keys = np.arange(records)
     labels = keys // IMAGES_AN_IDENTITY
     with path.open("wb") as file:
-        for begin in range(0, records, BLOCK):
-            block = np.tile(one, (len(keys[begin : begin + BLOCK]), 1))
-            block[:, 3] = labels[begin : begin + BLOCK].astype("<f4").view("<u4")
-            block[:, 4] = keys[begin : begin + BLOCK]
-            file.write(block.tobytes())
+        for begin in range(0, records, CHUNK):
+            chunk = np.tile(one, (len(keys[begin : begin + CHUNK]), 1))
+            chunk[:, 3] = labels[begin : begin + CHUNK].astype("<f4").view("<u4")
+            chunk[:, 4] = keys[begin : begin + CHUNK]
+            file.write(chunk.tobytes())
     write_idx(path.with_suffix(".idx"), keys, keys * one.nbytes)
     if names:
         lst = path.with_suffix(".lst")
@@ -93,8 +84,8 @@ def _write(path: Path, records: int, names: bool) -> None:
             pa.schema({"key": pa.int64(), "label": pa.int64(), "path": pa.string()}),
             write_options=options,
         ) as writer:
-            for begin in range(0, records, BLOCK):
-                own = slice(begin, begin + BLOCK)
+            for begin in range(0, records, CHUNK):
+                own = slice(begin, begin + CHUNK)
                 paths = [
                     f"n{label:06d}/{key:08d}.jpg"
                     for key, label in zip(keys[own].data, labels[own].data, strict=True)
@@ -104,30 +95,18 @@ def _write(path: Path, records: int, names: bool) -> None:
                 )
 
 
-def _in_a_process(path: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", str(path)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-
-
 def _measure(path: Path) -> dict[str, Any]:
-
-    before = _memory("RssAnon")
+    before = memory("RssAnon")
     begin = time.perf_counter()
     images = open_listed(path)
     seconds = time.perf_counter() - begin
-    kept, peak = _memory("RssAnon") - before, _memory("VmHWM") - before
+    kept, peak = memory("RssAnon") - before, memory("VmHWM") - before
     chosen = np.random.default_rng(0).integers(0, len(images), READS).tolist()
     begin = time.perf_counter()
     for number in chosen:
         images.encoded(number)
     reads = READS / (time.perf_counter() - begin)
     return {"seconds": seconds, "kept": kept, "peak": peak, "reads": reads}
-
-
-def _memory(kind: str) -> int:
-    """Return bytes of memory of this process: RssAnon, its own; VmHWM, the most with file pages."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split(f"{kind}:")[1].split()[0])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,11 +23,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import typer
-from rich.console import Console
-from rich.table import Table
+from harness import run, show, spread, write
 from sklearn.metrics import roc_curve
 
-from marginface.benchmarking import machine, ratios
 from marginface.embeddings.files import table_of
 from marginface.evaluation.template_files import read_template_pairs
 from marginface.evaluation.template_verification import (
@@ -56,27 +53,31 @@ def compare(rounds: int = 3, folder: Path | None = None, output: Path | None = N
         found: dict[str, list[dict]] = {name: [] for name in RIVALS}
         for _ in range(rounds):
             for name, results in found.items():
-                results.append(_in_subprocess(name, where))
+                results.append(run(__file__, "one", name, where))
                 print(name, results[-1], file=sys.stderr)
-        exact = _in_subprocess("check", where)
+        exact = run(__file__, "one", "check", where)
     seconds = {name: [each["seconds"] for each in results] for name, results in found.items()}
-    table = Table(title=f"{PAIRS:,} pairs of {TEMPLATES:,} templates, {SIZE} numbers each")
-    for column in ("way", "seconds", "ratio", "smallest", "largest", "CPU s", "GB", "TAR at 1e-6"):
-        table.add_column(column, justify="left" if column == "way" else "right")
-    for name, results in found.items():
-        median, low, high = ratios(seconds, "loop", name)
-        peak = max(each["peak_gb"] for each in results)
-        row = (f"{np.median(seconds[name]):.1f}", f"{median:.2f}", f"{low:.2f}", f"{high:.2f}")
-        cpu = np.median([each["processor_seconds"] for each in results])
-        table.add_row(name, *row, f"{cpu:.1f}", f"{peak:.2f}", f"{results[0]['tar']['1e-6']:.4%}")
-    console = Console(width=110)
-    console.print(table)
-    console.print(f"TAR at FAR: {exact['tar']}")
-    console.print(f"equal to scikit-learn's on the same scores: {exact['equal']}")
-    console.print(f"largest change of a TAR if scores are float32: {exact['float32']:.2e}")
-    if output is not None:
-        record = {"machine": machine(), "found": found, "exact": exact}
-        output.write_text(json.dumps(record, indent=1) + "\n")
+    rows = [
+        (
+            name,
+            f"{np.median(seconds[name]):.1f}",
+            *spread(seconds, "loop", name),
+            f"{np.median([each['processor_seconds'] for each in results]):.1f}",
+            f"{max(each['peak_gb'] for each in results):.2f}",
+            f"{results[0]['tar']['1e-6']:.4%}",
+        )
+        for name, results in found.items()
+    ]
+    show(
+        f"{PAIRS:,} pairs of {TEMPLATES:,} templates, {SIZE} numbers each",
+        ("way",),
+        ("seconds", "ratio", "smallest", "largest", "CPU s", "GB", "TAR at 1e-6"),
+        rows,
+    )
+    print(f"TAR at FAR: {exact['tar']}")
+    print(f"equal to scikit-learn's on the same scores: {exact['equal']}")
+    print(f"largest change of a TAR if scores are float32: {exact['float32']:.2e}")
+    write(output, found=found, exact=exact)
 
 
 @app.command()
@@ -89,12 +90,6 @@ def one(name: str, folder: Path) -> None:
     result["seconds"] = time.perf_counter() - start
     result["peak_gb"] = usage.ru_maxrss / 1e6
     print(json.dumps(result))
-
-
-def _in_subprocess(name: str, folder: Path) -> dict:
-    command = [sys.executable, __file__, "one", name, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def make(folder: Path) -> None:

@@ -18,7 +18,7 @@ from marginface import backbones, losses
 from marginface.backend import load_backend
 from marginface.data.formats.folder import open_image_folder
 from marginface.data.pipeline import TrainingPipeline
-from marginface.heads.initial import initial_head
+from marginface.heads.initial import InitialHead
 from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
@@ -71,7 +71,7 @@ def _rivals(
     backend: str, name: str, images: np.ndarray, labels: np.ndarray, threads: int, compiled: bool
 ) -> dict[str, Work]:
     ours = _learner(backend, name, CLASSES, threads)  # sets the threads, so it comes first
-    head = initial_head((CLASSES, 512), 0)
+    head = np.asarray(InitialHead((CLASSES, 512), 0))
     if backend == "torch":
         from plain_torch import PlainArcFace, plain_step
 

@@ -5,17 +5,14 @@ python benchmarks/turning.py scrfd_2.5g_bnkps.onnx photos/ more_photos/
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
+from harness import interleave, show, spread, write
 
-from marginface.benchmarking import interleave, machine, ratios
 from marginface.data.image_files import list_images
 from marginface.data.images import read_image
 from marginface.data.photos.alignment import fit_similarity, template
@@ -36,19 +33,7 @@ def main(
 ) -> None:
     """Time detection with and without turns, and count the faces that stand right in each turn."""
     detector = FaceDetector(model)
-    table = Table(title="photos in their turns")
-    for column in (
-        "folder",
-        "photos",
-        "doubtful",
-        "time",
-        "smallest",
-        "largest",
-        "right",
-        "before",
-    ):
-        table.add_column(column, justify="left" if column == "folder" else "right")
-    record = {}
+    record, rows = {}, []
     for folder in folders:
         names = list_images(folder)
         names = random.Random(0).sample(names, min(most, len(names)))
@@ -63,7 +48,6 @@ def main(
             repeats=1,
             warm_up=1,
         )
-        cost = ratios(seconds, "in turns", "as they are")
         doubtful = sum(surest(faces, 0) < SURE for batch in batches for faces in detector(batch))
         right, before = (
             [
@@ -83,12 +67,12 @@ def main(
             "right": right,
             "before": before,
         }
-        shown = (f"{value:.2f}" for value in cost)
+        cost = spread(seconds, "in turns", "as they are")
         shares = (" ".join(map(str, counts)) for counts in (right, before))
-        table.add_row(folder.name, str(len(photos)), str(doubtful), *shown, *shares)
-    Console(width=110).print(table)
-    if output is not None:
-        output.write_text(json.dumps({"machine": machine(), "folders": record}, indent=1) + "\n")
+        rows.append((folder.name, len(photos), doubtful, *cost, *shares))
+    numbers = ("photos", "doubtful", "time", "smallest", "largest", "right", "before")
+    show("photos in their turns", ("folder",), numbers, rows)
+    write(output, folders=record)
 
 
 def stands(faces: Faces, quarters: int) -> bool:

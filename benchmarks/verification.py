@@ -10,17 +10,13 @@ threshold interpolated on the same grid over the training folds (InsightFace's h
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 
 import numpy as np
 import typer
-from harness import Work, interleave, ratios
-from rich.console import Console
-from rich.table import Table
+from harness import Work, interleave, show, spread, write
 
-from marginface.benchmarking import machine
 from marginface.evaluation.intervals import intervals
 from marginface.evaluation.verification import verify
 from marginface.vectors import pair_scores
@@ -51,7 +47,7 @@ def main(
     steps = -np.searchsorted(grid, distances, side="right").astype(float)
     on_grid = verify(steps, same, folds)
     apart = abs(on_grid.accuracy - theirs[0]) * pairs
-    Console().print(
+    print(
         f"accuracy, exact {ours.accuracy:.3%}, on the grid {on_grid.accuracy:.3%}, of the loop "
         f"{theirs[0]:.3%}; TAR at FAR {FAR:g} {ours.tar_at_far['1e-3']:.2%} and {theirs[1]:.2%}"
     )
@@ -71,17 +67,14 @@ def main(
         "from scores": interleave(rivals, rounds=rounds, repeats=repeats),
         "from embeddings": interleave(from_embeddings, rounds=rounds, repeats=repeats),
     }
-    table = Table(title=f"verification, {pairs:,} pairs, {folds} folds, {thresholds} thresholds")
-    for column in ("case", "what", "ms", "times faster", "smallest", "largest"):
-        table.add_column(column, justify="left" if column in ("case", "what") else "right")
-    for case, seconds in results.items():
-        for name, values in seconds.items():
-            figures = (f"{value:.1f}" for value in ratios(seconds, LOOP, name))
-            table.add_row(case, name, f"{1000 * statistics.median(values):.1f}", *figures)
-    Console(width=110).print(table)
-    if output is not None:
-        record = {"machine": machine(), "pairs": pairs, "seconds": results}
-        output.write_text(json.dumps(record, indent=1) + "\n")
+    rows = [
+        (case, name, f"{1000 * statistics.median(values):.1f}", *spread(seconds, LOOP, name))
+        for case, seconds in results.items()
+        for name, values in seconds.items()
+    ]
+    title = f"verification, {pairs:,} pairs, {folds} folds, {thresholds} thresholds"
+    show(title, ("case", "what"), ("ms", "times faster", "smallest", "largest"), rows)
+    write(output, pairs=pairs, seconds=results)
 
 
 def unit_embeddings(pairs: int, size: int, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -59,8 +59,21 @@ class Framework(Protocol):
     def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
         """Return embeddings of images [N, 3, H, W]; in training the statistics move."""
 
+    def differentiate(
+        self, backbone: Any, images: Any, upstream: Any, draw: Arrays | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return embeddings and gradients, by canonical name and of `images`.
+
+        In training where there is `draw`, else in inference.
+        """
+
     def optimize(
-        self, spec: Optimizer, weights: Arrays, gradients: list[Arrays], rate: float
+        self,
+        spec: Optimizer,
+        weights: Arrays,
+        gradients: list[Arrays],
+        rate: float,
+        undecayed: set[str],
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return weights and slots after one step for each element of `gradients`."""
 
@@ -129,15 +142,33 @@ class Torch:
         with self.torch.no_grad():
             return backbone.train(training)(self.torch.tensor(images)).numpy()
 
+    def differentiate(
+        self, backbone: Any, images: Any, upstream: Any, draw: Arrays | None
+    ) -> tuple[Any, dict[str, Any]]:
+        tensor = self.torch.tensor
+        backbone.train(draw is not None).zero_grad()
+        x = tensor(images, requires_grad=True)
+        given = None if draw is None else {name: tensor(value) for name, value in draw.items()}
+        embeddings = backbone(x, given)
+        embeddings.backward(tensor(upstream))
+        named = dict(backbone.named_parameters())
+        found = {name: p.grad.numpy() for name, p in named.items() if p.grad is not None}
+        return embeddings.detach().numpy(), found | {"images": x.grad.numpy()}
+
     def optimize(
-        self, spec: Optimizer, weights: Arrays, gradients: list[Arrays], rate: float
+        self,
+        spec: Optimizer,
+        weights: Arrays,
+        gradients: list[Arrays],
+        rate: float,
+        undecayed: set[str],
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         code = self.module("optimizers")
         parameters = {
             name: self.torch.nn.Parameter(self.torch.tensor(value))
             for name, value in weights.items()
         }
-        optimizer = code.create_optimizer(spec, parameters)
+        optimizer = code.create_optimizer(spec, parameters, undecayed)
         for group in optimizer.param_groups:
             group["lr"] = rate
         for step in gradients:
@@ -211,8 +242,28 @@ class Tf:
     def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
         return backbone(images, training=training).numpy()
 
+    def differentiate(
+        self, backbone: Any, images: Any, upstream: Any, draw: Arrays | None
+    ) -> tuple[Any, dict[str, Any]]:
+        x = self.tf.constant(images)
+        trained = {name: v.value for name, v in backbone.arrays.items() if v.trainable}
+        with self.tf.GradientTape() as tape:
+            tape.watch(x)
+            embeddings = backbone(x, draw, training=draw is not None)
+        found = tape.gradient(embeddings, trained | {"images": x}, upstream)
+        arrays = {name: g.numpy() for name, g in found.items() if g is not None}
+        return embeddings.numpy(), {
+            name: backbone.layouts[name].to_canonical(array) if name in trained else array
+            for name, array in arrays.items()
+        }
+
     def optimize(
-        self, spec: Optimizer, weights: Arrays, gradients: list[Arrays], rate: float
+        self,
+        spec: Optimizer,
+        weights: Arrays,
+        gradients: list[Arrays],
+        rate: float,
+        undecayed: set[str],
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         import keras
 
@@ -220,7 +271,7 @@ class Tf:
         parameters = {
             name: keras.Variable(value, dtype=value.dtype.name) for name, value in weights.items()
         }
-        optimizer = code.create_optimizer(spec, parameters)
+        optimizer = code.create_optimizer(spec, parameters, undecayed)
         for number, step in enumerate(gradients, 1):
             tensors = {name: self.tf.constant(step[name]) for name in parameters}
             dtype = next(iter(tensors.values())).dtype

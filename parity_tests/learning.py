@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from comparison import state_of
+from layer_cases import TINY_VIT
 
 from marginface import load_backend, losses
 from marginface.backbones import draw_backbone
@@ -28,22 +28,28 @@ from marginface.runs.checkpoints import open_checkpoint
 from marginface.training.saving import save_checkpoint
 
 CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
-MODEL = ModelSpec("mobilefacenet", 16, (32, 32))
-# Loss, optimizer, sample rate, dropout. Small rates and few steps: BatchNorm amplifies rounding.
-CASES: dict[str, tuple[Any, Any, float, float]] = {
-    "all": (losses.get("adaface", scale=16), SGD(), 1.0, 0.0),
-    "sampled": (losses.get("elasticface_arc", scale=16), SGD(decay_norm_and_bias=False), 0.8, 0.0),
-    "adamw": (losses.get("softmax"), AdamW(clip_norm=None), 1.0, 0.0),
-    "dropout": (losses.get("cosface", scale=16), SGD(), 1.0, 0.3),
+SIDES = (32, 32)
+CNN, VIT = ModelSpec("mobilefacenet", 16, SIDES), ModelSpec(TINY_VIT, 16, SIDES, dropout=0.3)
+# Model, loss, optimizer, sample rate. Small rates and few steps: BatchNorm amplifies rounding.
+CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
+    "all": (CNN, losses.get("adaface", scale=16), SGD(), 1.0),
+    "sampled": (
+        CNN,
+        losses.get("elasticface_arc", scale=16),
+        SGD(decay_norm_and_bias=False),
+        0.8,
+    ),
+    "adamw": (CNN, losses.get("softmax"), AdamW(clip_norm=None), 1.0),
+    "noise": (VIT, losses.get("cosface", scale=16), SGD(), 1.0),  # dropout, drop path, masks
 }
 
 
 def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
     """Return the losses of STEPS steps from step `first` on, and the learner after them."""
-    loss, optimizer, sample_rate, dropout = CASES[case]
+    model, loss, optimizer, sample_rate = CASES[case]
     rank, size = (0, 1) if group is None else (group.rank, group.size)
     spec = LearnerSpec(
-        replace(MODEL, dropout=dropout),
+        model,
         loss,
         CLASSES,
         optimizer,
@@ -55,10 +61,10 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
     learner = load_backend(name).create_learner(spec)
     if state is not None:
         learner.load_arrays(state)
-    graph, found = learner.model.graph(), []
+    graph, found = model.graph(), []
     for step in range(first, first + STEPS):
         rng = np.random.default_rng([3, step])
-        images = rng.integers(0, 256, (BATCH, *MODEL.input_size, 3), np.uint8)
+        images = rng.integers(0, 256, (BATCH, *SIDES, 3), np.uint8)
         labels = rng.integers(0, CLASSES, BATCH)
         draw = draw_step(loss, rng, labels, CLASSES, sample_rate)
         draw |= draw_backbone(graph, 3, step, BATCH)

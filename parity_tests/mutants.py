@@ -1,8 +1,8 @@
-"""Break each backend's losses on purpose, one line at a time: the suite must notice every one.
+"""Break losses and layers of each backend on purpose, a line at a time: the suite notices each one.
 
     python parity_tests/mutants.py              both backends
     python parity_tests/mutants.py torch 12 13  some mutants of one
-    python parity_tests/mutants.py arcface      those of a loss
+    python parity_tests/mutants.py arcface      those of a loss, or of a case of layers
 
 Prints a line for each mutant and exits with 1 if one survives. A mutant that no longer finds its
 line ends the run: the list has to follow the code.
@@ -39,6 +39,7 @@ SUITE = (
     "test_head_frozen.py",
     "test_head_scaling.py",
     "test_loss_processes.py",
+    "test_layers.py",
 )
 
 

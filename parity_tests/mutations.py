@@ -1,5 +1,6 @@
-"""The changes that `mutants.py` tries: of seam and head here, of families by their papers."""
+"""The changes that `mutants.py` tries: of seam and head here, of families in their papers."""
 
+from layer_mutations import LAYERS
 from papers import Mutant, paper
 
 from marginface.losses.families import FAMILIES
@@ -57,8 +58,8 @@ HEADS = [
     Mutant(
         "heads.blocks",
         "arcface",
-        ("slopes.mul_(d_others[:, None])", "slopes *= upstream.others[:, None]"),
-        ("slopes", ""),
+        ("d_logits.mul_(d_others[:, None])", " * d_terms.others[:, None]"),
+        ("d_logits", ""),
     ),
     Mutant(
         ("heads.passes", "heads.blocks"),
@@ -69,8 +70,8 @@ HEADS = [
     Mutant(
         ("heads.passes", "heads.blocks"),
         "arcface",
-        ("scales**2", "inverse**2"),
-        ("scales", "inverse"),
+        ("block_inverse_norms**2", "inverse_norms**2"),
+        ("block_inverse_norms", "inverse_norms"),
     ),
     Mutant(
         "heads.passes",
@@ -87,38 +88,44 @@ HEADS = [
     Mutant(
         "heads.blocks",
         "arcface",
-        ("values[self.samples, self.columns] = value", "masks.hidden, logits.dtype.min"),
-        ("pass", "masks.hidden & False, logits.dtype.min"),
+        ("values[self.samples, self.columns] = value", "left_out, logits.dtype.min"),
+        ("pass", "left_out & False, logits.dtype.min"),
     ),
     Mutant(
         "heads.blocks",
         "uniface",
         (
-            "slopes.mul_(found.free)",
-            "if self.free is None else tf.where(self.free, slopes, tf.zeros_like(slopes))",
+            "d_logits.mul_(block.unclamped)",
+            "tf.where(self.unclamped, shares, tf.zeros_like(shares))",
         ),
-        ("slopes", ""),
+        ("d_logits", "shares"),
     ),
     Mutant(
         ("heads.passes", "heads.blocks"),
         "softmax",
-        ("to_bias.index_add_(0, block.columns,", "masks.own, upstream.bias[:, None], slopes"),
-        ("to_bias.index_add_(0, block.columns * 0,", "masks.own, slopes, slopes"),
+        (
+            "d_block_bias.index_add_(0, block.columns,",
+            "masks.target, d_terms.bias[:, None], d_logits",
+        ),
+        ("d_block_bias.index_add_(0, block.columns * 0,", "masks.target, d_logits, d_logits"),
     ),
     Mutant(
         "heads.blocks",
         "sphereface",
-        ("(slopes * self.values.detach()).sum(1)", "tf.reduce_sum(slopes * self.values, 1)"),
         (
-            "2 * (slopes * self.values.detach()).sum(1)",
-            "2 * tf.reduce_sum(slopes * self.values, 1)",
+            "(d_logits * self.negatives.detach()).sum(1)",
+            "tf.reduce_sum(d_logits * self.negatives, 1)",
+        ),
+        (
+            "2 * (d_logits * self.negatives.detach()).sum(1)",
+            "2 * tf.reduce_sum(d_logits * self.negatives, 1)",
         ),
     ),
     Mutant(
         "heads.passes",
         "arcface",
-        ("products = kept[k]", "kept.read(k) if keep else"),
-        ("products = kept[0]", "kept.read(tf.constant(0)) if keep else"),
+        ("products = kept_products[k]", "kept_products.read(k) if keep else"),
+        ("products = kept_products[0]", "kept_products.read(tf.constant(0)) if keep else"),
     ),
     Mutant("heads.head", "uniface", "if self.loss.logit_limit is not None", "if False"),
     # the head
@@ -131,9 +138,7 @@ HEADS = [
     Mutant("heads.head", "sphereface", ("target * norms", "target *= norms"), ("target", "pass")),
     Mutant("heads.head", "magface", " + self._ops.penalty(norms)", ""),
     Mutant("heads.head", "arcface", "prepared) * self.loss.scale", "prepared)"),
-    Mutant(
-        "heads.head", "sphereface2", ("target + own_bias", "target += own_bias"), ("target", "pass")
-    ),
+    Mutant("heads.head", "sphereface2", ("target + bias", "target += bias"), ("target", "pass")),
     # steps in the backward pass, and samples of classes
     Mutant(
         "heads.stepping",
@@ -162,68 +167,71 @@ HEADS = [
     Mutant(
         ("heads.blocks", "heads.stepping"),
         "steps_as_the_optimizer",
-        ("start + plan.block, plan.classes", "own = tf.minimum(block.repeated, stop), stop"),
-        ("start + plan.block - 1, plan.classes", "own = tf.constant(0), stop"),
+        ("start + plan.block, plan.classes", "stepped = tf.minimum(block.repeated, stop), stop"),
+        ("start + plan.block - 1, plan.classes", "stepped = tf.constant(0), stop"),
     ),
     Mutant(
         "heads.blocks",
         "correction",
-        ("logits + log_weights", "logits += found.log_weights"),
+        ("logits + log_weights", "logits += log_weights"),
         ("logits", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "correction",
-        ("terms *= log_weights.exp()", "terms *= tf.exp(found.log_weights)"),
+        ("terms *= log_weights.exp()", "terms *= tf.exp(log_weights)"),
         ("pass", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "corrected",
-        ("slopes.add_(log_weights)", "shift -= self.log_weights"),
-        ("slopes", "pass"),
+        ("d_logits.add_(log_weights)", "shift -= self.log_weights"),
+        ("d_logits", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "corrected",
-        ("slopes *= log_weights.exp()", "slopes *= tf.exp(self.log_weights)"),
+        ("d_logits *= log_weights.exp()", "shares *= tf.exp(self.log_weights)"),
         ("pass", "pass"),
     ),
     Mutant(
         "heads.blocks",
         "head_of_its_classes",
-        ("self._centers(self.sampled[start:stop])", "classes[:, None] * centers"),
-        ("self._centers(self.sampled[start:stop] * 0)", "classes[:, None] * 0"),
+        "classes[:, None] * centers",
+        "classes[:, None] * 0",
     ),
     Mutant(
         ("heads.blocks", "heads.stepping"),
         "head_of_its_classes",
-        ("else sampled[labels]", "else tf.gather(self.sampled, places)"),
-        ("else labels", "else places"),
+        ("else sampled[places]", "else tf.gather(self.sampled, places)"),
+        "else places",
     ),
     Mutant(
         "heads.passes",
         "head_updates",
-        ("raise MarginfaceError(ONCE) from error", "with tf.control_dependencies(done):"),
+        ("raise MarginfaceError(ONCE) from error", "with tf.control_dependencies(writes):"),
         ("raise", "with tf.control_dependencies([]):"),
     ),
     Mutant(
         ("heads.head", "heads.stepping"),
         "head_updates",
-        ("dict(self.named_parameters())", "now, self.turn, ONCE"),
+        ("dict(self.named_parameters())", "now, self.steps_before, ONCE"),
         ("{n: v.data for n, v in self.named_parameters()}", "now, now, ONCE"),
     ),
     # embeddings that need no gradient, and scaled losses
     Mutant(
         "heads.classes",
         "head_frozen",
-        ("anchor = left.new_zeros((), requires_grad=True)", 'given["anchor"] = parameters.anchor'),
+        (
+            "anchor = embeddings.new_zeros((), requires_grad=True)",
+            'sources["anchor"] = parameters.anchor',
+        ),
         ("anchor = None", "pass"),
     ),
     Mutant(
         ("heads.head", "heads.passes"),
         "head_frozen",
-        ("requires_grad and self.update is None", "with tf.control_dependencies(done):"),
+        ("requires_grad and self.update is None", "with tf.control_dependencies(writes):"),
         ("requires_grad", "with tf.control_dependencies([]):"),
     ),
     Mutant(
@@ -243,40 +251,43 @@ HEADS = [
         "head_scaling",
         (
             "check_upstream(float(gradients[0]), ctx.update.settings.loss_scale)",
-            "check_upstream(float(upstream), float(scale) or None)",
+            "check_upstream(float(d_loss), float(scale) or None)",
         ),
         "pass",
     ),
     Mutant(
         "heads.stepping",
         "head_scaling",
-        ("if not finite:", "may &= tf.reduce_all("),
-        ("if False:", "may |= tf.reduce_all("),
+        ("if not finite:", "may_step &= tf.reduce_all("),
+        ("if False:", "may_step |= tf.reduce_all("),
     ),
     Mutant(
         ("heads.passes", "heads.stepping"),
         "head_scaling",
-        ("all_finite(left, *upstream)", "tf.debugging.Assert(~scaled, said)"),
-        ("all_finite(*upstream)", "tf.debugging.Assert(True, said)"),
+        ("all_finite(embeddings, *d_terms)", "tf.debugging.Assert(~scaled, said)"),
+        ("all_finite(*d_terms)", "tf.debugging.Assert(True, said)"),
     ),
     Mutant(
         ("heads.stepping", "heads.head"),
         "head_scaling",
-        ("rate = self.settings.rate", "inside &= parameters.turn != REFUSED"),
+        ("rate = self.settings.rate", "inside &= parameters.steps_before != REFUSED"),
         ("rate = 0.1", "pass"),
     ),
     # half precision
     Mutant(
-        "heads.blocks",
+        "heads.rounding",
         "sums_are_not_rounded",
-        ("one.to(a.dtype), other.to(a.dtype), out=out", "tf.cast(tf.cast(values, tf.bfloat16),"),
-        ("one, other).to(a.dtype", "tf.cast(tf.cast(values + 1, tf.bfloat16),"),
+        (
+            "narrow_a.to(a.dtype), narrow_b.to(a.dtype), out=out",
+            "tf.cast(tf.cast(values, tf.bfloat16),",
+        ),
+        ("narrow_a, narrow_b).to(a.dtype", "tf.cast(tf.cast(values + 1, tf.bfloat16),"),
     ),
     Mutant(
-        "heads.blocks",
+        "heads.rounding",
         "small_shares",
         ("torch.where(highest > 0, highest, 1)", "tf.where(highest > 0, highest,"),
         ("torch.ones_like(highest)", "tf.where(highest < 0, highest,"),
     ),
 ]
-MUTANTS = [*HEADS, *(mutant for family in FAMILIES for mutant in paper(family).MUTANTS)]
+MUTANTS = [*HEADS, *(mutant for family in FAMILIES for mutant in paper(family).MUTANTS), *LAYERS]

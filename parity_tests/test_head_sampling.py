@@ -101,7 +101,12 @@ def reference(loss: Any, w: Any, bias: Any, steps: list[Any]) -> Any:
         for name, value in arrays.items():
             at = rows[name]
             value[at], after = STEP.update(
-                value[at], found.gradients[name], {"momentum": slots[name][at]}, RATE, number
+                value[at],
+                found.gradients[name],
+                {"momentum": slots[name][at]},
+                RATE,
+                number,
+                decay=name == "weight",
             )
             slots[name][at] = after["momentum"]
     return arrays | {f"momentum.{name}": slot for name, slot in slots.items()}, gradients

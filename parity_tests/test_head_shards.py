@@ -102,7 +102,12 @@ def reference(case: Case) -> dict[str, Any]:
             if "update" in case.options:
                 velocity = arrays[f"momentum.{name}"]
                 value[at], slots = STEP.update(
-                    value[at], gradient, {"momentum": velocity[at]}, RATE, number + 1
+                    value[at],
+                    gradient,
+                    {"momentum": velocity[at]},
+                    RATE,
+                    number + 1,
+                    decay=name == "weight",
                 )
                 velocity[at] = slots["momentum"]
             else:

@@ -55,7 +55,7 @@ def assert_same_run(found: Any, expected: Any) -> None:
         ("sampled", 2),
         pytest.param("sampled", 3, marks=pytest.mark.slow),
         pytest.param("adamw", 2, marks=pytest.mark.slow),
-        pytest.param("dropout", 3, marks=pytest.mark.slow),
+        pytest.param("noise", 3, marks=pytest.mark.slow),
     ],
 )
 def test_so_many_processes_are_one(

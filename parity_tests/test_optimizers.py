@@ -10,6 +10,7 @@ from frameworks import Framework
 
 from marginface.optimizers import SGD, AdamW, Optimizer
 
+UNDECAYED = {"vector"}
 RTOL = {"float64": 1e-12, "float32": 2e-6}
 SPECS = [
     SGD(momentum=0.9, weight_decay=5e-4),
@@ -29,7 +30,7 @@ def check(framework: Framework, spec: Optimizer, expected: Optimizer, dtype: str
         {name: (rng.normal(size=shape) * 10.0**-i).astype(dtype) for name, shape in shapes.items()}
         for i in range(4)
     ]
-    found, slots = framework.optimize(spec, weights, gradients, rate=0.05)
+    found, slots = framework.optimize(spec, weights, gradients, 0.05, UNDECAYED)
     wanted, wanted_slots = reference(expected, weights, gradients)
     assert_same_arrays(found, wanted, RTOL[dtype])
     if getattr(spec, "momentum", 1.0) > 0:  # without it PyTorch keeps no velocity: none is read
@@ -43,7 +44,9 @@ def reference(spec: Optimizer, weights: Any, gradients: Any) -> Any:
         weight = start.astype(np.float64)
         own = {slot: np.zeros_like(weight) for slot in spec.slots}
         for number, step in enumerate(gradients, 1):
-            weight, own = spec.update(weight, step[name].astype(np.float64), own, 0.05, number)
+            gradient = step[name].astype(np.float64)
+            decay = name not in UNDECAYED
+            weight, own = spec.update(weight, gradient, own, 0.05, number, decay=decay)
         found[name] = weight
         slots |= {f"{slot}.{name}": value for slot, value in own.items()}
     return found, slots

@@ -27,7 +27,7 @@ from marginface.learner import (
     Group,
     LearnerArray,
     LearnerSpec,
-    LoadReport,
+    LoadSummary,
     StepResult,
     check_fits,
 )
@@ -125,13 +125,13 @@ class FakeLearner:
         parts = self.arrays(gather=False)
         return next((name for name, value in parts if not np.isfinite(value).all()), None)
 
-    def load_arrays(self, arrays: Any, *, strict: bool = True) -> LoadReport:
-        report = check_fits(arrays, self.layout(), "the given state", strict=strict)
+    def load_arrays(self, arrays: Any, *, strict: bool = True) -> LoadSummary:
+        summary = check_fits(arrays, self.layout(), "the given state", strict=strict)
         values = self._all()
-        for name in report.loaded:
+        for name in summary.loaded:
             values[name][...] = np.asarray(arrays[name])
         self.steps = int(values[STEP])
-        return report
+        return summary
 
     def _rows(self, count: int) -> list[range]:
         size = self.group.size

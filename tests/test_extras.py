@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import numpy as np
+import pytest
 from fresh import blocking, python
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from marginface.cli import data, main
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -19,6 +25,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 OWN = {"marginface", "marginface_torch", "marginface_tf"}
 # Where every import of a package's files comes after the check in its __init__.
 FRAMEWORKS = {"marginface_torch": "torch", "marginface_tf": "tf"}
+OPTIONAL = "heic"  # the one that is asked for in a `try`
 # What is imported for an extra, by the name that it is imported by.
 PACKAGES = {
     "google_crc32c": "data",
@@ -49,6 +56,10 @@ def distributions(requirements: list[str]) -> set[str]:
 BASE = distributions(PROJECT["dependencies"])
 
 
+def _handled(handler: ast.ExceptHandler) -> str | None:
+    return handler.type and ast.unparse(handler.type)
+
+
 def imports(path: Path) -> set[tuple[str, str | None]]:
     """Return each third-party module that a file imports, with the extra that it names for it."""
     found: set[tuple[str, str | None]] = set()
@@ -56,11 +67,13 @@ def imports(path: Path) -> set[tuple[str, str | None]]:
     def visit(node: ast.AST, extra: str | None) -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
+        if isinstance(node, ast.Try) and "ImportError" in map(_handled, node.handlers):
+            extra = OPTIONAL
         if isinstance(node, ast.With):
             for item in node.items:
                 call = item.context_expr
                 if isinstance(call, ast.Call) and ast.unparse(call.func) == "needs":
-                    extra = ast.literal_eval(call.args[0])
+                    extra = str(ast.literal_eval(call.args[0]))
         names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = [str(node.module)]
@@ -81,14 +94,14 @@ def test_every_import_is_of_a_dependency_or_names_its_extra() -> None:
     for folder in ("core/marginface", "torch_impl/marginface_torch", "tf_impl/marginface_tf"):
         files = sorted((ROOT / folder).rglob("*.py"))
         assert len(files) > 10
-        for path in files:
+        for path in {*files} - {ROOT / "core/marginface/extras.py"}:
             for name, extra in imports(path):
                 own = FRAMEWORKS.get(Path(folder).name)
-                brought = BASE | distributions(EXTRAS[extra] if extra else EXTRAS.get(own, []))
+                brought = BASE | distributions(EXTRAS.get(extra or own, []))
                 of = {canonicalize_name(each) for each in known[name.partition(".")[0]]}
                 assert of & brought, f"{path} imports {name} with no `needs` of its extra"
                 used.setdefault(extra, set()).update(of)
-    everything = distributions(EXTRAS["all"]) - {"tensorflow", "tensorflow-cpu"}
+    everything = distributions(EXTRAS["all"]) - {"tensorflow", "tensorflow-cpu"}  # one of them
     assert everything <= set().union(*used.values()), "a dependency that nothing imports"
 
 
@@ -114,9 +127,149 @@ print(json.dumps(ends))
 """
 
 
-def run_without(packages: tuple[str, ...], commands: list[str]) -> list[tuple[int, str, str]]:
+def run_without(packages: Sequence[str], commands: Sequence[str]) -> list[tuple[int, str, str]]:
     """Run commands in one process where packages are absent; return how each ended."""
     split = json.dumps([command.split() for command in commands])
     done = python(blocking(*packages) + RUN.format(commands=split))
     assert done.returncode == 0, done.stderr
     return [tuple(end) for end in json.loads(done.stdout.splitlines()[-1])]
+
+
+def test_every_help_and_the_losses_need_no_extra() -> None:
+    names = [*main.COMMANDS, *(f"data {name}" for name in data.COMMANDS)]
+    commands = ["--help", "--version", "losses", "losses arcface"]
+    commands += [f"{name} --help" for name in names]
+    for command, (status, out, err) in zip(commands, run_without(ABSENT, commands), strict=True):
+        assert (status, err) == (0, ""), command
+        assert out, command
+
+
+PAIRS = "--images {faces} --pairs {pairs}"
+TRAIN = (
+    "train --backend torch --data {faces} --output {run} --backbone mobilefacenet --batch-size 6 "
+    "--embedding-size 16 --max-steps 1 --threads 1 --val-images {faces} --val-pairs {pairs}"
+)
+
+
+@pytest.fixture(scope="module")
+def places(tiny_faces, tmp_path_factory) -> dict[str, Path]:
+    """What commands read and write."""
+    folder = tmp_path_factory.mktemp("places")
+    same = [f"person_{i % 3}\t{i + 1}\t{i + 2}" for i in range(6)]
+    other = [f"person_{i % 3}\t{i + 1}\tperson_{(i + 1) % 3}\t{i + 1}" for i in range(6)]
+    (folder / "pairs.txt").write_text("\n".join(["6", *same, *other]) + "\n")
+    names = (
+        "run",
+        "new",
+        "pairs.txt",
+        "e.npz",
+        "new.npz",
+        "new.rec",
+        "new.onnx",
+        "new.csv",
+        "new.md",
+    )
+    return {"faces": tiny_faces, **{name.replace(".txt", ""): folder / name for name in names}}
+
+
+def filled(commands: Sequence[str], places: dict[str, Path]) -> list[str]:
+    return [
+        re.sub(r"{([a-z.]+)}", lambda found: str(places[found[1]]), command) for command in commands
+    ]
+
+
+def test_a_trainer_needs_neither_onnx_nor_drawing(places) -> None:
+    pytest.importorskip("torch")
+    absent = ("onnx", "onnxruntime", "matplotlib", "plotly", "tensorflow", "keras", "pillow_heif")
+    commands = [
+        TRAIN,
+        "train --output {run} --resume --max-steps 2",
+        f"evaluate --model {{run}} {PAIRS} --backend torch",
+        "embed --model {run} --images {faces} --output {e.npz} --backend torch",
+        "data inspect {faces}",
+        "data pack {faces} {new.rec}",
+        "parity --backend torch --loss softmax",
+        "bench losses --losses normface --sizes 4x30 --rounds 1 --no-memory",
+    ]
+    ends = run_without(absent, filled(commands, places))
+    for command, (status, _, err) in zip(commands, ends, strict=True):
+        assert status == 0, (command, err)
+    with np.load(places["e.npz"]) as arrays:
+        assert arrays["embedding"].shape == (24, 16)
+
+
+OF_IMAGES = (
+    "train --data {faces} --output {new} --backend torch",
+    "embed --model {run} --images {faces} --output {new.npz} --backend torch",
+    "clean --run {run} --data {faces} --output {new.csv}",
+    "data pack {faces} {new}",
+    "data inspect {faces}",
+    "data split {faces} --output {new}",
+    "data subset {faces} {new}",
+)
+TRAINING = ("train --data {faces} --output {new} --backend torch", "demo --output {new}")
+OF_ONNX = (
+    f"evaluate --model {{run}} {PAIRS} --output {{new}}",
+    "embed --model {run} --images {faces} --output {new.npz}",
+    "export --run {run} --output {new.onnx}",
+    "data align {faces} {new} --detector {new.onnx}",
+    "demo --output {new}",
+)
+REFUSED = {
+    "pyarrow": (
+        *OF_IMAGES,
+        f"evaluate --model {{run}} {PAIRS} --backend torch",
+        f"report {{run}} {PAIRS} --output {{new}}",
+        "templates --embeddings {e.npz} --media {pairs} --pairs {pairs}",
+        "identify --embeddings {e.npz} --gallery {pairs} --probes {pairs}",
+    ),
+    "google_crc32c": OF_IMAGES,
+    "google.protobuf": OF_IMAGES,
+    "absl": TRAINING,
+    "grain": TRAINING,
+    "onnx": OF_ONNX,
+    "onnxruntime": OF_ONNX,
+    "matplotlib": (
+        f"evaluate --model {{run}} {PAIRS} --output {{new}}",
+        "losses --plot {new}.png",
+        "parity --report {new.md}",
+        "bench losses --output {new}",
+        "demo --output {new}",
+    ),
+    "plotly": (f"report {{run}} {PAIRS} --output {{new}}",),
+    "torch": (
+        "train --data {faces} --output {new} --backend torch",
+        f"evaluate --model {{run}} {PAIRS} --backend torch",
+        "parity --backend torch",
+        "bench losses --backend torch",
+        "export --run {run} --output {new.onnx}",
+    ),
+}
+
+
+@pytest.mark.parametrize("package", REFUSED)
+def test_a_missing_package_is_named_with_its_command(package, places) -> None:
+    extra = PACKAGES.get(package, package)
+    command = rf"run: pip install 'marginface\[{extra}\]'(, or .*)?"
+    line = rf"marginface: error: .* needs {package}, which is not installed; {command}\n"
+    before = set(places["run"].parent.iterdir())
+    commands = filled(REFUSED[package], places)
+    for tried, end in zip(commands, run_without([package], commands), strict=True):
+        status, out, err = end
+        assert (status, out) == (2, ""), (tried, end)
+        assert re.fullmatch(line, err), (tried, err)
+    assert set(places["run"].parent.iterdir()) == before
+
+
+def test_no_framework_at_all() -> None:
+    commands = ["parity", "bench losses"]
+    for status, _, err in run_without(("torch", "tensorflow", "keras"), commands):
+        assert status == 2
+        assert "pip install 'marginface[torch]', or 'marginface[tf]'" in err
+
+
+@pytest.mark.parametrize(("name", "framework"), [("torch", "torch"), ("tf", "tensorflow")])
+def test_a_backend_names_its_framework(name, framework) -> None:
+    done = python(blocking(framework, "keras") + f"import marginface_{name}")
+    missing = rf"backend '{name}' needs ({framework}|keras), which is not installed; run: pip"
+    assert re.search(missing, done.stderr)

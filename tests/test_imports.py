@@ -1,11 +1,9 @@
 """What is loaded when: each check runs in a process of its own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh import blocking, python
 from real_faces import FACES
 
 from marginface import backbones
@@ -27,31 +25,12 @@ except SystemExit as left:
 """
 
 
-def python(code: str, *paths: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-    )
-
-
 def loaded_by(code: str, *paths: Path) -> set[str]:
     """Return which heavy packages `code` has loaded."""
     ask = f"\nimport sys\nprint('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = python(code + ask, *paths)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])
-
-
-def blocking(*packages: str) -> str:
-    """Return code after which importing `packages` fails, as where they are not installed."""
-    return f"""
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {packages!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
-"""
 
 
 @pytest.mark.parametrize(
@@ -95,7 +74,11 @@ from marginface import load_backend
 import marginface.training.trainer
 backend = load_backend({name!r})
 assert backend.version()
-backend.create_backbone("mobilefacenet", embedding_size=16, seed=0)
+backbone = backend.create_backbone("mobilefacenet", embedding_size=16, seed=0)
+try:
+    backend.export_onnx(backbone, "x.onnx")
+except ImportError as error:
+    print(error)
 """
 
 
@@ -114,7 +97,7 @@ def loading_pytorchs_files(folder: Path) -> str:
     code = LOAD.format(size=16, height=32, width=32, path=str(folder / "model.pt"))
     if FACES.is_dir():
         public = str(FACES / "weights" / "mobilefacenet_casia_112x96.ckpt")
-        code += LOAD.format(size=512, height=112, width=96, path=public)
+        code += LOAD.format(size=128, height=112, width=96, path=public)
     return code
 
 
@@ -123,10 +106,13 @@ def loading_pytorchs_files(folder: Path) -> str:
     [("torch", "torch", ("tensorflow", "keras")), ("tf", "tensorflow", ("torch",))],
 )
 def test_each_backend_works_where_the_other_framework_is_missing(name, framework, others, tmp_path):
+    """Without ONNX Runtime, too, but for the function that needs it, which says so."""
     pytest.importorskip(framework)
     loading = loading_pytorchs_files(tmp_path)
-    done = python(blocking(*others) + WORK.format(name=name) + loading)
+    done = python(blocking(*others, "onnxruntime") + WORK.format(name=name) + loading)
     assert done.returncode == 0, done.stderr
+    missing = "this needs onnxruntime, which is not installed; run: pip install 'marginface[onnx]'"
+    assert done.stdout.startswith(missing)
 
 
 @pytest.mark.parametrize(("name", "missing"), [("torch", "torch"), ("tf", "tensorflow")])
@@ -136,6 +122,27 @@ def test_a_missing_framework_is_reported_with_the_command_that_installs_it(name,
     last = done.stderr.splitlines()[-1]
     assert f"backend '{name}' needs {missing}, which is not installed" in last
     assert f"pip install 'marginface[{name}]'" in last
+
+
+DOOR = """
+import sys
+import {frameworks}
+before = set(sys.modules)
+from marginface_{name} import MarginHead
+assert isinstance(MarginHead, type)
+added = [each for each in set(sys.modules) - before if hasattr(sys.modules[each], "__file__")]
+packages = {{each.partition(".")[0] for each in added}}
+own = {{"marginface", "marginface_{name}", "safetensors"}}
+print(sorted(packages - own - {{each.partition(".")[0] for each in before}}
+      - sys.stdlib_module_names))
+"""
+
+
+@pytest.mark.parametrize(("name", "frameworks"), [("torch", "torch"), ("tf", "tensorflow, keras")])
+def test_a_head_loads_its_framework_and_safetensors_alone(name, frameworks):
+    pytest.importorskip(frameworks.partition(",")[0])
+    done = python(DOOR.format(name=name, frameworks=frameworks))
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_blocking_is_what_makes_an_import_fail():

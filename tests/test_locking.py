@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from packing_faces import contents
 
 from marginface import locking
 from marginface.errors import BusyError, MarginfaceError
@@ -47,11 +48,6 @@ def holder():
     for process in started:
         process.kill()
         process.communicate()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def refusal(output: Path) -> str:

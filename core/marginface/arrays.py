@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ DTYPES = {
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 RANKS = {dtype: rank for rank, dtype in enumerate(CODES)}
-BLOCK_BYTES = 1 << 20  # what is summed and written while the processor's cache still has it
+CHUNK_BYTES = 1 << 20  # what is summed and written while the processor's cache still has it
 
 
 class ArraySpec(NamedTuple):
@@ -47,6 +47,20 @@ class ArraySpec(NamedTuple):
     def nbytes(self) -> int:
         """How many bytes its values take."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+
+class ArraySource(Protocol):
+    """An array, or one in a file of which rows are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """Read some rows."""
+
+    def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
+        """Read the whole."""
 
 
 def in_file_order(specs: Mapping[str, ArraySpec]) -> dict[str, ArraySpec]:
@@ -83,15 +97,27 @@ def write_arrays(
     crc32 = zlib.crc32(head)
     with path.open("wb") as file:
         file.write(head)
-        for (name, spec), (given, array) in zip(specs.items(), arrays, strict=True):
-            if (given, array.dtype, array.shape) != (name, *spec):
-                raise TypeError(f"expected {name}, {spec}; got {given}, {array.dtype}")
-            little = np.ascontiguousarray(array, spec.dtype.newbyteorder("<"))
-            values = little.reshape(-1).view(np.uint8)
-            for first in range(0, len(values), BLOCK_BYTES):
-                block = values[first : first + BLOCK_BYTES].data
-                crc32 = zlib.crc32(block, crc32)
-                file.write(block)
+        coming = iter(arrays)
+        for name, spec in specs.items():  # zip would keep an array while the next one is made
+            crc32 = _append(file, crc32, name, spec, next(coming, ("nothing", np.empty(0))))
+        if (more := next(coming, None)) is not None:
+            raise TypeError(f"expected no more arrays; got {more[0]}")
+    return crc32
+
+
+def _append(
+    file: BinaryIO, crc32: int, name: str, spec: ArraySpec, given: tuple[str, NDArray[Any]]
+) -> int:
+    """Append an array's values to a file; return the CRC-32 with them."""
+    said, array = given
+    if (said, array.dtype, array.shape) != (name, *spec):
+        raise TypeError(f"expected {name}, {spec}; got {said}, {array.dtype}, {array.shape}")
+    little = np.ascontiguousarray(array, spec.dtype.newbyteorder("<"))
+    values = little.reshape(-1).view(np.uint8)
+    for first in range(0, len(values), CHUNK_BYTES):
+        chunk = values[first : first + CHUNK_BYTES].data
+        crc32 = zlib.crc32(chunk, crc32)
+        file.write(chunk)
     return crc32
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files and folders whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, largest file
 
 @contextmanager
 def naming(path: Path, temporary: Path, *, inside: bool = False) -> Iterator[None]:
-    """Let the system's errors name `path` where they are about its temporary stand-in.
+    """Rename errors: where the system names the temporary file, name `path` instead.
 
     A full disk's error names no file, or the one that was copied.
 
     Args:
-        path: what the caller knows.
-        temporary: what stands for it.
-        inside: what is in the one will be in the other: name that, too.
+        path: the output, which the caller knows.
+        temporary: the file or folder written in its place.
+        inside: rename files inside the temporary folder, too.
     """
     try:
         yield
@@ -77,5 +77,5 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """Return a name that is nobody else's; processes of two hosts can have one number."""
+    """Return a unique temporary name; a process number would not do, as two hosts can share it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.errors import unknown_name
+from marginface.errors import MarginfaceError, unknown_name
 
 if TYPE_CHECKING:
     from marginface.learner import Group, Learner, LearnerSpec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 
-EXTRA_OF_MODULE = {"torch": "torch", "tensorflow": "tf", "keras": "tf"}
+MODULES = {"tf": "tensorflow", "torch": "torch"}  # what a backend's framework is imported as
 
 
 class Backend(Protocol):
@@ -88,6 +89,20 @@ class Backend(Protocol):
 def backend_names() -> list[str]:
     """Return the names that `load_backend` accepts."""
     return sorted({entry.name for entry in entry_points(group="marginface.backends")})
+
+
+def installed_backends() -> list[str]:
+    """Return the names of the backends whose frameworks are installed.
+
+    Raises:
+        MarginfaceError: none is.
+    """
+    found = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
+    if not found:
+        raise MarginfaceError(
+            "no backend is installed; run: pip install 'marginface[torch]', or 'marginface[tf]'"
+        )
+    return found
 
 
 def load_backend(name: str) -> Backend:

@@ -8,6 +8,9 @@ from importlib import import_module
 
 from marginface.errors import MissingPackageError
 
+# Each has the module onnxruntime: who has the one must not be sent to the other.
+ALSO = {"onnx": ", or on an NVIDIA GPU 'marginface[onnx-gpu]'"}
+
 
 @contextmanager
 def needs(extra: str, user: str = "this") -> Iterator[None]:
@@ -30,7 +33,7 @@ def needs(extra: str, user: str = "this") -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             f"{user} needs {error.name}, which is not installed; "
-            f"run: pip install 'marginface[{extra}]'"
+            f"run: pip install 'marginface[{extra}]'{ALSO.get(extra, '')}"
         ) from error
 
 

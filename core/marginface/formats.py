@@ -73,8 +73,17 @@ folder
             open: reads it.
             suffixes: that names of such files end in.
             recognises: whether a path that exists is of this format, by what it holds or is.
+
+        Raises:
+            MarginfaceError: there is no way to recognise it, or a suffix has no dot.
         """
         lower = tuple(suffix.lower() for suffix in suffixes)
+        if not lower and recognises is None:
+            raise MarginfaceError(f"format '{name}' needs a suffix, or recognises=...")
+        if dotless := [suffix for suffix in lower if not suffix.startswith(".")]:
+            raise MarginfaceError(
+                f"suffix '{dotless[0]}' of format '{name}' has no dot; give '.{dotless[0]}'"
+            )
         self._formats.append(Format(name, open, lower, recognises))
 
     def get(self, path: Path) -> Format[Opener] | None:

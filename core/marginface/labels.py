@@ -1,4 +1,4 @@
-"""Short names for files, to tell them apart in tables and folders."""
+"""Short, distinct names of files, for tables and folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from marginface.errors import MarginfaceError
 
-# What is cut off a name; any other dot belongs to it, as in arcface_m0.5.
+# Suffixes that a label drops; any other dot belongs to the name, as in arcface_m0.5.
 ENDING = re.compile(
     r"\.(bin|csv|json|lst|npz|onnx|parquet|rec|tsv|txt|zip|tfrecords?(-[^-]+-of-\d+)?)$",
     re.IGNORECASE,
@@ -19,7 +19,7 @@ ENDING = re.compile(
 
 
 def short_name(path: Path) -> str:
-    """Return the name of a file or folder without the ending of a known kind of file.
+    """Return the name of a file or folder without a known suffix.
 
     >>> [short_name(Path(name)) for name in ("runs/arcface_m0.5", "r50_m0.5.onnx", "lfw.v2")]
     ['arcface_m0.5', 'r50_m0.5', 'lfw.v2']
@@ -34,8 +34,8 @@ def distinct_labels(
 
     Args:
         paths: files or folders.
-        kind: what they are, for the message.
-        labels: used in place of the short names.
+        kind: a word for these files, for the message.
+        labels: to use in place of the short names.
 
     Raises:
         MarginfaceError: a path is given twice.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.arrays import ArraySpec
+from marginface.arrays import ArraySource, ArraySpec
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
@@ -74,20 +74,6 @@ class StepResult(NamedTuple):
     gradient_norm: float  # of the backbone, before clipping
 
 
-class ArraySource(Protocol):
-    """An array, or one in a file of which rows are read when they are asked for."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
-
-    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        """Read some rows."""
-
-    def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
-        """Read the whole."""
-
-
 class LearnerArray(NamedTuple):
     """What one of a learner's arrays is, apart from its values.
 
@@ -112,7 +98,7 @@ class LearnerArray(NamedTuple):
         return source[self.rows[rank].start : self.rows[rank].stop]
 
 
-class LoadReport(NamedTuple):
+class LoadSummary(NamedTuple):
     """What came of loading arrays into a learner: names with their shapes.
 
     Args:
@@ -144,6 +130,7 @@ class Learner(Protocol):
     ) -> StepResult:
         """Take one optimizer step on `images` [batch, height, width, 3] (RGB).
 
+        `draw` holds what the head takes (`draw_step`) and the backbone's noise (`draw_backbone`).
         With a group, images, labels and what is drawn for each of them are this process's; drawn
         classes and their weights are of all processes.
         """
@@ -168,7 +155,7 @@ class Learner(Protocol):
     def first_not_finite(self) -> str | None:
         """Name an array of this process that holds NaN or infinite values; None without one."""
 
-    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadSummary:
         """Set arrays from those of all classes; a process takes its own rows.
 
         Args:
@@ -191,7 +178,7 @@ def head_name(name: str) -> str:
 
 
 def name_in_head(name: str) -> str | None:
-    """Return what a head calls the rows of a canonical name; None for what is not the head's.
+    """Return a head's own name for a canonical name; None for an array that is not the head's.
 
     >>> [name_in_head(name) for name in ("head.bias", "optimizer.first.head.weight", STEP)]
     ['bias', 'weight', None]
@@ -207,7 +194,7 @@ def check_fits(
     source: str,
     *,
     strict: bool = True,
-) -> LoadReport:
+) -> LoadSummary:
     """Raise if arrays do not fit a learner; else say which will be set.
 
     Args:
@@ -220,27 +207,27 @@ def check_fits(
         MarginfaceError: with the name and both shapes.
     """
     shapes = {name: each.whole.shape for name, each in layout.items()}
-    report = LoadReport(
+    summary = LoadSummary(
         {name: shape for name, shape in shapes.items() if name in given},
         {name: shape for name, shape in shapes.items() if name not in given},
         {name: np.shape(given[name]) for name in sorted(set(given) - set(shapes))},
     )
     for name, wanted in shapes.items():
-        if strict and name in report.missing:
+        if strict and name in summary.missing:
             raise MarginfaceError(
                 f"{source} has no parameter {name}, shape {list(wanted)}; "
                 "use the backbone, loss and optimizer that it was made with"
             )
-        if name in report.loaded and np.shape(given[name]) != wanted:
+        if name in summary.loaded and np.shape(given[name]) != wanted:
             raise MarginfaceError(
                 f"parameter {name} has shape {list(np.shape(given[name]))} in {source}, but "
                 f"{list(wanted)} in the model; use the backbone, embedding size and "
                 "identities that it was made with"
             )
-    if strict and report.unexpected:
-        name, shape = next(iter(report.unexpected.items()))
+    if strict and summary.unexpected:
+        name, shape = next(iter(summary.unexpected.items()))
         raise MarginfaceError(
-            f"{source} has {len(report.unexpected)} parameters that the model lacks, such as "
+            f"{source} has {len(summary.unexpected)} parameters that the model lacks, such as "
             f"{name}, shape {list(shape)}; use the backbone that it was made with"
         )
-    return report
+    return summary

@@ -1,4 +1,4 @@
-"""One writer for each output, held by the operating system, which lets go of a killed one."""
+"""One writer for each output: a file lock, which the operating system drops after a kill."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ else:
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # the last two on NFS and Windows
-MOST_BYTES = 4096  # of what a lock file says
+MOST_BYTES = 4096  # read from a lock file
 MOST_COMMAND = 200  # letters
 ATTEMPTS = 100  # to open a file that others take away
 _held: set[int] = set()  # descriptors
@@ -35,11 +35,11 @@ _held: set[int] = set()  # descriptors
 def sole_writer(output: Path, lock: Path | None = None) -> Iterator[None]:
     """Let no other process write `output` until the block ends, or this process does.
 
-    The file that is locked says who writes, and goes with the block. A kill leaves it behind, but
-    not locked. Where the file system has no locks there is a warning.
+    The lock file names the writer and is removed after the block. A kill leaves the file behind,
+    but not locked. A file system without locks gets a warning.
 
     Args:
-        output: a file or folder, which need not be there; its missing parents are made, and go
+        output: a file or folder, which need not exist; its missing parents are made, and removed
             again if they are empty at the end.
         lock: the file to lock; `.NAME.lock` next to `output` if None.
 
@@ -77,9 +77,10 @@ def _going_if_empty(folders: list[Path]) -> Iterator[None]:
 
 
 def _acquire(path: Path, output: Path) -> int:
-    """Return the descriptor of the locked file.
+    """Open and lock the file; return its descriptor.
 
-    Whoever lets go takes the file away, so that what was opened and locked may be no more there.
+    A writer that ends removes its lock file, so the file that was opened and locked here may be
+    gone already: then this tries again.
     """
     for _ in range(ATTEMPTS):
         try:
@@ -148,7 +149,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _introduce(descriptor: int) -> None:
-    """Write who holds the lock."""
+    """Write this process's host, number and command to the lock file."""
     facts = {
         "host": socket.gethostname(),
         "process": os.getpid(),
@@ -160,7 +161,7 @@ def _introduce(descriptor: int) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Return who holds the lock, as the file says."""
+    """Read the holder of the lock from its file."""
     for _ in range(10):
         try:
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -174,12 +175,12 @@ def _holder(descriptor: int) -> str:
 
 
 def _shorten(text: str) -> str:
-    """Return a text cut to what a message can take."""
+    """Cut a text to the length that fits in a message."""
     return text if len(text) <= MOST_COMMAND else f"{text[: MOST_COMMAND - 4]} ..."
 
 
 def _forget() -> None:
-    """Let go in a forked process, which would hold the lock when this one is killed."""
+    """Close locks in a forked process: it would keep them after this one was killed."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()

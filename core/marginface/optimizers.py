@@ -20,8 +20,8 @@ class Optimizer:
 
     Args:
         weight_decay: strength of the L2 penalty (SGD) or of the decoupled decay (AdamW).
-        decay_norm_and_bias: False leaves every vector-shaped parameter (BatchNorm, PReLU, biases)
-            without weight decay.
+        decay_norm_and_bias: False leaves what is no weight proper without weight decay: norms,
+            PReLU's slopes, biases, position arrays (`decay` of a layer's parameter says which).
         clip_norm: the backbone's gradients are scaled down to this global L2 norm; None for never.
     """
 
@@ -36,12 +36,19 @@ class Optimizer:
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise MarginfaceError(f"clip_norm must be > 0 or none, got {self.clip_norm}")
 
-    def decay_for(self, rank: int) -> float:
-        """Return the weight decay of a parameter with `rank` dimensions."""
-        return self.weight_decay if self.decay_norm_and_bias or rank > 1 else 0.0
+    def decay_for(self, *, decay: bool) -> float:
+        """Return the weight decay of a parameter; `decay`: it is a weight proper."""
+        return self.weight_decay if self.decay_norm_and_bias or decay else 0.0
 
     def update(
-        self, weight: Array, gradient: Array, slots: Mapping[str, Array], rate: float, step: int
+        self,
+        weight: Array,
+        gradient: Array,
+        slots: Mapping[str, Array],
+        rate: float,
+        step: int,
+        *,
+        decay: bool,
     ) -> tuple[Array, dict[str, Array]]:
         """Return the weight and slots after step number `step` (from 1); the reference."""
         raise NotImplementedError
@@ -64,13 +71,19 @@ class SGD(Optimizer):
             raise MarginfaceError(f"momentum must be in [0, 1), got {self.momentum}")
 
     def update(
-        self, weight: Array, gradient: Array, slots: Mapping[str, Array], rate: float, step: int
+        self,
+        weight: Array,
+        gradient: Array,
+        slots: Mapping[str, Array],
+        rate: float,
+        step: int,
+        *,
+        decay: bool,
     ) -> tuple[Array, dict[str, Array]]:
         """Return the weight and velocity after one step; the reference."""
         del step
-        velocity = (
-            self.momentum * slots["momentum"] + gradient + self.decay_for(weight.ndim) * weight
-        )
+        strength = self.decay_for(decay=decay)
+        velocity = self.momentum * slots["momentum"] + gradient + strength * weight
         return weight - rate * velocity, {"momentum": velocity}
 
 
@@ -85,12 +98,19 @@ class AdamW(Optimizer):
     epsilon: float = 1e-8
 
     def update(
-        self, weight: Array, gradient: Array, slots: Mapping[str, Array], rate: float, step: int
+        self,
+        weight: Array,
+        gradient: Array,
+        slots: Mapping[str, Array],
+        rate: float,
+        step: int,
+        *,
+        decay: bool,
     ) -> tuple[Array, dict[str, Array]]:
         """Return the weight and both moments after step number `step`; the reference."""
         first = self.beta1 * slots["first"] + (1 - self.beta1) * gradient
         second = self.beta2 * slots["second"] + (1 - self.beta2) * gradient**2
         corrected = np.sqrt(second / (1 - self.beta2**step)) + self.epsilon
-        decayed = weight * (1 - rate * self.decay_for(weight.ndim))
+        decayed = weight * (1 - rate * self.decay_for(decay=decay))
         stepped = decayed - rate * (first / (1 - self.beta1**step)) / corrected
         return stepped, {"first": first, "second": second}

@@ -1,4 +1,4 @@
-"""The terminal: the one place that makes rich's consoles."""
+"""Output to the terminal: the one place that makes rich's consoles."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from marginface.text import printable
 
 
 class Terminal(Console):
-    """A console that shows a string, alone or in a table, as one line of text and nothing more.
+    """A console that prints every string as plain text, on one line, alone or in a table.
 
-    No markup, no emoji, no control character in it counts. Style comes with a `rich.text.Text`.
+    It interprets no markup, emoji names or control characters. For style, pass a `rich.text.Text`.
 
     Args:
         stderr: print to standard error.
-        soft_wrap: leave it to the terminal to break long lines.
+        soft_wrap: let the terminal break long lines.
         quiet: print nothing.
     """
 
@@ -27,7 +27,7 @@ class Terminal(Console):
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, quiet=quiet, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a string as rich shows it: this is the way of all strings to the terminal."""
+        """Convert a string for rich, escaped; every string for the terminal passes here."""
         shown = {
             name: options[name] for name in ("style", "justify", "overflow") if name in options
         }

@@ -1,4 +1,4 @@
-"""Text from outside, names above all, made fit for a terminal, a table, a page."""
+"""Escape text from outside, above all names, for a terminal, a table or a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def printable(text: str) -> str:
-    r"""Return text as one line that does nothing to where it is shown: control characters escaped.
+    r"""Escape control characters: return text as one line that is harmless wherever it is shown.
 
     Letters of any script, spaces, combining marks and backslashes stay as they are. A byte of a
     file's name that is no UTF-8 becomes `\xNN`.
@@ -27,7 +27,7 @@ def printable(text: str) -> str:
 
 
 def as_utf8(name: str) -> str:
-    r"""Return a name as UTF-8 can hold it: an undecodable byte of a file's name becomes `\xNN`.
+    r"""Return a name that UTF-8 can hold: an undecodable byte of a file's name becomes `\xNN`.
 
     >>> print(as_utf8("José\udcff.jpg"))
     José\xff.jpg
@@ -36,7 +36,7 @@ def as_utf8(name: str) -> str:
 
 
 def print_error(message: str) -> None:
-    """Print what ends a command, as one line on standard error."""
+    """Print an error that ends a command, as one line on standard error."""
     print(f"marginface: error: {printable(message)}", file=sys.stderr)
 
 

@@ -66,9 +66,9 @@ def dot_products(
 ) -> Floats:
     """Return the dot products, in float64, of rows `first` and `second` [pairs] of [images, size].
 
-    Each is summed by itself, so equal embeddings give equal scores, whatever the block.
+    Each is summed by itself, so equal embeddings give equal scores, whatever the chunk.
     """
-    blocks = [
+    chunks = [
         np.einsum(
             "nd,nd->n",
             values[first[at : at + PAIRS_AT_ONCE]].astype(np.float64, copy=False),
@@ -76,4 +76,4 @@ def dot_products(
         )
         for at in range(0, len(first), PAIRS_AT_ONCE)
     ]
-    return np.concatenate([np.empty(0), *blocks])
+    return np.concatenate([np.empty(0), *chunks])

@@ -20,6 +20,13 @@ from marginface.runs.checkpoints import Checkpoint
         ("iresnet200", 1807, 118.83),
         ("mbf", 333, 2.06),
         ("mobilefacenet", 333, 1.20),
+        ("vit_t", 150, 19.14),
+        ("vit_t_dp005_mask0", 150, 19.14),
+        ("vit_s", 150, 76.02),
+        ("vit_s_dp005_mask_0", 150, 76.02),
+        ("vit_b", 282, 113.83),
+        ("vit_b_dp005_mask_005", 282, 113.83),
+        ("vit_l_dp005_mask_005", 282, 255.68),
     ],
 )
 def test_published_sizes(name: str, entries: int, millions: float) -> None:
@@ -29,6 +36,15 @@ def test_published_sizes(name: str, entries: int, millions: float) -> None:
     assert len(parameters) + counters == entries
     learned = sum(int(np.prod(p.shape)) for k, p in parameters.items() if "running" not in k)
     assert learned / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+@pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet", "vit_t"])
+def test_what_does_not_decay(name: str) -> None:
+    """Every vector; position arrays and the mask token, too."""
+    graph = backbones.describe(name)
+    vectors = {key for key, p in graph.parameters().items() if len(p.shape) == 1}
+    others = {"pos_embed", "mask_token"} if name == "vit_t" else set()
+    assert graph.undecayed() == vectors | others
 
 
 @pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet"])

@@ -207,7 +207,7 @@ def test_refusals(refusal, run, data, parts, tmp_path):
     others = write_run(tmp_path / "others", weights, weight, ("ann", "bob", "dee"))
     message = refusal("clean", "--run", others, *given)
     assert "3 identities that differ from the 3 which run" in message
-    assert "does not exist" in refusal("clean", "--run", tmp_path / "none", *given)
+    assert "no such file or folder" in refusal("clean", "--run", tmp_path / "none", *given)
     inside = refusal("clean", "--run", run, *given, "--link-to", data / "kept")
     assert "among the images" in inside
     taken = refusal("clean", "--run", run, *given, "--link-to", tmp_path / "one")

@@ -78,7 +78,7 @@ def test_bad_packing(refusal, faces, pairs, tmp_path):
 
 
 def test_what_is_done_so_far_is_told(refusal, faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("marginface.data.packing.training_sets.BLOCK", 8)
+    monkeypatch.setattr("marginface.data.packing.training_sets.CHUNK", 8)
     (faces / "dee" / "bad.png").write_bytes(b"no image")
     line = refusal("data", "pack", faces, tmp_path / "a.rec")
     assert f"what is done so far waits in {tmp_path / '.a.rec.partial'}" in line

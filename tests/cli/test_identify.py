@@ -10,30 +10,13 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from embedded_people import IMAGES, SEARCH, options, write_people
 from PIL import Image
-
-from marginface.embeddings.files import table_of
-
-PEOPLE, IMAGES = 12, 6
-SEARCH = {"embeddings": "e.parquet", "gallery": "gallery.txt", "probes": "probes.txt"}
-
-
-def options(folder: Path, **names: str) -> list[object]:
-    return [part for name, file in names.items() for part in (f"--{name}", folder / file)]
 
 
 @pytest.fixture
 def people(tmp_path) -> Path:
-    """Six images of each person; the gallery has one of each of the first eight."""
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(PEOPLE, 8)).repeat(IMAGES, 0)
-    values = (centres + rng.normal(size=centres.shape)).astype(np.float32)
-    names = [f"p{person:02}/{image}.jpg" for person in range(PEOPLE) for image in range(IMAGES)]
-    pq.write_table(table_of(names, values), tmp_path / "e.parquet")
-    np.savez(tmp_path / "e.npz", path=np.array(names), embedding=values)
-    (tmp_path / "gallery.txt").write_text("".join(f"p{each:02}/0.jpg\n" for each in range(8)))
-    probes = [name for name in names if not name.endswith("/0.jpg")]
-    (tmp_path / "probes.txt").write_text("\n".join(probes) + "\n")
+    write_people(tmp_path, np.random.default_rng(0))
     return tmp_path
 
 

@@ -227,7 +227,7 @@ def test_a_disk_error_is_one_line(cli, train_options, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "run/config.yaml")
 
-    monkeypatch.setattr("marginface.training.trainer.record_session", refuse)
+    monkeypatch.setattr("marginface.training.trainer.record_start", refuse)
     status, _, err = cli(*train_options)
     assert (status, err) == (2, "marginface: error: run/config.yaml: Permission denied\n")
 

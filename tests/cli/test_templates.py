@@ -9,24 +9,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from embedded_people import IMAGES, PEOPLE, SEARCH, options, write_people
 from real_faces import FACES
 from sklearn.metrics import roc_curve
 
-from marginface.embeddings.files import table_of
-
 MODEL = FACES / "weights" / "mobilefacenet_paper.onnx"
-PEOPLE, IMAGES = 12, 6
 
 
 @pytest.fixture
 def benchmark(tmp_path) -> Path:
     """Six images of each person: two templates of three images, of which two are of one video."""
     rng = np.random.default_rng(0)
-    people = rng.normal(size=(PEOPLE, 8)).repeat(IMAGES, 0)
-    values = (people + rng.normal(size=people.shape)).astype(np.float32)
-    names = [f"p{person:02}/{image}.jpg" for person in range(PEOPLE) for image in range(IMAGES)]
-    pq.write_table(table_of(names, values), tmp_path / "e.parquet")
-    np.savez(tmp_path / "e.npz", path=np.array(names), embedding=values)
+    names = write_people(tmp_path, rng)
     template = [1 + at // 3 for at in range(len(names))]
     lines = zip(names, template, strict=True)
     media = [f"{name} {of} {of * 10 + at % 3 // 2}" for at, (name, of) in enumerate(lines)]
@@ -41,14 +35,7 @@ def benchmark(tmp_path) -> Path:
         rows = [f"{each},{(each - 1) // 2},{each}.jpg" for each in chosen]
         text = "\n".join(["TEMPLATE_ID,SUBJECT_ID,FILENAME", *rows]) + "\n"
         (tmp_path / f"{name}.csv").write_text(text)
-    (tmp_path / "gallery.txt").write_text("".join(f"p{each:02}/0.jpg\n" for each in range(8)))
-    probes = [name for name in names if not name.endswith("/0.jpg")]
-    (tmp_path / "probes.txt").write_text("\n".join(probes) + "\n")
     return tmp_path
-
-
-def options(folder: Path, **names: str) -> list[object]:
-    return [part for name, file in names.items() for part in (f"--{name}", folder / file)]
 
 
 ONE_TO_ONE = {
@@ -57,7 +44,6 @@ ONE_TO_ONE = {
     "scores": "scores.txt",
     "pairs": "pairs.txt",
 }
-SEARCH = {"embeddings": "e.parquet", "gallery": "gallery.txt", "probes": "probes.txt"}
 
 
 def loop_scores(folder: Path) -> tuple[list[float], list[bool]]:

@@ -196,9 +196,9 @@ def test_every_command_says_what_it_passed_over(people, tmp_path, warned, fake_b
         ("data", "preview", people, tmp_path / "sheet.png", "--augment", "flip"),
     ]
     for command in commands:
-        _, warned = warned(*command)
-        assert sum(said in each for each in warned) == 1, command
-        assert empty in warned or command[1] == "preview", command
+        _, heard = warned(*command)
+        assert sum(said in each for each in heard) == 1, command
+        assert empty in heard or command[1] == "preview", command
     out, _ = warned("data", "inspect", people)
     assert "files passed over" in out
     assert "bo/clip.mp4 (no image)" in out

@@ -31,13 +31,13 @@ from marginface.data.packing.partial import partial_output, partial_path
 from marginface.data.packing.training_sets import pack
 from marginface.errors import MarginfaceError
 
-BLOCK = 8
+CHUNK = 8
 TARGETS = ("out", "out.rec", "out.tfrecord")
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_sets, "BLOCK", BLOCK)
+    monkeypatch.setattr(training_sets, "CHUNK", CHUNK)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ from pathlib import Path
 from marginface.data.packing import training_sets
 from marginface.data.formats.folder import ImageFolder, list_image_folder
 
-training_sets.BLOCK = {block}
+training_sets.CHUNK = {chunk}
 original = ImageFolder.encoded
 
 def encoded(self, index):
@@ -118,7 +118,7 @@ training_sets.pack(list_image_folder(sys.argv[1]), Path(sys.argv[2]))
 
 def kill_in_the_middle(faces: Path, target: Path) -> Path:
     """Return the partial output of a process that was killed with two blocks done."""
-    script = PACK_AND_HANG.format(block=BLOCK)
+    script = PACK_AND_HANG.format(chunk=CHUNK)
     process = subprocess.Popen([sys.executable, "-c", script, str(faces), str(target)])
     journal = partial_path(target) / "journal.jsonl"
     for _ in range(600):
@@ -143,7 +143,7 @@ def test_a_killed_run_leaves_no_target_and_goes_on(
     progress: list[tuple[int, int]] = []
     pack(list_image_folder(faces), out / name, on_progress=lambda *at: progress.append(at))
     assert contents(out) == contents(unbroken)
-    assert sorted(read) == sorted(list_image_folder(faces).paths[2 * BLOCK :])
+    assert sorted(read) == sorted(list_image_folder(faces).paths[2 * CHUNK :])
     assert progress[-1] == (sum(COUNTS.values()),) * 2
 
 
@@ -171,7 +171,7 @@ def test_what_was_harmed_meanwhile_is_done_again(
         journal.write_bytes(journal.read_bytes()[:-5])
     read = count_reads(monkeypatch)
     pack(list_image_folder(faces), target)
-    whole = 2 * BLOCK if harm == "longer" and name != "out" else BLOCK
+    whole = 2 * CHUNK if harm == "longer" and name != "out" else CHUNK
     assert len(read) == len(paths) - whole
     pack(list_image_folder(faces), tmp_path / "unbroken" / name)
     assert contents(target.parent) == contents(tmp_path / "unbroken")
@@ -236,7 +236,7 @@ def test_a_bad_image_is_refused_or_left_out(
     read = count_reads(monkeypatch)
     options = {"encoding": Encoding(), "skip_bad": True}
     made = pack(list_image_folder(faces), out / "a.rec", **options)
-    assert len(read) == sum(COUNTS.values()) - 2 * BLOCK  # it went on, though asked otherwise
+    assert len(read) == sum(COUNTS.values()) - 2 * CHUNK  # it went on, though asked otherwise
     assert [name for name, _ in made.skipped] == ["cid/cid_0001.png"]
     assert made.skipped[0][1].startswith("cannot read the image")
     assert made.identities == len(COUNTS) - 1
@@ -248,7 +248,7 @@ def test_a_bad_image_is_refused_or_left_out(
 def test_a_link_to_nothing_is_a_bad_image(faces: Path, out: Path) -> None:
     (faces / "ann" / "gone.png").symlink_to("nowhere")
     made = pack(list_image_folder(faces), out / "a.rec", skip_bad=True)
-    assert made.images == sum(COUNTS.values()) > BLOCK
+    assert made.images == sum(COUNTS.values()) > CHUNK
     reason = "cannot read the image: No such file or directory; replace it"
     assert made.skipped == [("ann/gone.png", reason)]
 

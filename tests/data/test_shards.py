@@ -187,7 +187,7 @@ def test_parts_of_a_rec_are_warned_of(tmp_path: Path) -> None:
 
 def test_a_shard_that_changes_is_read_anew(tmp_path: Path, monkeypatch) -> None:
     paths = write(tmp_path, "s.tfrecord{}", records(0, 1), records(2, 3))
-    monkeypatch.setattr("marginface.data.packing.training_sets.BLOCK", 1)
+    monkeypatch.setattr("marginface.data.packing.training_sets.CHUNK", 1)
     images = open_set(paths[0])
 
     read, image = [], ShardedRecords.image
@@ -214,7 +214,7 @@ def test_a_shard_that_changes_is_read_anew(tmp_path: Path, monkeypatch) -> None:
 
 def test_parts_of_embeddings_are_of_all_shards(tmp_path: Path) -> None:
     paths = write(tmp_path, "s.tfrecord{}", records(0), records(1))
-    before = _files(paths[0], [])
-    assert _files(paths[1], []) == before
+    before = _files(open_by_name(paths[0])[0], [])
+    assert _files(open_by_name(paths[1])[0], []) == before
     paths[1].write_bytes(records(1, 2))
-    assert _files(paths[0], []) != before
+    assert _files(open_by_name(paths[0])[0], []) != before

@@ -11,18 +11,18 @@ import pytest
 from marginface.cli.demo import free_folder
 from marginface.data.verification.pairs import read_pairs
 from marginface.demo.faces import write_demo_set
-from marginface.demo.page import DemoReport, Measured, write_page
+from marginface.demo.page import DemoResult, Measured, write_page
 from marginface.evaluation.verification import verify
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> DemoReport:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     folder = write_demo_set(tmp_path_factory.mktemp("demo") / "faces", 3, 3, 4, 3, pairs_per_fold=6)
     pairs = read_pairs(folder / "pairs.txt", folder / "test")
     rng = np.random.default_rng(0)
     before = rng.normal(0.8, 0.1, len(pairs)) + 0.05 * pairs.same
     after = rng.normal(0.1, 0.2, len(pairs)) + 0.5 * pairs.same
-    return DemoReport(
+    return DemoResult(
         title="A <test> & more",
         framework="NumPy 2",
         before=Measured(verify(before, pairs.same), before),
@@ -76,8 +76,8 @@ def read(path: Path) -> Collector:
     return collector
 
 
-def test_the_page_holds_everything_it_shows(report: DemoReport, tmp_path: Path) -> None:
-    path = write_page(tmp_path / "index.html", report)
+def test_the_page_holds_everything_it_shows(demo: DemoResult, tmp_path: Path) -> None:
+    path = write_page(tmp_path / "index.html", demo)
     page = read(path)
     assert len(page.sources) > 3 + 9 + 8  # charts, faces, pairs
     assert all(source.startswith("data:image/") for source in page.sources)
@@ -85,13 +85,13 @@ def test_the_page_holds_everything_it_shows(report: DemoReport, tmp_path: Path) 
     assert [found.name for found in tmp_path.iterdir()] == ["index.html"]
 
 
-def test_the_page_states_the_figures(report: DemoReport, tmp_path: Path) -> None:
-    text = read(write_page(tmp_path / "index.html", report)).text
+def test_the_page_states_the_figures(demo: DemoResult, tmp_path: Path) -> None:
+    text = read(write_page(tmp_path / "index.html", demo)).text
     for figure in (
-        f"{report.before.result.accuracy:.1%}",
-        f"{report.after.result.accuracy:.1%}",
-        f"{report.after.result.auc:.4f}",
-        f"{report.after.result.eer:.1%}",
+        f"{demo.before.result.accuracy:.1%}",
+        f"{demo.after.result.accuracy:.1%}",
+        f"{demo.after.result.auc:.4f}",
+        f"{demo.after.result.eer:.1%}",
         "1.2e-06 over 7 pictures",
         "4 people that were never in the training set",
     ):
@@ -102,12 +102,12 @@ def test_the_page_states_the_figures(report: DemoReport, tmp_path: Path) -> None
 
 
 def test_the_hardest_mistakes_come_first_and_are_called_wrong(
-    report: DemoReport, tmp_path: Path
+    demo: DemoResult, tmp_path: Path
 ) -> None:
-    text = read(write_page(tmp_path / "index.html", report)).text
+    text = read(write_page(tmp_path / "index.html", demo)).text
     missed, taken = text.split("One person, not recognised")[1].split("Two people, taken for one")
-    scores, same = report.after.scores, report.pairs.same
-    right = (scores >= report.after.result.threshold) == same
+    scores, same = demo.after.scores, demo.pairs.same
+    right = (scores >= demo.after.result.threshold) == same
     for part, wrong in ((missed, same & ~right), (taken.split("Export")[0], ~same & ~right)):
         shown = [float(value) for value in re.findall(r"-?\d\.\d\d", part)]
         hardest = np.sort(scores[wrong])
@@ -118,25 +118,25 @@ def test_the_hardest_mistakes_come_first_and_are_called_wrong(
         assert "✓ right" not in part
 
 
-def test_a_perfect_model_has_no_mistakes_to_show(report: DemoReport, tmp_path: Path) -> None:
-    perfect = np.where(report.pairs.same, 0.9, 0.1)
-    better = replace(report, after=Measured(verify(perfect, report.pairs.same), perfect))
+def test_a_perfect_model_has_no_mistakes_to_show(demo: DemoResult, tmp_path: Path) -> None:
+    perfect = np.where(demo.pairs.same, 0.9, 0.1)
+    better = replace(demo, after=Measured(verify(perfect, demo.pairs.same), perfect))
     text = read(write_page(tmp_path / "index.html", better)).text
     assert text.count("None.") == 2
     assert "✗" not in text
 
 
-def test_a_failed_page_leaves_the_old_one(report: DemoReport, tmp_path: Path) -> None:
+def test_a_failed_page_leaves_the_old_one(demo: DemoResult, tmp_path: Path) -> None:
     path = tmp_path / "index.html"
     path.write_text("old")
     with pytest.raises(FileNotFoundError):
-        write_page(path, replace(report, test=tmp_path / "nowhere"))
+        write_page(path, replace(demo, test=tmp_path / "nowhere"))
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["index.html"]
 
 
-def test_the_same_report_gives_the_same_page(report: DemoReport, tmp_path: Path) -> None:
-    first, second = (write_page(tmp_path / name, report) for name in ("a.html", "b.html"))
+def test_the_same_report_gives_the_same_page(demo: DemoResult, tmp_path: Path) -> None:
+    first, second = (write_page(tmp_path / name, demo) for name in ("a.html", "b.html"))
     assert first.read_bytes() == second.read_bytes()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from marginface import MarginfaceError
-from marginface.evaluation.curves import write_report
+from marginface.evaluation.curves import write_result
 from marginface.evaluation.verification import FAR_TARGETS, roc, verify
 from marginface.vectors import pair_scores
 
@@ -245,7 +245,7 @@ def test_the_report_is_valid_json_and_a_picture(tmp_path):
     same = np.arange(100) % 2 == 0
     scores = rng.normal(size=100) * 0.2 + 0.3 * same
     result = verify(scores, same)
-    metrics, figure = write_report(result, scores, same, tmp_path / "new" / "report")
+    metrics, figure = write_result(result, scores, same, tmp_path / "new" / "report")
     values = json.loads(metrics.read_text())
     assert values["pairs"] == 100
     assert (values["same_pairs"], values["different_pairs"]) == (50, 50)
@@ -263,7 +263,7 @@ def test_a_report_cannot_go_where_a_file_is(tmp_path):
     (tmp_path / "file").write_text("")
     same = np.array([True, False] * 5)
     with pytest.raises(MarginfaceError, match=r"needs a folder, but .*file is a file"):
-        write_report(verify(same * 1.0, same), same * 1.0, same, tmp_path / "file" / "report")
+        write_result(verify(same * 1.0, same), same * 1.0, same, tmp_path / "file" / "report")
 
 
 @pytest.mark.parametrize(("different", "none"), [(9, True), (10, False)])

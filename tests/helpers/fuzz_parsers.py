@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
-from record_files import insightface, pack, png
+from record_files import insightface, intact_offsets, pack, png
 from safetensors.numpy import save
 
 from marginface.backbones import read_weights
@@ -116,8 +116,8 @@ def every_image(path: Path) -> None:
 def intact(path: Path) -> None:
     """Read a .rec without its index, as far as it is whole."""
     records = RecordFile(path)
-    for offset in records.offsets(intact_prefix=True):
-        records.labelled(int(offset))
+    for offset in intact_offsets(records):
+        records.labelled(offset)
 
 
 def every_pair(pairs: Pairs) -> None:

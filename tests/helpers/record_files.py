@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,18 @@ def header(key: int, label: float | Sequence[float]) -> bytes:
     if isinstance(label, Sequence):
         return struct.pack(f"<IfQQ{len(label)}f", len(label), 0.0, key, 0, *label)
     return struct.pack("<IfQQ", 0, label, key, 0)
+
+
+def intact_offsets(records: Any) -> list[int]:
+    """Return where each record of an open file begins, up to the first one that is damaged."""
+    offsets: list[int] = []
+    with suppress(MarginfaceError):
+        at = 0
+        while at < records.size:
+            end = records.end(at)
+            offsets.append(at)
+            at = end
+    return offsets
 
 
 def write(path: Path, records: dict[int, bytes]) -> Path:

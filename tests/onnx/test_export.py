@@ -116,11 +116,12 @@ def test_what_the_file_says_of_itself(printed, run: Path, tmp_path: Path) -> Non
     ],
     ids=str,
 )
-def test_refused_options(refusal, run, options, words, tmp_path, monkeypatch) -> None:
+def test_refused_options(cli, run, options, words, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.onnx").mkdir()
     given = {"--run": run, "--output": "model.onnx"} | dict([options])
-    said = refusal("export", *(part for pair in given.items() for part in pair))
+    status, _, said = cli("export", *(part for pair in given.items() for part in pair))
+    assert status == 2
     assert words in said
     assert said.count("\n") == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["folder.onnx"]
@@ -176,9 +177,10 @@ def damage(weights: Path, kind: str) -> Path:
         ("absent", "no such file or folder"),
     ],
 )
-def test_damaged_and_foreign_weights(refusal, weights, kind, words, tmp_path) -> None:
+def test_damaged_and_foreign_weights(cli, weights, kind, words, tmp_path) -> None:
     path, output = damage(weights, kind), tmp_path / "model.onnx"
-    said = refusal("export", "--weights", path, "--backbone", "mbf", "--output", output)
+    status, _, said = cli("export", "--weights", path, "--backbone", "mbf", "--output", output)
+    assert status == 2
     assert words in said
     assert said.count("\n") == 1
     assert not output.exists()
@@ -209,11 +211,12 @@ def test_no_code_of_weights_is_run(refusal, zipped, tmp_path) -> None:
     ],
     ids=str,
 )
-def test_weights_that_do_not_fit(refusal, weights, options, words, tmp_path) -> None:
+def test_weights_that_do_not_fit(cli, weights, options, words, tmp_path) -> None:
     output = tmp_path / "model.onnx"
     output.write_text("an older one")
     size = [] if "--embedding-size" in options else ["--embedding-size", 16]
-    said = refusal("export", "--weights", weights, "--output", output, *size, *options)
+    status, _, said = cli("export", "--weights", weights, "--output", output, *size, *options)
+    assert status == 2
     assert words in said
     assert said.count("\n") == 1
     assert output.read_text() == "an older one"

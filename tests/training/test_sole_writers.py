@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from packing_faces import contents
 from runs import QUIET, on_processes, resumed
 
 from marginface.data.packing.partial import LOCK, partial_path
@@ -26,11 +27,6 @@ from marginface.training.trainer import train
 MODEL = """<ir_version: 8, opset_import: ["": 17]>
 tiny (float[N, 3, 112, 112] x) => (float[N, 12] y) {
     pooled = AveragePool<kernel_shape = [56, 56], strides = [56, 56]>(x) y = Flatten(pooled) }"""
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture

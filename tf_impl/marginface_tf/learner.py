@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import backbones
-from marginface.arrays import ArraySpec
+from marginface.arrays import ArraySource, ArraySpec
 from marginface.heads import Shard, whole_shape
-from marginface.heads.initial import initial_head
+from marginface.heads.initial import InitialHead
 from marginface.learner import (
     STEP,
-    ArraySource,
     LearnerArray,
     LearnerSpec,
-    LoadReport,
+    LoadSummary,
     StepResult,
     check_fits,
     head_name,
@@ -78,10 +77,12 @@ class Learner:
         self.parameters = {name: v for name, v in named.items() if v.trainable}
         if self.head.update is None:
             self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
-        self.optimizer = create_optimizer(optimizer, self.parameters)
+        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        undecayed.add("head.bias")
+        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed)
         self.steps = 0
         rows = num_classes * loss.num_centers
-        self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
+        self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
         # A sample's length must be known: it changes only where a batch has more labels than slots.
         self._step = tf.function(self._together, reduce_retracing=spec.sample_rate == 1)
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)
@@ -132,9 +133,7 @@ class Learner:
         """
         variables = self._variables()
         for name in variables if names is None else names:
-            array = np.asarray(self._whole(name, variables[name]) if gather else variables[name])
-            layout = self._canonical(name)
-            yield name, layout.to_canonical(array) if layout else array
+            yield name, self._array(name, variables[name], gather=gather)
 
     def first_not_finite(self) -> str | None:
         """Name an array of this process that holds NaN or infinite values; None without one."""
@@ -144,7 +143,7 @@ class Learner:
         found = tf.stack(finite).numpy()  # the one time that the device is waited for
         return next((name for name, good in zip(names, found, strict=True) if not good), None)
 
-    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadSummary:
         """Set arrays from those of all classes; a process takes its own rows.
 
         Args:
@@ -155,15 +154,20 @@ class Learner:
             MarginfaceError: they do not fit; nothing has been set then.
         """
         described, variables = self.layout(), self._variables()
-        report = check_fits(arrays, described, "the given state", strict=strict)
-        for name in report.loaded:
-            own = described[name].read_part(arrays[name], self.group.rank if self.group else 0)
-            layout = self._canonical(name)
+        summary = check_fits(arrays, described, "the given state", strict=strict)
+        rank = self.group.rank if self.group else 0
+        for name in summary.loaded:
             if name == STEP:
-                self.steps = int(own)
-            else:
-                variables[name].assign(layout.to_framework(own) if layout else own)
-        return report
+                self.steps = int(np.asarray(arrays[name]))
+                continue
+            layout = self._canonical(name)
+            # In one expression: an array that had a name would stay while the next one is read.
+            variables[name].assign(
+                (layout.to_framework if layout else np.asarray)(
+                    described[name].read_part(arrays[name], rank)
+                )
+            )
+        return summary
 
     def _variables(self) -> dict[str, Any]:
         """Everything that training goes on from, by canonical name; all but STEP in place."""
@@ -178,15 +182,17 @@ class Learner:
         own = name_in_head(name)
         return [] if own is None else self.head.rows(own)
 
-    def _whole(self, name: str, variable: Any) -> Any:
-        own = name_in_head(name)
-        if self.group is None or own is None:
-            return variable
-        with self.group.strategy.scope():
-            return self.head.whole(own, variable)
+    def _array(self, name: str, variable: Any, *, gather: bool) -> NDArray[Any]:
+        value, own = tf.convert_to_tensor(variable), name_in_head(name)
+        if gather and self.group is not None and own is not None:
+            with self.group.strategy.scope():
+                value = self.head.whole(own, value)
+        array: NDArray[Any] = np.asarray(value)  # a tensor's own memory; of a variable, a copy
+        layout = self._canonical(name)
+        return layout.to_canonical(array) if layout else array
 
     def _canonical(self, name: str) -> backbones.Layout | None:
-        """Return how an array of the backbone lies; a slot lies as its parameter does."""
+        """Return the layout of an array of the backbone; a slot has its parameter's."""
         own = name.split(".", 2)[2] if name.startswith("optimizer.") and name != STEP else name
         return self.backbone.layouts.get(own.removeprefix("backbone."))
 

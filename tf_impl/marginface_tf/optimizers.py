@@ -6,7 +6,7 @@ AdamW puts epsilon elsewhere. So the updates stand here, as the core's reference
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -22,8 +22,10 @@ class Updater:
         slots: a variable for `<slot>.<parameter>`, zeros at first.
     """
 
-    def __init__(self, spec: Optimizer, parameters: Mapping[str, Any]) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: Optimizer, parameters: Mapping[str, Any], undecayed: Container[str]
+    ) -> None:
+        self.spec, self.undecayed = spec, undecayed
         self.parameters = parameters
         self.slots = {
             f"{slot}.{name}": tf.Variable(tf.zeros_like(parameter.value), trainable=False)
@@ -36,7 +38,7 @@ class Updater:
         for name, gradient in gradients.items():
             weight = self.parameters[name]
             slots = [self.slots[f"{slot}.{name}"] for slot in self.spec.slots]
-            decay = self.spec.decay_for(weight.value.shape.rank)
+            decay = self.spec.decay_for(decay=name not in self.undecayed)
             if isinstance(self.spec, AdamW):
                 _adamw(self.spec, weight, gradient, slots, rate, step, decay)
             elif isinstance(self.spec, SGD):
@@ -65,11 +67,19 @@ def _adamw(
     weight.assign(weight.value * (1 - rate * decay) - rate * (first / correct1) / corrected)
 
 
-def create_optimizer(spec: Optimizer, parameters: Mapping[str, Any]) -> Updater:
-    """Return the update with the spec's hyperparameters, its slots zero."""
+def create_optimizer(
+    spec: Optimizer, parameters: Mapping[str, Any], undecayed: Container[str]
+) -> Updater:
+    """Return the update with the spec's hyperparameters, its slots zero.
+
+    Args:
+        spec: SGD or AdamW.
+        parameters: what it moves, by name.
+        undecayed: the names that `decay_norm_and_bias` is about.
+    """
     if not isinstance(spec, SGD | AdamW):
         raise TypeError(f"no TensorFlow optimizer for {spec!r}")
-    return Updater(spec, parameters)
+    return Updater(spec, parameters, undecayed)
 
 
 def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[list[Tensor], Tensor]:

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from marginface.model import ModelSpec, Preprocessing
+from marginface_torch.arrays import to_float32
 from marginface_torch.backbones.backbone import Backbone
-from marginface_torch.backbones.weights import backbone_arrays, to_float32
+from marginface_torch.backbones.weights import backbone_arrays
 
 
 def export_onnx(

@@ -13,15 +13,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from marginface import backbones
-from marginface.arrays import ArraySpec
+from marginface.arrays import ArraySource, ArraySpec
 from marginface.heads import Shard, whole_shape
-from marginface.heads.initial import initial_head
+from marginface.heads.initial import InitialHead
 from marginface.learner import (
     STEP,
-    ArraySource,
     LearnerArray,
     LearnerSpec,
-    LoadReport,
+    LoadSummary,
     StepResult,
     check_fits,
     head_name,
@@ -29,8 +28,9 @@ from marginface.learner import (
 )
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
+from marginface_torch.arrays import as_numpy, as_tensor, to_float32
 from marginface_torch.backbones.backbone import channels_last, create_backbone, synchronize
-from marginface_torch.backbones.weights import as_numpy, load_weights, to_float32
+from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
@@ -71,7 +71,9 @@ class Learner:
         named = {f"backbone.{name}": p for name, p in self.backbone.named_parameters()}
         named |= {f"head.{name}": p for name, p in self.head.named_parameters()}
         self.parameters = {name: p for name, p in named.items() if p.requires_grad}
-        self.optimizer = create_optimizer(spec.optimizer, self.parameters)
+        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        undecayed.add("head.bias")
+        self.optimizer = create_optimizer(spec.optimizer, self.parameters, undecayed)
         self.steps = 0
         self._forward: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = self.backbone
         if self.group:
@@ -88,7 +90,7 @@ class Learner:
             for values in (model.preprocessing.mean, model.preprocessing.std)
         ]
         rows = num_classes * loss.num_centers
-        self.head.load_weight(initial_head((rows, model.embedding_size), spec.seed))
+        self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
@@ -160,7 +162,7 @@ class Learner:
         return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
 
     @torch.no_grad()
-    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadReport:
+    def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadSummary:
         """Set arrays from those of all classes; a process takes its own rows.
 
         Args:
@@ -171,14 +173,15 @@ class Learner:
             MarginfaceError: they do not fit; nothing has been set then.
         """
         layout, tensors = self.layout(), self._tensors()
-        report = check_fits(arrays, layout, "the given state", strict=strict)
-        for name in report.loaded:
-            own = layout[name].read_part(arrays[name], self.group.rank if self.group else 0)
-            tensors[name].copy_(torch.tensor(own))
-        if STEP in report.loaded:
+        summary = check_fits(arrays, layout, "the given state", strict=strict)
+        rank = self.group.rank if self.group else 0
+        for name in summary.loaded:
+            # In one expression: an array that had a name would stay while the next one is read.
+            tensors[name].copy_(as_tensor(layout[name].read_part(arrays[name], rank)))
+        if STEP in summary.loaded:
             self.steps = int(np.asarray(arrays[STEP]))
             set_step(self.optimizer, self.optimizer_spec, self.steps)
-        return report
+        return summary
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor that training goes on from, by canonical name, in place."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,12 +14,18 @@ SLOT_OF_KEY = {"momentum_buffer": "momentum", "exp_avg": "first", "exp_avg_sq": 
 
 
 def create_optimizer(
-    spec: Optimizer, parameters: Mapping[str, nn.Parameter]
+    spec: Optimizer, parameters: Mapping[str, nn.Parameter], undecayed: Container[str]
 ) -> torch.optim.Optimizer:
-    """Create PyTorch's own optimizer with the spec's hyperparameters, its slots zero."""
+    """Create PyTorch's own optimizer with the spec's hyperparameters, its slots zero.
+
+    Args:
+        spec: SGD or AdamW.
+        parameters: what it moves, by name.
+        undecayed: the names that `decay_norm_and_bias` is about.
+    """
     groups: dict[float, list[nn.Parameter]] = {}
-    for parameter in parameters.values():
-        groups.setdefault(spec.decay_for(parameter.dim()), []).append(parameter)
+    for name, parameter in parameters.items():
+        groups.setdefault(spec.decay_for(decay=name not in undecayed), []).append(parameter)
     named: list[dict[str, Any]] = [
         {"params": members, "weight_decay": decay} for decay, members in groups.items()
     ]

@@ -5,7 +5,7 @@ from numbers import Real
 
 from marginface.backbones.drawing import draw_backbone, split_draw
 from marginface.backbones.graph import IMAGES, Graph
-from marginface.backbones.iresnet import BLOCKS, iresnet
+from marginface.backbones.iresnet import UNITS, iresnet
 from marginface.backbones.layers import Layout
 from marginface.backbones.layouts import layouts
 from marginface.backbones.mbf import mbf
@@ -34,7 +34,7 @@ __all__ = [
 Build = Callable[[Graph, float], None]
 
 _BUILDERS: dict[str, Build] = {
-    **dict.fromkeys(BLOCKS, iresnet),
+    **dict.fromkeys(UNITS, iresnet),
     "mbf": mbf,
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),
@@ -105,17 +105,15 @@ def describe(
     283
     """
     if name not in _BUILDERS:
-        raise unknown_name("backbone", name, _BUILDERS)
+        raise MarginfaceError(
+            f"{unknown_name('backbone', name, _BUILDERS)}; one of your own must be registered "
+            "first, with marginface.backbones.register_backbone in the program that uses it"
+        )
     embedding_size = check_count("embedding_size", embedding_size)
     input_size = check_size("input_size", input_size)
     if not isinstance(dropout, Real) or not 0 <= dropout < 1:
         raise MarginfaceError(f"dropout must be in [0, 1), got {dropout!r}")
-    graph = Graph(name, input_size, embedding_size)
-    _BUILDERS[name](graph, dropout)
-    if not graph.nodes or graph.nodes[-1].shape != (embedding_size,):
-        found = f"ends in shape {list(graph.nodes[-1].shape)}" if graph.nodes else "is empty"
-        raise MarginfaceError(
-            f"backbone '{name}' {found}, expected [{embedding_size}]; let its last layer give "
-            "graph.embedding_size values"
-        )
+    graph = Graph(name, input_size, embedding_size, float(dropout))
+    _BUILDERS[name](graph, graph.dropout_rate)
+    graph.check_end()
     return graph

@@ -39,11 +39,20 @@ WHAT = {3: "images [channels, height, width]", 2: "tokens [tokens, channels]", 1
 
 
 class Node(NamedTuple):
-    """A layer, the positions of the nodes it reads, and the shape it gives (without batch)."""
+    """A layer in its place.
+
+    Args:
+        layer: the layer.
+        inputs: the positions of the nodes that it reads.
+        shape: of what it gives, without batch.
+        flattened: the [C, H, W] of images that lie flattened in it, each framework in its own
+            order, until a linear layer; empty for none.
+    """
 
     layer: Layer
     inputs: tuple[int, ...]
     shape: Shape
+    flattened: Shape = ()
 
 
 @dataclass
@@ -51,11 +60,19 @@ class Graph:
     """Layers in order of execution; the last one gives the embedding.
 
     The methods append a layer and return its position, which later layers take as input.
+
+    Args:
+        name: of the backbone.
+        input_size: height and width of the images in pixels.
+        embedding_size: length of the embedding.
+        dropout_rate: what the backbone was asked to drop before its embedding layer.
+        nodes: the layers in their places.
     """
 
     name: str
     input_size: tuple[int, int]
     embedding_size: int
+    dropout_rate: float = 0.0
     nodes: list[Node] = field(default_factory=list)
 
     def shape(self, position: int) -> Shape:
@@ -84,7 +101,7 @@ class Graph:
             raise MarginfaceError(
                 f"{label} cannot take images of {self.input_size[0]}x{self.input_size[1]}: {error}"
             ) from error
-        self.nodes.append(Node(layer, inputs, shape))
+        self.nodes.append(Node(layer, inputs, shape, self._flattened_in(layer, inputs[0])))
         return len(self.nodes) - 1
 
     def conv(
@@ -125,6 +142,8 @@ class Graph:
         """Append a sum."""
         if self.shape(x) != self.shape(y):
             raise MarginfaceError(f"cannot add shapes {self.shape(x)} and {self.shape(y)}")
+        if self.flattened(x) != self.flattened(y):
+            raise self._unordered("a sum with other vectors")
         return self.append(Add(f"add_{len(self.nodes)}"), x, y)
 
     def flatten(self, x: int) -> int:
@@ -133,14 +152,16 @@ class Graph:
 
     def dropout(self, x: int, rate: float, name: str = "dropout") -> int:
         """Append a dropout; nothing at rate 0."""
-        return self.append(Dropout(name, rate, self._unflattened(x)), x) if rate else x
+        return (
+            self.append(Dropout(name, rate, self.flattened(x) or self.shape(x)), x) if rate else x
+        )
 
     def linear(
         self, name: str, x: int, features: int, *, bias: bool, init_std: float | None = None
     ) -> int:
         """Append a linear layer on vectors or on each token."""
         width = self.shape(x)[-1]
-        before = (width,) if len(self.shape(x)) > 1 else self._unflattened(x)
+        before = self.flattened(x) or (width,)
         return self.append(Linear(name, width, features, bias, before, init_std), x)
 
     def layer_norm(self, name: str, x: int, *, epsilon: float = 1e-5) -> int:
@@ -181,21 +202,48 @@ class Graph:
         """Append what fills the places that the masking layer `masked` emptied; "" for none."""
         return self.append(RestoreTokens(name, self.shape(x)[-1], masked, init_std), x)
 
-    def _unflattened(self, x: int) -> Shape:
-        """Return the [C, H, W] of images that were flattened into x, or x's own shape."""
-        position = x
-        while position != IMAGES and isinstance(self.nodes[position].layer, Flatten | Dropout):
-            position = self.nodes[position].inputs[0]
-        return self.shape(position) if len(self.shape(position)) == 3 else self.shape(x)
+    def flattened(self, position: int) -> Shape:
+        """Return the [C, H, W] of images that lie flattened at a position; empty for none."""
+        return () if position == IMAGES else self.nodes[position].flattened
+
+    def _unordered(self, what: str) -> MarginfaceError:
+        """Return the error for what would depend on the order of flattened images."""
+        return MarginfaceError(
+            f"backbone '{self.name}': {what} stands behind flattened images, whose order is each "
+            "framework's; put a linear layer between, or flatten tokens(x) instead"
+        )
+
+    def _flattened_in(self, layer: Layer, x: int) -> Shape:
+        """Return what `Node.flattened` is of a layer behind x."""
+        if isinstance(layer, Linear):
+            return ()
+        if isinstance(layer, Flatten):
+            shape = self.shape(x)
+            return shape if len(shape) == 3 and shape[1:] != (1, 1) else ()
+        return self.flattened(x)
 
     def _channels(self, name: str, x: int) -> int:
-        """Return the channels of images or of vectors that no framework orders its way."""
-        if len(self.shape(x)) == 1 and len(self._unflattened(x)) == 3:
-            raise MarginfaceError(
-                f"backbone '{self.name}': '{name}' stands behind flattened images, whose order is "
-                "each framework's; put it before the flattening or behind a linear layer"
-            )
+        """Return the channels of images or vectors."""
+        if self.flattened(x):
+            raise self._unordered(f"'{name}'")
         return self.shape(x)[0]
+
+    def check_end(self) -> None:
+        """Raise unless the last layer gives embeddings."""
+        shape = self.nodes[-1].shape if self.nodes else None
+        if shape != (self.embedding_size,):
+            found = f"ends in shape {list(shape)}" if shape else "is empty"
+            raise MarginfaceError(
+                f"backbone '{self.name}' {found}, expected [{self.embedding_size}]; let its last "
+                "layer give graph.embedding_size values"
+            )
+        if self.nodes[-1].flattened:
+            raise self._unordered("the embedding")
+        if self.dropout_rate and not any(isinstance(node.layer, Dropout) for node in self.nodes):
+            raise MarginfaceError(
+                f"backbone '{self.name}' drops nothing, got dropout {self.dropout_rate}; leave it "
+                "at 0, or append graph.dropout(x, dropout)"
+            )
 
     def check_images(self, shape: Sequence[int | None]) -> None:
         """Raise unless images are [N, 3, height, width] of the size that this is built for."""
@@ -213,6 +261,10 @@ class Graph:
             for node in self.nodes
             for suffix, parameter in node.layer.parameters().items()
         }
+
+    def undecayed(self) -> set[str]:
+        """Return the arrays that do not decay where `decay_norm_and_bias` is false."""
+        return {name for name, parameter in self.parameters().items() if not parameter.decay}
 
     def arrays_of_their_own(self) -> dict[str, Parameter]:
         """Return the arrays that have a layer's own name."""
@@ -254,7 +306,9 @@ class Graph:
             )
         expected = {name: (batch, *shape) for name, shape in self.noise().items()}
         found = {name: tuple(shape) for name, shape in draw.items()}
-        if found != expected:
+        if found.keys() != expected.keys() or not all(
+            _fits(found[name], shape) for name, shape in expected.items()
+        ):
             raise MarginfaceError(
                 f"'{self.name}' takes draw of shapes {expected}, got {found}; "
                 "pass backbone.graph.draw(rng, batch)"
@@ -270,7 +324,7 @@ class Graph:
     ) -> Array:
         """Compute the embeddings of images [N, 3, H, W] in NumPy: the reference, slowly."""
         values, draw = {IMAGES: images}, draw or {}
-        for position, (layer, inputs, _) in enumerate(self.nodes):
+        for position, (layer, inputs, *_) in enumerate(self.nodes):
             own = {suffix: arrays[array_name(layer, suffix)] for suffix in layer.parameters()}
             call = Call(own, training, draw.get(layer.noise_of))
             values[position] = layer.forward(call, *(values[source] for source in inputs))
@@ -284,6 +338,13 @@ class Graph:
                 if source != IMAGES:
                     last[source] = position
         return last
+
+
+def _fits(found: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    """Whether two shapes may be one; None is a length that is not known yet."""
+    return len(found) == len(expected) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(found, expected, strict=True)
+    )
 
 
 def array_name(layer: Layer, suffix: str) -> str:

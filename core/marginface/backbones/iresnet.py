@@ -2,7 +2,7 @@
 
 from marginface.backbones.graph import IMAGES, Graph
 
-BLOCKS = {
+UNITS = {
     "iresnet18": (2, 2, 2, 2),
     "iresnet34": (3, 4, 6, 3),
     "iresnet50": (3, 4, 14, 3),
@@ -12,7 +12,7 @@ BLOCKS = {
 INIT_STD = 0.1  # InsightFace draws every convolution from N(0, 0.1)
 
 
-def block(graph: Graph, name: str, x: int, channels: int, stride: int) -> int:
+def residual_unit(graph: Graph, name: str, x: int, channels: int, stride: int) -> int:
     """BN, 3x3, BN, PReLU, 3x3 with the stride, BN, plus the input or its projection."""
     y = graph.batch_norm(f"{name}.bn1", x)
     y = graph.conv(f"{name}.conv1", y, channels, 3, padding=1, init_std=INIT_STD)
@@ -32,10 +32,10 @@ def iresnet(graph: Graph, dropout: float) -> None:
     x = graph.batch_norm("bn1", x)
     x = graph.prelu("prelu", x)
     for stage, (count, channels) in enumerate(
-        zip(BLOCKS[graph.name], (64, 128, 256, 512), strict=True), 1
+        zip(UNITS[graph.name], (64, 128, 256, 512), strict=True), 1
     ):
         for i in range(count):
-            x = block(graph, f"layer{stage}.{i}", x, channels, stride=2 if i == 0 else 1)
+            x = residual_unit(graph, f"layer{stage}.{i}", x, channels, stride=2 if i == 0 else 1)
     x = graph.batch_norm("bn2", x)
     x = graph.dropout(graph.flatten(x), dropout)
     x = graph.linear("fc", x, graph.embedding_size, bias=True)

@@ -20,7 +20,7 @@ class Size(NamedTuple):
 
     channels: int
     depth: int
-    drop_path: float  # of the last block; the first drops nothing
+    drop_path: float  # of the last layer; the first drops nothing
     mask: float  # share of the tokens that are left out
 
 
@@ -35,7 +35,7 @@ SIZES = {
 }
 
 
-def block(graph: Graph, name: str, x: int, drop_path: float) -> int:
+def encoder_layer(graph: Graph, name: str, x: int, drop_path: float) -> int:
     """Attention and MLP, each behind a norm and beside a shortcut."""
     y = graph.layer_norm(f"{name}.norm1", x)
     y = graph.attention(f"{name}.attn", y, HEADS, init_std=INIT_STD)
@@ -53,7 +53,7 @@ def vit_of(graph: Graph, dropout: float, size: Size) -> None:
     x = graph.position("pos_embed", graph.tokens(x), init_std=INIT_STD)
     x = graph.mask_tokens("mask", x, size.mask)
     for i in range(size.depth):
-        x = block(graph, f"blocks.{i}", x, size.drop_path * i / max(size.depth - 1, 1))
+        x = encoder_layer(graph, f"blocks.{i}", x, size.drop_path * i / max(size.depth - 1, 1))
     x = graph.layer_norm("norm", x)
     x = graph.restore_tokens("mask_token", x, "mask" if size.mask else "", init_std=INIT_STD)
     x = graph.dropout(graph.flatten(x), dropout)

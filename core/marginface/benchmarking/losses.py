@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from numpy.typing import NDArray
 
 from marginface import losses
 from marginface.backend import Backend, load_backend
-from marginface.benchmarking.timing import Work, interleave, ratios
+from marginface.benchmarking.timing import STATUS, Work, interleave, memory, ratios
 from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError
 
 BASE = "normface"
 EMBEDDING_SIZE = 512
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def measure(
     for name in dict.fromkeys([BASE, *names]):
         steps = {BASE: base, name: _step(framework, name, batch, classes)}
         if rivals is not None:
-            steps |= rivals(name, *_inputs(batch, classes), classes)
+            steps |= rivals(name, *inputs(batch, classes), classes)
         for each, step in steps.items():
             if not np.isfinite(float(str(step()))):
                 raise RuntimeError(f"{backend}: the loss of {each} is not finite")
@@ -114,7 +114,7 @@ def measure(
 
 def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None:
     """Return the bytes that a step takes at its peak, measured in a process of its own."""
-    if not STATUS.exists():  # Linux tells; others do not
+    if not STATUS.exists():
         return None
     command = [sys.executable, "-m", __name__, backend, name, str(batch), str(classes)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -123,12 +123,13 @@ def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None
 
 def _step(framework: Backend, name: str, batch: int, classes: int) -> Work:
     loss = losses.get(name)
-    embeddings, labels = _inputs(batch, classes)
+    embeddings, labels = inputs(batch, classes)
     draw = loss.draw(np.random.default_rng(1), batch)
     return framework.loss_step(loss, embeddings, labels, classes, draw)
 
 
-def _inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return embeddings [batch, EMBEDDING_SIZE] and labels [batch], the same each time."""
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(batch, EMBEDDING_SIZE)).astype(np.float32)
     return embeddings, rng.integers(0, classes, batch)
@@ -138,23 +139,26 @@ def _inverse(values: tuple[float, float, float]) -> tuple[float, float, float]:
     return 1 / values[0], 1 / values[2], 1 / values[1]
 
 
-def _peak_of_this_process(backend: str, name: str, batch: int, classes: int) -> int:
-    framework = load_backend(backend)
-    _step(framework, name, 4, 50)()  # what libraries allocate once
-    before = _kilobytes("VmRSS")
-    step = _step(framework, name, batch, classes)
+def growth(make: Callable[[int, int], Work], batch: int, classes: int, centers: int = 1) -> int:
+    """Return the bytes that this process, a fresh one, grows by at its peak in a step.
+
+    Args:
+        make: from batch and classes to a step, with weights of its own.
+        batch: embeddings in a step.
+        classes: class weights, but for centres; they and their gradient do not count.
+        centers: of a class.
+    """
+    make(4, 50)()  # what libraries allocate once
+    before = memory("VmRSS")
+    step = make(batch, classes)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
     step()
     step()
-    weights = classes * losses.get(name).num_centers * EMBEDDING_SIZE * 4
-    return (_kilobytes("VmHWM") - before) * 1024 - 2 * weights  # they and their gradient
-
-
-def _kilobytes(key: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1])
+    return memory("VmHWM") - before - 2 * classes * centers * EMBEDDING_SIZE * 4
 
 
 if __name__ == "__main__":
     losses.load(sys.argv[2])
-    print(_peak_of_this_process(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    made = partial(_step, load_backend(sys.argv[1]), sys.argv[2])
+    size = int(sys.argv[3]), int(sys.argv[4])
+    print(growth(made, *size, losses.get(sys.argv[2]).num_centers))

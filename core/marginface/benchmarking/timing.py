@@ -8,8 +8,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 Work = Callable[[], object]
+STATUS = Path("/proc/self/status")  # Linux tells; others do not
 PACKAGES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "onnxruntime", "numpy")
 
 
@@ -37,6 +39,11 @@ def ratios(seconds: Mapping[str, list[float]], base: str, rival: str) -> tuple[f
     """Return `base` time over `rival` time: median, smallest and largest of the rounds."""
     each = [a / b for a, b in zip(seconds[base], seconds[rival], strict=True)]
     return statistics.median(each), min(each), max(each)
+
+
+def memory(key: str) -> int:
+    """Return bytes of this process's memory on Linux: VmRSS; VmHWM, the most; RssAnon, its own."""
+    return 1024 * int(STATUS.read_text().split(f"{key}:")[1].split()[0])
 
 
 def machine() -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,7 +31,7 @@ def bench(
     """Time forward and backward of each loss beside normface's, and their peak memory."""
     del what  # one so far
     from marginface import losses
-    from marginface.backend import EXTRA_OF_MODULE, backend_names
+    from marginface.backend import backend_names, installed_backends
     from marginface.benchmarking.losses import measure, parse_sizes
     from marginface.benchmarking.tables import check_output_dir, table, write_costs
     from marginface.checks import check_distinct
@@ -48,8 +47,7 @@ def bench(
     check_distinct("loss", chosen)
     if backend not in ("all", *backend_names()):
         raise unknown_name("backend", backend, ["all", *backend_names()])
-    installed = [extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)]
-    backends = sorted(set(installed)) if backend == "all" else [backend]
+    backends = installed_backends() if backend == "all" else [backend]
     for name in chosen if backend != "all" else []:
         check_runs_in(name, backend)
     console, costs = Terminal(), []

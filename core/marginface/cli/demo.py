@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -26,20 +27,22 @@ def demo(
 
     from rich.text import Text
 
-    from marginface.demo.run import run_demo
+    from marginface.demo.run import PAGE_NAME, run_demo
     from marginface.terminal import Terminal
 
     folder = output or free_folder(f"demo-{backend}")
-    result = run_demo(folder, backend=backend, seed=seed)
+    started = time.monotonic()
+    found = run_demo(folder, backend=backend, seed=seed)
+    before, after = found.before.result, found.after.result
     console = Terminal(soft_wrap=True)
     console.print()
     console.print(
         "verification accuracy on people not trained on:",
-        Text(f"{result.before:.1%} before, {result.after:.1%} after", "bold"),
+        Text(f"{before.accuracy:.1%} before, {after.accuracy:.1%} after", "bold"),
         "training",
     )
-    console.print(f"exported {result.model}: within {result.difference:.1e} of the framework")
-    console.print(f"took {result.seconds:.0f} s; look at {result.page}")
+    console.print(f"exported {found.export}: within {found.difference:.1e} of the framework")
+    console.print(f"took {time.monotonic() - started:.0f} s; look at {folder / PAGE_NAME}")
 
 
 def free_folder(name: str) -> Path:

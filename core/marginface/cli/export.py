@@ -87,8 +87,7 @@ def export(
         backend = backend or "torch"
     framework = load_backend(backend)
     metadata["source"] = framework.version()
-    graph = backbones.describe(spec.backbone, spec.embedding_size, spec.input_size)
-    arrays = backbones.check_weights(graph, arrays, str(run or weights))
+    arrays = backbones.check_weights(spec.graph(), arrays, str(run or weights))
     export_model(
         spec,
         arrays,
@@ -120,21 +119,14 @@ def _spec(
     input_size: str | None,
     preprocessing: tuple[str | None, ...],
 ) -> ModelSpec:
-    from marginface.model import ModelSpec, Preprocessing, for_each_channel
+    from marginface.model import ModelSpec, Preprocessing
 
     if backbone is None:
         raise MarginfaceError("--weights needs --backbone, the network that they belong to")
-    mean, std, channels, crop = preprocessing
-    given: dict[str, Any] = {
-        "mean": None if mean is None else for_each_channel("--mean", mean),
-        "std": None if std is None else for_each_channel("--std", std),
-        "channels": channels,
-        "crop": options.whole_numbers("--crop", crop, 4),
-    }
     height, width = options.whole_numbers("--input-size", input_size, 2) or (112, 112)
     return ModelSpec(
         backbone,
         512 if embedding_size is None else embedding_size,
         (height, width),
-        preprocessing=Preprocessing(**{k: v for k, v in given.items() if v is not None}),
+        preprocessing=Preprocessing(**options.given_preprocessing(*preprocessing)),
     )

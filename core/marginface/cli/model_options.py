@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from marginface.embeddings.embedder import Embedder
 
 Model = Annotated[Path, typer.Option("--model", help="Run folder or ONNX file.")]
-Images = Annotated[Path, typer.Option("--images", help="Folder of aligned face images.")]
 Val = Annotated[
     list[Path] | None,
     typer.Option(
@@ -71,17 +70,24 @@ def open_model(
 ) -> Embedder:
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.embeddings.embedder import open_embedder
+
+    given = given_preprocessing(mean, std, channels, crop)
+    return open_embedder(model, backend=backend, threads=threads, **given)
+
+
+def given_preprocessing(
+    mean: str | None, std: str | None, channels: str | None, crop: str | None
+) -> dict[str, Any]:
+    """Return those of the options that are given, read, by the names of `Preprocessing`."""
     from marginface.model import for_each_channel
 
-    return open_embedder(
-        model,
-        backend=backend,
-        mean=None if mean is None else for_each_channel("--mean", mean),
-        std=None if std is None else for_each_channel("--std", std),
-        channels=channels,
-        crop=whole_numbers("--crop", crop, 4),
-        threads=threads,
-    )
+    read = {
+        "mean": None if mean is None else for_each_channel("--mean", mean),
+        "std": None if std is None else for_each_channel("--std", std),
+        "channels": channels,
+        "crop": whole_numbers("--crop", crop, 4),
+    }
+    return {name: value for name, value in read.items() if value is not None}
 
 
 def whole_numbers(option: str, text: str | None, count: int) -> tuple[int, ...] | None:

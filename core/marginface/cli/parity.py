@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -31,30 +30,20 @@ def parity(
     from rich.progress import track
 
     from marginface import losses
-    from marginface.backend import EXTRA_OF_MODULE, backend_names, load_backend
+    from marginface.backend import installed_backends, load_backend
     from marginface.checks import check_distinct
-    from marginface.errors import MarginfaceError
     from marginface.losses.registry import check_runs_in, runs_in
     from marginface.parity import DTYPES, broken, compare
-    from marginface.parity.page import check_report, pairs, table, write_report
+    from marginface.parity.page import check_page, pairs, table, write_page
     from marginface.terminal import Terminal
 
     if report is not None:
-        check_report(report)
+        check_page(report)
     chosen = [losses.load(name).name for name in loss or losses.names()]
     check_distinct("loss", chosen)
     named = [*(backend or []), *(more or [])]
     check_distinct("backend", named)
-    installed = {extra for module, extra in EXTRA_OF_MODULE.items() if find_spec(module)}
-    backends = {
-        name: load_backend(name)
-        for name in named or [name for name in backend_names() if name in installed]
-    }
-    if not backends:
-        raise MarginfaceError(
-            "no backend is installed, so there is nothing to compare; run: "
-            "pip install 'marginface[all]'"
-        )
+    backends = {name: load_backend(name) for name in named or installed_backends()}
     for name in named:
         for each in chosen:
             check_runs_in(each, name)
@@ -73,7 +62,7 @@ def parity(
         console.print(table(rows, pair))
     if report is not None:
         frameworks = [each.version() for each in backends.values()]
-        picture = write_report(rows, frameworks, report)
+        picture = write_page(rows, frameworks, report)
         console.print(f"wrote {report} and {picture}", soft_wrap=True)
     beyond = broken(rows)
     if beyond:

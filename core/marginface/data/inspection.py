@@ -15,7 +15,7 @@ from marginface.data.images import decode_image, encoded_format
 from marginface.data.listing import Listing
 from marginface.data.lookup import look_alike, same_form
 from marginface.data.ordered import in_order
-from marginface.data.sources import Progress
+from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 
 STRIDE = 32  # images between two calls of on_progress
@@ -74,7 +74,7 @@ class Inspection:
         return [self.listing.name(int(index)) for index in group]
 
 
-def inspect(listing: Listing, on_progress: Progress | None = None) -> Inspection:
+def inspect(listing: Listing, on_progress: OnProgress = silent) -> Inspection:
     """Decode every image of a set once; 24 bytes for each stay in memory.
 
     Raises:
@@ -95,7 +95,7 @@ def inspect(listing: Listing, on_progress: Progress | None = None) -> Inspection
             formats[image_format] += 1
             sizes[size] += 1
             digests += digest
-        if on_progress is not None and (index % STRIDE == 0 or index + 1 == count):
+        if index % STRIDE == 0 or index + 1 == count:
             on_progress(index + 1, count)
     hashes = np.frombuffer(digests, np.uint64).reshape(-1, 2)
     return Inspection(listing, formats, sizes, broken, np.flatnonzero(whole), hashes)

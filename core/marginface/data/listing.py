@@ -13,7 +13,7 @@ from marginface.data.formats.folder import ImageFolder
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.lookup import require_one_form, same_form
-from marginface.data.sources import Asked, LabelledImages, Progress
+from marginface.data.sources import LabelledImages, OnProgress, OpenOptions, silent
 from marginface.data.verification.opening import VERIFICATION_SETS
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
@@ -46,7 +46,7 @@ class Listing:
     pairs: Pairs | None = None
 
 
-def open_set(path: Path, on_progress: Progress | None = None) -> LabelledImages | Pairs:
+def open_set(path: Path, on_progress: OnProgress = silent) -> LabelledImages | Pairs:
     """Open a set of images of any kind but lists of pairs, which hold none; nothing is decoded.
 
     Raises:
@@ -54,17 +54,17 @@ def open_set(path: Path, on_progress: Progress | None = None) -> LabelledImages 
     """
     if path.exists():
         if images := IMAGE_SETS.get(path):
-            return images.open(path, Asked(on_progress=on_progress))
+            return images.open(path, OpenOptions(on_progress=on_progress))
         if pairs := VERIFICATION_SETS.get(path):
             return pairs.open(path)
     raise unknown(path, IMAGE_SETS, VERIFICATION_SETS)
 
 
-def open_training_set(path: Path, on_progress: Progress | None = None) -> LabelledImages:
+def open_training_set(path: Path, on_progress: OnProgress = silent) -> LabelledImages:
     """Open labelled images; see `open_set`. One name in two Unicode forms is refused."""
-    found = open_set(path, on_progress)
-    if isinstance(found, Pairs):
+    if path.exists() and not IMAGE_SETS.get(path) and VERIFICATION_SETS.get(path):
         raise MarginfaceError(f"{path} is a verification set; {IMAGE_SETS}")
+    found = IMAGE_SETS.find(path).open(path, OpenOptions(on_progress=on_progress))
     require_one_form(found.identities, path)
     return found
 

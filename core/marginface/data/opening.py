@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from marginface.data.formats.folder import open_folder
+from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_layout import open_rec
 from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form
 from marginface.data.sources import (
-    Asked,
     FolderImages,
     ImagesByName,
     ImageSource,
     LabelledImages,
-    Progress,
+    OnProgress,
+    OpenOptions,
+    silent,
 )
 from marginface.errors import MarginfaceError
 from marginface.labels import distinct_labels
@@ -31,7 +33,7 @@ def open_images(
     skip_bad: bool = False,
     rebuild_index: bool = False,
     min_identities: int = 2,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> LabelledImages:
     """Open labelled images to train on.
 
@@ -53,8 +55,8 @@ def open_images(
             forms, or bad images not skipped.
     """
     path = Path(path)
-    asked = Asked(size, resize, True, skip_bad, rebuild_index, min_identities, on_progress)
-    found = _open(path, asked)
+    options = OpenOptions(size, resize, True, skip_bad, rebuild_index, min_identities, on_progress)
+    found = _open(path, options)
     require_one_form(found.identities, path)
     _require_identities(found, min_identities, str(path))
     return found
@@ -69,7 +71,7 @@ def open_sets(
     resize: bool = False,
     skip_bad: bool = False,
     rebuild_index: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> LabelledImages:
     """Open one or several sets of labelled images to train on.
 
@@ -118,14 +120,14 @@ def _require_identities(found: LabelledImages, least: int, where: str) -> None:
 
 
 def open_listed(
-    path: Path, *, rebuild_index: bool = False, on_progress: Progress | None = None
+    path: Path, *, rebuild_index: bool = False, on_progress: OnProgress = silent
 ) -> LabelledImages:
     """Open labelled images, decoding none, so that broken ones are among them; see `open_images`.
 
     Raises:
         MarginfaceError: no such file or folder, of another kind, or damaged.
     """
-    return _open(path, Asked(rebuild_index=rebuild_index, on_progress=on_progress))
+    return _open(path, OpenOptions(rebuild_index=rebuild_index, on_progress=on_progress))
 
 
 def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSource, Sequence[str]]:
@@ -139,13 +141,15 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
     if IMAGE_SETS.find(path).open is open_folder and not rebuild_index:
         return FolderImages(path), list_images(path)
     found = open_listed(path, rebuild_index=rebuild_index)
+    if isinstance(found, RecordImages):  # of millions: one by one would take five times as long
+        return ImagesByName(found), list(found.index.names())
     return ImagesByName(found), [found.name(number) for number in range(len(found))]
 
 
-def _open(path: Path, asked: Asked) -> LabelledImages:
+def _open(path: Path, options: OpenOptions) -> LabelledImages:
     opener = IMAGE_SETS.find(path).open
-    if asked.rebuild_index and opener is not open_rec:
+    if options.rebuild_index and opener is not open_rec:
         raise MarginfaceError(
             f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
         )
-    return opener(path, asked)
+    return opener(path, options)

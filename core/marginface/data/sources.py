@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from marginface.data.images import read_file
 from marginface.errors import MarginfaceError
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]  # called with what is done, and what there is in all
+
+
+def silent(done: int, total: int) -> None:
+    """Say nothing of progress."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of a set of labelled images that is opened.
+class OpenOptions:
+    """How a set of labelled images is opened.
 
     Args:
         size: (height, width) of the images, in pixels.
@@ -37,7 +41,7 @@ class Asked:
     skip_bad: bool = False
     rebuild_index: bool = False
     min_identities: int = 2
-    on_progress: Progress | None = None
+    on_progress: OnProgress = silent
 
 
 class ImageSource(Protocol):

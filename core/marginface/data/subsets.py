@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.formats.folder import ImageFolder
+from marginface.data.formats.record_layout import open_rec
+from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format
 from marginface.data.packing.training_sets import Summary, check_target, pack
-from marginface.data.sources import LabelledImages, Progress
+from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
@@ -107,7 +109,7 @@ def split(
 
 
 def write_part(
-    images: LabelledImages, chosen: Indices, target: Path, on_progress: Progress | None = None
+    images: LabelledImages, chosen: Indices, target: Path, on_progress: OnProgress = silent
 ) -> Summary:
     """Write some images to a new folder, .rec or .tfrecord, as they are.
 
@@ -129,7 +131,7 @@ def write_split(
     output: Path,
     *,
     pairs: Pairs | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> tuple[Summary, Summary]:
     """Write a new folder of two sets, `train` and `validation`, in the format that they come from.
 
@@ -147,7 +149,7 @@ def write_split(
     check_target(output, images.root)
     suffix = ""
     if not isinstance(images, ImageFolder):
-        suffix = ".rec" if images.root.suffix.lower() == ".rec" else ".tfrecord"
+        suffix = ".rec" if IMAGE_SETS.find(images.root).open is open_rec else ".tfrecord"
     with sole_writer(output), new_folder(output) as partial:
         made = [
             write_part(images, chosen, partial / f"{name}{suffix}", on_progress)

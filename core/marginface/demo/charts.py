@@ -9,23 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.evaluation.curves import draw_histograms, draw_roc
 from marginface.evaluation.verification import VerificationResult, roc
 from marginface.extras import needs
 
 with needs("report"):
     import matplotlib
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, PercentFormatter
+    from matplotlib.ticker import PercentFormatter
 
-SAME, DIFFERENT, BEFORE, AFTER, INK, GRID = (
-    "#1f77b4",
-    "#d95f02",
-    "#9aa5b1",
-    "#1f77b4",
-    "#1f2933",
-    "#e4e7eb",
-)
+BEFORE, AFTER, INK, GRID = "#9aa5b1", "#1f77b4", "#1f2933", "#e4e7eb"
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small files, the reader's own font
     "svg.hashsalt": "marginface",
@@ -62,10 +55,6 @@ def _svg(figure: Figure) -> str:
     return data_uri(buffer.getvalue(), "image/svg+xml")
 
 
-def _percent(axis: Any) -> None:
-    axis.set_major_formatter(PercentFormatter(1, decimals=0))
-
-
 def training_curve(metrics: list[dict[str, Any]], start_accuracy: float) -> str:
     """Draw loss and verification accuracy over steps.
 
@@ -99,7 +88,7 @@ def training_curve(metrics: list[dict[str, Any]], start_accuracy: float) -> str:
             )
         right.set_ylim(0.5, 1.02)
         right.set_title("Verification accuracy, people not trained on", loc="left")
-        _percent(right.yaxis)
+        right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axes in (left, right):
             axes.set_xlabel("step")
         return _svg(figure)
@@ -114,22 +103,13 @@ def roc_chart(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5, 4.1), layout="constrained")
         axes = figure.subplots()
-        floor = 0.5 / int((~same).sum())  # FAR 0 has no place on a logarithmic axis
-        for (name, values), colour in zip(scores.items(), (BEFORE, AFTER), strict=True):
-            curve = roc(values, same)
-            far = np.maximum(curve.far, floor)
-            label = f"{name}: AUC {results[name].auc:.3f}"
-            axes.step(far, curve.tar, where="post", color=colour, linewidth=2.2, label=label)
-        chance = np.geomspace(floor, 1, 100)
-        axes.plot(chance, chance, ":", color=BEFORE, linewidth=1.2, label="guessing")
-        axes.set_xscale("log")
-        axes.set_xlim(floor, 1)
-        axes.set_ylim(0, 1.02)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-        _percent(axes.yaxis)
+        curves = {
+            f"{name}: AUC {results[name].auc:.3f}": (roc(values, same), colour)
+            for (name, values), colour in zip(scores.items(), (BEFORE, AFTER), strict=True)
+        }
+        draw_roc(axes, curves, int((~same).sum()))
         axes.set_xlabel("different people called the same")
         axes.set_ylabel("same person recognised")
-        axes.set_title("ROC", loc="left")
         figure.legend(loc="outside lower center", ncols=3, fontsize=9.5)
         return _svg(figure)
 
@@ -144,27 +124,11 @@ def histogram_chart(
         figure = Figure(figsize=(5, 4.1), layout="constrained")
         panels: Any = figure.subplots(len(scores), 1)
         for axes, (name, values) in zip(np.atleast_1d(panels), scores.items(), strict=True):
-            _histogram(axes, values, same, results[name].threshold)
+            kinds = ("same person", "two people")
+            draw_histograms(axes, values, same, results[name].threshold, kinds)
+            axes.set_yticks([])
+            axes.grid(False)
             axes.set_title(f"Scores {name} training", loc="left")
         axes.set_xlabel("cosine of the two embeddings")
         panels[0].legend(loc="upper left", ncols=1)
         return _svg(figure)
-
-
-def _histogram(
-    axes: Axes, scores: NDArray[np.float64], same: NDArray[np.bool_], threshold: float
-) -> None:
-    bins: Any = np.histogram_bin_edges(scores, bins=40)
-    for kind, colour, label in ((same, SAME, "same person"), (~same, DIFFERENT, "two people")):
-        axes.hist(
-            scores[kind],
-            bins,
-            histtype="stepfilled",
-            facecolor=(colour, 0.3),
-            edgecolor=colour,
-            linewidth=1.3,
-            label=label,
-        )
-    axes.axvline(threshold, color=INK, linestyle="--", linewidth=1, label="threshold")
-    axes.set_yticks([])
-    axes.grid(False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from marginface.data.sources import OnProgress, silent
 from marginface.demo.drawing.people import draw_person, draw_shot
 from marginface.demo.drawing.picture import draw_face
 from marginface.errors import MarginfaceError
@@ -26,7 +26,7 @@ def write_demo_set(
     seed: int = 0,
     *,
     pairs_per_fold: int = 50,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> Path:
     """Draw `train/<id>/*.jpg`, `test/<id>/<id>_%04d.jpg` and `pairs.txt` (LFW's format, ten folds).
 
@@ -75,8 +75,7 @@ def write_demo_set(
                 pixels = Image.fromarray(draw_face(person, picture))
                 pixels.save(place / f"{identity}_{shot + 1:04d}.jpg", quality=picture.quality)
                 done += 1
-                if on_progress is not None:
-                    on_progress(done, total)
+                on_progress(done, total)
         names = [f"person_{identities + k + 1:04d}" for k in range(held_out)]
         lines = _pairs(names, held_out_images, pairs_per_fold, np.random.default_rng((seed, 1, 1)))
         (building / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

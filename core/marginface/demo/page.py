@@ -19,6 +19,7 @@ from marginface.demo.charts import data_uri, histogram_chart, roc_chart, trainin
 from marginface.evaluation.verification import VerificationResult
 
 PAIRS_SHOWN = 4  # of each kind
+ROWS, COLUMNS = 3, 12  # of people trained on, and their pictures
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class DemoReport:
+class DemoResult:
     """What the page shows.
 
     Args:
@@ -66,35 +67,35 @@ class DemoReport:
     footer: str
 
 
-def write_page(path: Path, report: DemoReport) -> Path:
+def write_page(path: Path, demo: DemoResult) -> Path:
     """Write the page to `path`, whole or not at all, and return `path`."""
     template = Template(files("marginface.demo").joinpath("page.html").read_text("utf-8"))
-    scores = {"before": report.before.scores, "after": report.after.scores}
-    results = {"before": report.before.result, "after": report.after.result}
-    same = report.pairs.same
-    people = {Path(name).parts[0] for name in (*report.pairs.first, *report.pairs.second)}
+    scores = {"before": demo.before.scores, "after": demo.after.scores}
+    results = {"before": demo.before.result, "after": demo.after.result}
+    same = demo.pairs.same
+    people = {Path(name).parts[0] for name in (*demo.pairs.first, *demo.pairs.second)}
     page = template.substitute(
-        summary=html.escape(report.title),
-        before=f"{report.before.result.accuracy:.1%}",
-        after=f"{report.after.result.accuracy:.1%}",
+        summary=html.escape(demo.title),
+        before=f"{demo.before.result.accuracy:.1%}",
+        after=f"{demo.after.result.accuracy:.1%}",
         held_out=len(people),
-        metrics=_metric_rows(report.before.result, report.after.result),
-        faces=_faces(report.train),
-        training=html.escape(report.training),
-        curve=training_curve(report.metrics, report.before.result.accuracy),
+        metrics=_metric_rows(demo.before.result, demo.after.result),
+        faces=_faces(demo.train),
+        training=html.escape(demo.training),
+        curve=training_curve(demo.metrics, demo.before.result.accuracy),
         roc=roc_chart(scores, same, results),
         histograms=histogram_chart(scores, same, results),
-        decision=_decision(report.after),
-        pairs=_pair_groups(report),
+        decision=_decision(demo.after),
+        pairs=_pair_groups(demo),
         export=(
-            f"<b>✓</b> {html.escape(report.export.name)} gives the embeddings of "
-            f"{html.escape(report.framework)}: largest difference {report.difference:.1e} over "
-            f"{report.compared} pictures."
+            f"<b>✓</b> {html.escape(demo.export.name)} gives the embeddings of "
+            f"{html.escape(demo.framework)}: largest difference {demo.difference:.1e} over "
+            f"{demo.compared} pictures."
         ),
-        framework=html.escape(report.framework),
-        embedding_size=report.embedding_size,
-        commands=html.escape(report.commands),
-        footer=html.escape(report.footer),
+        framework=html.escape(demo.framework),
+        embedding_size=demo.embedding_size,
+        commands=html.escape(demo.commands),
+        footer=html.escape(demo.footer),
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -120,10 +121,10 @@ def _image(path: Path) -> str:
     return f'<img alt="" src="{data_uri(path.read_bytes(), "image/jpeg")}">'
 
 
-def _faces(train: Path, rows: int = 3, columns: int = 12) -> str:
-    people = sorted(folder for folder in train.iterdir() if folder.is_dir())[:rows]
+def _faces(train: Path) -> str:
+    people = sorted(folder for folder in train.iterdir() if folder.is_dir())[:ROWS]
     return "\n".join(
-        _image(picture) for person in people for picture in sorted(person.glob("*.jpg"))[:columns]
+        _image(picture) for person in people for picture in sorted(person.glob("*.jpg"))[:COLUMNS]
     )
 
 
@@ -136,9 +137,9 @@ def _decision(after: Measured) -> str:
     )
 
 
-def _pair_groups(report: DemoReport) -> str:
-    scores, same = report.after.scores, report.pairs.same
-    right = (scores >= report.after.result.threshold) == same
+def _pair_groups(demo: DemoResult) -> str:
+    scores, same = demo.after.scores, demo.pairs.same
+    right = (scores >= demo.after.result.threshold) == same
     groups = []
     for title, kind, judged, hardest in (
         ("One person, recognised (typical scores)", same, right, None),
@@ -151,22 +152,22 @@ def _pair_groups(report: DemoReport) -> str:
         order = np.abs(scores - middle) if hardest is None else hardest
         shown = chosen[np.argsort(order[chosen], kind="stable")].tolist()
         if hardest is None:  # typical pairs of as many people
-            people = [Path(report.pairs.first[k]).parts[0] for k in shown]
+            people = [Path(demo.pairs.first[k]).parts[0] for k in shown]
             shown = [k for n, k in enumerate(shown) if people[n] not in people[:n]]
-        cards = "\n".join(_card(report, k, bool(right[k])) for k in shown[:PAIRS_SHOWN])
+        cards = "\n".join(_card(demo, k, bool(right[k])) for k in shown[:PAIRS_SHOWN])
         body = f'<div class="pairs">\n{cards}\n</div>' if shown else "<p>None.</p>"
         groups.append(f"<h3>{title}</h3>\n{body}")
     return "\n".join(groups)
 
 
-def _card(report: DemoReport, index: int, right: bool) -> str:
-    names: Iterable[str] = (report.pairs.first[index], report.pairs.second[index])
-    images = "".join(_image(report.test / name) for name in names)
-    truth = "one person" if report.pairs.same[index] else "two people"
+def _card(demo: DemoResult, index: int, right: bool) -> str:
+    names: Iterable[str] = (demo.pairs.first[index], demo.pairs.second[index])
+    images = "".join(_image(demo.test / name) for name in names)
+    truth = "one person" if demo.pairs.same[index] else "two people"
     verdict = (
         '<span class="right">✓ right</span>' if right else '<span class="wrong">✗ wrong</span>'
     )
     return (
         f"<figure><div>{images}</div><figcaption><span>{truth} · "
-        f"<b>{report.after.scores[index]:z.2f}</b></span>{verdict}</figcaption></figure>"
+        f"<b>{demo.after.scores[index]:z.2f}</b></span>{verdict}</figcaption></figure>"
     )

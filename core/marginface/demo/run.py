@@ -6,21 +6,19 @@ import os
 import platform
 import shlex
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from marginface import __version__, backbones
 from marginface.backend import Arrays, Backend, load_backend
 from marginface.data.images import read_image
 from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.demo.faces import write_demo_set
-from marginface.demo.page import DemoReport, Measured, write_page
+from marginface.demo.page import DemoResult, Measured, write_page
 from marginface.embeddings.embedder import open_embedder
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
@@ -36,27 +34,8 @@ from marginface.training.trainer import train
 
 IDENTITIES, IMAGES, HELD_OUT, HELD_OUT_IMAGES = 120, 20, 40, 6
 EPOCHS, BATCH_SIZE = 2, 32  # with the pictures: what two cores do in some minutes
+PAGE_NAME = "index.html"
 COMPARED = 64  # pictures on which the exported model is compared with the framework
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo found.
-
-    Args:
-        page: the page to look at.
-        model: the exported ONNX file.
-        before, after: verification accuracy of people not trained on.
-        difference: largest absolute difference of ONNX Runtime's embeddings and the framework's.
-        seconds: from start to end.
-    """
-
-    page: Path
-    model: Path
-    before: float
-    after: float
-    difference: float
-    seconds: float
 
 
 def demo_config(output: Path, backend: str, seed: int) -> TrainConfig:
@@ -89,22 +68,20 @@ def run_demo(
     *,
     backend: str = "torch",
     seed: int = 0,
-    console: Console | None = None,
 ) -> DemoResult:
-    """Run the demo and leave faces, run, model.onnx and index.html in `output`.
+    """Run the demo, leave faces, run, model.onnx and index.html in `output`, return what it found.
 
     Args:
         output: folder to create.
         backend: the framework.
         seed: of faces, weights and batches.
-        console: where progress is said; standard error by default.
 
     Raises:
         MarginfaceError: `output` exists, or the backend is unknown or not installed.
         SystemExit: training was stopped by a signal.
     """
     started = time.monotonic()
-    console = console or Terminal(stderr=True)
+    console = Terminal(stderr=True)
     if output.exists():
         raise MarginfaceError(f"output {output} exists; choose another --output or remove it")
     framework = load_backend(backend)
@@ -147,40 +124,31 @@ def run_demo(
 
     metrics = read_metrics(trained.run / "metrics.jsonl")
     seconds = time.monotonic() - started
-    page = write_page(
-        output / "index.html",
-        DemoReport(
-            title=(
-                f"{spec.backbone} with ArcFace learned from {IDENTITIES} drawn people, {IMAGES} "
-                f"pictures each, with {framework.version()}. All of it took {_spoken(seconds)}."
-            ),
-            framework=framework.version(),
-            before=before,
-            after=after,
-            pairs=pairs,
-            train=faces / "train",
-            test=faces / "test",
-            metrics=metrics,
-            training=_about_training(config, metrics, training_seconds),
-            export=model,
-            difference=difference,
-            compared=len(names),
-            embedding_size=spec.embedding_size,
-            commands=_commands(output, backend),
-            footer=(
-                f"marginface {__version__}, {framework.version()}, "
-                f"Python {platform.python_version()}, {os.cpu_count()} cores, seed {seed}"
-            ),
+    result = DemoResult(
+        title=(
+            f"{spec.backbone} with ArcFace learned from {IDENTITIES} drawn people, {IMAGES} "
+            f"pictures each, with {framework.version()}. All of it took {_spoken(seconds)}."
+        ),
+        framework=framework.version(),
+        before=before,
+        after=after,
+        pairs=pairs,
+        train=faces / "train",
+        test=faces / "test",
+        metrics=metrics,
+        training=_about_training(config, metrics, training_seconds),
+        export=model,
+        difference=difference,
+        compared=len(names),
+        embedding_size=spec.embedding_size,
+        commands=_commands(output, backend),
+        footer=(
+            f"marginface {__version__}, {framework.version()}, "
+            f"Python {platform.python_version()}, {os.cpu_count()} cores, seed {seed}"
         ),
     )
-    return DemoResult(
-        page=page,
-        model=model,
-        before=before.result.accuracy,
-        after=after.result.accuracy,
-        difference=difference,
-        seconds=seconds,
-    )
+    write_page(output / PAGE_NAME, result)
+    return result
 
 
 def _measure(framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs) -> Measured:

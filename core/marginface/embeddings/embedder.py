@@ -86,7 +86,7 @@ class Embedder:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunOptions:
     """How a model is to be run.
 
     Args:
@@ -100,7 +100,7 @@ class Running:
     threads: int | None
 
 
-MODELS: Formats[Callable[[Path, Running], Embedder]] = Formats()
+MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats()
 
 
 def open_embedder(
@@ -130,7 +130,7 @@ def open_embedder(
     if backend not in backends:
         raise unknown_name("backend", backend, backends)
     overrides = _overrides(mean, std, channels, crop)
-    return MODELS.find(model).open(model, Running(backend, overrides, threads))
+    return MODELS.find(model).open(model, RunOptions(backend, overrides, threads))
 
 
 def _overrides(
@@ -148,7 +148,7 @@ def _overrides(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _open_onnx(path: Path, running: Running) -> Embedder:
+def _open_onnx(path: Path, running: RunOptions) -> Embedder:
     if running.backend != "onnx":
         raise MarginfaceError(
             f"{path} runs in ONNX Runtime: use --backend onnx, or give a run folder"
@@ -185,7 +185,7 @@ def _open_onnx(path: Path, running: Running) -> Embedder:
     )
 
 
-def _open_run(folder: Path, running: Running) -> Embedder:
+def _open_run(folder: Path, running: RunOptions) -> Embedder:
     from marginface.runs.folder import load_run
 
     backend, overrides, threads = running.backend, running.overrides, running.threads
@@ -193,7 +193,7 @@ def _open_run(folder: Path, running: Running) -> Embedder:
     spec: ModelSpec = loaded.spec
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":
-        require("onnx", "onnxruntime", "backend 'onnx'")
+        require("onnx", "onnxruntime", "backend 'onnx' (a run takes 'torch' and 'tf', too)")
         from marginface.onnx.session import OnnxSession
         from marginface.onnx.writer import build_onnx
 

@@ -28,7 +28,7 @@ class NpzEmbeddings:
         self.path = path
 
     def origin(self) -> str | None:
-        """Return what an array of one text says of the embeddings' origin."""
+        """Read the embeddings' origin from an array of one text."""
         with zipfile.ZipFile(self.path) as archive:
             if f"{ORIGIN_KEY}.npy" not in archive.namelist():
                 return None

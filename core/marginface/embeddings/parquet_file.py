@@ -29,7 +29,7 @@ class ParquetEmbeddings:
         self.path = path
 
     def origin(self) -> str | None:
-        """Return what the file's metadata say of the embeddings' origin."""
+        """Read the embeddings' origin from the file's metadata."""
         with _opened(self.path) as file:
             text = (file.metadata.metadata or {}).get(ORIGIN_KEY.encode())
             return None if text is None else text.decode(errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from marginface.atomic import replacing
 from marginface.data.formats.shards import shards_of
 from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
+from marginface.data.sources import FolderImages, ImageSource, OnProgress, silent
 from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
@@ -77,7 +78,7 @@ def embed_folder(
     rebuild_index: bool = False,
     flip: bool = False,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> EmbedSummary:
     """Write path, identity, norm and embedding of every image to one file.
 
@@ -113,10 +114,10 @@ def embed_folder(
         try:
             for start, part in zip(starts, parts, strict=True):
                 chunk = paths[start : start + PART_SIZE]
-                files = _files(images_root, chunk)
+                files = _files(source, chunk)
                 if part.exists() and _can_be_taken_up(part, files, skip_bad):
                     resumed += len(chunk)
-                    _report(on_progress, start + len(chunk), len(paths))
+                    on_progress(start + len(chunk), len(paths))
                     continue
                 model = NormRange(embedder)
                 table = _embed_part(
@@ -167,9 +168,10 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
     }
 
 
-def _files(root: Path, paths: Sequence[str]) -> bytes:
+def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
     """Return a digest that changes with any of the files."""
-    files = [root / path for path in paths] if root.is_dir() else shards_of(root)
+    root, in_folder = source.root, isinstance(source, FolderImages)
+    files = [root / path for path in paths] if in_folder else shards_of(root)
     listed = [(found.st_size, found.st_mtime_ns) for found in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 
@@ -212,7 +214,7 @@ def _embed_part(
     batch_size: int,
     done: int,
     total: int,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: OnProgress,
 ) -> pa.Table:
     names: list[str] = []
     embeddings = [np.empty((0, embedding_size), np.float32)]
@@ -228,7 +230,7 @@ def _embed_part(
         names += batch
         embeddings.append(values)
         skipped = len(reader.skipped) - skipped_before
-        _report(on_progress, done + len(names) + skipped, total)
+        on_progress(done + len(names) + skipped, total)
     table = table_of(names, np.concatenate(embeddings))
     skipped_here = json.dumps(reader.skipped[skipped_before:]).encode()
     return table.replace_schema_metadata({SKIPPED_KEY: skipped_here})
@@ -259,8 +261,3 @@ def _metadata(part: Path) -> dict[bytes, bytes]:
     except pa.ArrowInvalid as error:
         raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
     return found
-
-
-def _report(on_progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
-    if on_progress is not None:
-        on_progress(done, total)

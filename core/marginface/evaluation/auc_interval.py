@@ -1,4 +1,4 @@
-"""How sure an area under the ROC is.
+"""A confidence interval of the area under the ROC.
 
 The interval holds every area t with (a - t)^2 <= z^2 c V(t), a being the area that was observed:
 a score interval as Wilson's of a share, so it has a width and stays in 0..1 where a is 1, too.
@@ -70,7 +70,7 @@ def _end(area: float, reach: Callable[[float], float]) -> float:
 
 
 def _placements(scores: Floats, others: Floats) -> Floats:
-    """Return the share of the others that each score is above; a tie counts half."""
+    """Return, for each score, the share of the others below it; a tie counts half."""
     ordered = np.sort(others)
     below = np.searchsorted(ordered, scores) + np.searchsorted(ordered, scores, side="right")
     return np.asarray(below / (2 * len(others)))

@@ -1,4 +1,4 @@
-"""How much the accuracy over folds would move with other pairs: a bootstrap.
+"""A bootstrap of the accuracy over folds.
 
 Pairs are drawn anew with replacement, same and different pairs apart, and stay in their folds:
 every resample has as many pairs of each kind, and none both in a fold and outside. Its accuracy is
@@ -45,7 +45,7 @@ def accuracy_deviation(
     Args:
         score, truth: [pairs].
         fold: of each pair, from 0, [pairs].
-        resamples: how many.
+        resamples: number of resamples.
         seed: of the draws: the same one gives the same figure.
     """
     ranked = Ranked(score, truth, fold)
@@ -54,13 +54,13 @@ def accuracy_deviation(
 
 
 def draws_of(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
-    """Yield how often each pair is drawn, [resamples, pairs], a block of resamples at a time."""
+    """Yield how often each pair is drawn, [resamples, pairs], a chunk of resamples at a time."""
     rng = np.random.default_rng(seed)
     pairs = len(ranked.truth)
     kinds = [np.flatnonzero(kind) for kind in (ranked.truth, ~ranked.truth)]
-    block = max(1, NUMBERS_AT_ONCE // pairs)
-    for begin in range(0, resamples, block):
-        rows = min(block, resamples - begin)
+    chunk = max(1, NUMBERS_AT_ONCE // pairs)
+    for begin in range(0, resamples, chunk):
+        rows = min(chunk, resamples - begin)
         uniform = rng.random((rows, pairs))
         chosen = [kind[(uniform[:, kind] * len(kind)).astype(np.int64)] for kind in kinds]
         drawn = np.concatenate(chosen, axis=1) + pairs * np.arange(rows)[:, None]
@@ -99,7 +99,7 @@ def _thresholds(
 
     Args:
         ranked: the pairs.
-        gain: what accepting a pair adds to the right decisions, [resamples, pairs].
+        gain: change in right decisions by accepting a pair, [resamples, pairs].
         drawn: whether a pair counts, [resamples, pairs].
     """
     rows, score = np.arange(len(gain)), ranked.score

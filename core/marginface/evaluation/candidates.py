@@ -1,4 +1,4 @@
-"""Whom a search finds: the best subjects for each probe, as a Parquet file.
+"""Candidate lists: the best subjects for each probe, as a Parquet file.
 
 Columns: probe (name of the image), rank (int32, from 1), person (the subject at that rank), score
 (float64, cosine, as thresholds are), truth (whom the list says that the probe shows, null where it

@@ -32,9 +32,9 @@ class Comparison:
         model: its label.
         pairs: the set, with its name.
         found: scores and norms.
-        result: what follows from them.
-        intervals: how sure that is.
-        measured_with: what it was measured with, for the files; None where that is not known.
+        result: figures of these scores.
+        intervals: of the result.
+        measured_with: source of the figures, for the files; None where it is not known.
     """
 
     model: str
@@ -73,14 +73,14 @@ class Comparison:
 
 def write_single(row: Comparison, output: Path) -> list[Path]:
     """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
-    from marginface.evaluation.curves import write_report  # draws: matplotlib
+    from marginface.evaluation.curves import write_result  # draws: matplotlib
 
     scores = output / SCORES_NAME
-    reports = write_report(
+    written = write_result(
         row.result, row.found.scores, row.pairs.same, output, metrics=row.metrics()
     )
     write_scores(scores, row.pairs, row.found, row.measured_with)
-    return [*reports, scores]
+    return [*written, scores]
 
 
 def write_comparison(rows: Sequence[Comparison], output: Path) -> list[Path]:

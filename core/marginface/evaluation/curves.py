@@ -1,4 +1,4 @@
-"""Write what verification found: metrics.json and a picture with ROC and score histograms."""
+"""Write verification results: metrics.json, and a picture with ROC and score histograms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIGURE_NAME = "verification.png"
 SAME, DIFFERENT, INK, FAINT = "#1f77b4", "#d95f02", "#333333", "#999999"
 
 
-def write_report(
+def write_result(
     result: VerificationResult,
     scores: NDArray[np.float64],
     same: NDArray[np.bool_],
@@ -36,9 +36,9 @@ def write_report(
 
     Args:
         result: what was measured.
-        scores, same: [pairs], what it was measured on.
+        scores, same: [pairs], from which it was measured.
         output_dir: folder.
-        metrics: what metrics.json is to hold, in place of the result alone.
+        metrics: contents of metrics.json, in place of the result alone.
 
     Raises:
         MarginfaceError: `output_dir` is a file.
@@ -60,8 +60,23 @@ def draw(
     """Return the figure: ROC over a logarithmic FAR axis, and the scores of both kinds of pair."""
     figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    _draw_roc(left, roc(scores, same), result)
-    _draw_histograms(right, scores, same, result.threshold)
+    curve = roc(scores, same)
+    draw_roc(left, {f"AUC {result.auc:.4f}": (curve, SAME)}, result.different_pairs)
+    eer = f"EER {result.eer:.2%}"
+    left.plot([result.eer], [1 - result.eer], "o", color=INK, label=eer, zorder=3)
+    left.set_xlabel("false accept rate (different pairs called same)")
+    left.set_ylabel("true accept rate (same pairs called same)")
+    left.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
+    left.set_axisbelow(True)
+    left.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
+    kinds = (f"same ({result.same_pairs:,} pairs)", f"different ({result.different_pairs:,} pairs)")
+    draw_histograms(right, scores, same, result.threshold, kinds)
+    right.set_ylim(0, right.get_ylim()[1] * 1.22)  # room for the legend
+    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    right.set_xlabel("score (cosine similarity)")
+    right.set_ylabel("share of the pairs of its kind")
+    right.set_title("Scores", color=INK, loc="left")
+    right.legend(loc="upper left", frameon=False)
     figure.suptitle(
         f"Verification accuracy {result.accuracy:.2%} ± {100 * result.accuracy_std:.2f} "
         f"over {len(result.fold_accuracies)} folds",
@@ -73,56 +88,43 @@ def draw(
     return figure
 
 
-def _draw_roc(axes: Axes, curve: RocCurve, result: VerificationResult) -> None:
-    # FAR 0 has no place on a logarithmic axis: it is drawn at half a false accept.
-    floor = 0.5 / result.different_pairs
-    far = np.maximum(curve.far, floor)
+def draw_roc(axes: Axes, curves: Mapping[str, tuple[RocCurve, str]], different: int) -> None:
+    """Draw ROCs by their labels, each with its colour, over a logarithmic false accept rate.
+
+    FAR 0 has no place there: of so many different pairs, it is drawn at half a false accept.
+    """
+    floor = 0.5 / different
     chance = np.geomspace(floor, 1, 200)
     axes.plot(chance, chance, color=FAINT, linewidth=1, linestyle=":", label="chance")
-    axes.step(far, curve.tar, where="post", color=SAME, linewidth=2, label=f"AUC {result.auc:.4f}")
-    axes.plot(
-        [result.eer],
-        [1 - result.eer],
-        "o",
-        color=INK,
-        label=f"EER {result.eer:.2%}",
-        zorder=3,
-    )
+    for label, (curve, colour) in curves.items():
+        far = np.maximum(curve.far, floor)
+        axes.step(far, curve.tar, where="post", color=colour, linewidth=2, label=label)
     axes.set_xscale("log")
     axes.set_xlim(floor, 1)
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("false accept rate (different pairs called same)")
-    axes.set_ylabel("true accept rate (same pairs called same)")
     axes.set_title("ROC", color=INK, loc="left")
-    axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
 
-def _draw_histograms(
-    axes: Axes, scores: NDArray[np.float64], same: NDArray[np.bool_], threshold: float
+def draw_histograms(
+    axes: Axes,
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    threshold: float,
+    kinds: tuple[str, str],
 ) -> None:
-    span = (float(scores.min()), float(scores.max()))
-    bins: Any = np.histogram_bin_edges(scores, bins=50, range=span)
-    for kind, color, label in ((same, SAME, "same"), (~same, DIFFERENT, "different")):
-        chosen = scores[kind]
-        weights = np.full(len(chosen), 1 / len(chosen))
+    """Draw the shares of same and different pairs over their scores, and the threshold."""
+    bins: Any = np.histogram_bin_edges(scores, bins=50)
+    for kind, colour, label in zip((same, ~same), (SAME, DIFFERENT), kinds, strict=True):
         axes.hist(
-            chosen,
+            scores[kind],
             bins,
-            weights=weights,
+            weights=np.full(int(kind.sum()), 1 / kind.sum()),
             histtype="stepfilled",
-            facecolor=(color, 0.25),
-            edgecolor=color,
+            facecolor=(colour, 0.25),
+            edgecolor=colour,
             linewidth=1.2,
-            label=f"{label} ({len(chosen):,} pairs)",
+            label=label,
         )
     axes.axvline(threshold, color=INK, linestyle="--", label=f"threshold {threshold:.3f}")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.22)  # room for the legend
-    axes.set_xlabel("score (cosine similarity)")
-    axes.set_ylabel("share of the pairs of its kind")
-    axes.set_title("Scores", color=INK, loc="left")
-    axes.legend(loc="upper left", frameon=False)

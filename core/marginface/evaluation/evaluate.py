@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +9,11 @@ from numpy.typing import NDArray
 
 from marginface.data.image_batches import ImageReader
 from marginface.data.images import decoded_size, wrong_size
+from marginface.data.sources import OnProgress, silent
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.embed import Embed, embed_images
 from marginface.errors import MarginfaceError
 from marginface.vectors import directionless, pair_scores
-
-OnProgress = Callable[[int, int], None]
 
 
 def distinct_images(pairs: Pairs) -> tuple[str, ...]:
@@ -25,7 +23,7 @@ def distinct_images(pairs: Pairs) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class PairScores:
-    """What a model gives for each pair, all [pairs].
+    """A model's scores and norms for pairs, all [pairs].
 
     Args:
         scores: the cosine.
@@ -46,7 +44,7 @@ def embed_pairs(
     flip: bool = True,
     size: tuple[int, int] | None = (112, 112),
     resize: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = silent,
 ) -> NDArray[np.float32]:
     """Return the embeddings [images, size] of `distinct_images(pairs)`.
 
@@ -69,8 +67,7 @@ def embed_pairs(
     for names, images in reader.batches(paths, batch_size):
         parts.append(embed_images(embed, images, flip=flip))
         done += len(names)
-        if on_progress is not None:
-            on_progress(done, len(paths))
+        on_progress(done, len(paths))
     embeddings = np.concatenate(parts)
     bad = directionless(embeddings)
     if len(bad):

@@ -23,14 +23,14 @@ FPIR_TARGETS = ("1e-2", "1e-1")
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9")
 RANKS = (1, 5, 10)  # of the table
 MAX_RANK = 100  # of the CMC
-SCORES_AT_ONCE = 4_000_000  # bounds a block of probes against the whole gallery: 32 MB
+SCORES_AT_ONCE = 4_000_000  # bounds a chunk of probes against the whole gallery: 32 MB
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Searches:
-    """What searching each probe in the gallery gives, [probes].
+    """Results of searching each probe in the gallery, [probes].
 
     Attributes:
         mated: whether the probe's subject is in the gallery.
@@ -134,7 +134,7 @@ class IdentificationResult:
 def identify(
     gallery: ArrayLike, gallery_subjects: ArrayLike, probes: ArrayLike, probe_subjects: ArrayLike
 ) -> IdentificationResult:
-    """Search probes [probes, size] in a gallery [entries, size] and measure what is found.
+    """Search probes [probes, size] in a gallery [entries, size]; measure ranks and rates.
 
     Raises:
         MarginfaceError: shapes do not fit, or an embedding has no direction.
@@ -185,12 +185,12 @@ def search(
     top: int = 1,
     scores_at_once: int = SCORES_AT_ONCE,
 ) -> Searches:
-    """Compare every probe with every subject, in blocks of probes; raises as `identify` does.
+    """Compare every probe with every subject, in chunks of probes; raises as `identify` does.
 
     Args:
         gallery, gallery_subjects, probes, probe_subjects: as `identify` takes them.
         top: how many of the best subjects to name for each probe, at least 1.
-        scores_at_once: bounds a block of probes against the whole gallery.
+        scores_at_once: bounds a chunk of probes against the whole gallery.
     """
     values = [np.asarray(each) for each in (gallery, probes)]
     norms = [embedding_norms(each) for each in values]
@@ -253,7 +253,7 @@ def galleries_json(results: Mapping[str, IdentificationResult]) -> dict[str, Any
 
 
 def _mean(rates: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each rate that all have."""
+    """Return the mean of each rate that all galleries have."""
     shared = [key for key in rates[0] if all(key in each for each in rates)]
     return {key: float(np.mean([each[key] for each in rates])) for key in shared}
 

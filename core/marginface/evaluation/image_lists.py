@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from marginface.data.image_files import list_images
+from marginface.data.lines import numbered_lines
 from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 
@@ -25,11 +26,8 @@ def read_subjects_of_images(path: Path, *, all_known: bool = True) -> dict[str, 
     if path.is_dir():
         lines = [(str(path / name), name) for name in list_images(path)]
     else:
-        lines = [
-            (f"{path}:{number}", line)
-            for number, line in enumerate(_text(path).split("\n"), 1)
-            if line.strip()
-        ]
+        rows = numbered_lines(path, "a list or a folder of images")
+        lines = [(f"{path}:{number}", line) for number, line in rows]
     subjects: dict[str, str] = {}
     for where, line in lines:
         name, _, subject = (part.strip() for part in line.partition("\t"))
@@ -43,17 +41,4 @@ def read_subjects_of_images(path: Path, *, all_known: bool = True) -> dict[str, 
         if name in subjects:
             raise MarginfaceError(f"{where}: image {name} is listed already; remove one")
         subjects[name] = subject
-    if not subjects:
-        raise MarginfaceError(f"{path} is empty; expected a line for each image")
     return subjects
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MarginfaceError(f"{path} is no UTF-8 text; expected a list of images") from error
-    except OSError as error:
-        raise MarginfaceError(
-            f"cannot read {path}: {error.strerror}; expected a list or a folder of images"
-        ) from error

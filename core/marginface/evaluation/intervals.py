@@ -1,4 +1,4 @@
-"""How much the figures of `verify` would be others with other pairs: their intervals.
+"""Confidence intervals of the figures of `verify`.
 
 Each holds the truth in about 95 of 100 sets, from 10 same and 10 different pairs on, and has a
 width where a model makes no error, too. `benchmarks/intervals.py` measures that on simulated sets.
@@ -46,8 +46,8 @@ class Intervals:
     Args:
         accuracy: None where there are fewer than `FEWEST` pairs of a kind.
         best_accuracy: of the single threshold's accuracy on new pairs.
-        level: how sure each is.
-        resamples: of the bootstrap that that of `accuracy` takes.
+        level: confidence level.
+        resamples: of the bootstrap for the interval of `accuracy`.
         accuracy_note: why `accuracy` is None; empty where it is not.
     """
 
@@ -88,8 +88,8 @@ def intervals(
     Args:
         scores, same: [pairs], as for `verify`.
         folds: as for `verify`.
-        resamples: of the bootstrap that tells how the accuracy over folds scatters.
-        level: how sure each is.
+        resamples: of the bootstrap for the accuracy over folds.
+        level: confidence level.
         seed: of the resamples: the same one gives the same interval.
 
     Raises:

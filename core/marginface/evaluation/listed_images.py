@@ -1,4 +1,4 @@
-"""Images that lists name, under the names that the embeddings have them by."""
+"""Match the image names in lists to those of the embeddings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def by_image(listed: Mapping[str, T], images: ImageNames, path: Path) -> dict[st
 
 
 def media_by_image(media: TemplateMedia, images: ImageNames) -> TemplateMedia:
-    """Return the media of templates with images by their names there; raises as `by_image`."""
+    """Rename the images of template media to the embeddings' names; raises as `by_image`."""
     image_of = {name: _image(name, images, media.path) for name in dict.fromkeys(media.names)}
     names = tuple(map(image_of.__getitem__, media.names))
     seen: set[tuple[str, int]] = set()

@@ -1,4 +1,4 @@
-"""What a figure was measured with: the model, how images entered it, and the pairs."""
+"""The source of a figure: model, preprocessing and set of pairs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ THRESHOLDS = {
 
 @dataclass(frozen=True)
 class MeasuredWith:
-    """A model and a set of pairs, as every file with figures names them.
+    """A model and a set of pairs, as recorded in every file with figures.
 
     Args:
         model: the model's label.
-        origin: its fingerprint, and how images entered it.
+        origin: its fingerprint and preprocessing.
         set: the set's name.
         set_fingerprint: see `set_fingerprint`.
-        pairs: how many the set has.
+        pairs: number of pairs in the set.
     """
 
     model: str
@@ -50,7 +50,7 @@ class MeasuredWith:
         }
 
     def summary(self) -> str:
-        """Return a line for people: the model, how images entered it, and what thresholds mean."""
+        """Return a line to read: model, preprocessing and meaning of thresholds."""
         origin = self.origin
         height, width = origin.input_size
         parts = [

@@ -1,4 +1,4 @@
-"""True accept rates at false accept rates, exactly, and how sure they are.
+"""Exact true accept rates at false accept rates, with intervals.
 
 Scores of two kinds are compared: right ones, which ought to be accepted (same pairs, mated probes),
 and wrong ones, which ought not (different pairs, non-mated probes). Both are sorted whole, in
@@ -33,7 +33,7 @@ class RateAt:
         rate: the largest true accept rate whose false accept rate does not exceed the target.
         low, high: its interval, see `SortedScores.at`.
         threshold: scores >= it are accepted.
-        false_accepts: how many are accepted that ought not.
+        false_accepts: number of wrong scores that are accepted.
     """
 
     rate: float
@@ -95,14 +95,14 @@ class SortedScores:
             false_accepts=int(self._accepted(self.wrong, cut)[0]),
         )
 
-    def curve(self, points: int = CURVE_POINTS) -> tuple[Floats, Floats]:
-        """Return false and true accept rates from (0, 0) to (1, 1) at about `points` thresholds.
+    def curve(self) -> tuple[Floats, Floats]:
+        """Return false and true accept rates from (0, 0) to (1, 1), at `CURVE_POINTS` thresholds.
 
         They are equally far apart on a logarithmic axis of the false accept rate; with fewer wrong
         scores than that, every false accept rate that occurs is there.
         """
         wrong = len(self.wrong)
-        steps = np.rint(np.geomspace(1, wrong, points)).astype(np.int64)
+        steps = np.rint(np.geomspace(1, wrong, CURVE_POINTS)).astype(np.int64)
         cuts = self._cuts(np.unique(np.concatenate([[0], steps])))
         far = self._accepted(self.wrong, cuts) / wrong
         tar = self._accepted(self.right, cuts) / len(self.right)
@@ -110,7 +110,7 @@ class SortedScores:
         return np.append(0.0, far[keep]), np.append(0.0, tar[keep])
 
     def _strict_rate(self, lowest: int, chances: Floats, tail: float) -> float | None:
-        """Return the right scores' share above the strictest threshold that is to be reckoned with.
+        """Return the true accept rate at the strictest threshold within the interval.
 
         `count` wrong scores or more lie at or above the true threshold or, where many tie there, at
         what they tie with: what exceeds the lowest of them is accepted at any rate. None where none
@@ -176,7 +176,7 @@ def allowed(target: float, count: int) -> int:
 
 
 def _binomial(trials: int, share: float) -> tuple[int, Floats]:
-    """Return a number of hits and the chances of so many, one more and so on, all that matter.
+    """Return the first number of hits with a chance that matters, and the chances from it on.
 
     >>> lowest, chances = _binomial(4, 0.5)
     >>> lowest, chances * 16

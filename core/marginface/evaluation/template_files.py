@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.data.lines import numbered_lines
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 
@@ -29,7 +30,7 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TemplateMedia:
-    """Which images make which template: one row for each image of a template.
+    """The images of each template: one row for each image of a template.
 
     Attributes:
         path: the file it comes from, for messages.
@@ -98,9 +99,9 @@ def read_detector_scores(path: Path) -> dict[str, float]:
 
 
 def read_template_pairs(path: Path) -> Iterator[TemplatePairs]:
-    """Yield `ijbc_template_pair_label.txt`, lines `template_id template_id 1|0`, in blocks.
+    """Yield `ijbc_template_pair_label.txt`, lines `template_id template_id 1|0`, in chunks.
 
-    A block has some 300,000 pairs, so that files of any length pass.
+    A chunk has some 300,000 pairs, so that files of any length pass.
 
     Raises:
         MarginfaceError: unreadable, malformed or empty.
@@ -162,19 +163,8 @@ def read_subjects(path: Path) -> dict[int, int]:
 
 def _lines(path: Path, expected: str) -> Iterator[tuple[str, str]]:
     """Yield each line that is not blank with `file:number`; at least one."""
-    empty = True
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    empty = False
-                    yield f"{path}:{number}", line
-    except UnicodeDecodeError as error:
-        raise MarginfaceError(f"{path} is no UTF-8 text; expected lines '{expected}'") from error
-    except OSError as error:
-        raise MarginfaceError(f"cannot read {path}: {error.strerror}") from error
-    if empty:
-        raise MarginfaceError(f"{path} is empty; expected lines '{expected}'")
+    for number, line in numbered_lines(path, f"lines '{expected}'"):
+        yield f"{path}:{number}", line
 
 
 def _fields(where: str, line: str) -> list[str]:

@@ -21,7 +21,7 @@ def search_galleries(
     A probe whose subject is in the other gallery alone is a stranger to this one, as in IJB.
 
     Args:
-        templates: what the ids mean.
+        templates: by the ids in galleries and probes.
         galleries: for each name, template ids to subject ids.
         probes: template ids to subject ids.
 

@@ -1,7 +1,8 @@
-"""Verification of template pairs (IJB 1:1): scores in blocks, TAR down to a FAR of 1e-6."""
+"""Verification of template pairs (IJB 1:1): scores in chunks, TAR down to a FAR of 1e-6."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,6 @@ from marginface.evaluation.templates import Templates
 from marginface.vectors import dot_products
 
 FAR_TARGETS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1")
-BLOCKS_AHEAD = 8  # of some megabytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class PairScores:
 
 @dataclass(frozen=True, eq=False)
 class TemplateVerification:
-    """What `verify_templates` measures.
+    """Figures that `verify_templates` measures.
 
     Attributes:
         tar_at_far: the largest TAR whose FAR does not exceed the target, with its interval.
@@ -71,7 +71,7 @@ def verify_templates(
     """Measure how well the scores of template pairs separate same from different ones.
 
     Args:
-        templates: what was compared.
+        templates: those that were compared.
         found: the scores.
         by_norm: reject templates by quality, too, where it varies.
 
@@ -97,15 +97,15 @@ def verify_templates(
     )
 
 
-def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: str) -> PairScores:
-    """Return the cosine of each pair, block by block on all processors.
+def score_pairs(templates: Templates, chunks: Iterable[TemplatePairs], where: str) -> PairScores:
+    """Return the cosine of each pair, chunk by chunk on all processors.
 
-    Every cosine is a sum of its own in float64, so blocks change nothing and equal templates tie.
-    Memory: 13 bytes a pair, twice while blocks are joined.
+    Every cosine is a sum of its own in float64, so chunks change nothing and equal templates tie.
+    Memory: 13 bytes a pair, twice while chunks are joined.
 
     Args:
-        templates: what the pairs name.
-        blocks: the pairs.
+        templates: those that the pairs name.
+        chunks: the pairs.
         where: their file, for messages.
 
     Raises:
@@ -117,7 +117,8 @@ def score_pairs(templates: Templates, blocks: Iterable[TemplatePairs], where: st
         quality = np.minimum(templates.quality[first], templates.quality[second])
         return PairScores(dot_products(templates.unit, first, second), pairs.same, quality)
 
-    found = list(in_order(score, blocks, ahead=BLOCKS_AHEAD))
+    ahead = 2 * (os.cpu_count() or 1)  # chunks of some megabytes each
+    found = list(in_order(score, chunks, ahead=ahead))
     if not sum(len(each.score) for each in found):
         raise MarginfaceError(f"{where} holds no pairs")
     return PairScores(

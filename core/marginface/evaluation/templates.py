@@ -43,7 +43,7 @@ class Templates:
         """Return the row of each template id.
 
         Raises:
-            MarginfaceError: an id that no template has; `where` says who names it.
+            MarginfaceError: an id that no template has; `where` tells the file that names it.
         """
         rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         unknown = np.flatnonzero(self.ids[rows] != ids)
@@ -64,7 +64,7 @@ def pool(
     bits.
 
     Args:
-        media: which images make which template.
+        media: the images of each template.
         embeddings: names of images and their embeddings [batch, size]; others are passed over.
         weights: a detector's score for each image; all weigh the same without.
 

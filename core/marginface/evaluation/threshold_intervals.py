@@ -1,4 +1,4 @@
-"""How sure the accuracy at one threshold and the equal error rate are.
+"""Confidence intervals of the accuracy at one threshold and of the equal error rate.
 
 Both are shares of pairs, and their intervals are Wilson's (E. Wilson, Journal of the American
 Statistical Association 22, 1927), made for what comes with the choice of the threshold.
@@ -31,7 +31,7 @@ def one_threshold_interval(same: Counts, different: Counts, z: float) -> tuple[f
     Statistical Association 78, 1983; these were measured for intervals.)
 
     Args:
-        same, different: how many pairs each threshold accepts, from none to all.
+        same, different: numbers of pairs accepted at each threshold, from none to all.
         z: normal quantile, such as 1.96 for 95 %.
     """
     correct = same + different[-1] - different
@@ -84,7 +84,7 @@ def eer_interval(same: Floats, different: Floats, eer: float, z: float) -> tuple
 
 
 def _at(scores: Floats, share: float) -> float:
-    """Return the score that about this share of sorted ones lies below."""
+    """Return the quantile of sorted scores at this share."""
     return float(scores[min(max(int(share * len(scores)), 0), len(scores) - 1)])
 
 

@@ -1,4 +1,4 @@
-"""What every head plans before it computes: blocks of classes, samples of them, shards."""
+"""The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
 from marginface.heads.checks import check_call, check_head
 from marginface.heads.initial import WEIGHT_STD

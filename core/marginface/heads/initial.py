@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,39 @@ from numpy.typing import NDArray
 
 WEIGHT_STD = 0.01  # class weights start from N(0, 0.01), as InsightFace's do
 
+BLOCK_VALUES = 1 << 20  # drawn at a time, in float64
 
-def initial_head(shape: Sequence[int], seed: int) -> NDArray[Any]:
-    """Return class weights [classes, embedding_size] from N(0, 0.01), float32."""
-    rng = np.random.default_rng([seed, 1])  # a stream apart from the backbone's
-    return rng.normal(0.0, WEIGHT_STD, tuple(shape)).astype(np.float32)
+
+@dataclass(frozen=True)
+class InitialHead:
+    """Class weights from N(0, 0.01), float32, drawn when they are asked for.
+
+    Args:
+        shape: classes, embedding size.
+        seed: of the run.
+
+    >>> weights = InitialHead((1000, 4), seed=0)
+    >>> bool((weights[600:700] == np.asarray(weights)[600:700]).all())
+    True
+    """
+
+    shape: tuple[int, int]
+    seed: int
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        """Draw some rows; those before them are drawn, too, and not kept."""
+        start, stop, _ = rows.indices(self.shape[0])
+        rng = np.random.default_rng([self.seed, 1])  # a stream apart from the backbone's
+        size = self.shape[1]
+        found, each = np.empty((stop - start, size), np.float32), max(1, BLOCK_VALUES // size)
+        for first in range(0, stop, each):
+            drawn = rng.normal(0.0, WEIGHT_STD, (min(each, stop - first), size))
+            kept = drawn[max(0, start - first) :]
+            done = max(first, start) - start
+            found[done : done + len(kept)] = kept
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Draw all."""
+        del copy  # what was drawn is nobody else's
+        return np.asarray(self[:], dtype)

@@ -1,4 +1,4 @@
-"""How a head goes over its classes: a block at a time, and what it keeps in between."""
+"""The plan of a pass over the classes: blocks, and the logits kept for the backward pass."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ WORKING_COPIES = 5  # arrays [batch, block] alive at once while a block is compu
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """What a head does for one batch.
+    """The plan for one batch.
 
     Args:
         batch: embeddings, of all processes where classes are sharded.
         classes: classes that this process goes over.
         block: classes at a time.
-        kept: classes whose logits stay until the backward pass; the others' come a second time.
+        kept: classes whose logits stay until the backward pass; the others' are computed again.
         itemsize: bytes of a logit.
         centers: logits of a class, the highest of which counts.
         in_gradient: logits are kept where the gradient of class weights will be, which has the
@@ -106,7 +106,7 @@ def plan_head(
         itemsize: bytes of a logit.
         block_logits: logits of a block that the framework and the device are fastest with.
         centers: logits of a class.
-        block: classes at a time, instead of what these come to.
+        block: classes at a time; None to derive it from `block_logits`.
         gradient_room: logits for which a row of the gradient of class weights has room; 0 where
             there is no such gradient, or none that can hold logits.
         kept_bytes: memory for logits where that is more than usual.
@@ -130,7 +130,7 @@ def plan_head(
 
 
 def check_precision(name: str) -> None:
-    """Raise for a precision that there is not."""
+    """Raise for an unknown precision."""
     if name not in get_args(Precision):
         raise unknown_name("precision", name, get_args(Precision))
 

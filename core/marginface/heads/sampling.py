@@ -1,4 +1,4 @@
-"""Which classes a sampled head looks at in a step, drawn here for every framework."""
+"""Samples of classes for a head's step, drawn here for every framework."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from marginface.optimizers import SGD
 
 Sampling = Literal["partial_fc", "corrected"]
 T = TypeVar("T")
-SAMPLE_DRAWS = ("classes", "log_weights")  # what a sampled head takes in `draw`
+SAMPLE_DRAWS = ("classes", "log_weights")  # keys of `draw` for a sampled head
 
 
 def draw_classes(
@@ -45,7 +45,7 @@ def draw_classes(
         `classes`, sorted, int64 [sampled], and `log_weights`, float64 [sampled].
 
     Raises:
-        MarginfaceError: a rate or a kind of sampling that is none.
+        MarginfaceError: a rate out of range, or an unknown kind of sampling.
 
     >>> rng = np.random.default_rng(0)
     >>> draw_classes(rng, np.array([7, 2, 7]), 10, 0.5)["classes"]
@@ -74,7 +74,7 @@ def draw_step(
     sample_rate: float = 1.0,
     sampling: Sampling = "partial_fc",
 ) -> dict[str, NDArray[Any]]:
-    """Draw all that a head takes for a batch: the loss's margins, and classes below rate 1."""
+    """Draw a head's randomness for a batch: the loss's margins, and classes below rate 1."""
     found = loss.draw(rng, len(labels))
     if sample_rate < 1:
         found |= draw_classes(rng, labels, num_classes, sample_rate, sampling)
@@ -82,7 +82,7 @@ def draw_step(
 
 
 def split_draw(given: Mapping[str, T], sample_rate: float) -> tuple[dict[str, T], dict[str, T]]:
-    """Return the drawn classes and what is the loss's.
+    """Split a head's draw into the sampled classes and the loss's part.
 
     Raises:
         MarginfaceError: classes for a head that takes all of them, or none for one that does not.
@@ -97,7 +97,7 @@ def split_draw(given: Mapping[str, T], sample_rate: float) -> tuple[dict[str, T]
 
 
 def check_update(update: object, sample_rate: float, sampling: str, accumulation: int) -> None:
-    """Raise unless a head can step its own weights so, and look at so many classes."""
+    """Check a head's `update`, `sample_rate` and `sampling`, and that they go together."""
     number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
     if not (number and 0 < sample_rate <= 1):
         raise MarginfaceError(f"sample_rate must be in (0, 1], got {sample_rate!r}")

@@ -1,4 +1,4 @@
-"""Which classes each process of a class-parallel head owns."""
+"""Shards of a class-parallel head: the classes that each process owns."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
 from marginface.losses import MarginLoss
 
@@ -31,7 +32,7 @@ class Shard:
         count: how many processes share the classes.
 
     Raises:
-        MarginfaceError: an index that is none of the count's.
+        MarginfaceError: an index that is not in 0 .. count - 1.
 
     >>> [Shard(i, 3).classes(10) for i in range(3)]
     [range(0, 4), range(4, 7), range(7, 10)]
@@ -62,7 +63,7 @@ class Shard:
 
 
 def shard_rows(loss: MarginLoss, num_classes: int, shard: Shard | None, name: str) -> list[range]:
-    """Return each shard's rows of an array that a head calls `name`; nothing where all have all.
+    """Return each shard's rows of a head's array called `name`; empty if it is not sharded.
 
     >>> from marginface import losses
     >>> shard_rows(losses.get("arcface"), 5, Shard(0, 2), "momentum.weight")
@@ -79,24 +80,24 @@ def shard_rows(loss: MarginLoss, num_classes: int, shard: Shard | None, name: st
 
 
 def whole_shape(shape: Sequence[int], rows: list[range]) -> tuple[int, ...]:
-    """Return the shape of an array of all classes, of this process's part and of `shard_rows`."""
+    """Return the shape for all classes, from that of one shard and the rows of `shard_rows`."""
     return (rows[-1].stop, *shape[1:]) if rows else tuple(shape)
 
 
 def own_rows(
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, ArraySource],
     name: str,
     shape: Sequence[int],
     rows: list[range],
     shard: Shard | None,
 ) -> NDArray[Any]:
-    """Return this process's part, of a shape, of an array of all classes.
+    """Return this process's rows of an array of all classes.
 
     Args:
         arrays: of all classes, by name.
-        name: of the one that is wanted.
+        name: of the array.
         shape: of this process's part.
-        rows: what `shard_rows` found.
+        rows: from `shard_rows`.
         shard: this process's.
 
     Raises:
@@ -111,7 +112,7 @@ def own_rows(
             "with the same loss and sizes"
         )
     own = rows[shard.index] if rows and shard else None
-    return arrays[name] if own is None else arrays[name][own.start : own.stop]
+    return np.asarray(arrays[name]) if own is None else arrays[name][own.start : own.stop]
 
 
 def own_draw(

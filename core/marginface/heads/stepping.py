@@ -1,4 +1,4 @@
-"""The gradient that a head with `update` steps by: of the loss itself, or of a scaled one."""
+"""Checks of the loss scale of a head with `update`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from marginface.errors import MarginfaceError
 
-# Weights of a loss are smaller, scales of mixed precision larger: 128 is the smallest usual one.
+# A larger gradient of the loss comes from a gradient scaler: the smallest usual scale is 128.
 MAX_UPSTREAM = 100.0
 SCALED = (
     f"the loss of a head with update was multiplied by more than {MAX_UPSTREAM:g}, as gradient "
@@ -27,7 +27,7 @@ def check_loss_scale(value: Any) -> float:
     """
     try:
         scale = float(value)
-    except (TypeError, ValueError, RuntimeError):  # the last of an array of several
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several values
         scale = math.nan
     if not 0 < scale < math.inf:
         raise MarginfaceError(
@@ -37,13 +37,13 @@ def check_loss_scale(value: Any) -> float:
 
 
 def check_upstream(upstream: float, loss_scale: float | None) -> None:
-    """Raise where a loss comes back so large that it must be a scaled one.
+    """Raise if a loss was scaled and `loss_scale` does not say so.
 
-    A scale that was told may overflow, and no number is never large: such steps are left out.
+    With a scale set, the gradient may overflow to infinity or NaN: no error, the step is left out.
 
     Args:
-        upstream: the gradient of what is differentiated to the head's loss.
-        loss_scale: what the loss was multiplied by; None where nobody said so.
+        upstream: the gradient that reaches the loss; 1 where the loss itself is differentiated.
+        loss_scale: the factor that was set for the loss; None if none was.
 
     Raises:
         MarginfaceError: `upstream`, divided by the scale, is beyond `MAX_UPSTREAM`.

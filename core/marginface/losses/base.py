@@ -194,7 +194,7 @@ class MarginLoss:
 
     @classmethod
     def curves(cls) -> list[Curve]:
-        """Return what a plot shows of the loss: its target, and other logits that are its own."""
+        """Return the loss's curves for a plot: its target, and any other logits of its own."""
         own = [Curve(cls())]
         changed = cls.negative is not MarginLoss.negative
         return [*own, Curve(cls(), ", others", negative=True)] if changed else own

@@ -24,7 +24,7 @@ def fold_batch_norms(
     """Return the weights with what was folded into them, and the positions of what was."""
     found = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     folded = set()
-    for position, (layer, inputs, _) in enumerate(graph.nodes):
+    for position, (layer, inputs, *_) in enumerate(graph.nodes):
         if not isinstance(layer, BatchNorm):
             continue
         own = {part: found[f"{layer.name}.{part}"] for part in layer.parameters()}
@@ -48,7 +48,7 @@ def fold_batch_norms(
 
 
 def scale_and_offset(layer: BatchNorm, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Return what a BatchNorm multiplies by and adds in inference."""
+    """Return the factor and offset that a BatchNorm applies in inference."""
     scale = arrays["weight"] / np.sqrt(arrays["running_var"] + layer.epsilon)
     return scale, arrays["bias"] - arrays["running_mean"] * scale
 

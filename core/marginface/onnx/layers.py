@@ -29,7 +29,7 @@ def write_backbone(graph: Graph, weights: Arrays, nodes: Nodes, images: str) -> 
     """Append a backbone's nodes behind `images`; return the embeddings' name."""
     arrays, folded = fold_batch_norms(graph, weights)
     names = {IMAGES: images}
-    for position, (layer, inputs, _) in enumerate(graph.nodes):
+    for position, (layer, inputs, *_) in enumerate(graph.nodes):
         sources = [Value(names[source], graph.shape(source)) for source in inputs]
         if position in folded:
             names[position] = sources[0].name

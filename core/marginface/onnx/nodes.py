@@ -24,16 +24,26 @@ class Nodes:
 
     def __init__(self, opset: int) -> None:
         self.opset = opset
+        self.names = {"images", "embeddings"}  # taken
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
     def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Append a node with one output of its own name, and return that."""
+        """Append a node with one output of the same name, and return that."""
+        name = self._free(name)
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
     def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
         """Add a constant, and return its name."""
+        name = self._free(name)
         array: NDArray[Any] = np.array(values, dtype, order="C")
         self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def _free(self, name: str) -> str:
+        """Take a name, with a mark where a layer is called as something else is."""
+        while name in self.names:
+            name += "_"
+        self.names.add(name)
         return name

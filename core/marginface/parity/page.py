@@ -56,8 +56,8 @@ def table(rows: Sequence[Comparison], pair: tuple[str, str]) -> Table:
     return result
 
 
-def check_report(path: Path) -> None:
-    """Raise unless a report can be written there."""
+def check_page(path: Path) -> None:
+    """Raise unless a page can be written there."""
     require("report", "matplotlib")
     if path.suffix.lower() != ".md":
         raise MarginfaceError(f"--report {path}: expected a name that ends in .md")
@@ -65,7 +65,7 @@ def check_report(path: Path) -> None:
         raise MarginfaceError(f"--report {path}: there is no folder {path.parent}; make it first")
 
 
-def write_report(rows: Sequence[Comparison], frameworks: Sequence[str], path: Path) -> Path:
+def write_page(rows: Sequence[Comparison], frameworks: Sequence[str], path: Path) -> Path:
     """Write Markdown to `path` and the heat map beside it, whose path is returned."""
     picture = path.with_suffix(".png")
     with replacing(picture) as temporary:
@@ -76,7 +76,7 @@ def write_report(rows: Sequence[Comparison], frameworks: Sequence[str], path: Pa
 
 
 def markdown(rows: Sequence[Comparison], frameworks: Sequence[str], picture: str) -> str:
-    """Return the report as Markdown."""
+    """Return the page as Markdown."""
     tolerances = ", ".join(f"{dtype} {value:.0e}" for dtype, value in TOLERANCE.items())
     places = ", ".join(f"{dtype} {value:.1e}" for dtype, value in LAST_PLACE.items())
     broken = sum(not row.passed for row in rows)

@@ -36,7 +36,7 @@ def run(machine: Machine, opcodes: Opcodes) -> Any:
 
 
 def _asked(machine: Machine, code: int) -> str:
-    """Return what an opcode asks for that is not read here."""
+    """Name what an unsupported opcode asks for."""
     if code == INST:  # the opcode holds a name
         return ".".join(machine.line().decode("latin-1") for _ in range(2))
     for known in pickletools.opcodes:

@@ -18,7 +18,7 @@ from marginface.pickles.values import admitted
 
 
 def load(buffer: bytes | mmap, where: str | Path) -> Any:
-    """Return what a pickle holds: None, bool, int, str, list, tuple, bytes, `values.Array`.
+    """Read a pickle of None, bool, int, str, list, tuple, bytes and `values.Array`.
 
     Bytes, of Python 2 too, are a memoryview of `buffer` where they lie there as they are.
 

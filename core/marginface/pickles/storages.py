@@ -48,7 +48,7 @@ class Storages:
 
 
 def read_value(buffer: bytes | mmap, storages: Storages, at: int = 0) -> tuple[Any, int]:
-    """Return what a pickle holds that begins at a byte, and where it ends; raises as `run`."""
+    """Read the pickle that begins at a byte; return its value and end; raises as `run`."""
     machine = Machine(buffer, admitted, at=at, file_size=storages.size, keyed=storages)
     return run(machine, TENSORS), machine.at
 

@@ -65,8 +65,12 @@ class Storage:
             whole = len(self._bytes) // kind.size * kind.size
             array = self._bytes[:whole].view(np.dtype(stored).newbyteorder(self.order))
             array = array.astype(stored, copy=False)
+            if stored != kind.name:  # what is converted needs its bytes no longer
+                del self._bytes
             if kind.name == BFLOAT16:  # the upper half of a float32
-                array = (array.astype(np.uint32) << 16).view(np.float32)
+                wide = array.astype(np.uint32)
+                wide <<= 16
+                array = wide.view(np.float32)
             elif kind.name == "bool":
                 array = array != 0
             array.flags.writeable = False  # several tensors may be views of it
@@ -124,7 +128,7 @@ class OrderedMapping(dict[Any, Any]):
 
 
 def admitted(module: str, name: str) -> Any:
-    """Return what stands for a name, or None for what these files do not need."""
+    """Return the stand-in for a global name; None for a name that these files do not need."""
     return ADMITTED.get((module, name))
 
 

@@ -16,14 +16,19 @@ from marginface.pickles.machine import Refused, Unfit
 from marginface.pickles.torch_row import read_row
 from marginface.pickles.torch_zip import read_zip
 
+LOOKED_AT = 512  # bytes of a zip, in which the name of its first entry is
+
 
 def is_torch_file(path: Path) -> bool:
-    """Return whether a file begins as those that `torch.save` writes."""
-    return begins(path, zips.BEGIN, torch_row.BEGIN)
+    """Return whether a file begins as those of `torch.save`; a zip with its pickle."""
+    if begins(path, zips.BEGIN):
+        with path.open("rb") as file:
+            return b"/data.pkl" in file.read(LOOKED_AT)
+    return begins(path, torch_row.BEGIN)
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return what a file of `torch.save` holds: dictionaries, lists, numbers, text, `Tensor`.
+    """Read a file of `torch.save`: dictionaries, lists, numbers, text, `Tensor`.
 
     A tensor's numbers are read where its `array()` is called.
 

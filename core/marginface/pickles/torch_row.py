@@ -18,7 +18,7 @@ BEGIN = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of MAGIC
 
 
 def read_row(path: Path) -> Any:
-    """Return what a file holds; raises as `read_value`."""
+    """Read the value of a file; raises as `read_value`."""
     try:
         with path.open("rb") as file:
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -48,14 +48,14 @@ class TorchZip:
         return begin
 
     def content(self, name: str) -> bytes:
-        """Return what an entry holds."""
+        """Return the bytes of an entry."""
         with self.path.open("rb") as file:
             file.seek(self.begin(name))
             return file.read(self.entries[name].file_size)
 
 
 def read_zip(path: Path) -> Any:
-    """Return what a file holds; raises as `read_value`."""
+    """Read the value of a file; raises as `read_value`."""
     archive = TorchZip(path)
     roots = [name[: -len("data.pkl")] for name in archive.entries if name.endswith("/data.pkl")]
     if len(roots) != 1:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
-from marginface.learner import ArraySource
 from marginface.runs.stored_arrays import StoredArrays, StoredFile, damaged
 
 FORMAT, SHARDED = 1, 2  # earlier versions read the first alone

@@ -1,7 +1,7 @@
 """The run folder: what a training run leaves, and reading it back.
 
 config.yaml         every key of the configuration
-environment.json    versions, processor and learning rate, for each session of the run
+environment.json    versions, processor and learning rate, for each start of the run
 model.json          the model, apart from its weights
 identities.txt      one name a line; the line is the label
 metrics.jsonl       one JSON object a line
@@ -29,6 +29,8 @@ from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.strict_yaml import load_yaml
 from marginface.text import printable
 
+STARTS = "sessions"  # of a run, in its environment.json
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -43,7 +45,7 @@ class RunFolder:
 
     @property
     def environment(self) -> Path:
-        """Versions, processor and learning rate of each session."""
+        """Versions, processor and learning rate of each start."""
         return self.path / "environment.json"
 
     @property
@@ -94,17 +96,17 @@ class RunFolder:
                 f"cannot resume: {self.path} {state}; give the run's folder with --output"
             )
 
-    def read_sessions(self) -> list[dict[str, Any]]:
-        """Read the software and hardware of the run's sessions so far."""
+    def read_starts(self) -> list[dict[str, Any]]:
+        """Read the software and hardware of each of the run's starts so far."""
         if not self.environment.is_file():
             return []
         try:
-            sessions: list[dict[str, Any]] = json.loads(self.environment.read_bytes())["sessions"]
+            starts: list[dict[str, Any]] = json.loads(self.environment.read_bytes())[STARTS]
         except (ValueError, KeyError, TypeError):
             raise MarginfaceError(
                 f"{self.environment} is not what was written; restore or delete it"
             ) from None
-        return sessions
+        return starts
 
     def was_trained_on(self, identities: Iterable[str]) -> bool:
         """Return whether these are the run's identities, in the order of their labels."""

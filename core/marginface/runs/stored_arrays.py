@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,6 @@ from safetensors import SafetensorError, safe_open
 
 from marginface.arrays import DTYPES, ArraySpec
 from marginface.errors import MarginfaceError
-
-BLOCK_BYTES = 1 << 24  # rows read at a time; safetensors copies what it reads
 
 
 class StoredFile:
@@ -31,17 +30,23 @@ class StoredFile:
 
     def __init__(self, path: Path, crc32: int) -> None:
         self.path, self._crc32, self._checked = path, crc32, False
-        self.specs: dict[str, ArraySpec] = {}
         try:
-            with safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118 - it has keys() but cannot be iterated
-                    kept = file.get_slice(name)
-                    dtype = DTYPES[kept.get_dtype()]
-                    self.specs[name] = ArraySpec(dtype, tuple(kept.get_shape()))
+            with safe_open(path, framework="numpy"):  # which checks the header, and lengths in it
+                pass
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length))
+            self._data = 8 + length
+            header.pop("__metadata__", None)
+            self._starts = {name: each["data_offsets"][0] for name, each in header.items()}
+            self.specs = {
+                name: ArraySpec(DTYPES[each["dtype"]], tuple(each["shape"]))
+                for name, each in header.items()
+            }
         except OSError as error:
-            raise damaged(path.parent, f"{path.name}: {error.strerror or error}") from None
-        except (SafetensorError, KeyError) as error:
-            raise damaged(path.parent, f"{path.name}: {error}") from None
+            raise self._damaged(error.strerror or str(error)) from None
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise self._damaged(str(error)) from None
 
     def check(self) -> None:
         """Raise MarginfaceError unless the file is what was written."""
@@ -50,25 +55,26 @@ class StoredFile:
         value = 0
         try:
             with self.path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    value = zlib.crc32(block, value)
+                while chunk := file.read(1 << 20):
+                    value = zlib.crc32(chunk, value)
         except OSError as error:
-            raise damaged(self.path.parent, f"{self.path.name}: {error.strerror}") from None
+            raise self._damaged(error.strerror or str(error)) from None
         if value != self._crc32:
             raise damaged(self.path.parent, f"{self.path.name} is cut short or changed")
         self._checked = True
 
-    def read(self, name: str, rows: range, into: NDArray[Any]) -> None:
-        """Read some rows of an array."""
+    def read(self, name: str, first: int, into: NDArray[Any]) -> None:
+        """Read as many rows of an array as there is room for, from the first on."""
         self.check()
-        with safe_open(self.path, framework="numpy") as file:
-            if not self.specs[name].shape:
-                into[...] = file.get_tensor(name)
-                return
-            kept, each = file.get_slice(name), max(1, BLOCK_BYTES // max(1, into[:1].nbytes))
-            for first in range(0, len(rows), each):
-                last = min(first + each, len(rows))
-                into[first:last] = kept[rows.start + first : rows.start + last]
+        spec = self.specs[name]
+        row = ArraySpec(spec.dtype, spec.shape[1:]).nbytes
+        with self.path.open("rb") as file:
+            file.seek(self._data + self._starts[name] + first * row)
+            if file.readinto(into.reshape(-1).view(np.uint8).data) != into.nbytes:
+                raise damaged(self.path.parent, f"{self.path.name} is cut short or changed")
+
+    def _damaged(self, reason: str) -> MarginfaceError:
+        return damaged(self.path.parent, f"{self.path.name}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -101,22 +107,22 @@ class StoredArray:
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         """Read some rows, from the files that have them and from no other."""
         start, stop, _ = rows.indices(self.shape[0])
-        found = np.empty((max(0, stop - start), *self.shape[1:]), self.spec.dtype)
+        little = self.spec.dtype.newbyteorder("<")
+        found = np.empty((max(0, stop - start), *self.shape[1:]), little)
         for file, own in ((part.file, part.rows) for part in self.parts):
             first, last = max(start, own.start), min(stop, own.stop)
             if first < last:
-                here = range(first - own.start, last - own.start)
-                file.read(self.name, here, found[first - start : last - start])
-        return found
+                file.read(self.name, first - own.start, found[first - start : last - start])
+        return found.astype(self.spec.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Read the whole."""
         del copy  # what was read is nobody else's
         if self.shape:
             return np.asarray(self[:], dtype)
-        found = np.empty((), self.spec.dtype)
-        self.parts[0].file.read(self.name, range(1), found)
-        return np.asarray(found, dtype)
+        found = np.empty((), self.spec.dtype.newbyteorder("<"))
+        self.parts[0].file.read(self.name, 0, found)
+        return np.asarray(found, dtype or self.spec.dtype)
 
 
 class StoredArrays(Mapping[str, StoredArray]):
@@ -140,7 +146,7 @@ class StoredArrays(Mapping[str, StoredArray]):
         for name in shards[0][1] if shards else ():
             parts = [Part(file, rows.get(name, range(0))) for file, rows in shards]
             found[name] = _joined(name, parts)
-        self._found = dict(sorted(found.items()))
+        self._found: dict[str, StoredArray] = dict(sorted(found.items()))
 
     def __getitem__(self, name: str) -> StoredArray:
         return self._found[name]

@@ -6,7 +6,7 @@ import statistics
 from typing import Protocol, cast
 
 from marginface.learner import Group
-from marginface.training.preparation import Session
+from marginface.training.preparation import Training
 from marginface.training.processes.groups import ALONE
 
 WARM_UP_STEPS = 2  # allocation and autotuning make the first ones slow
@@ -38,7 +38,7 @@ class AutoCompile:
         self.compiled: bool | None = None  # None until decided
 
     def observe(self, seconds: float, remaining_steps: int) -> str | None:
-        """Take one step's time; return a line for the log when this one decides."""
+        """Record one step's time; return a line for the log when it decides the matter."""
         if self.compiled is not None or remaining_steps == 0:
             return None
         self._seconds.append(seconds)
@@ -55,13 +55,13 @@ class AutoCompile:
         return f"compiling the step (1 to 2 minutes on a CPU, then faster): {facts}"
 
 
-def start_compiling(session: Session) -> AutoCompile | None:
-    """Compile the learner if that is decided already; return what decides it otherwise."""
-    config, learner = session.config, session.learner
+def start_compiling(training: Training) -> AutoCompile | None:
+    """Compile the learner if that is decided already; if not, return the object that decides."""
+    config, learner = training.config, training.learner
     if config.compile == "off" or not hasattr(learner, "compile"):
         return None
     compilable = cast(Compilable, learner)
-    if config.compile == "auto" and session.progress.compiled_backend != config.backend:
-        return AutoCompile(compilable, session.group)
+    if config.compile == "auto" and training.progress.compiled_backend != config.backend:
+        return AutoCompile(compilable, training.group)
     compilable.compile()
     return None

@@ -1,4 +1,4 @@
-"""What a run ran on: versions and processor, with no name of a host or a user."""
+"""The software and hardware of a run: no name of a host or a user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def environment(framework: str, first_step: int, processes: int) -> dict[str, An
 
     Args:
         framework: name and version of the framework in use.
-        first_step: the step at which this session of the run begins.
+        first_step: the step at which this start of the run begins.
         processes: how many took part in it.
     """
     packages = {}

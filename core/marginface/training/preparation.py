@@ -25,7 +25,7 @@ from marginface.evaluation.evaluate import distinct_images
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
 from marginface.runs.checkpoints import Checkpoint, latest_checkpoint, open_checkpoint
-from marginface.runs.folder import RunFolder, write_text
+from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
 from marginface.text import printable
@@ -45,7 +45,7 @@ from marginface.training.schedules import Schedule
 
 @dataclass
 class Progress:
-    """How far a run is: what a checkpoint holds besides the learner and the pipeline.
+    """Progress of a run, as a checkpoint holds it besides learner and pipeline.
 
     Args:
         step: steps taken.
@@ -63,7 +63,7 @@ class Progress:
 
 
 @dataclass
-class Session:
+class Training:
     """A run, ready to go on."""
 
     config: TrainConfig
@@ -84,7 +84,7 @@ class Session:
 
 @dataclass
 class _Opened:
-    """What a process reads and checks by itself."""
+    """Everything that a process opens and checks without the others."""
 
     backend: Backend
     images: LabelledImages
@@ -97,10 +97,12 @@ class _Opened:
     init_weights: dict[str, NDArray[Any]]
 
 
-def open_session(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> Session:
+def prepare_training(
+    config: TrainConfig, group: Group, *, resume: bool, console: Console
+) -> Training:
     """Return a new or resumed run, having created nothing.
 
-    Several processes call it together; what keeps one of them from working ends all.
+    Several processes call it together; an error on one of them ends all.
 
     Args:
         config: the configuration.
@@ -121,7 +123,7 @@ def open_session(config: TrainConfig, group: Group, *, resume: bool, console: Co
     with together(group):
         learner = _create_learner(config, group, opened)
     checkpoint = opened.checkpoint
-    return Session(
+    return Training(
         config=config,
         run=RunFolder(config.output),
         group=group,
@@ -166,7 +168,7 @@ def join_group(config: TrainConfig) -> Group:
 
 
 def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> _Opened:
-    """Read and check all that needs no other process."""
+    """Open and check everything that needs no other process."""
     run = RunFolder(config.output)
     check_output(config, resume=resume)
     if resume:
@@ -209,7 +211,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tuple[Schedule, str]:
-    """Return the learning rate's schedule, and what to say of it where a resumed run changes it."""
+    """Return the learning rate's schedule, and a message if a resumed run changes it."""
     schedule = config.make_schedule(config.total_steps(steps_per_epoch))
     if not resume:
         schedule.require_reached()
@@ -264,31 +266,31 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
     return facts
 
 
-def record_session(session: Session, *, resume: bool) -> None:
+def record_start(training: Training, *, resume: bool) -> None:
     """Create the run folder, or bring a resumed one back to its checkpoint; process 0 does it."""
-    with together(session.group):
-        if session.group.rank == 0:
-            _record(session, resume=resume)
+    with together(training.group):
+        if training.group.rank == 0:
+            _record(training, resume=resume)
 
 
-def _record(session: Session, *, resume: bool) -> None:
-    run, progress = session.run, session.progress
+def _record(training: Training, *, resume: bool) -> None:
+    run, progress = training.run, training.progress
     run.path.mkdir(parents=True, exist_ok=True)
-    sessions = run.read_sessions() if resume else []
+    starts = run.read_starts() if resume else []
     if resume:
         cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
-    sessions.append(
+    starts.append(
         environment(
-            session.backend.version(), first_step=progress.step, processes=session.group.size
+            training.backend.version(), first_step=progress.step, processes=training.group.size
         )
-        | {"schedule": asdict(session.schedule)}
+        | {"schedule": asdict(training.schedule)}
     )
-    model = session.config.model_spec().to_json()
+    model = training.config.model_spec().to_json()
     for path, text in (
-        (run.environment, json.dumps({"sessions": sessions}, indent=1) + "\n"),
-        (run.identities, "".join(f"{printable(name)}\n" for name in session.images.identities)),
+        (run.environment, json.dumps({STARTS: starts}, indent=1) + "\n"),
+        (run.identities, "".join(f"{printable(name)}\n" for name in training.images.identities)),
         (run.model, json.dumps(model, indent=1) + "\n"),
-        (run.config, config_text(session.config)),  # the last: it makes the folder a run
+        (run.config, config_text(training.config)),  # the last: it makes the folder a run
     ):
         write_text(path, text)
 
@@ -319,7 +321,7 @@ def _open_images(
 
 
 def _sets(images: JoinedImages, *, joined: bool) -> str:
-    """Say what several training sets have, and what became of the names that they share."""
+    """Describe several training sets, and how identities that share a name were treated."""
     each = ", ".join(
         f"{name} ({len(one.identities)} identities, {len(one)} images)"
         for name, one in zip(images.names, images.sets, strict=True)

@@ -1,4 +1,4 @@
-"""What a resumed run has left to do, and what becomes of its learning rate."""
+"""Checks of a resumed run: steps left to do, and changes of its learning rate."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from marginface.training.schedules import Schedule
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run is, before anything but its configuration and progress is read.
+    """State of a run on disk, from its configuration and newest checkpoint's record alone.
 
     Args:
         recorded: the run's configuration so far.
         step: steps taken, those of its newest checkpoint.
-        progress: what that checkpoint says of it; empty without one.
+        progress: as recorded in that checkpoint; empty without one.
         steps_per_epoch: 0 without a checkpoint.
     """
 
@@ -97,7 +97,7 @@ def nothing_left(config: TrainConfig, now: Standing) -> str:
 
 
 def new_course(before: Schedule, now: Schedule, step: int) -> str:
-    """Say how the learning rate goes on from `step` where it is not as it was planned; else "".
+    """Describe the learning rate from `step` on if it is no longer as planned; else return "".
 
     >>> short = Schedule(kind="polynomial", lr=0.1, total_steps=16)
     >>> long = Schedule(kind="polynomial", lr=0.1, total_steps=32)

@@ -72,7 +72,7 @@ class Schedule:
             )
 
     def describe(self) -> str:
-        """Return the course of the rate in a few words.
+        """Describe the schedule in a few words.
 
         >>> Schedule(kind="step", lr=0.1, total_steps=9, milestones=(5,), warmup_steps=2).describe()
         'step, 0.1 times 0.1 at 5, end at 9, 2 steps of warm-up'

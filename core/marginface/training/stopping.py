@@ -20,7 +20,7 @@ class StopRequest:
     Outside the main thread, where Python delivers no signals, it never stops anything.
 
     Args:
-        quiet: leave it to another process to say that it stops.
+        quiet: print nothing; another process tells the user.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

@@ -32,7 +32,7 @@ class Tracker:
         run: an existing run folder.
         total_steps: length of the run.
         first_step: steps taken before.
-        console: what to print on; a terminal gets a progress bar, anything else plain lines.
+        console: to print on; a terminal gets a progress bar, anything else plain lines.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Tracker:
         )
 
     def step(self, step: int, *, loss: float, lr: float, images_per_second: float) -> None:
-        """Show how far the run is."""
+        """Show the progress of the run."""
         self._progress.update(self._task, completed=step, loss=loss, lr=lr, speed=images_per_second)
 
     def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:

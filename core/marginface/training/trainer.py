@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
 from marginface.training.output import sole_run_writer
-from marginface.training.preparation import Session, join_group, open_session, record_session
+from marginface.training.preparation import Training, join_group, prepare_training, record_start
 from marginface.training.processes.groups import agree, this_process, together
 from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.saving import one_folder, save_checkpoint
@@ -79,31 +80,31 @@ def train(
 
 
 def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> TrainResult:
-    session = open_session(config, group, resume=resume, console=console)
-    record_session(session, resume=resume)
-    shared = one_folder(group, session.run.path)
+    training = prepare_training(config, group, resume=resume, console=console)
+    record_start(training, resume=resume)
+    shared = one_folder(group, training.run.path)
 
-    learner, pipeline, progress = session.learner, session.pipeline, session.progress
+    learner, pipeline, progress = training.learner, training.pipeline, training.progress
     first = group.rank == 0  # which alone writes and prints
-    total_steps = session.schedule.total_steps
+    total_steps = training.schedule.total_steps
     val_every = config.val_every or pipeline.steps_per_epoch
     checkpoint_every = config.checkpoint_every or min(
         pipeline.steps_per_epoch, MAX_STEPS_BETWEEN_CHECKPOINTS
     )
-    newest, saved_step, rate = session.checkpoint, progress.step, 0.0
-    auto_compile = start_compiling(session)
+    newest, saved_step, rate = training.checkpoint, progress.step, 0.0
+    auto_compile = start_compiling(training)
     seconds, steps = 0.0, 0  # since the last line of metrics
-    grown = ""  # what was said of batches with more identities than are sampled
+    grown = ""  # the last warning of a batch with more identities than are sampled
 
     tracker: Tracker = Silence()
     if first:
         tracker = Tracker(
-            session.run, total_steps=total_steps, first_step=progress.step, console=console
+            training.run, total_steps=total_steps, first_step=progress.step, console=console
         )
     with StopRequest(quiet=not first) as stop, tracker:
-        tracker.say(_summary(session))
-        if session.course:
-            tracker.say(session.course)
+        tracker.say(_summary(training))
+        if training.course:
+            tracker.say(training.course)
         while True:
             step = progress.step
             finished = step >= total_steps
@@ -111,9 +112,9 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
 
             verification_due = finished or step % val_every == 0
             verification_due &= received is None and step > progress.verified_step
-            if session.verification and verification_due:
+            if training.verification and verification_due:
                 require_finite_arrays(learner, group, config, step, rate, newest)
-                received = verify(session, tracker, stop)
+                received = verify(training, tracker, stop)
 
             stopping = finished or received is not None
             if (stopping or step % checkpoint_every == 0) and step > saved_step:
@@ -121,7 +122,7 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
                 newest = save_checkpoint(
                     group,
                     learner,
-                    session.run.checkpoints,
+                    training.run.checkpoints,
                     step,
                     {"progress": asdict(progress), "pipeline": pipeline.state()},
                     shared=shared,
@@ -135,9 +136,9 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
             started = time.perf_counter()
             with together(group):
                 batch = next(pipeline)
-            rate = session.schedule(step)
-            draw = _draw(session, batch.all_labels, step)
-            if not grown and (grown := _growth(session, draw)):
+            rate = training.schedule(step)
+            draw = _draw(training, batch.all_labels, step)
+            if not grown and (grown := _growth(training, draw)):
                 tracker.say(grown)
             result = learner.step(batch.images, batch.labels, rate, draw)
             elapsed = time.perf_counter() - started
@@ -166,29 +167,29 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
                 progress.compiled_backend = config.backend if auto_compile.compiled else None
                 tracker.say(said)
 
-        tracker.say(_ending(session, received, newest))
-    return TrainResult(session.run.path, progress.step, progress.best_accuracy, received)
+        tracker.say(_ending(training, received, newest))
+    return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
 
 
-def _draw(session: Session, labels: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
-    """Draw a step's randomness for all processes alike; return what this one takes of it."""
-    config, group = session.config, session.group
+def _draw(training: Training, labels: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
+    """Draw a step's randomness, the same on all processes; return this process's part."""
+    config, group = training.config, training.group
     drawn = draw_step(
-        session.loss,
+        training.loss,
         np.random.default_rng([config.seed, step]),
         labels,
-        len(session.images.identities),
+        len(training.images.identities),
         config.sample_rate,
         config.sampling or "partial_fc",
     )
     classes, samples = split_draw(drawn, config.sample_rate)
-    samples |= draw_backbone(session.graph, config.seed, step, len(labels))
+    samples |= draw_backbone(training.graph, config.seed, step, len(labels))
     return classes | {name: value[group.rank :: group.size] for name, value in samples.items()}
 
 
-def _growth(session: Session, draw: dict[str, NDArray[Any]]) -> str:
-    """Say that a batch has more identities than sample_rate samples, where it has."""
-    rate, identities = session.config.sample_rate, len(session.images.identities)
+def _growth(training: Training, draw: dict[str, NDArray[Any]]) -> str:
+    """Return a warning if a batch has more identities than sample_rate samples; else ""."""
+    rate, identities = training.config.sample_rate, len(training.images.identities)
     wanted = int(rate * identities)
     if rate == 1 or len(draw["classes"]) <= wanted:
         return ""
@@ -198,24 +199,27 @@ def _growth(session: Session, draw: dict[str, NDArray[Any]]) -> str:
     )
 
 
-def _summary(session: Session) -> str:
-    """Say what is about to be trained."""
-    config, images, start = session.config, session.images, session.progress.step
+def _summary(training: Training) -> str:
+    """Summarise the run before its first step."""
+    config, images, start = training.config, training.images, training.progress.step
     begin = f"resuming at step {start}" if start else "training"
     return (
         f"{begin}: {config.backbone}-{config.embedding_size} with {config.loss} on "
         f"{len(images)} images of {len(images.identities)} identities, "
-        f"{session.schedule.total_steps} steps of {config.batch_size} images, "
-        f"{session.backend.version()}"
+        f"{training.schedule.total_steps} steps of {config.batch_size} images, "
+        f"{training.backend.version()}"
     )
 
 
-def _ending(session: Session, received: int | None, checkpoint: Path | None) -> str:
+def _ending(training: Training, received: int | None, checkpoint: Path | None) -> str:
     """Say how the run ended and what to do with it."""
-    path, step = session.run.path, session.progress.step
+    path, step = training.run.path, training.progress.step
     if received:
         kept = f"saved {checkpoint}" if checkpoint else "nothing to save yet"
         return (
             f"stopped at step {step}, {kept}; continue: marginface train --output {path} --resume"
         )
-    return f"finished {step} steps; model: {path}; evaluate: marginface evaluate --model {path}"
+    evaluate = f"marginface evaluate --model {path}"
+    if not find_spec("onnxruntime"):  # which evaluation would use
+        evaluate += f" --backend {training.config.backend}"
+    return f"finished {step} steps; model: {path}; evaluate: {evaluate}"

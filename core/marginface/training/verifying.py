@@ -7,17 +7,17 @@ from collections.abc import Mapping
 
 from marginface.evaluation import verification
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
-from marginface.training.preparation import Session
+from marginface.training.preparation import Training
 from marginface.training.processes.groups import agree, together
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Tracker
 
 
 class _Stopped(Exception):
-    """Leaves a verification that a stop signal made pointless."""
+    """Raised to leave a verification after a stop signal."""
 
 
-def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
+def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | None:
     """Measure verification accuracy on process 0 and record it; see `figures_of`.
 
     The others wait, and hear from process 0 at every batch: no wait is so long that the framework
@@ -26,7 +26,7 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
     Returns:
         The stop signal that cut it short, which leaves it for the resumed run; or None.
     """
-    config, progress, group = session.config, session.progress, session.group
+    config, progress, group = training.config, training.progress, training.group
     figures: dict[str, float] = {}
 
     def meet(done: int = 0, total: int = 0) -> None:
@@ -38,10 +38,10 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
         meet()
         with together(group):
             results: dict[str, verification.VerificationResult] = {}
-            for pairs in session.verification:
+            for pairs in training.verification:
                 if group.rank == 0:
                     embeddings = embed_pairs(
-                        session.learner.embed,
+                        training.learner.embed,
                         pairs,
                         batch_size=config.batch_size,
                         size=config.input_size,
@@ -62,7 +62,7 @@ def verify(session: Session, tracker: Tracker, stop: StopRequest) -> int | None:
     tracker.verification(
         progress.step,
         {
-            "epoch": progress.step / session.pipeline.steps_per_epoch,
+            "epoch": progress.step / training.pipeline.steps_per_epoch,
             **figures,
             "best_accuracy": progress.best_accuracy,
         },

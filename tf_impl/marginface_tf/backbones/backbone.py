@@ -12,10 +12,11 @@ from tensorflow import Tensor
 
 from marginface import backbones
 from marginface.backbones.graph import IMAGES, Graph, Node, array_name
-from marginface.backbones.layers import NOISE, BatchNorm, Dropout
+from marginface.backbones.layers import NOISE, BatchNorm
 from marginface.checks import check_floating
+from marginface_tf.arrays import as_tensor
 from marginface_tf.backbones.calls import Call
-from marginface_tf.backbones.layers import LAYERS, as_tensor
+from marginface_tf.backbones.layers import LAYERS
 
 
 @keras.saving.register_keras_serializable("marginface")
@@ -130,12 +131,11 @@ class Backbone(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Return the configuration from which `from_config` makes a backbone with new weights."""
         graph = self.graph
-        rates = [node.layer.rate for node in graph.nodes if isinstance(node.layer, Dropout)]
         described = {
             "name": graph.name,
             "embedding_size": graph.embedding_size,
             "input_size": graph.input_size,
-            "dropout": max(rates, default=0.0),
+            "dropout": graph.dropout_rate,
         }
         config: dict[str, Any] = super().get_config()
         return config | {"graph": described}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,11 +13,6 @@ from marginface.backbones.layers import Layer
 from marginface_tf.backbones.batch_norm import batch_norm
 from marginface_tf.backbones.calls import Call
 from marginface_tf.backbones.conv import conv
-
-
-def as_tensor(value: Any) -> Any:
-    """Return a value as a tensor that has a shape and a type; Keras' symbolic ones stay."""
-    return value if isinstance(value, keras.KerasTensor) else tf.convert_to_tensor(value)
 
 
 def prelu(layer: layers.PReLU, call: Call, x: Tensor) -> Tensor:

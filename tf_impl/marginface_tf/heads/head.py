@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import losses
+from marginface.arrays import ArraySource
 from marginface.checks import check_count, check_labels
 from marginface.errors import MarginfaceError
 from marginface.heads import (
@@ -38,7 +39,7 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_tf.backbones.layers import as_tensor
+from marginface_tf.arrays import as_tensor
 from marginface_tf.fitting import check_moves
 from marginface_tf.heads.blocks import Parameters, PassInputs, unit_vectors
 from marginface_tf.heads.classes import class_terms, target_cosines
@@ -389,7 +390,7 @@ class MarginHead(keras.layers.Layer):
         """
         return {name: np.array(self.whole(name, v)) for name, v in self.saved().items()}
 
-    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def load_arrays(self, arrays: Mapping[str, ArraySource]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         values = {
             name: self._own(arrays, name, variable) for name, variable in self.saved().items()
@@ -397,11 +398,11 @@ class MarginHead(keras.layers.Layer):
         for name, variable in self.saved().items():
             variable.assign(values[name])
 
-    def load_weight(self, weight: NDArray[Any]) -> None:
+    def load_weight(self, weight: ArraySource) -> None:
         """Set the weights alone, of all classes; of a shard, its part of them."""
         self.weight.assign(self._own({"weight": weight}, "weight", self.weight))
 
-    def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, variable: Any) -> NDArray[Any]:
+    def _own(self, arrays: Mapping[str, ArraySource], name: str, variable: Any) -> NDArray[Any]:
         return own_rows(arrays, name, variable.shape, self.rows(name), self.shard)
 
     def saved(self) -> dict[str, Any]:

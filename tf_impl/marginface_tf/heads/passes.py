@@ -42,8 +42,10 @@ process does between two bars it does for one block of classes after the other:
                                          update: step the one bias, added up over shards
       -> d_x, d_norms; d_W and d_bias without an update
       shards: embeddings_of_all          add up d_x over processes; each keeps its own samples'
+      shards: added_gradient             add up d_bias where all classes share one bias
 
-A shard's d_W needs no all-reduce: it is that of the whole batch already.
+A shard's d_W needs no all-reduce: it is that of the whole batch already. Where logits are the scale
+times products and nothing else, x takes the scale beforehand (`scale_folded`).
 
 The bars are a tf.while_loop, or two: over the blocks whose products are kept, then over the others.
 Two things can run them:

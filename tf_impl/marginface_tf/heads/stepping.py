@@ -131,7 +131,7 @@ class Update:
         rate, scale = tf.cast(self.rate, dtype), tf.cast(self.loss_scale, dtype)
         scale = tf.where(scale > 0, scale, tf.ones_like(scale))
         velocity = tf.gather(self.velocities[name], rows)
-        decay = self.spec.decay_for(self.values[name].shape.rank)
+        decay = self.spec.decay_for(decay=name == "weight")
         step = _compiled_step() if compiled else _step
         value, velocity = step(
             self.spec.momentum, decay, rate, scale, may_step, value, velocity, gradient

@@ -35,9 +35,9 @@ class Backbone(nn.Module):
         for node in graph.nodes:
             if type(node.layer) in MODULES:
                 _attach(self, node.layer.name, MODULES[type(node.layer)](node.layer))
-        for name, parameter in graph.arrays_of_their_own().items():
-            array = nn.Parameter(torch.empty(parameter.shape), parameter.trainable)
-            self.register_parameter(name, array)
+        self._own = graph.arrays_of_their_own()
+        for name, parameter in self._own.items():
+            _attach(self, name, nn.Parameter(torch.empty(parameter.shape), parameter.trainable))
         last_use = graph.last_use()
         # The values that no later layer reads, by layer: dropped so that memory stays flat.
         self._done = [
@@ -94,7 +94,7 @@ class Backbone(nn.Module):
         if function is None:
             output: Tensor = self.get_submodule(layer.name)(*inputs)
             return output
-        if layer.name in self._parameters:
+        if layer.name in self._own:
             inputs = [*inputs, self.get_parameter(layer.name)]
         if layer.noise_of:
             return function(layer, *inputs, noise=noise.get(layer.noise_of))
@@ -152,11 +152,14 @@ def synchronize(backbone: Backbone) -> None:
             module.synchronized = True
 
 
-def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module under a dotted name, making the containers on the way."""
+def _attach(root: nn.Module, name: str, part: nn.Module | nn.Parameter) -> None:
+    """Put a module or a parameter under a dotted name, making the containers on the way."""
     *path, last = name.split(".")
-    for part in path:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        root = root.get_submodule(part)
-    root.add_module(last, module)
+    for step in path:
+        if step not in root._modules:
+            root.add_module(step, nn.Module())
+        root = root.get_submodule(step)
+    if isinstance(part, nn.Module):
+        root.add_module(last, part)
+    else:
+        root.register_parameter(last, part)

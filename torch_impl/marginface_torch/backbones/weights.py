@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from marginface import backbones
 from marginface.checks import check_type
+from marginface_torch.arrays import to_numpy
 from marginface_torch.backbones.backbone import Backbone
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -49,22 +48,3 @@ def backbone_arrays(backbone: Backbone) -> dict[str, NDArray[Any]]:
 def _check(backbone: object) -> None:
     inner = (f"pass its .{name}" for name in ("_orig_mod", "module") if hasattr(backbone, name))
     check_type("backbone", backbone, Backbone, next(inner, "pass what create_backbone made"))
-
-
-def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """Copy a tensor to a contiguous array; bfloat16, which NumPy lacks, becomes float32."""
-    return np.array(as_numpy(tensor))
-
-
-def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return what `to_numpy` does, without a copy where the tensor's memory will do."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype is torch.bfloat16:
-        tensor = tensor.float()
-    found: NDArray[Any] = tensor.contiguous().numpy()
-    return found
-
-
-def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:
-    """Copy a tensor to a float32 array."""
-    return np.asarray(tensor.float().cpu().numpy(), np.float32)

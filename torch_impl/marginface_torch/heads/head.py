@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
 from marginface import losses
+from marginface.arrays import ArraySource
 from marginface.checks import check_count, check_labels, check_type
 from marginface.errors import MarginfaceError
 from marginface.heads import (
@@ -36,7 +37,7 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_torch.backbones.weights import to_numpy
+from marginface_torch.arrays import to_numpy
 from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
 from marginface_torch.heads.sampling import LocalClasses, local_classes
@@ -324,18 +325,18 @@ class MarginHead(nn.Module):
         return {name: to_numpy(self.whole(name, v)) for name, v in self.saved().items()}
 
     @torch.no_grad()
-    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def load_arrays(self, arrays: Mapping[str, ArraySource]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         values = {name: self._own(arrays, name, value) for name, value in self.saved().items()}
         for name, value in self.saved().items():
             value.copy_(values[name])
 
     @torch.no_grad()
-    def load_weight(self, weight: NDArray[Any]) -> None:
+    def load_weight(self, weight: ArraySource) -> None:
         """Set the weights alone, of all classes; of a shard, its part of them."""
         self.weight.copy_(self._own({"weight": weight}, "weight", self.weight))
 
-    def _own(self, arrays: Mapping[str, NDArray[Any]], name: str, value: Tensor) -> Tensor:
+    def _own(self, arrays: Mapping[str, ArraySource], name: str, value: Tensor) -> Tensor:
         given = own_rows(arrays, name, value.shape, self.rows(name), self.shard)
         return torch.as_tensor(given)
 

@@ -69,7 +69,7 @@ class Update:
             gradient = add_up(gradient)
         if not finite:
             return
-        decay = self.spec.decay_for(values.dim())
+        decay = self.spec.decay_for(decay=name == "weight")
         value, velocity = values[rows].to(gradient.dtype), velocities[rows].to(gradient.dtype)
         velocity.mul_(self.spec.momentum).add_(gradient, alpha=1 / (self.settings.loss_scale or 1))
         velocity.add_(value, alpha=decay)

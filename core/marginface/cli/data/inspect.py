@@ -25,7 +25,7 @@ def inspect(
     from marginface.data.inspection import inspect as inspect_set
     from marginface.data.listing import listing, open_set
     from marginface.labels import distinct_labels
-    from marginface.tables import inspection as report
+    from marginface.tables import inspection as tables
     from marginface.terminal import Terminal
 
     names = distinct_labels(sets, "set")
@@ -33,20 +33,20 @@ def inspect(
     for name, path in zip(names, sets, strict=True):
         with image_progress(f"Inspecting {name}") as on_progress:
             found.append(inspect_set(listing(open_set(path, on_progress)), on_progress))
-    common = report.compare(found)
+    common = tables.compare(found)
     console = Terminal()
-    console.print(report.set_table(names, found))
+    console.print(tables.set_table(names, found))
     if any(each.images_an_identity is not None for each in found):
-        console.print(report.histogram_table(names, found))
+        console.print(tables.histogram_table(names, found))
     if common:
-        console.print(report.shared_table(names, common))
-    for title, examples in report.findings(names, found, common):
+        console.print(tables.shared_table(names, common))
+    for title, examples in tables.findings(names, found, common):
         if examples:
             console.print(f"{title}, such as", soft_wrap=True)
         for example in examples:
             console.print(f"  {example}", soft_wrap=True)
     if json_file is not None:
         with replacing(json_file) as temporary:
-            text = json.dumps(report.to_json(found, common), indent=1)
+            text = json.dumps(tables.to_json(found, common), indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")
         console.print(f"wrote {json_file}", soft_wrap=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 65_536  # texts taken out together
+CHUNK = 65_536  # texts taken out together
 
 
 def encoded_name(name: str) -> bytes:
@@ -52,8 +52,8 @@ class Texts:
         return _decoded(self.encoded[begin:end].tobytes())
 
     def __iter__(self) -> Iterator[str]:
-        for first in range(0, len(self), BLOCK):
-            bounds = self.offsets[first : first + BLOCK + 1]
+        for first in range(0, len(self), CHUNK):
+            bounds = self.offsets[first : first + CHUNK + 1]
             encoded = self.encoded[bounds[0] : bounds[-1]].tobytes()
             begin, *ends = (bounds - bounds[0]).tolist()
             for end in ends:

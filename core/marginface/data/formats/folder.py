@@ -23,11 +23,11 @@ from marginface.data.image_files import (
 )
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import by_form, require_one_form, same_form
-from marginface.data.sources import Asked, Progress
+from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
-BLOCK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
+CHUNK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
 
 T = TypeVar("T")
 
@@ -83,18 +83,18 @@ class ImageFolder:
         return hashlib.sha256(b"\0".join(names)).hexdigest()
 
 
-def open_folder(path: Path, asked: Asked) -> ImageFolder:
+def open_folder(path: Path, options: OpenOptions) -> ImageFolder:
     """Open a folder as a set of images; see `open_image_folder` and `list_image_folder`."""
-    if not asked.check:
+    if not options.check:
         return list_image_folder(path)
     _refuse_folder_of_records(path)
     return open_image_folder(
         path,
-        size=asked.size,
-        resize=asked.resize,
-        skip_bad=asked.skip_bad,
-        min_identities=asked.min_identities,
-        on_progress=asked.on_progress,
+        size=options.size,
+        resize=options.resize,
+        skip_bad=options.skip_bad,
+        min_identities=options.min_identities,
+        on_progress=options.on_progress,
     )
 
 
@@ -105,7 +105,7 @@ def open_image_folder(
     resize: bool = False,
     skip_bad: bool = False,
     min_identities: int = 2,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> ImageFolder:
     """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
 
@@ -217,17 +217,16 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
 
 
 def bad_images(
-    images: Sequence[T], problem: Callable[[T], str], on_progress: Progress | None
+    images: Sequence[T], problem: Callable[[T], str], on_progress: OnProgress
 ) -> list[tuple[T, str]]:
     """Return those of the images that have a problem, with it; all CPUs look for them."""
     bad: list[tuple[T, str]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(images), BLOCK):
-            block = images[start : start + BLOCK]
-            problems = pool.map(problem, block)
-            bad += [(image, why) for image, why in zip(block, problems, strict=True) if why]
-            if on_progress is not None:
-                on_progress(start + len(block), len(images))
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            problems = pool.map(problem, chunk)
+            bad += [(image, why) for image, why in zip(chunk, problems, strict=True) if why]
+            on_progress(start + len(chunk), len(images))
     return bad
 
 

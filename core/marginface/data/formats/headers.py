@@ -1,4 +1,4 @@
-"""The headers of a RecordIO file's records, in blocks: what tells labels without the images."""
+"""The headers of a RecordIO file's records, in chunks: what tells labels without the images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.recordio import LONGEST, MAGIC, WHOLE, RecordFile
-from marginface.data.sources import Progress
+from marginface.data.sources import OnProgress, silent
 
-BLOCK = 65_536  # records at a time, to bound memory
+CHUNK = 65_536  # records at a time, to bound memory
 WORDS = 9  # magic, length, flag, label, id (2), second id (2), the first of several labels
 
 
@@ -32,7 +32,7 @@ class Headers:
 
 
 def read_headers(
-    records: RecordFile, offsets: NDArray[np.int64], on_progress: Progress | None = None
+    records: RecordFile, offsets: NDArray[np.int64], on_progress: OnProgress = silent
 ) -> Headers:
     """Return the headers of the records that begin at `offsets`.
 
@@ -48,13 +48,12 @@ def read_headers(
         np.empty(count, np.int64),
     )
     words = records.words()
-    for begin in range(0, count, BLOCK):
-        block = slice(begin, begin + BLOCK)
-        plain = _read_plain(words, offsets[block], headers, block, records.size)
+    for begin in range(0, count, CHUNK):
+        chunk = slice(begin, begin + CHUNK)
+        plain = _read_plain(words, offsets[chunk], headers, chunk, records.size)
         for index in np.flatnonzero(~plain) + begin:
             _read_one(records, int(offsets[index]), headers, index)
-        if on_progress is not None:
-            on_progress(min(begin + BLOCK, count), count)
+        on_progress(min(begin + CHUNK, count), count)
     return headers
 
 
@@ -62,7 +61,7 @@ def _read_plain(
     words: NDArray[np.uint32],
     offsets: NDArray[np.int64],
     headers: Headers,
-    block: slice,
+    chunk: slice,
     size: int,
 ) -> NDArray[np.bool_]:
     """Read the records that are whole and not split; return which these are."""
@@ -71,11 +70,11 @@ def _read_plain(
     length = (found[:, 1] & LONGEST).astype(np.int64)
     flag = found[:, 2].astype(np.int64)
     floats = found.view("<f4")
-    headers.flag[block] = flag
-    headers.label[block] = np.where(flag > 0, floats[:, 8], floats[:, 3])
-    headers.key[block] = found[:, 4:6].copy().view("<u8")[:, 0]
-    headers.empty[block] = length == 24 + 4 * flag
-    headers.end[block] = offsets + 8 + (length + 3) // 4 * 4
+    headers.flag[chunk] = flag
+    headers.label[chunk] = np.where(flag > 0, floats[:, 8], floats[:, 3])
+    headers.key[chunk] = found[:, 4:6].copy().view("<u8")[:, 0]
+    headers.empty[chunk] = length == 24 + 4 * flag
+    headers.end[chunk] = offsets + 8 + (length + 3) // 4 * 4
     plain: NDArray[np.bool_] = (
         (found[:, 0] == MAGIC)
         & (found[:, 1] >> 29 == WHOLE)
@@ -83,7 +82,7 @@ def _read_plain(
         & (offsets < size)
         & (offsets % 4 == 0)
         & (length >= 24 + 4 * flag)
-        & (headers.end[block] <= size)
+        & (headers.end[chunk] <= size)
     )
     return plain
 

@@ -40,24 +40,14 @@ class Chained(Protocol):
         """Return the byte behind the record that begins at byte `offset`, or raise."""
 
 
-def offsets_of(records: Chained, *, intact_prefix: bool) -> NDArray[np.int64]:
+def offsets_of(records: Chained) -> NDArray[np.int64]:
     """Return where each record begins, by reading the file from its beginning.
-
-    Args:
-        records: the file.
-        intact_prefix: stop at a damaged or truncated record instead of refusing the file.
 
     Raises:
         MarginfaceError: a record is damaged or truncated.
     """
     found, at = array("q"), 0
     while at < records.size:
-        try:
-            end = records.end(at)
-        except MarginfaceError:
-            if intact_prefix:
-                break
-            raise
         found.append(at)
-        at = end
+        at = records.end(at)
     return np.array(found, np.int64)

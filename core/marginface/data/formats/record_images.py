@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from marginface.data.formats.folder import bad_images
 from marginface.data.formats.record_index import RecordIndex
 from marginface.data.images import decode_image
-from marginface.data.sources import Asked
+from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
 
 LOOKED_AT = 256  # images decoded at opening: enough to see a wrong size or format
@@ -88,8 +88,8 @@ class RecordImages:
         """Return a digest of the names, in order: a folder's of the same names."""
         return self.index.fingerprint
 
-    def checked(self, asked: Asked) -> RecordImages:
-        """Return these images, or the good ones of them, as is asked.
+    def checked(self, options: OpenOptions) -> RecordImages:
+        """Return these images, or the good ones of them, as the options say.
 
         To leave out the bad ones each image is decoded. Otherwise some are, evenly spread: what is
         wrong with all shows, and single bad ones end the training that meets them, by name.
@@ -97,12 +97,12 @@ class RecordImages:
         Raises:
             MarginfaceError: there are bad ones and they are not skipped.
         """
-        if not asked.check:
+        if not options.check:
             return self
-        skip_bad = asked.skip_bad
+        skip_bad = options.skip_bad
         count = len(self) if skip_bad else min(len(self), LOOKED_AT)
         numbers = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
-        bad = bad_images(numbers.tolist(), self._problem, asked.on_progress)
+        bad = bad_images(numbers.tolist(), self._problem, options.on_progress)
         if not bad:
             return self
         named = tuple((self.name(number), reason) for number, reason in bad)

@@ -17,7 +17,7 @@ with needs("data"):
     import pyarrow as pa
 
 LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
-BLOCK = 2**20  # bytes looked at together
+CHUNK = 2**20  # bytes looked at together
 
 _NOT_IN_NAMES = np.zeros(256, np.bool_)
 _NOT_IN_NAMES[[*range(32), 127, *b"/\\:"]] = True
@@ -124,8 +124,8 @@ def fit_for_files(texts: Texts) -> bool:
         and lengths.max() <= LONGEST_NAME
         and not _NOT_AT_THEIR_BEGINNING[encoded[offsets[:-1]]].any()
         and not any(
-            _NOT_IN_NAMES[encoded[begin : begin + BLOCK]].any()
-            for begin in range(0, len(encoded), BLOCK)
+            _NOT_IN_NAMES[encoded[begin : begin + CHUNK]].any()
+            for begin in range(0, len(encoded), CHUNK)
         )
     )
 

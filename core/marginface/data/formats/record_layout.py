@@ -20,26 +20,28 @@ from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.recordio import LARGEST_LABEL, RecordFile
 from marginface.data.formats.shards import warn_of_parts
 from marginface.data.formats.tables import Ints, distinct, read_idx, read_names, write_idx
-from marginface.data.sources import Asked, Progress
+from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1
 REBUILD = "if the .rec is whole, write its .idx anew with --rebuild-index (rebuild_index=True)"
 
 
-def open_rec(path: Path, asked: Asked) -> RecordImages:
+def open_rec(path: Path, options: OpenOptions) -> RecordImages:
     """Open a .rec as a set of images.
 
     Raises:
         MarginfaceError: as `index_of_records` and `RecordImages.checked`.
     """
     warn_of_parts(path)
-    index = index_of_records(path, rebuild_index=asked.rebuild_index, on_progress=asked.on_progress)
-    return RecordImages(RecordFile(path), index, asked.size, asked.resize).checked(asked)
+    index = index_of_records(
+        path, rebuild_index=options.rebuild_index, on_progress=options.on_progress
+    )
+    return RecordImages(RecordFile(path), index, options.size, options.resize).checked(options)
 
 
 def index_of_records(
-    path: Path, *, rebuild_index: bool = False, on_progress: Progress | None = None
+    path: Path, *, rebuild_index: bool = False, on_progress: OnProgress = silent
 ) -> RecordIndex:
     """Return the index of the images in a .rec file, sorted by their keys.
 
@@ -70,9 +72,7 @@ def index_of_records(
     return cached_index(path, sources, build)
 
 
-def _read(
-    path: Path, rebuild_index: bool, on_progress: Progress | None
-) -> tuple[Ints, Ints, Headers]:
+def _read(path: Path, rebuild_index: bool, on_progress: OnProgress) -> tuple[Ints, Ints, Headers]:
     """Return key, offset and headers of every record."""
     records, idx = RecordFile(path), path.with_suffix(".idx")
     try:

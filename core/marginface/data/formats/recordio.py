@@ -177,9 +177,9 @@ class RecordFile:
         """Return the byte behind the record that begins at byte `offset`; raises as `read`."""
         return _padded(self._parts(offset)[-1][1])
 
-    def offsets(self, *, intact_prefix: bool = False) -> NDArray[np.int64]:
+    def offsets(self) -> NDArray[np.int64]:
         """Return where each record begins; see `offsets_of`."""
-        return offsets_of(self, intact_prefix=intact_prefix)
+        return offsets_of(self)
 
     def words(self) -> NDArray[np.uint32]:
         """Return the file as little-endian words, not copied."""

@@ -108,9 +108,9 @@ class TFRecordFile:
             )
         return end
 
-    def offsets(self, *, intact_prefix: bool = False) -> NDArray[np.int64]:
+    def offsets(self) -> NDArray[np.int64]:
         """Return where each record begins, comparing the checksums of lengths; see `offsets_of`."""
-        return offsets_of(self, intact_prefix=intact_prefix)
+        return offsets_of(self)
 
     def _damaged(self, offset: int, why: str) -> MarginfaceError:
         return MarginfaceError(

@@ -11,25 +11,23 @@ from marginface.data.formats.index_cache import cached_index
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.shards import ShardedRecords, shards_of
-from marginface.data.sources import Asked, Progress
+from marginface.data.sources import OnProgress, OpenOptions, silent
 
-BLOCK = 1024  # records between two calls of on_progress
+CHUNK = 1024  # records between two calls of on_progress
 
 
-def open_tfrecord(path: Path, asked: Asked) -> RecordImages:
+def open_tfrecord(path: Path, options: OpenOptions) -> RecordImages:
     """Open a .tfrecord as a set of images; of one in several files, any stands for all.
 
     Raises:
         MarginfaceError: as `index_of_tfrecord` and `RecordImages.checked`.
     """
     records = ShardedRecords(shards_of(path))
-    index = index_of_tfrecord(records, on_progress=asked.on_progress)
-    return RecordImages(records, index, asked.size, asked.resize).checked(asked)
+    index = index_of_tfrecord(records, on_progress=options.on_progress)
+    return RecordImages(records, index, options.size, options.resize).checked(options)
 
 
-def index_of_tfrecord(
-    records: ShardedRecords, *, on_progress: Progress | None = None
-) -> RecordIndex:
+def index_of_tfrecord(records: ShardedRecords, *, on_progress: OnProgress = silent) -> RecordIndex:
     """Return the index of the images in TFRecord files, in their order; keys count from 0.
 
     Names come from the features `image/class/text` and `image/filename`, where they are. To make
@@ -55,7 +53,7 @@ def index_of_tfrecord(
             identity = example.identity or folder.rpartition("/")[2] or str(example.label)
             identities.append(identity)
             files.append(file)
-            if on_progress is not None and ((key + 1) % BLOCK == 0 or key + 1 == len(offsets)):
+            if (key + 1) % CHUNK == 0 or key + 1 == len(offsets):
                 on_progress(key + 1, len(offsets))
         names = zip(identities.texts(), files.texts(), strict=True)
         return make_index(offsets, np.arange(len(offsets)), numbers, names)

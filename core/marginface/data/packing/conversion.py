@@ -10,7 +10,7 @@ from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import telling_what_stays
 from marginface.data.packing.targets import target_format
 from marginface.data.packing.training_sets import Summary, check_target, pack
-from marginface.data.sources import ImageSource, Progress
+from marginface.data.sources import ImageSource, OnProgress, silent
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import write_pair_folder
@@ -30,7 +30,7 @@ def convert(
     pairs: Path | None = None,
     encoding: Encoding,
     skip_bad: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> Summary | Pairs:
     """Convert a set of images; `target`'s ending decides the format.
 
@@ -86,7 +86,7 @@ class _EncodedImages:
     source: ImageSource
     encoding: Encoding
     uses: int
-    on_progress: Progress | None
+    on_progress: OnProgress
     done: int = 0
 
     @property
@@ -98,6 +98,5 @@ class _EncodedImages:
         """Return an image's bytes in the wanted encoding."""
         encoded = self.encoding(self.source.encoded(name), self.root / name)
         self.done += 1
-        if self.on_progress is not None:
-            self.on_progress(self.done, self.uses)
+        self.on_progress(self.done, self.uses)
         return encoded

@@ -17,17 +17,17 @@ class Packed:
     encoded: bytes
 
 
-class BlockWriter(Protocol):
+class ChunkWriter(Protocol):
     """What writes one format of packed sets."""
 
     def rewind(self, marks: Sequence[Any]) -> int:
-        """Count the marked blocks that are whole on disk; drop what comes after them."""
+        """Count the marked chunks that are whole on disk; drop what comes after them."""
 
     def add(self, image: Packed) -> None:
         """Write the next image."""
 
     def mark(self) -> Any:
-        """Bring the block to disk that began behind the last mark; return its mark, for JSON."""
+        """Bring the chunk to disk that began behind the last mark; return its mark, for JSON."""
 
     def finish(self, sizes: Sequence[int]) -> None:
         """Write what ends the set, given images an identity, and give it its final name."""

@@ -15,7 +15,7 @@ from marginface.errors import MarginfaceError
 
 
 class FolderBlocks:
-    """Writes `identity/image` files, block by block; see `BlockWriter`."""
+    """Writes `identity/image` files, chunk by chunk; see `ChunkWriter`."""
 
     def __init__(self, partial: Path, target: Path, records: int) -> None:
         del records
@@ -25,7 +25,7 @@ class FolderBlocks:
         self._check = 0
 
     def rewind(self, marks: Sequence[Any]) -> int:
-        """Compare the files of each block with its checksum."""
+        """Compare the files of each chunk with its checksum."""
         whole = sum(1 for _ in takewhile(self._is_whole, marks))
         self._drop_others({name for mark in marks[:whole] for name in mark["names"]})
         return whole

@@ -1,4 +1,4 @@
-"""Writing .rec and .tfrecord files block by block; see `BlockWriter`."""
+"""Writing .rec and .tfrecord files chunk by chunk; see `ChunkWriter`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 from marginface.atomic import replacing
 from marginface.data.formats import recordio, tfrecord
@@ -19,7 +18,7 @@ from marginface.data.packing.streams import Streams
 from marginface.errors import MarginfaceError
 
 
-class RecordBlocks:
+class RecordChunks(Streams):
     """Writes a .rec in InsightFace's layout with .idx, property, and an .lst that keeps the names.
 
     Images have keys 1 to N; then, without images, come a record for each identity with the range of
@@ -33,13 +32,9 @@ class RecordBlocks:
     """
 
     def __init__(self, partial: Path, target: Path, records: int) -> None:
-        self._streams = Streams(partial, ["idx", "lst", "rec"])
+        super().__init__(partial, ["idx", "lst", "rec"])
         self._target = target
         self._first_key = int(records < LARGEST_LABEL)  # with ranges 1, else 0
-
-    def rewind(self, marks: Sequence[Any]) -> int:
-        """Compare the blocks with their checksums."""
-        return self._streams.rewind(marks)
 
     def add(self, image: Packed) -> None:
         """Write an image's record."""
@@ -52,24 +47,16 @@ class RecordBlocks:
         line = os.fsencode(f"{key}\t{image.label}\t{image.name}\n")
         self._append(key, pack_labelled(image.encoded, key, image.label), line)
 
-    def mark(self) -> Any:
-        """Return lengths and checksums."""
-        return self._streams.mark()
-
     def finish(self, sizes: Sequence[int]) -> None:
         """Write the records of identities; the .rec is the last to get its name."""
         if self._first_key:
             self._append_ranges(sizes)
-        self._streams.finish()
-        idx, lst, rec = self._streams.paths
+        self.end()
+        idx, lst, rec = self.paths
         for path, target in zip((idx, lst), sidecars(self._target), strict=True):
             path.replace(target)
         self._write_property(len(sizes), rec)
         rec.replace(self._target)
-
-    def close(self) -> None:
-        """Close the files."""
-        self._streams.close()
 
     def _append_ranges(self, sizes: Sequence[int]) -> None:
         """Write the records that tell which keys belong to an identity."""
@@ -88,41 +75,29 @@ class RecordBlocks:
                 temporary.write_text(f"{classes},{height},{width}\n")
 
     def _append(self, key: int, payload: bytes, line: bytes = b"") -> None:
-        index = f"{key}\t{self._streams.lengths[-1]}\n"
-        self._streams.append(index.encode(), line, recordio.frame(payload))
+        index = f"{key}\t{self.lengths[-1]}\n"
+        self.append(index.encode(), line, recordio.frame(payload))
 
 
-class TFRecordBlocks:
+class TFRecordChunks(Streams):
     """Writes a .tfrecord of `tf.train.Example`s."""
 
     def __init__(self, partial: Path, target: Path, records: int) -> None:
         del records
-        self._streams = Streams(partial, ["tfrecord"])
+        super().__init__(partial, ["tfrecord"])
         self._target = target
-
-    def rewind(self, marks: Sequence[Any]) -> int:
-        """Compare the blocks with their checksums."""
-        return self._streams.rewind(marks)
 
     def add(self, image: Packed) -> None:
         """Write an image's record."""
         identity, _ = split_name(image.name)
         example = ImageExample(image.encoded, image.label, identity, image.name)
-        self._streams.append(tfrecord.frame(pack_example(example)))
-
-    def mark(self) -> Any:
-        """Return length and checksum."""
-        return self._streams.mark()
+        self.append(tfrecord.frame(pack_example(example)))
 
     def finish(self, sizes: Sequence[int]) -> None:
         """Give the file its name."""
         del sizes
-        self._streams.finish()
-        self._streams.paths[0].replace(self._target)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._streams.close()
+        self.end()
+        self.paths[0].replace(self._target)
 
 
 def sidecars(target: Path) -> list[Path]:

@@ -20,12 +20,12 @@ JOURNAL, LOCK = "journal.jsonl", "lock"
 class Partial:
     """A folder next to a target, `.NAME.partial`, in which the target grows.
 
-    `journal.jsonl` there has a line for the job, then one for each block that is done. A line is
-    written after its block is on disk, so what the lines tell is what a next run can build on.
+    `journal.jsonl` there has a line for the job, then one for each chunk that is done. A line is
+    written after its chunk is on disk, so what the lines tell is what a next run can build on.
 
     Attributes:
         path: the folder.
-        blocks: what the journal tells of each block.
+        chunks: what the journal tells of each chunk.
     """
 
     def __init__(self, path: Path, journal: TextIO, job: str) -> None:
@@ -33,21 +33,21 @@ class Partial:
         self._journal = journal
         self._head = {"job": job}
         lines = _whole_lines(journal)
-        self.blocks: list[Any] = lines[1:] if lines[:1] == [self._head] else []
-        if not self.blocks:
+        self.chunks: list[Any] = lines[1:] if lines[:1] == [self._head] else []
+        if not self.chunks:
             self._clear()
 
     def keep(self, count: int) -> None:
-        """Forget all blocks but the first `count`."""
-        del self.blocks[count:]
+        """Forget all chunks but the first `count`."""
+        del self.chunks[count:]
         self._journal.seek(0)
         self._journal.truncate()
-        self._write([self._head, *self.blocks])
+        self._write([self._head, *self.chunks])
 
-    def append(self, block: Mapping[str, Any]) -> None:
-        """Note that a block is done."""
-        self.blocks.append(block)
-        self._write([block])
+    def append(self, chunk: Mapping[str, Any]) -> None:
+        """Note that a chunk is done."""
+        self.chunks.append(chunk)
+        self._write([chunk])
 
     def _clear(self) -> None:
         for entry in self.path.iterdir():
@@ -90,7 +90,7 @@ def partial_output(target: Path, job: str) -> Iterator[Partial]:
         try:
             yield partial
         except BaseException:
-            if not partial.blocks:
+            if not partial.chunks:
                 shutil.rmtree(path, ignore_errors=True)
             raise
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Files that grow block by block, with checksums by which a killed run can go on."""
+"""Files that grow chunk by chunk, with checksums by which a killed run can go on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CHUNK = 1 << 20  # bytes read at a time
 
 
 class Streams:
-    """Several files in a folder to which blocks are appended together.
+    """Several files in a folder to which chunks are appended together.
 
-    A mark holds, for each file, its length behind the block and the block's CRC-32.
+    A mark holds, for each file, its length behind the chunk and the chunk's CRC-32.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ class Streams:
         self._checks = [0] * len(names)
 
     def rewind(self, marks: Sequence[Any]) -> int:
-        """Count the marked blocks that are whole on disk; drop what comes after them."""
+        """Count the marked chunks that are whole on disk; drop what comes after them."""
         for path in self.paths:
             path.touch()
         with_previous = zip([None, *marks], marks, strict=False)
@@ -53,7 +53,7 @@ class Streams:
         self._checks = [0] * len(self._checks)
         return mark
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """Bring all to disk and close the files."""
         self.mark()
         self.close()

@@ -19,23 +19,23 @@ from marginface.data.formats.shards import shards_of
 from marginface.data.images import EXTENSIONS, state_of, without_ending
 from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
-from marginface.data.packing.packed import BlockWriter, Packed
+from marginface.data.packing.packed import ChunkWriter, Packed
 from marginface.data.packing.packed_folder import FolderBlocks
-from marginface.data.packing.packed_records import RecordBlocks, TFRecordBlocks, sidecars
+from marginface.data.packing.packed_records import RecordChunks, TFRecordChunks, sidecars
 from marginface.data.packing.partial import Partial, partial_output, partial_path
 from marginface.data.packing.targets import target_format
-from marginface.data.sources import LabelledImages, Progress
+from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.errors import MarginfaceError
 
-BLOCK = 1024  # images between two lines of the journal
+CHUNK = 1024  # images between two lines of the journal
 STRIDE = 32  # images between two calls of on_progress
 
 # From the partial folder, the target, and how many images and identities there may be.
-MakeWriter = Callable[[Path, Path, int], BlockWriter]
+MakeWriter = Callable[[Path, Path, int], ChunkWriter]
 WRITERS: dict[str, MakeWriter] = {
     "": FolderBlocks,
-    ".rec": RecordBlocks,
-    ".tfrecord": TFRecordBlocks,
+    ".rec": RecordChunks,
+    ".tfrecord": TFRecordChunks,
 }
 
 
@@ -58,7 +58,7 @@ def pack(
     chosen: NDArray[np.int64] | None = None,
     encoding: Encoding | None = None,
     skip_bad: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = silent,
 ) -> Summary:
     """Write labelled images to a new folder, .rec or .tfrecord, one identity after the other.
 
@@ -159,7 +159,7 @@ class _Run:
         images: LabelledImages,
         order: NDArray[np.int64],
         partial: Partial,
-        writer: BlockWriter,
+        writer: ChunkWriter,
         encoding: Encoding | None,
         skip_bad: bool,
     ) -> None:
@@ -173,25 +173,25 @@ class _Run:
         self.sizes: list[int] = []  # images of each identity written
         self.skipped: list[tuple[str, str]] = []
         self._label = -1  # in the source, of the image written last
-        self._begun = 0  # place where the present block begins
-        self._bad: list[tuple[int, str]] = []  # of the present block: place, reason
+        self._begun = 0  # place where the present chunk begins
+        self._bad: list[tuple[int, str]] = []  # of the present chunk: place, reason
 
     def resume(self) -> None:
-        """Go on behind the blocks that are whole and whose images are still what they were."""
-        kept = list(takewhile(self._still_so, self.partial.blocks))
-        whole = self.writer.rewind([block["mark"] for block in kept])
+        """Go on behind the chunks that are whole and whose images are still what they were."""
+        kept = list(takewhile(self._still_so, self.partial.chunks))
+        whole = self.writer.rewind([chunk["mark"] for chunk in kept])
         self.partial.keep(whole)
-        for block in kept[:whole]:
-            bad = dict(block["bad"])
-            for place in range(block["begin"], block["end"]):
+        for chunk in kept[:whole]:
+            bad = dict(chunk["bad"])
+            for place in range(chunk["begin"], chunk["end"]):
                 if place in bad:
                     self._skip(place, bad[place])
                 else:
                     self._count(place)
-            self.done = self._begun = block["end"]
+            self.done = self._begun = chunk["end"]
         self._bad = []
 
-    def write(self, on_progress: Progress | None) -> None:
+    def write(self, on_progress: OnProgress) -> None:
         """Write what is left."""
         number, total = sum(self.sizes), len(self.order)
         for place, read in zip(
@@ -205,9 +205,9 @@ class _Run:
                 self.writer.add(Packed(number, self._count(place), *read))
                 number += 1
             self.done = place + 1
-            if self.done % BLOCK == 0:
+            if self.done % CHUNK == 0:
                 self._end_block()
-            if on_progress is not None and (self.done % STRIDE == 0 or self.done == total):
+            if self.done % STRIDE == 0 or self.done == total:
                 on_progress(self.done, total)
 
     def finish(self) -> Summary:
@@ -253,10 +253,10 @@ class _Run:
         )
         self._begun, self._bad = self.done, []
 
-    def _still_so(self, block: Any) -> bool:
-        """Return whether a block's images are what they were, and bad ones may be left out."""
-        return block["source"] == self._source(block["begin"], block["end"]) and (
-            self.skip_bad or not block["bad"]
+    def _still_so(self, chunk: Any) -> bool:
+        """Return whether a chunk's images are what they were, and bad ones may be left out."""
+        return chunk["source"] == self._source(chunk["begin"], chunk["end"]) and (
+            self.skip_bad or not chunk["bad"]
         )
 
     def _source(self, begin: int, end: int) -> str:

@@ -16,7 +16,7 @@ from marginface.errors import MarginfaceError
 from marginface.onnx.session import RUN_ERRORS, one_line, open_session
 
 LONGEST_SIDE = 640  # pixels of a photo as the network sees it, where the model leaves it open
-BLOCK = max(STRIDES)  # pixels: the input's sides are multiples
+MULTIPLE = max(STRIDES)  # pixels: of the input's sides
 MEAN, STD = np.float32(127.5), np.float32(128)
 OUTPUTS = (1, 4, 10)  # numbers for each anchor: score, box, five points
 
@@ -55,7 +55,7 @@ class FaceDetector:
         if batch not in (None, 1):
             raise self._refusal(f"it takes {batch} photos at once, expected 1 or any number")
         self._height, self._width = sides
-        rows = self._height or BLOCK, self._width or BLOCK
+        rows = self._height or MULTIPLE, self._width or MULTIPLE
         outputs = self._run(np.zeros((1, 3, *rows), np.float32))
         self._levels = self._levels_of([output.shape for output in outputs], *rows)
         self.one_by_one = batch == 1 or outputs[0].ndim == 2
@@ -135,4 +135,4 @@ class FaceDetector:
 
 
 def _whole_blocks(pixels: int) -> int:
-    return -(-pixels // BLOCK) * BLOCK
+    return -(-pixels // MULTIPLE) * MULTIPLE

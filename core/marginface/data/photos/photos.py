@@ -27,6 +27,7 @@ from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo
 from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource
 from marginface.data.photos.landmarks import POINT_COLUMNS
+from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.text import printable
@@ -56,7 +57,7 @@ def align_photos(
     options: CropOptions,
     *,
     batch_size: int = 8,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> Counter[str]:
     """Write an aligned crop of each photo's face, and `alignment.csv`; return counts by status.
 
@@ -104,8 +105,7 @@ def align_photos(
                 writer.writerows(map(_row, outcomes))
                 file.flush()
                 done += len(outcomes)
-                if on_progress is not None:
-                    on_progress(done, len(names))
+                on_progress(done, len(names))
             writer.writerows(_row(Outcome(name, NO_PHOTO)) for name in absent)
             writer.writerows(_row(Outcome(name, NO_IMAGE, why)) for name, why in files.others)
             file.flush()

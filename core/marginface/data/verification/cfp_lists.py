@@ -11,13 +11,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from marginface.data.image_files import list_images
+from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
 from marginface.data.verification.pair_lists import fields_of, find_image, listed_pairs
 from marginface.data.verification.pairs import (
+    PAIR_LIST,
     Pair,
     Pairs,
     is_number,
-    numbered_lines,
     quoted,
 )
 from marginface.errors import MarginfaceError
@@ -61,7 +62,7 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
     for fold in folds:
         before = len(pairs)
         for name, same in (("same.txt", True), ("diff.txt", False)):
-            for number, line in numbered_lines(fold / name):
+            for number, line in numbered_lines(fold / name, PAIR_LIST):
                 where = f"{fold / name}:{number}"
                 one, other = _two_numbers(where, line)
                 pairs.append(
@@ -81,7 +82,7 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
 def _numbered_images(path: Path) -> dict[int, str]:
     """Return the images of a list by their numbers, as their last parts."""
     found = {}
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, "a list of images"):
         fields = line.split(maxsplit=1)
         if len(fields) != 2 or not is_number(fields[0]):
             raise MarginfaceError(f"{path}:{number}: expected 'number path', got {quoted(line)}")

@@ -91,5 +91,5 @@ def _open_list(path: Path, images: Path | None) -> Pairs:
     return read_pair_list(path, images)
 
 
-PAIR_LISTS.register("CFP's Protocol/Split/FP or FF", read_cfp, recognises=is_cfp)
 PAIR_LISTS.register("a list of pairs", _open_list, recognises=is_text)
+PAIR_LISTS.register("CFP's Protocol/Split/FP or FF", read_cfp, recognises=is_cfp)

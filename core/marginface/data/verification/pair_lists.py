@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.image_files import list_images
+from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
 from marginface.data.sources import FolderImages
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import (
+    PAIR_LIST,
     Pair,
     Pairs,
     is_number,
-    numbered_lines,
     quoted,
     read_pairs,
 )
@@ -61,7 +62,7 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
             or that two are meant by.
     """
     path, root = Path(path), Path(images_root)
-    lines = numbered_lines(path)
+    lines = list(numbered_lines(path, PAIR_LIST))
     number, line = lines[0]
     fields = fields_of(line)
     if len(fields) <= 2 and all(map(is_number, fields)):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.image_files import list_images
+from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.sources import FolderImages, ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
@@ -16,6 +17,7 @@ from marginface.errors import MarginfaceError
 from marginface.labels import short_name
 
 Pair = tuple[str, str, bool]
+PAIR_LIST = "a list of pairs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
             two endings, or counts that disagree with the first line.
     """
     path = Path(path)
-    lines = numbered_lines(path)
+    lines = list(numbered_lines(path, PAIR_LIST))
     folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
     images = ImageNames(list_images(images_root))
     pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
@@ -83,22 +85,6 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     truth = np.array(same, np.bool_)
     fold = usual_folds(truth) if folds == 1 else contiguous_folds(len(pairs), folds)
     return Pairs(FolderImages(Path(images_root)), first, second, truth, fold, short_name(path))
-
-
-def numbered_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the lines of a text that are not blank, with their numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MarginfaceError(f"{path} is no UTF-8 text; expected a pairs file") from error
-    except OSError as error:
-        raise MarginfaceError(
-            f"cannot read {path}: {error.strerror}; expected a pairs file"
-        ) from error
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise MarginfaceError(f"{path} is empty; expected a list of pairs")
-    return lines
 
 
 def is_number(text: str) -> bool:

@@ -56,7 +56,7 @@ class Pose:
         self.origin = np.asarray(CENTRE) + shot.shift - self.turn @ drift
 
     def surface(self, points: Points) -> NDArray[np.float64]:
-        """Return how far points [N, 2] of the face stand out towards the camera."""
+        """Return the depth of points [N, 2] of the face, towards the camera."""
         inside = 1 - (((points - self.middle) / self.half) ** 2).sum(-1)
         return np.asarray(DEPTH * np.sqrt(np.maximum(inside, 0.0)))
 

@@ -103,7 +103,7 @@ def strands(person: Person, hair: Hair, grid: NDArray[np.float32]) -> NDArray[np
 
 
 def beard_cover(person: Person, pose: Pose) -> NDArray[np.float32]:
-    """Return how much of the skin is covered with beard, 0..1, [112, 112]."""
+    """Return the mask of the beard, [112, 112]: the share of skin that it covers, 0..1."""
     w, h, m, n = person.width, person.height, person.mouth_height, person.nose_length
     wide, top = person.mouth_width, m - person.upper_lip - 0.6
     bottom = m + person.lower_lip + 0.8

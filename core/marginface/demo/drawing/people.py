@@ -156,11 +156,11 @@ class Shot:
     zoom: float = varied(1.0, 0.06)
     shift: Sequence[float] = varied((0.0, 0.0), (3.0, 3.0))
     smile: float = varied(0.4, 0.35)
-    lids: float = varied(1.0, 0.14)
+    lids: float = varied(1.0, 0.12)
     brows: float = varied(0.0, 1.0)
     gaze: Sequence[float] = varied((0.0, 0.0), (0.25, 0.12))
-    exposure: float = varied(1.0, 0.22)
-    warmth: float = varied(0.0, 0.09)  # lamps and shade move colours between orange and blue
+    exposure: float = varied(1.0, 0.2)
+    warmth: float = varied(0.0, 0.08)  # lamps and shade move colours between orange and blue
     saturation: float = varied(1.0, 0.2)
     open: float = 0.0  # the mouth
     light: Sequence[float] = (-0.5, -0.5)  # direction: x to the right, y down
@@ -213,31 +213,31 @@ def draw_person(rng: np.random.Generator) -> Person:
     )
 
 
-def draw_shot(rng: np.random.Generator, strength: float = 1.0) -> Shot:
-    """Draw the circumstances of one picture; `strength` 1 is an everyday snapshot, 0 a portrait."""
+def draw_shot(rng: np.random.Generator) -> Shot:
+    """Draw the circumstances of one picture, an everyday snapshot."""
     strayed = {}
     for each in fields(Shot):
         if each.metadata:
             deviation = np.asarray(each.metadata["deviation"])
             normal = np.clip(rng.standard_normal(deviation.shape), -2, 2)
-            strayed[each.name] = each.default + strength * normal * deviation
+            strayed[each.name] = each.default + normal * deviation
     colours = rng.uniform(25, 235, (3, 3))  # of the shirt and the background
     grey = colours.mean(1, keepdims=True)
     colours = grey + (colours - grey) * rng.uniform(0.05, 0.5, (3, 1))
     angle, reach = rng.uniform(-np.pi, np.pi), rng.uniform(0.3, 0.95)
-    laughs, colourless = rng.random(2) < (0.4, 0.08 * strength)
+    laughs, colourless = rng.random(2) < (0.4, 0.08)
     return replace(
         Shot(**strayed),
         smile=strayed["smile"] + 0.45 * laughs,
         saturation=strayed["saturation"] * (not colourless),
         open=rng.uniform(0.15, 1) * laughs,
         light=(reach * np.sin(angle), -0.35 - 0.5 * reach * np.cos(angle)),
-        contrast=rng.uniform(0.35, 0.35 + 0.55 * strength),
+        contrast=rng.uniform(0.35, 0.85),
         shirt=colours[0],
         background=colours[1:],
         clutter=rng.uniform(0, 1),
-        blur=max(0.0, strength * rng.normal(0.1, 0.45)),
-        noise=max(0.0, strength * rng.normal(1.5, 3)),
+        blur=max(0.0, rng.normal(0.1, 0.45)),
+        noise=max(0.0, rng.normal(1.5, 2.7)),
         quality=int(rng.integers(45, 96)),
         seed=int(rng.integers(1 << 31)),
     )

@@ -19,8 +19,7 @@ from marginface.training.config.values import name_value_pairs, one_line
 
 Values = Mapping[str, Any]
 
-# What a resumed run may change: where things are and how fast it goes, how long it goes on, the
-# course of its learning rate, and what it records.
+# Keys that a resumed run may change: locations, speed, length, learning rate and records.
 PLACES = (
     *("backend", "data", "output"),
     *("processes", "loader_threads", "threads", "compile", "rebuild_index"),
@@ -35,7 +34,7 @@ RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Return the keys of a YAML file, each validated by itself; messages name the file."""
+    """Read the keys of a YAML file and validate each by itself; messages name the file."""
     try:
         values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -58,7 +57,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def config_text(config: TrainConfig) -> str:
-    """Return every key as YAML, from which `read_config_file` gives the same configuration."""
+    """Write every key as YAML; `read_config_file` reads the same configuration back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -115,7 +114,7 @@ def _same(name: str, recorded: Any, given: Any) -> bool:
 
 
 def _override(lower: Values, upper: Values) -> dict[str, Any]:
-    """Lay `upper` over `lower`, dropping what belonged to a choice that `upper` replaces.
+    """Override `lower` by `upper`; drop parameters of a loss or optimizer that `upper` replaces.
 
     A margin or a weight decay means another thing, or nothing, to another loss or optimizer:
     `--recipe small-set --loss cosface` starts from CosFace's own margin. The scale is kept from

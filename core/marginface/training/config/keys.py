@@ -59,7 +59,7 @@ TrainingSets = Annotated[
 ]
 Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
-# A run records what a preset stood for when it began, and goes on with that.
+# A run records the operations of a preset at its start, and goes on with these.
 Augmentations = Annotated[
     tuple[str, ...], BeforeValidator(split_names), AfterValidator(expand_presets)
 ]
@@ -73,7 +73,7 @@ Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on"
 SamplingName = Annotated[Sampling, one_of("sampling", *get_args(Sampling))]
 PrecisionName = Annotated[Precision, one_of("head_precision", *get_args(Precision))]
 
-# What belongs to one choice of optimizer or schedule only, with its default there.
+# Keys of one optimizer or schedule only, with their defaults there.
 OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {
     "sgd": {"weight_decay": SGD().weight_decay, "momentum": SGD().momentum},
     "adamw": {"weight_decay": AdamW().weight_decay},
@@ -183,7 +183,7 @@ class TrainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Set what depends on another key, so that the recorded configuration is complete."""
+        """Set defaults that depend on other keys: the recorded configuration is complete."""
         values = dict(values)
         values.update(_loss_keys(values))
         for choice, table, default in (
@@ -246,7 +246,7 @@ class TrainConfig(BaseModel):
         return self
 
     def verifies(self) -> bool:
-        """Return whether the run is verified."""
+        """Return whether the run has a verification set."""
         return bool(self.val) or self.val_pairs is not None
 
     def make_loss(self) -> MarginLoss:
@@ -285,7 +285,7 @@ class TrainConfig(BaseModel):
         )
 
     def learner_spec(self, num_classes: int, *, group: Group, threads: int | None) -> LearnerSpec:
-        """Return what the learner of a run is made of.
+        """Return the specification of the run's learner.
 
         Args:
             num_classes: identities of the training images.
@@ -312,7 +312,7 @@ class TrainConfig(BaseModel):
 
 
 def check_keys(values: Mapping[str, Any]) -> None:
-    """Raise for a key that is none of the configuration's, with the nearest one."""
+    """Raise for a key that the configuration does not have; the message names the nearest one."""
     for name in values:
         if name not in TrainConfig.model_fields:
             raise unknown_name("config key", str(name), TrainConfig.model_fields)

@@ -12,9 +12,9 @@ from marginface.errors import MarginfaceError, unknown_name
 
 
 def one_of(kind: str, *choices: str) -> BeforeValidator:
-    """Return a validator that refuses what is not among `choices`, with the nearest one.
+    """Build a validator that refuses all but `choices`; its message names the nearest one.
 
-    YAML reads a bare `on` and `off` as true and false: they are taken as what was typed.
+    YAML reads a bare `on` or `off` as true or false; it is turned back into what was typed.
     """
 
     def check(value: Any) -> Any:
@@ -34,7 +34,7 @@ def not_empty(value: Any) -> Any:
 
 
 def one_or_several(value: Any) -> Any:
-    """Take one value for a list of one.
+    """Wrap a single value in a list.
 
     >>> one_or_several("a,b"), one_or_several(["a", "b"])
     (['a,b'], ['a', 'b'])
@@ -43,7 +43,7 @@ def one_or_several(value: Any) -> Any:
 
 
 def split_commas(value: Any) -> Any:
-    """Split "a,b" into ["a", "b"]; everything that is no text passes unchanged.
+    """Split "a,b" into ["a", "b"]; a value that is no text passes unchanged.
 
     >>> split_commas("flip, zoom"), split_commas(""), split_commas([1])
     (['flip', 'zoom'], [], [1])
@@ -106,7 +106,7 @@ def name_value_pairs(value: Any) -> Any:
 
 
 def one_line(error: ValidationError, key: str = "") -> str:
-    """Return every complaint of `error` in one line that names key, value and what is allowed.
+    """Format every error as one line that names key, value and allowed range.
 
     Args:
         error: from validating a whole configuration, or one value.
@@ -115,7 +115,7 @@ def one_line(error: ValidationError, key: str = "") -> str:
     complaints = []
     for detail in error.errors(include_url=False):
         path = [*([key] if key else []), *map(str, detail["loc"])]
-        # A tuple's element is located by its index; the key is what the user typed.
+        # The location of a tuple's element ends with its index; the user typed the key alone.
         name = path[0] if path else "configuration"
         if detail["type"] == "missing":
             option = name.replace("_", "-")

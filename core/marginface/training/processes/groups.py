@@ -1,4 +1,4 @@
-"""Several processes as one run: which of them this is, and what they tell each other."""
+"""Several processes as one run: this one's rank, and agreement among all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORE = "MARGINFACE_STORE"  # the variable with the file by which one machine's 
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process stands, as torchrun and `marginface train --processes` say it.
+    """This process's place in the run, from the variables of torchrun or `--processes`.
 
     Args:
         rank: which process of the run this is, from 0.
@@ -43,7 +43,7 @@ class Place:
 
 
 def this_process(environment: Mapping[str, str] = os.environ) -> Place:
-    """Return which process the environment says this is; without RANK one that is alone.
+    """Read this process's place from the environment; without RANK it is alone.
 
     >>> this_process({"RANK": "1", "WORLD_SIZE": "2"})
     Place(rank=1, size=2, local_rank=0, local_size=1, named=True)
@@ -132,7 +132,7 @@ def agree(
 
 @contextmanager
 def together(group: Group) -> Iterator[None]:
-    """End the block on all processes at once: what fails on one of them is raised on each."""
+    """Meet all processes at the end of the block: an error on one of them is raised on each."""
     failure = None
     try:
         yield

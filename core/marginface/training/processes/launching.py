@@ -1,4 +1,4 @@
-"""Start the processes of a run on this machine, and see them all to their end."""
+"""Launch the processes of a run on this machine, and wait for all to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from marginface.text import print_error
 from marginface.training.processes.groups import STORE, share_of_cores
 from marginface.training.processes.listening import loopback
 
-# SIGHUP, of a terminal that closes, would leave the processes without the one that minds them.
+# SIGHUP, from a terminal that closes, would end the launcher and leave its processes alone.
 FORWARDED = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -120,7 +120,7 @@ def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Po
 
 
 def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: Path) -> int:
-    """Wait for all processes, pass signals on, end those that a failed one left behind."""
+    """Wait for all processes, forward signals, and end the others after one fails."""
     forwarded = 0
     culprit: int | None = None
     deadline = math.inf
@@ -163,7 +163,7 @@ def _account(culprit: int, children: Sequence[subprocess.Popen[bytes]], output: 
 
 
 def leave_with(parent: int) -> None:
-    """Stop this process, as SIGTERM does, once `parent` is no longer the one that minds it."""
+    """Stop this process, as SIGTERM does, once `parent`, the launcher, is gone."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""What the processes of one machine listen at, kept to that machine."""
+"""Keep the ports of a run on one machine closed to other machines."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ POLL_SECONDS = 0.001
 
 
 def loopback() -> str | None:
-    """Return the name of the interface by which a machine reaches itself; None if it has none."""
+    """Return the name of the machine's loopback interface; None if it has none."""
     names = {name for _, name in socket.if_nameindex()}
     return next((name for name in ("lo", "lo0") if name in names), None)
 
 
 @contextmanager
 def opened_to_this_machine(port: int) -> Iterator[None]:
-    """Keep to this machine the port that a library opens in the block, as soon as it is open."""
+    """Bind to loopback the port that a library opens in the block, as soon as it is open."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -40,7 +40,7 @@ def opened_to_this_machine(port: int) -> Iterator[None]:
 
 
 def keep_to_this_machine(port: int) -> bool:
-    """Bind what listens at a port of this process to loopback; return whether that is done.
+    """Bind this process's listener at a port to loopback; return whether that was done.
 
     Connections that others made before are ended. Only Linux, from 5.7 on, binds what listens.
     """
@@ -52,7 +52,7 @@ def keep_to_this_machine(port: int) -> bool:
 
 
 def _keep(file: int, port: int) -> bool:
-    """Do that for one open file of this process, which may be any."""
+    """Bind one open file of this process, if it is such a listener."""
     try:
         own = os.dup(file)
     except OSError:  # closed since it was listed

@@ -1,0 +1,136 @@
+"""Small networks, one for each thing that a layer does, registered as `case_<name>`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from marginface import backbones
+from marginface.backbones import IMAGES, Graph
+from marginface.backbones.vit import Size, vit_of
+
+SIDES = (6, 7)  # of the images
+TINY_VIT = "tiny_vit"
+
+
+def convolutions(graph: Graph) -> int:
+    """Every way of computing one that a framework has."""
+    x = graph.conv("plain", IMAGES, 4, 3, padding=1)
+    x = graph.conv("pairs", x, 4, 3, padding=1, groups=2)
+    x = graph.conv("depthwise", x, 4, 3, stride=2, padding=1, groups=4)
+    x = graph.conv("pointwise", x, 6, 1)
+    return graph.conv("grouped", x, 9, 2, groups=3)
+
+
+def patches(graph: Graph) -> int:
+    """A bias, and pixels at the end that no stride reaches."""
+    return graph.conv("patches", IMAGES, 5, 2, stride=4, bias=True)
+
+
+def batch_norm(graph: Graph) -> int:
+    """Of images and of vectors; epsilons that show."""
+    x = graph.batch_norm("images", IMAGES, epsilon=0.1)
+    x = graph.linear("linear", graph.flatten(x), 5, bias=True)
+    return graph.batch_norm("vectors", x, trainable_scale=False, epsilon=0.2)
+
+
+def prelu(graph: Graph) -> int:
+    """Of images and of vectors."""
+    x = graph.flatten(graph.prelu("images", IMAGES))
+    return graph.prelu("vectors", graph.linear("linear", x, 5, bias=False))
+
+
+def linear(graph: Graph) -> int:
+    """Behind flattened images, behind vectors, of tokens, behind flattened tokens."""
+    x = graph.linear("flattened", graph.flatten(IMAGES), 6, bias=True)
+    x = graph.linear("vectors", x, 5, bias=False)
+    y = graph.linear("tokens", graph.tokens(IMAGES), 4, bias=True)
+    y = graph.linear("bare", y, 3, bias=False)
+    y = graph.linear("flattened_tokens", graph.flatten(y), 5, bias=False)
+    return graph.add(x, y)
+
+
+def dropout(graph: Graph) -> int:
+    """Of images, tokens, flattened images, vectors: the noise lies as the canonical values do."""
+    x = graph.dropout(IMAGES, 0.2, "of_images")
+    y = graph.flatten(graph.dropout(graph.tokens(x), 0.3, "of_tokens"))
+    x = graph.dropout(graph.flatten(x), 0.4, "of_flattened")
+    x = graph.add(graph.linear("x", x, 8, bias=False), graph.linear("y", y, 8, bias=False))
+    return graph.dropout(x, 0.5, "of_vectors")
+
+
+def layer_norm(graph: Graph) -> int:
+    """An epsilon that shows."""
+    return graph.layer_norm("norm", graph.tokens(IMAGES), epsilon=0.1)
+
+
+def relu6(graph: Graph) -> int:
+    """Of values on both sides of both bends."""
+    return graph.relu6(graph.batch_norm("wide", IMAGES))
+
+
+def position(graph: Graph) -> int:
+    """An array under the layer's own name, which may have dots."""
+    return graph.position("encoder.places", graph.tokens(IMAGES), init_std=0.5)
+
+
+def attention(graph: Graph) -> int:
+    """Two heads of three channels."""
+    x = graph.tokens(graph.conv("conv", IMAGES, 6, 2, stride=2))
+    return graph.attention("attn", x, 2, init_std=0.5)
+
+
+def drop_path(graph: Graph) -> int:
+    """Of images and of tokens."""
+    x = graph.drop_path("of_images", IMAGES, 0.3)
+    return graph.drop_path("of_tokens", graph.tokens(x), 0.5)
+
+
+def masking(graph: Graph) -> int:
+    """Fewer tokens in between; an array where they were."""
+    x = graph.mask_tokens("mask", graph.tokens(IMAGES), 0.4)
+    x = graph.linear("linear", x, 4, bias=True)
+    return graph.restore_tokens("mask_token", x, "mask", init_std=0.5)
+
+
+def unmasked(graph: Graph) -> int:
+    """An array that rests."""
+    return graph.restore_tokens("mask_token", graph.tokens(IMAGES), "", init_std=0.5)
+
+
+CASES: dict[str, Callable[[Graph], int]] = {
+    each.__name__: each
+    for each in (
+        *(convolutions, patches, batch_norm, prelu, linear, dropout, layer_norm, relu6),
+        *(position, attention, drop_path, masking, unmasked),
+    )
+}
+
+
+def vectors(graph: Graph, last: int) -> int:
+    """Append what makes vectors of all that a case gives."""
+    x = graph.tokens(last) if len(graph.shape(last)) == 3 else last
+    return graph.flatten(x) if len(graph.shape(x)) == 2 else x
+
+
+def case(name: str) -> Graph:
+    """Return a case's graph, whose embedding is all that it gives."""
+    trial = Graph(name, SIDES, 1)
+    size = trial.shape(vectors(trial, CASES[name](trial)))[0]
+    return backbones.describe(f"case_{name}", size, SIDES)
+
+
+def _register(name: str) -> None:
+    def build(graph: Graph, _: float) -> None:
+        vectors(graph, CASES[name](graph))
+
+    backbones.register_backbone(f"case_{name}", build)
+
+
+def tiny_vit(graph: Graph, dropout: float) -> None:
+    """A vision transformer of two blocks that drops much."""
+    vit_of(graph, dropout, Size(16, 2, 0.5, 0.3))
+
+
+for each in CASES:
+    _register(each)
+backbones.register_backbone(TINY_VIT, tiny_vit)

@@ -1,0 +1,127 @@
+"""The changes to layers that `mutants.py` tries: at least one for each kind."""
+
+from __future__ import annotations
+
+from papers import Mutant
+
+TABLE = "backbones.layers"
+
+LAYERS = [
+    Mutant(
+        (TABLE, "backbones.conv"),
+        "patches",
+        ("padding=layer.padding,", "strides = [1, stride, stride, 1]"),
+        ("padding=layer.padding + 1,", "strides = [1, stride - 1, stride - 1, 1]"),
+    ),
+    Mutant(
+        (TABLE, "backbones.conv"),
+        "convolutions",
+        ("stride=layer.stride,", "+ turned"),
+        ("stride=1,", "- turned"),
+    ),
+    Mutant(
+        (TABLE, "backbones.conv"),
+        "patches",
+        ("bias=layer.bias,\n    )", "if layer.bias else y"),
+        ("bias=False,\n    )", "if layer.groups > 1 else y"),
+    ),
+    Mutant(
+        (TABLE, "backbones.batch_norm"),
+        "batch_norm",
+        ("eps=layer.epsilon, momentum", "rsqrt(variance + epsilon) * scale"),
+        ("eps=1e-5, momentum", "rsqrt(variance + 1e-5) * scale"),
+    ),
+    Mutant(
+        (TABLE, "backbones.batch_norm"),
+        "statistics",
+        ("momentum=layer.momentum", "momentum = layer.momentum"),
+        ("momentum=1 - layer.momentum", "momentum = 1 - layer.momentum"),
+    ),
+    Mutant(
+        TABLE,
+        "prelu",
+        ("nn.PReLU(layer.channels)", "(slope - 1) * below"),
+        ("nn.LeakyReLU(0.25)", "slope * below"),
+    ),
+    Mutant(
+        TABLE,
+        "linear",
+        ("bias=layer.bias)\n\n\ndef layer_norm", 'call.value("bias") if layer.bias else y'),
+        ("bias=False)\n\n\ndef layer_norm", "0 if layer.bias else y"),
+    ),
+    Mutant(TABLE, "linear", "return x + y", "return x - y"),
+    Mutant(
+        TABLE,
+        "linear",
+        ("torch.flatten(x, 1)", "tf.reshape(x, [-1, x.shape[1:].num_elements()])"),
+        (
+            "torch.flatten(x.flip(1), 1)",
+            "tf.reshape(tf.reverse(x, [1]), [-1, x.shape[1:].num_elements()])",
+        ),
+    ),
+    Mutant(
+        TABLE,
+        "dropout",
+        ("noise >= layers.threshold(rate)", "noise >= layers.threshold(rate)"),
+        ("noise < layers.threshold(rate)", "noise < layers.threshold(rate)"),
+    ),
+    Mutant(TABLE, "dropout", "/ (1 - rate)", "* (1 - rate)"),
+    Mutant(
+        TABLE,
+        "dropout",
+        ("_kept(noise, layer.rate, x).reshape(x.shape)", "[0, 2, 3, 1]"),
+        ("_kept(noise.flip(1), layer.rate, x).reshape(x.shape)", "[0, 1, 2, 3]"),
+    ),
+    Mutant(
+        TABLE,
+        "layer_norm",
+        ("nn.LayerNorm(layer.channels, eps=layer.epsilon)", "rsqrt(variance + layer.epsilon)"),
+        ("nn.LayerNorm(layer.channels)", "rsqrt(variance + 1e-5)"),
+    ),
+    Mutant(
+        TABLE,
+        "relu6",
+        ("nn.functional.relu6(x)", "tf.nn.relu6(x)"),
+        ("nn.functional.relu(x)", "tf.nn.relu(x)"),
+    ),
+    Mutant(
+        TABLE,
+        "patches",
+        ("x.flatten(2).transpose(1, 2)", "x.shape[1] * x.shape[2], x.shape[3]]"),
+        ("x.transpose(2, 3).flatten(2).transpose(1, 2)", "x.shape[3], x.shape[1] * x.shape[2]]"),
+    ),
+    Mutant(TABLE, "position", ("return x + array", 'x + call.value("")'), ("return x", "x + 0")),
+    Mutant(
+        TABLE,
+        "attention",
+        ("3, self.heads, -1).permute(2, 0, 3, 1, 4)", "3, heads, width]"),
+        ("self.heads, 3, -1).permute(3, 0, 2, 1, 4)", "heads, 3, width]"),
+    ),
+    Mutant(
+        TABLE,
+        "attention",
+        ("scaled_dot_product_attention(q, k, v)", "/ width**0.5"),
+        ("scaled_dot_product_attention(q, k, v, scale=1.0)", "/ 1"),
+    ),
+    Mutant(
+        TABLE,
+        "drop_path",
+        ("_kept(noise, layer.rate, x).view", "_kept(call.noise, layer.rate, x), [-1,"),
+        (
+            "_kept(noise.flip(0), layer.rate, x).view",
+            "_kept(tf.reverse(call.noise, [0]), layer.rate, x), [-1,",
+        ),
+    ),
+    Mutant(
+        TABLE,
+        "masking",
+        ("[:, : layer.left]", "[:, : layer.left]"),
+        ("[:, -layer.left :]", "[:, -layer.left :]"),
+    ),
+    Mutant(
+        TABLE,
+        "masking",
+        ("dim=1).argsort(1))", "tf.argsort(tf.argsort(call.noise, 1, stable=True), 1)"),
+        ("dim=1))", "tf.argsort(call.noise, 1, stable=True)"),
+    ),
+]

@@ -1,0 +1,73 @@
+"""The backbone of one's own that docs/backbones.md shows: trained, exported, drawn for."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from frameworks import Framework
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+from command import cli, refusal
+
+from marginface import backbones
+from marginface.backbones import layers
+
+PAGE = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
+EXAMPLES = dict(zip(("draw", "own"), re.findall(r"```python\n(.*?)```", PAGE, re.S), strict=True))
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register what `my_backbones.py` registers, for one test."""
+    monkeypatch.setattr(backbones, "_BUILDERS", dict(backbones._BUILDERS))
+    (tmp_path / "my_backbones.py").write_text(EXAMPLES["own"])
+    runpy.run_path(str(tmp_path / "my_backbones.py"))
+
+
+def faces(root: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        folder = root / f"person_{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.mark.usefixtures("small")
+def test_it_trains_and_is_exported(framework: Framework, tmp_path: Path) -> None:
+    data, run, path = faces(tmp_path / "faces"), tmp_path / "run", tmp_path / "small.onnx"
+    given = ["--backbone", "small", "--embedding-size", 8, "--batch-size", 4, "--max-steps", 2]
+    done = cli("train", "--backend", framework.name, "--data", data, "--output", run, *given)
+    assert done.status == 0, done
+    assert cli("export", "--run", run, "--output", path).status == 0
+    images = np.zeros((2, 3, 112, 112), np.float32)
+    assert onnxruntime.InferenceSession(path).run(None, {"images": images})[0].shape == (2, 8)
+
+
+def test_the_command_line_does_not_know_it(tmp_path: Path) -> None:
+    given = ["--data", faces(tmp_path / "faces"), "--output", tmp_path / "run"]
+    said = refusal("train", "--backbone", "small", *given)
+    assert said.startswith("unknown backbone 'small'")
+    assert "marginface.backbones.register_backbone" in said
+
+
+@pytest.mark.usefixtures("torch")
+def test_the_example_of_draws() -> None:
+    names: dict[str, Any] = {}
+    exec(EXAMPLES["draw"], names)
+    assert names["embeddings"].shape == (2, 64)
+
+
+def test_the_page_has_every_layer_and_network() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.M)
+    assert [row for row in rows if row[0].isupper()] == [kind.__name__ for kind in layers.KINDS]
+    own = {name for name in backbones.names() if not name.startswith(("case_", "tiny", "stored"))}
+    assert own - {"patches", "small"} <= set(re.findall(r"`(\w+)`", PAGE))
