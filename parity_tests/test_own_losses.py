@@ -42,6 +42,24 @@ def test_wrong_code_is_told(framework: Framework, place: str) -> None:
     assert "comparisons are beyond tolerance" in out
 
 
+def test_code_without_what_prepare_returns_is_told(framework: Framework, place: str) -> None:
+    spec = Path("my_losses.py")
+    spec.write_text(
+        spec.read_text().replace(
+            "    def target(",
+            "    def prepare(self, cosines, norms, state, draw):\n"
+            '        return {"easy": 0 * cosines}, {}\n\n'
+            "    def target(",
+        )
+    )
+    code = Path(f"my_losses_{framework.name}.py")
+    code.write_text(code.read_text().replace("self.spec.margin", 'prepared["easy"]'))
+    said = refusal("parity", "--loss", place, "--backend", framework.name)
+    assert (
+        f"easy_cosface: its code for {framework.name} lacks a value by its name; what prepare" in said
+    )
+
+
 def test_a_head_takes_it_by_name_and_as_it_is(framework: Framework, place: str) -> None:
     kind = losses.load(place)
     by_name = framework.head("easy_cosface", 4, 3)

@@ -54,9 +54,15 @@ class Curve(NamedTuple):
 
     def at(self, cosine: float) -> Logit:
         """Return the value before the scale, and its slopes."""
-        if self.negative:
-            return self.loss.negative(cosine, self.prepared)
-        return self.loss.target(cosine, self.norm, self.prepared)
+        try:
+            if self.negative:
+                return self.loss.negative(cosine, self.prepared)
+            return self.loss.target(cosine, self.norm, self.prepared)
+        except KeyError as error:
+            raise MarginfaceError(
+                f"{self.loss.name}: a plot has no {error}, which prepare returns in training; say "
+                "in `curves` which to draw"
+            ) from None
 
 
 class Logit(NamedTuple):

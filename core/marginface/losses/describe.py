@@ -156,7 +156,8 @@ def describe(name: str) -> Description:
     ['target logit = scale * (cos(theta) - margin)']
     """
     loss = find(name)
-    paragraphs = inspect.cleandoc(loss.__doc__ or "").split("\n\n")
+    text = inspect.cleandoc(loss.__doc__ or "")
+    paragraphs = [part for part in text.split("\n\n") if not part.startswith("Args:\n")]
     # A user's own may say less; a test holds those here to all of it.
     first = FIRST_LINE.fullmatch(_joined(paragraphs[0]))
     wild, notes = "", []
@@ -164,14 +165,14 @@ def describe(name: str) -> Description:
         head, _, body = paragraph.partition("\n")
         if head == "In the wild:":
             wild = inspect.cleandoc(body)
-        elif head != "Args:" and not head.startswith(">>>"):
+        elif not head.startswith(">>>"):
             notes.append(paragraph if "\n- " in paragraph else _joined(paragraph))
     return Description(
         name=name,
         title=first["title"] if first else loss.__name__,
         source=(first and first["source"]) or "",
         summary=first["summary"] if first else _joined(paragraphs[0]),
-        formula=paragraphs[1].splitlines(),
+        formula=paragraphs[1].splitlines() if paragraphs[1:] else [],
         notes=notes,
         divergences=[_joined(item) for item in re.split(r"^- ", wild, flags=re.M)[1:]],
         parameters=list(declared(loss).values()),

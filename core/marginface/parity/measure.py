@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from marginface.backend import Backend
+from marginface.errors import MarginfaceError
 from marginface.losses import Evaluation, MarginLoss
 from marginface.losses.problems import SIZES, Problem, label, problem, variants
 
@@ -56,7 +57,7 @@ def compare(
     """Return the largest errors of a loss, over its named choices and drawn problems."""
     worst: dict[tuple[tuple[str, str], str], Comparison] = {}
     for loss, case, each in _cases(name, dtype, seeds):
-        found = {b: backend.evaluate_loss(loss, each, dtype) for b, backend in backends.items()}
+        found = {b: _evaluate(b, backend, loss, each, dtype) for b, backend in backends.items()}
         found[SPEC] = evaluate_spec(loss, each)
         for pair in combinations(found, 2):
             for quantity, error in errors(found[pair[0]], found[pair[1]]).items():
@@ -64,6 +65,19 @@ def compare(
                 if key not in worst or not error <= worst[key].error:
                     worst[key] = Comparison(name, dtype, pair, quantity, error, allowed, case)
     return list(worst.values())
+
+
+def _evaluate(
+    name: str, backend: Backend, loss: MarginLoss, each: Problem, dtype: str
+) -> Evaluation:
+    """Return what a backend says of a problem; code may lack what the spec passes on by name."""
+    try:
+        return backend.evaluate_loss(loss, each, dtype)
+    except KeyError as error:
+        raise MarginfaceError(
+            f"{loss.name}: its code for {name} lacks a value by its name; what prepare returns, "
+            "for each sample and as the next state, must have the names that the spec's has"
+        ) from error
 
 
 def evaluate_spec(loss: MarginLoss, each: Problem) -> Evaluation:
