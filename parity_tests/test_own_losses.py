@@ -56,7 +56,8 @@ def test_code_without_what_prepare_returns_is_told(framework: Framework, place: 
     code.write_text(code.read_text().replace("self.spec.margin", 'prepared["easy"]'))
     said = refusal("parity", "--loss", place, "--backend", framework.name)
     assert (
-        f"easy_cosface: its code for {framework.name} lacks a value by its name; what prepare" in said
+        f"easy_cosface: its code for {framework.name} lacks a value by its name; what prepare"
+        in said
     )
 
 
