@@ -22,7 +22,7 @@ FAR_TARGETS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1")
 
 
 @dataclass(frozen=True, eq=False)
-class PairScores:
+class TemplateScores:
     """Scores of template pairs in the order of their file, [pairs].
 
     Attributes:
@@ -66,7 +66,7 @@ class TemplateVerification:
 
 
 def verify_templates(
-    templates: Templates, found: PairScores, *, by_norm: bool = True
+    templates: Templates, found: TemplateScores, *, by_norm: bool = True
 ) -> TemplateVerification:
     """Measure how well the scores of template pairs separate same from different ones.
 
@@ -97,7 +97,9 @@ def verify_templates(
     )
 
 
-def score_pairs(templates: Templates, chunks: Iterable[TemplatePairs], where: str) -> PairScores:
+def score_pairs(
+    templates: Templates, chunks: Iterable[TemplatePairs], where: str
+) -> TemplateScores:
     """Return the cosine of each pair, chunk by chunk on all processors.
 
     Every cosine is a sum of its own in float64, so chunks change nothing and equal templates tie.
@@ -112,16 +114,16 @@ def score_pairs(templates: Templates, chunks: Iterable[TemplatePairs], where: st
         MarginfaceError: a template that is not there, or no pair at all.
     """
 
-    def score(pairs: TemplatePairs) -> PairScores:
+    def score(pairs: TemplatePairs) -> TemplateScores:
         first, second = templates.rows(pairs.first, where), templates.rows(pairs.second, where)
         quality = np.minimum(templates.quality[first], templates.quality[second])
-        return PairScores(dot_products(templates.unit, first, second), pairs.same, quality)
+        return TemplateScores(dot_products(templates.unit, first, second), pairs.same, quality)
 
     ahead = 2 * (os.cpu_count() or 1)  # chunks of some megabytes each
     found = list(in_order(score, chunks, ahead=ahead))
     if not sum(len(each.score) for each in found):
         raise MarginfaceError(f"{where} holds no pairs")
-    return PairScores(
+    return TemplateScores(
         np.concatenate([each.score for each in found]),
         np.concatenate([each.same for each in found]),
         np.concatenate([each.quality for each in found]),

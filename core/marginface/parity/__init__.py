@@ -1,11 +1,11 @@
 """Parity: every loss in every framework against the spec, and the frameworks against each other."""
 
 from marginface.losses.problems import DTYPES, Problem, problem, rounded, variants
-from marginface.parity.measure import Comparison, broken, compare, errors, tolerance
+from marginface.parity.measure import Deviation, broken, compare, errors, tolerance
 
 __all__ = [
     "DTYPES",
-    "Comparison",
+    "Deviation",
     "Problem",
     "broken",
     "compare",

@@ -24,7 +24,7 @@ LAST_PLACE = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Deviation:
     """The largest error of one quantity of one loss in one dtype, between two implementations.
 
     Args:
@@ -53,9 +53,9 @@ class Comparison:
 
 def compare(
     name: str, dtype: str, backends: Mapping[str, Backend], *, seeds: int = SEEDS
-) -> list[Comparison]:
+) -> list[Deviation]:
     """Return the largest errors of a loss, over its named choices and drawn problems."""
-    worst: dict[tuple[tuple[str, str], str], Comparison] = {}
+    worst: dict[tuple[tuple[str, str], str], Deviation] = {}
     for loss, case, each in _cases(name, dtype, seeds):
         found = {b: _evaluate(b, backend, loss, each, dtype) for b, backend in backends.items()}
         found[SPEC] = evaluate_spec(loss, each)
@@ -63,7 +63,7 @@ def compare(
             for quantity, error in errors(found[pair[0]], found[pair[1]]).items():
                 key, allowed = (pair, quantity), tolerance(dtype, quantity)
                 if key not in worst or not error <= worst[key].error:
-                    worst[key] = Comparison(name, dtype, pair, quantity, error, allowed, case)
+                    worst[key] = Deviation(name, dtype, pair, quantity, error, allowed, case)
     return list(worst.values())
 
 
@@ -120,7 +120,7 @@ def tolerance(dtype: str, quantity: str) -> float:
     return TOLERANCE[dtype]
 
 
-def broken(rows: Iterable[Comparison]) -> list[Comparison]:
+def broken(rows: Iterable[Deviation]) -> list[Deviation]:
     """Return the comparisons whose error is beyond the tolerance, the worst first."""
     return sorted((row for row in rows if not row.passed), key=lambda row: -row.error)
 

@@ -17,7 +17,7 @@ from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
 from marginface.extras import needs, require
 from marginface.losses.problems import DTYPES
-from marginface.parity.measure import LAST_PLACE, SEEDS, TOLERANCE, Comparison
+from marginface.parity.measure import LAST_PLACE, SEEDS, TOLERANCE, Deviation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 QUANTITIES = ("loss", "d embeddings", "d weight", "d bias", "state")
 
 
-def pairs(rows: Sequence[Comparison]) -> list[tuple[str, str]]:
+def pairs(rows: Sequence[Deviation]) -> list[tuple[str, str]]:
     """Return the distinct pairs that were compared, in order of appearance."""
     return list(dict.fromkeys(row.pair for row in rows))
 
 
-def cells(rows: Sequence[Comparison], pair: tuple[str, str]) -> list[list[str]]:
+def cells(rows: Sequence[Deviation], pair: tuple[str, str]) -> list[list[str]]:
     """Return a line for each loss and dtype: its errors, those beyond tolerance with a mark."""
-    found: dict[tuple[str, str], dict[str, Comparison]] = {}
+    found: dict[tuple[str, str], dict[str, Deviation]] = {}
     for row in rows:
         if row.pair == pair:
             found.setdefault((row.loss, row.dtype), {})[row.quantity] = row
@@ -42,7 +42,7 @@ def cells(rows: Sequence[Comparison], pair: tuple[str, str]) -> list[list[str]]:
     ]
 
 
-def table(rows: Sequence[Comparison], pair: tuple[str, str]) -> Table:
+def table(rows: Sequence[Deviation], pair: tuple[str, str]) -> Table:
     """Return one pair's errors as a table for the terminal."""
     result = Table(title=f"{pair[0]} against {pair[1]}", box=SIMPLE, padding=(0, 1, 0, 0))
     for column in ("loss", "dtype"):
@@ -65,7 +65,7 @@ def check_page(path: Path) -> None:
         raise MarginfaceError(f"--report {path}: there is no folder {path.parent}; make it first")
 
 
-def write_page(rows: Sequence[Comparison], frameworks: Sequence[str], path: Path) -> Path:
+def write_page(rows: Sequence[Deviation], frameworks: Sequence[str], path: Path) -> Path:
     """Write Markdown to `path` and the heat map beside it, whose path is returned."""
     picture = path.with_suffix(".png")
     with replacing(picture) as temporary:
@@ -75,7 +75,7 @@ def write_page(rows: Sequence[Comparison], frameworks: Sequence[str], path: Path
     return picture
 
 
-def markdown(rows: Sequence[Comparison], frameworks: Sequence[str], picture: str) -> str:
+def markdown(rows: Sequence[Deviation], frameworks: Sequence[str], picture: str) -> str:
     """Return the page as Markdown."""
     tolerances = ", ".join(f"{dtype} {value:.0e}" for dtype, value in TOLERANCE.items())
     places = ", ".join(f"{dtype} {value:.1e}" for dtype, value in LAST_PLACE.items())
@@ -108,7 +108,7 @@ def markdown(rows: Sequence[Comparison], frameworks: Sequence[str], picture: str
     return "\n".join(lines) + "\n"
 
 
-def draw(rows: Sequence[Comparison]) -> Figure:
+def draw(rows: Sequence[Deviation]) -> Figure:
     """Return the heat map: losses down, quantities by dtype across, one panel a pair."""
     with needs("report"):
         from matplotlib.colors import LogNorm
@@ -152,7 +152,7 @@ def draw(rows: Sequence[Comparison]) -> Figure:
     return figure
 
 
-def _cell(row: Comparison | None) -> str:
+def _cell(row: Deviation | None) -> str:
     if row is None:
         return ""
     error = "not finite" if math.isinf(row.error) else f"{row.error:.1e}"
