@@ -1,0 +1,73 @@
+"""What goes in and out of a learner: the same in both frameworks, one array at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison import assert_same_arrays, state_of
+from frameworks import Framework
+from tiny_training import batches, fresh, train
+
+from marginface import losses
+from marginface.runs.checkpoints import open_checkpoint
+from marginface.training.processes.groups import ALONE
+from marginface.training.saving import save_checkpoint
+
+LOSS = losses.get("curricularface")  # which has a state
+NAMES = ["backbone.conv.weight", "head.weight", "optimizer.momentum.backbone.linear.weight"]
+
+
+def test_layouts_are_those_of_the_arrays_and_of_the_other(torch: Framework, tf: Framework) -> None:
+    layouts = []
+    for framework in (torch, tf):
+        learner = fresh(framework, LOSS)
+        layouts.append(learner.layout())
+        for name, array in learner.arrays():
+            assert layouts[-1][name].whole == (array.dtype, array.shape), name
+    assert layouts[0] == layouts[1]
+
+
+def test_named_arrays_come_in_the_order_that_is_asked_for(framework: Framework) -> None:
+    learner = fresh(framework, LOSS)
+    asked = [NAMES[2], NAMES[0]]
+    assert [name for name, _ in learner.arrays(asked)] == asked
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_array_that_is_not_finite_is_named(
+    framework: Framework, name: str, value: float
+) -> None:
+    learner = fresh(framework, LOSS)
+    assert learner.first_not_finite() is None
+    array = state_of(learner)[name]
+    array.flat[3] = value
+    learner.load_arrays({name: array}, strict=False)
+    assert learner.first_not_finite() == name
+
+
+def test_a_partial_load_reports_and_leaves_the_rest(framework: Framework) -> None:
+    learner = fresh(framework, LOSS)
+    train(learner, LOSS, batches(1), 0.01)
+    before = state_of(learner)
+    given = {NAMES[0]: before[NAMES[0]] + 1, "backbone.other": np.zeros(3)}
+    report = learner.load_arrays(given, strict=False)
+    assert report.loaded == {NAMES[0]: before[NAMES[0]].shape}
+    assert report.unexpected == {"backbone.other": (3,)}
+    assert sorted([*report.loaded, *report.missing]) == sorted(before)
+    assert_same_arrays(state_of(learner), before | {NAMES[0]: given[NAMES[0]]}, rtol=0)
+
+
+def test_both_write_the_same_files_and_read_them(
+    torch: Framework, tf: Framework, tmp_path: Path
+) -> None:
+    learners: list[Any] = [fresh(framework, LOSS) for framework in (torch, tf)]
+    train(learners[0], LOSS, batches(2), 0.01)
+    for number, (learner, name) in enumerate(zip(learners, ("torch", "tf"), strict=True)):
+        if number:
+            learner.load_arrays(open_checkpoint(tmp_path / "torch" / "step-00000002").state)
+        save_checkpoint(ALONE, learner, tmp_path / name, 2, {}, shared=True, keep=1)
+    for file in ("state.safetensors", "state.json"):
+        one, other = (tmp_path / name / "step-00000002" / file for name in ("torch", "tf"))
+        assert one.read_bytes() == other.read_bytes()
