@@ -289,7 +289,7 @@ class Graph:
         >>> from marginface.backbones import describe
         >>> drawn = describe("mbf", dropout=0.4).draw(np.random.default_rng(0), 8)
         >>> drawn["dropout"].shape
-        (8, 512, 1, 1)
+        (8, 512)
         """
         return {
             name: rng.integers(NOISE, size=(batch, *shape), dtype=np.int32)
