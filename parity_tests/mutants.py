@@ -18,12 +18,13 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
-from mutations import MUTANTS
+from mutations import MUTANTS, Mutant
 from papers import BACKENDS
 
 from marginface.backend import load_backend
@@ -91,27 +92,34 @@ def _bare(value: Any) -> Any:
     return inspect.unwrap(value.__func__ if isinstance(value, staticmethod) else value)
 
 
-def killed(backend: str, loss: str) -> bool:
-    """Whether the suite fails: first on the loss that was changed, then as a whole."""
+def suite_fails(chosen: str) -> bool:
+    """Run the tests that pytest's -k chooses."""
     files = [str(HERE / name) for name in SUITE if (HERE / name).exists()]
-    quiet = [
-        "-x",
-        "-m",
-        "not slow",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:randomly",
-        "--no-header",
-    ]
-    for chosen in (f"{backend} and {loss}", backend):
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            status = pytest.main([*quiet, "-k", chosen, *files])
-        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            raise SystemExit(f"the suite did not run: pytest's exit status is {status}")
-        if status == pytest.ExitCode.TESTS_FAILED:
-            return True
+    quiet = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--no-header"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        status = pytest.main([*quiet, "-k", chosen, *files])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise SystemExit(f"the suite did not run: pytest's exit status is {status}")
+    return status == pytest.ExitCode.TESTS_FAILED
+
+
+@cache
+def require_success(chosen: str) -> None:
+    """End the run where tests fail without a mutant."""
+    print(f"{chosen}: its tests without a mutant", flush=True)
+    if suite_fails(chosen):
+        raise SystemExit(f"the tests of {chosen} fail as they are: nothing can be told")
+
+
+def killed(backend: str, mutant: Mutant) -> bool:
+    """Whether the suite fails: first on the loss that was changed, then as a whole."""
+    file, old, new = mutant.of(backend)
+    module = importlib.import_module(f"marginface_{backend}.{file}")
+    for chosen in (f"{backend} and {mutant.loss}", backend):
+        require_success(chosen)
+        with mutated(module, old, new):
+            if suite_fails(chosen):
+                return True
     return False
 
 
@@ -126,15 +134,10 @@ def main(arguments: list[str]) -> int:
     survivors = 0
     for backend in backends:
         load_backend(backend)
-        if killed(backend, "arcface"):
-            raise SystemExit(f"the suite fails for {backend} as it is: nothing can be told")
         for number in chosen:
-            mutant = MUTANTS[number]
-            file, old, new = mutant.of(backend)
-            module = importlib.import_module(f"marginface_{backend}.{file}")
-            with mutated(module, old, new):
-                dead = killed(backend, mutant.loss)
+            dead = killed(backend, MUTANTS[number])
             survivors += not dead
+            file, old, new = MUTANTS[number].of(backend)
             said = "killed  " if dead else "SURVIVED"
             print(
                 f"{backend:5} {number:3} {said} {file}: {old.strip()} -> {new.strip()}",
