@@ -55,8 +55,8 @@ def evaluate(
     if output is not None:
         require("report", "matplotlib")
     claim_output(context, output)
-    sets = open_sets(val, pairs, images)
     labels = distinct_labels(model, "model")
+    sets = open_sets(val, pairs, images)
     embedders = [
         options.open_model(path, backend, mean, std, channels, crop, threads) for path in model
     ]
