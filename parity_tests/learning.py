@@ -75,7 +75,8 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
     return np.array(found), learner
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Learn as one of several processes; leave the losses, the arrays and a checkpoint."""
     framework, case, path, out = sys.argv[1:]
     before, first = None, 0
     if Path(path).exists():
@@ -85,3 +86,7 @@ if __name__ == "__main__":
     losses_found, learner = learn(framework, case, before, first, group)
     np.savez(f"{out}.{group.rank}.npz", losses=losses_found, **state_of(learner))
     save_checkpoint(group, learner, Path(out), first + STEPS, {}, shared=True, keep=1)
+
+
+if __name__ == "__main__":
+    main()  # whose learner goes before the process group does
