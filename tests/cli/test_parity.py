@@ -1,5 +1,7 @@
 """`marginface parity`: what it prints, writes and refuses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +25,12 @@ def test_report_of_one_loss(cli, tmp_path):
     assert load_backend("torch").version() in text
     pixels = np.asarray(Image.open(tmp_path / "parity.png").convert("RGB"))
     assert pixels.std() > 20  # something is drawn
+
+
+def test_the_page_has_every_loss():
+    page = Path(__file__).parents[2].joinpath("docs", "parity.md").read_text(encoding="utf-8")
+    for name in losses.registry.BUILT_IN:
+        assert all(page.count(f"| {name} | {dtype} |") == 3 for dtype in DTYPES), name
 
 
 def test_backends_after_one_option(cli):
