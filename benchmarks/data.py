@@ -1,6 +1,6 @@
 """Images a second of the input pipeline, against the bare decoder and PyTorch's DataLoader.
 
-python benchmarks/data.py --data ../shared/data/lfw112/train      # figures: --rounds 15
+python benchmarks/data.py --data faces/      # or lfw112/train in $MARGINFACE_FACES; figures: --rounds 15
 python benchmarks/data.py --records 1000000                       # memory over so many records
 
 The limit is `decode_image` on images in memory, in one thread. A loader with N workers (threads, or
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import resource
 import statistics
 import tempfile
@@ -70,7 +71,7 @@ class Orders(torch.utils.data.Sampler):
 
 
 def main(
-    data: Path = Path("../shared/data/lfw112/train"),
+    data: Path = Path(os.environ.get("MARGINFACE_FACES", "."), "lfw112", "train"),
     batch: int = 64,
     batches: int = 20,
     rounds: int = 7,
