@@ -1,6 +1,6 @@
 """Images a second of the input pipeline, against the bare decoder and PyTorch's DataLoader.
 
-python benchmarks/data.py --data faces/      # or lfw112/train in $MARGINFACE_FACES; figures: --rounds 15
+python benchmarks/data.py --data faces/                             # figures: --rounds 15
 python benchmarks/data.py --records 1000000                       # memory over so many records
 
 The limit is `decode_image` on images in memory, in one thread. A loader with N workers (threads, or
@@ -36,6 +36,7 @@ from marginface.data.packing.training_sets import pack
 from marginface.data.pipeline import PREFETCHED_BATCHES, TrainingPipeline
 from marginface.data.sources import LabelledImages
 
+FACES = Path(os.environ.get("MARGINFACE_FACES", "."), "lfw112", "train")
 SETTLED = 0.1  # seconds in which what was read ahead is there: it must not disturb the next loader
 Batches = Iterator[Sequence[Any]]  # images, labels, ...
 
@@ -71,7 +72,7 @@ class Orders(torch.utils.data.Sampler):
 
 
 def main(
-    data: Path = Path(os.environ.get("MARGINFACE_FACES", "."), "lfw112", "train"),
+    data: Path = FACES,
     batch: int = 64,
     batches: int = 20,
     rounds: int = 7,
