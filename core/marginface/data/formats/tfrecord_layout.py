@@ -10,7 +10,8 @@ from marginface.data.formats.compact import TextCollector
 from marginface.data.formats.index_cache import cached_index
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
-from marginface.data.formats.shards import ShardedRecords, shards_of
+from marginface.data.formats.sharded import ShardedRecords
+from marginface.data.formats.shards import shards_of
 from marginface.data.sources import OnProgress, OpenOptions, silent
 
 CHUNK = 1024  # records between two calls of on_progress
