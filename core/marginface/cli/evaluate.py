@@ -54,6 +54,7 @@ def evaluate(
 
     if output is not None:
         require("report", "matplotlib")
+        require("data", "pyarrow")
     claim_output(context, output)
     sets = open_sets(val, pairs, images)
     labels = distinct_labels(model, "model")
