@@ -16,6 +16,7 @@ import pytest
 from fresh import blocking, python
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from record_files import pack
 
 from marginface.cli import data, main
 
@@ -161,14 +162,20 @@ def places(tiny_faces, tmp_path_factory) -> dict[str, Path]:
     names = (
         "run",
         "new",
+        "subset",
         "pairs.txt",
         "e.npz",
         "new.npz",
         "new.rec",
+        "new.tfrecord",
+        "a.rec",
+        "a.tfrecord",
         "new.onnx",
         "new.csv",
         "new.md",
     )
+    for name in ("a.rec", "a.tfrecord"):
+        pack(tiny_faces, folder / name)
     return {"faces": tiny_faces, **{name.replace(".txt", ""): folder / name for name in names}}
 
 
@@ -181,32 +188,26 @@ def filled(commands: Sequence[str], places: dict[str, Path]) -> list[str]:
 def test_a_trainer_needs_neither_onnx_nor_drawing(places) -> None:
     pytest.importorskip("torch")
     absent = ("onnx", "onnxruntime", "matplotlib", "plotly", "tensorflow", "keras", "pillow_heif")
-    commands = [
+    commands = [  # on folders, which need nothing of record files either
         TRAIN,
         "train --output {run} --resume --max-steps 2",
         f"evaluate --model {{run}} {PAIRS} --backend torch",
-        "embed --model {run} --images {faces} --output {e.npz} --backend torch",
         "data inspect {faces}",
         "data pack {faces} {new.rec}",
+        "data subset {faces} {subset}",
         "parity --backend torch --loss softmax",
         "bench losses --losses normface --sizes 4x30 --rounds 1 --no-memory",
     ]
-    ends = run_without(absent, filled(commands, places))
-    for command, (status, _, err) in zip(commands, ends, strict=True):
+    embedding = "embed --model {run} --images {faces} --output {e.npz} --backend torch"
+    ends = run_without((*absent, "pyarrow", "google_crc32c"), filled(commands, places))
+    ends += run_without((*absent, "google_crc32c", "google.protobuf"), filled([embedding], places))
+    for command, (status, _, err) in zip([*commands, embedding], ends, strict=True):
         assert status == 0, (command, err)
     with np.load(places["e.npz"]) as arrays:
         assert arrays["embedding"].shape == (24, 16)
 
 
-OF_IMAGES = (
-    "train --data {faces} --output {new} --backend torch",
-    "embed --model {run} --images {faces} --output {new.npz} --backend torch",
-    "clean --run {run} --data {faces} --output {new.csv}",
-    "data pack {faces} {new}",
-    "data inspect {faces}",
-    "data split {faces} --output {new}",
-    "data subset {faces} {new}",
-)
+OF_TFRECORDS = ("data pack {faces} {new.tfrecord}", "data inspect {a.tfrecord}")
 TRAINING = ("train --data {faces} --output {new} --backend torch", "demo --output {new}")
 OF_ONNX = (
     f"evaluate --model {{run}} {PAIRS} --output {{new}}",
@@ -217,14 +218,15 @@ OF_ONNX = (
 )
 REFUSED = {
     "pyarrow": (
-        *OF_IMAGES,
-        f"evaluate --model {{run}} {PAIRS} --backend torch",
-        f"report {{run}} {PAIRS} --output {{new}}",
+        "data inspect {a.rec}",
+        "data inspect {a.tfrecord}",
+        "embed --model {run} --images {faces} --output {new.npz} --backend torch",
+        f"evaluate --model {{run}} {PAIRS} --backend torch --output {{new}}",
         "templates --embeddings {e.npz} --media {pairs} --pairs {pairs}",
-        "identify --embeddings {e.npz} --gallery {pairs} --probes {pairs}",
+        "identify --embeddings {e.npz} --gallery {pairs} --probes {pairs} --output {new}",
     ),
-    "google_crc32c": OF_IMAGES,
-    "google.protobuf": OF_IMAGES,
+    "google_crc32c": OF_TFRECORDS,
+    "google.protobuf": OF_TFRECORDS,
     "absl": TRAINING,
     "grain": TRAINING,
     "onnx": OF_ONNX,

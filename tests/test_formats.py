@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,13 +27,19 @@ from marginface.data.listing import open_set
 from marginface.data.opening import open_by_name, open_images, open_sets
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
-from marginface.data.verification.opening import PAIR_LISTS, VERIFICATION_SETS, open_verification
+from marginface.data.verification.opening import (
+    PAIR_LISTS,
+    VERIFICATION_SETS,
+    open_all,
+    open_verification,
+)
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.embedder import MODELS, Embedder, open_embedder
 from marginface.embeddings.files import table_of
 from marginface.embeddings.reader import EMBEDDINGS, embeddings_of
 from marginface.formats import Formats
-from marginface.model import Preprocessing
+from marginface.model import ModelSpec, Preprocessing
+from marginface.onnx.writer import build_onnx
 
 SIZE = (12, 12)
 NAMES, VALUES = ["a/1.png", "b/1.png"], np.array([[1, 2], [3, 4]], np.float32)
@@ -129,11 +136,17 @@ def test_shards_without_a_suffix_are_one_set(faces, tmp_path):
         open_images(tmp_path / "train-00001-of-00002")
 
 
-def test_content_counts_for_more_than_a_suffix(tmp_path):
+def test_content_counts_for_more_than_a_suffix(faces, tmp_path):
     write_parquet(tmp_path / "e.npz")
     assert embeddings_of(tmp_path / "e.npz", NAMES).tolist() == VALUES.tolist()
     write_container(tmp_path / "lfw.bin", pairs_of())
     assert content(open_verification(tmp_path / "lfw.bin")) == content(pairs_of())
+    for name, other in (("a.rec", "b.tfrecord"), ("c.tfrecord", "d.rec")):
+        pack(faces, tmp_path / name, SIZE)
+        (tmp_path / name).rename(tmp_path / other)
+        if name == "a.rec":
+            (tmp_path / "a.idx").rename(tmp_path / "b.idx")
+        assert len(open_images(tmp_path / other, size=SIZE)) == 4
 
 
 # What is none
@@ -170,12 +183,45 @@ def test_what_is_none_is_refused_in_the_same_words_by_all(kind, tmp_path):
             registry._formats.pop()
 
 
-def test_weights_are_told_from_other_zips(tmp_path):
-    write_npz(tmp_path / "e.npz")
-    with pytest.raises(
-        MarginfaceError, match=r"e\.npz is a file of another kind; expected a \.saf"
-    ):
-        backbones.read_weights(tmp_path / "e.npz")
+FOREIGN = {  # to each reader, what others write that begins alike
+    "verification sets": (".npz", ".pt", ".pth"),
+    "any set": (".npz", ".pt", ".pth", ".safetensors"),
+    "embeddings": (".zip", ".pt"),
+    "weights": (".npz", ".zip", ".bin"),
+    "models": (".npz", ".bin", ".pth"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_files_that_begin_alike_are_told_apart(kind, tmp_path):
+    for suffix in FOREIGN[kind]:
+        path = tmp_path / f"file{suffix}"
+        WRITERS[suffix][0](path)
+        with pytest.raises(MarginfaceError, match=rf"{suffix} is a file of another kind; expected"):
+            KINDS[kind][0](path)
+
+
+def test_a_list_of_pairs_may_begin_with_what_a_pickle_does(tmp_path):
+    write_faces(tmp_path / "faces", {"(ann)": 2, "]bo": 2})
+    for name in ("(ann)", "]bo"):
+        names = sorted(path.name for path in (tmp_path / "faces" / name).iterdir())
+        (tmp_path / "pairs.txt").write_text(
+            f"{name}/{names[0]} {name}/{names[1]} 1\n{name}/{names[0]} {name}/{names[0]} 0\n"
+        )
+        (found,) = open_all([tmp_path / "pairs.txt"], None, tmp_path / "faces")
+        assert found.first[0] == f"{name}/{names[0]}"
+        assert found.same.tolist() == [True, False]
+
+
+def test_a_model_of_onnx_is_known_without_its_suffix(tmp_path):
+    graph = backbones.describe("mobilefacenet", embedding_size=4, input_size=(32, 32))
+    weights = backbones.initial_weights(graph, seed=0)
+    spec = ModelSpec("mobilefacenet", 4, (32, 32))
+    (tmp_path / "a.onnx").write_bytes(build_onnx(spec, weights).SerializeToString())
+    expected = open_embedder(tmp_path / "a.onnx").fingerprint
+    for name in ("model", "model.v2"):
+        shutil.copy(tmp_path / "a.onnx", tmp_path / name)
+        assert open_embedder(tmp_path / name).fingerprint == expected
 
 
 def test_a_folder_is_none_of_what_are_files(tmp_path):

@@ -7,6 +7,7 @@ of one's own names a module that registers formats as an entry point of `marginf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from marginface.errors import MarginfaceError
 
 ENTRY_POINTS = "marginface.formats"
+PART = re.compile(r"-[0-9]+-of-[0-9]+$")  # behind the suffix: s.tfrecord-00000-of-00002
 
 Opener = TypeVar("Opener")
 
@@ -102,7 +104,7 @@ folder
                     return each
         except OSError as error:
             raise MarginfaceError(f"cannot read {path}: {error.strerror}; {self}") from error
-        name = path.name.lower()
+        name = PART.sub("", path.name.lower())
         return next((each for each in latest if name.endswith(each.suffixes)), None)
 
     def find(self, path: Path) -> Format[Opener]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from pathlib import Path
 
 BEGIN = b"PK\x03\x04"
 ERRORS = (  # what zipfile raises on broken files
@@ -11,6 +12,19 @@ ERRORS = (  # what zipfile raises on broken files
     *(NotImplementedError, RuntimeError, struct.error),
 )
 ENCRYPTED = 1  # a bit of an entry's flags
+
+
+def names(path: Path) -> frozenset[str]:
+    """Return the names of a zip's entries; none of what is no whole zip."""
+    if not path.is_file():
+        return frozenset()
+    with path.open("rb") as file:
+        if file.read(len(BEGIN)) != BEGIN:
+            return frozenset()
+        try:
+            return frozenset(zipfile.ZipFile(file).namelist())
+        except (OSError, *ERRORS):  # OSError: its offsets can lead in front of the file
+            return frozenset()
 
 
 def stored_entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:

@@ -9,7 +9,8 @@ import pytest
 from record_files import png
 
 from marginface.data.formats.example import ImageExample, pack_example
-from marginface.data.formats.shards import ShardedRecords, shards_of
+from marginface.data.formats.sharded import ShardedRecords
+from marginface.data.formats.shards import shards_of
 from marginface.data.formats.tfrecord import frame
 from marginface.data.listing import open_set
 from marginface.data.opening import open_by_name, open_images, open_listed, open_sets

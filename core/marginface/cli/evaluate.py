@@ -54,6 +54,7 @@ def evaluate(
 
     if output is not None:
         require("report", "matplotlib")
+        require("data", "pyarrow")
     claim_output(context, output)
     labels = distinct_labels(model, "model")
     sets = open_sets(val, pairs, images)

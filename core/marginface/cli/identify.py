@@ -45,12 +45,14 @@ def identify(
 
     from marginface.data.lookup import ImageNames
     from marginface.embeddings.reader import embeddings_of, read_names
-    from marginface.evaluation import candidates, identification
+    from marginface.evaluation import identification
     from marginface.evaluation.image_lists import read_subjects_of_images
     from marginface.evaluation.listed_images import by_image
     from marginface.tables.identification import candidates_table, identification_table
     from marginface.terminal import Terminal
 
+    if output is not None:  # before any work: it needs Arrow, which the rest may not
+        from marginface.evaluation import candidates
     options.claim_output(context, output)
     origin = options.open_origin(embeddings)
     embedded = frozenset(read_names(embeddings))  # for several lists

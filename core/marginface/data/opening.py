@@ -7,8 +7,7 @@ from pathlib import Path
 
 from marginface.data.formats.folder import open_folder
 from marginface.data.formats.record_images import RecordImages
-from marginface.data.formats.record_layout import open_rec
-from marginface.data.formats.registry import IMAGE_SETS
+from marginface.data.formats.registry import IMAGE_SETS, open_rec
 from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form

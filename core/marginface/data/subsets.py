@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.formats.folder import ImageFolder
-from marginface.data.formats.record_layout import open_rec
-from marginface.data.formats.registry import IMAGE_SETS
+from marginface.data.formats.registry import IMAGE_SETS, open_rec
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format

@@ -13,12 +13,12 @@ from numpy.lib import format as npy
 from marginface import zips
 from marginface.embeddings.origin import LONGEST, ORIGIN_KEY
 from marginface.embeddings.reading import BROKEN, ROWS_AT_ONCE, Batch, no_columns
-from marginface.formats import begins
 
 
 def is_npz(path: Path) -> bool:
-    """Return whether a file begins as a zip, which an .npz is."""
-    return begins(path, zips.BEGIN)
+    """Return whether a file is a zip of arrays alone."""
+    members = zips.names(path)
+    return bool(members) and all(name.endswith(".npy") for name in members)
 
 
 class NpzEmbeddings:

@@ -10,16 +10,10 @@ from typing import Any
 from marginface.embeddings.origin import ORIGIN_KEY
 from marginface.embeddings.reading import ROWS_AT_ONCE, Batch, no_columns
 from marginface.extras import needs
-from marginface.formats import begins
 
 with needs("data"):
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-
-def is_parquet(path: Path) -> bool:
-    """Return whether a file begins as a Parquet file."""
-    return begins(path, b"PAR1")
 
 
 class ParquetEmbeddings:

@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 
 from marginface.embeddings.npz_file import NpzEmbeddings, is_npz
 from marginface.embeddings.origin import Origin, common_origin
-from marginface.embeddings.parquet_file import ParquetEmbeddings, is_parquet
 from marginface.embeddings.reading import BROKEN, Batch, EmbeddingsFile
 from marginface.errors import MarginfaceError
-from marginface.formats import Formats
+from marginface.formats import Formats, begins
+
+
+def _open_parquet(path: Path) -> EmbeddingsFile:
+    from marginface.embeddings.parquet_file import ParquetEmbeddings  # needs Arrow
+
+    return ParquetEmbeddings(path)
+
 
 EMBEDDINGS: Formats[Callable[[Path], EmbeddingsFile]] = Formats("as `marginface embed` writes them")
-EMBEDDINGS.register("a .parquet", ParquetEmbeddings, ".parquet", recognises=is_parquet)
+EMBEDDINGS.register(
+    "a .parquet", _open_parquet, ".parquet", recognises=lambda path: begins(path, b"PAR1")
+)
 EMBEDDINGS.register("an .npz", NpzEmbeddings, ".npz", recognises=is_npz)
 
 T = TypeVar("T")

@@ -17,7 +17,6 @@ from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import PairScores, score_pairs
 from marginface.evaluation.intervals import Intervals, intervals
 from marginface.evaluation.measured_with import MeasuredWith, columns_of
-from marginface.evaluation.score_files import SCORES_NAME, write_scores
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult, verify
 from marginface.text import printable
 
@@ -74,6 +73,7 @@ class Comparison:
 def write_single(row: Comparison, output: Path) -> list[Path]:
     """Write metrics.json, verification.png and scores.parquet to a folder, return their paths."""
     from marginface.evaluation.curves import write_result  # draws: matplotlib
+    from marginface.evaluation.score_files import SCORES_NAME, write_scores  # Arrow
 
     scores = output / SCORES_NAME
     written = write_result(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from marginface.data.lookup import ImageNames
 from marginface.errors import MarginfaceError
-from marginface.evaluation.template_files import TemplateMedia
 from marginface.text import as_utf8
+
+if TYPE_CHECKING:  # it needs Arrow
+    from marginface.evaluation.template_files import TemplateMedia
 
 T = TypeVar("T")
 

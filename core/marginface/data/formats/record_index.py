@@ -13,9 +13,6 @@ from marginface.data.formats.compact import Texts, encoded_name
 from marginface.data.lookup import same_form
 from marginface.extras import needs
 
-with needs("data"):
-    import pyarrow as pa
-
 LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
 CHUNK = 2**20  # bytes looked at together
 
@@ -132,6 +129,9 @@ def fit_for_files(texts: Texts) -> bool:
 
 def _distinct(labels: NDArray[np.int64], files: Texts) -> bool:
     """Return whether no two images of an identity have one name."""
+    with needs("data"):  # a folder's images have no such index
+        import pyarrow as pa
+
     buffers = [None, pa.py_buffer(files.offsets), pa.py_buffer(files.encoded)]
     column = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(files), buffers)
     table = pa.table({"label": labels, "file": column})

@@ -24,7 +24,11 @@ from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1
-REBUILD = "if the .rec is whole, write its .idx anew with --rebuild-index (rebuild_index=True)"
+# Commands that only read a set have no such option, so those that have it are named.
+REBUILD = (
+    "if the .rec is whole, --rebuild-index (rebuild_index=True) of `marginface train`, `embed` or "
+    "`clean` writes its .idx anew"
+)
 
 
 def open_rec(path: Path, options: OpenOptions) -> RecordImages:

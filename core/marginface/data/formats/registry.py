@@ -1,4 +1,7 @@
-"""The formats of sets of labelled images: what --data and --images take."""
+"""The formats of sets of labelled images: what --data and --images take.
+
+What reads a format is imported when one is opened, so a folder needs no package of the others.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from marginface.data.formats.folder import open_folder
-from marginface.data.formats.record_layout import open_rec
 from marginface.data.formats.recordio import is_recordio
-from marginface.data.formats.tfrecord import is_tfrecord
-from marginface.data.formats.tfrecord_layout import open_tfrecord
+from marginface.data.formats.tfrecord_head import is_tfrecord
 from marginface.data.sources import LabelledImages, OpenOptions
 from marginface.formats import Formats
+
+
+def open_rec(path: Path, options: OpenOptions) -> LabelledImages:
+    """Open a .rec; see `record_layout`."""
+    from marginface.data.formats import record_layout
+
+    return record_layout.open_rec(path, options)
+
+
+def _open_tfrecord(path: Path, options: OpenOptions) -> LabelledImages:
+    from marginface.data.formats.tfrecord_layout import open_tfrecord
+
+    return open_tfrecord(path, options)
+
 
 IMAGE_SETS: Formats[Callable[[Path, OpenOptions], LabelledImages]] = Formats()
 IMAGE_SETS.register("a folder of images", open_folder, recognises=Path.is_dir)
 IMAGE_SETS.register("a .rec", open_rec, ".rec", recognises=is_recordio)
-IMAGE_SETS.register("a .tfrecord", open_tfrecord, recognises=is_tfrecord)
+IMAGE_SETS.register(
+    "a .tfrecord", _open_tfrecord, ".tfrecord", ".tfrecords", recognises=is_tfrecord
+)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from marginface.data.formats.example import ImageExample, parse_example
 from marginface.data.formats.mapped import map_file, offsets_of
+from marginface.data.formats.tfrecord_head import masked
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 
@@ -32,20 +33,7 @@ def masked_crc(data: bytes) -> int:
     >>> hex(masked_crc(b"123456789"))
     '0xc78ab0e5'
     """
-    crc: int = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def is_tfrecord(path: Path) -> bool:
-    """Return whether a file is called a TFRecord file, or begins with the length of a record.
-
-    Of a set in several files names end otherwise: s.tfrecord-00000-of-00010.
-    """
-    if not path.is_file() or ".tfrecord" in path.name.lower():
-        return path.is_file()
-    with path.open("rb") as file:
-        head = file.read(_HEAD.size)
-    return len(head) == _HEAD.size and masked_crc(head[:8]) == _FOOT.unpack(head[8:])[0]
+    return masked(google_crc32c.value(data))
 
 
 def frame(data: bytes) -> bytes:

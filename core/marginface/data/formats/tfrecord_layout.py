@@ -10,8 +10,10 @@ from marginface.data.formats.compact import TextCollector
 from marginface.data.formats.index_cache import cached_index
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
-from marginface.data.formats.shards import ShardedRecords, shards_of
+from marginface.data.formats.sharded import ShardedRecords
+from marginface.data.formats.shards import shards_of
 from marginface.data.sources import OnProgress, OpenOptions, silent
+from marginface.extras import require
 
 CHUNK = 1024  # records between two calls of on_progress
 
@@ -43,6 +45,7 @@ def index_of_tfrecord(records: ShardedRecords, *, on_progress: OnProgress = sile
     """
 
     def build() -> RecordIndex:
+        require("data", "pyarrow")  # for `make_index`, behind the reading
         offsets = records.offsets()
         numbers = np.empty(len(offsets), np.int64)
         identities, files = TextCollector(), TextCollector()

@@ -1,4 +1,4 @@
-"""Writing .rec and .tfrecord files chunk by chunk; see `ChunkWriter`."""
+"""Writing .rec files chunk by chunk; see `ChunkWriter`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from marginface.atomic import replacing
-from marginface.data.formats import recordio, tfrecord
-from marginface.data.formats.example import ImageExample, pack_example
+from marginface.data.formats import recordio
 from marginface.data.formats.recordio import LARGEST_LABEL, pack_labelled
 from marginface.data.images import decoded_size
 from marginface.data.names import split_name
@@ -77,27 +76,6 @@ class RecordChunks(Streams):
     def _append(self, key: int, payload: bytes, line: bytes = b"") -> None:
         index = f"{key}\t{self.lengths[-1]}\n"
         self.append(index.encode(), line, recordio.frame(payload))
-
-
-class TFRecordChunks(Streams):
-    """Writes a .tfrecord of `tf.train.Example`s."""
-
-    def __init__(self, partial: Path, target: Path, records: int) -> None:
-        del records
-        super().__init__(partial, ["tfrecord"])
-        self._target = target
-
-    def add(self, image: Packed) -> None:
-        """Write an image's record."""
-        identity, _ = split_name(image.name)
-        example = ImageExample(image.encoded, image.label, identity, image.name)
-        self.append(tfrecord.frame(pack_example(example)))
-
-    def finish(self, sizes: Sequence[int]) -> None:
-        """Give the file its name."""
-        del sizes
-        self.end()
-        self.paths[0].replace(self._target)
 
 
 def sidecars(target: Path) -> list[Path]:

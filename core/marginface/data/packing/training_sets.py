@@ -21,7 +21,7 @@ from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
 from marginface.data.packing.packed import ChunkWriter, Packed
 from marginface.data.packing.packed_folder import FolderBlocks
-from marginface.data.packing.packed_records import RecordChunks, TFRecordChunks, sidecars
+from marginface.data.packing.packed_records import RecordChunks, sidecars
 from marginface.data.packing.partial import Partial, partial_output, partial_path
 from marginface.data.packing.targets import target_format
 from marginface.data.sources import LabelledImages, OnProgress, silent
@@ -32,10 +32,18 @@ STRIDE = 32  # images between two calls of on_progress
 
 # From the partial folder, the target, and how many images and identities there may be.
 MakeWriter = Callable[[Path, Path, int], ChunkWriter]
-WRITERS: dict[str, MakeWriter] = {
-    "": FolderBlocks,
-    ".rec": RecordChunks,
-    ".tfrecord": TFRecordChunks,
+
+
+def _tfrecord_writer() -> MakeWriter:
+    from marginface.data.packing.packed_tfrecord import TFRecordChunks  # needs packages
+
+    return TFRecordChunks
+
+
+WRITERS: dict[str, Callable[[], MakeWriter]] = {
+    "": lambda: FolderBlocks,
+    ".rec": lambda: RecordChunks,
+    ".tfrecord": _tfrecord_writer,
 }
 
 
@@ -96,14 +104,13 @@ def pack(
 def training_format(target: Path) -> MakeWriter:
     """Return the factory of a target's writer, by the target's suffix."""
     written = target_format(target)
-    try:
-        return WRITERS[written]
-    except KeyError:
+    if written not in WRITERS:
         known = ", ".join(filter(None, WRITERS))
         raise MarginfaceError(
             f"cannot write training images to {target}; expected a name that ends in {known}, or "
             f"another for a folder, not {written}"
-        ) from None
+        )
+    return WRITERS[written]()
 
 
 def check_target(target: Path, source: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +10,34 @@ from pathlib import Path
 from marginface import zips
 from marginface.data.verification.bin_file import read_bin
 from marginface.data.verification.cfp_lists import is_cfp, read_cfp
-from marginface.data.verification.container import read_container
+from marginface.data.verification.container import TABLE, read_container
 from marginface.data.verification.pair_lists import is_text, read_pair_list
 from marginface.data.verification.pairs import Pairs, check_kinds
 from marginface.errors import MarginfaceError
-from marginface.formats import Formats, begins, unknown
+from marginface.formats import Formats, unknown
 from marginface.labels import distinct_labels
 
-PICKLES = (b"\x80", b"(", b"]")  # protocols 2 and on; 0 and 1: a tuple, a list
+# What a tuple or list of a list begins with, in protocols 2 and on behind their number and frame.
+PICKLE = re.compile(rb"(\x80[\x02-\x05](\x95.{8})?)?[(\]]", re.DOTALL)
+LOOKED_AT = 16  # bytes
+
+
+def _is_bin(path: Path) -> bool:
+    """Return whether a file begins as a pickle of images; one of text goes by its ending."""
+    if not path.is_file() or is_text(path):
+        return False
+    with path.open("rb") as file:
+        return PICKLE.match(file.read(LOOKED_AT)) is not None
+
 
 # Sets that hold their images, and lists of pairs, whose images are in a folder: CFP knows its own.
 VERIFICATION_SETS: Formats[Callable[[Path], Pairs]] = Formats()
-VERIFICATION_SETS.register(
-    "a .bin of InsightFace", read_bin, ".bin", recognises=lambda path: begins(path, *PICKLES)
-)
+VERIFICATION_SETS.register("a .bin of InsightFace", read_bin, ".bin", recognises=_is_bin)
 VERIFICATION_SETS.register(
     "a .zip of images and pairs",
     read_container,
     ".zip",
-    recognises=lambda path: begins(path, zips.BEGIN),
+    recognises=lambda path: TABLE in zips.names(path),
 )
 PAIR_LISTS: Formats[Callable[[Path, Path | None], Pairs]] = Formats()
 

@@ -1,0 +1,31 @@
+"""How a TFRecord file begins, told without any package: a length of 8 bytes and its checksum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SIZE = 12  # bytes
+POLYNOMIAL = 0x82F63B78  # of CRC-32C, reflected
+
+
+def is_tfrecord(path: Path) -> bool:
+    """Return whether a file begins with the length of a record."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(SIZE)
+    return len(head) == SIZE and masked(_crc(head[:8])) == int.from_bytes(head[8:], "little")
+
+
+def masked(crc: int) -> int:
+    """Return a CRC-32C as the format stores it, rotated and shifted."""
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _crc(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ POLYNOMIAL * (crc & 1)
+    return crc ^ 0xFFFFFFFF
