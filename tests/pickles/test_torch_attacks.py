@@ -116,7 +116,7 @@ def test_storages_in_a_row_are_those_that_are_named(tmp_path):
         ((), (), "a storage is missing"),
         (("0", "0"), (6, 6), "'0' that nothing names, or a second time"),
         (("0", "1"), (6, 6), "'1' that nothing names"),
-        ((0,), (6,), "'0' that nothing names"),
+        ((0,), (6,), "a storage 0 that nothing names"),
         ("0", (5,), "has 5 numbers, expected 6"),
     ):
         assert words in refusal(row(tmp_path / "a.pt", value, keys, counts))
@@ -192,6 +192,29 @@ def test_memory_is_bounded_by_the_size_of_the_file(tmp_path, name):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 25 * path.stat().st_size + 20_000_000
+
+
+SHARED = b"(" * 60 + b"K\x01" + b"".join(b"q%ch%cl" % (n, n) for n in range(60))
+ENDLESS = {
+    "lists that are shared, level by level": SHARED,
+    "tuples in tuples": b")" + b"\x85" * 50_000,
+}
+STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu"
+
+
+@pytest.mark.parametrize("value", ENDLESS.values(), ids=ENDLESS)
+def test_what_would_be_without_end_is_not_written_out(tmp_path, value):
+    """A few hundred bytes whose text would have 2 ** 60 parts, and what is too deep to write."""
+    path = zipped(tmp_path / "a.pt", b"\x80\x02" + STORAGE + value + b"tQ.", {})
+    assert "a storage's count, type and key expected" in refusal(path)
+    whole, value = row(tmp_path / "b.pt", {}, ["key"], ()).read_bytes(), b"\x80\x02" + value + b"."
+    for part, replaced, words in (
+        (pickled(1001, None), value, "version of type (list|tuple) is not known"),
+        (pickled(["key"], None), b"\x80\x02](" + value[2:-1] + b"e.", "storage of type .* that no"),
+    ):
+        assert whole.count(part) == 1
+        path.write_bytes(whole.replace(part, replaced))
+        assert re.search(words, refusal(path))
 
 
 def test_bytes_that_are_neither_true_nor_false(tmp_path):

@@ -11,6 +11,7 @@ from marginface import zips
 from marginface.pickles.machine import Refused, Unfit
 from marginface.pickles.storages import Storages, read_value
 from marginface.pickles.tensors import Storage
+from marginface.text import shown
 
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature; lengths of name and extra field
 ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
@@ -73,7 +74,7 @@ def read_zip(path: Path) -> Any:
         name = f"{root}data/{key}"
         held = archive.entries[name].file_size if name in archive.entries else 0
         if name not in archive.entries or held != storage.count * storage.type.size:
-            raise Unfit(f"storage {key[:40]!r} has {held} bytes, not those of its numbers")
+            raise Unfit(f"storage {shown(key)} has {held} bytes, not those of its numbers")
         storage.at, storage.order = archive.begin(name), ORDERS[order]
 
     return read_value(archive.content(f"{root}data.pkl"), Storages(path, place))[0]
