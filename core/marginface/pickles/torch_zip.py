@@ -21,6 +21,7 @@ class TorchZip:
     """An archive and where its entries lie; checksums are not compared, as PyTorch does not.
 
     Raises:
+        Refused: it is a program.
         Unfit: it is damaged, or its entries do not lie in it as they are.
     """
 
@@ -28,6 +29,8 @@ class TorchZip:
         self.path, self.size = path, path.stat().st_size
         try:
             with zipfile.ZipFile(path) as archive:
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    raise Refused("a TorchScript program")  # whose code is compressed
                 self.entries = zips.stored_entries(archive, self.size)
         except zips.ERRORS as error:
             raise Unfit(str(error)) from None
@@ -62,8 +65,6 @@ def read_zip(path: Path) -> Any:
     if len(roots) != 1:
         raise Unfit("it is a zip without data.pkl")
     (root,) = roots
-    if f"{root}constants.pkl" in archive.entries:
-        raise Refused("a TorchScript program")
     order = b"little"
     if f"{root}byteorder" in archive.entries:
         order = archive.content(f"{root}byteorder")
