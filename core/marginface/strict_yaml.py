@@ -6,21 +6,21 @@ from typing import Any
 
 import yaml
 
+LONGEST = 256  # bits of a whole number
+
 
 def load_yaml(text: str) -> Any:
     """Parse a YAML text into plain types.
 
     Raises:
-        yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, or names that
-            stand for several values, a few lines of which would be more than fits memory.
+        yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, names that
+            stand for several values, a few lines of which would be more than fits memory, or a
+            number of more than `LONGEST` bits.
     """
     try:
         return yaml.load(text, _StrictLoader)
     except RecursionError:
         raise yaml.MarkedYAMLError(problem="values are nested too deeply") from None
-
-
-LONGEST = 256  # bits of a whole number
 
 
 class _StrictLoader(yaml.SafeLoader):
