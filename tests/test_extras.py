@@ -18,7 +18,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from record_files import pack
 
+from marginface import extras
 from marginface.cli import data, main
+from marginface.errors import MissingPackageError
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -39,6 +41,7 @@ PACKAGES = {
     "matplotlib": "report",
     "plotly": "report",
 }
+KNOWN = {**packages_distributions(), "google": ["protobuf"]}  # a namespace that several share
 ABSENT = (*PACKAGES, "torch", "tensorflow", "keras", "pillow_heif")
 
 
@@ -89,8 +92,6 @@ def imports(path: Path) -> set[tuple[str, str | None]]:
 
 
 def test_every_import_is_of_a_dependency_or_names_its_extra() -> None:
-    known = packages_distributions()
-    known["google"] = ["protobuf"]  # a namespace that several share
     used: dict[str | None, set[str]] = {}
     for folder in ("core/marginface", "torch_impl/marginface_torch", "tf_impl/marginface_tf"):
         files = sorted((ROOT / folder).rglob("*.py"))
@@ -99,7 +100,7 @@ def test_every_import_is_of_a_dependency_or_names_its_extra() -> None:
             for name, extra in imports(path):
                 own = FRAMEWORKS.get(Path(folder).name)
                 brought = BASE | distributions(EXTRAS.get(extra or own, []))
-                of = {canonicalize_name(each) for each in known[name.partition(".")[0]]}
+                of = {canonicalize_name(each) for each in KNOWN[name.partition(".")[0]]}
                 assert of & brought, f"{path} imports {name} with no `needs` of its extra"
                 used.setdefault(extra, set()).update(of)
     everything = distributions(EXTRAS["all"]) - {"tensorflow", "tensorflow-cpu"}  # one of them
@@ -253,7 +254,8 @@ REFUSED = {
 def test_a_missing_package_is_named_with_its_command(package, places) -> None:
     extra = PACKAGES.get(package, package)
     command = rf"run: pip install 'marginface\[{extra}\]'(, or .*)?"
-    line = rf"marginface: error: .* needs {package}, which is not installed; {command}\n"
+    name = canonicalize_name(KNOWN[package.partition(".")[0]][0])  # as pip knows it
+    line = rf"marginface: error: .* needs {name}, which is not installed; {command}\n"
     before = set(places["run"].parent.iterdir())
     commands = filled(REFUSED[package], places)
     for tried, end in zip(commands, run_without([package], commands), strict=True):
@@ -261,6 +263,14 @@ def test_a_missing_package_is_named_with_its_command(package, places) -> None:
         assert (status, out) == (2, ""), (tried, end)
         assert re.fullmatch(line, err), (tried, err)
     assert set(places["run"].parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("module", [*PACKAGES, "google", "PIL", "PIL.Image", "yaml"])
+def test_a_package_has_the_name_that_pip_knows(module) -> None:
+    (name,) = map(canonicalize_name, KNOWN[module.partition(".")[0]])
+    line = rf"^this needs {name}, which is not installed"
+    with pytest.raises(MissingPackageError, match=line), extras.needs("data"):
+        raise ModuleNotFoundError(name=module)
 
 
 def test_no_framework_at_all() -> None:

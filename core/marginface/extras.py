@@ -11,6 +11,15 @@ from marginface.errors import MissingPackageError
 # Each has the module onnxruntime: who has the one must not be sent to the other.
 ALSO = {"onnx": ", or on an NVIDIA GPU 'marginface[onnx-gpu]'"}
 
+# What pip calls packages that are imported by another name.
+INSTALLED_AS = {
+    "absl": "absl-py",
+    "google": "protobuf",  # of those that share the name, the one that is used
+    "google_crc32c": "google-crc32c",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+}
+
 
 @contextmanager
 def needs(extra: str, user: str = "this") -> Iterator[None]:
@@ -31,8 +40,10 @@ def needs(extra: str, user: str = "this") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        module = str(error.name)
+        package = INSTALLED_AS.get(module.partition(".")[0], module)
         raise MissingPackageError(
-            f"{user} needs {error.name}, which is not installed; "
+            f"{user} needs {package}, which is not installed; "
             f"run: pip install 'marginface[{extra}]'{ALSO.get(extra, '')}"
         ) from error
 

@@ -169,7 +169,7 @@ def _holder(descriptor: int) -> str:
             names = ("process", "host", "since", "command")
             process, host, since, command = (printable(str(facts[name])) for name in names)
             return f"process {process} on {host} since {since} ({command})"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             time.sleep(0.05)  # it may be about to say so
     return "one that does not say which it is"
 

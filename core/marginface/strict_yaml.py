@@ -6,13 +6,16 @@ from typing import Any
 
 import yaml
 
+LONGEST = 256  # bits of a whole number
+
 
 def load_yaml(text: str) -> Any:
     """Parse a YAML text into plain types.
 
     Raises:
-        yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, or names that
-            stand for several values, a few lines of which would be more than fits memory.
+        yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, names that
+            stand for several values, a few lines of which would be more than fits memory, or a
+            number of more than `LONGEST` bits.
     """
     try:
         return yaml.load(text, _StrictLoader)
@@ -31,6 +34,14 @@ class _StrictLoader(yaml.SafeLoader):
             seen.append(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: yaml.ScalarNode) -> int:
+        """Build a whole number that can be written out: Python refuses that for very long ones."""
+        value: int = self.construct_yaml_int(node)
+        if value.bit_length() > LONGEST:
+            problem = f"a number of more than {LONGEST} bits"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             alias = self.peek_event()  # type: ignore[no-untyped-call]
@@ -39,3 +50,6 @@ class _StrictLoader(yaml.SafeLoader):
                 problem = f"'*{alias.anchor}' stands for several values; write them out"
                 raise yaml.composer.ComposerError(None, None, problem, alias.start_mark)
         return super().compose_node(parent, index)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_number)

@@ -26,6 +26,22 @@ def printable(text: str) -> str:
     return "".join(map(_escaped, text))
 
 
+def shown(value: object) -> str:
+    """Return what a message says of a value from outside: a text or a whole number, cut short.
+
+    Of anything else its type alone: lists that hold one list several times, level by level, are
+    few in memory and without end when written out.
+
+    >>> shown("model"), shown(1001), shown([["model"]])
+    ("'model'", '1001', 'of type list')
+    """
+    if isinstance(value, str):
+        return repr(value[:40])
+    if isinstance(value, int) and value.bit_length() <= 64:
+        return str(value)
+    return f"of type {type(value).__name__}"
+
+
 def as_utf8(name: str) -> str:
     r"""Return a name that UTF-8 can hold: an undecodable byte of a file's name becomes `\xNN`.
 

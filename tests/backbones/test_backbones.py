@@ -111,6 +111,28 @@ def test_decorations_are_dropped(prefix: str) -> None:
     assert list(backbones.check_weights(graph, weights)) == list(graph.parameters())
 
 
+@pytest.mark.parametrize("kind", ["complex64", "complex128", "U1", "S1", "O", "M8[s]"])
+def test_weights_are_real_numbers(kind: str) -> None:
+    """The imaginary part of complex ones would go without a word."""
+    graph = backbones.describe("mbf", 16)
+    weights = backbones.initial_weights(graph, 0)
+    name = "features.layers.2.weight"
+    wrong = weights | {name: np.zeros(weights[name].shape, kind)}
+    line = rf"parameter '{name}' is of type .*, expected real numbers; convert it to float32$"
+    with pytest.raises(MarginfaceError, match=line) as caught:
+        backbones.check_weights(graph, wrong)
+    assert f"of type {np.dtype(kind)}," in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float16", "int32", "uint8", "bool", "bfloat16"])
+def test_weights_of_any_real_type_fit(kind: str) -> None:
+    if kind == "bfloat16":
+        pytest.importorskip("ml_dtypes")  # which makes it known to NumPy
+    graph = backbones.describe("mbf", 16)
+    weights = {k: v.astype(kind) for k, v in backbones.initial_weights(graph, 0).items()}
+    assert {v.dtype for v in backbones.check_weights(graph, weights).values()} == {np.dtype(kind)}
+
+
 def test_misfits_are_named(tmp_path) -> None:
     graph = backbones.describe("mbf", 16)
     weights = backbones.initial_weights(graph, 0)

@@ -107,6 +107,27 @@ def test_what_stands_for_things_of_pytorch(tmp_path, form):
 
 
 @FORMS
+def test_what_goes_with_weights_and_is_not_read_leaves_them_be(tmp_path, form):
+    """Keys of all types, and views that would have to be worked out."""
+    views = {
+        "expanded": torch.zeros(1).expand(1000, 1000),
+        "conjugate": torch.tensor([1j, 2 + 3j]).conj(),
+        "negative": torch.tensor([1j, 2 + 3j]).conj().imag,
+    }
+    weights, keys = {"a": torch.ones(2)}, {None: 1, 1.5: 2, (1, "b"): torch.ones(1), b"c": 3, 4: 5}
+    for name, each in views.items():
+        value = {"state_dict": weights, "more": {"view": each, "keys": keys}}
+        path = saved(tmp_path / f"{name}.pt", value, form)
+        assert torch.load(path, weights_only=True)["more"]["keys"].keys() == keys.keys()
+        assert backbones.read_weights(path)["a"].tolist() == [1, 1]
+        assert read_torch_file(path)["more"]["keys"] == {4: 5}
+        path = saved(path, {"b": each}, form)
+        with pytest.raises(MarginfaceError, match=rf"{name}.*; save what its \.clone\(\) returns"):
+            backbones.read_weights(path)
+        check(saved(path, {"b": each.clone()}, form))
+
+
+@FORMS
 def test_tensors_share_what_they_shared(tmp_path, form):
     base = torch.arange(12.0)
     value = {"all": base, "tail": base[4:], "twice": base, "square": base[:9].reshape(3, 3).T}
@@ -166,9 +187,11 @@ def test_a_whole_module_is_named_with_the_way_out(tmp_path, form):
 
 def test_other_files_are_told_from_those_of_pytorch(tmp_path):
     script = zipped(tmp_path / "script", {}, **{"constants.pkl": b"", "code/a.py": b""})
+    torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), tmp_path / "program")
     other_zip = zipped(tmp_path / "zip", {}).read_bytes().replace(b"data.pkl", b"data.txt")
     for name, content, words in (
         ("script.pt", script.read_bytes(), "asks for a TorchScript program"),
+        ("program.pt", (tmp_path / "program").read_bytes(), "asks for a TorchScript program"),
         ("tar.pt", bytes(257) + b"ustar" + bytes(1000), "a tar file of PyTorch before"),
         ("numpy.pt", pickle.dumps({"a": np.ones(2)}, 2), "asks for numpy"),
         ("text.pt", b"hello", "memo 101 is missing"),

@@ -21,6 +21,8 @@ from marginface.pickles.torch_files import is_torch_file, read_torch_file
 Arrays = dict[str, NDArray[Any]]
 WRAPPERS = ("state_dict_backbone", "net_state_dict", "state_dict", "model")  # seen around weights
 
+REAL = "fiub"  # NumPy's kinds: floating point, whole numbers, flags
+
 
 def initial_weights(graph: Graph, seed: int) -> Arrays:
     """Draw a backbone's float32 weights; the same seed gives every framework the same ones.
@@ -39,13 +41,14 @@ def initial_weights(graph: Graph, seed: int) -> Arrays:
 def check_weights(
     graph: Graph, weights: Mapping[str, NDArray[Any]], source: str = "weights"
 ) -> Arrays:
-    """Return `weights` in the graph's order; names and shapes must be the graph's.
+    """Return `weights` in the graph's order; names and shapes must be the graph's, numbers real.
 
     What PyTorch adds is dropped: counters, and the prefixes of its wrappers (DataParallel and
     AveragedModel write `module.`, torch.compile `_orig_mod.`, both when one holds the other).
 
     Raises:
-        MarginfaceError: naming the parameter and both shapes, or what is missing or left over.
+        MarginfaceError: naming the parameter with both shapes or its type, or what is missing or
+            left over.
     """
     found = {
         re.sub(r"^((module|_orig_mod)\.)+", "", name): array
@@ -65,13 +68,21 @@ def check_weights(
         raise MarginfaceError(
             f"{label}: {len(left)} parameters are not the backbone's, the first is '{left[0]}'"
         )
+    arrays = {}
     for name, parameter in expected.items():
         if tuple(found[name].shape) != parameter.shape:
             raise MarginfaceError(
                 f"{label}: parameter '{name}' has shape {tuple(found[name].shape)}, expected "
                 f"{parameter.shape}; check --embedding-size and the input size"
             )
-    return {name: np.asarray(found[name]) for name in expected}
+        arrays[name] = np.asarray(found[name])
+        kind = arrays[name].dtype
+        if kind.kind not in REAL and kind.name != "bfloat16":
+            raise MarginfaceError(
+                f"{label}: parameter '{name}' is of type {kind}, expected real numbers; convert it "
+                "to float32"
+            )
+    return arrays
 
 
 def read_weights(path: str | Path) -> Arrays:

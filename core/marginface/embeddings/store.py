@@ -183,7 +183,7 @@ def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
         try:
             found = json.loads(path.read_text())
             changed = [name for name, value in manifest.items() if found.get(name) != value]
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise MarginfaceError(
                 f"{folder} is in the way and holds no unfinished embeddings (no {MANIFEST_NAME} "
                 "that can be read); remove it or give another output"

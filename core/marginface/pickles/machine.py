@@ -187,12 +187,13 @@ class Machine:
         self.stack.append(target)
 
     def set_items(self, items: list[Any]) -> None:
-        """Put keys and values, in turns, into the topmost dictionary."""
+        """Put keys and values, in turns, into the topmost dictionary; see `is_key`."""
         target = self.pop()
         if not isinstance(target, dict) or len(items) % 2:
             raise Unfit("a dictionary with a value for each key expected")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[dictionary_key(key)] = value
+            if is_key(key):
+                target[key] = value
         self.stack.append(target)
 
     def outside(self) -> None:
@@ -233,8 +234,9 @@ class Machine:
         self.stack.append(target)
 
 
-def dictionary_key(key: Any) -> str | int:
-    """Return a key, which must be text or a number of 64 bits: the hash of others can take long."""
-    if isinstance(key, str) or (isinstance(key, int) and -(2**63) <= key < 2**63):
-        return key
-    raise Unfit(f"a dictionary's key of type {type(key).__name__}, expected text or a number")
+def is_key(key: Any) -> bool:
+    """Return whether a key is text or a number of 64 bits, as those of weights are.
+
+    What others name is left out: the hash of a tuple can take without end.
+    """
+    return isinstance(key, str) or (isinstance(key, int) and -(2**63) <= key < 2**63)

@@ -11,6 +11,7 @@ from typing import Any
 from marginface.pickles.machine import Machine, Unfit
 from marginface.pickles.opcodes import PLAIN, Opcodes, run
 from marginface.pickles.tensors import ItemType, Storage, admitted
+from marginface.text import shown
 
 
 class Storages:
@@ -31,10 +32,10 @@ class Storages:
         if not isinstance(name, tuple) or len(name) not in (5, 6) or name[0] != "storage":
             raise Unfit("a storage's name expected")
         _, kind, key, _, count = name[:5]
-        if not isinstance(kind, ItemType) or not isinstance(key, str):
-            raise Unfit("a storage's type and key expected")
-        if not isinstance(count, int) or not 0 <= count * kind.size <= self.size:
-            raise Unfit(f"a storage of {str(count)[:30]} numbers, more than the file can hold")
+        if not (isinstance(kind, ItemType) and isinstance(key, str) and isinstance(count, int)):
+            raise Unfit("a storage's count, type and key expected")
+        if not 0 <= count * kind.size <= self.size:
+            raise Unfit(f"a storage of {shown(count)} numbers, more than the file can hold")
         if name[5:] not in ((), (None,)):
             raise Unfit("a storage that is part of another")
         storage = self.known.get(key)
@@ -43,7 +44,7 @@ class Storages:
             if self._place is not None:
                 self._place(key, storage)
         if (storage.type, storage.count) != (kind, count):
-            raise Unfit(f"two storages with the key {key[:40]!r}")
+            raise Unfit(f"two storages with the key {shown(key)}")
         return storage
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
-from marginface.pickles.machine import Admitted, Unfit, dictionary_key
+from marginface.pickles.machine import Admitted, Unfit, is_key
 
 BFLOAT16 = "bfloat16"  # which NumPy lacks
 LARGEST = 2**48  # items of an array, were its empty dimensions of length 1; more NumPy refuses
@@ -88,13 +88,14 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A view of a storage; offset and strides are in items."""
+    """A view of a storage; offset and strides are in items, `lazy` is a conjugate or negative."""
 
     storage: Storage
     type: ItemType
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    lazy: bool = False
 
     def __post_init__(self) -> None:
         held = self.storage.count * self.storage.type.size // self.type.size
@@ -104,18 +105,30 @@ class Tensor:
             raise Unfit(f"a tensor of shape {_shown(self.shape)} beyond its storage of {held}")
         if math.prod(max(n, 1) for n in self.shape) > LARGEST:
             raise Unfit(f"a tensor of shape {_shown(self.shape)}")
-        # One number may stand for many, by strides of 0; copies of it shall not take all memory.
-        if count * self.type.size > self.storage.file_size:
-            raise Unfit(f"a tensor of shape {_shown(self.shape)} in a file smaller than that")
 
     def array(self) -> NDArray[Any]:
-        """Return the numbers, read-only; bfloat16, which NumPy lacks, as float32."""
+        """Return the numbers, read-only; bfloat16, which NumPy lacks, as float32.
+
+        Raises:
+            MarginfaceError: they are those of a view that would have to be worked out first.
+        """
+        if self.lazy:
+            raise self._not_supported("a conjugate or negative view")
+        # One number may stand for many, by strides of 0; copies of it shall not take all memory.
+        if math.prod(self.shape) * self.type.size > self.storage.file_size:
+            raise self._not_supported("expanded to more than the file holds")
         items = self.storage.items(self.type)
         if not math.prod(self.shape):
             return np.empty(self.shape, items.dtype)
         size = items.itemsize
         steps = [stride * size for stride in self.strides]
         return np.ndarray(self.shape, items.dtype, items, self.offset * size, steps)
+
+    def _not_supported(self, what: str) -> MarginfaceError:
+        return MarginfaceError(
+            f"{self.storage.path} holds a tensor of shape {_shown(self.shape)} that is {what}, "
+            "which is not supported; save what its .clone() returns instead"
+        )
 
 
 class OrderedMapping(dict[Any, Any]):
@@ -155,9 +168,7 @@ def _tensor(view: tuple[Any, ...], kind: ItemType | None, flags: tuple[Any, ...]
             return None
     if len(shape) != len(strides) or len(shape) > DIMENSIONS:
         return None
-    if any(flags):
-        raise Unfit("a tensor that is a conjugate or negative view")
-    return Tensor(storage, kind or storage.type, offset, shape, strides)
+    return Tensor(storage, kind or storage.type, offset, shape, strides, lazy=any(flags))
 
 
 def _parameter(arguments: tuple[Any, ...]) -> Tensor | None:
@@ -182,7 +193,7 @@ def _ordered(arguments: tuple[Any, ...]) -> OrderedMapping | None:
         isinstance(item, list | tuple) and len(item) == 2 for item in items
     ):
         return None
-    return OrderedMapping((dictionary_key(key), value) for key, value in items)
+    return OrderedMapping((key, value) for key, value in items if is_key(key))
 
 
 def _counter(arguments: tuple[Any, ...]) -> dict[Any, Any] | None:

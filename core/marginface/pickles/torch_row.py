@@ -12,6 +12,7 @@ from typing import Any
 
 from marginface.pickles.machine import Refused, Unfit
 from marginface.pickles.storages import Storages, read_value
+from marginface.text import shown
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 BEGIN = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of MAGIC
@@ -32,7 +33,7 @@ def read_row(path: Path) -> Any:
         raise Unfit("it does not begin as a file of torch.save")
     version, at = read_value(buffer, storages, at)
     if version != VERSION:
-        raise Unfit(f"version {str(version)[:20]} is not known, expected {VERSION}")
+        raise Unfit(f"version {shown(version)} is not known, expected {VERSION}")
     _, at = read_value(buffer, storages, at)  # the system: its order of bytes is not the numbers'
     value, at = read_value(buffer, storages, at)
     keys, at = read_value(buffer, storages, at)
@@ -41,12 +42,12 @@ def read_row(path: Path) -> Any:
     for key in keys:
         storage = storages.known.get(key) if isinstance(key, str) else None
         if storage is None or storage.at >= 0:
-            raise Unfit(f"a storage {str(key)[:40]!r} that nothing names, or a second time")
+            raise Unfit(f"a storage {shown(key)} that nothing names, or a second time")
         count = int.from_bytes(buffer[at : at + 8], "little", signed=True)
         storage.at = at + 8
         at = storage.at + storage.count * storage.type.size
         if count != storage.count or at > len(buffer):
-            raise Unfit(f"storage {key[:40]!r} has {count} numbers, expected {storage.count}")
+            raise Unfit(f"storage {shown(key)} has {count} numbers, expected {storage.count}")
     if any(storage.at < 0 for storage in storages.known.values()):
         raise Unfit("a storage is missing")
     return value

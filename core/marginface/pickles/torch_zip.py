@@ -11,6 +11,7 @@ from marginface import zips
 from marginface.pickles.machine import Refused, Unfit
 from marginface.pickles.storages import Storages, read_value
 from marginface.pickles.tensors import Storage
+from marginface.text import shown
 
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature; lengths of name and extra field
 ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
@@ -20,6 +21,7 @@ class TorchZip:
     """An archive and where its entries lie; checksums are not compared, as PyTorch does not.
 
     Raises:
+        Refused: it is a program.
         Unfit: it is damaged, or its entries do not lie in it as they are.
     """
 
@@ -27,6 +29,8 @@ class TorchZip:
         self.path, self.size = path, path.stat().st_size
         try:
             with zipfile.ZipFile(path) as archive:
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    raise Refused("a TorchScript program")  # whose code is compressed
                 self.entries = zips.stored_entries(archive, self.size)
         except zips.ERRORS as error:
             raise Unfit(str(error)) from None
@@ -61,8 +65,6 @@ def read_zip(path: Path) -> Any:
     if len(roots) != 1:
         raise Unfit("it is a zip without data.pkl")
     (root,) = roots
-    if f"{root}constants.pkl" in archive.entries:
-        raise Refused("a TorchScript program")
     order = b"little"
     if f"{root}byteorder" in archive.entries:
         order = archive.content(f"{root}byteorder")
@@ -73,7 +75,7 @@ def read_zip(path: Path) -> Any:
         name = f"{root}data/{key}"
         held = archive.entries[name].file_size if name in archive.entries else 0
         if name not in archive.entries or held != storage.count * storage.type.size:
-            raise Unfit(f"storage {key[:40]!r} has {held} bytes, not those of its numbers")
+            raise Unfit(f"storage {shown(key)} has {held} bytes, not those of its numbers")
         storage.at, storage.order = archive.begin(name), ORDERS[order]
 
     return read_value(archive.content(f"{root}data.pkl"), Storages(path, place))[0]

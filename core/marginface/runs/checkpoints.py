@@ -20,6 +20,7 @@ import numpy as np
 from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
 from marginface.runs.stored_arrays import StoredArrays, StoredFile, damaged
+from marginface.text import shown
 
 FORMAT, SHARDED = 1, 2  # earlier versions read the first alone
 ARRAYS = "state.safetensors"
@@ -100,8 +101,8 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads((path / REST).read_text(encoding="utf-8"))
         if record["format"] not in (FORMAT, SHARDED):
             raise MarginfaceError(
-                f"checkpoint {path} has format {record['format']}, this version reads {FORMAT} "
-                f"and {SHARDED}; use the version of marginface that wrote it"
+                f"checkpoint {path} has format {shown(record['format'])}, this version reads "
+                f"{FORMAT} and {SHARDED}; use the version of marginface that wrote it"
             )
         return {
             "step": int(record["step"]),
@@ -113,7 +114,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise damaged(path, f"{Path(error.filename or path).name}: {error.strerror}") from None
     except MarginfaceError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise damaged(path, f"{REST} is not what was written") from None
 
 

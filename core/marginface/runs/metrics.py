@@ -21,7 +21,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if line.endswith(b"\n"):
             try:
                 records.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise MarginfaceError(
                     f"{path}:{number}: not a line of metrics; restore or delete that line"
                 ) from None

@@ -24,7 +24,8 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
             canonical names.
 
     Raises:
-        MarginfaceError: a parameter is missing, left over, or of another shape; it is named.
+        MarginfaceError: a parameter is missing, left over, of another shape, or not of real
+            numbers; it is named.
     """
     _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)

@@ -117,7 +117,7 @@ def _whole_lines(journal: TextIO) -> list[Any]:
     """Return the lines of a journal, up to one that a kill cut short."""
     journal.seek(0)
     lines = []
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         for line in journal:
             lines.append(json.loads(line))
     return lines

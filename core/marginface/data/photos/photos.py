@@ -207,7 +207,7 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
         try:
             found = json.loads(path.read_text())
             changed = [name for name, value in manifest.items() if found.get(name) != value]
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             changed = [MANIFEST_NAME]
         if "version" in changed:
             raise MarginfaceError(
