@@ -9,6 +9,7 @@ import unicodedata
 # marks that turn the direction of text, hide in it, or make two names look alike.
 ESCAPED = {"Cc", "Cs", "Zl", "Zp", "Cf"}
 JOINERS = "\u200c\u200d"  # between letters of Persian or Hindi, and in emoji: spelling
+LONGEST = 200  # characters of a foreign text in a message
 SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -24,6 +25,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(map(_escaped, text))
+
+
+def brief(text: str) -> str:
+    """Return the beginning of a foreign text, as `printable`, for a message.
+
+    >>> brief("x" * 1000) == "x" * 200 + "..."
+    True
+    """
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 def as_utf8(name: str) -> str:
