@@ -183,6 +183,17 @@ def test_a_record_that_does_not_fit_its_files_is_refused(fake_backend, tmp_path,
     assert message in str(caught.value)
 
 
+def test_rows_are_checked_in_the_files_that_have_them(fake_backend, tmp_path):
+    save_on(fake_backend, 2, tmp_path)  # rows 0-3, 4-6
+    flip(tmp_path / "step-00000003" / "head-0-of-2.safetensors")
+    stored = open_checkpoint(tmp_path / "step-00000003").state
+    stored["head.weight"].check(slice(4, 7))
+    stored["optimizer.step"].check(slice(None))
+    for rows in (slice(None), slice(3, 7)):
+        with pytest.raises(MarginfaceError, match=r"head-0-of-2\S+ is cut short or changed"):
+            stored["head.weight"].check(rows)
+
+
 @pytest.mark.parametrize("left", [[], [0], [1], [1, 0], [0, 1, 1], None])
 def test_a_list_without_one_of_the_files_is_damage(fake_backend, tmp_path, left):
     save_on(fake_backend, 2, tmp_path)
