@@ -39,11 +39,9 @@ class StoredFile:
     def _header(self) -> tuple[dict[str, ArraySpec], dict[str, int]]:
         """What the arrays are, and where each begins."""
         try:
-            with safe_open(
-                self.path, framework="numpy"
-            ):  # which checks the header, and its lengths
-                pass
             with self.path.open("rb") as file:
+                with safe_open(self.path, framework="numpy"):  # checks the header, lengths in it
+                    pass
                 length = int.from_bytes(file.read(8), "little")
                 header = json.loads(file.read(length))
             header.pop("__metadata__", None)
