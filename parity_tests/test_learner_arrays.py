@@ -1,5 +1,6 @@
 """What goes in and out of a learner: the same in both frameworks, one array at a time."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from frameworks import Framework
 from tiny_training import batches, fresh, train
 
 from marginface import losses
+from marginface.arrays import save_file
+from marginface.errors import MarginfaceError
+from marginface.learner import STEP, name_in_head
 from marginface.runs.checkpoints import open_checkpoint
+from marginface.runs.stored_arrays import StoredArrays, StoredFile
 from marginface.training.processes.groups import ALONE
 from marginface.training.saving import save_checkpoint
 
@@ -71,3 +76,61 @@ def test_both_write_the_same_files_and_read_them(
     for file in ("state.safetensors", "state.json"):
         one, other = (tmp_path / name / "step-00000002" / file for name in ("torch", "tf"))
         assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f8"])
+def test_any_byte_order_and_width_is_taken(framework: Framework, dtype: str) -> None:
+    learner = fresh(framework, LOSS)
+    before = state_of(learner)
+    given = {name: (array + 1).astype(dtype) for name, array in before.items() if name != STEP}
+    learner.load_arrays(given | {STEP: np.array(5, ">i8")})
+    expected = {name: array.astype(before[name].dtype) for name, array in given.items()}
+    assert_same_arrays(state_of(learner), expected | {STEP: np.array(5)}, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (NAMES[2], lambda array: array.astype(str), "is of type <U"),
+        (NAMES[2], lambda array: array.astype(object), "is of type object"),
+        (NAMES[2], lambda array: array.astype(complex), "is of type complex128"),
+        (STEP, lambda _: np.array(-3), "optimizer.step is -3"),
+        (STEP, lambda _: np.array(np.nan), "optimizer.step is nan"),
+    ],
+)
+def test_what_cannot_be_set_leaves_all_as_it_was(
+    framework: Framework, name: str, change: Any, said: str
+) -> None:
+    learner = fresh(framework, LOSS)
+    before = state_of(learner)
+    given = {key: array + 1 for key, array in before.items()}
+    with pytest.raises(MarginfaceError, match=said):
+        learner.load_arrays(given | {name: change(before[name])})
+    assert_same_arrays(state_of(learner), before, rtol=0)
+
+
+def test_a_damaged_file_of_the_head_is_found_before_anything_is_set(
+    framework: Framework, tmp_path: Path
+) -> None:
+    learner = fresh(framework, LOSS)
+    before = state_of(learner)
+    apart = {name: array + 1 for name, array in before.items() if name_in_head(name)}
+    common = {name: array + 1 for name, array in before.items() if name not in apart}
+    files = []
+    for name, arrays in (("common", common), ("head", apart)):
+        path = tmp_path / name
+        save_file(arrays, path)
+        files.append(StoredFile(path, zlib.crc32(path.read_bytes())))
+    rows = {name: range(len(array)) for name, array in apart.items() if array.ndim}
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(MarginfaceError, match=r"damaged .head is cut short or changed"):
+        learner.load_arrays(StoredArrays(files[0], [(files[1], rows)]), strict=False)
+    assert_same_arrays(state_of(learner), before, rtol=0)
+
+
+def test_an_unknown_name_is_one_clear_line(framework: Framework) -> None:
+    learner = fresh(framework, LOSS)
+    with pytest.raises(MarginfaceError, match=r"no array 'nope' \(layout\(\) names all \d+\)$"):
+        next(learner.arrays([NAMES[0], "nope"]))

@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,23 @@ class ArraySource(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Of the whole."""
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its elements."""
+
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
         """Read some rows."""
 
     def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
         """Read the whole."""
+
+
+@runtime_checkable
+class StoredSource(ArraySource, Protocol):
+    """An array in files, which can be checked before it is read."""
+
+    def check(self, rows: slice) -> None:
+        """Raise MarginfaceError unless the files that have some rows are what was written."""
 
 
 def in_file_order(specs: Mapping[str, ArraySpec]) -> dict[str, ArraySpec]:

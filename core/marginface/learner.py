@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.arrays import ArraySource, ArraySpec
+from marginface.arrays import ArraySource, ArraySpec, StoredSource
 from marginface.errors import MarginfaceError
+from marginface.text import brief
 
 if TYPE_CHECKING:
     from marginface.heads import Precision, Sampling
@@ -92,10 +94,13 @@ class LearnerArray(NamedTuple):
         return ArraySpec(self.whole.dtype, (len(self.rows[rank]), *self.whole.shape[1:]))
 
     def read_part(self, source: ArraySource, rank: int) -> NDArray[Any]:
-        """Read what one process has of it from an array of all classes."""
-        if not self.rows:
-            return np.asarray(source)
-        return source[self.rows[rank].start : self.rows[rank].stop]
+        """Read what one process has of it from an array of all classes, as its own type."""
+        part = source[self.own(rank)] if self.rows else np.asarray(source)
+        return np.asarray(part, self.whole.dtype)
+
+    def own(self, rank: int) -> slice:
+        """Return which rows of all one process has."""
+        return slice(self.rows[rank].start, self.rows[rank].stop) if self.rows else slice(None)
 
 
 class LoadSummary(NamedTuple):
@@ -150,6 +155,9 @@ class Learner(Protocol):
             names: which, in which order; None for all.
             gather: give the rows of all processes, which then call it together and take every
                 array; else this process's.
+
+        Raises:
+            MarginfaceError: there is no array of such a name.
         """
 
     def first_not_finite(self) -> str | None:
@@ -163,7 +171,8 @@ class Learner(Protocol):
             strict: refuse names that are missing or unexpected.
 
         Raises:
-            MarginfaceError: they do not fit; nothing has been set then.
+            MarginfaceError: they do not fit, or are in a file that is damaged; nothing has been
+                set then.
         """
 
 
@@ -204,7 +213,7 @@ def check_fits(
         strict: refuse names that are missing or unexpected.
 
     Raises:
-        MarginfaceError: with the name and both shapes.
+        MarginfaceError: with the name and both shapes, or what is no real number.
     """
     shapes = {name: each.whole.shape for name, each in layout.items()}
     summary = LoadSummary(
@@ -224,10 +233,64 @@ def check_fits(
                 f"{list(wanted)} in the model; use the backbone, embedding size and "
                 "identities that it was made with"
             )
+        if name in summary.loaded:
+            _check_numbers(name, given[name], source)
     if strict and summary.unexpected:
         name, shape = next(iter(summary.unexpected.items()))
         raise MarginfaceError(
             f"{source} has {len(summary.unexpected)} parameters that the model lacks, such as "
-            f"{name}, shape {list(shape)}; use the backbone that it was made with"
+            f"{brief(name)}, shape {list(shape)}; use the backbone that it was made with"
         )
     return summary
+
+
+def check_files(
+    given: Mapping[str, ArraySource], layout: Mapping[str, LearnerArray], rank: int
+) -> None:
+    """Raise if a file that one process will read from is damaged.
+
+    Args:
+        given: arrays that fit.
+        layout: of the learner.
+        rank: of the process.
+
+    Raises:
+        MarginfaceError: with the file.
+    """
+    for name, each in layout.items():
+        source = given.get(name)
+        if isinstance(source, StoredSource):
+            source.check(each.own(rank))
+
+
+def check_names(names: Iterable[str] | None, known: Collection[str]) -> list[str]:
+    """Return the names of the arrays that are asked for; all that are known for None.
+
+    >>> check_names(["head.wieght"], ["head.weight", "head.bias"])
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: the learner has no array 'head.wieght'; did you mean \
+'head.weight'? (layout() names all 2)
+    """
+    asked = list(known if names is None else names)
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise MarginfaceError(
+                f"the learner has no array '{name}'{hint} (layout() names all {len(known)})"
+            )
+    return asked
+
+
+def _check_numbers(name: str, array: ArraySource, source: str) -> None:
+    """Raise unless an array is of real numbers; the count of steps, a whole one."""
+    dtype = getattr(array, "dtype", type(array).__name__)
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "iuf":
+        raise MarginfaceError(
+            f"parameter {name} is of type {dtype} in {source}, expected a NumPy array of real "
+            "numbers; convert it"
+        )
+    if name == STEP and not (0 <= (step := np.asarray(array).item()) < 2**63 and step % 1 == 0):
+        raise MarginfaceError(
+            f"{name} is {step} in {source}, expected the number of steps taken, 0 or more"
+        )

@@ -142,8 +142,20 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Rebuild from `to_json`'s values (JSON turns tuples into lists)."""
-        pre = values["preprocessing"]
+        """Rebuild from `to_json`'s values (JSON turns tuples into lists).
+
+        Raises:
+            KeyError: a value is missing.
+            TypeError: one is of another kind.
+            MarginfaceError: one is out of range.
+        """
+        pre, sizes = values["preprocessing"], [values["embedding_size"], *values["input_size"]]
+        if not isinstance(values["backbone"], str) or type(values["dropout"]) not in (int, float):
+            raise TypeError("a name or a probability is none")
+        if len(sizes) != 3 or any(type(size) is not int or size < 1 for size in sizes):
+            raise TypeError("sizes are no whole numbers")
+        if len(pre["mean"]) != 3 or len(pre["std"]) != 3:
+            raise TypeError("not one number for each channel")
         preprocessing = Preprocessing(
             mean=tuple(pre["mean"]),
             std=tuple(pre["std"]),

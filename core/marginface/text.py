@@ -9,6 +9,7 @@ import unicodedata
 # marks that turn the direction of text, hide in it, or make two names look alike.
 ESCAPED = {"Cc", "Cs", "Zl", "Zp", "Cf"}
 JOINERS = "\u200c\u200d"  # between letters of Persian or Hindi, and in emoji: spelling
+LONGEST = 200  # characters of a foreign text in a message
 SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -40,6 +41,15 @@ def shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() <= 64:
         return str(value)
     return f"of type {type(value).__name__}"
+
+
+def brief(text: str) -> str:
+    """Return the beginning of a foreign text, as `printable`, for a message.
+
+    >>> brief("x" * 1000) == "x" * 200 + "..."
+    True
+    """
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 def as_utf8(name: str) -> str:

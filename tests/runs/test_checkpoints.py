@@ -11,7 +11,9 @@ from marginface.runs.checkpoints import (
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    read_record,
 )
+from marginface.runs.stored_arrays import damaged
 
 
 def example(step: int = 3) -> Checkpoint:
@@ -115,6 +117,51 @@ def test_one_changed_bit_is_found(tmp_path):
     flip(path / "state.safetensors")
     with pytest.raises(MarginfaceError, match="cut short or changed"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"step": step} for step in (float("inf"), 7.9, True, -5, 10**30, "3", None)],
+        *[{"format": value} for value in (True, "\x1b[31m" + "x" * 10_000, 10**30, [1], None, 2)],
+        {"crc32": "0"},
+        {"shards": 5},
+        {"extra": None},
+        {"extra": [["best", 1]]},
+    ],
+)
+def test_a_record_of_other_values_is_damaged(tmp_path, change):
+    path = save_checkpoint(tmp_path, example())
+    record = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps(record | change))
+    with pytest.raises(MarginfaceError) as caught:
+        read_record(path)
+    assert str(caught.value) == (
+        f"checkpoint {path} is damaged (state.json is not what was written); "
+        "delete that folder to use the one before it"
+    )
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"step":' * 100_000, "[]", "3", "", "9" * 9999])
+def test_a_record_of_another_form_is_damaged(tmp_path, text):
+    path = save_checkpoint(tmp_path, example())
+    (path / "state.json").write_text(text)
+    with pytest.raises(MarginfaceError, match=r"damaged \(state.json is not what was written\)"):
+        read_record(path)
+
+
+def test_a_record_of_another_step_than_its_folder_is_damaged(tmp_path):
+    path = save_checkpoint(tmp_path, example())
+    other = path.rename(tmp_path / "step-00000004")
+    with pytest.raises(MarginfaceError, match=r"damaged \(state.json is of step 3\)"):
+        read_record(other)
+    assert read_record(other.rename(tmp_path / "kept")).step == 3
+
+
+def test_what_a_file_says_is_cut_in_the_message(tmp_path):
+    message = str(damaged(tmp_path, "\x1b[31m" + "x" * 10_000))
+    assert "(\\x1b[31mxxx" in message
+    assert len(message) < len(str(tmp_path)) + 300
 
 
 def test_another_format_asks_for_another_version(tmp_path):

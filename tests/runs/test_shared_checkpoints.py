@@ -159,7 +159,16 @@ def test_a_damaged_or_missing_shard_is_named(fake_backend, tmp_path, damage):
         ({"rows": {"head.weight": [4, 4]}}, "head-1-of-2.safetensors does not have 0 rows of head"),
         ({"rows": {"head.weight": [5, 8]}}, "rows of head.weight from 4 on are missing before he"),
         ({"rows": {"head.weight": [4, 10**12]}}, "head-1-of-2.safetensors does not have 99999"),
-        ({"file": "head-0-of-2.safetensors"}, "head-0-of-2.safetensors does not have 3 rows"),
+        ({"file": "head-0-of-2.safetensors"}, "state.json is not what was written"),
+        ({"file": "head-1-of-3.safetensors"}, "state.json is not what was written"),
+        ({"crc32": True}, "state.json is not what was written"),
+        ({"crc32": -1}, "state.json is not what was written"),
+        ({"rows": {"head.weight": "47"}}, "state.json is not what was written"),
+        ({"rows": {"head.weight": {"4": 1, "7": 2}}}, "state.json is not what was written"),
+        ({"rows": {"head.weight": [4, float("inf")]}}, "state.json is not what was written"),
+        ({"rows": {"head.weight": [4.0, 7]}}, "state.json is not what was written"),
+        ({"rows": {"head.weight": [4, True]}}, "state.json is not what was written"),
+        ({"rows": {"head.other": [4, 7]}}, "state.json is not what was written"),
     ],
 )
 def test_a_record_that_does_not_fit_its_files_is_refused(fake_backend, tmp_path, change, message):
@@ -172,6 +181,42 @@ def test_a_record_that_does_not_fit_its_files_is_refused(fake_backend, tmp_path,
     with pytest.raises(MarginfaceError, match="is damaged") as caught:
         load_checkpoint(path)
     assert message in str(caught.value)
+
+
+def test_rows_are_checked_in_the_files_that_have_them(fake_backend, tmp_path):
+    save_on(fake_backend, 2, tmp_path)  # rows 0-3, 4-6
+    flip(tmp_path / "step-00000003" / "head-0-of-2.safetensors")
+    stored = open_checkpoint(tmp_path / "step-00000003").state
+    stored["head.weight"].check(slice(4, 7))
+    stored["optimizer.step"].check(slice(None))
+    for rows in (slice(None), slice(3, 7)):
+        with pytest.raises(MarginfaceError, match=r"head-0-of-2\S+ is cut short or changed"):
+            stored["head.weight"].check(rows)
+
+
+@pytest.mark.parametrize("left", [[], [0], [1], [1, 0], [0, 1, 1], None])
+def test_a_list_without_one_of_the_files_is_damage(fake_backend, tmp_path, left):
+    save_on(fake_backend, 2, tmp_path)
+    path = tmp_path / "step-00000003"
+    record = json.loads((path / "state.json").read_text())
+    shards = record.pop("shards")
+    if left is not None:
+        record["shards"] = [shards[rank] for rank in left]
+    (path / "state.json").write_text(json.dumps(record))
+    with pytest.raises(MarginfaceError) as caught:
+        open_checkpoint(path)
+    assert f"checkpoint {path} is damaged (state.json is not what was written)" in str(caught.value)
+
+
+def test_a_backbone_is_read_where_files_of_the_head_are_missing(fake_backend, tmp_path):
+    save_on(fake_backend, 2, tmp_path)
+    path = tmp_path / "step-00000003"
+    (path / "head-0-of-2.safetensors").unlink()
+    (path / "head-1-of-2.safetensors").write_bytes(b"cut")
+    found = load_checkpoint(path, prefix="backbone.").state
+    assert_same(found, {n: v for n, v in values().items() if n.startswith("backbone.")})
+    with pytest.raises(MarginfaceError, match=r"damaged \(head-0-of-2.safetensors: No such file"):
+        load_checkpoint(path, prefix="head.weight")
 
 
 @pytest.mark.parametrize(("shared", "culprit"), [(True, 1), (True, 0), (False, 0)])

@@ -154,6 +154,8 @@ def test_what_is_no_run_cannot_be_loaded(make, fake_backend, tmp_path):
         ("config.yaml", b"lr: [", "config.yaml is no configuration in YAML; restore it"),
         ("model.json", b'"\xff"', "model.json is no model specification; restore it"),
         ("model.json", b"[]", "model.json is no model specification; restore it"),
+        ("model.json", b"[" * 200_000, "model.json is no model specification; restore it"),
+        ("config.yaml", b"[" * 20_000, "config.yaml is no configuration in YAML; restore it"),
     ],
 )
 def test_a_damaged_description_of_a_run_is_named(make, name, content, message):

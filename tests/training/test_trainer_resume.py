@@ -186,7 +186,13 @@ def test_a_resumed_run_may_end_before_its_milestones(make, fake_backend):
     ("name", "text", "message"),
     [
         ("metrics.jsonl", '{"kind"\n', "metrics.jsonl:1: not a line of metrics"),
+        ("metrics.jsonl", "[" * 200_000 + "\n", "metrics.jsonl:1: not a line of metrics"),
+        ("metrics.jsonl", '{"kind": "train"}\n', "metrics.jsonl:1: not a line of metrics"),
+        ("metrics.jsonl", "3\n", "metrics.jsonl:1: not a line of metrics"),
         ("environment.json", "{", "environment.json is not what was written"),
+        ("environment.json", "[" * 200_000, "environment.json is not what was written"),
+        ("environment.json", '{"sessions": 3}', "environment.json is not what was written"),
+        ("config.yaml", "[" * 20_000, "nested too deeply"),
     ],
 )
 def test_a_damaged_record_is_named(make, fake_backend, name, text, message):
@@ -197,3 +203,42 @@ def test_a_damaged_record_is_named(make, fake_backend, name, text, message):
     with pytest.raises(MarginfaceError, match=message):
         train(resumed(config), resume=True, console=QUIET)
     assert (config.output / name).read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("progress", None),
+        ("progress", {"step": "x"}),
+        ("progress", {"step": 4}),
+        ("progress", {"other": 1}),
+        ("progress", {"losses": None}),
+        ("progress", {"verified_step": 6}),
+        ("pipeline", None),
+        ("pipeline", "x"),
+        ("pipeline", {"batch_size": 0}),
+        ("pipeline", {"images": 3}),
+        ("pipeline", {"next_batch": 4}),
+        ("pipeline", {"images_sha256": "\x1b[31m"}),
+    ],
+)
+def test_a_checkpoint_that_a_run_did_not_write_is_damaged(make, fake_backend, part, change):
+    config = make()
+    fake_backend.prepare = stop_at(5, signal.SIGINT)
+    train(config, console=QUIET)
+    path = config.output / "checkpoints" / "step-00000005"
+    record = json.loads((path / "state.json").read_text())
+    extra = record["extra"]
+    if isinstance(change, dict):
+        extra[part] |= change
+    elif change:
+        extra[part] = change
+    else:
+        del extra[part]
+    (path / "state.json").write_text(json.dumps(record))
+    with pytest.raises(MarginfaceError) as caught:
+        train(resumed(config), resume=True, console=QUIET)
+    assert str(caught.value) == (
+        f"checkpoint {path} is damaged (state.json is not what was written); "
+        "delete that folder to use the one before it"
+    )

@@ -20,7 +20,9 @@ from marginface.learner import (
     LearnerSpec,
     LoadSummary,
     StepResult,
+    check_files,
     check_fits,
+    check_names,
     head_name,
     name_in_head,
 )
@@ -130,9 +132,12 @@ class Learner:
             names: which, in which order; None for all.
             gather: give the rows of all processes, which then call it together and take every
                 array; else this process's.
+
+        Raises:
+            MarginfaceError: there is no array of such a name.
         """
         variables = self._variables()
-        for name in variables if names is None else names:
+        for name in check_names(names, variables):
             yield name, self._array(name, variables[name], gather=gather)
 
     def first_not_finite(self) -> str | None:
@@ -151,11 +156,13 @@ class Learner:
             strict: refuse names that are missing or unexpected.
 
         Raises:
-            MarginfaceError: they do not fit; nothing has been set then.
+            MarginfaceError: they do not fit, or are in a file that is damaged; nothing has been
+                set then.
         """
         described, variables = self.layout(), self._variables()
         summary = check_fits(arrays, described, "the given state", strict=strict)
         rank = self.group.rank if self.group else 0
+        check_files(arrays, described, rank)
         for name in summary.loaded:
             if name == STEP:
                 self.steps = int(np.asarray(arrays[name]))

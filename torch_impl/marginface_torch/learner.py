@@ -22,7 +22,9 @@ from marginface.learner import (
     LearnerSpec,
     LoadSummary,
     StepResult,
+    check_files,
     check_fits,
+    check_names,
     head_name,
     name_in_head,
 )
@@ -147,9 +149,12 @@ class Learner:
             names: which, in which order; None for all.
             gather: give the rows of all processes, which then call it together and take every
                 array; else this process's.
+
+        Raises:
+            MarginfaceError: there is no array of such a name.
         """
         tensors = self._tensors()
-        for name in tensors if names is None else names:
+        for name in check_names(names, tensors):
             value, rows = tensors[name], self._rows(name)
             yield name, as_numpy(gather_rows(value, rows) if gather and rows else value)
 
@@ -170,11 +175,13 @@ class Learner:
             strict: refuse names that are missing or unexpected.
 
         Raises:
-            MarginfaceError: they do not fit; nothing has been set then.
+            MarginfaceError: they do not fit, or are in a file that is damaged; nothing has been
+                set then.
         """
         layout, tensors = self.layout(), self._tensors()
         summary = check_fits(arrays, layout, "the given state", strict=strict)
         rank = self.group.rank if self.group else 0
+        check_files(arrays, layout, rank)
         for name in summary.loaded:
             # In one expression: an array that had a name would stay while the next one is read.
             tensors[name].copy_(as_tensor(layout[name].read_part(arrays[name], rank)))

@@ -28,6 +28,7 @@ class InitialHead:
 
     shape: tuple[int, int]
     seed: int
+    dtype = np.dtype(np.float32)
 
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
         """Draw some rows; those before them are drawn, too, and not kept."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from marginface.arrays import ArraySpec, write_arrays
 from marginface.errors import MarginfaceError
-from marginface.runs.checkpoints import FORMAT, REST, SHARDED, list_checkpoints
+from marginface.runs.checkpoints import FORMAT, REST, SHARDED, folder_name, list_checkpoints
 
 
 class CheckpointWriter:
@@ -29,7 +29,7 @@ class CheckpointWriter:
 
     def __init__(self, folder: Path, step: int) -> None:
         self.folder, self.step = folder, step
-        self.path = folder / f"step-{step:08d}"
+        self.path = folder / folder_name(step)
         self._partial = folder / f".{self.path.name}.partial"
 
     def begin(self) -> None:
@@ -101,15 +101,6 @@ class CheckpointWriter:
                 f"cannot write checkpoint {self.path}: {error}; older ones are untouched: make "
                 "room or mend the folder, then --resume"
             ) from error
-
-
-def shard_file(rank: int, size: int) -> str:
-    """Name the file of one process's rows.
-
-    >>> shard_file(0, 2)
-    'head-0-of-2.safetensors'
-    """
-    return f"head-{rank}-of-{size}.safetensors"
 
 
 def _sync(path: Path) -> None:

@@ -8,24 +8,68 @@ lists. It appears by one rename, so a folder of that name is whole.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
 from marginface.runs.stored_arrays import StoredArrays, StoredFile, damaged
-from marginface.text import shown
 
 FORMAT, SHARDED = 1, 2  # earlier versions read the first alone
 ARRAYS = "state.safetensors"
 REST = "state.json"
-SHARD = re.compile(r"head-\d+-of-\d+\.safetensors")
+FOLDER = re.compile(r"step-\d{8,}")
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Format(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    format: Count
+
+
+class Shard(BaseModel):
+    """One process's file, with the rows (first, end) that it has of each array."""
+
+    model_config = ConfigDict(strict=True)
+
+    file: str
+    crc32: Count
+    rows: dict[str, tuple[Count, Count]]
+
+
+class Record(BaseModel):
+    """What `state.json` holds; whoever writes `extra` checks it."""
+
+    model_config = ConfigDict(strict=True)
+
+    format: Count
+    step: Count
+    crc32: Count
+    shards: list[Shard] = []
+    extra: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        """Refuse all but one file of each process, with rows of the same arrays."""
+        size = len(self.shards)
+        if [each.file for each in self.shards] != [shard_file(rank, size) for rank in range(size)]:
+            raise ValueError("files")  # a name could lead anywhere
+        if (self.format == SHARDED) != bool(size):
+            raise ValueError("format")
+        for each in self.shards:
+            if each.rows.keys() != self.shards[0].rows.keys():
+                raise ValueError("names")
+            if any(first > end for first, end in each.rows.values()):
+                raise ValueError("rows")
+        return self
 
 
 @dataclass(frozen=True)
@@ -48,7 +92,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        (path for path in folder.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)),
+        (path for path in folder.iterdir() if FOLDER.fullmatch(path.name)),
         key=lambda path: int(path.name.removeprefix("step-")),
     )
 
@@ -68,12 +112,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
         MarginfaceError: a file is missing, cut short or changed.
     """
     record = read_record(path)
-    common = StoredFile(path / ARRAYS, record["crc32"])
+    common = StoredFile(path / ARRAYS, record.crc32)
     common.check()
     shards = [
-        (StoredFile(path / each["file"], each["crc32"]), each["rows"]) for each in record["shards"]
+        (
+            StoredFile(path / each.file, each.crc32),
+            {n: range(*rows) for n, rows in each.rows.items()},
+        )
+        for each in record.shards
     ]
-    return Checkpoint(record["step"], StoredArrays(common, shards), record["extra"])
+    return Checkpoint(record.step, StoredArrays(common, shards), record.extra)
 
 
 def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
@@ -87,42 +135,53 @@ def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
         MarginfaceError: a file is missing, cut short or changed.
     """
     found = open_checkpoint(path)
-    state = {name: np.asarray(a) for name, a in found.state.items() if name.startswith(prefix)}
+    names = [name for name in found.state if name.startswith(prefix)]  # no file of others is opened
+    state = {name: np.asarray(found.state[name]) for name in names}
     return Checkpoint(found.step, state, found.extra)
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> Record:
     """Read a checkpoint's step, files and plain values (`extra`), and no array.
 
     Raises:
         MarginfaceError: they are missing or changed.
     """
     try:
-        record = json.loads((path / REST).read_text(encoding="utf-8"))
-        if record["format"] not in (FORMAT, SHARDED):
+        text = (path / REST).read_bytes()
+        found = _Format.model_validate_json(text).format
+        if found not in (FORMAT, SHARDED):
             raise MarginfaceError(
-                f"checkpoint {path} has format {shown(record['format'])}, this version reads "
-                f"{FORMAT} and {SHARDED}; use the version of marginface that wrote it"
+                f"checkpoint {path} has format {found}, this version reads {FORMAT} "
+                f"and {SHARDED}; use the version of marginface that wrote it"
             )
-        return {
-            "step": int(record["step"]),
-            "crc32": record["crc32"],
-            "shards": [_shard(each) for each in record.get("shards", ())],
-            "extra": dict(record["extra"]),
-        }
+        record = Record.model_validate_json(text)
     except OSError as error:
         raise damaged(path, f"{Path(error.filename or path).name}: {error.strerror}") from None
-    except MarginfaceError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged(path, f"{REST} is not what was written") from None
+    except ValidationError:
+        raise damaged_record(path) from None
+    if FOLDER.fullmatch(path.name) and path.name != folder_name(record.step):
+        raise damaged(path, f"{REST} is of step {record.step}")
+    return record
 
 
-def _shard(record: dict[str, Any]) -> dict[str, Any]:
-    """Check what is recorded of one process's file; its name could lead anywhere."""
-    if not SHARD.fullmatch(record["file"]):
-        raise ValueError(record["file"])
-    rows = {name: range(int(first), int(end)) for name, (first, end) in record["rows"].items()}
-    if any(not 0 <= each.start <= each.stop < 2**63 for each in rows.values()):
-        raise ValueError(rows)
-    return {"file": record["file"], "crc32": record["crc32"], "rows": rows}
+def damaged_record(path: Path) -> MarginfaceError:
+    """Make the error of a checkpoint whose plain values are not what a run writes."""
+    return damaged(path, f"{REST} is not what was written")
+
+
+def folder_name(step: int) -> str:
+    """Name the folder of a checkpoint.
+
+    >>> folder_name(100)
+    'step-00000100'
+    """
+    return f"step-{step:08d}"
+
+
+def shard_file(rank: int, size: int) -> str:
+    """Name the file of one process's rows.
+
+    >>> shard_file(0, 2)
+    'head-0-of-2.safetensors'
+    """
+    return f"head-{rank}-of-{size}.safetensors"

@@ -102,6 +102,8 @@ class RunFolder:
             return []
         try:
             starts: list[dict[str, Any]] = json.loads(self.environment.read_bytes())[STARTS]
+            if not isinstance(starts, list):
+                raise TypeError(type(starts))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise MarginfaceError(
                 f"{self.environment} is not what was written; restore or delete it"
@@ -167,7 +169,9 @@ def load_run(path: str | Path) -> LoadedRun:
         raise MarginfaceError(f"run {path} has no checkpoint yet; train it further with --resume")
     try:
         spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except MarginfaceError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise MarginfaceError(f"{run.model} is no model specification; restore it") from None
     try:
         text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""

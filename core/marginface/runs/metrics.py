@@ -20,8 +20,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
             try:
-                records.append(json.loads(line))
-            except (ValueError, RecursionError):
+                record = json.loads(line)
+                if not isinstance(record["step"], int) or not isinstance(record["kind"], str):
+                    raise TypeError(record)
+                records.append(record)
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise MarginfaceError(
                     f"{path}:{number}: not a line of metrics; restore or delete that line"
                 ) from None

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +16,45 @@ from safetensors import SafetensorError, safe_open
 
 from marginface.arrays import DTYPES, ArraySpec
 from marginface.errors import MarginfaceError
+from marginface.text import brief
 
 
 class StoredFile:
-    """A safetensors file of a checkpoint; it is checked when the first array is read from it.
+    """A safetensors file of a checkpoint, opened and checked when an array of it is asked for.
 
     Args:
         path: of the file.
         crc32: what it was written with.
-
-    Raises:
-        MarginfaceError: it is missing, or no safetensors file.
     """
 
     def __init__(self, path: Path, crc32: int) -> None:
         self.path, self._crc32, self._checked = path, crc32, False
+
+    @property
+    def specs(self) -> dict[str, ArraySpec]:
+        """What the arrays in it are."""
+        return self._header[0]
+
+    @cached_property
+    def _header(self) -> tuple[dict[str, ArraySpec], dict[str, int]]:
+        """What the arrays are, and where each begins."""
         try:
-            with safe_open(path, framework="numpy"):  # which checks the header, and lengths in it
-                pass
-            with path.open("rb") as file:
+            with self.path.open("rb") as file:
+                with safe_open(self.path, framework="numpy"):  # checks the header, lengths in it
+                    pass
                 length = int.from_bytes(file.read(8), "little")
                 header = json.loads(file.read(length))
-            self._data = 8 + length
             header.pop("__metadata__", None)
-            self._starts = {name: each["data_offsets"][0] for name, each in header.items()}
-            self.specs = {
+            specs = {
                 name: ArraySpec(DTYPES[each["dtype"]], tuple(each["shape"]))
                 for name, each in header.items()
             }
+            starts = {n: 8 + length + each["data_offsets"][0] for n, each in header.items()}
         except OSError as error:
             raise self._damaged(error.strerror or str(error)) from None
         except (SafetensorError, KeyError, ValueError) as error:
             raise self._damaged(str(error)) from None
+        return specs, starts
 
     def check(self) -> None:
         """Raise MarginfaceError unless the file is what was written."""
@@ -69,7 +77,7 @@ class StoredFile:
         spec = self.specs[name]
         row = ArraySpec(spec.dtype, spec.shape[1:]).nbytes
         with self.path.open("rb") as file:
-            file.seek(self._data + self._starts[name] + first * row)
+            file.seek(self._header[1][name] + first * row)
             if file.readinto(into.reshape(-1).view(np.uint8).data) != into.nbytes:
                 raise damaged(self.path.parent, f"{self.path.name} is cut short or changed")
 
@@ -104,6 +112,18 @@ class StoredArray:
         """Of the whole."""
         return self.spec.shape
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its elements."""
+        return self.spec.dtype
+
+    def check(self, rows: slice) -> None:
+        """Raise MarginfaceError unless the files that have some rows are what was written."""
+        start, stop, _ = rows.indices(self.parts[-1].rows.stop)
+        for part in self.parts:
+            if max(start, part.rows.start) < min(stop, part.rows.stop):
+                part.file.check()
+
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         """Read some rows, from the files that have them and from no other."""
         start, stop, _ = rows.indices(self.shape[0])
@@ -126,36 +146,37 @@ class StoredArray:
 
 
 class StoredArrays(Mapping[str, StoredArray]):
-    """The arrays of a checkpoint, by canonical name.
+    """The arrays of a checkpoint, by canonical name; a shard is opened for an array of it alone.
 
     Args:
         common: the file of what is nobody's share.
-        shards: each process's file, with the rows that it has of each array.
+        shards: each process's file, with the rows that it has of each array, the same in each.
 
     Raises:
-        MarginfaceError: the files do not fit together.
+        MarginfaceError: a file is missing, or they do not fit together; also on asking for one.
     """
 
     def __init__(
         self, common: StoredFile, shards: Sequence[tuple[StoredFile, Mapping[str, range]]]
     ) -> None:
-        found = {
-            name: StoredArray(name, spec, [Part(common, range(*(spec.shape or (1,))[:1]))])
-            for name, spec in common.specs.items()
-        }
-        for name in shards[0][1] if shards else ():
-            parts = [Part(file, rows.get(name, range(0))) for file, rows in shards]
-            found[name] = _joined(name, parts)
-        self._found: dict[str, StoredArray] = dict(sorted(found.items()))
+        self._common, self._shards = common, shards
+        self._shared = dict(shards[0][1]) if shards else {}
+        self._names = sorted({*common.specs, *self._shared})
 
     def __getitem__(self, name: str) -> StoredArray:
-        return self._found[name]
+        if name in self._shared:
+            return _joined(name, [Part(file, rows[name]) for file, rows in self._shards])
+        spec = self._common.specs[name]
+        return StoredArray(name, spec, [Part(self._common, range(*(spec.shape or (1,))[:1]))])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._shared or name in self._common.specs
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._names)
 
 
 def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
@@ -176,5 +197,6 @@ def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
 def damaged(path: Path, reason: str) -> MarginfaceError:
     """Make the error of a checkpoint that cannot be read, with the way out."""
     return MarginfaceError(
-        f"checkpoint {path} is damaged ({reason}); delete that folder to use the one before it"
+        f"checkpoint {path} is damaged ({brief(reason)}); "
+        "delete that folder to use the one before it"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
 from marginface.training.output import check_output
 from marginface.training.processes.groups import ALONE, require_same, this_process, together
+from marginface.training.progress import Progress, read_progress
 from marginface.training.resuming import (
     changes_course,
     check_resumption,
@@ -41,25 +42,6 @@ from marginface.training.resuming import (
     standing,
 )
 from marginface.training.schedules import Schedule
-
-
-@dataclass
-class Progress:
-    """Progress of a run, as a checkpoint holds it besides learner and pipeline.
-
-    Args:
-        step: steps taken.
-        losses: of the steps since the last line of metrics.
-        verified_step: the last step that was verified.
-        best_accuracy: the best verification accuracy; None before the first.
-        compiled_backend: the backend for which compiling was found to pay.
-    """
-
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    verified_step: int = 0
-    best_accuracy: float | None = None
-    compiled_backend: str | None = None
 
 
 @dataclass
@@ -94,6 +76,7 @@ class _Opened:
     course: str
     path: Path | None
     checkpoint: Checkpoint | None
+    progress: Progress
     init_weights: dict[str, NDArray[Any]]
 
 
@@ -122,7 +105,6 @@ def prepare_training(
     )
     with together(group):
         learner = _create_learner(config, group, opened)
-    checkpoint = opened.checkpoint
     return Training(
         config=config,
         run=RunFolder(config.output),
@@ -135,7 +117,7 @@ def prepare_training(
         pipeline=opened.pipeline,
         verification=opened.verification,
         schedule=opened.schedule,
-        progress=Progress(**checkpoint.extra["progress"]) if checkpoint else Progress(),
+        progress=opened.progress,
         checkpoint=opened.path,
         course=opened.course,
     )
@@ -197,16 +179,26 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest = latest_checkpoint(run.checkpoints) if resume else None
     checkpoint = open_checkpoint(newest) if newest else None
-    weights = {}
-    if checkpoint:
-        pipeline.restore(checkpoint.extra["pipeline"])
+    progress, weights = Progress(), {}
+    if checkpoint and newest:
+        progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
+        pipeline.restore(state)
     elif config.init_weights:
         found = backbones.check_weights(
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
         )
         weights = {f"backbone.{name}": value for name, value in found.items()}
     return _Opened(
-        backend, images, pipeline, verification, schedule, course, newest, checkpoint, weights
+        backend,
+        images,
+        pipeline,
+        verification,
+        schedule,
+        course,
+        newest,
+        checkpoint,
+        progress,
+        weights,
     )
 
 

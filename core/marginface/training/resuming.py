@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from marginface.errors import MarginfaceError
 from marginface.runs.checkpoints import latest_checkpoint, read_record
 from marginface.runs.folder import RunFolder
 from marginface.training.config.files import COURSE, LENGTH, PLACES, read_config_file
 from marginface.training.config.keys import TrainConfig
+from marginface.training.progress import Progress, read_progress
 from marginface.training.schedules import Schedule
 
 
@@ -20,20 +20,20 @@ class Standing:
     Args:
         recorded: the run's configuration so far.
         step: steps taken, those of its newest checkpoint.
-        progress: as recorded in that checkpoint; empty without one.
+        progress: as recorded in that checkpoint.
         steps_per_epoch: 0 without a checkpoint.
     """
 
     recorded: TrainConfig
     step: int
-    progress: dict[str, Any]
+    progress: Progress
     steps_per_epoch: int
 
     def finished_by(self, config: TrainConfig) -> bool:
         """Return whether all that `config` asks for is done."""
         if not self.step or config.total_steps(self.steps_per_epoch) != self.step:
             return False
-        return not config.verifies() or self.progress["verified_step"] == self.step
+        return not config.verifies() or self.progress.verified_step == self.step
 
 
 def standing(config: TrainConfig) -> Standing:
@@ -46,11 +46,11 @@ def standing(config: TrainConfig) -> Standing:
     recorded = TrainConfig(**read_config_file(run.config))
     newest = latest_checkpoint(run.checkpoints)
     if newest is None:
-        return Standing(recorded, 0, {}, 0)
+        return Standing(recorded, 0, Progress(), 0)
     record = read_record(newest)
-    pipeline = record["extra"]["pipeline"]
+    progress, pipeline = read_progress(newest, record.step, record.extra)
     steps_per_epoch = pipeline["images"] // pipeline["batch_size"]
-    return Standing(recorded, record["step"], record["extra"]["progress"], steps_per_epoch)
+    return Standing(recorded, record.step, progress, steps_per_epoch)
 
 
 def check_resumption(config: TrainConfig) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from marginface.arrays import in_file_order
 from marginface.learner import Group, Learner
-from marginface.runs.checkpoint_writer import CheckpointWriter, shard_file
-from marginface.runs.checkpoints import ARRAYS
+from marginface.runs.checkpoint_writer import CheckpointWriter
+from marginface.runs.checkpoints import ARRAYS, shard_file
 from marginface.training.processes.groups import together
 
 

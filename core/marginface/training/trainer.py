@@ -70,7 +70,7 @@ def train(
     console = console or Terminal(stderr=True, quiet=this_process().rank > 0)
     if resume and (run := finished_run(config)):
         console.print(nothing_left(config, run), soft_wrap=True)
-        return TrainResult(config.output, run.step, run.progress["best_accuracy"], None)
+        return TrainResult(config.output, run.step, run.progress.best_accuracy, None)
     group = join_group(config)
     with ExitStack() as held:
         with together(group):
