@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from frameworks import FRAMEWORKS, Framework, installed
@@ -14,6 +16,7 @@ from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
 from marginface.benchmarking.losses import STATUS, peak_memory
+from marginface.losses import Logit
 from marginface.losses.describe import page
 from marginface.runs.folder import load_run
 
@@ -43,25 +46,69 @@ def test_wrong_code_is_told(framework: Framework, place: str) -> None:
 
 
 def test_code_without_what_prepare_returns_is_told(framework: Framework, place: str) -> None:
-    spec = Path("my_losses.py")
-    spec.write_text(
-        spec.read_text().replace(
-            "    def target(",
-            "    def prepare(self, cosines, norms, state, draw):\n"
-            '        return {"easy": 0 * cosines}, {}\n\n'
-            "    def target(",
+    def add_prepare(path: Path, name: str) -> None:
+        path.write_text(
+            path.read_text().replace(
+                "    def target(",
+                "    def prepare(self, cosines, norms, state, draw):\n"
+                f'        return {{"{name}": 0 * cosines}}, {{}}\n\n'
+                "    def target(",
+            )
         )
-    )
+
     code = Path(f"my_losses_{framework.name}.py")
     code.write_text(code.read_text().replace("self.spec.margin", 'prepared["easy"]'))
+    add_prepare(Path("my_losses.py"), "easy")
+    add_prepare(code, "easier")
     said = refusal("parity", "--loss", place, "--backend", framework.name)
     assert f"easy_cosface: its code for {framework.name} lacks a value by its name" in said
+
+
+def test_code_that_is_none_or_lacks_what_the_loss_has_is_refused(
+    framework: Framework, place: str
+) -> None:
+    kind, base = losses.load(place), framework.module("losses").LossOps
+
+    @dataclass(frozen=True, kw_only=True)
+    class Shifted(kind):  # type: ignore[misc, valid-type]
+        name: ClassVar[str] = "shifted"
+
+        def negative(self, cosine: float, *_: Any) -> Logit:
+            return Logit(cosine + 0.1, 1.0)
+
+    class Bare(base):  # type: ignore[misc, valid-type]
+        pass
+
+    class Half(base):  # type: ignore[misc, valid-type]
+        def target(self, cosines: Any, *_: Any) -> Any:
+            return cosines
+
+    class Alike:
+        prepare = target = negatives = reduce = penalty = print
+
+    for code, said in (
+        (Bare, "Bare has no target; the loss has a target of its own"),
+        (Half, "Half has no negatives; the loss has a negative of its own"),
+        (Alike, "Alike is no tensor code; expected a class derived from marginface_"),
+    ):
+        with pytest.raises(MarginfaceError) as error:
+            losses.register(Shifted, **{framework.name: code})
+        assert said in str(error.value)
+    losses.register(kind, **{framework.name: Half})  # the cosine is its negative
+    Path(f"my_losses_{framework.name}.py").write_text(
+        f"from marginface_{framework.name}.losses import LossOps\n"
+        "class EasyCosFaceOps(LossOps):\n    pass\n"
+    )
+    losses.register(kind, **{framework.name: f"my_losses_{framework.name}:EasyCosFaceOps"})
+    with pytest.raises(MarginfaceError, match="EasyCosFaceOps has no target"):
+        framework.head("easy_cosface", 4, 3)
 
 
 def test_a_head_takes_it_by_name_and_as_it_is(framework: Framework, place: str) -> None:
     kind = losses.load(place)
     by_name = framework.head("easy_cosface", 4, 3)
     assert by_name.loss == framework.head(kind(), 4, 3).loss == kind()
+    assert framework.head(place, 4, 3).loss == kind()
 
 
 def test_one_framework_is_enough(framework: Framework, place: str) -> None:

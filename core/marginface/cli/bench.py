@@ -36,12 +36,12 @@ def bench(
     from marginface.benchmarking.tables import check_output_dir, table, write_costs
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
-    from marginface.losses.registry import check_runs_in, runs_in
+    from marginface.losses.registry import check_runs_in, runs_in, usable
     from marginface.terminal import Terminal
 
     if output is not None:
         check_output_dir(output)
-    chosen = names.split(",") if names else losses.names()
+    chosen = names.split(",") if names else usable()
     for name in chosen:
         losses.load(name)  # an unknown name ends here
     check_distinct("loss", chosen)

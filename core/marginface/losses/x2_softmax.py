@@ -24,8 +24,8 @@ class X2Softmax(MarginLoss):
     In the wild:
         - The defaults here are those of the released code, work.sh in XieZixiUSTC/X2-Softmax; they
           are not checked against the paper's text.
-        - That code computes the logit without recording it: its gradient d target / d cos is `scale` for
-          every sample. That is gradient="straight_through".
+        - That code computes the logit without recording it: its gradient d target / d cos is
+          `scale` for every sample. That is gradient="straight_through".
 
     >>> X2Softmax().target(1.0, 1.0, {}).value
     0.65
