@@ -45,6 +45,13 @@ def test_wrong_code_is_told(framework: Framework, place: str) -> None:
     assert "comparisons are beyond tolerance" in out
 
 
+def test_code_of_a_wrong_shape_is_told(framework: Framework, place: str) -> None:
+    code = Path(f"my_losses_{framework.name}.py")
+    code.write_text(code.read_text().replace("self.spec.margin, cosines)", "0, cosines)[:, None]"))
+    said = refusal("parity", "--loss", place, "--backend", framework.name)
+    assert "easy_cosface: target returns shape (6, 1), expected [batch], one logit for" in said
+
+
 def test_code_without_what_prepare_returns_is_told(framework: Framework, place: str) -> None:
     def add_prepare(path: Path, name: str) -> None:
         path.write_text(
@@ -134,6 +141,8 @@ def test_one_framework_is_enough(framework: Framework, place: str) -> None:
     out = printed("parity", "--loss", place)  # in what there is
     assert f"{framework.name} against spec" in out
     assert "against tf" not in out
+    told = f"easy_cosface has no code for backend {other}; it is left out there"
+    assert (told in out) == (other in installed())
     if other in installed():
         with pytest.raises(MarginfaceError, match=f"has no code for backend {other}"):
             FRAMEWORKS[other]().head("easy_cosface", 4, 3)
@@ -142,7 +151,21 @@ def test_one_framework_is_enough(framework: Framework, place: str) -> None:
 def test_bench(torch: Framework, place: str) -> None:
     options = ["--sizes", "4x10", "--rounds", "1", "--backend", torch.name, "--no-memory"]
     assert place in printed("bench", "losses", "--losses", place, *options)
-    assert STATUS.exists() == (peak_memory(torch.name, place, 4, 10) is not None)  # afresh
+    for name in (place, "easy_cosface"):
+        assert STATUS.exists() == (peak_memory(torch.name, name, 4, 10) is not None)  # afresh
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="needs /proc")
+def test_what_another_process_says_comes_in_a_line(torch: Framework, place: str) -> None:
+    losses.load(place)
+    Path("my_losses.py").unlink()
+    with pytest.raises(MarginfaceError) as error:
+        peak_memory(torch.name, "easy_cosface", 4, 10)
+    assert str(error.value) == (
+        f"{torch.name}: another process cannot measure the memory of easy_cosface: the loss "
+        f"{place} cannot be imported: there is no module my_losses here or among what is installed"
+        "; --no-memory leaves it out"
+    )
 
 
 def test_it_is_explained_and_drawn(place: str) -> None:
@@ -167,6 +190,10 @@ def test_training_and_what_comes_after(torch: Framework, place: str, own_faces: 
     for command in (resumed, ("train", "--config", "run/config.yaml", "--output", "other")):
         said = refusal(*command)
         assert f"code is imported only where the command names it: give --loss {place}" in said
+    for other in ("arcface", "easy_cosface", "my_losses:Another"):
+        said = refusal(*resumed, "--loss", other)
+        assert f"the run's loss is {place}, which a resumed run cannot change to {other}" in said
+        assert f"give --loss {place}, or start a new run with another --output" in said
     printed("export", "--run", "run", "--output", "model.onnx")
     assert "my_losses" not in sys.modules
 

@@ -150,6 +150,12 @@ def test_what_is_no_loss_is_refused(loss, code, said):
     assert losses.names() == before
 
 
+@pytest.mark.parametrize("limits", [{"low": 1, "high": 0}, {"above": 1, "below": 1}])
+def test_a_range_without_room_is_refused(limits):
+    with pytest.raises(MarginfaceError, match=r"a parameter \(subtracted\) that must be in .1, "):
+        parameter(0.1, help="subtracted", **limits)
+
+
 def test_a_name_is_given_once():
     register(Own, torch=CODE)
 

@@ -11,10 +11,11 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,15 @@ def check_runs_in(name: str, backend: str) -> None:
     """Raise unless a loss has tensor code for a backend."""
     if not runs_in(name, backend):
         raise _without_code(find(name), backend)
+
+
+def left_out(losses: Iterable[str], backends: Iterable[str]) -> list[str]:
+    """Say which losses lack tensor code for which backends, a line each."""
+    return [
+        f"{loss} has no code for backend {backend}; it is left out there"
+        for loss, backend in product(losses, backends)
+        if not runs_in(loss, backend)
+    ]
 
 
 def code_of_families(package: str) -> dict[Loss, Any]:
