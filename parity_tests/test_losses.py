@@ -123,6 +123,24 @@ def test_extreme_angles_in_few_digits(framework: Framework, loss: MarginLoss, dt
     check(framework, loss, at_angles(loss, [0.0, math.pi], dtype), dtype, 1e-5)
 
 
+@pytest.mark.parametrize("name", ["arcface", "li_arcface", "x2_softmax"])
+def test_slopes_at_the_ends(framework: Framework, name: str) -> None:
+    """What a target's slope is there; the gradient of an embedding carries another sin(theta)."""
+    loss, cosines = losses.get(name), [1.0, math.cos(1e-4), -1.0]
+    ops = framework.module("losses").loss_ops(loss)
+    if framework.name == "torch":
+        at = framework.torch.tensor(cosines, dtype=framework.torch.float64, requires_grad=True)
+        (found,) = framework.torch.autograd.grad(ops.target(at, at, {}).sum(), at)
+    else:
+        at = framework.tf.constant(cosines, framework.tf.float64)
+        with framework.tf.GradientTape() as tape:
+            tape.watch(at)
+            value = ops.target(at, at, {})
+        found = tape.gradient(value, at)
+    expected = [loss.target(cosine, 1.0, {}).slope for cosine in cosines]
+    assert found.numpy() == pytest.approx(expected, rel=1e-6)
+
+
 DEGENERATE = {
     "zero embedding": lambda p: replace(p, embeddings=p.embeddings * [[0], *[[1]] * 5]),
     "shorter than the limit": lambda p: replace(p, embeddings=p.embeddings * 1e-16),

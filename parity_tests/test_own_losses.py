@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from frameworks import FRAMEWORKS, Framework, installed
@@ -14,6 +16,7 @@ from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
 from marginface.benchmarking.losses import STATUS, peak_memory
+from marginface.losses import Logit
 from marginface.losses.describe import page
 from marginface.runs.folder import load_run
 
@@ -42,26 +45,77 @@ def test_wrong_code_is_told(framework: Framework, place: str) -> None:
     assert "comparisons are beyond tolerance" in out
 
 
+def test_code_of_a_wrong_shape_is_told(framework: Framework, place: str) -> None:
+    code = Path(f"my_losses_{framework.name}.py")
+    code.write_text(code.read_text().replace("self.spec.margin, cosines)", "0, cosines)[:, None]"))
+    said = refusal("parity", "--loss", place, "--backend", framework.name)
+    assert "easy_cosface: target returns shape (6, 1), expected [batch], one logit for" in said
+
+
 def test_code_without_what_prepare_returns_is_told(framework: Framework, place: str) -> None:
-    spec = Path("my_losses.py")
-    spec.write_text(
-        spec.read_text().replace(
-            "    def target(",
-            "    def prepare(self, cosines, norms, state, draw):\n"
-            '        return {"easy": 0 * cosines}, {}\n\n'
-            "    def target(",
+    def add_prepare(path: Path, name: str) -> None:
+        path.write_text(
+            path.read_text().replace(
+                "    def target(",
+                "    def prepare(self, cosines, norms, state, draw):\n"
+                f'        return {{"{name}": 0 * cosines}}, {{}}\n\n'
+                "    def target(",
+            )
         )
-    )
+
     code = Path(f"my_losses_{framework.name}.py")
     code.write_text(code.read_text().replace("self.spec.margin", 'prepared["easy"]'))
+    add_prepare(Path("my_losses.py"), "easy")
+    add_prepare(code, "easier")
     said = refusal("parity", "--loss", place, "--backend", framework.name)
     assert f"easy_cosface: its code for {framework.name} lacks a value by its name" in said
+
+
+def test_code_that_is_none_or_lacks_what_the_loss_has_is_refused(
+    framework: Framework, place: str
+) -> None:
+    kind, base = losses.load(place), framework.module("losses").LossOps
+
+    @dataclass(frozen=True, kw_only=True)
+    class Shifted(kind):  # type: ignore[misc, valid-type]
+        name: ClassVar[str] = "shifted"
+
+        def negative(self, cosine: float, *_: Any) -> Logit:
+            return Logit(cosine + 0.1, 1.0)
+
+    class Bare(base):  # type: ignore[misc, valid-type]
+        pass
+
+    class Half(base):  # type: ignore[misc, valid-type]
+        def target(self, cosines: Any, *_: Any) -> Any:
+            return cosines
+
+    class Alike:
+        prepare = target = negatives = reduce = penalty = print
+
+    for code, said in (
+        (Bare, "Bare has no target; the loss has a target of its own"),
+        (Half, "Half has no negatives; the loss has a negative of its own"),
+        (Alike, "Alike is no tensor code; expected a class derived from marginface_"),
+    ):
+        with pytest.raises(MarginfaceError) as error:
+            losses.register(Shifted, **{framework.name: code})
+        assert said in str(error.value)
+    losses.register(kind, **{framework.name: Half})  # the cosine is its negative
+    Path(f"my_losses_{framework.name}.py").write_text(
+        f"from marginface_{framework.name}.losses import LossOps\n"
+        "class EasyCosFaceOps(LossOps):\n    pass\n"
+    )
+    losses.register(kind, **{framework.name: f"my_losses_{framework.name}:EasyCosFaceOps"})
+    with pytest.raises(MarginfaceError, match="EasyCosFaceOps has no target"):
+        framework.head("easy_cosface", 4, 3)
 
 
 def test_a_head_takes_it_by_name_and_as_it_is(framework: Framework, place: str) -> None:
     kind = losses.load(place)
     by_name = framework.head("easy_cosface", 4, 3)
     assert by_name.loss == framework.head(kind(), 4, 3).loss == kind()
+    assert framework.head(place, 4, 3).loss == kind()
 
 
 def test_one_framework_is_enough(framework: Framework, place: str) -> None:
@@ -87,6 +141,8 @@ def test_one_framework_is_enough(framework: Framework, place: str) -> None:
     out = printed("parity", "--loss", place)  # in what there is
     assert f"{framework.name} against spec" in out
     assert "against tf" not in out
+    told = f"easy_cosface has no code for backend {other}; it is left out there"
+    assert (told in out) == (other in installed())
     if other in installed():
         with pytest.raises(MarginfaceError, match=f"has no code for backend {other}"):
             FRAMEWORKS[other]().head("easy_cosface", 4, 3)
@@ -95,7 +151,21 @@ def test_one_framework_is_enough(framework: Framework, place: str) -> None:
 def test_bench(torch: Framework, place: str) -> None:
     options = ["--sizes", "4x10", "--rounds", "1", "--backend", torch.name, "--no-memory"]
     assert place in printed("bench", "losses", "--losses", place, *options)
-    assert STATUS.exists() == (peak_memory(torch.name, place, 4, 10) is not None)  # afresh
+    for name in (place, "easy_cosface"):
+        assert STATUS.exists() == (peak_memory(torch.name, name, 4, 10) is not None)  # afresh
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="needs /proc")
+def test_what_another_process_says_comes_in_a_line(torch: Framework, place: str) -> None:
+    losses.load(place)
+    Path("my_losses.py").unlink()
+    with pytest.raises(MarginfaceError) as error:
+        peak_memory(torch.name, "easy_cosface", 4, 10)
+    assert str(error.value) == (
+        f"{torch.name}: another process cannot measure the memory of easy_cosface: the loss "
+        f"{place} cannot be imported: there is no module my_losses here or among what is installed"
+        "; --no-memory leaves it out"
+    )
 
 
 def test_it_is_explained_and_drawn(place: str) -> None:
@@ -120,6 +190,10 @@ def test_training_and_what_comes_after(torch: Framework, place: str, own_faces: 
     for command in (resumed, ("train", "--config", "run/config.yaml", "--output", "other")):
         said = refusal(*command)
         assert f"code is imported only where the command names it: give --loss {place}" in said
+    for other in ("arcface", "easy_cosface", "my_losses:Another"):
+        said = refusal(*resumed, "--loss", other)
+        assert f"the run's loss is {place}, which a resumed run cannot change to {other}" in said
+        assert f"give --loss {place}, or start a new run with another --output" in said
     printed("export", "--run", "run", "--output", "model.onnx")
     assert "my_losses" not in sys.modules
 

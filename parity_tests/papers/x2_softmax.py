@@ -4,6 +4,7 @@ import math
 
 from mpmath import acos, mpf
 
+from marginface import losses
 from papers import Mutant, Sample, scaled_softmax, target
 
 
@@ -12,19 +13,29 @@ def x2_softmax(loss, at: Sample):
     return scaled_softmax(loss, logit, at.others)
 
 
+def slope(cosine: float, **values: float) -> float:
+    return losses.get("x2_softmax", **values).target(cosine, 1.0, {}).slope
+
+
+NEAREST = 0.001 + 0.001**3 / 6 + 3 * 0.001**5 / 40
 FORMULAS = {"x2_softmax": x2_softmax}
 BY_HAND = [
     (lambda: target("x2_softmax", 0.0), -0.9 * math.pi**2 / 4 + 0.65),
     (lambda: target("x2_softmax", -1.0, a=-1.0, h=-math.pi, k=2.0), 2 - 4 * math.pi**2),
+    # At both ends the slope is that where sin(theta) = 0.001; asin(x) = x + x^3 / 6 + 3 x^5 / 40.
+    (lambda: slope(1.0), 1.8 * NEAREST / 0.001),
+    (lambda: slope(-1.0), 1.8 * (math.pi - NEAREST) / 0.001),
+    (lambda: slope(1.0, h=-0.5), 1.8 * (NEAREST + 0.5) / 0.001),
 ]
 
 FILE = "losses.x2_softmax"
 MUTANTS = [
-    Mutant(FILE, "x2_softmax", "angle(cosines) - self.spec.h", "angle(cosines)"),
-    Mutant(FILE, "x2_softmax", "angle(cosines) - self.spec.h", "angle(cosines) + self.spec.h"),
-    Mutant(FILE, "x2_softmax", "beyond**2 + spec.k", "beyond**2"),
-    Mutant(FILE, "x2_softmax", "spec.a * beyond**2", "spec.a * beyond"),
-    Mutant(FILE, "x2_softmax", "-2 * spec.a * beyond * inverse_sine", "-2 * beyond * inverse_sine"),
-    Mutant(FILE, "x2_softmax", "beyond * inverse_sine(cosines)", "beyond"),
+    Mutant(FILE, "x2_softmax", "(theta - spec.h) ** 2", "theta**2"),
+    Mutant(FILE, "x2_softmax", "(theta - spec.h) ** 2", "(theta + spec.h) ** 2"),
+    Mutant(FILE, "x2_softmax", "(near - spec.h)", "near"),
+    Mutant(FILE, "x2_softmax", "** 2 + spec.k", "** 2"),
+    Mutant(FILE, "x2_softmax", "spec.a * (theta - spec.h) ** 2", "spec.a * (theta - spec.h)"),
+    Mutant(FILE, "x2_softmax", "-2 * spec.a * (near", "-2 * (near"),
+    Mutant(FILE, "x2_softmax", "(near - spec.h) * inverse_sine(cosines)", "(near - spec.h)"),
     Mutant(FILE, "x2_softmax", '== "exact"', '!= "exact"'),
 ]

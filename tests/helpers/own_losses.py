@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
 
 def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     """Work in a folder; what is registered, and imported from there, is gone after it."""
-    for name in ("_OWN", "_LOADED", "_CODE"):
+    for name in ("_OWN", "_CODE"):
         monkeypatch.setattr(registry, name, {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -25,7 +25,7 @@ def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
 
 def forget(folder: Path) -> None:
     """Be as a process that has imported nothing from a folder."""
-    for known in (registry._OWN, registry._LOADED, registry._CODE):
+    for known in (registry._OWN, registry._CODE):
         known.clear()
     for name, module in list(sys.modules.items()):
         if Path(getattr(module, "__file__", None) or "").parent == folder:

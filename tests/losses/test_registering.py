@@ -1,5 +1,6 @@
 """Losses of one's own: what is taken, what is refused and in which words."""
 
+import importlib
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -63,22 +64,39 @@ class Beyond(Own):
     margin: float = parameter(3.0, low=0, below=1, help="subtracted")
 
 
-class Ops:
-    prepare = target = negatives = reduce = penalty = print
+@dataclass(frozen=True, kw_only=True)
+class Drawing(Own):
+    name: ClassVar[str] = "drawing"
+    draws: ClassVar[tuple[str, ...]] = ("margin",)
 
 
-class Lacking:
-    prepare = target = negatives = reduce = print
+@dataclass(frozen=True, kw_only=True)
+class Numeric(Own):
+    name: ClassVar[str] = "numeric"
+
+    def target(self, cosine, norm, prepared):
+        return cosine - self.margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raising(Own):
+    name: ClassVar[str] = "raising"
+
+    def target(self, cosine, norm, prepared):
+        return Logit(prepared["easy"], 1.0)
+
+
+CODE = "own_torch:OwnOps"  # looked at when it is needed
 
 
 def test_a_registered_loss_is_one_of_all():
-    register(Own, torch=Ops)
+    register(Own, torch=CODE)
     assert "own" in losses.names()
     assert losses.get("own", margin=0.5) == Own(margin=0.5)
     assert losses.parameters("own") == {"scale": 64.0, "margin": 0.3}
     assert registry.runs_in("own", "torch")
     assert not registry.runs_in("own", "tf")
-    register(Own, tf=Ops)  # the other framework's code may come later
+    register(Own, tf="own_tf:OwnOps")  # the other framework's code may come later
     assert registry.runs_in("own", "torch")
     assert registry.runs_in("own", "tf")
     with pytest.raises(MarginfaceError, match=r"own: margin must be in \[0, 1\), got 1"):
@@ -88,18 +106,37 @@ def test_a_registered_loss_is_one_of_all():
 @pytest.mark.parametrize(
     ("loss", "code", "said"),
     [
-        ("own", {"torch": Ops}, "derived from marginface.losses.MarginLoss, got 'own'"),
-        (Own(), {"torch": Ops}, "derived from marginface.losses.MarginLoss, got Own("),
-        (dict, {"torch": Ops}, "derived from marginface.losses.MarginLoss, got <class 'dict'>"),
-        (Nameless, {"torch": Ops}, "Nameless has no name; give it one"),
-        (Shouting, {"torch": Ops}, "Shouting has the name 'Own Loss'; give it one of small"),
-        (Again, {"torch": Ops}, "the name 'arcface' is taken by marginface.losses.arcface.ArcFace"),
-        (Bare, {"torch": Ops}, "write @dataclass(frozen=True, kw_only=True) above it"),
-        (Plain, {"torch": Ops}, "'slack' says no default, range and meaning; declare it with"),
-        (Aimless, {"torch": Ops}, "Aimless has no target(self, cosine, norm, prepared)"),
-        (Beyond, {"torch": Ops}, "beyond: margin must be in [0, 1), got 3.0"),
+        ("own", {"torch": CODE}, "derived from marginface.losses.MarginLoss, got 'own'"),
+        (Own(), {"torch": CODE}, "derived from marginface.losses.MarginLoss, got Own("),
+        (dict, {"torch": CODE}, "derived from marginface.losses.MarginLoss, got <class 'dict'>"),
+        (Nameless, {"torch": CODE}, "Nameless has no name; give it one"),
+        (Shouting, {"torch": CODE}, "Shouting has the name 'Own Loss'; give it one of small"),
+        (
+            Again,
+            {"torch": CODE},
+            "the name 'arcface' is taken by marginface.losses.arcface.ArcFace",
+        ),
+        (Bare, {"torch": CODE}, "write @dataclass(frozen=True, kw_only=True) above it"),
+        (Plain, {"torch": CODE}, "'slack' says no default, range and meaning; declare it with"),
+        (Aimless, {"torch": CODE}, "Aimless has no target(self, cosine, norm, prepared)"),
+        (Beyond, {"torch": CODE}, "beyond: margin must be in [0, 1), got 3.0"),
         (Own, {}, "Own is registered without tensor code; give torch= or tf=, or both"),
-        (Own, {"tf": Lacking}, "tf=Lacking, which has no penalty, is no tensor code; expected a"),
+        (Drawing, {"torch": CODE}, "Drawing has draws, but no draw(self, rng, batch); what is"),
+        (
+            Numeric,
+            {"torch": CODE},
+            "target(0.5, 1.0, {}) returns 0.2; expected a marginface.losses",
+        ),
+        (
+            Raising,
+            {"torch": CODE},
+            "Raising: target(0.5, 1.0, {}) raises KeyError: 'easy'; it gets",
+        ),
+        (
+            Own,
+            {"tf": Own},
+            "tf=Own is no tensor code; expected a class derived from marginface_tf.",
+        ),
         (Own, {"torch": 5}, "torch=5 is no tensor code; expected a class derived from"),
         (Own, {"torch": "own_torch.OwnOps"}, "'own_torch.OwnOps' is no place; expected 'module:"),
     ],
@@ -113,18 +150,24 @@ def test_what_is_no_loss_is_refused(loss, code, said):
     assert losses.names() == before
 
 
+@pytest.mark.parametrize("limits", [{"low": 1, "high": 0}, {"above": 1, "below": 1}])
+def test_a_range_without_room_is_refused(limits):
+    with pytest.raises(MarginfaceError, match=r"a parameter \(subtracted\) that must be in .1, "):
+        parameter(0.1, help="subtracted", **limits)
+
+
 def test_a_name_is_given_once():
-    register(Own, torch=Ops)
+    register(Own, torch=CODE)
 
     @dataclass(frozen=True, kw_only=True)
     class Other(Own):
         pass
 
     with pytest.raises(MarginfaceError, match="the name 'own' is taken by"):
-        register(Other, torch=Ops)
+        register(Other, torch=CODE)
     cell = type("Own", (Own,), {"__module__": Own.__module__, "__qualname__": Own.__qualname__})
     again = dataclass(frozen=True, kw_only=True)(cell)
-    register(again, torch=Ops)  # a notebook's cell that runs again
+    register(again, torch=CODE)  # a notebook's cell that runs again
     assert type(losses.get("own")) is again
 
 
@@ -133,7 +176,10 @@ def test_a_name_is_given_once():
     [
         ("nowhere:OwnOps", "nowhere:OwnOps, cannot be imported: there is no module nowhere"),
         ("my_losses_torch:OwnOps", "has no OwnOps"),
-        ("my_losses_torch:Half", "torch=Half, which has no prepare, is no tensor code"),
+        (
+            "my_losses_torch:Half",
+            "torch=Half is no tensor code; expected a class derived from marginface_torch",
+        ),
     ],
 )
 def test_code_that_is_named_is_looked_at_when_it_is_needed(folder, code, said):
@@ -155,7 +201,8 @@ def test_code_that_is_named_is_looked_at_when_it_is_needed(folder, code, said):
         ("my_loses:EasyCosFace", "there is no module my_loses here or among what is installed"),
         ("my_losses:Easy", "has no Easy"),
         ("my_losses:Logit", "is no registered loss; its module should end with marginface.losses"),
-        ("my_losses:", "unknown loss 'my_losses:'"),
+        ("my_losses:", "unknown loss 'my_losses:'; a loss of one's own is module:Class, as my_"),
+        ("my_losses.Easy", "unknown loss 'my_losses.Easy'; a loss of one's own is module:Class"),
         ("../my_losses:Easy", "unknown loss '../my_losses:Easy'"),
     ],
 )
@@ -178,22 +225,69 @@ def test_installed_names_come_before_the_folders(folder):
         losses.load("json:Own")
 
 
-def test_a_package_offers_losses_by_an_entry_point(folder, monkeypatch):
-    write_example(folder)
+@pytest.fixture
+def offer(folder, monkeypatch):
+    """Let an installed package have these entry points, of names and places."""
     sys.path.append(str(folder))
-    offered = {
-        name: EntryPoint(name, place, registry.GROUP)
-        for name, place in {
-            "easy_cosface": "my_losses:EasyCosFace",
-            "hard_cosface": "my_losses:EasyCosFace",
-        }.items()
-    }
-    monkeypatch.setattr(registry, "_offered", lambda: offered)
+    registry._offered.cache_clear()
+    yield lambda *entries: monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda group: [EntryPoint(name, place, group) for name, place in entries],
+    )
+    registry._offered.cache_clear()
+
+
+def test_a_package_offers_losses_by_an_entry_point(folder, offer):
+    write_example(folder)
+    offer(("easy_cosface", "my_losses:EasyCosFace"), ("hard_cosface", "my_losses:EasyCosFace"))
     assert "easy_cosface" in losses.names()
     assert "my_losses" not in sys.modules  # listing imports nothing
     assert losses.get("easy_cosface").name == "easy_cosface"
-    with pytest.raises(MarginfaceError, match="registers no loss called 'hard_cosface'"):
+    with pytest.raises(MarginfaceError, match=r"'hard_cosface' .* no loss of that name is regist"):
         losses.get("hard_cosface")
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("nowhere:Easy", "it cannot be imported: there is no module nowhere here"),
+        ("broken:Easy", "RuntimeError: a line and another"),
+        ("lacking:Easy", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("my_losses:Hard", "has no Hard"),
+        ("my_losses", "an entry point is module:Class"),
+    ],
+)
+def test_a_broken_package_is_passed_over_and_told(folder, offer, cli, place, said):
+    write_example(folder)
+    (folder / "broken.py").write_text("raise RuntimeError('a line\\nand another')\n")
+    (folder / "lacking.py").write_text("import no_such_library\n")
+    offer(("broken", place), ("easy_cosface", "my_losses:EasyCosFace"))
+    with pytest.raises(MarginfaceError) as error:
+        losses.get("broken")
+    told = str(error.value)
+    assert told.startswith(f"the loss 'broken' of an installed package (entry point {place}): ")
+    assert said in told
+    assert told.endswith("; mend or remove the package")
+    assert "\n" not in told
+    with pytest.warns(RuntimeWarning) as warned:
+        assert registry.usable() == [*registry.BUILT_IN, "easy_cosface"]
+    assert [str(each.message) for each in warned] == [f"{told}; passed over"]
+    with pytest.warns(RuntimeWarning):
+        status, out, _ = cli("losses")
+    assert status == 0
+    assert "easy_cosface" in out
+
+
+def test_a_name_that_is_taken_is_told(folder, offer):
+    write_example(folder)
+    offer(("arcface", "a:A"), ("easy_cosface", "my_losses:EasyCosFace"), ("easy_cosface", "b:B"))
+    with pytest.warns(RuntimeWarning) as warned:
+        assert losses.names() == [*registry.BUILT_IN, "easy_cosface"]
+    own, other = (str(each.message) for each in warned)
+    assert "(entry point a:A) is passed over: marginface's own has that name" in own
+    assert "(entry point b:B) is passed over: the loss 'easy_cosface' of an installed" in other
+    assert losses.get("easy_cosface").name == "easy_cosface"
 
 
 def test_a_place_is_imported_when_it_is_loaded_and_not_before(folder):
@@ -204,6 +298,17 @@ def test_a_place_is_imported_when_it_is_loaded_and_not_before(folder):
     assert "my_losses" not in sys.modules
     assert losses.load(place).name == "easy_cosface"
     assert losses.get(place) == losses.get("easy_cosface")
+
+
+def test_a_place_that_python_has_imported_needs_no_loading(folder):
+    place = write_example(folder)
+    sys.path.append(str(folder))
+    with pytest.raises(MarginfaceError, match="or in Python import my_losses first"):
+        losses.get(place)
+    importlib.import_module("my_losses")
+    assert losses.get(place) == losses.get("easy_cosface")
+    with pytest.raises(MarginfaceError, match="the loss my_losses:Logit is code that is not imp"):
+        losses.get("my_losses:Logit")
 
 
 def test_registering_loads_no_framework(folder):

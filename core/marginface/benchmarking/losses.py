@@ -22,6 +22,7 @@ from marginface.backend import Backend, load_backend
 from marginface.benchmarking.timing import STATUS, Work, interleave, memory, ratios
 from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError
+from marginface.losses.registry import place
 
 BASE = "normface"
 EMBEDDING_SIZE = 512
@@ -113,11 +114,22 @@ def measure(
 
 
 def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None:
-    """Return the bytes that a step takes at its peak, measured in a process of its own."""
+    """Return the bytes that a step takes at its peak, measured in a process of its own.
+
+    Raises:
+        MarginfaceError: that process cannot compute the loss.
+    """
     if not STATUS.exists():
         return None
-    command = [sys.executable, "-m", __name__, backend, name, str(batch), str(classes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", __name__, backend, place(name), str(batch), str(classes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
+        said = said.removeprefix(f"{MarginfaceError.__module__}.{MarginfaceError.__name__}: ")
+        raise MarginfaceError(
+            f"{backend}: another process cannot measure the memory of {name}: {said}; "
+            "--no-memory leaves it out"
+        )
     return int(done.stdout.split()[-1])
 
 

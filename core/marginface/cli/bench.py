@@ -36,12 +36,12 @@ def bench(
     from marginface.benchmarking.tables import check_output_dir, table, write_costs
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
-    from marginface.losses.registry import check_runs_in, runs_in
+    from marginface.losses.registry import check_runs_in, left_out, runs_in, usable
     from marginface.terminal import Terminal
 
     if output is not None:
         check_output_dir(output)
-    chosen = names.split(",") if names else losses.names()
+    chosen = names.split(",") if names else usable()
     for name in chosen:
         losses.load(name)  # an unknown name ends here
     check_distinct("loss", chosen)
@@ -51,6 +51,8 @@ def bench(
     for name in chosen if backend != "all" else []:
         check_runs_in(name, backend)
     console, costs = Terminal(), []
+    for line in left_out(chosen, backends):
+        console.print(line, soft_wrap=True)
     for batch, classes in parse_sizes(sizes):
         for each in backends:
             with console.status(f"{each}: batch {batch}, {classes} classes"):

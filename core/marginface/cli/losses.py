@@ -25,14 +25,15 @@ def losses(
     ] = None,
 ) -> None:
     """List the losses, explain one, or draw them."""
-    from marginface.losses import load, names
+    from marginface.losses import load
     from marginface.losses.describe import describe
+    from marginface.losses.registry import usable
     from marginface.terminal import Terminal
 
     console = Terminal()
     if name is not None:
         load(name)
-    chosen = names() if name is None else [name]
+    chosen = usable() if name is None else [name]
     described = [describe(each) for each in chosen]
     if plot is not None:
         from marginface.losses.plot import write_plot

@@ -32,14 +32,14 @@ def parity(
     from marginface import losses
     from marginface.backend import installed_backends, load_backend
     from marginface.checks import check_distinct
-    from marginface.losses.registry import check_runs_in, runs_in
+    from marginface.losses.registry import check_runs_in, left_out, runs_in, usable
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.page import check_page, pairs, table, write_page
     from marginface.terminal import Terminal
 
     if report is not None:
         check_page(report)
-    chosen = [losses.load(name).name for name in loss or losses.names()]
+    chosen = [losses.load(name).name for name in loss or usable()]
     check_distinct("loss", chosen)
     named = [*(backend or []), *(more or [])]
     check_distinct("backend", named)
@@ -58,6 +58,8 @@ def parity(
         for row in compare(name, dtype, of_loss[name])
     ]
     console = Terminal()
+    for line in left_out(chosen, backends):
+        console.print(line, soft_wrap=True)
     for pair in pairs(rows):
         console.print(table(rows, pair))
     if report is not None:

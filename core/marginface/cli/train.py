@@ -15,6 +15,7 @@ import typer
 from marginface import losses
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
+from marginface.losses.registry import awaits_import
 from marginface.runs.folder import RunFolder
 from marginface.training.config.files import (
     coerce,
@@ -39,9 +40,15 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     was stopped continues with --output RUN --resume, in the other framework too.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    file = read_config_file(config) if config else {}
+    run: dict[str, Any] = {}
+    if resume:
+        folder = RunFolder(Path({**file, **given}.get("output", ".")))
+        folder.require_run()
+        run = read_config_file(folder.config)
+        _require_loss(str(run.get("loss")), {**file, **given})
     if "loss" in given:
         losses.load(given["loss"])  # code of one's own is imported here, and never for a file
-    file = read_config_file(config) if config else {}
     place = this_process()
     if place.named:
         _require_processes(place.size, {**file, **given})
@@ -49,10 +56,7 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     if place.rank:  # process 0 says it
         warnings.simplefilter("ignore", PassedOverWarning)
     if resume:
-        run = RunFolder(Path({**file, **given}.get("output", ".")))
-        run.require_run()
-        recorded = TrainConfig(**read_config_file(run.config))
-        settings = resume_config(recorded, {**file, **given})
+        settings = resume_config(TrainConfig(**run), {**file, **given})
     else:
         settings = resolve_config(file, given)
 
@@ -85,6 +89,15 @@ def _require_processes(size: int, given: dict[str, Any]) -> None:
         raise MarginfaceError(
             f"processes is {given['processes']}, but the environment names {size} (WORLD_SIZE); "
             "leave processes out under torchrun"
+        )
+
+
+def _require_loss(recorded: str, given: dict[str, Any]) -> None:
+    """Raise if a run whose loss is code of one's own, not imported yet, is to take another one."""
+    if awaits_import(recorded) and given.get("loss", recorded) != recorded:
+        raise MarginfaceError(
+            f"the run's loss is {recorded}, which a resumed run cannot change to {given['loss']}; "
+            f"give --loss {recorded}, or start a new run with another --output"
         )
 
 

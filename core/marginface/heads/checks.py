@@ -39,3 +39,11 @@ def check_call(
         )
     if not integer_labels:
         raise MarginfaceError("labels must be integers, each the number of a class; cast them")
+
+
+def wrong_target(loss: str, found: object) -> MarginfaceError:
+    """Return the error for tensor code whose target logits have another shape than [batch]."""
+    return MarginfaceError(
+        f"{loss}: target returns shape {found}, expected [batch], one logit for each cosine; mend "
+        "its tensor code"
+    )

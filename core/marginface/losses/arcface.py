@@ -88,7 +88,7 @@ class CombinedMargin(AngularLoss):
         1.0,
         low=1,
         why="below, a larger angle is rewarded",
-        help="multiplies the angle  Below 1 it would reward a larger angle",
+        help="multiplies the angle",
     )
     m2: float = parameter(0.5, low=0, below=math.pi, unit="radians", help="added to the angle")
     m3: float = parameter(0.0, low=0, below=2, help="subtracted from the cosine")

@@ -43,9 +43,14 @@ class Limits:
             and (self.below is None or value < self.below)
         )
 
-    def __str__(self) -> str:
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """The lower and the upper limit, whether they belong to the range or not."""
         lowest = self.low if self.above is None else self.above
-        highest = self.high if self.below is None else self.below
+        return lowest, self.high if self.below is None else self.below
+
+    def __str__(self) -> str:
+        lowest, highest = self.ends
         if lowest is not None and highest is not None:
             opening, closing = (
                 "[" if self.above is None else "(",
@@ -135,8 +140,17 @@ def parameter(
         below: what every value is less than.
         unit: of the number, such as "radians".
         why: the reason for the range, where it is not plain.
+
+    Raises:
+        MarginfaceError: a range without room.
     """
     limits = Limits(low=low, above=above, high=high, below=below, unit=unit, why=why)
+    lowest, highest = limits.ends
+    if lowest is not None and highest is not None and lowest >= highest:
+        raise MarginfaceError(
+            f"a parameter ({help}) that must be {limits} can have no value; its lower limit must "
+            "be less than its upper"
+        )
     return field(default=default, metadata={HELP: help, LIMITS: limits})
 
 

@@ -10,20 +10,30 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from marginface.errors import MarginfaceError, unknown_name
-from marginface.losses.base import MarginLoss
+from marginface.losses.base import Logit, MarginLoss
 from marginface.losses.families import FAMILIES
 from marginface.losses.hyperparameters import HELP, Parameter, declared
 
 GROUP = "marginface.losses"
-OPS_METHODS = ("prepare", "target", "negatives", "reduce", "penalty")
+MEND = "mend or remove the package"
+# What a loss may define, and what its tensor code calls the same.
+OPS_METHODS = {
+    "prepare": "prepare",
+    "target": "target",
+    "negative": "negatives",
+    "reduce": "reduce",
+    "penalty": "penalty",
+}
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 Loss = type[MarginLoss]
@@ -56,7 +66,6 @@ BUILT_IN: dict[str, Loss] = {
     loss.name: _documented(loss) for word in FAMILIES for loss in of_family(word)
 }
 _OWN: dict[str, Loss] = {}  # by name
-_LOADED: dict[str, Loss] = {}  # by "module:Class"
 _CODE: dict[Loss, dict[str, Code]] = {}  # a user's own, by backend
 
 
@@ -95,6 +104,19 @@ def register(loss: Loss, *, torch: Code | None = None, tf: Code | None = None) -
 def names() -> list[str]:
     """List the names that `get` accepts."""
     return list(dict.fromkeys([*BUILT_IN, *_OWN, *_offered()]))
+
+
+def usable() -> list[str]:
+    """List the names of all losses that can be imported; a warning tells of those that cannot."""
+    found = []
+    for name in names():
+        try:
+            find(name)
+        except MarginfaceError as error:
+            warnings.warn(f"{error}; passed over", RuntimeWarning, stacklevel=2)
+        else:
+            found.append(name)
+    return found
 
 
 def parameters(name: str) -> dict[str, Any]:
@@ -151,22 +173,36 @@ def as_loss(loss: MarginLoss | str) -> MarginLoss:
 
 def find(name: str) -> Loss:
     """Return the class of a loss that is known by this name, or was loaded from this place."""
-    for known in (BUILT_IN, _OWN, _LOADED):
+    for known in (BUILT_IN, _OWN):
         if name in known:
             return known[name]
     if name in _offered():
         return _from_package(_offered()[name])
-    if awaits_import(name):
+    if not _is_place(name):
+        if ":" in name or "." in name:
+            raise MarginfaceError(
+                f"unknown loss '{name}'; a loss of one's own is module:Class, as my_losses:MyLoss"
+            )
+        raise unknown_name("loss", name, names())
+    loss = _imported(name)
+    if loss is None:
+        module = name.partition(":")[0]
         raise MarginfaceError(
-            f"the loss {name} is code that a file names; code is imported only where the command "
-            f"names it: give --loss {name} as well"
+            f"the loss {name} is code that is not imported; code is imported only where the "
+            f"command names it: give --loss {name} as well, or in Python import {module} first"
         )
-    raise unknown_name("loss", name, names())
+    return loss
 
 
 def awaits_import(name: str) -> bool:
-    """Return whether a name is of code, "module:Class", that no command line has named so far."""
-    return _is_place(name) and name not in _LOADED
+    """Return whether a name is of code, "module:Class", that nobody has imported so far."""
+    return _is_place(name) and _imported(name) is None
+
+
+def place(name: str) -> str:
+    """Return what another process knows a loss by: its name, or "module:Class" of a user's own."""
+    loss = find(name)
+    return name if loss in BUILT_IN.values() else f"{loss.__module__}:{loss.__qualname__}"
 
 
 def load(text: str) -> Loss:
@@ -180,13 +216,13 @@ def load(text: str) -> Loss:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
-    loss = _at_place(text, f"the loss {text}")
-    if not (isinstance(loss, type) and loss in _OWN.values()):
+    _at_place(text, f"the loss {text}")
+    loss = _imported(text)
+    if loss is None:
         raise MarginfaceError(
             f"{text} is no registered loss; its module should end with "
             f"marginface.losses.register({text.partition(':')[2]}, torch=..., tf=...)"
         )
-    _LOADED[text] = loss
     return loss
 
 
@@ -200,6 +236,15 @@ def check_runs_in(name: str, backend: str) -> None:
     """Raise unless a loss has tensor code for a backend."""
     if not runs_in(name, backend):
         raise _without_code(find(name), backend)
+
+
+def left_out(losses: Iterable[str], backends: Iterable[str]) -> list[str]:
+    """Say which losses lack tensor code for which backends, a line each."""
+    return [
+        f"{loss} has no code for backend {backend}; it is left out there"
+        for loss, backend in product(losses, backends)
+        if not runs_in(loss, backend)
+    ]
 
 
 def code_of_families(package: str) -> dict[Loss, Any]:
@@ -284,33 +329,91 @@ def _check_loss(loss: Any) -> None:
         raise MarginfaceError(
             f"{kind} has no target(self, cosine, norm, prepared), the target logit before the scale"
         )
-    loss()  # its own defaults are in its ranges
+    if bool(loss.draws) != (loss.draw is not MarginLoss.draw):
+        has, lacks = ("draws", "draw(self, rng, batch)") if loss.draws else ("draw", "draws")
+        raise MarginfaceError(
+            f"{kind} has {has}, but no {lacks}; what is drawn at random needs both, draws with the "
+            "names of the arrays that draw returns"
+        )
+    spec = loss()  # its own defaults are in its ranges
+    if loss.prepare is MarginLoss.prepare:
+        try:
+            found: Any = spec.target(0.5, 1.0, {})
+        except Exception as error:
+            raise MarginfaceError(
+                f"{kind}: target(0.5, 1.0, {{}}) raises {_said(error)}; it gets a cosine, a norm "
+                "and what prepare returns, here nothing"
+            ) from error
+        if not isinstance(found, Logit):
+            raise MarginfaceError(
+                f"{kind}: target(0.5, 1.0, {{}}) returns {found!r}; expected a "
+                "marginface.losses.Logit(value, slope)"
+            )
 
 
 def _check_code(loss: Loss, backend: str, code: Any) -> None:
-    missing = [name for name in OPS_METHODS if not callable(getattr(code, name, None))]
-    if not isinstance(code, type) or missing:
-        lacks = f", which has no {missing[0]}," if isinstance(code, type) else ""
+    name = getattr(code, "__name__", code)
+    # Where the backend is not imported nothing derives from it.
+    base = getattr(sys.modules.get(f"marginface_{backend}.losses.base"), "LossOps", None)
+    if base is None or not (isinstance(code, type) and issubclass(code, base)):
         raise MarginfaceError(
-            f"{loss.__name__}: {backend}={getattr(code, '__name__', code)}{lacks} is no tensor "
-            f"code; expected a class derived from marginface_{backend}.losses.LossOps"
+            f"{loss.__name__}: {backend}={name} is no tensor code; expected a class derived from "
+            f"marginface_{backend}.losses.LossOps"
         )
+    for method, same in OPS_METHODS.items():
+        own = getattr(loss, method) is not getattr(MarginLoss, method)
+        if own and getattr(code, same) is getattr(base, same):
+            raise MarginfaceError(
+                f"{loss.__name__}: {backend}={name} has no {same}; the loss has a {method} of its "
+                "own, so its tensor code needs the same in tensors"
+            )
 
 
 @cache
 def _offered() -> dict[str, EntryPoint]:
-    """The losses that installed packages offer, by name."""
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    """The losses that installed packages offer, by name; a warning tells of a name taken twice."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.name in BUILT_IN or entry.name in found:
+            first = _offer(found[entry.name]) if entry.name in found else "marginface's own"
+            warnings.warn(
+                f"{_offer(entry)} is passed over: {first} has that name",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        else:
+            found[entry.name] = entry
+    return found
+
+
+def _offer(entry: EntryPoint) -> str:
+    package = f"the package {entry.dist.name}" if entry.dist else "an installed package"
+    return f"the loss '{entry.name}' of {package} (entry point {entry.value})"
 
 
 def _from_package(entry: EntryPoint) -> Loss:
-    loss = _at_place(entry.value, f"the loss {entry.name} of an installed package, {entry.value},")
+    what, place = _offer(entry), entry.value.partition("[")[0].strip()  # without extras
+    if not _is_place(place):
+        raise MarginfaceError(f"{what}: an entry point is module:Class; {MEND}")
+    try:
+        loss = _at_place(place, "it")
+    except Exception as error:
+        said = str(error) if isinstance(error, MarginfaceError) else _said(error)
+        raise MarginfaceError(f"{what}: {said}; {MEND}") from error
     if _OWN.get(entry.name) is not loss:
-        raise MarginfaceError(
-            f"{entry.value} registers no loss called '{entry.name}', the name of its entry point; "
-            "mend or remove the package"
-        )
+        raise MarginfaceError(f"{what}: no loss of that name is registered there; {MEND}")
     return _OWN[entry.name]
+
+
+def _imported(text: str) -> Loss | None:
+    """Return the registered loss at "module:Class", if that is imported; it imports nothing."""
+    module, _, name = text.partition(":")
+    loss = vars(sys.modules[module]).get(name) if module in sys.modules else None
+    return loss if isinstance(loss, type) and loss in _OWN.values() else None
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _is_place(text: str) -> bool:

@@ -7,6 +7,8 @@ from typing import ClassVar
 from marginface.losses.base import MIN_SINE, Gradient, Logit, MarginLoss, Numbers
 from marginface.losses.hyperparameters import parameter
 
+MIN_ANGLE = math.asin(MIN_SINE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class X2Softmax(MarginLoss):
@@ -15,13 +17,15 @@ class X2Softmax(MarginLoss):
     target logit = scale * (a (theta - h)^2 + k)
 
     The margin, the angle by which the target must be ahead, grows with the angle between classes.
-    The logit falls all the way to theta = pi, so it needs no policy there; its slope to the cosine,
-    -2 a (theta - h) / sin(theta), has a pole at pi, below whose sine of 0.001 it is held.
+    The logit falls all the way to theta = pi, so it needs no policy there. Its slope to the cosine,
+    -2 a (theta - h) / sin(theta), has a pole at pi, and for h < 0 at 0, too: where sin(theta) is
+    below 0.001, the slope is that of the nearest angle with such a sine.
 
     In the wild:
-        - The released code trains with scale 64, a = -0.9, h = 0, k = 0.65, the defaults here.
-        - It computes the logit without recording it: its gradient d target / d cos is `scale` for
-          every sample. That is gradient="straight_through".
+        - The defaults here are those of the released code, work.sh in XieZixiUSTC/X2-Softmax; they
+          are not checked against the paper's text.
+        - That code computes the logit without recording it: its gradient d target / d cos is
+          `scale` for every sample. That is gradient="straight_through".
 
     >>> X2Softmax().target(1.0, 1.0, {}).value
     0.65
@@ -48,6 +52,7 @@ class X2Softmax(MarginLoss):
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return a (theta - h)^2 + k."""
         theta = math.acos(min(max(cosine, -1.0), 1.0))
-        exact = -2 * self.a * (theta - self.h) / max(math.sin(theta), MIN_SINE)
+        near = min(max(theta, MIN_ANGLE), math.pi - MIN_ANGLE)
+        exact = -2 * self.a * (near - self.h) / max(math.sin(theta), MIN_SINE)
         slope = exact if self.gradient == "exact" else 1.0
         return Logit(self.a * (theta - self.h) ** 2 + self.k, slope)

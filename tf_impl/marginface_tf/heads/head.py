@@ -36,6 +36,7 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
+    wrong_target,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -297,7 +298,10 @@ class MarginHead(keras.layers.Layer):
         if self.shard is not None:
             terms = combine(terms, self.shard, binary=self.loss.binary)
         cosines, bias, others = terms
-        target = self._ops.target(cosines, norms, prepared) * self.loss.scale
+        target = self._ops.target(cosines, norms, prepared)
+        if not target.shape.is_compatible_with(cosines.shape):  # which would be broadcast
+            raise wrong_target(self.loss.name, target.shape)
+        target *= self.loss.scale
         if self.loss.norm_scaled:
             target *= norms
         target += bias

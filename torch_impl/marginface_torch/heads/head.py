@@ -34,6 +34,7 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
+    wrong_target,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -239,7 +240,10 @@ class MarginHead(nn.Module):
             )
             inputs = replace(inputs, prepared=all_prepared)
             cosines, bias, others = self._terms(x, logit_norms, inputs)
-            target = self._ops.target(cosines, norms, prepared) * self.loss.scale
+            target = self._ops.target(cosines, norms, prepared)
+            if target.shape != cosines.shape:  # which would be broadcast
+                raise wrong_target(self.loss.name, tuple(target.shape))
+            target = target * self.loss.scale
             if self.loss.norm_scaled:
                 target = target * norms
             target = target + bias
