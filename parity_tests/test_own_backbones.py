@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 from command import cli, refusal
 
-from marginface import backbones
+from marginface import backbones, load_backend
 from marginface.backbones import layers
+from marginface.backbones.names import RESERVED
 
 PAGE = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
 EXAMPLES = dict(zip(("draw", "own"), re.findall(r"```python\n(.*?)```", PAGE, re.S), strict=True))
@@ -64,6 +65,14 @@ def test_the_example_of_draws() -> None:
     names: dict[str, Any] = {}
     exec(EXAMPLES["draw"], names)
     assert names["embeddings"].shape == (2, 64)
+
+
+@pytest.mark.usefixtures("torch")
+def test_no_layer_takes_the_name_of_an_attribute() -> None:
+    made = load_backend("torch").create_backbone("mbf")
+    parts = {part for name, _ in made.named_modules() for part in name.split(".")}
+    public = {name for name in dir(made) if not name.startswith("_")} - parts
+    assert public <= RESERVED
 
 
 def test_the_page_has_every_layer_and_network() -> None:
