@@ -60,6 +60,16 @@ def test_the_command_line_does_not_know_it(tmp_path: Path) -> None:
     assert "marginface.backbones.register_backbone" in said
 
 
+@pytest.mark.usefixtures("small")
+def test_processes_that_would_not_know_it(framework: Framework, tmp_path: Path) -> None:
+    given = ["--data", faces(tmp_path / "faces"), "--output", tmp_path / "run", "--processes", 2]
+    said = refusal("train", "--backend", framework.name, "--backbone", "small", *given)
+    assert said.startswith("processes is 2, but those that the command starts do not know 'small'")
+    alone = said.endswith("; give 1")
+    assert alone if framework.name == "tf" else "torchrun --nproc-per-node 2 " in said
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("torch")
 def test_the_example_of_draws() -> None:
     names: dict[str, Any] = {}

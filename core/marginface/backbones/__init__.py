@@ -16,6 +16,7 @@ from marginface.checks import check_count, check_rate, check_size
 from marginface.errors import MarginfaceError, unknown_name
 
 __all__ = [
+    "BUILT_IN",
     "IMAGES",
     "Graph",
     "Layout",
@@ -39,6 +40,7 @@ _BUILDERS: dict[str, Build] = {
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),
 }
+BUILT_IN = frozenset(_BUILDERS)  # what every process knows, whatever program it runs
 
 
 def names() -> list[str]:
