@@ -62,7 +62,7 @@ def main(
 def start(
     backend: str, classes: int, count: int, rivals: str, rounds: int, folder: Path | None
 ) -> list[dict[str, Any]]:
-    """Return what each process of one run found."""
+    """Run all processes of one run; return the figures of each."""
     with TemporaryDirectory(dir=folder) as room:
         command = [sys.executable, __file__, WORKER, backend, str(classes), rivals, str(rounds)]
         running = [

@@ -58,7 +58,7 @@ def show(
 
 
 def spread(seconds: Mapping[str, list[float]], base: str, rival: str) -> list[str]:
-    """Return how often `rival` fits into `base`: median, smallest and largest of the rounds."""
+    """Return how many times as fast as `base` a rival is: median, least and most of the rounds."""
     return [f"{value:.2f}" for value in ratios(seconds, base, rival)]
 
 
@@ -72,7 +72,7 @@ def write(output: Path | None, **found: Any) -> None:
 
 
 def run(script: str, *arguments: object, **environment: str) -> Any:
-    """Return what a script prints as JSON on its last line, in a process of its own."""
+    """Run a script in a process of its own; return its last line, which is JSON."""
     command = [sys.executable, script, *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | environment

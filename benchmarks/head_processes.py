@@ -63,7 +63,7 @@ def compare(backend: str, classes: int, steps: int, rounds: int) -> None:
 
 
 def start(backend: str, classes: int, steps: int, count: int) -> list[dict[str, Any]]:
-    """Return what each process of one run found."""
+    """Run all processes of one run; return the figures of each."""
     command = [sys.executable, __file__, WORKER, backend, str(classes), str(steps)]
     threads = str(CORES // count)
     with TemporaryDirectory() as folder:

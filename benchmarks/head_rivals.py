@@ -75,7 +75,7 @@ class Measured:
 def measure(
     backend: str, name: str, batch: int, classes: int, *, dtype: str = "float32", steps: int = 2
 ) -> Measured:
-    """Return what a rival takes in a process of its own."""
+    """Measure a rival in a process of its own."""
     arguments = (backend, name, batch, classes, dtype, steps)
     # TensorFlow's allocator sets itself a limit below what the machine has.
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_MKL_ALLOC_MAX_BYTES": str(2**36)}

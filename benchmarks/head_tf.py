@@ -62,7 +62,7 @@ def _fill(weight: Any) -> None:
 
 
 def _dense(x: Any, y: Any, weight: Any, classes: int) -> Any:
-    """Return what people write: normalise, multiply, the margin where the label is."""
+    """The usual code: normalise, multiply, add the margin at the label."""
     unit, rows = tf.math.l2_normalize(x, 1), tf.math.l2_normalize(weight, 1)
     cosines = tf.clip_by_value(tf.matmul(unit, rows, transpose_b=True), -0.9999999, 0.9999999)
     own = tf.one_hot(y, classes, on_value=True, off_value=False, dtype=tf.bool)

@@ -82,7 +82,7 @@ class Oracle:
         return total / len(self.labels)
 
     def _constants(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Return what each sample takes from batch, state and draw, and the next state."""
+        """Return each sample's constants, from batch, state and draw, and the next state."""
         batch = Batch(self.own, self.norms, self.state, self.draw)
         constants = getattr(self.paper, "CONSTANTS", {}).get(self.loss.name)
         return constants(self.loss, batch) if constants else ([{}] * len(self.labels), {})

@@ -64,7 +64,7 @@ class Case:
 
     @property
     def scale(self) -> float | None:
-        """Return what the loss is multiplied by; None for nothing."""
+        """Return the factor of the loss; None for none."""
         return SCALE if self.mode == "frozen" else None
 
     def start(self) -> tuple[Any, dict[str, Any]]:

@@ -52,7 +52,7 @@ QUICK = {"torch": SOME + TINY, "tf": FEW + TINY}  # TensorFlow traces and compil
 
 
 def run(framework: str, count: int, cases: tuple[Case, ...], folder: Path) -> list[dict[str, Any]]:
-    """Return what each process found."""
+    """Run cases in some processes; return the arrays of each."""
     path = folder / "cases.json"
     path.write_text(json.dumps([astuple(case) for case in cases]))
     run_all([sharded.__file__, framework, path, folder / "out"], count)

@@ -151,7 +151,7 @@ def test_under_keras_loss_scaling(tf: Framework, frozen: bool) -> None:
 
 
 def as_loss(head: Any) -> Callable[[Any, Any], Any]:
-    """Return what users write who find that a head wants whole numbers."""
+    """Return a loss that casts labels, as users write it whose head refused floating-point ones."""
     import keras
 
     return lambda labels, embeddings: head(embeddings, keras.ops.cast(labels, "int32"))

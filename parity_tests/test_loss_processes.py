@@ -33,7 +33,7 @@ def problem(name: str) -> dict[str, Any]:
 
 
 def run_both(framework: str, name: str, folder: Path) -> list[dict[str, Any]]:
-    """Return what each of two replicas found, by step and name."""
+    """Run two replicas; return the arrays of each, by step and name."""
     np.savez(folder / "problem.npz", **problem(name))
     command = [data_parallel.__file__, framework, folder / "problem.npz", name, folder / "out"]
     run_all(command, 2 if framework == "torch" else 1)  # tf has both in one process

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 from command import cli, refusal
 
-from marginface import backbones
+from marginface import backbones, load_backend
 from marginface.backbones import layers
+from marginface.backbones.names import RESERVED
 
 PAGE = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
 EXAMPLES = dict(zip(("draw", "own"), re.findall(r"```python\n(.*?)```", PAGE, re.S), strict=True))
@@ -59,11 +60,29 @@ def test_the_command_line_does_not_know_it(tmp_path: Path) -> None:
     assert "marginface.backbones.register_backbone" in said
 
 
+@pytest.mark.usefixtures("small")
+def test_processes_that_would_not_know_it(framework: Framework, tmp_path: Path) -> None:
+    given = ["--data", faces(tmp_path / "faces"), "--output", tmp_path / "run", "--processes", 2]
+    said = refusal("train", "--backend", framework.name, "--backbone", "small", *given)
+    assert said.startswith("processes is 2, but those that the command starts do not know 'small'")
+    alone = said.endswith("; give 1")
+    assert alone if framework.name == "tf" else "torchrun --nproc-per-node 2 " in said
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("torch")
 def test_the_example_of_draws() -> None:
     names: dict[str, Any] = {}
     exec(EXAMPLES["draw"], names)
     assert names["embeddings"].shape == (2, 64)
+
+
+@pytest.mark.usefixtures("torch")
+def test_no_layer_takes_the_name_of_an_attribute() -> None:
+    made = load_backend("torch").create_backbone("mbf")
+    parts = {part for name, _ in made.named_modules() for part in name.split(".")}
+    public = {name for name in dir(made) if not name.startswith("_")} - parts
+    assert public <= RESERVED
 
 
 def test_the_page_has_every_layer_and_network() -> None:

@@ -48,7 +48,7 @@ PAIRS = {
 
 
 def both(torch: Framework, name: str, seed: int) -> tuple[Any, Any, Any]:
-    """Return what ours and what the peer's gives: loss, gradients of embeddings and weights."""
+    """Return ours, and the peer's loss and gradients of embeddings and weights."""
     loss, make = PAIRS[name]
     case = problem(loss, np.random.default_rng(seed), batch=8, classes=6, size=5)
     found = torch.backend.evaluate_loss(loss, case, "float64")

@@ -46,7 +46,7 @@ ABSENT = (*PACKAGES, "torch", "tensorflow", "keras", "pillow_heif")
 
 
 def distributions(requirements: list[str]) -> set[str]:
-    """Return what requirements bring, those of marginface's own extras with them."""
+    """Return the packages that requirements name, marginface's own extras resolved."""
     brought = set()
     for text in requirements:
         each = Requirement(text)

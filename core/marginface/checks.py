@@ -1,22 +1,46 @@
 """Checks of Python arguments: what was found, what was expected, how to mend it."""
 
+import math
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TypeGuard
 
 from marginface.errors import MarginfaceError
 
 
-def check_count(name: str, value: object) -> int:
-    """Return a whole number of at least 1, Python's or NumPy's, as an int.
+def check_count(name: str, value: object, *, least: int = 1) -> int:
+    """Return a whole number of at least `least`, Python's or NumPy's, as an int.
 
     >>> check_count("num_classes", 2.5)
     Traceback (most recent call last):
     marginface.errors.MarginfaceError: num_classes must be at least 1, a whole number, got 2.5
     """
-    if not _whole(value) or int(value) < 1:
-        raise MarginfaceError(f"{name} must be at least 1, a whole number, got {value!r}")
+    if not _whole(value) or int(value) < least:
+        raise MarginfaceError(f"{name} must be at least {least}, a whole number, got {value!r}")
     return int(value)
+
+
+def check_rate(name: str, value: object) -> float:
+    """Return the share of something that is dropped as a float.
+
+    >>> check_rate("dropout", 1.0)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: dropout must be in [0, 1), got 1.0
+    """
+    if not _number(value) or not 0 <= value < 1:
+        raise MarginfaceError(f"{name} must be in [0, 1), got {value!r}")
+    return float(value)
+
+
+def check_spread(name: str, value: object) -> None:
+    """Raise unless a standard deviation, or what is added to a variance, is at least 0.
+
+    >>> check_spread("epsilon", -1)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: epsilon must be at least 0 and finite, got -1
+    """
+    if not _number(value) or not 0 <= value < math.inf:
+        raise MarginfaceError(f"{name} must be at least 0 and finite, got {value!r}")
 
 
 def check_labels(smallest: int, largest: int, num_classes: int) -> None:
@@ -83,6 +107,10 @@ def check_floating(floating: bool) -> None:
             "images are whole numbers, expected floating point; scale pixels as the model was "
             "trained, by default (x / 255 - 0.5) / 0.5"
         )
+
+
+def _number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real)
 
 
 def _whole(value: object) -> TypeGuard[Integral]:

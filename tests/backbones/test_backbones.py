@@ -157,3 +157,14 @@ def test_misfits_are_named(tmp_path) -> None:
         match=r"no such file or folder: .*absent\.pt; expected a \.safetensors or P",
     ):
         backbones.read_weights(tmp_path / "absent.pt")
+
+
+def test_noise_has_a_stream_of_its_own() -> None:
+    """Apart from that of weights and of the loss's draws, at every step."""
+    graph = backbones.describe("mbf", dropout=0.5)
+    others = [[0], *([0, step] for step in range(4))]
+    drawn = [graph.draw(np.random.default_rng(each), 1)["dropout"] for each in others]
+    for step in range(4):
+        own = backbones.draw_backbone(graph, 0, step, 1)["backbone.dropout"]
+        assert not any((own == other).all() for other in drawn)
+        drawn.append(own)

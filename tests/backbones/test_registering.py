@@ -39,12 +39,32 @@ def test_a_backbone_is_found_under_its_name() -> None:
         ("", plain, "a backbone's name must be a text, got ''"),
         (5, plain, "a backbone's name must be a text, got 5"),
         ("mine", None, "'mine' must come with a function .* build\\(graph, dropout\\), got None"),
+        ("mine", len, "takes two arguments, build.*too many positional arguments"),
+        ("mine", setattr, "two arguments.*missing a required arg"),
     ],
 )
 def test_what_cannot_be_registered(name: Any, build: Any, words: str) -> None:
     with pytest.raises(MarginfaceError, match=words):
         backbones.register_backbone(name, build)
     assert "mine" not in backbones.names()
+
+
+def of_channels(channels: int) -> backbones.Build:
+    def build(graph: Graph, _: float) -> None:
+        graph.conv("stem", IMAGES, channels)
+
+    return build
+
+
+def test_lambdas_and_inner_functions_are_one_where_they_do_the_same() -> None:
+    one, other = (lambda graph, _: graph.flatten(IMAGES)), (lambda graph, _: graph.relu6(IMAGES))
+    backbones.register_backbone("mine", one)
+    with pytest.raises(MarginfaceError, match="there is a backbone called 'mine'"):
+        backbones.register_backbone("mine", other)
+    for _ in range(2):
+        backbones.register_backbone("four", of_channels(4))
+    with pytest.raises(MarginfaceError, match="there is a backbone called 'four'"):
+        backbones.register_backbone("four", of_channels(5))
 
 
 def norm_behind_flattening(graph: Graph) -> None:
@@ -83,7 +103,7 @@ def mixed_orders(graph: Graph) -> None:
         (lambda _: None, r"'wrong' is empty, expected \[512\]; let its last layer give"),
         (lambda graph: graph.flatten(IMAGES), r"ends in shape \[37632\], expected \[512\]"),
         (lambda graph: graph.prelu("a", IMAGES), r"ends in shape \[3, 112, 112\], expected"),
-        (two_of_a_name, "has two layers called 'prelu'; rename one"),
+        (two_of_a_name, "two layers are called 'prelu'; rename one"),
         (
             norm_behind_flattening,
             "'norm' stands behind flattened images.*put a linear layer between",

@@ -21,7 +21,7 @@ def commands():
 
 
 def required(command, but):
-    """Return what the command needs to be read, one option left out."""
+    """Return words for all that a command requires, one option left out."""
     words = []
     for each in command.params:
         if each is but:

@@ -171,7 +171,7 @@ def test_identities_without_images_are_left_out_alike(people: Path) -> None:
 @pytest.fixture
 def warned(printed):
     def run(*arguments: object) -> tuple[str, list[str]]:
-        """Return what a command prints, and what it warns of."""
+        """Run a command; return its output and its warnings."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             text = printed(*arguments)

@@ -59,7 +59,7 @@ def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
 
 
 def by_pillow(encoded: bytes, size: tuple[int, int]) -> np.ndarray | str:
-    """Return what `decode_image` gives, or its message, without the fast way for JPEG files."""
+    """Decode without the fast way for JPEG files; return the image, or the error's message."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "_plain_jpeg", lambda *_: None)
         return decoded(encoded, size)

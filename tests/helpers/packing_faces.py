@@ -24,7 +24,7 @@ def write_faces(root: Path, counts: dict[str, int] | None = None, side: int = 12
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Return what every file under a folder, or a file and its neighbours, holds."""
+    """Return the bytes of every file under a folder, by relative path."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))

@@ -22,7 +22,7 @@ MAGIC = b"\x0a\x23\xd7\xce"
 
 
 def value_or_refusal(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Return what a function does, or the one line that it raises as text."""
+    """Return a function's value, or its error's message."""
     try:
         return function(*arguments, **options)
     except MarginfaceError as error:

@@ -94,7 +94,7 @@ def on_processes(backend, size, run):
 
 
 def stop_at(step, number):
-    """Return what makes a learner send this process a signal in its `step`th step."""
+    """Return a function that has a learner send this process a signal in its `step`th step."""
 
     def prepare(learner):
         learner.on_step = lambda taken: os.kill(os.getpid(), number) if taken == step else None
@@ -103,7 +103,7 @@ def stop_at(step, number):
 
 
 def die_at(step):
-    """Return what makes a learner fail in its `step`th step."""
+    """Return a function that has a learner fail in its `step`th step."""
 
     def prepare(learner):
         def on_step(taken):

@@ -34,7 +34,7 @@ class Listener(NamedTuple):
 
 
 def listeners(process: int) -> list[Listener]:
-    """Return what a process listens at."""
+    """Return the sockets at which a process listens."""
     targets = set()
     for path in Path(f"/proc/{process}/fd").iterdir():
         with suppress(OSError):  # closed by now
@@ -43,7 +43,7 @@ def listeners(process: int) -> list[Listener]:
 
 
 def all_listeners() -> list[Listener]:
-    """Return what is listened at in this network namespace."""
+    """Return all listening sockets of this network namespace."""
     names, found = dict(socket.if_nameindex()), []
     for family in (socket.AF_INET, socket.AF_INET6):
         question = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, 1 << LISTENS)
@@ -65,7 +65,7 @@ def all_listeners() -> list[Listener]:
 
 
 def _listener(family: int, message: bytes, names: dict[int, str]) -> Listener:
-    """Return what a `struct inet_diag_msg` says."""
+    """Read a `struct inet_diag_msg`."""
     (port,) = struct.unpack_from(">H", message, 4)
     address = socket.inet_ntop(family, message[8 : 24 if family == socket.AF_INET6 else 12])
     (device,) = struct.unpack_from("=I", message, 40)

@@ -119,7 +119,7 @@ def test_a_launcher_starts_no_process_where_another_writes(cli, make):
 
 @pytest.fixture
 def inputs(tmp_path, tiny_faces, pairs_file):
-    """Return what commands read, by name."""
+    """Write the files that commands read; return them by name."""
     onnx.save(onnx.parser.parse_model(MODEL), tmp_path / "tiny.onnx")
     names = [path.relative_to(tiny_faces).as_posix() for path in tiny_faces.rglob("*.png")]
     values = np.random.default_rng(0).normal(size=(len(names), 8)).astype(np.float32)

@@ -1,7 +1,7 @@
 """Backbones: neutral descriptions that every framework and ONNX interpret."""
 
+import inspect
 from collections.abc import Callable
-from numbers import Real
 
 from marginface.backbones.drawing import draw_backbone, split_draw
 from marginface.backbones.graph import IMAGES, Graph
@@ -12,10 +12,11 @@ from marginface.backbones.mbf import mbf
 from marginface.backbones.mobilefacenet import mobilefacenet
 from marginface.backbones.vit import SIZES, vit
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
-from marginface.checks import check_count, check_size
+from marginface.checks import check_count, check_rate, check_size
 from marginface.errors import MarginfaceError, unknown_name
 
 __all__ = [
+    "BUILT_IN",
     "IMAGES",
     "Graph",
     "Layout",
@@ -39,6 +40,7 @@ _BUILDERS: dict[str, Build] = {
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),
 }
+BUILT_IN = frozenset(_BUILDERS)  # what every process knows, whatever program it runs
 
 
 def names() -> list[str]:
@@ -55,7 +57,11 @@ def register_backbone(name: str, build: Build) -> None:
             and the share that `dropout` drops.
 
     Raises:
-        MarginfaceError: no name, one that is taken, or nothing that can be called.
+        MarginfaceError: no name, one that is taken, or nothing that takes a graph and a dropout.
+
+    The same name may be given again to the same function, as when a notebook's cell runs again:
+    a module's function is known by its name, whatever it does now; a lambda or a function within
+    another by its code and what it closes over.
 
     >>> def patches(graph, dropout):
     ...     x = graph.conv("stem", IMAGES, 8, 16, stride=16)
@@ -71,6 +77,13 @@ def register_backbone(name: str, build: Build) -> None:
             f"backbone '{name}' must come with a function that appends its layers, "
             f"build(graph, dropout), got {build!r}"
         )
+    try:
+        inspect.signature(build).bind(None, 0.0)
+    except (TypeError, ValueError) as error:  # a ValueError where Python cannot tell
+        raise MarginfaceError(
+            f"backbone '{name}' must come with a function that takes two arguments, "
+            f"build(graph, dropout); {build!r} does not: {error}"
+        ) from error
     if name in _BUILDERS and not _same(build, _BUILDERS[name]):
         raise MarginfaceError(f"there is a backbone called '{name}'; choose another name")
     _BUILDERS[name] = build
@@ -78,10 +91,10 @@ def register_backbone(name: str, build: Build) -> None:
 
 def _same(one: Build, other: Build) -> bool:
     """Whether two functions are one, defined anew: in a notebook's cell that is run again."""
-    return all(
-        getattr(one, part, one) == getattr(other, part, other)
-        for part in ("__module__", "__qualname__")
-    )
+    parts = ["__module__", "__qualname__"]
+    if "<" in getattr(one, "__qualname__", ""):  # <lambda>, <locals>: many may have that name
+        parts += ["__code__", "__closure__", "__defaults__"]
+    return all(getattr(one, part, one) == getattr(other, part, other) for part in parts)
 
 
 def describe(
@@ -111,9 +124,7 @@ def describe(
         )
     embedding_size = check_count("embedding_size", embedding_size)
     input_size = check_size("input_size", input_size)
-    if not isinstance(dropout, Real) or not 0 <= dropout < 1:
-        raise MarginfaceError(f"dropout must be in [0, 1), got {dropout!r}")
-    graph = Graph(name, input_size, embedding_size, float(dropout))
+    graph = Graph(name, input_size, embedding_size, check_rate("dropout", dropout))
     _BUILDERS[name](graph, graph.dropout_rate)
     graph.check_end()
     return graph

@@ -12,7 +12,10 @@ from marginface.backbones.graph import Graph
 
 T = TypeVar("T")
 PREFIX = "backbone."  # of a layer's noise in what a learner's step is given
-STREAM = 1  # beside the loss's and the classes' draws, which come from [seed, step]
+# The third word keeps it apart from the loss's and the classes' draws, [seed, step], and from the
+# starts of the backbone, seed, and of the head, [seed, 1]. Those are not all apart from each other:
+# the streams of steps 0 and 1 are the starts', and stay so, for runs to repeat.
+STREAM = 1
 
 
 def draw_backbone(graph: Graph, seed: int, step: int, batch: int) -> dict[str, NDArray[Any]]:
@@ -27,7 +30,7 @@ def draw_backbone(graph: Graph, seed: int, step: int, batch: int) -> dict[str, N
 
 
 def split_draw(draw: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
-    """Return the backbone's noise by layer, and what is the head's.
+    """Split a step's draws into the backbone's noise, by layer, and the head's draws.
 
     >>> split_draw({"margins": 1, "backbone.dropout": 2})
     ({'dropout': 2}, {'margins': 1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from marginface.backbones.layers import (
     Shape,
     Tokens,
 )
+from marginface.backbones.names import LayerNames
 from marginface.errors import MarginfaceError
 
 IMAGES = -1  # as an input position: the images themselves
@@ -47,12 +47,14 @@ class Node(NamedTuple):
         shape: of what it gives, without batch.
         flattened: the [C, H, W] of images that lie flattened in it, each framework in its own
             order, until a linear layer; empty for none.
+        masked: the name of the masking that leaves out some of its tokens in training; "" for none.
     """
 
     layer: Layer
     inputs: tuple[int, ...]
     shape: Shape
     flattened: Shape = ()
+    masked: str = ""
 
 
 @dataclass
@@ -74,20 +76,25 @@ class Graph:
     embedding_size: int
     dropout_rate: float = 0.0
     nodes: list[Node] = field(default_factory=list)
+    _names: LayerNames = field(default_factory=LayerNames, init=False, repr=False, compare=False)
 
     def shape(self, position: int) -> Shape:
         """Return the shape, without batch, at a position."""
-        return (3, *self.input_size) if position == IMAGES else self.nodes[position].shape
+        node = self._node(position)
+        return node.shape if node else (3, *self.input_size)
 
     def append(self, layer: Layer, *inputs: int) -> int:
         """Append a layer behind others.
 
         Raises:
-            MarginfaceError: its name is taken, or it does not go with what it stands behind.
+            MarginfaceError: its name is none or taken, its numbers make no sense, or it does not
+                go with what it stands behind.
         """
         label, shapes = f"backbone '{self.name}'", [self.shape(position) for position in inputs]
-        if any(node.layer.name == layer.name for node in self.nodes):
-            raise MarginfaceError(f"{label} has two layers called '{layer.name}'; rename one")
+        try:
+            self._names.take(layer.name)
+        except MarginfaceError as error:
+            raise MarginfaceError(f"{label}: {error}") from error
         for shape in shapes:
             if len(shape) not in layer.takes:
                 wanted = " or ".join(WHAT[rank] for rank in layer.takes)
@@ -96,12 +103,18 @@ class Graph:
                     f"got {list(shape)}"
                 )
         try:
+            layer.check()
+        except MarginfaceError as error:
+            raise MarginfaceError(f"{label}: {error}") from error
+        masked = self._masked_in(layer, inputs)
+        try:
             shape = layer.shape(*shapes)
         except MarginfaceError as error:
             raise MarginfaceError(
                 f"{label} cannot take images of {self.input_size[0]}x{self.input_size[1]}: {error}"
             ) from error
-        self.nodes.append(Node(layer, inputs, shape, self._flattened_in(layer, inputs[0])))
+        flattened = self._flattened_in(layer, inputs[0])
+        self.nodes.append(Node(layer, inputs, shape, flattened, masked))
         return len(self.nodes) - 1
 
     def conv(
@@ -121,9 +134,7 @@ class Graph:
 
         Weights start by He's fan-out rule, with a bias as PyTorch starts both, or by `init_std`.
         """
-        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-        if init_std is None and not bias:
-            init_std = math.sqrt(2 / (channels * kernel[0] * kernel[1]))
+        kernel = kernel if isinstance(kernel, Sequence) else (kernel, kernel)
         before = self.shape(x)[0]
         layer = Conv(name, before, channels, kernel, stride, padding, groups, bias, init_std)
         return self.append(layer, x)
@@ -182,13 +193,7 @@ class Graph:
 
     def attention(self, name: str, x: int, heads: int, *, init_std: float) -> int:
         """Append a self-attention."""
-        channels = self.shape(x)[-1]
-        if channels % heads:
-            raise MarginfaceError(
-                f"backbone '{self.name}': '{name}' cannot share {channels} channels among "
-                f"{heads} heads"
-            )
-        return self.append(Attention(name, channels, heads, init_std), x)
+        return self.append(Attention(name, self.shape(x)[-1], heads, init_std), x)
 
     def drop_path(self, name: str, x: int, rate: float) -> int:
         """Append a drop path, at the end of a branch; nothing at rate 0."""
@@ -204,7 +209,17 @@ class Graph:
 
     def flattened(self, position: int) -> Shape:
         """Return the [C, H, W] of images that lie flattened at a position; empty for none."""
-        return () if position == IMAGES else self.nodes[position].flattened
+        node = self._node(position)
+        return node.flattened if node else ()
+
+    def _node(self, position: int) -> Node | None:
+        """Return the layer at a position; None for the images."""
+        if not isinstance(position, int) or not IMAGES <= position < len(self.nodes):
+            raise MarginfaceError(
+                f"backbone '{self.name}' has nothing at {position!r}; give a layer IMAGES, or what "
+                "a method of the graph returned"
+            )
+        return None if position == IMAGES else self.nodes[position]
 
     def _unordered(self, what: str) -> MarginfaceError:
         """Return the error for what would depend on the order of flattened images."""
@@ -214,13 +229,32 @@ class Graph:
         )
 
     def _flattened_in(self, layer: Layer, x: int) -> Shape:
-        """Return what `Node.flattened` is of a layer behind x."""
+        """Return `Node.flattened` for a layer whose first input is x."""
         if isinstance(layer, Linear):
             return ()
         if isinstance(layer, Flatten):
             shape = self.shape(x)
             return shape if len(shape) == 3 and shape[1:] != (1, 1) else ()
         return self.flattened(x)
+
+    def _masked_in(self, layer: Layer, inputs: Sequence[int]) -> str:
+        """Return `Node.masked` for a layer; raise if it needs the tokens that a masking takes."""
+        found = [node.masked if node else "" for node in map(self._node, inputs)]
+        masked, label = max(found), f"backbone '{self.name}': '{layer.name}'"
+        if isinstance(layer, RestoreTokens):
+            if layer.masked == masked:
+                return ""
+            where = f"behind the masking '{masked}'" if masked else "where no tokens are masked"
+            raise MarginfaceError(
+                f"{label} restores masked={layer.masked!r}, but stands {where}; give "
+                f"masked={masked!r}"
+            )
+        if len(set(found)) > 1 or (masked and not layer.takes_masked):
+            raise MarginfaceError(
+                f"{label} ({type(layer).__name__}) takes all tokens, but '{masked}' leaves some "
+                "out in training; put restore_tokens between"
+            )
+        return layer.name if isinstance(layer, MaskTokens) else masked
 
     def _channels(self, name: str, x: int) -> int:
         """Return the channels of images or vectors."""

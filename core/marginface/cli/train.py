@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from marginface import losses
+from marginface import backbones, losses
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.losses.registry import awaits_import
@@ -61,6 +61,7 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
         settings = resolve_config(file, given)
 
     if settings.processes > 1 and not place.named:
+        _require_built_in(settings)
         with sole_run_writer(settings, resume=resume):  # else process 0 finds out, in a while
             check_output(settings, resume=resume)
             if resume:
@@ -98,6 +99,18 @@ def _require_loss(recorded: str, given: dict[str, Any]) -> None:
         raise MarginfaceError(
             f"the run's loss is {recorded}, which a resumed run cannot change to {given['loss']}; "
             f"give --loss {recorded}, or start a new run with another --output"
+        )
+
+
+def _require_built_in(settings: TrainConfig) -> None:
+    """Raise if the processes would not know the backbone, which this program alone registers."""
+    if settings.backbone in backbones.names() and settings.backbone not in backbones.BUILT_IN:
+        count, program = settings.processes, Path(sys.argv[0]).name
+        launcher = f"start it with torchrun --nproc-per-node {count} {program} train, and leave"
+        advice = f"{launcher} processes out" if settings.backend == "torch" else "give 1"
+        raise MarginfaceError(
+            f"processes is {count}, but those that the command starts do not know "
+            f"'{settings.backbone}', which this program registers; {advice}"
         )
 
 

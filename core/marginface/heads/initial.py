@@ -33,7 +33,7 @@ class InitialHead:
     def __getitem__(self, rows: slice) -> NDArray[np.float32]:
         """Draw some rows; those before them are drawn, too, and not kept."""
         start, stop, _ = rows.indices(self.shape[0])
-        rng = np.random.default_rng([self.seed, 1])  # a stream apart from the backbone's
+        rng = np.random.default_rng([self.seed, 1])  # not the stream of the backbone's start
         size = self.shape[1]
         found, each = np.empty((stop - start, size), np.float32), max(1, BLOCK_VALUES // size)
         for first in range(0, stop, each):

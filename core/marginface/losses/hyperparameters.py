@@ -34,7 +34,7 @@ class Limits:
     why: str = ""
 
     def hold(self, value: float) -> bool:
-        """Return whether a number lies inside; what is not finite does not."""
+        """Whether a number lies inside; NaN and infinities do not."""
         return (
             math.isfinite(value)
             and (self.low is None or self.low <= value)

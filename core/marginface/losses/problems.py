@@ -84,7 +84,7 @@ def label(loss: MarginLoss) -> str:
 
 
 def _later(loss: MarginLoss, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Return the state as some steps would leave it, for a start hides what forgets it."""
+    """Return the state after some steps: code that ignores it would pass with the first one."""
     state = loss.initial_state()
     for _ in range(3):
         draw = loss.draw(rng, 4)

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 def fold_batch_norms(
     graph: Graph, weights: Mapping[str, Array]
 ) -> tuple[dict[str, Array], set[int]]:
-    """Return the weights with what was folded into them, and the positions of what was."""
+    """Return the weights with the BatchNorms folded in, and the positions of those BatchNorms."""
     found = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     folded = set()
     for position, (layer, inputs, *_) in enumerate(graph.nodes):

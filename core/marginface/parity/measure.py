@@ -70,7 +70,7 @@ def compare(
 def _evaluate(
     name: str, backend: Backend, loss: MarginLoss, each: Problem, dtype: str
 ) -> Evaluation:
-    """Return what a backend says of a problem; code may lack what the spec passes on by name."""
+    """Evaluate a problem with a backend; raise if its code lacks a value that the spec passes."""
     try:
         return backend.evaluate_loss(loss, each, dtype)
     except KeyError as error:

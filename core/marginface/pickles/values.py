@@ -70,7 +70,7 @@ class Array:
 
 
 def admitted(module: str, name: str) -> Admitted | None:
-    """Return the stand-in for a callable, or None for what these files do not need."""
+    """Return the stand-in for a callable, or None for one that is not admitted."""
     return ADMITTED.get((module.replace("numpy._core.", "numpy.core."), name))
 
 

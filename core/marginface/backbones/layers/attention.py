@@ -9,6 +9,7 @@ import numpy as np
 
 from marginface.backbones.layers.base import TOKENS, Array, Call, Layer, Parameter
 from marginface.backbones.layers.layout import Layout
+from marginface.errors import MarginfaceError
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,14 @@ class Attention(Layer):
     init_std: float
 
     takes = (TOKENS,)
+
+    def check(self) -> None:
+        """Raise unless the numbers make sense, and the heads are even."""
+        super().check()
+        if self.channels % self.heads:
+            raise MarginfaceError(
+                f"'{self.name}' cannot share {self.channels} channels among {self.heads} heads"
+            )
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the weights of both linear layers, and the bias of the second."""

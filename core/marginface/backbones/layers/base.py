@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backbones.layers.layout import Layout
+from marginface.checks import check_count, check_rate, check_spread
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]  # of one sample: [C, H, W] of images, [L, C] of tokens, [F] of vectors
 
 IMAGES, TOKENS, VECTORS = 3, 2, 1  # a shape's length says what it is of
 NOISE = 2**31  # noise is uniform among the whole numbers below: exact in every framework and type
+
+CHECKS: dict[str, Callable[[str, object], object]] = {  # of a layer's fields, by their names
+    **dict.fromkeys(("out_channels", "out_features", "stride", "groups", "heads"), check_count),
+    "padding": partial(check_count, least=0),
+    "rate": check_rate,
+    **dict.fromkeys(("init_std", "epsilon"), check_spread),
+}
 
 
 class Parameter(NamedTuple):
@@ -66,11 +75,21 @@ class Layer:
 
     Attributes:
         takes: what it may stand behind: images, tokens or vectors.
+        takes_masked: whether it may stand behind tokens of which training leaves some out.
     """
 
     name: str
 
     takes: ClassVar[tuple[int, ...]] = (IMAGES, TOKENS, VECTORS)
+    takes_masked: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Raise a MarginfaceError unless the layer's numbers make sense."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name in CHECKS and value is not each.default:
+                said = each.name.removeprefix("out_")  # as the graph's methods call it
+                CHECKS[each.name](f"{said} of '{self.name}'", value)
 
     def parameters(self) -> dict[str, Parameter]:
         """Return its arrays by the last part of their names; "" is an array under the layer's."""

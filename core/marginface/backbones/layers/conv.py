@@ -9,6 +9,7 @@ import numpy as np
 
 from marginface.backbones.layers.base import IMAGES, Array, Call, Layer, Parameter, Shape
 from marginface.backbones.layers.layout import Layout
+from marginface.checks import check_count, check_size
 from marginface.errors import MarginfaceError
 
 
@@ -26,16 +27,30 @@ class Conv(Layer):
     padding: int
     groups: int
     bias: bool
-    init_std: float | None  # None: PyTorch's default, uniform within 1 / sqrt(inputs of a value)
+    init_std: float | None = None  # None: He's fan-out rule; with a bias as PyTorch starts both
 
     takes = (IMAGES,)
+
+    def check(self) -> None:
+        """Raise unless the numbers make sense, and the groups are even."""
+        super().check()
+        for side in check_size(f"kernel of '{self.name}'", self.kernel):
+            check_count(f"kernel of '{self.name}'", side)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise MarginfaceError(
+                f"'{self.name}' cannot share {self.in_channels} channels, nor {self.out_channels} "
+                f"behind it, among {self.groups} groups; both must be multiples of groups"
+            )
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the weight and, with `bias`, the bias."""
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
-        if self.init_std is None:
+        if self.init_std is None and self.bias:
             found = {"weight": Parameter(shape, "uniform", bound)}
+        elif self.init_std is None:
+            he = math.sqrt(2 / (self.out_channels * math.prod(self.kernel)))
+            found = {"weight": Parameter(shape, "normal", he)}
         else:
             found = {"weight": Parameter(shape, "normal", self.init_std)}
         if self.bias:

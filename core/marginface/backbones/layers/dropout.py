@@ -18,6 +18,8 @@ class Dropout(Layer):
     rate: float
     before: Shape
 
+    takes_masked = False
+
     @property
     def noise(self) -> Shape:
         """One number for each value."""

@@ -13,6 +13,7 @@ class Flatten(Layer):
     """[N, C, H, W] to [N, C * H * W], channels slowest; tokens [N, L, C] to [N, L * C]."""
 
     takes = (IMAGES, TOKENS)
+    takes_masked = False
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return one axis of all values."""

@@ -21,7 +21,7 @@ class Linear(Layer):
     out_features: int
     bias: bool
     unflattened: Shape
-    init_std: float | None  # None: PyTorch's default, uniform within 1 / sqrt(in)
+    init_std: float | None = None  # None: PyTorch's default, uniform within 1 / sqrt(in)
 
     takes = (TOKENS, VECTORS)
 

@@ -18,6 +18,7 @@ class MaskTokens(Layer):
     rate: float
 
     takes = (TOKENS,)
+    takes_masked = False
 
     @property
     def left(self) -> int:

@@ -16,6 +16,7 @@ class Position(Layer):
     init_std: float
 
     takes = (TOKENS,)
+    takes_masked = False
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the array [1, tokens, channels]."""

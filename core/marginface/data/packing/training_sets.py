@@ -151,7 +151,7 @@ def _refuse_same_stems(
 def _job(
     images: LabelledImages, order: NDArray[np.int64], target: Path, encoding: Encoding | None
 ) -> str:
-    """Return a digest of what decides the bytes of a target, but for the images' contents."""
+    """Return a digest of all that decides a target's bytes, except the images' contents."""
     digest = hashlib.sha256(order.astype("<i8").tobytes())
     described = [str(images.root), images.fingerprint(), target.name, repr(encoding)]
     digest.update(json.dumps(described).encode())
@@ -225,7 +225,7 @@ class _Run:
         return Summary(sum(self.sizes), len(self.sizes), self.skipped)
 
     def _read(self, place: int) -> tuple[str, bytes] | MarginfaceError:
-        """Return the name and the bytes that image gets."""
+        """Return an image's name and the bytes to write, or why it cannot be read."""
         index = int(self.order[place])
         name = self.images.name(index)
         try:
@@ -261,7 +261,7 @@ class _Run:
         self._begun, self._bad = self.done, []
 
     def _still_so(self, chunk: Any) -> bool:
-        """Return whether a chunk's images are what they were, and bad ones may be left out."""
+        """Whether a chunk can be kept: its files are unchanged, with no bad one to report."""
         return chunk["source"] == self._source(chunk["begin"], chunk["end"]) and (
             self.skip_bad or not chunk["bad"]
         )

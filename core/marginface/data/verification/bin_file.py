@@ -102,7 +102,7 @@ def write_bin(path: str | Path, pairs: Pairs) -> None:
 
 
 def tells_folds(pairs: Pairs) -> bool:
-    """Return whether what reads pairs from a .bin forms the folds that they have."""
+    """Whether pairs keep their folds in a .bin, which stores none: readers deal out the usual."""
     return np.array_equal(usual_folds(pairs.same), pairs.fold)
 
 
