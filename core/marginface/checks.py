@@ -33,14 +33,25 @@ def check_rate(name: str, value: object) -> float:
 
 
 def check_spread(name: str, value: object) -> None:
-    """Raise unless a standard deviation, or what is added to a variance, is at least 0.
+    """Raise unless a standard deviation is at least 0.
 
-    >>> check_spread("epsilon", -1)
+    >>> check_spread("init_std", -1)
     Traceback (most recent call last):
-    marginface.errors.MarginfaceError: epsilon must be at least 0 and finite, got -1
+    marginface.errors.MarginfaceError: init_std must be at least 0 and finite, got -1
     """
     if not _number(value) or not 0 <= value < math.inf:
         raise MarginfaceError(f"{name} must be at least 0 and finite, got {value!r}")
+
+
+def check_positive(name: str, value: object) -> None:
+    """Raise unless a number is above 0.
+
+    >>> check_positive("epsilon", 0)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: epsilon must be above 0 and finite, got 0
+    """
+    if not _number(value) or not 0 < value < math.inf:
+        raise MarginfaceError(f"{name} must be above 0 and finite, got {value!r}")
 
 
 def check_labels(smallest: int, largest: int, num_classes: int) -> None:

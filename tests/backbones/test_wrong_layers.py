@@ -26,10 +26,11 @@ COUNT = "must be at least 1, a whole number, got"
         (lambda g: g.dropout(IMAGES, 1.0), r"rate of 'dropout' must be in \[0, 1\), got 1\.0"),
         (lambda g: g.drop_path("p", IMAGES, -0.5), r"rate of 'p' must be in \[0, 1\), got -0\.5"),
         (lambda g: g.mask_tokens("m", g.tokens(IMAGES), NAN), "rate of 'm' must be .* got nan"),
+        (lambda g: g.dropout(IMAGES, None), "rate of 'dropout' must be .* got None"),
         (lambda g: g.position("p", g.tokens(IMAGES), init_std=-1), "init_std of 'p' must be at le"),
         (lambda g: g.position("p", g.tokens(IMAGES), init_std=None), "init_std of 'p' .* got None"),
         (lambda g: g.conv("c", IMAGES, 4, init_std=NAN), "init_std of 'c' must be .*finite, got"),
-        (lambda g: g.batch_norm("n", IMAGES, epsilon=-1), "epsilon of 'n' must be at least 0"),
+        (lambda g: g.batch_norm("n", IMAGES, epsilon=0), "epsilon of 'n' must be above 0 and f"),
         (lambda g: g.conv("c", IMAGES, 2.5), rf"channels of 'c' {COUNT} 2\.5"),
         (lambda g: g.conv("c", IMAGES, -4), f"channels of 'c' {COUNT} -4"),
         (lambda g: g.conv("c", IMAGES, 0), f"channels of 'c' {COUNT} 0"),
@@ -45,6 +46,10 @@ COUNT = "must be at least 1, a whole number, got"
 )
 def test_numbers(build: Callable[[Graph], Any], words: str) -> None:
     refused(build, words)
+
+
+def test_sums_of_two_shapes() -> None:
+    refused(lambda g: g.add(IMAGES, g.tokens(IMAGES)), r"cannot add shapes \(3, 6, 7\) and \(42, 3")
 
 
 @pytest.mark.parametrize("name", ["", "a.", ".a", "a..b", "a b", "a-b", "0.a", "_a", "a._b", 5])

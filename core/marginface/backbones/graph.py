@@ -152,7 +152,9 @@ class Graph:
     def add(self, x: int, y: int) -> int:
         """Append a sum."""
         if self.shape(x) != self.shape(y):
-            raise MarginfaceError(f"cannot add shapes {self.shape(x)} and {self.shape(y)}")
+            raise MarginfaceError(
+                f"backbone '{self.name}' cannot add shapes {self.shape(x)} and {self.shape(y)}"
+            )
         if self.flattened(x) != self.flattened(y):
             raise self._unordered("a sum with other vectors")
         return self.append(Add(f"add_{len(self.nodes)}"), x, y)
@@ -163,9 +165,8 @@ class Graph:
 
     def dropout(self, x: int, rate: float, name: str = "dropout") -> int:
         """Append a dropout; nothing at rate 0."""
-        return (
-            self.append(Dropout(name, rate, self.flattened(x) or self.shape(x)), x) if rate else x
-        )
+        before = self.flattened(x) or self.shape(x)
+        return x if rate == 0 else self.append(Dropout(name, rate, before), x)
 
     def linear(
         self, name: str, x: int, features: int, *, bias: bool, init_std: float | None = None
@@ -197,11 +198,11 @@ class Graph:
 
     def drop_path(self, name: str, x: int, rate: float) -> int:
         """Append a drop path, at the end of a branch; nothing at rate 0."""
-        return self.append(DropPath(name, rate), x) if rate else x
+        return x if rate == 0 else self.append(DropPath(name, rate), x)
 
     def mask_tokens(self, name: str, x: int, rate: float) -> int:
         """Append a masking of tokens; nothing at rate 0."""
-        return self.append(MaskTokens(name, self.shape(x)[0], rate), x) if rate else x
+        return x if rate == 0 else self.append(MaskTokens(name, self.shape(x)[0], rate), x)
 
     def restore_tokens(self, name: str, x: int, masked: str, *, init_std: float) -> int:
         """Append what fills the places that the masking layer `masked` emptied; "" for none."""

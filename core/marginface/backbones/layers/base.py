@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backbones.layers.layout import Layout
-from marginface.checks import check_count, check_rate, check_spread
+from marginface.checks import check_count, check_positive, check_rate, check_spread
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]  # of one sample: [C, H, W] of images, [L, C] of tokens, [F] of vectors
@@ -23,7 +23,8 @@ CHECKS: dict[str, Callable[[str, object], object]] = {  # of a layer's fields, b
     **dict.fromkeys(("out_channels", "out_features", "stride", "groups", "heads"), check_count),
     "padding": partial(check_count, least=0),
     "rate": check_rate,
-    **dict.fromkeys(("init_std", "epsilon"), check_spread),
+    "init_std": check_spread,
+    "epsilon": check_positive,
 }
 
 
