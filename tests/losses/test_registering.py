@@ -272,7 +272,7 @@ def test_a_broken_package_is_passed_over_and_told(folder, offer, cli, place, sai
     assert "\n" not in told
     with pytest.warns(RuntimeWarning) as warned:
         assert registry.usable() == [*registry.BUILT_IN, "easy_cosface"]
-    assert [str(each.message) for each in warned] == [f"{told}; passed over"]
+    assert [str(each.message) for each in warned] == [f"passed over: {told}"]
     with pytest.warns(RuntimeWarning):
         status, out, _ = cli("losses")
     assert status == 0
@@ -285,8 +285,8 @@ def test_a_name_that_is_taken_is_told(folder, offer):
     with pytest.warns(RuntimeWarning) as warned:
         assert losses.names() == [*registry.BUILT_IN, "easy_cosface"]
     own, other = (str(each.message) for each in warned)
-    assert "(entry point a:A) is passed over: marginface's own has that name" in own
-    assert "(entry point b:B) is passed over: the loss 'easy_cosface' of an installed" in other
+    assert "(entry point a:A), as marginface's own has that name" in own
+    assert "(entry point b:B), as the loss 'easy_cosface' of an installed package" in other
     assert losses.get("easy_cosface").name == "easy_cosface"
 
 

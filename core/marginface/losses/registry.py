@@ -113,7 +113,7 @@ def usable() -> list[str]:
         try:
             find(name)
         except MarginfaceError as error:
-            warnings.warn(f"{error}; passed over", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"passed over: {error}", RuntimeWarning, stacklevel=2)
         else:
             found.append(name)
     return found
@@ -377,7 +377,7 @@ def _offered() -> dict[str, EntryPoint]:
         if entry.name in BUILT_IN or entry.name in found:
             first = _offer(found[entry.name]) if entry.name in found else "marginface's own"
             warnings.warn(
-                f"{_offer(entry)} is passed over: {first} has that name",
+                f"passed over: {_offer(entry)}, as {first} has that name",
                 RuntimeWarning,
                 stacklevel=2,
             )
