@@ -17,7 +17,7 @@ TOO_DEEP = "[" * 100_000
 
 def test_a_format_of_lists_is_not_written_out(tmp_path: Path) -> None:
     (tmp_path / REST).write_text('{"format": ' + "[" * 500 + "]" * 500 + "}")
-    with pytest.raises(MarginfaceError, match="state.json is not what was written"):
+    with pytest.raises(MarginfaceError, match=r"state\.json is not what was written"):
         read_record(tmp_path)
 
 
