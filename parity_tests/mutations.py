@@ -137,7 +137,12 @@ HEADS = [
     ),
     Mutant("heads.head", "sphereface", ("target * norms", "target *= norms"), ("target", "pass")),
     Mutant("heads.head", "magface", " + self._ops.penalty(norms)", ""),
-    Mutant("heads.head", "arcface", "prepared) * self.loss.scale", "prepared)"),
+    Mutant(
+        "heads.head",
+        "arcface",
+        ("target * self.loss.scale", "target *= self.loss.scale"),
+        ("target", "pass"),
+    ),
     Mutant("heads.head", "sphereface2", ("target + bias", "target += bias"), ("target", "pass")),
     # steps in the backward pass, and samples of classes
     Mutant(

@@ -209,10 +209,17 @@ def test_training_curves_come_from_the_run_of_a_folder_or_of_a_checkpoint(tmp_pa
     assert read_training(tmp_path / "model.onnx") is None
 
 
-@pytest.mark.parametrize("line", ["3", "{}", '{"kind": "train", "step": 1, "loss": "x", "lr": 1}'])
-def test_metrics_that_no_run_writes_are_refused(tmp_path, line):
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("3", "1: not a line of metrics; restore"),
+        ("{}", "1: not a line of metrics; restore"),
+        ('{"kind": "train", "step": 1, "loss": "x", "lr": 1}', "is not what a run writes"),
+    ],
+)
+def test_metrics_that_no_run_writes_are_refused(tmp_path, line, said):
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
-    with pytest.raises(MarginfaceError, match="is not what a run writes"):
+    with pytest.raises(MarginfaceError, match=said):
         read_training(tmp_path)
 
 
