@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,6 +67,7 @@ def join(*, threads: int | None = None) -> Group:
 def _leave() -> None:
     """Leave the group while Python still runs: its threads abort a process that ends before."""
     if distributed.is_initialized():
+        gc.collect()  # DistributedDataParallel lies in circles, and holds the group's threads
         distributed.destroy_process_group()
 
 
