@@ -76,6 +76,7 @@ def test_code_that_is_none_or_lacks_what_the_loss_has_is_refused(
 ) -> None:
     kind, base = losses.load(place), framework.module("losses").LossOps
 
+    # mypy takes no class from a variable as a base, here and below.
     @dataclass(frozen=True, kw_only=True)
     class Shifted(kind):  # type: ignore[misc, valid-type]
         name: ClassVar[str] = "shifted"

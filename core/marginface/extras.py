@@ -36,7 +36,7 @@ def needs(extra: str, user: str = "this") -> Iterator[None]:
     ...     import no_such_package
     Traceback (most recent call last):
     marginface.errors.MissingPackageError: this needs no_such_package, which is not installed; run: pip install 'marginface[report]'
-    """  # noqa: E501
+    """  # noqa: E501 - doctest takes a message on one line alone
     try:
         yield
     except ModuleNotFoundError as error:

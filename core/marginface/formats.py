@@ -164,7 +164,7 @@ def _load_installed() -> None:
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()
-        except Exception as error:
+        except Exception as error:  # a package's code raises anything when it is imported
             raise MarginfaceError(
                 f"the formats '{entry.name}' ({entry.value}) of an installed package cannot be "
                 f"loaded: {error!r}; repair or uninstall it"

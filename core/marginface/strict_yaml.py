@@ -44,6 +44,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
+            # PyYAML's stubs leave peek_event without types.
             alias = self.peek_event()  # type: ignore[no-untyped-call]
             # A few lines of lists of aliases of lists would name more values than fit memory.
             if isinstance(self.anchors.get(alias.anchor), yaml.CollectionNode):

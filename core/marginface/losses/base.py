@@ -49,7 +49,7 @@ class Curve(NamedTuple):
     loss: MarginLoss
     label: str = ""
     norm: float = 1.0
-    prepared: Numbers = {}  # noqa: RUF012
+    prepared: Numbers = {}  # noqa: RUF012 - a Mapping, which nobody changes
     negative: bool = False
 
     def at(self, cosine: float) -> Logit:

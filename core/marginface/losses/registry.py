@@ -339,7 +339,7 @@ def _check_loss(loss: Any) -> None:
     if loss.prepare is MarginLoss.prepare:
         try:
             found: Any = spec.target(0.5, 1.0, {})
-        except Exception as error:
+        except Exception as error:  # a user's code raises anything
             raise MarginfaceError(
                 f"{kind}: target(0.5, 1.0, {{}}) raises {_said(error)}; it gets a cosine, a norm "
                 "and what prepare returns, here nothing"
@@ -397,7 +397,7 @@ def _from_package(entry: EntryPoint) -> Loss:
         raise MarginfaceError(f"{what}: an entry point is module:Class; {MEND}")
     try:
         loss = _at_place(place, "it")
-    except Exception as error:
+    except Exception as error:  # a package's code raises anything when it is imported
         said = str(error) if isinstance(error, MarginfaceError) else _said(error)
         raise MarginfaceError(f"{what}: {said}; {MEND}") from error
     if _OWN.get(entry.name) is not loss:
