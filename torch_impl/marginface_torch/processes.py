@@ -30,9 +30,9 @@ class Group:
 
     def exchange(self, text: str) -> list[str]:
         """Return the texts of all processes, by rank."""
-        found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, text)
-        return found
+        texts: list[Any] = [None] * self.size
+        distributed.all_gather_object(texts, text)
+        return texts
 
 
 def join(*, threads: int | None = None) -> Group:
@@ -77,14 +77,20 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def replicas() -> int:
+    """Return the number of processes that run this together; 1 without torch.distributed."""
+    running = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if running else 1
+
+
 def check_processes(shard: Shard) -> None:
     """Raise unless torch.distributed runs with the processes that a shard is made for."""
     running = distributed.is_available() and distributed.is_initialized()
-    found = (distributed.get_rank(), distributed.get_world_size()) if running else (0, 1)
-    if found != (shard.index, shard.count):
+    index, count = (distributed.get_rank(), distributed.get_world_size()) if running else (0, 1)
+    if (index, count) != (shard.index, shard.count):
         raise MarginfaceError(
             f"this head is shard {shard.index} of {shard.count}, but torch.distributed "
-            + (f"has this as process {found[0]} of {found[1]}" if running else "does not run")
+            + (f"has this as process {index} of {count}" if running else "does not run")
             + "; call init_process_group, and make the head with Shard(get_rank(), "
             "get_world_size())"
         )
