@@ -36,7 +36,7 @@ from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
-from marginface_torch.processes import add_up, gather_rows, set_threads
+from marginface_torch.processes import add_up, gather_rows, gradient_group, set_threads
 
 
 class Learner:
@@ -85,7 +85,10 @@ class Learner:
                 # Its new name is not in every PyTorch that we take.
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
                 self._forward = DistributedDataParallel(
-                    self.backbone, broadcast_buffers=False, gradient_as_bucket_view=True
+                    self.backbone,
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                    process_group=gradient_group(),
                 )
         self._scaling = [
             torch.tensor(values, dtype=self.dtype, device=self.device)[:, None, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,10 +63,23 @@ def join(*, threads: int | None = None) -> Group:
     return Group(distributed.get_rank(), distributed.get_world_size())
 
 
+def gradient_group() -> Any:
+    """Return a group of all processes for DistributedDataParallel alone; None for the usual one.
+
+    A thread of gloo's may be the last to hold a tensor of a collective that Python called. To free
+    it, it needs Python's lock; if Python is ending by then, the whole process aborts. `_leave`
+    waits for these threads, but only where nothing else holds their group.
+    DistributedDataParallel holds its group for as long as anybody holds the learner, such as the
+    traceback of an error. The tensors of its collectives are none of Python's: its threads need no
+    lock.
+    """
+    gloo = distributed.get_backend() == "gloo"
+    return distributed.new_group(timeout=PATIENCE) if gloo else None
+
+
 def _leave() -> None:
-    """Leave the group while Python still runs: its threads abort a process that ends before."""
+    """Leave the group while Python still runs; wait for its threads, see `gradient_group`."""
     if distributed.is_initialized():
-        gc.collect()  # DistributedDataParallel lies in circles, and holds the group's threads
         distributed.destroy_process_group()
 
 
