@@ -63,22 +63,14 @@ def join(*, threads: int | None = None) -> Group:
     return Group(distributed.get_rank(), distributed.get_world_size())
 
 
-def gradient_group() -> Any:
-    """Return a group of all processes for DistributedDataParallel alone; None for the usual one.
+def _leave() -> None:
+    """Leave the group while Python still runs, and wait for its threads.
 
     A thread of gloo's may be the last to hold a tensor of a collective that Python called. To free
-    it, it needs Python's lock; if Python is ending by then, the whole process aborts. `_leave`
-    waits for these threads, but only where nothing else holds their group.
-    DistributedDataParallel holds its group for as long as anybody holds the learner, such as the
-    traceback of an error. The tensors of its collectives are none of Python's: its threads need no
-    lock.
+    it, it needs Python's lock; if Python is ending by then, the whole process aborts. The threads
+    are waited for only where nothing else holds the group. DistributedDataParallel would, for as
+    long as anybody holds the learner: it gets a group of its own, whose tensors Python never sees.
     """
-    gloo = distributed.get_backend() == "gloo"
-    return distributed.new_group(timeout=PATIENCE) if gloo else None
-
-
-def _leave() -> None:
-    """Leave the group while Python still runs; wait for its threads, see `gradient_group`."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

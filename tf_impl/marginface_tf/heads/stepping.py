@@ -37,7 +37,7 @@ from marginface_tf.processes import add_up, gather
 REFUSED = -1  # the count of steps after a refused one, for XLA, which cannot raise
 
 
-class StepSettings(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+class StepSettings(tf.Module):
     """Settings of a head that count when the backward pass comes, not when the loss is computed.
 
     They are variables, so that graphs read what is set later. None is saved.
