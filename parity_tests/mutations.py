@@ -143,7 +143,12 @@ HEADS = [
         ("target * self.loss.scale", "target *= self.loss.scale"),
         ("target", "pass"),
     ),
-    Mutant("heads.head", "sphereface2", ("target + bias", "target += bias"), ("target", "pass")),
+    Mutant(
+        "heads.head",
+        "sphereface2",
+        ("target + terms.bias", "target += terms.bias"),
+        ("target", "pass"),
+    ),
     # steps in the backward pass, and samples of classes
     Mutant(
         "heads.stepping",

@@ -81,7 +81,7 @@ DIFFERENCES = {
     "heads.sampling": Difference(parameters={"LocalClasses", "local_classes"}),
     "heads.sharding": Difference(tf={"own_part"}),
     "heads.stepping": Difference(
-        {"StepSettings", "Update.step", "all_finite"},
+        {"Update.step", "all_finite"},
         {
             *("UpdateSource", "Update.begin", "Update.check", "Update.read", "Update.stepped"),
             "Update.write",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from frameworks import FRAMEWORKS, Framework, installed
 
@@ -50,6 +51,30 @@ def test_code_of_a_wrong_shape_is_told(framework: Framework, place: str) -> None
     code.write_text(code.read_text().replace("self.spec.margin, cosines)", "0, cosines)[:, None]"))
     said = refusal("parity", "--loss", place, "--backend", framework.name)
     assert "easy_cosface: target returns shape (6, 1), expected [batch], one logit for" in said
+
+
+@pytest.mark.parametrize("part", [(slice(None), slice(1)), (slice(1), slice(None))])
+def test_negatives_of_a_wrong_shape_are_told(framework: Framework, place: str, part: Any) -> None:
+    kind, base = losses.load(place), framework.module("losses").LossOps
+
+    @dataclass(frozen=True, kw_only=True)
+    class Narrow(kind):  # type: ignore[misc, valid-type]
+        name: ClassVar[str] = "narrow"
+
+    class NarrowOps(base):  # type: ignore[misc, valid-type]
+        def target(self, cosines: Any, *_: Any) -> Any:
+            return cosines
+
+        def negatives(self, cosines: Any, *_: Any) -> Any:
+            return cosines[part]
+
+    losses.register(Narrow, **{framework.name: NarrowOps})
+    head = framework.head("narrow", 4, 3)
+    said = (
+        r"narrow: negatives returns shape \((2, 1|1, 3)\), expected \[batch, classes\], one logit"
+    )
+    with pytest.raises(MarginfaceError, match=said):
+        framework.call(head, np.ones((2, 4), np.float32), np.array([0, 2]))
 
 
 def test_code_without_what_prepare_returns_is_told(framework: Framework, place: str) -> None:

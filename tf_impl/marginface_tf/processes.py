@@ -99,6 +99,12 @@ def set_threads(threads: int | None) -> None:
         )
 
 
+def replicas() -> int:
+    """Return the number of processes that run this together; 1 without tf.distribute."""
+    context = _context()
+    return 1 if context is None else int(context.num_replicas_in_sync)
+
+
 def check_processes(shard: Shard) -> None:
     """Raise unless a strategy runs with the processes that a shard is made for."""
     strategy = tf.distribute.get_strategy()
@@ -106,10 +112,10 @@ def check_processes(shard: Shard) -> None:
     if not tf.distribute.has_strategy():
         said = "tf.distribute does not run"
     elif isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        found = (strategy.cluster_resolver.task_id, strategy.num_replicas_in_sync)
-        if found == (shard.index, shard.count):
+        index, count = strategy.cluster_resolver.task_id, strategy.num_replicas_in_sync
+        if (index, count) == (shard.index, shard.count):
             return
-        said = f"tf.distribute has this as process {found[0]} of {found[1]}"
+        said = f"tf.distribute has this as process {index} of {count}"
     raise MarginfaceError(
         f"this head is shard {shard.index} of {shard.count}, but {said}; call it in the run of a "
         "MultiWorkerMirroredStrategy, with Shard(task_id, num_replicas_in_sync)"

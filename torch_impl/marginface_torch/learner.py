@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from marginface import backbones
@@ -36,7 +36,7 @@ from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
-from marginface_torch.processes import add_up, gather_rows, set_threads
+from marginface_torch.processes import PATIENCE, add_up, gather_rows, set_threads
 
 
 class Learner:
@@ -81,11 +81,16 @@ class Learner:
         if self.group:
             # As for the whole batch: then any number of processes gives the same run.
             synchronize(self.backbone)
+            gloo = distributed.get_backend() == "gloo"
             with warnings.catch_warnings():
                 # Its new name is not in every PyTorch that we take.
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
                 self._forward = DistributedDataParallel(
-                    self.backbone, broadcast_buffers=False, gradient_as_bucket_view=True
+                    self.backbone,
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                    # Of its own: `_leave` in processes.py says why. NCCL's would take GPU memory.
+                    process_group=distributed.new_group(timeout=PATIENCE) if gloo else None,
                 )
         self._scaling = [
             torch.tensor(values, dtype=self.dtype, device=self.device)[:, None, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,9 +29,9 @@ class Group:
 
     def exchange(self, text: str) -> list[str]:
         """Return the texts of all processes, by rank."""
-        found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, text)
-        return found
+        texts: list[Any] = [None] * self.size
+        distributed.all_gather_object(texts, text)
+        return texts
 
 
 def join(*, threads: int | None = None) -> Group:
@@ -65,9 +64,14 @@ def join(*, threads: int | None = None) -> Group:
 
 
 def _leave() -> None:
-    """Leave the group while Python still runs: its threads abort a process that ends before."""
+    """Leave the group while Python still runs, and wait for its threads.
+
+    A thread of gloo's may be the last to hold a tensor of a collective that Python called. To free
+    it, it needs Python's lock; if Python is ending by then, the whole process aborts. The threads
+    are waited for only where nothing else holds the group. DistributedDataParallel would, for as
+    long as anybody holds the learner: it gets a group of its own, whose tensors Python never sees.
+    """
     if distributed.is_initialized():
-        gc.collect()  # DistributedDataParallel lies in circles, and holds the group's threads
         distributed.destroy_process_group()
 
 
@@ -77,14 +81,20 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def replicas() -> int:
+    """Return the number of processes that run this together; 1 without torch.distributed."""
+    running = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if running else 1
+
+
 def check_processes(shard: Shard) -> None:
     """Raise unless torch.distributed runs with the processes that a shard is made for."""
     running = distributed.is_available() and distributed.is_initialized()
-    found = (distributed.get_rank(), distributed.get_world_size()) if running else (0, 1)
-    if found != (shard.index, shard.count):
+    index, count = (distributed.get_rank(), distributed.get_world_size()) if running else (0, 1)
+    if (index, count) != (shard.index, shard.count):
         raise MarginfaceError(
             f"this head is shard {shard.index} of {shard.count}, but torch.distributed "
-            + (f"has this as process {found[0]} of {found[1]}" if running else "does not run")
+            + (f"has this as process {index} of {count}" if running else "does not run")
             + "; call init_process_group, and make the head with Shard(get_rank(), "
             "get_world_size())"
         )

@@ -1,6 +1,6 @@
 """The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
-from marginface.heads.checks import check_call, check_head, wrong_target
+from marginface.heads.checks import check_call, check_head, wrong_logits
 from marginface.heads.initial import WEIGHT_STD
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
 from marginface.heads.sampling import (
@@ -45,5 +45,5 @@ __all__ = [
     "shard_rows",
     "split_draw",
     "whole_shape",
-    "wrong_target",
+    "wrong_logits",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from marginface.checks import check_count
 from marginface.errors import MarginfaceError
@@ -41,9 +42,12 @@ def check_call(
         raise MarginfaceError("labels must be integers, each the number of a class; cast them")
 
 
-def wrong_target(loss: str, found: object) -> MarginfaceError:
-    """Return the error for tensor code whose target logits have another shape than [batch]."""
+def wrong_logits(
+    loss: str, method: Literal["target", "negatives"], shape: object
+) -> MarginfaceError:
+    """Return the error for tensor code whose logits have another shape than its cosines."""
+    expected = {"target": "[batch]", "negatives": "[batch, classes]"}[method]
     return MarginfaceError(
-        f"{loss}: target returns shape {found}, expected [batch], one logit for each cosine; mend "
-        "its tensor code"
+        f"{loss}: {method} returns shape {shape}, expected {expected}, one logit for each cosine; "
+        "mend its tensor code"
     )

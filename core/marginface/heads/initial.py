@@ -35,13 +35,14 @@ class InitialHead:
         start, stop, _ = rows.indices(self.shape[0])
         rng = np.random.default_rng([self.seed, 1])  # not the stream of the backbone's start
         size = self.shape[1]
-        found, each = np.empty((stop - start, size), np.float32), max(1, BLOCK_VALUES // size)
-        for first in range(0, stop, each):
-            drawn = rng.normal(0.0, WEIGHT_STD, (min(each, stop - first), size))
+        block_rows = max(1, BLOCK_VALUES // size)
+        weights = np.empty((stop - start, size), np.float32)
+        for first in range(0, stop, block_rows):
+            drawn = rng.normal(0.0, WEIGHT_STD, (min(block_rows, stop - first), size))
             kept = drawn[max(0, start - first) :]
             done = max(first, start) - start
-            found[done : done + len(kept)] = kept
-        return found
+            weights[done : done + len(kept)] = kept
+        return weights
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Draw all."""

@@ -58,12 +58,12 @@ def draw_classes(
     chosen = rng.choice(num_classes - len(positives), others, replace=False, shuffle=False)
     # Numbers among the classes that are no label's, to numbers among all.
     chosen += np.searchsorted(positives - np.arange(len(positives)), chosen, side="right")
-    found = np.concatenate([positives, chosen])
-    order = found.argsort()
-    weights = np.zeros(wanted)
+    classes = np.concatenate([positives, chosen])
+    order = classes.argsort()
+    log_weights = np.zeros(wanted)
     if sampling == "corrected" and others:
-        weights[len(positives) :] = -math.log(others / (num_classes - len(positives)))
-    return {"classes": found[order], "log_weights": weights[order]}
+        log_weights[len(positives) :] = -math.log(others / (num_classes - len(positives)))
+    return {"classes": classes[order], "log_weights": log_weights[order]}
 
 
 def draw_step(
@@ -75,10 +75,10 @@ def draw_step(
     sampling: Sampling = "partial_fc",
 ) -> dict[str, NDArray[Any]]:
     """Draw a head's randomness for a batch: the loss's margins, and classes below rate 1."""
-    found = loss.draw(rng, len(labels))
+    draw = loss.draw(rng, len(labels))
     if sample_rate < 1:
-        found |= draw_classes(rng, labels, num_classes, sample_rate, sampling)
-    return found
+        draw |= draw_classes(rng, labels, num_classes, sample_rate, sampling)
+    return draw
 
 
 def split_draw(given: Mapping[str, T], sample_rate: float) -> tuple[dict[str, T], dict[str, T]]:

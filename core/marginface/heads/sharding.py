@@ -57,9 +57,9 @@ class Shard:
                 f"{self.count} processes cannot share {num_classes} classes; "
                 f"start at most {num_classes}"
             )
-        each, more = divmod(num_classes, self.count)
-        start = self.index * each + min(self.index, more)
-        return range(start, start + each + (self.index < more))
+        smallest, longer = divmod(num_classes, self.count)  # the first `longer` have one more
+        start = self.index * smallest + min(self.index, longer)
+        return range(start, start + smallest + (self.index < longer))
 
 
 def shard_rows(loss: MarginLoss, num_classes: int, shard: Shard | None, name: str) -> list[range]:
@@ -104,9 +104,9 @@ def own_rows(
         MarginfaceError: the array is missing, or is another head's.
     """
     whole = whole_shape(shape, rows)
-    found = np.shape(arrays[name]) if name in arrays else None
-    if found != whole:
-        said = "nothing" if found is None else f"shape {list(found)}"
+    given = np.shape(arrays[name]) if name in arrays else None
+    if given != whole:
+        said = "nothing" if given is None else f"shape {list(given)}"
         raise MarginfaceError(
             f"this head's {name} has shape {list(whole)}, got {said}; use arrays of a head "
             "with the same loss and sizes"
@@ -121,9 +121,9 @@ def own_draw(
     """Return one process's part of a draw: its own samples' values, and all sampled classes."""
     if shard is None:
         return dict(draw)
-    found = {}
+    own_values = {}
     for name, value in draw.items():
         share = len(value) // shard.count
         own = slice(shard.index * share, (shard.index + 1) * share)
-        found[name] = value[own] if name in loss.draws else value
-    return found
+        own_values[name] = value[own] if name in loss.draws else value
+    return own_values

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.heads import HeadPlan, Precision
+from marginface.heads import HeadPlan, Precision, wrong_logits
 from marginface.losses import MIN_NORM, MarginLoss
 from marginface_tf.heads.rounding import rounded
 from marginface_tf.losses.base import LossOps, Tensors
@@ -157,10 +157,10 @@ class Block:
         self.start = tf.where(k == 0, plan.classes - self.size, (k - 1) * plan.block)
         self.repeated = tf.where(k == 0, self.size * plan.blocks - plan.classes, 0)
 
-    def cut(self, values: Tensor, each: int = 1) -> Tensor:
-        """Return the block's part of what has `each` rows for each class."""
-        first = [self.start * each, *([0] * (values.shape.rank - 1))]
-        return tf.slice(values, first, [self.size * each, *values.shape[1:]])
+    def cut(self, values: Tensor, rows_per_class: int = 1) -> Tensor:
+        """Cut the block's rows out of values that have `rows_per_class` for each class."""
+        first = [self.start * rows_per_class, *([0] * (values.shape.rank - 1))]
+        return tf.slice(values, first, [self.size * rows_per_class, *values.shape[1:]])
 
 
 class _Masks:
@@ -206,6 +206,8 @@ class BlockLogits:
                     centers = [-1, block.size, spec.num_centers]
                     best = tf.reduce_max(tf.reshape(best, centers), 2)
                 self.negatives = ops.negatives(best, inputs.prepared)
+            if not self.negatives.shape.is_compatible_with(best.shape):  # which would be broadcast
+                raise wrong_logits(spec.name, "negatives", self.negatives.shape)
             logits = self.negatives * self._scale()
         if parameters.bias is not None:
             logits += tf.cast(parameters.bias, logits.dtype)
@@ -362,7 +364,7 @@ def _add_target(
 
 
 def scale_folded(ops: LossOps[MarginLoss], norms: Tensor | None) -> bool:
-    """Return whether logits are scale * products: the embeddings then take the scale beforehand."""
+    """Say if logits are scale * products: then the embeddings take the scale beforehand."""
     plain = type(ops).negatives is LossOps.negatives and ops.spec.num_centers == 1
     return plain and norms is None
 

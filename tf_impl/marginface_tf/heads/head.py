@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from numbers import Real
 from typing import Any, Self
 
 import keras
@@ -27,7 +26,6 @@ from marginface.heads import (
     Shard,
     check_call,
     check_head,
-    check_loss_scale,
     check_precision,
     check_update,
     draw_step,
@@ -36,20 +34,21 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    wrong_target,
+    wrong_logits,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
 from marginface_tf.arrays import as_tensor
 from marginface_tf.fitting import check_moves
-from marginface_tf.heads.blocks import Parameters, PassInputs, unit_vectors
+from marginface_tf.heads.blocks import Parameters, PassInputs, Terms, unit_vectors
 from marginface_tf.heads.classes import class_terms, target_cosines
 from marginface_tf.heads.sampling import LocalClasses, local_classes
-from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all, own_part
-from marginface_tf.heads.stepping import REFUSED, Update, with_gradient_check
+from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all
+from marginface_tf.heads.state import carry_state, prepare_step
+from marginface_tf.heads.stepping import REFUSED, StepSettings, Update, with_gradient_check
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
-from marginface_tf.processes import add_up, check_processes, gather, gather_rows, in_replica
+from marginface_tf.processes import check_processes, gather, gather_rows, in_replica, replicas
 
 USUAL_BATCH = 256  # where a graph is made for any: more costs a little time, fewer the memory
 BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all
@@ -133,12 +132,7 @@ class MarginHead(keras.layers.Layer):
         check_precision(precision)
         self.precision = precision
         self.update, self.sample_rate, self.sampling = update, sample_rate, sampling
-        # Not of Keras' kind: neither is saved.
-        self._rate = tf.Variable(0, trainable=False, dtype=tf.float64)
-        self._rated = False
-        self._loss_scale = tf.Variable(0, trainable=False, dtype=tf.float64)  # 0 for none
-        self._scaled = False
-        self._steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self._settings = StepSettings()
         self.shard = shard
         self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
         self.weight = self.add_weight(
@@ -172,6 +166,7 @@ class MarginHead(keras.layers.Layer):
                     name=f"momentum_{name}",
                 )
         self._sums: dict[str, Any] = {}
+        self._calls: Any = None
         if self.accumulation > 1 and start:
             zero = np.array(0, np.int64)
             self._calls = self._add("accumulated_calls", zero)
@@ -183,25 +178,20 @@ class MarginHead(keras.layers.Layer):
     @property
     def rate(self) -> Any:
         """Learning rate of `update`, a variable; None until it was set."""
-        return self._rate if self._rated else None
+        return self._settings.rate
 
     @rate.setter
     def rate(self, value: Any) -> None:
-        self._rated = value is not None
-        if self._rated:
-            self._rate.assign(_number(value))
+        self._settings.set_rate(value)
 
     @property
     def loss_scale(self) -> Any:
         """Factor on the loss before the backward pass, a variable; None for none."""
-        return self._loss_scale if self._scaled else None
+        return self._settings.loss_scale
 
     @loss_scale.setter
     def loss_scale(self, value: Any) -> None:
-        self._scaled = value is not None
-        if value is not None and (tf.executing_eagerly() or isinstance(value, Real)):
-            value = check_loss_scale(value)
-        self._loss_scale.assign(0 if value is None else _number(value))
+        self._settings.set_loss_scale(value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; Keras would make an optimizer's rate a weight of this layer."""
@@ -267,56 +257,77 @@ class MarginHead(keras.layers.Layer):
                 one compiled by XLA, which cannot raise, the loss of such a label is NaN.
         """
         labels, learning = tf.cast(labels, tf.int64), training is not False
+        sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
+        self._check_replicas(learning=learning)
+        inside = (labels >= 0) & (labels < self.num_classes)
+        if not tf.executing_eagerly():
+            labels = _require(inside, labels, self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
         compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
         x = tf.cast(embeddings, compute)
         units, norms = unit_vectors(x)
         all_norms = norms
-        inside = (labels >= 0) & (labels < self.num_classes)
-        if not tf.executing_eagerly():
-            labels = _require(inside, labels, self.num_classes)
-        if self.shard is not None:
-            check_processes(self.shard)
+        if self.shard is not None:  # every process sees the whole batch
             labels, x = gather(labels), embeddings_of_all(x, self.shard)
             units, all_norms = unit_vectors(x)
-        elif self.update is not None and learning and _replicas() > 1:
-            raise MarginfaceError(UPDATE_APART)
         x = units if self.loss.normalized else x
-        logit_norms = all_norms if self.loss.norm_scaled else None
-        sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
         inputs = self._pass_inputs(labels, sample, x)
         parameters = self._parameters(learning=learning)
-        all_prepared, prepared, next_state = self._prepare(
+        # From the target cosines alone the loss prepares margins and its next state.
+        all_prepared, prepared, next_state = prepare_step(
+            self._ops,
             target_cosines(x, parameters, inputs),
             tf.stop_gradient(all_norms),
             _cast({name: variable.value for name, variable in self.state.items()}, compute),
             _cast(draws, compute),
+            self.shard,
             training=learning,
         )
-        inputs = replace(inputs, prepared=all_prepared)
-        terms = class_terms(x, logit_norms, parameters, inputs)
-        if self.shard is not None:
-            terms = combine(terms, self.shard, binary=self.loss.binary)
-        cosines, bias, others = terms
-        target = self._ops.target(cosines, norms, prepared)
-        if not target.shape.is_compatible_with(cosines.shape):  # which would be broadcast
-            raise wrong_target(self.loss.name, target.shape)
-        target *= self.loss.scale
-        if self.loss.norm_scaled:
-            target *= norms
-        target += bias
-        if self.loss.logit_limit is not None:
-            target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
+        # The pass over all classes.
+        logit_norms = all_norms if self.loss.norm_scaled else None
+        terms = self._terms(x, logit_norms, parameters, replace(inputs, prepared=all_prepared))
+        # The margin, on each sample's own logit.
         if isinstance(parameters, Update):
             inside &= parameters.steps_before != REFUSED
-        target = tf.where(inside, target, math.nan)
-        each = self._ops.reduce(target, others) + self._ops.penalty(norms)
-        if learning:
-            self._carry(next_state)
-        loss = tf.reduce_mean(each)
+        target = tf.where(inside, self._target_logits(terms, norms, prepared), math.nan)
+        sample_losses = self._ops.reduce(target, terms.others) + self._ops.penalty(norms)
+        if learning and self.state:
+            carry_state(self.state, next_state, self._sums, self._calls, self.accumulation)
+        loss = tf.reduce_mean(sample_losses)
         if isinstance(parameters, Update) and parameters.learning:
             loss = with_gradient_check(loss, parameters)
         return loss
+
+    def _check_replicas(self, *, learning: bool) -> None:
+        """Raise unless as many processes run as the head is made for."""
+        if self.shard is not None:
+            check_processes(self.shard)
+        elif self.update is not None and learning and replicas() > 1:
+            raise MarginfaceError(UPDATE_APART)
+
+    def _terms(
+        self,
+        embeddings: Tensor,
+        norms: Tensor | None,
+        parameters: Parameters | Update,
+        inputs: PassInputs,
+    ) -> Terms:
+        """Return the terms of this process's samples, over the classes of all processes."""
+        terms = class_terms(embeddings, norms, parameters, inputs)
+        return terms if self.shard is None else combine(terms, self.shard, binary=self.loss.binary)
+
+    def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return the logits of this process's samples' own classes [batch], with the margin."""
+        target = self._ops.target(terms.cosines, norms, prepared)
+        if not target.shape.is_compatible_with(terms.cosines.shape):  # which would be broadcast
+            raise wrong_logits(self.loss.name, "target", target.shape)
+        target *= self.loss.scale
+        if self.loss.norm_scaled:
+            target *= norms
+        target += terms.bias
+        if self.loss.logit_limit is not None:
+            target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
+        return target
 
     def _parameters(self, *, learning: bool) -> Parameters | Update:
         """Return class weights and bias, or the in-backward SGD update of them."""
@@ -331,10 +342,8 @@ class MarginHead(keras.layers.Layer):
             self.update,
             values,
             velocities,
-            self.rate,
-            self._loss_scale,
-            self._steps,
-            tf.identity(self._steps),
+            self._settings,
+            tf.identity(self._settings.steps),
             tf.convert_to_tensor(self._anchor),
             learning=learning and self.trainable,
             one_bias=self._one_bias,
@@ -343,9 +352,9 @@ class MarginHead(keras.layers.Layer):
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
-        given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
-        given = own_draw(given, self.loss, self.shard)
-        return {name: tf.constant(value) for name, value in given.items()}
+        draw = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
+        draw = own_draw(draw, self.loss, self.shard)
+        return {name: tf.constant(value) for name, value in draw.items()}
 
     def _pass_inputs(self, labels: Tensor, sample: Tensors, x: Tensor) -> PassInputs:
         """Build the inputs of a pass over this process's classes; `prepared` comes later."""
@@ -411,8 +420,9 @@ class MarginHead(keras.layers.Layer):
 
     def saved(self) -> dict[str, Any]:
         """Return this process's part of what `arrays` returns, in place."""
-        found = self._stepped() | {f"state.{k}": v for k, v in self.state.items()}
-        return found | {f"momentum.{k}": v for k, v in self.momentum.items()}
+        state = {f"state.{name}": variable for name, variable in self.state.items()}
+        momentum = {f"momentum.{name}": variable for name, variable in self.momentum.items()}
+        return self._stepped() | state | momentum
 
     def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
@@ -425,49 +435,6 @@ class MarginHead(keras.layers.Layer):
         check_processes(self.shard)
         gathered: Tensor = self._gather(name, tf.convert_to_tensor(value))
         return gathered
-
-    def _prepare(
-        self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors, *, training: bool
-    ) -> tuple[Tensors, Tensors, Tensors]:
-        """Let the loss prepare a step from the target cosines of all processes' samples.
-
-        Returns:
-            the prepared values for the pass over the classes, those for this process's own samples,
-            and the next state.
-        """
-        if self.shard is not None:  # all samples are here, but each has its cosine in one shard
-            draws = {name: gather(value) for name, value in draws.items()}
-            all_prepared, next_state = self._ops.prepare(add_up(cosines), norms, state, draws)
-            prepared = {name: own_part(v, self.shard) for name, v in all_prepared.items()}
-            return all_prepared, prepared, next_state
-        replica = tf.distribute.get_replica_context()
-        alone = replica is None or replica.num_replicas_in_sync == 1
-        if alone or not training or not (state or draws):
-            prepared, next_state = self._ops.prepare(cosines, norms, state, draws)
-            return prepared, prepared, next_state
-        draws = {name: gather(value) for name, value in draws.items()}
-        cosines_of_all, norms_of_all = gather(cosines), gather(norms)
-        all_prepared, next_state = self._ops.prepare(cosines_of_all, norms_of_all, state, draws)
-        batch = tf.shape(cosines)[0]
-        sizes = gather(batch[None])  # the last batch of an epoch may differ
-        first = tf.reduce_sum(sizes[: replica.replica_id_in_sync_group])
-        prepared = {name: value[first : first + batch] for name, value in all_prepared.items()}
-        return prepared, prepared, next_state
-
-    def _carry(self, next_state: Tensors) -> None:
-        """Move the state on; with accumulation, at the last call of an optimizer step."""
-        if self.accumulation == 1:
-            for name, variable in self.state.items():
-                variable.assign(tf.cast(next_state[name], variable.dtype))
-        elif self.state:
-            calls = self._calls.value + 1
-            last = calls == self.accumulation
-            self._calls.assign(tf.where(last, tf.zeros_like(calls), calls))
-            for name, variable in self.state.items():
-                total = self._sums[name].value + tf.cast(next_state[name], variable.dtype)
-                mean = tf.cast(total / tf.cast(calls, total.dtype), variable.dtype)
-                variable.assign(tf.where(last, mean, variable.value))
-                self._sums[name].assign(tf.where(last, tf.zeros_like(total), total))
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration from which `from_config` makes a head with new weights."""
@@ -502,16 +469,6 @@ def _require(inside: Tensor, labels: Tensor, classes: int) -> Tensor:
     message = f"a label is out of range for {classes} classes; expected 0 to {classes - 1}; got"
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [message, labels])]):
         return tf.identity(labels)
-
-
-def _number(value: Any) -> Any:
-    """Convert to a value for a float64 variable; tf.cast would take a float through float32."""
-    return value if isinstance(value, Real) else tf.cast(value, tf.float64)
-
-
-def _replicas() -> int:
-    replica = tf.distribute.get_replica_context()
-    return 1 if replica is None else int(replica.num_replicas_in_sync)
 
 
 def _cast(values: Tensors, dtype: str) -> dict[str, Tensor]:

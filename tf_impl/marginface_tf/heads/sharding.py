@@ -59,7 +59,7 @@ def combine(terms: Terms, shard: Shard, *, binary: bool) -> Terms:
             )
             return d_cosines, d_bias, d_others * share
 
-        return tuple(own_part(each, shard) for each in (cosines, bias, total)), gradient
+        return tuple(own_part(value, shard) for value in (cosines, bias, total)), gradient
 
     return Terms(*combined(*terms))
 

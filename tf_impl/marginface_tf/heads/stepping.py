@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 import keras
@@ -12,7 +13,14 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.errors import MarginfaceError
-from marginface.heads import MAX_UPSTREAM, ONCE, SCALED, HeadPlan, check_upstream
+from marginface.heads import (
+    MAX_UPSTREAM,
+    ONCE,
+    SCALED,
+    HeadPlan,
+    check_loss_scale,
+    check_upstream,
+)
 from marginface.optimizers import SGD
 from marginface_tf.heads.blocks import (
     Block,
@@ -29,6 +37,48 @@ from marginface_tf.processes import add_up, gather
 REFUSED = -1  # the count of steps after a refused one, for XLA, which cannot raise
 
 
+class StepSettings(tf.Module):
+    """Settings of a head that count when the backward pass comes, not when the loss is computed.
+
+    They are variables, so that graphs read what is set later. None is saved.
+
+    Attributes:
+        rate: the learning rate; None until somebody sets one.
+        loss_scale: the factor on the loss before the backward pass; None for none.
+        scale: the same, 0 for none.
+        steps: number of steps taken; `REFUSED` once there must be no more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = self.loss_scale = None
+        self._rate = tf.Variable(0, trainable=False, dtype=tf.float64)
+        self.scale = tf.Variable(0, trainable=False, dtype=tf.float64)
+        self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+
+    def set_rate(self, value: Any) -> None:
+        """Set the learning rate."""
+        self.rate = None if value is None else self._rate
+        if value is not None:
+            self._rate.assign(_number(value))
+
+    def set_loss_scale(self, value: Any) -> None:
+        """Set the loss scale.
+
+        Raises:
+            MarginfaceError: it is no finite number above 0; a graph does not see that.
+        """
+        self.loss_scale = None if value is None else self.scale
+        if value is not None and (tf.executing_eagerly() or isinstance(value, Real)):
+            value = check_loss_scale(value)
+        self.scale.assign(0 if value is None else _number(value))
+
+
+def _number(value: Any) -> Any:
+    """Convert to a value for a float64 variable; tf.cast would take a float through float32."""
+    return value if isinstance(value, Real) else tf.cast(value, tf.float64)
+
+
 @dataclass(frozen=True)
 class Update:
     """The in-backward SGD update: parameters that the backward pass steps where they lie.
@@ -39,10 +89,8 @@ class Update:
         spec: momentum and weight decay.
         values: `weight` and maybe `bias`.
         velocities: their momentum.
-        rate: the learning rate, a variable; None until somebody sets one.
-        loss_scale: the factor on the loss before the backward pass, a variable; 0 for none.
-        steps: number of steps taken, a variable; `REFUSED` once there must be no more.
-        steps_before: that number when the forward pass began.
+        settings: the head's.
+        steps_before: `settings.steps` when the forward pass began.
         anchor: asks for a backward pass where nothing else does; it has no elements.
         learning: whether the backward pass steps.
         one_bias: whether all classes share one bias.
@@ -52,9 +100,7 @@ class Update:
     spec: SGD
     values: Mapping[str, Any]
     velocities: Mapping[str, Any]
-    rate: Any
-    loss_scale: Any
-    steps: Any
+    settings: StepSettings
     steps_before: Tensor
     anchor: Tensor
     learning: bool
@@ -68,7 +114,7 @@ class Update:
             MarginfaceError: the loss was scaled, and `loss_scale` does not say so; in a graph,
                 TensorFlow's InvalidArgumentError.
         """
-        scale = tf.cast(self.loss_scale.read_value(), d_loss.dtype)
+        scale = tf.cast(self.settings.scale.read_value(), d_loss.dtype)
         if tf.executing_eagerly():
             check_upstream(float(d_loss), float(scale) or None)
             return d_loss
@@ -76,24 +122,24 @@ class Update:
         scaled = (share > MAX_UPSTREAM) & ~((scale > 0) & tf.math.is_inf(share))
         said = [SCALED, d_loss, "with loss_scale", scale]
         with tf.control_dependencies([tf.debugging.Assert(~scaled, said)]):
-            steps = self.steps.read_value()
+            steps = self.settings.steps.read_value()
             steps = tf.where(scaled, tf.constant(REFUSED, steps.dtype), steps)
-            return after(_writes(self.steps.assign(steps)), d_loss)
+            return after(_writes(self.settings.steps.assign(steps)), d_loss)
 
     def begin(self) -> tuple[Tensor, Writes]:
-        """Begin a step: count it. Return whether it may be taken, and the count's assignment.
+        """Begin a step and count it; say if it may be taken, and return the count's assignment.
 
         Raises:
             MarginfaceError: the parameters were stepped since the forward pass; in a graph,
                 TensorFlow's InvalidArgumentError.
         """
-        now = self.steps.read_value()
+        now = self.settings.steps.read_value()
         if tf.executing_eagerly() and int(now) != int(self.steps_before):
             raise MarginfaceError(ONCE)
         with tf.control_dependencies([tf.debugging.assert_equal(now, self.steps_before, ONCE)]):
             may_step = (now == self.steps_before) & (now != REFUSED)
             steps = tf.where(may_step, now + 1, tf.constant(REFUSED, now.dtype))
-            return may_step, _writes(self.steps.assign(steps))
+            return may_step, _writes(self.settings.steps.assign(steps))
 
     def read(self, name: str, rows: Tensor) -> Tensor:
         """Read rows of `weight` or `bias`."""
@@ -125,10 +171,11 @@ class Update:
         Raises:
             MarginfaceError: there is no learning rate.
         """
-        if self.rate is None:
+        rate = self.settings.rate
+        if rate is None:
             raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
         dtype = keras.backend.result_type(gradient.dtype.name, "float32")
-        rate, scale = tf.cast(self.rate, dtype), tf.cast(self.loss_scale, dtype)
+        rate, scale = tf.cast(rate, dtype), tf.cast(self.settings.scale, dtype)
         scale = tf.where(scale > 0, scale, tf.ones_like(scale))
         velocity = tf.gather(self.velocities[name], rows)
         decay = self.spec.decay_for(decay=name == "weight")
@@ -148,7 +195,7 @@ class Update:
 
 def _writes(*assigned: Any) -> Writes:
     """Return the operations of assignments in a graph; outside they have run already."""
-    return [] if tf.executing_eagerly() else [each.op for each in assigned]
+    return [] if tf.executing_eagerly() else [assignment.op for assignment in assigned]
 
 
 def _step(
@@ -209,7 +256,7 @@ class UpdateSource:
         learning = self.update.learning
         may_step, writes = self.update.begin() if learning else (tf.constant(False), [])
         # A step by a gradient that is not finite would spoil all weights for good.
-        finite = [tf.reduce_all(tf.math.is_finite(each)) for each in (embeddings, *d_terms)]
+        finite = [tf.reduce_all(tf.math.is_finite(value)) for value in (embeddings, *d_terms)]
         may_step &= tf.reduce_all(finite)
         d_one_bias = tf.zeros([1 if self.update.one_bias else 0], embeddings.dtype)
         return (d_one_bias, may_step), writes
@@ -230,12 +277,12 @@ class UpdateSource:
             values = {"weight": (weight_rows(numbers, self.centers), self.centers)}
             if parameters.bias is not None and not self.update.one_bias:
                 values["bias"] = (numbers, 1)
-            for name, (rows, each) in values.items():
+            for name, (rows, rows_per_class) in values.items():
                 value, gradient = getattr(parameters, name), getattr(gradients, name)
                 new_value, new_velocity = self.update.stepped(
                     name, rows, value, gradient, may_step, compiled=self.plan.blocks > 1
                 )
-                part = slice(*(number * each for number in stepped))
+                part = slice(*(place * rows_per_class for place in stepped))
                 writes += self.update.write(name, rows[part], new_value[part], new_velocity[part])
         if self.update.one_bias:
             d_one_bias += gradients.bias

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from marginface.heads import HeadPlan
+from marginface.heads import HeadPlan, wrong_logits
 from marginface.losses import MIN_NORM, MarginLoss
 from marginface_torch.heads.rounding import HALF, rounded_matmul
 from marginface_torch.heads.stepping import Update
@@ -236,6 +236,8 @@ class BlockLogits:
                 if spec.num_centers > 1:
                     best = best.reshape(len(best), -1, spec.num_centers).amax(2)
                 self.negatives = ops.negatives(best, prepared)
+            if self.negatives.shape != best.shape:  # which would be broadcast
+                raise wrong_logits(spec.name, "negatives", tuple(self.negatives.shape))
             scale = spec.scale if self.norms is None else spec.scale * self.norms[:, None]
             logits = self.negatives.detach() * scale
         if inputs.bias is not None:
@@ -320,7 +322,7 @@ def backward_logits(
 
 
 def scale_folded(ops: LossOps[MarginLoss], norms: Tensor | None) -> bool:
-    """Return whether logits are scale * products: the embeddings then take the scale beforehand."""
+    """Say if logits are scale * products: then the embeddings take the scale beforehand."""
     plain = type(ops).negatives is LossOps.negatives and ops.spec.num_centers == 1
     return plain and norms is None
 

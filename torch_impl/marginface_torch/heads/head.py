@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from marginface import losses
 from marginface.arrays import ArraySource
@@ -25,7 +25,6 @@ from marginface.heads import (
     Shard,
     check_call,
     check_head,
-    check_loss_scale,
     check_precision,
     check_update,
     draw_step,
@@ -34,7 +33,7 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    wrong_target,
+    wrong_logits,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -43,10 +42,11 @@ from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
 from marginface_torch.heads.sampling import LocalClasses, local_classes
 from marginface_torch.heads.sharding import added_gradient, combine, embeddings_of_all
+from marginface_torch.heads.state import carry_state, prepare_step
 from marginface_torch.heads.stepping import StepSettings, Update, with_gradient_check
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
-from marginface_torch.processes import add_up, check_processes, gather, gather_rows
+from marginface_torch.processes import check_processes, gather, gather_rows, replicas
 
 # Logits of a block: what stays in a processor's cache; on a GPU, what keeps it busy.
 BLOCK_LOGITS = defaultdict(lambda: 2**24, cpu=2**18)
@@ -168,7 +168,7 @@ class MarginHead(nn.Module):
 
     @rate.setter
     def rate(self, value: float | None) -> None:
-        self._settings.rate = value
+        self._settings.set_rate(value)
 
     @property
     def loss_scale(self) -> float | None:
@@ -177,7 +177,7 @@ class MarginHead(nn.Module):
 
     @loss_scale.setter
     def loss_scale(self, value: float | Tensor | None) -> None:
-        self._settings.loss_scale = None if value is None else check_loss_scale(value)
+        self._settings.set_loss_scale(value)
 
     def forward(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None = None) -> Tensor:
         """Return the mean loss.
@@ -198,22 +198,8 @@ class MarginHead(nn.Module):
         return self._mean(embeddings, labels, draw)
 
     def _mean(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None) -> Tensor:
-        for name, value in (("embeddings", embeddings), ("labels", labels)):
-            check_type(name, value, Tensor, "torch.as_tensor makes one")
-        check_call(
-            embeddings.shape,
-            labels.shape,
-            integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
-            embedding_size=self.embedding_size,
-        )
-        sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
-        self.loss.check_draw({k: v.shape for k, v in draws.items()}, len(labels))
-        labels = labels.long()
-        if self.shard is not None:
-            check_processes(self.shard)
-            labels = gather(labels)
-        elif self.update is not None and self.training and self._processes() > 1:
-            raise MarginfaceError(UPDATE_APART)
+        sample, draws = self._check(embeddings, labels, draw)
+        labels = labels.long() if self.shard is None else gather(labels.long())
         smallest, largest = torch.aminmax(labels)
         check_labels(int(smallest), int(largest), self.num_classes)
         # Angles need float32: half precision cannot tell cosines near 1 apart.
@@ -225,35 +211,66 @@ class MarginHead(nn.Module):
                 x = x.clone()
             units, norms = unit_vectors(x)
             all_norms = norms
-            if self.shard is not None:
+            if self.shard is not None:  # every process sees the whole batch
                 x = embeddings_of_all(x, self.shard)
                 units, all_norms = unit_vectors(x)
             x = units if self.loss.normalized else x
-            logit_norms = all_norms if self.loss.norm_scaled else None
             inputs = self._pass_inputs(labels, sample, compute)
+            # From the target cosines alone the loss prepares margins and its next state.
             state: dict[str, Tensor] = dict(self.state.named_buffers())
-            all_prepared, prepared, next_state = self._prepare(
+            all_prepared, prepared, next_state = prepare_step(
+                self._ops,
                 target_cosines(x, self.weight, inputs),
                 all_norms.detach(),
                 _cast(state, compute),
                 _cast(draws, compute),
+                self.shard,
+                training=self.training,
             )
-            inputs = replace(inputs, prepared=all_prepared)
-            cosines, bias, others = self._terms(x, logit_norms, inputs)
-            target = self._ops.target(cosines, norms, prepared)
-            if target.shape != cosines.shape:  # which would be broadcast
-                raise wrong_target(self.loss.name, tuple(target.shape))
-            target = target * self.loss.scale
-            if self.loss.norm_scaled:
-                target = target * norms
-            target = target + bias
-            if self.loss.logit_limit is not None:
-                target = target.clamp(-self.loss.logit_limit, self.loss.logit_limit)
-            each = self._ops.reduce(target, others) + self._ops.penalty(norms)
+            # The pass over all classes.
+            logit_norms = all_norms if self.loss.norm_scaled else None
+            terms = self._terms(x, logit_norms, replace(inputs, prepared=all_prepared))
+            # The margin, on each sample's own logit.
+            target = self._target_logits(terms, norms, prepared)
+            sample_losses = self._ops.reduce(target, terms.others) + self._ops.penalty(norms)
         if self.training:
-            self._carry(state, next_state)
-        loss = each.mean()
+            sums = dict(self._sums.named_buffers())
+            carry_state(state, next_state, sums, self._calls, self.accumulation)
+        loss = sample_losses.mean()
         return loss if inputs.update is None else with_gradient_check(loss, inputs.update)
+
+    def _check(
+        self, embeddings: Tensor, labels: Tensor, draw: Tensors | None
+    ) -> tuple[Tensors, Tensors]:
+        """Check a call; split its draw into the sampled classes and the loss's part."""
+        for name, value in (("embeddings", embeddings), ("labels", labels)):
+            check_type(name, value, Tensor, "torch.as_tensor makes one")
+        check_call(
+            embeddings.shape,
+            labels.shape,
+            integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
+            embedding_size=self.embedding_size,
+        )
+        sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
+        self.loss.check_draw({k: v.shape for k, v in draws.items()}, len(labels))
+        if self.shard is not None:
+            check_processes(self.shard)
+        elif self.update is not None and self.training and replicas() > 1:
+            raise MarginfaceError(UPDATE_APART)
+        return sample, draws
+
+    def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return the logits of this process's samples' own classes [batch], with the margin."""
+        target = self._ops.target(terms.cosines, norms, prepared)
+        if target.shape != terms.cosines.shape:  # which would be broadcast
+            raise wrong_logits(self.loss.name, "target", tuple(target.shape))
+        target = target * self.loss.scale
+        if self.loss.norm_scaled:
+            target = target * norms
+        target = target + terms.bias
+        if self.loss.logit_limit is not None:
+            target = target.clamp(-self.loss.logit_limit, self.loss.logit_limit)
+        return target
 
     def _terms(self, embeddings: Tensor, norms: Tensor | None, inputs: PassInputs) -> Terms:
         """Return the terms of this process's samples, over the classes of all processes."""
@@ -267,10 +284,10 @@ class MarginHead(nn.Module):
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""
-        given = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
-        given = own_draw(given, self.loss, self.shard)
+        draw = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
+        draw = own_draw(draw, self.loss, self.shard)
         device = self.weight.device
-        return {name: torch.as_tensor(value, device=device) for name, value in given.items()}
+        return {name: torch.as_tensor(value, device=device) for name, value in draw.items()}
 
     def _pass_inputs(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> PassInputs:
         """Build the inputs of a pass over this process's classes; `prepared` comes later."""
@@ -341,8 +358,8 @@ class MarginHead(nn.Module):
         self.weight.copy_(self._own({"weight": weight}, "weight", self.weight))
 
     def _own(self, arrays: Mapping[str, ArraySource], name: str, value: Tensor) -> Tensor:
-        given = own_rows(arrays, name, value.shape, self.rows(name), self.shard)
-        return torch.as_tensor(given)
+        own = own_rows(arrays, name, value.shape, self.rows(name), self.shard)
+        return torch.as_tensor(own)
 
     def saved(self) -> dict[str, Tensor]:
         """Return this process's part of what `arrays` returns, in place."""
@@ -356,50 +373,6 @@ class MarginHead(nn.Module):
         """Gather what has the rows of what `arrays` names; all processes call it together."""
         rows = self.rows(name)
         return gather_rows(value, rows) if rows else value
-
-    def _prepare(
-        self, cosines: Tensor, norms: Tensor, state: Tensors, draws: Tensors
-    ) -> tuple[Tensors, Tensors, Tensors]:
-        """Let the loss prepare a step from the target cosines of all processes' samples.
-
-        Returns:
-            the prepared values for the pass over the classes, those for this process's own samples,
-            and the next state.
-        """
-        batch = len(cosines)
-        if self.shard is not None:  # all samples are here, but each has its cosine in one shard
-            cosines, batch = add_up(cosines), batch // self.shard.count
-        elif self._processes() > 1 and self.training and (state or draws):
-            cosines, norms = gather(cosines), gather(norms)
-        else:
-            prepared, next_state = self._ops.prepare(cosines, norms, state, draws)
-            return prepared, prepared, next_state
-        draws = {name: gather(value) for name, value in draws.items()}
-        all_prepared, next_state = self._ops.prepare(cosines, norms, state, draws)
-        first = distributed.get_rank() * batch
-        prepared = {name: value[first : first + batch] for name, value in all_prepared.items()}
-        return prepared if self.shard is None else all_prepared, prepared, next_state
-
-    @staticmethod
-    def _processes() -> int:
-        running = distributed.is_available() and distributed.is_initialized()
-        return distributed.get_world_size() if running else 1
-
-    @torch.no_grad()
-    def _carry(self, state: Tensors, next_state: Tensors) -> None:
-        """Move the state on; with accumulation, at the last call of an optimizer step."""
-        if self.accumulation == 1:
-            for name, buffer in state.items():
-                buffer.copy_(next_state[name])
-            return
-        calls = self._calls + 1
-        last = calls == self.accumulation
-        self._calls.copy_(torch.where(last, 0, calls))
-        for name, sums in self._sums.named_buffers():
-            buffer, total = state[name], sums + next_state[name]
-            whole = None if buffer.is_floating_point() else "floor"
-            buffer.copy_(torch.where(last, torch.div(total, calls, rounding_mode=whole), buffer))
-            sums.copy_(torch.where(last, 0, total))
 
     def extra_repr(self) -> str:
         """Return the loss and the sizes, for `repr`."""

@@ -150,8 +150,8 @@ class ClassTerms(torch.autograd.Function):
         cosines = target.cosines(embeddings, target.take(weight))
         target_bias = torch.zeros_like(cosines)
         if bias is not None:
-            each = bias if inputs.one_bias else bias[inputs.class_numbers(target.places)]
-            target_bias = torch.where(target.here, each.to(embeddings.dtype), 0)
+            class_bias = bias if inputs.one_bias else bias[inputs.class_numbers(target.places)]
+            target_bias = torch.where(target.here, class_bias.to(embeddings.dtype), 0)
         others = (total if spec.binary else top + total.log()).squeeze(1)
         saved = Saved(embeddings, norms, weight, bias, inverse_norms, others)
         ctx.save_for_backward(*saved, *kept_products)

@@ -10,23 +10,35 @@ import torch
 from torch import Tensor, distributed
 
 from marginface.errors import MarginfaceError
-from marginface.heads import check_upstream
+from marginface.heads import check_loss_scale, check_upstream
 from marginface.optimizers import SGD
 from marginface_torch.heads.rounding import stochastic_round
 from marginface_torch.processes import add_up
 
 
-@dataclass
 class StepSettings:
     """Settings of a head that count when the backward pass comes, not when the loss is computed.
 
-    Args:
+    Attributes:
         rate: the learning rate; None until somebody sets one.
         loss_scale: the factor on the loss before the backward pass; None for none.
     """
 
-    rate: float | None = None
-    loss_scale: float | None = None
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        self.loss_scale: float | None = None
+
+    def set_rate(self, value: float | None) -> None:
+        """Set the learning rate."""
+        self.rate = value
+
+    def set_loss_scale(self, value: float | Tensor | None) -> None:
+        """Set the loss scale.
+
+        Raises:
+            MarginfaceError: it is no finite number above 0.
+        """
+        self.loss_scale = None if value is None else check_loss_scale(value)
 
 
 @dataclass(frozen=True)
@@ -105,5 +117,5 @@ class _GradientCheck(torch.autograd.Function):
 
 
 def all_finite(*tensors: Tensor) -> bool:
-    """Return whether all values are finite numbers."""
-    return bool(torch.stack([each.isfinite().all() for each in tensors]).all())
+    """Say if all values are finite numbers."""
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
