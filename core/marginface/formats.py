@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from marginface.errors import MarginfaceError
+from marginface.own_code import said
 
 ENTRY_POINTS = "marginface.formats"
 PART = re.compile(r"-[0-9]+-of-[0-9]+$")  # behind the suffix: s.tfrecord-00000-of-00002
@@ -164,8 +165,8 @@ def _load_installed() -> None:
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()
-        except Exception as error:  # a package's code raises anything when it is imported
+        except (Exception, SystemExit) as error:  # a package's code raises anything
             raise MarginfaceError(
                 f"the formats '{entry.name}' ({entry.value}) of an installed package cannot be "
-                f"loaded: {error!r}; repair or uninstall it"
+                f"loaded: {said(error)}; repair or uninstall it"
             ) from error
