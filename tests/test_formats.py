@@ -340,3 +340,5 @@ def test_an_installed_package_registers_formats_for_every_command(faces, tmp_pat
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "the formats 'tar' (mine_formats) of an installed package cannot be" in done.stderr
+    assert "'nothing_like_it' (" in done.stderr
+    assert "mine_formats.py, line 1); repair or uninstall it" in done.stderr

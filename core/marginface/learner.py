@@ -224,10 +224,11 @@ def check_fits(
     for name, wanted in shapes.items():
         if strict and name in summary.missing:
             raise MarginfaceError(
-                f"{source} has no parameter {name}, shape {list(wanted)}; "
-                "use the backbone, loss and optimizer that it was made with"
+                f"{source} has no parameter {name}, shape {list(wanted)}; it is not whole, or was "
+                "made with another backbone, loss or optimizer: use the one before it, or those"
             )
         if name in summary.loaded and np.shape(given[name]) != wanted:
+            _check_classes(name, np.shape(given[name]), wanted, source)
             raise MarginfaceError(
                 f"parameter {name} has shape {list(np.shape(given[name]))} in {source}, but "
                 f"{list(wanted)} in the model; use the backbone, embedding size and "
@@ -242,6 +243,17 @@ def check_fits(
             f"{brief(name)}, shape {list(shape)}; use the backbone that it was made with"
         )
     return summary
+
+
+def _check_classes(name: str, found: Sequence[int], wanted: Sequence[int], source: str) -> None:
+    """Raise if an array of the head lacks classes, or has more of them, and is alike otherwise."""
+    own = name_in_head(name)
+    if own in ("weight", "bias") and len(found) and found[1:] == wanted[1:]:
+        raise MarginfaceError(
+            f"parameter {name} has {found[0]} rows in {source}, but {wanted[0]} in the model, whose "
+            "classes (num_classes) have them; it is not whole, or of other identities: use the one "
+            "before it, or those identities"
+        )
 
 
 def check_files(

@@ -101,7 +101,9 @@ class RunOptions:
     threads: int | None
 
 
-MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats()
+MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats(
+    use="a model: give it as --model, or --run"
+)
 
 
 def open_embedder(
