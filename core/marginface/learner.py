@@ -228,11 +228,15 @@ def check_fits(
                 "made with another backbone, loss or optimizer: use the one before it, or those"
             )
         if name in summary.loaded and np.shape(given[name]) != wanted:
-            _check_classes(name, np.shape(given[name]), wanted, source)
+            advice = "use the backbone, embedding size and identities that it was made with"
+            if name_in_head(name) and np.shape(given[name])[1:] == wanted[1:]:
+                advice = (
+                    "rows are of the classes (num_classes): it is not whole, or of other "
+                    "identities; use the one before it, or those"
+                )
             raise MarginfaceError(
                 f"parameter {name} has shape {list(np.shape(given[name]))} in {source}, but "
-                f"{list(wanted)} in the model; use the backbone, embedding size and "
-                "identities that it was made with"
+                f"{list(wanted)} in the model; {advice}"
             )
         if name in summary.loaded:
             _check_numbers(name, given[name], source)
@@ -243,17 +247,6 @@ def check_fits(
             f"{brief(name)}, shape {list(shape)}; use the backbone that it was made with"
         )
     return summary
-
-
-def _check_classes(name: str, found: Sequence[int], wanted: Sequence[int], source: str) -> None:
-    """Raise if an array of the head lacks classes, or has more of them, and is alike otherwise."""
-    own = name_in_head(name)
-    if own in ("weight", "bias") and len(found) and found[1:] == wanted[1:]:
-        raise MarginfaceError(
-            f"parameter {name} has {found[0]} rows in {source}, but {wanted[0]} in the model, whose "
-            "classes (num_classes) have them; it is not whole, or of other identities: use the one "
-            "before it, or those identities"
-        )
 
 
 def check_files(

@@ -175,9 +175,9 @@ def load_run(path: str | Path) -> LoadedRun:
         raise MarginfaceError(f"run {path} has no checkpoint yet; train it further with --resume")
     try:
         spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
-    except MarginfaceError:
-        raise
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except MarginfaceError as error:
+        raise MarginfaceError(f"{run.model}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise MarginfaceError(f"{run.model} is no model specification; restore it") from None
     try:
         text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
