@@ -52,6 +52,13 @@ def test_code_of_a_wrong_shape_is_told(framework: Framework, place: str) -> None
     assert "easy_cosface: target returns shape (6, 1), expected [batch], one logit for" in said
 
 
+def test_code_that_returns_no_tensor_is_told(framework: Framework, place: str) -> None:
+    code = Path(f"my_losses_{framework.name}.py")
+    code.write_text(code.read_text().replace("return ", "None and "))
+    said = refusal("parity", "--loss", place, "--backend", framework.name)
+    assert "easy_cosface: target returns a NoneType, expected [batch], one logit for" in said
+
+
 def test_code_without_what_prepare_returns_is_told(framework: Framework, place: str) -> None:
     def add_prepare(path: Path, name: str) -> None:
         path.write_text(

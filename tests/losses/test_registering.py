@@ -201,6 +201,7 @@ def test_code_that_is_named_is_looked_at_when_it_is_needed(folder, code, said):
         ("my_loses:EasyCosFace", "there is no module my_loses here or among what is installed"),
         ("my_losses:Easy", "has no Easy"),
         ("my_losses:Logit", "is no registered loss; its module should end with marginface.losses"),
+        ("faces:Easy", "is not there: faces (the folder "),
         ("my_losses:", "unknown loss 'my_losses:'; a loss of one's own is module:Class, as my_"),
         ("my_losses.Easy", "unknown loss 'my_losses.Easy'; a loss of one's own is module:Class"),
         ("../my_losses:Easy", "unknown loss '../my_losses:Easy'"),
@@ -208,6 +209,7 @@ def test_code_that_is_named_is_looked_at_when_it_is_needed(folder, code, said):
 )
 def test_places_that_hold_no_loss_are_refused(folder, text, said):
     write_example(folder)
+    (folder / "faces").mkdir()
     with pytest.raises(MarginfaceError) as error:
         losses.load(text)
     assert said in str(error.value)

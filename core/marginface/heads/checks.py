@@ -42,8 +42,10 @@ def check_call(
 
 
 def wrong_target(loss: str, found: object) -> MarginfaceError:
-    """Return the error for tensor code whose target logits have another shape than [batch]."""
+    """Return the error for tensor code whose target logits are no tensor [batch]."""
+    shape = getattr(found, "shape", None)
+    what = f"a {type(found).__name__}" if shape is None else f"shape {(*shape,)}"
     return MarginfaceError(
-        f"{loss}: target returns shape {found}, expected [batch], one logit for each cosine; mend "
+        f"{loss}: target returns {what}, expected [batch], one logit for each cosine; mend "
         "its tensor code"
     )

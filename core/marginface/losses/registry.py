@@ -423,7 +423,8 @@ def _at_place(text: str, what: str) -> Any:
     name, _, attribute = text.partition(":")
     module = _module(name, what)
     if not hasattr(module, attribute):
-        where = inspect.getsourcefile(module) if hasattr(module, "__file__") else "built in"
+        file = getattr(module, "__file__", "built in")  # None of a folder without __init__.py
+        where = file or f"the folder {next(iter(module.__path__))}"
         raise MarginfaceError(f"{what} is not there: {name} ({where}) has no {attribute}")
     return getattr(module, attribute)
 

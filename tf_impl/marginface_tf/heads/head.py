@@ -299,8 +299,9 @@ class MarginHead(keras.layers.Layer):
             terms = combine(terms, self.shard, binary=self.loss.binary)
         cosines, bias, others = terms
         target = self._ops.target(cosines, norms, prepared)
-        if not target.shape.is_compatible_with(cosines.shape):  # which would be broadcast
-            raise wrong_target(self.loss.name, target.shape)
+        # Another shape would be broadcast.
+        if not tf.is_tensor(target) or not target.shape.is_compatible_with(cosines.shape):
+            raise wrong_target(self.loss.name, target)
         target *= self.loss.scale
         if self.loss.norm_scaled:
             target *= norms

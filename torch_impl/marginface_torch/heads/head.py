@@ -241,8 +241,8 @@ class MarginHead(nn.Module):
             inputs = replace(inputs, prepared=all_prepared)
             cosines, bias, others = self._terms(x, logit_norms, inputs)
             target = self._ops.target(cosines, norms, prepared)
-            if target.shape != cosines.shape:  # which would be broadcast
-                raise wrong_target(self.loss.name, tuple(target.shape))
+            if getattr(target, "shape", None) != cosines.shape:  # which would be broadcast
+                raise wrong_target(self.loss.name, target)
             target = target * self.loss.scale
             if self.loss.norm_scaled:
                 target = target * norms
