@@ -82,6 +82,16 @@ def test_what_a_builder_raises_is_one_line_with_its_place() -> None:
     assert f"({__file__}, line " in said
 
 
+def test_a_builder_does_not_change_what_was_asked_for() -> None:
+    def smaller(graph: Graph, _: float) -> None:
+        graph.embedding_size = 4
+        graph.linear("fc", graph.flatten(IMAGES), 4, bias=False)
+
+    backbones.register_backbone("smaller", smaller)
+    with pytest.raises(MarginfaceError, match="'smaller' sets the graph's name, input_size, embed"):
+        backbones.describe("smaller", 8)
+
+
 def norm_behind_flattening(graph: Graph) -> None:
     graph.batch_norm("norm", graph.flatten(IMAGES))
 

@@ -123,12 +123,18 @@ def describe(
         )
     embedding_size = check_count("embedding_size", embedding_size)
     input_size = check_size("input_size", input_size)
-    graph = Graph(name, input_size, embedding_size, check_rate("dropout", dropout))
+    asked = (name, input_size, embedding_size, check_rate("dropout", dropout))
+    graph = Graph(*asked)
     try:
         _BUILDERS[name](graph, graph.dropout_rate)
     except MarginfaceError:
         raise
     except Exception as error:  # a user's code raises anything
         raise MarginfaceError(f"backbone '{name}' cannot be built: {said(error)}") from error
+    if (graph.name, graph.input_size, graph.embedding_size, graph.dropout_rate) != asked:
+        raise MarginfaceError(
+            f"backbone '{name}' sets the graph's name, input_size, embedding_size or dropout_rate, "
+            "which say what was asked for; let its function read them alone"
+        )
     graph.check_end()
     return graph
