@@ -1,7 +1,10 @@
 """The backbone of one's own that docs/backbones.md shows: trained, exported, drawn for."""
 
+import json
 import re
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
+import tar_faces
 from command import cli, refusal
+from own_losses import write_example
 
 from marginface import backbones, load_backend
 from marginface.backbones import layers
@@ -60,14 +65,31 @@ def test_the_command_line_does_not_know_it(tmp_path: Path) -> None:
     assert "marginface.backbones.register_backbone" in said
 
 
-@pytest.mark.usefixtures("small")
-def test_processes_that_would_not_know_it(framework: Framework, tmp_path: Path) -> None:
-    given = ["--data", faces(tmp_path / "faces"), "--output", tmp_path / "run", "--processes", 2]
-    said = refusal("train", "--backend", framework.name, "--backbone", "small", *given)
-    assert said.startswith("processes is 2, but those that the command starts do not know 'small'")
-    alone = said.endswith("; give 1")
-    assert alone if framework.name == "tf" else "torchrun --nproc-per-node 2 " in said
-    assert not (tmp_path / "run").exists()
+REGISTER = """
+import my_losses
+from marginface.data.formats.registry import IMAGE_SETS
+from tar_faces import open_tar
+
+IMAGE_SETS.register("a .tar", open_tar, ".tar")
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_know_what_ones_own_program_registers(
+    framework: Framework, tmp_path: Path
+) -> None:
+    """A backbone, a loss and a format of one's own, in one command for either framework."""
+    program, start = tmp_path / "my_backbones.py", "if __name__ =="
+    program.write_text(EXAMPLES["own"].replace(start, REGISTER + start))
+    write_example(tmp_path)
+    shutil.copy(tar_faces.__file__, tmp_path)
+    data = tar_faces.tarred(faces(tmp_path / "faces"), tmp_path / "faces.tar")
+    command = [sys.executable, program, "train", "--backend", framework.name, "--data", data]
+    own = ["--backbone", "small", "--loss", "easy_cosface", "--processes", 2]
+    rest = ["--output", tmp_path / "run", "--embedding-size", 8, "--batch-size", 4]
+    subprocess.run([*map(str, [*command, *own, *rest, "--max-steps", 2])], check=True, timeout=300)
+    record = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert record["sessions"][0]["processes"] == 2
 
 
 @pytest.mark.usefixtures("torch")

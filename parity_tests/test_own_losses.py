@@ -77,6 +77,13 @@ def test_negatives_of_a_wrong_shape_are_told(framework: Framework, place: str, p
         framework.call(head, np.ones((2, 4), np.float32), np.array([0, 2]))
 
 
+def test_code_that_returns_no_tensor_is_told(framework: Framework, place: str) -> None:
+    code = Path(f"my_losses_{framework.name}.py")
+    code.write_text(code.read_text().replace("return ", "None and "))
+    said = refusal("parity", "--loss", place, "--backend", framework.name)
+    assert "easy_cosface: target returns a NoneType, expected [batch], one logit for" in said
+
+
 def test_code_without_what_prepare_returns_is_told(framework: Framework, place: str) -> None:
     def add_prepare(path: Path, name: str) -> None:
         path.write_text(

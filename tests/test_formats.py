@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -201,6 +202,45 @@ def test_files_that_begin_alike_are_told_apart(kind, tmp_path):
             KINDS[kind][0](path)
 
 
+MEANT = {  # by suffix: what it is said to be, and the option that takes it
+    ".bin": "it is a .bin of InsightFace, pairs to verify: give it as --val",
+    ".zip": "it is a .zip of images and pairs, pairs to verify: give it as --val",
+    ".npz": "it is an .npz, embeddings: give them as --embeddings",
+    ".pt": "it is PyTorch's .pt, .pth or .ckpt, a backbone's weights: give them as --weights",
+    ".rec": "it is a .rec, to train on or to embed: give it as --data, or --images",
+    "": "it is a folder of images, to train on or to embed: give it as --data, or --images",
+}
+
+
+@pytest.mark.parametrize("suffix", MEANT)
+def test_what_is_given_at_another_option_is_told_which_takes_it(faces, tmp_path, suffix):
+    path = tmp_path / f"given{suffix}"
+    if suffix in WRITERS:
+        WRITERS[suffix][0](path)
+    elif suffix:
+        pack(faces, path, SIZE)
+    else:
+        path = faces
+    said = []
+    for kind in ("images", "verification sets", "embeddings", "weights", "models"):
+        try:
+            KINDS[kind][0](path)
+        except MarginfaceError as error:
+            said += [str(error)] if "of another kind" in str(error) else []
+    assert len(said) == (4 if suffix else 3)  # a folder may be meant for a run's
+    assert all(MEANT[suffix] in each for each in said)
+
+
+def test_a_zip_without_pairs_is_told_so(tmp_path):
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("ann/1.jpg", b"")
+    with pytest.raises(MarginfaceError, match=r"it has no pairs\.csv; expected a zip with"):
+        open_verification(tmp_path / "faces.zip")
+    for kind in ("images", "embeddings", "weights", "models"):
+        with pytest.raises(MarginfaceError, match=r"; it is a zip, which has to be unpacked$"):
+            KINDS[kind][0](tmp_path / "faces.zip")
+
+
 def test_a_list_of_pairs_may_begin_with_what_a_pickle_does(tmp_path):
     write_faces(tmp_path / "faces", {"(ann)": 2, "]bo": 2})
     for name in ("(ann)", "]bo"):
@@ -340,3 +380,5 @@ def test_an_installed_package_registers_formats_for_every_command(faces, tmp_pat
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "the formats 'tar' (mine_formats) of an installed package cannot be" in done.stderr
+    assert "'nothing_like_it' (" in done.stderr
+    assert "mine_formats.py, line 1); repair or uninstall it" in done.stderr

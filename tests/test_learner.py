@@ -20,7 +20,15 @@ def test_the_parameter_that_does_not_fit_is_named_with_both_shapes():
         MarginfaceError, match=r"head.weight has shape \[9, 4\] in it, but \[7, 4\]"
     ):
         check_fits({**FITTING, "head.weight": np.zeros((9, 4))}, LAYOUT, "it")
-    with pytest.raises(MarginfaceError, match=r"it has no parameter backbone.a, shape \[2\]"):
+    for shape, advice in (
+        ((5, 4), r"classes .*: it is not whole, or of"),
+        ((7, 5), "use the back"),
+    ):
+        with pytest.raises(MarginfaceError, match=advice):
+            check_fits({**FITTING, "head.weight": np.zeros(shape)}, LAYOUT, "it")
+    with pytest.raises(
+        MarginfaceError, match=r"it has no parameter backbone.a, shape \[2\]; it is not"
+    ):
         check_fits({"head.weight": np.zeros((7, 4))}, LAYOUT, "it")
     with pytest.raises(MarginfaceError, match=r"1 parameters that the model lacks, such as more"):
         check_fits({**FITTING, "more": np.zeros(1)}, LAYOUT, "it")

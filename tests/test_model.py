@@ -24,6 +24,13 @@ def test_what_is_written_comes_back():
         *[({"preprocessing": value}, TypeError) for value in (None, [])],
         ({"preprocessing": WRITTEN["preprocessing"] | {"mean": [1]}}, TypeError),
         ({"preprocessing": WRITTEN["preprocessing"] | {"std": [1, 2, 0]}}, MarginfaceError),
+        *[
+            ({"preprocessing": WRITTEN["preprocessing"] | {"crop": crop}}, TypeError)
+            for crop in ([0.5, 0, 112, 96], [10**400] * 4, "0,0", 5)
+        ],
+        ({"input_size": [112, 10**30]}, TypeError),
+        ({"gamma": 1}, MarginfaceError),
+        ({"preprocessing": WRITTEN["preprocessing"] | {"gamma": 1}}, MarginfaceError),
     ],
 )
 def test_values_of_another_kind_are_refused(change, error):

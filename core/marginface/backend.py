@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.own_code import in_one_line
 
 if TYPE_CHECKING:
     from marginface.learner import Group, Learner, LearnerSpec
@@ -115,4 +116,5 @@ def load_backend(name: str) -> Backend:
     found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
     if not found:
         raise unknown_name("backend", name, backend_names())
-    return cast(Backend, found[0].load())
+    with in_one_line(f"backend '{name}' ({found[0].value}) cannot be imported"):
+        return cast(Backend, found[0].load())

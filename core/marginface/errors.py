@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 100  # characters of a name that is unknown
+
 
 class MarginfaceError(ValueError):
     """Base of every error that the library raises on bad input; the command line exits with 2."""
@@ -42,7 +44,8 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MarginfaceE
     >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
     unknown loss 'arcfase'; did you mean 'arcface'? (known: arcface, cosface)
     """
-    known = sorted(choices)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    known, text = sorted(choices), str(name)
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return MarginfaceError(f"unknown {kind} '{name}'{hint} (known: {', '.join(known)})")
+    return MarginfaceError(f"unknown {kind} '{text}'{hint} (known: {', '.join(known)})")

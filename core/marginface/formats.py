@@ -8,16 +8,28 @@ of one's own names a module that registers formats as an entry point of `marginf
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from marginface.errors import MarginfaceError
+from marginface.own_code import said
 
 ENTRY_POINTS = "marginface.formats"
+ZIP = b"PK\x03\x04"
+# Where each registry is: a message about a file looks whether it is of another one's.
+REGISTRIES = {
+    "MODELS": "marginface.embeddings.embedder",  # before images: a run is a folder, too
+    "WEIGHTS": "marginface.backbones.weights",
+    "EMBEDDINGS": "marginface.embeddings.reader",
+    "VERIFICATION_SETS": "marginface.data.verification.opening",
+    "IMAGE_SETS": "marginface.data.formats.registry",
+}
 PART = re.compile(r"-[0-9]+-of-[0-9]+$")  # behind the suffix: s.tfrecord-00000-of-00002
 
 Opener = TypeVar("Opener")
@@ -45,6 +57,7 @@ class Formats(Generic[Opener]):
 
     Args:
         hint: for messages, after the formats' names.
+        use: for messages, what these are and which options take them.
 
     >>> formats = Formats[Callable[[Path], str]]()
     >>> formats.register("a .txt", Path.read_text, ".txt")
@@ -57,8 +70,8 @@ class Formats(Generic[Opener]):
 folder
     """
 
-    def __init__(self, hint: str = "") -> None:
-        self._hint = hint
+    def __init__(self, hint: str = "", *, use: str = "") -> None:
+        self._hint, self.use = hint, use
         self._formats: list[Format[Opener]] = []
 
     def register(
@@ -96,16 +109,21 @@ folder
         Raises:
             MarginfaceError: it cannot be read.
         """
+        if found := self.recognise(path):
+            return found
+        name = PART.sub("", path.name.lower())
+        return next((each for each in self._formats[::-1] if name.endswith(each.suffixes)), None)
+
+    def recognise(self, path: Path) -> Format[Opener] | None:
+        """Return the format that knows a path by what it holds; raises as `get` does."""
         _load_installed()
-        latest = self._formats[::-1]
         try:
-            for each in latest:
+            for each in self._formats[::-1]:
                 if each.recognises is not None and each.recognises(path):
                     return each
         except OSError as error:
             raise MarginfaceError(f"cannot read {path}: {error.strerror}; {self}") from error
-        name = PART.sub("", path.name.lower())
-        return next((each for each in latest if name.endswith(each.suffixes)), None)
+        return None
 
     def find(self, path: Path) -> Format[Opener]:
         """Return the format of a path.
@@ -137,7 +155,19 @@ def unknown(path: Path, *kinds: Formats[Any]) -> MarginfaceError:
     if not path.exists():
         return MarginfaceError(f"no such file or folder: {path}; {known}")
     what = "a folder" if path.is_dir() else "a file"
-    return MarginfaceError(f"{path} is {what} of another kind; {known}")
+    return MarginfaceError(f"{path} is {what} of another kind; {known}{_meant(path, kinds)}")
+
+
+def _meant(path: Path, kinds: Sequence[Formats[Any]]) -> str:
+    """Say which other kind of input a path is, and which options take it; "" for none known."""
+    for name, module in REGISTRIES.items():
+        if name == "MODELS" and path.is_dir() and not (path / "model.json").exists():
+            continue  # every folder is taken for a run's, and told what it lacks
+        other: Formats[Any] = getattr(import_module(module), name)
+        with suppress(MarginfaceError):  # what keeps it from being read is not the question
+            if other not in kinds and (found := other.recognise(path)):
+                return f"; it is {found.name}, {other.use}"
+    return "; it is a zip, which has to be unpacked" if begins(path, ZIP) else ""
 
 
 def expected(names: Iterable[str]) -> str:
@@ -164,8 +194,8 @@ def _load_installed() -> None:
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()
-        except Exception as error:  # a package's code raises anything when it is imported
+        except (Exception, SystemExit) as error:  # a package's code raises anything
             raise MarginfaceError(
                 f"the formats '{entry.name}' ({entry.value}) of an installed package cannot be "
-                f"loaded: {error!r}; repair or uninstall it"
+                f"loaded: {said(error)}; repair or uninstall it"
             ) from error

@@ -224,14 +224,19 @@ def check_fits(
     for name, wanted in shapes.items():
         if strict and name in summary.missing:
             raise MarginfaceError(
-                f"{source} has no parameter {name}, shape {list(wanted)}; "
-                "use the backbone, loss and optimizer that it was made with"
+                f"{source} has no parameter {name}, shape {list(wanted)}; it is not whole, or was "
+                "made with another backbone, loss or optimizer: use the one before it, or those"
             )
         if name in summary.loaded and np.shape(given[name]) != wanted:
+            advice = "use the backbone, embedding size and identities that it was made with"
+            if name_in_head(name) and np.shape(given[name])[1:] == wanted[1:]:
+                advice = (
+                    "rows are of the classes (num_classes): it is not whole, or of other "
+                    "identities; use the one before it, or those"
+                )
             raise MarginfaceError(
                 f"parameter {name} has shape {list(np.shape(given[name]))} in {source}, but "
-                f"{list(wanted)} in the model; use the backbone, embedding size and "
-                "identities that it was made with"
+                f"{list(wanted)} in the model; {advice}"
             )
         if name in summary.loaded:
             _check_numbers(name, given[name], source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from marginface.backbones import Graph, describe
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.text import brief
 
 METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
+LARGEST = 2**31  # no size is as large, in pixels or in numbers
 ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
 
 Triple = tuple[float, float, float]
@@ -150,10 +152,21 @@ class ModelSpec:
             MarginfaceError: one is out of range.
         """
         pre, sizes = values["preprocessing"], [values["embedding_size"], *values["input_size"]]
+        if not isinstance(pre, dict):
+            raise TypeError("no table of preprocessing")
+        for table, kind in ((values, ModelSpec), (pre, Preprocessing)):
+            if unknown := sorted(table.keys() - {each.name for each in fields(kind)}):
+                raise MarginfaceError(
+                    f"{brief(unknown[0])} is no key of a model specification; is it one of a later "
+                    "version of marginface?"
+                )
         if not isinstance(values["backbone"], str) or type(values["dropout"]) not in (int, float):
             raise TypeError("a name or a probability is none")
-        if len(sizes) != 3 or any(type(size) is not int or size < 1 for size in sizes):
+        crop = [] if pre["crop"] is None else pre["crop"]
+        if any(type(size) is not int or not abs(size) < LARGEST for size in [*sizes, *crop]):
             raise TypeError("sizes are no whole numbers")
+        if len(sizes) != 3 or min(sizes) < 1:
+            raise TypeError("sizes are not above 0")
         if len(pre["mean"]) != 3 or len(pre["std"]) != 3:
             raise TypeError("not one number for each channel")
         preprocessing = Preprocessing(

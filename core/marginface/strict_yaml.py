@@ -14,8 +14,8 @@ def load_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, names that
-            stand for several values, a few lines of which would be more than fits memory, or a
-            number of more than `LONGEST` bits.
+            stand for several values, a few lines of which would be more than fits memory, a number
+            of more than `LONGEST` bits, or a text with NUL.
     """
     try:
         return yaml.load(text, _StrictLoader)
@@ -42,6 +42,14 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return value
 
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        """Build a text without NUL, which the name of no file holds."""
+        text: str = self.construct_yaml_str(node)
+        if "\0" in text:
+            problem = "a text with the character NUL"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return text
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             # PyYAML's stubs leave peek_event without types.
@@ -54,3 +62,4 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_number)
+_StrictLoader.add_constructor("tag:yaml.org,2002:str", _StrictLoader.construct_text)

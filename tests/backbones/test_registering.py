@@ -1,6 +1,7 @@
 """Backbones of a user's own: what they may be, and what is said of wrong ones."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -51,20 +52,44 @@ def test_what_cannot_be_registered(name: Any, build: Any, words: str) -> None:
 
 def of_channels(channels: int) -> backbones.Build:
     def build(graph: Graph, _: float) -> None:
-        graph.conv("stem", IMAGES, channels)
+        graph.linear("fc", graph.flatten(graph.conv("stem", IMAGES, channels)), 512, bias=False)
 
     return build
 
 
-def test_lambdas_and_inner_functions_are_one_where_they_do_the_same() -> None:
-    one, other = (lambda graph, _: graph.flatten(IMAGES)), (lambda graph, _: graph.relu6(IMAGES))
-    backbones.register_backbone("mine", one)
-    with pytest.raises(MarginfaceError, match="there is a backbone called 'mine'"):
-        backbones.register_backbone("mine", other)
-    for _ in range(2):
-        backbones.register_backbone("four", of_channels(4))
-    with pytest.raises(MarginfaceError, match="there is a backbone called 'four'"):
-        backbones.register_backbone("four", of_channels(5))
+def sized(graph: Graph, _: float, channels: int = 4) -> None:
+    of_channels(channels)(graph, _)
+
+
+def test_a_cell_may_be_edited_and_run_again() -> None:
+    """As a loss may be: the same module and name, whatever the function does now."""
+    for make in (of_channels, lambda channels: partial(sized, channels=channels)):
+        for channels in (4, 5):
+            backbones.register_backbone("mine", make(channels))
+            weight = backbones.describe("mine").parameters()["stem.weight"]
+            assert weight.shape[0] == channels
+        with pytest.raises(MarginfaceError, match="there is a backbone called 'mine'"):
+            backbones.register_backbone("mine", plain)
+        del backbones._BUILDERS["mine"]
+
+
+def test_what_a_builder_raises_is_one_line_with_its_place() -> None:
+    backbones.register_backbone("wrong", lambda graph, _: graph.conv("stem", IMAGES, 8) + "1")
+    with pytest.raises(MarginfaceError) as caught:
+        backbones.describe("wrong")
+    said = str(caught.value)
+    assert said.startswith("backbone 'wrong' cannot be built: TypeError: unsupported operand")
+    assert f"({__file__}, line " in said
+
+
+def test_a_builder_does_not_change_what_was_asked_for() -> None:
+    def smaller(graph: Graph, _: float) -> None:
+        graph.embedding_size = 4
+        graph.linear("fc", graph.flatten(IMAGES), 4, bias=False)
+
+    backbones.register_backbone("smaller", smaller)
+    with pytest.raises(MarginfaceError, match="'smaller' sets the graph's name, input_size, embed"):
+        backbones.describe("smaller", 8)
 
 
 def norm_behind_flattening(graph: Graph) -> None:

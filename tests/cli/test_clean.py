@@ -42,7 +42,8 @@ def write_run(path, weights, weight, identities=PEOPLE):
     (path / "model.json").write_text(json.dumps(SPEC.to_json()))
     (path / "identities.txt").write_text("".join(f"{name}\n" for name in identities))
     state = {f"backbone.{name}": value for name, value in weights.items()}
-    save_checkpoint(path / "checkpoints", Checkpoint(1, state | {"head.weight": weight}, {}))
+    head = {} if weight is None else {"head.weight": weight}
+    save_checkpoint(path / "checkpoints", Checkpoint(1, state | head, {}))
     return path
 
 
@@ -196,7 +197,7 @@ def test_a_tree_that_fails_leaves_nothing(cli, run, data, tmp_path, monkeypatch)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_refusals(refusal, run, data, parts, tmp_path):
+def test_refusals(cli, refusal, run, data, parts, tmp_path):
     output = tmp_path / "clean.csv"
     given = ("--data", data, "--output", output)
     weights, weight = parts
@@ -208,6 +209,12 @@ def test_refusals(refusal, run, data, parts, tmp_path):
     message = refusal("clean", "--run", others, *given)
     assert "3 identities that differ from the 3 which run" in message
     assert "no such file or folder" in refusal("clean", "--run", tmp_path / "none", *given)
+    onnx = tmp_path / "model.onnx"
+    cli("export", "--run", run, "--output", onnx)
+    assert "is a file, no run folder" in refusal("clean", "--run", onnx, *given)
+    headless = write_run(tmp_path / "headless", weights, None)
+    message = refusal("clean", "--run", headless, *given)
+    assert "has no class weights (head.weight)" in message
     inside = refusal("clean", "--run", run, *given, "--link-to", data / "kept")
     assert "among the images" in inside
     taken = refusal("clean", "--run", run, *given, "--link-to", tmp_path / "one")

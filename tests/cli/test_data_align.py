@@ -202,6 +202,18 @@ def test_landmarks_as_csv_with_and_without_names_of_columns(tmp_path):
         np.testing.assert_allclose(found[1].points[0], points_of(16, 64, 96))
 
 
+def test_landmarks_are_known_by_what_they_hold(tmp_path):
+    points = ",".join(map(str, np.ravel(FIVE)))
+    texts = {
+        json.dumps({"a.png": [1, FIVE]}): ("a.csv", "a.txt", "landmarks"),
+        f"path,{','.join(POINT_COLUMNS)}\na.png,{points}\n": ("b.json", "b.txt", "csv"),
+    }
+    for text, names in texts.items():
+        for name in names:
+            (tmp_path / name).write_text(text)
+            assert list(read_landmarks(tmp_path / name)) == ["a.png"]
+
+
 FIVE = [[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]]
 BAD_JSON = {
     "not json": "{",
@@ -210,6 +222,7 @@ BAD_JSON = {
     "deep": "[" * 100_000,
     "four points": json.dumps({"a.png": [1, FIVE[:4]]}),
     "no score": json.dumps({"a.png": FIVE}),
+    "long number": '{"a.png": [1, [[' + "9" * 5000 + ", 2]]]}",
     "text": json.dumps({"a.png": [1, [["x", 2], *FIVE[1:]]]}),
     "NaN": '{"a.png": [1, [[NaN, 2], [3, 2], [2, 3], [1, 4], [3, 4]]]}',
     "huge": json.dumps({"a.png": [1, [[1e300, 2], *FIVE[1:]]]}),

@@ -130,7 +130,7 @@ def test_a_registered_loss_is_one_of_all():
         (
             Raising,
             {"torch": CODE},
-            "Raising: target(0.5, 1.0, {}) raises KeyError: 'easy'; it gets",
+            f"Raising: target(0.5, 1.0, {{}}) raises KeyError: 'easy' ({__file__}, line ",
         ),
         (
             Own,
@@ -201,6 +201,7 @@ def test_code_that_is_named_is_looked_at_when_it_is_needed(folder, code, said):
         ("my_loses:EasyCosFace", "there is no module my_loses here or among what is installed"),
         ("my_losses:Easy", "has no Easy"),
         ("my_losses:Logit", "is no registered loss; its module should end with marginface.losses"),
+        ("faces:Easy", "is not there: faces (the folder "),
         ("my_losses:", "unknown loss 'my_losses:'; a loss of one's own is module:Class, as my_"),
         ("my_losses.Easy", "unknown loss 'my_losses.Easy'; a loss of one's own is module:Class"),
         ("../my_losses:Easy", "unknown loss '../my_losses:Easy'"),
@@ -208,15 +209,33 @@ def test_code_that_is_named_is_looked_at_when_it_is_needed(folder, code, said):
 )
 def test_places_that_hold_no_loss_are_refused(folder, text, said):
     write_example(folder)
+    (folder / "faces").mkdir()
     with pytest.raises(MarginfaceError) as error:
         losses.load(text)
     assert said in str(error.value)
 
 
-def test_an_error_in_ones_own_module_is_not_hidden(folder):
-    (folder / "my_losses.py").write_text("import no_such_library\n")
-    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        losses.load("my_losses:Own")
+@pytest.mark.parametrize(
+    ("code", "said", "line"),
+    [
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'", 1),
+        ("x = 1\nraise RuntimeError('one\\nand two')", "RuntimeError: one and two", 2),
+        ("x = 1\ndef f(:", "SyntaxError: invalid syntax", 2),
+        ("import numpy\nnumpy.zeros(3).reshape(7)", "ValueError: cannot reshape array", 2),
+        ("raise SystemExit('bye')", "SystemExit: bye", 1),
+        ("from marginface import losses\nlosses.register(dict)", "register takes a class", 2),
+    ],
+)
+def test_what_ones_own_module_raises_is_one_line_with_its_place(folder, refusal, code, said, line):
+    (folder / "my_losses.py").write_text(code)
+    (folder / "my_parts.py").write_text("import my_losses\n")
+    for module in ("my_losses", "my_parts"):
+        told = refusal("losses", f"{module}:Own")
+        assert told.startswith(f"the loss {module}:Own cannot be imported: {said}")
+        assert told.endswith(f" ({folder}/my_losses.py, line {line})")
+    register(Own, torch="my_losses:Ops")
+    with pytest.raises(MarginfaceError, match="for torch, my_losses:Ops, cannot be imported: "):
+        registry.own_code(Own, "torch")
 
 
 def test_installed_names_come_before_the_folders(folder):

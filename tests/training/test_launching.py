@@ -12,7 +12,12 @@ import pytest
 
 from marginface.training.processes import launching
 from marginface.training.processes.groups import STORE, this_process
-from marginface.training.processes.launching import environments, free_ports, launch
+from marginface.training.processes.launching import (
+    environments,
+    free_ports,
+    launch,
+    this_program,
+)
 from marginface.training.processes.listening import loopback
 
 RANK = "import os, signal, sys, time; rank = int(os.environ['RANK'])\n"
@@ -104,6 +109,31 @@ def test_a_run_that_has_begun_can_be_continued(launched, tmp_path):
 def test_an_error_that_was_printed_is_left_at_that(launched):
     code = "if rank == 1: print('marginface: error: a', file=sys.stderr); sys.exit(2)\n" + WAIT
     assert launched(code) == (2, "", "marginface: error: a\n")
+
+
+SHOW = """
+import json
+from marginface.training.processes.launching import this_program
+print(json.dumps(this_program()))
+"""
+
+
+@pytest.mark.parametrize("flags", [["-P", "-c", SHOW], ["program.py"]])
+def test_ones_own_program_is_what_the_processes_run(flags, tmp_path):
+    (tmp_path / "program.py").write_text(SHOW)
+    command = [sys.executable, *flags, "train", "--lr", "1"]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, check=True)
+    assert json.loads(done.stdout) == command
+
+
+def test_the_command_line_is_started_as_a_module(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/marginface", "train"])
+    assert this_program() == [sys.executable, "-P", "-m", "marginface.cli.main", "train"]
+
+
+def test_a_program_in_no_file_is_refused():
+    done = subprocess.run([sys.executable, "-"], input=SHOW, capture_output=True, text=True)
+    assert "this program again, which is in no file; save it as one" in done.stderr
 
 
 STOPPING = r"""

@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from marginface.backbones.drawing import draw_backbone, split_draw
 from marginface.backbones.graph import IMAGES, Graph
@@ -14,9 +16,9 @@ from marginface.backbones.vit import SIZES, vit
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
 from marginface.checks import check_count, check_rate, check_size
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.own_code import said
 
 __all__ = [
-    "BUILT_IN",
     "IMAGES",
     "Graph",
     "Layout",
@@ -40,7 +42,6 @@ _BUILDERS: dict[str, Build] = {
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),
 }
-BUILT_IN = frozenset(_BUILDERS)  # what every process knows, whatever program it runs
 
 
 def names() -> list[str]:
@@ -59,9 +60,8 @@ def register_backbone(name: str, build: Build) -> None:
     Raises:
         MarginfaceError: no name, one that is taken, or nothing that takes a graph and a dropout.
 
-    The same name may be given again to the same function, as when a notebook's cell runs again:
-    a module's function is known by its name, whatever it does now; a lambda or a function within
-    another by its code and what it closes over.
+    The same name may be given again by the same module to a function of the same name, whatever
+    it does now, as when a notebook's cell is edited and runs again.
 
     >>> def patches(graph, dropout):
     ...     x = graph.conv("stem", IMAGES, 8, 16, stride=16)
@@ -84,17 +84,16 @@ def register_backbone(name: str, build: Build) -> None:
             f"backbone '{name}' must come with a function that takes two arguments, "
             f"build(graph, dropout); {build!r} does not: {error}"
         ) from error
-    if name in _BUILDERS and not _same(build, _BUILDERS[name]):
+    if name in _BUILDERS and _home(build) != _home(_BUILDERS[name]):
         raise MarginfaceError(f"there is a backbone called '{name}'; choose another name")
     _BUILDERS[name] = build
 
 
-def _same(one: Build, other: Build) -> bool:
-    """Whether two functions are one, defined anew: in a notebook's cell that is run again."""
-    parts = ["__module__", "__qualname__"]
-    if "<" in getattr(one, "__qualname__", ""):  # <lambda>, <locals>: many may have that name
-        parts += ["__code__", "__closure__", "__defaults__"]
-    return all(getattr(one, part, one) == getattr(other, part, other) for part in parts)
+def _home(build: Build) -> tuple[str, str]:
+    """Where a function is defined; of a partial its function, of another object its class."""
+    named: Any = build.func if isinstance(build, partial) else build
+    named = named if hasattr(named, "__qualname__") else type(named)
+    return named.__module__, named.__qualname__
 
 
 def describe(
@@ -124,7 +123,18 @@ def describe(
         )
     embedding_size = check_count("embedding_size", embedding_size)
     input_size = check_size("input_size", input_size)
-    graph = Graph(name, input_size, embedding_size, check_rate("dropout", dropout))
-    _BUILDERS[name](graph, graph.dropout_rate)
+    asked = (name, input_size, embedding_size, check_rate("dropout", dropout))
+    graph = Graph(*asked)
+    try:
+        _BUILDERS[name](graph, graph.dropout_rate)
+    except MarginfaceError:
+        raise
+    except Exception as error:  # a user's code raises anything
+        raise MarginfaceError(f"backbone '{name}' cannot be built: {said(error)}") from error
+    if (graph.name, graph.input_size, graph.embedding_size, graph.dropout_rate) != asked:
+        raise MarginfaceError(
+            f"backbone '{name}' sets the graph's name, input_size, embedding_size or dropout_rate, "
+            "which say what was asked for; let its function read them alone"
+        )
     graph.check_end()
     return graph

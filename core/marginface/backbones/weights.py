@@ -137,7 +137,9 @@ def _is_safetensors(path: Path) -> bool:
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
-WEIGHTS: Formats[Callable[[Path], Arrays]] = Formats()
+WEIGHTS: Formats[Callable[[Path], Arrays]] = Formats(
+    use="a backbone's weights: give them as --weights, or in training --init-weights"
+)
 WEIGHTS.register("a .safetensors", _read_safetensors, ".safetensors", recognises=_is_safetensors)
 WEIGHTS.register(
     "PyTorch's .pt, .pth or .ckpt",

@@ -63,6 +63,7 @@ def clean(
     chosen = run if run.parent.name == "checkpoints" else None
     where = RunFolder(run.parents[1] if chosen else run)
     embedder = options.open_model(run, backend, None, None, None, None, threads)
+    where.require_model()
     weight = _class_weights(where, chosen)
     identities = where.read_identities()
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
@@ -150,4 +151,10 @@ def _class_weights(run: RunFolder, chosen: Path | None) -> Any:
     path = chosen or latest_checkpoint(run.checkpoints)
     if path is None:
         raise MarginfaceError(f"run {run.path} has no checkpoint yet; train it further")
-    return load_checkpoint(path, prefix="head.weight").state["head.weight"]
+    state = load_checkpoint(path, prefix="head.weight").state
+    if "head.weight" not in state:
+        raise MarginfaceError(
+            f"checkpoint {path} has no class weights (head.weight), from which images are judged; "
+            "give a run of marginface train --loss subcenter_arcface"
+        )
+    return state["head.weight"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import warnings
 from pathlib import Path
 from types import NoneType
@@ -12,7 +11,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from marginface import backbones, losses
+from marginface import losses
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.losses.registry import awaits_import
@@ -26,7 +25,12 @@ from marginface.training.config.files import (
 from marginface.training.config.keys import TrainConfig
 from marginface.training.output import check_output, sole_run_writer
 from marginface.training.processes.groups import this_process
-from marginface.training.processes.launching import PARENT, launch, leave_with
+from marginface.training.processes.launching import (
+    PARENT,
+    launch,
+    leave_with,
+    this_program,
+)
 from marginface.training.resuming import check_resumption
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
@@ -61,13 +65,11 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
         settings = resolve_config(file, given)
 
     if settings.processes > 1 and not place.named:
-        _require_built_in(settings)
+        command = this_program()
         with sole_run_writer(settings, resume=resume):  # else process 0 finds out, in a while
             check_output(settings, resume=resume)
             if resume:
                 check_resumption(settings)
-        # -P: the folder in which the command is called is no place to import from.
-        command = [sys.executable, "-P", "-m", "marginface.cli.main", *sys.argv[1:]]
         raise typer.Exit(launch(command, settings.processes, settings.output))
     if place.named and (parent := os.environ.get(PARENT)):
         leave_with(int(parent))
@@ -99,18 +101,6 @@ def _require_loss(recorded: str, given: dict[str, Any]) -> None:
         raise MarginfaceError(
             f"the run's loss is {recorded}, which a resumed run cannot change to {given['loss']}; "
             f"give --loss {recorded}, or start a new run with another --output"
-        )
-
-
-def _require_built_in(settings: TrainConfig) -> None:
-    """Raise if the processes would not know the backbone, which this program alone registers."""
-    if settings.backbone in backbones.names() and settings.backbone not in backbones.BUILT_IN:
-        count, program = settings.processes, Path(sys.argv[0]).name
-        launcher = f"start it with torchrun --nproc-per-node {count} {program} train, and leave"
-        advice = f"{launcher} processes out" if settings.backend == "torch" else "give 1"
-        raise MarginfaceError(
-            f"processes is {count}, but those that the command starts do not know "
-            f"'{settings.backbone}', which this program registers; {advice}"
         )
 
 

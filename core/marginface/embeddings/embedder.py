@@ -101,7 +101,9 @@ class RunOptions:
     threads: int | None
 
 
-MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats()
+MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats(
+    use="a model: give it as --model, or a run as --run"
+)
 
 
 def open_embedder(
@@ -164,7 +166,7 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
     if METADATA_KEY in session.metadata:
         try:
             spec = ModelSpec.from_json(json.loads(session.metadata[METADATA_KEY]))
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
             raise MarginfaceError(
                 f"{path}: its metadata '{METADATA_KEY}' is not what this version writes; export "
                 "it again"

@@ -23,7 +23,9 @@ def _open_parquet(path: Path) -> EmbeddingsFile:
     return ParquetEmbeddings(path)
 
 
-EMBEDDINGS: Formats[Callable[[Path], EmbeddingsFile]] = Formats("as `marginface embed` writes them")
+EMBEDDINGS: Formats[Callable[[Path], EmbeddingsFile]] = Formats(
+    "as `marginface embed` writes them", use="embeddings: give them as --embeddings"
+)
 EMBEDDINGS.register(
     "a .parquet", _open_parquet, ".parquet", recognises=lambda path: begins(path, b"PAR1")
 )

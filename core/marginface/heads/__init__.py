@@ -1,6 +1,6 @@
 """The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
-from marginface.heads.checks import check_call, check_head, wrong_logits
+from marginface.heads.checks import check_call, check_head, check_logits
 from marginface.heads.initial import WEIGHT_STD
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
 from marginface.heads.sampling import (
@@ -33,6 +33,7 @@ __all__ = [
     "Shard",
     "check_call",
     "check_head",
+    "check_logits",
     "check_loss_scale",
     "check_precision",
     "check_update",
@@ -45,5 +46,4 @@ __all__ = [
     "shard_rows",
     "split_draw",
     "whole_shape",
-    "wrong_logits",
 ]

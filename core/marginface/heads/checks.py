@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from marginface.checks import check_count
 from marginface.errors import MarginfaceError
@@ -42,12 +42,22 @@ def check_call(
         raise MarginfaceError("labels must be integers, each the number of a class; cast them")
 
 
-def wrong_logits(
-    loss: str, method: Literal["target", "negatives"], shape: object
-) -> MarginfaceError:
-    """Return the error for tensor code whose logits have another shape than its cosines."""
-    expected = {"target": "[batch]", "negatives": "[batch, classes]"}[method]
-    return MarginfaceError(
-        f"{loss}: {method} returns shape {shape}, expected {expected}, one logit for each cosine; "
-        "mend its tensor code"
+def check_logits(loss: str, method: Literal["target", "negatives"], logits: Any, like: Any) -> None:
+    """Raise unless what tensor code returns has its cosines' shape: another would be broadcast.
+
+    Where a graph is made, a length that is not known yet fits any.
+    """
+    shape = getattr(logits, "shape", None)
+    if shape is None or not _compatible(tuple(shape), tuple(like.shape)):
+        received = f"a {type(logits).__name__}" if shape is None else f"shape {tuple(shape)}"
+        expected = {"target": "[batch]", "negatives": "[batch, classes]"}[method]
+        raise MarginfaceError(
+            f"{loss}: {method} returns {received}, expected {expected}, one logit for each cosine; "
+            "mend its tensor code"
+        )
+
+
+def _compatible(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(other) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, other, strict=True)
     )

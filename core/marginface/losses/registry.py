@@ -17,12 +17,14 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.losses.base import Logit, MarginLoss
 from marginface.losses.families import FAMILIES
 from marginface.losses.hyperparameters import HELP, Parameter, declared
+from marginface.own_code import in_one_line, said
 
 GROUP = "marginface.losses"
 MEND = "mend or remove the package"
@@ -341,7 +343,7 @@ def _check_loss(loss: Any) -> None:
             found: Any = spec.target(0.5, 1.0, {})
         except Exception as error:  # a user's code raises anything
             raise MarginfaceError(
-                f"{kind}: target(0.5, 1.0, {{}}) raises {_said(error)}; it gets a cosine, a norm "
+                f"{kind}: target(0.5, 1.0, {{}}) raises {said(error)}; it gets a cosine, a norm "
                 "and what prepare returns, here nothing"
             ) from error
         if not isinstance(found, Logit):
@@ -398,8 +400,7 @@ def _from_package(entry: EntryPoint) -> Loss:
     try:
         loss = _at_place(place, "it")
     except Exception as error:  # a package's code raises anything when it is imported
-        said = str(error) if isinstance(error, MarginfaceError) else _said(error)
-        raise MarginfaceError(f"{what}: {said}; {MEND}") from error
+        raise MarginfaceError(f"{what}: {said(error)}; {MEND}") from error
     if _OWN.get(entry.name) is not loss:
         raise MarginfaceError(f"{what}: no loss of that name is registered there; {MEND}")
     return _OWN[entry.name]
@@ -412,10 +413,6 @@ def _imported(text: str) -> Loss | None:
     return loss if isinstance(loss, type) and loss in _OWN.values() else None
 
 
-def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 def _is_place(text: str) -> bool:
     module, colon, name = text.partition(":")
     return bool(colon) and name.isidentifier() and all(p.isidentifier() for p in module.split("."))
@@ -424,19 +421,28 @@ def _is_place(text: str) -> bool:
 def _at_place(text: str, what: str) -> Any:
     """Import what is at "module:Class"."""
     name, _, attribute = text.partition(":")
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise MarginfaceError(
-            f"{what} cannot be imported: there is no module {error.name} here or among what is "
-            "installed"
-        ) from None
+    module = _module(name, what)
     if not hasattr(module, attribute):
-        where = inspect.getsourcefile(module) if hasattr(module, "__file__") else "built in"
+        file = getattr(module, "__file__", "built in")  # None of a folder without __init__.py
+        where = file or f"the folder {next(iter(module.__path__))}"
         raise MarginfaceError(f"{what} is not there: {name} ({where}) has no {attribute}")
     return getattr(module, attribute)
+
+
+def _module(name: str, what: str) -> ModuleType:
+    try:
+        with in_one_line(f"{what} cannot be imported"):
+            return importlib.import_module(name)
+    except MarginfaceError as error:
+        lacking = getattr(error.__cause__, "name", None)
+        if not isinstance(error.__cause__, ModuleNotFoundError) or lacking is None:
+            raise
+        if not f"{name}.".startswith(f"{lacking}."):
+            raise
+        raise MarginfaceError(
+            f"{what} cannot be imported: there is no module {lacking} here or among what is "
+            "installed"
+        ) from None
 
 
 def _home(loss: Loss) -> tuple[str, str]:

@@ -91,9 +91,17 @@ class RunFolder:
     def require_run(self) -> None:
         """Raise if no run with a configuration is here."""
         if not self.config.is_file():
-            state = "holds no run (no config.yaml)" if self.path.is_dir() else "does not exist"
             raise MarginfaceError(
-                f"cannot resume: {self.path} {state}; give the run's folder with --output"
+                f"cannot resume: {self.path} {_no_run(self.path, self.config.name)}; "
+                "give the run's folder with --output"
+            )
+
+    def require_model(self) -> None:
+        """Raise if no run with a model is here."""
+        if not self.model.is_file():
+            raise MarginfaceError(
+                f"{self.path} {_no_run(self.path, self.model.name)}; expected the --output folder "
+                "of marginface train"
             )
 
     def read_starts(self) -> list[dict[str, Any]]:
@@ -161,17 +169,15 @@ def load_run(path: str | Path) -> LoadedRun:
     path = Path(path)
     chosen = path if path.parent.name == "checkpoints" and path.is_dir() else None
     run = RunFolder(path.parents[1] if chosen else path)
-    if not run.model.is_file():
-        state = "holds no run (no model.json)" if path.is_dir() else "does not exist"
-        raise MarginfaceError(f"{path} {state}; expected the --output folder of marginface train")
+    run.require_model()
     checkpoint_path = chosen or latest_checkpoint(run.checkpoints)
     if checkpoint_path is None:
         raise MarginfaceError(f"run {path} has no checkpoint yet; train it further with --resume")
     try:
         spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
-    except MarginfaceError:
-        raise
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except MarginfaceError as error:
+        raise MarginfaceError(f"{run.model}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise MarginfaceError(f"{run.model} is no model specification; restore it") from None
     try:
         text = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
@@ -186,6 +192,12 @@ def load_run(path: str | Path) -> LoadedRun:
         for name, value in checkpoint.state.items()
     }
     return LoadedRun(spec, weights, config, checkpoint.step)
+
+
+def _no_run(path: Path, lacks: str) -> str:
+    if path.is_file():
+        return "is a file, no run folder"
+    return f"holds no run (no {lacks})" if path.is_dir() else "does not exist"
 
 
 def write_text(path: Path, text: str) -> None:

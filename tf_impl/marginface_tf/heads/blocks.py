@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.heads import HeadPlan, Precision, wrong_logits
+from marginface.heads import HeadPlan, Precision, check_logits
 from marginface.losses import MIN_NORM, MarginLoss
 from marginface_tf.heads.rounding import rounded
 from marginface_tf.losses.base import LossOps, Tensors
@@ -206,8 +206,7 @@ class BlockLogits:
                     centers = [-1, block.size, spec.num_centers]
                     best = tf.reduce_max(tf.reshape(best, centers), 2)
                 self.negatives = ops.negatives(best, inputs.prepared)
-            if not self.negatives.shape.is_compatible_with(best.shape):  # which would be broadcast
-                raise wrong_logits(spec.name, "negatives", self.negatives.shape)
+            check_logits(spec.name, "negatives", self.negatives, best)
             logits = self.negatives * self._scale()
         if parameters.bias is not None:
             logits += tf.cast(parameters.bias, logits.dtype)

@@ -26,6 +26,7 @@ from marginface.heads import (
     Shard,
     check_call,
     check_head,
+    check_logits,
     check_precision,
     check_update,
     draw_step,
@@ -34,7 +35,6 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    wrong_logits,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -319,8 +319,7 @@ class MarginHead(keras.layers.Layer):
     def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""
         target = self._ops.target(terms.cosines, norms, prepared)
-        if not target.shape.is_compatible_with(terms.cosines.shape):  # which would be broadcast
-            raise wrong_logits(self.loss.name, "target", target.shape)
+        check_logits(self.loss.name, "target", target, terms.cosines)
         target *= self.loss.scale
         if self.loss.norm_scaled:
             target *= norms

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from marginface.heads import HeadPlan, wrong_logits
+from marginface.heads import HeadPlan, check_logits
 from marginface.losses import MIN_NORM, MarginLoss
 from marginface_torch.heads.rounding import HALF, rounded_matmul
 from marginface_torch.heads.stepping import Update
@@ -236,8 +236,7 @@ class BlockLogits:
                 if spec.num_centers > 1:
                     best = best.reshape(len(best), -1, spec.num_centers).amax(2)
                 self.negatives = ops.negatives(best, prepared)
-            if self.negatives.shape != best.shape:  # which would be broadcast
-                raise wrong_logits(spec.name, "negatives", tuple(self.negatives.shape))
+            check_logits(spec.name, "negatives", self.negatives, best)
             scale = spec.scale if self.norms is None else spec.scale * self.norms[:, None]
             logits = self.negatives.detach() * scale
         if inputs.bias is not None:

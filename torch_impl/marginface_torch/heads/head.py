@@ -25,6 +25,7 @@ from marginface.heads import (
     Shard,
     check_call,
     check_head,
+    check_logits,
     check_precision,
     check_update,
     draw_step,
@@ -33,7 +34,6 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_draw,
-    wrong_logits,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -262,8 +262,7 @@ class MarginHead(nn.Module):
     def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""
         target = self._ops.target(terms.cosines, norms, prepared)
-        if target.shape != terms.cosines.shape:  # which would be broadcast
-            raise wrong_logits(self.loss.name, "target", tuple(target.shape))
+        check_logits(self.loss.name, "target", target, terms.cosines)
         target = target * self.loss.scale
         if self.loss.norm_scaled:
             target = target * norms

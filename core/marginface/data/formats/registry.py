@@ -28,7 +28,9 @@ def _open_tfrecord(path: Path, options: OpenOptions) -> LabelledImages:
     return open_tfrecord(path, options)
 
 
-IMAGE_SETS: Formats[Callable[[Path, OpenOptions], LabelledImages]] = Formats()
+IMAGE_SETS: Formats[Callable[[Path, OpenOptions], LabelledImages]] = Formats(
+    use="to train on or to embed: give it as --data, or --images"
+)
 IMAGE_SETS.register("a folder of images", open_folder, recognises=Path.is_dir)
 IMAGE_SETS.register("a .rec", open_rec, ".rec", recognises=is_recordio)
 IMAGE_SETS.register(

@@ -6,7 +6,8 @@ import csv
 import json
 import math
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ import numpy as np
 from marginface.checks import check_distinct
 from marginface.data.photos.detection import Faces
 from marginface.errors import MarginfaceError
+from marginface.formats import Formats
 from marginface.text import printable
 
 POINT_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "x5", "y5")
 FARTHEST = 1e6  # pixels: what lies farther out is no coordinate
-EXPECTED = {
-    ".json": "expected [score, [[x, y], ...]] with five points in pixels",
-    ".csv": f"expected path,{','.join(POINT_COLUMNS)} with five points in pixels",
-}
+IN_JSON = "expected [score, [[x, y], ...]] with five points in pixels"
+IN_CSV = f"expected path,{','.join(POINT_COLUMNS)} with five points in pixels"
+JSON = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*["}]')  # how an object of photos begins
+LOOKED_AT = 4096  # bytes
 
 
 def read_landmarks(path: Path) -> dict[str, Faces]:
@@ -36,22 +38,23 @@ def read_landmarks(path: Path) -> dict[str, Faces]:
     Raises:
         MarginfaceError: no such file, neither JSON nor CSV, or an entry that is not as above.
     """
-    entries = {".json": _json_entries, ".csv": _csv_entries}.get(path.suffix.lower())
-    if entries is None:
-        raise MarginfaceError(f"landmarks {path} end in '{path.suffix}', expected .json or .csv")
+    entries = LANDMARKS.find(path).open
+    kind, expected = ("JSON", IN_JSON) if entries is _json_entries else ("CSV", IN_CSV)
     found: dict[str, Faces] = {}
     try:
         for name, score, numbers in entries(path):
             checked = printable(_checked_name(path, name))
             if checked in found:
                 raise MarginfaceError(f"landmarks {path} have two entries for {checked!r}")
-            found[checked] = _face(path, checked, score, numbers)
+            found[checked] = _face(path, checked, score, numbers, expected)
     except OSError as error:
         raise MarginfaceError(f"cannot read {path}: {error.strerror or error}") from error
-    except (csv.Error, RecursionError, UnicodeError, json.JSONDecodeError) as error:
-        raise MarginfaceError(f"{path} is not a {path.suffix[1:].upper()} file: {error}") from error
+    except MarginfaceError:
+        raise
+    except (csv.Error, RecursionError, ValueError) as error:  # ValueError: a number too long, too
+        raise MarginfaceError(f"{path} is not a {kind} file: {error}") from error
     if not found:
-        raise MarginfaceError(f"landmarks {path} have no entries; {EXPECTED[path.suffix.lower()]}")
+        raise MarginfaceError(f"landmarks {path} have no entries; {expected}")
     return found
 
 
@@ -72,7 +75,7 @@ def _json_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
             score, points = entry
             yield name, score, [number for x, y in points for number in (x, y)]
         except (TypeError, ValueError):
-            raise _bad_entry(path, name) from None
+            raise _bad_entry(path, name, IN_JSON) from None
 
 
 def _csv_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
@@ -93,7 +96,7 @@ def _csv_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
             values = dict(zip(columns, row, strict=False))
             numbers = [values.get(name) for name in POINT_COLUMNS]
             if len(row) != len(columns):
-                raise _bad_entry(path, row[0])
+                raise _bad_entry(path, row[0], IN_CSV)
             if any(numbers):
                 yield values["path"], values.get("score") or math.nan, numbers
 
@@ -108,18 +111,40 @@ def _checked_name(path: Path, name: str) -> str:
     return clean
 
 
-def _face(path: Path, name: str, score: Any, numbers: list[Any]) -> Faces:
+def _face(path: Path, name: str, score: Any, numbers: list[Any], expected: str) -> Faces:
     try:
         values = np.array([float(number) for number in numbers])
         score = float(score)
     except (TypeError, ValueError, OverflowError):
-        raise _bad_entry(path, name) from None
+        raise _bad_entry(path, name, expected) from None
     if len(values) != len(POINT_COLUMNS) or not (np.abs(values) <= FARTHEST).all():
-        raise _bad_entry(path, name)
+        raise _bad_entry(path, name, expected)
     points = values.reshape(5, 2)
     box = np.concatenate([points.min(axis=0), points.max(axis=0)])
     return Faces(np.array([score]), box[None], points[None])
 
 
-def _bad_entry(path: Path, name: str) -> MarginfaceError:
-    return MarginfaceError(f"landmarks {path}, entry {name!r}: {EXPECTED[path.suffix.lower()]}")
+def _bad_entry(path: Path, name: str, expected: str) -> MarginfaceError:
+    return MarginfaceError(f"landmarks {path}, entry {name!r}: {expected}")
+
+
+def _is_json(path: Path) -> bool:
+    return JSON.match(_head(path)) is not None
+
+
+def _is_csv(path: Path) -> bool:
+    """Return whether a file begins with a line of a path and five points."""
+    head = _head(path)
+    return head.partition(b"\n")[0].count(b",") >= len(POINT_COLUMNS) and not _is_json(path)
+
+
+def _head(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(LOOKED_AT)
+
+
+LANDMARKS: Formats[Callable[[Path], Iterator[tuple[str, Any, list[Any]]]]] = Formats()
+LANDMARKS.register("a JSON file of landmarks", _json_entries, ".json", recognises=_is_json)
+LANDMARKS.register("a CSV file of landmarks", _csv_entries, ".csv", recognises=_is_csv)

@@ -31,7 +31,9 @@ def _is_bin(path: Path) -> bool:
 
 
 # Sets that hold their images, and lists of pairs, whose images are in a folder: CFP knows its own.
-VERIFICATION_SETS: Formats[Callable[[Path], Pairs]] = Formats()
+VERIFICATION_SETS: Formats[Callable[[Path], Pairs]] = Formats(
+    use="pairs to verify: give it as --val"
+)
 VERIFICATION_SETS.register("a .bin of InsightFace", read_bin, ".bin", recognises=_is_bin)
 VERIFICATION_SETS.register(
     "a .zip of images and pairs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -101,6 +101,9 @@ def coerce(name: str, value: Any) -> Any:
     typed: Any = field.annotation
     if field.metadata:
         typed = Annotated[typed, *field.metadata]
+    kinds = get_args(field.annotation) or (field.annotation,)
+    if isinstance(value, bool) and bool not in kinds and not {int, float}.isdisjoint(kinds):
+        raise MarginfaceError(f"{name} must be a number, got {'yes' if value else 'no'}")
     try:
         return TypeAdapter(typed).validate_python(value)
     except ValidationError as error:

@@ -125,5 +125,6 @@ def one_line(error: ValidationError, key: str = "") -> str:
             complaints.append(str(cause) if named else f"{name}: {cause}")
         else:
             wish = detail["msg"].partition(", unable")[0].replace("Input should be", "must be", 1)
+            wish = "must be a path" if detail["type"] == "path_type" else wish
             complaints.append(f"{name} {wish}, got {detail['input']!r}")
     return "; ".join(dict.fromkeys(complaints))

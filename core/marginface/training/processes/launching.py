@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+from marginface.errors import MarginfaceError
 from marginface.runs.folder import RunFolder
 from marginface.text import print_error
 from marginface.training.processes.groups import STORE, share_of_cores
@@ -25,9 +27,32 @@ from marginface.training.processes.listening import loopback
 FORWARDED = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+COMMAND = "marginface.cli.main"
 PARENT = "MARGINFACE_LAUNCHER"  # the variable with the number of the process that launched
 GRACE_SECONDS = 5.0  # from the first process's failure to the end of those that it left waiting
 POLL_SECONDS = 0.05
+
+
+def this_program() -> list[str]:
+    """Return the command that starts this program again, with its arguments.
+
+    It may be one that registers a backbone, a loss or a format of its own before it calls `main`:
+    the others have to know them, too.
+
+    Raises:
+        MarginfaceError: it is in no file that could be started, as where it is typed or piped in.
+    """
+    main = sys.modules["__main__"]
+    module = getattr(getattr(main, "__spec__", None), "name", None)
+    if module == COMMAND or Path(sys.argv[0]).stem == "marginface":
+        # -P: the folder in which the command is called is no place to import from.
+        return [sys.executable, "-P", "-m", COMMAND, *sys.argv[1:]]
+    if "-c" not in sys.orig_argv and not Path(getattr(main, "__file__", "")).is_file():
+        raise MarginfaceError(
+            "several processes start this program again, which is in no file; save it as one, and "
+            "call marginface.cli.main.main at its end"
+        )
+    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def launch(command: Sequence[str], count: int, output: Path) -> int:
