@@ -36,6 +36,15 @@ def message_of(error: MarginfaceError | OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
+def described(error: Exception) -> str:
+    """Describe what a user's or a package's code raised, on one line.
+
+    >>> described(KeyError("a"))
+    "KeyError: 'a'"
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MarginfaceError:
     """Return the error for a name that is not among `choices`, with the nearest one.
 

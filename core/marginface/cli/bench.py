@@ -36,7 +36,8 @@ def bench(
     from marginface.benchmarking.tables import check_output_dir, table, write_costs
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
-    from marginface.losses.registry import check_runs_in, left_out, runs_in, usable
+    from marginface.losses.registry import usable
+    from marginface.losses.tensor_code import check_runs_in, left_out, runs_in
     from marginface.terminal import Terminal
 
     if output is not None:
