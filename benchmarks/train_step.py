@@ -16,8 +16,9 @@ from harness import Work, interleave, ratios, report
 
 from marginface import backbones, losses
 from marginface.backend import load_backend
-from marginface.data.formats.folder import open_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.pipeline import TrainingPipeline
+from marginface.data.sources import OpenOptions
 from marginface.heads.initial import InitialHead
 from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
@@ -109,7 +110,7 @@ def _with_all_rewrites(work: Work) -> Work:
 
 
 def _starving(backend: str, name: str, data: Path, batch: int, rounds: int, threads: int) -> None:
-    folder = open_image_folder(data)
+    folder = open_folder(data, OpenOptions(check=True))
     pipeline = TrainingPipeline(folder, batch_size=batch, seed=0, threads=2)
     learner = _learner(backend, name, len(folder.identities), threads)
     fixed = next(pipeline)

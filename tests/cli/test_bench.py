@@ -77,4 +77,4 @@ def test_output_must_be_a_folder(cli, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, error = cli("bench", "losses", "--output", tmp_path / "file")
     assert status == 2
-    assert "is a file, expected a folder" in error
+    assert "needs a folder, but" in error

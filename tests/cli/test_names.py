@@ -18,7 +18,7 @@ from tiny_scrfd import photo_with, save_detector
 
 from marginface.cli.main import COMMANDS
 from marginface.data.cleaning import Judged, write_table
-from marginface.data.formats.folder import list_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.text import printable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names that others refuse")
@@ -178,7 +178,7 @@ def test_align_writes_a_table_that_is_read_back(root, shown):
 def test_a_table_of_clean_is_read_back(root, shown):
     names = [f"{person}/{person}{number}.png" for person in PEOPLE for number in range(3)]
     kept = [name for name in names if name.endswith("2.png") and name.split("/")[0] in TAME]
-    images = list_image_folder(root / "wild")
+    images = open_folder(root / "wild")
     every = [images.name(number) for number in range(len(images))]
     assert sorted(every) == sorted(names)
     judged = [

@@ -9,7 +9,7 @@ import pytest
 from packing_faces import write_faces
 from record_files import pack
 
-from marginface.data.formats.folder import list_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.opening import open_images
 from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
 from marginface.data.subsets import choose
@@ -36,7 +36,7 @@ def test_landmarks(tmp_path: Path, name: str, text: str) -> None:
 
 
 def test_a_table_of_clean(tmp_path: Path) -> None:
-    images = list_image_folder(write_faces(tmp_path / "f", {"ann": 2, "bo": 1}, 12))
+    images = open_folder(write_faces(tmp_path / "f", {"ann": 2, "bo": 1}, 12))
     rows = [f"{images.name(at)},x,1.0,{at % 2}\n" for at in range(3)]
     text = f"{MARK}path,identity,angle,kept\n{''.join(rows)}"
     (tmp_path / "kept.csv").write_text(text, encoding="utf-8")

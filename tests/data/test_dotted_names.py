@@ -10,7 +10,7 @@ from packing_faces import contents, write_faces
 from PIL import Image
 from record_files import im2rec, names
 
-from marginface.data.formats.folder import list_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.listing import open_set
 from marginface.data.opening import open_images
 from marginface.data.packing.encoding import Encoding, with_extension
@@ -118,7 +118,7 @@ def test_a_kind_of_file_that_is_not_written_is_no_folder(
     faces: Path, tmp_path: Path, ending: str
 ) -> None:
     with pytest.raises(MarginfaceError, match=rf"for a folder, not \{ending}"):
-        pack(list_image_folder(faces), tmp_path / f"a{ending}")
+        pack(open_folder(faces), tmp_path / f"a{ending}")
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
@@ -126,12 +126,12 @@ def test_a_shard_alone_is_not_written(faces: Path, tmp_path: Path) -> None:
     for name in ("a.tfrecord-00000-of-00002", "a-00000-of-00002.tfrecord", "a-00-of-02"):
         assert target_format(tmp_path / name) not in ("", ".tfrecord")
         with pytest.raises(MarginfaceError, match="cannot write training images to"):
-            pack(list_image_folder(faces), tmp_path / name)
+            pack(open_folder(faces), tmp_path / name)
 
 
 def test_record_files_with_dots_in_their_names(faces: Path, tmp_path: Path) -> None:
     for name in ("a.v1.rec", "a.v2.rec", "a.1.5.tfrecord"):
-        pack(list_image_folder(faces), tmp_path / name)
+        pack(open_folder(faces), tmp_path / name)
         assert len(open_set(tmp_path / name)) == 5
     assert (tmp_path / "a.v1.idx").exists()
     assert (tmp_path / "a.v2.lst").exists()

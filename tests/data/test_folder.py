@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from real_faces import FACES, needs_faces
 
-from marginface.data.formats.folder import open_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.image_files import PassedOverWarning
+from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
 
 
@@ -26,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 def refusal(root: Path, **options: bool) -> str:
     with pytest.raises(MarginfaceError) as caught:
-        open_image_folder(root, **options)
+        open_folder(root, OpenOptions(check=True, **options))
     message = str(caught.value)
     assert "\n" not in message
     assert str(root) in message
@@ -34,7 +35,7 @@ def refusal(root: Path, **options: bool) -> str:
 
 
 def test_identities_paths_and_labels_are_sorted(root: Path) -> None:
-    folder = open_image_folder(root)
+    folder = open_folder(root, OpenOptions(check=True))
     assert folder.identities == ("alice", "bob", "carol")
     assert folder.paths[2:5] == ("alice/2.png", "bob/0.png", "bob/1.png")
     np.testing.assert_array_equal(folder.labels, [0, 0, 0, 1, 1, 2])
@@ -48,7 +49,9 @@ def test_identities_paths_and_labels_are_sorted(root: Path) -> None:
 
 def test_progress_ends_at_the_number_of_images(root: Path) -> None:
     seen: list[tuple[int, int]] = []
-    open_image_folder(root, on_progress=lambda done, total: seen.append((done, total)))
+    open_folder(
+        root, OpenOptions(check=True, on_progress=lambda done, total: seen.append((done, total)))
+    )
     assert seen[-1] == (6, 6)
 
 
@@ -56,7 +59,7 @@ def test_hidden_folders_and_other_files_are_passed_over(root: Path) -> None:
     save(root / ".ipynb_checkpoints" / "0.png")
     (root / "README.txt").write_text("")
     (root / "alice" / "notes.txt").write_text("")
-    assert open_image_folder(root).identities == ("alice", "bob", "carol")
+    assert open_folder(root, OpenOptions(check=True)).identities == ("alice", "bob", "carol")
 
 
 def test_missing_root_and_file_as_root(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_one_identity_is_not_enough(tmp_path: Path) -> None:
 def test_an_identity_without_images(root: Path) -> None:
     (root / "dave").mkdir()
     with pytest.warns(PassedOverWarning, match="1 folder without images in .*, such as dave"):
-        folder = open_image_folder(root)
+        folder = open_folder(root, OpenOptions(check=True))
     assert (folder.empty, folder.skipped) == (("dave",), ())
     assert folder.identities == ("alice", "bob", "carol")
 
@@ -110,7 +113,7 @@ def test_bad_images_are_refused_with_the_first_one_and_the_count(root: Path) -> 
 def test_skipping_leaves_out_bad_images_and_identities_that_lose_all(root: Path) -> None:
     (root / "carol" / "0.png").write_text("not an image")
     save(root / "bob" / "1.png", size=(90, 80))
-    folder = open_image_folder(root, skip_bad=True)
+    folder = open_folder(root, OpenOptions(check=True, skip_bad=True))
     assert [path for path, _ in folder.skipped] == ["bob/1.png", "carol/0.png"]
     assert "90x80" in folder.skipped[0][1]
     assert folder.identities == ("alice", "bob")
@@ -128,13 +131,13 @@ def test_skipping_down_to_one_identity_is_refused(root: Path) -> None:
 def test_other_sizes_are_resized_only_when_asked(root: Path) -> None:
     save(root / "bob" / "1.png", size=(90, 80))
     assert "90x80" in refusal(root)
-    folder = open_image_folder(root, resize=True)
+    folder = open_folder(root, OpenOptions(check=True, resize=True))
     assert folder[4][0].shape == (112, 112, 3)
 
 
 @needs_faces
 def test_grey_real_faces_of_another_size() -> None:
-    folder = open_image_folder(FACES / "orl", resize=True)
+    folder = open_folder(FACES / "orl", OpenOptions(check=True, resize=True))
     assert len(folder.identities) == 40
     assert len(folder) == 400
     image, _ = folder[0]

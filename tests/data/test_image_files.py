@@ -15,9 +15,10 @@ from PIL import Image
 from tiny_scrfd import photo_with, save_detector
 
 from marginface.data import image_files, images
-from marginface.data.formats.folder import list_image_folder, open_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.image_files import PassedOverWarning, folder_files, list_images
 from marginface.data.images import NEEDS_HEIF, decode_image, has_heif, read_image
+from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
 
 
@@ -159,9 +160,9 @@ def test_a_folder_of_none_says_what_is_there(tmp_path: Path) -> None:
 def test_identities_without_images_are_left_out_alike(people: Path) -> None:
     (people / "cy").mkdir()
     write(people, {"di/readme.txt": b"x"})
-    for opened in (open_image_folder, list_image_folder):
+    for options in (OpenOptions(check=True), OpenOptions()):
         with pytest.warns(PassedOverWarning) as caught:
-            found = opened(people)
+            found = open_folder(people, options)
         said = f"passed over 2 folders without images in {people}, such as cy, di"
         assert said in [str(each.message) for each in caught]
         assert (found.identities, found.empty) == (("ann", "bo"), ("cy", "di"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pair_sets import content, refusal
 from PIL import Image
 
-from marginface.data.formats.folder import list_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.inspection import inspect, shared
 from marginface.data.listing import listing, open_set, open_training_set
 from marginface.data.lookup import ImageNames
@@ -121,7 +121,7 @@ def test_every_list_tells_of_an_image_that_is_gone(tmp_path: Path) -> None:
     table = "path,identity,angle,kept\nann/1.jpg,ann,1,1\nann/1.png,ann,2,0\n"
     (tmp_path / "kept.csv").write_text(table)
     with pytest.raises(MarginfaceError, match=r"kept.csv:3: 'ann/1.jpg' and 'ann/1.png' would"):
-        choose(list_image_folder(folder), kept=tmp_path / "kept.csv")
+        choose(open_folder(folder), kept=tmp_path / "kept.csv")
     (tmp_path / "media").write_text("ann/1.jpg 1 1\nann/1.png 2 1\n")
     with pytest.raises(MarginfaceError, match=r"media: 'ann/1.jpg' and 'ann/1.png' would"):
         media_by_image(read_media(tmp_path / "media"), ImageNames(["ann/1.jpg"]))
@@ -225,7 +225,7 @@ def test_lfw_and_calfw_and_cfp_refuse_a_name_of_two_images(tmp_path: Path) -> No
 
 def test_split_writes_a_list_of_the_images_it_drew(tmp_path: Path) -> None:
     names = [f"p{n}/{stem}" for n in range(24) for stem in ("1.jpg", "1.png", "1.5.jpg", "2.jpg")]
-    images = list_image_folder(write_images(tmp_path / "f", *names))
+    images = open_folder(write_images(tmp_path / "f", *names))
     parts = split(images, 0.9)
     drawn = draw_pairs(images, parts[1], 80)
     write_split(images, parts, tmp_path / "out", pairs=drawn)
@@ -289,7 +289,7 @@ def test_landmarks_meet_their_photos() -> None:
 
 
 def test_a_table_of_clean_meets_its_images(tmp_path: Path) -> None:
-    images = list_image_folder(write_images(tmp_path / "f", f"{DECOMPOSED}/1.jpg", "bo/1.5.jpg"))
+    images = open_folder(write_images(tmp_path / "f", f"{DECOMPOSED}/1.jpg", "bo/1.5.jpg"))
     text = f"path,identity,angle,kept\n{COMPOSED}/1.jpg,x,1,1\nbo/1.5.jpg,bo,2,0\n"
     (tmp_path / "kept.csv").write_text(text, encoding="utf-8")
     assert choose(images, kept=tmp_path / "kept.csv").tolist() == [0]

@@ -11,7 +11,7 @@ from packing_faces import COUNTS, contents, write_faces
 from record_files import colours, im2rec, insightface, names, png, refusal
 
 from marginface.data.formats.example import ImageExample, pack_example
-from marginface.data.formats.folder import list_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.formats.recordio import RecordFile, pack_labelled
 from marginface.data.formats.tfrecord import frame
 from marginface.data.opening import open_images
@@ -55,7 +55,7 @@ def test_a_label_that_is_not_one_number_is_not_written(label):
 def test_ranges_that_float32_cannot_tell_apart_are_not_written(tmp_path, monkeypatch):
     """Glint360K has 17,091,657 images: their own labels are exact, ranges of keys are not."""
     total = sum(COUNTS.values())
-    faces = list_image_folder(write_faces(tmp_path / "faces"))
+    faces = open_folder(write_faces(tmp_path / "faces"))
     monkeypatch.setattr(packed_records, "LARGEST_LABEL", total + len(COUNTS) + 1)
     pack(faces, tmp_path / "ranges.rec")
     monkeypatch.setattr(packed_records, "LARGEST_LABEL", total + len(COUNTS))
@@ -73,7 +73,7 @@ def test_ranges_that_float32_cannot_tell_apart_are_not_written(tmp_path, monkeyp
 
 def test_too_many_identities_for_a_rec_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(packed_records, "LARGEST_LABEL", 1)
-    faces = list_image_folder(write_faces(tmp_path / "faces"))
+    faces = open_folder(write_faces(tmp_path / "faces"))
     (tmp_path / "new").mkdir()
     with pytest.raises(MarginfaceError, match=r"at most 2 identities; write a \.tfrecord"):
         pack(faces, tmp_path / "new" / "a.rec")

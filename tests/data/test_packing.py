@@ -18,7 +18,7 @@ from packing_faces import COUNTS, contents, write_faces
 from PIL import Image
 
 from marginface.data.formats.compact import Texts
-from marginface.data.formats.folder import ImageFolder, list_image_folder
+from marginface.data.formats.folder import ImageFolder, open_folder
 from marginface.data.formats.record_index import fit_for_files
 from marginface.data.formats.recordio import RecordFile
 from marginface.data.images import decode_image
@@ -79,7 +79,7 @@ def test_a_round_trip_through_all_formats_gives_the_same_bytes(faces: Path, out:
 
 
 def test_a_record_file_has_the_layout_of_insightface(faces: Path, out: Path) -> None:
-    pack(list_image_folder(faces), out / "train.rec")
+    pack(open_folder(faces), out / "train.rec")
     images = sum(COUNTS.values())
     records = RecordFile(out / "train.rec")
     index = dict(map(int, line.split()) for line in (out / "train.idx").read_text().splitlines())
@@ -94,14 +94,14 @@ def test_a_record_file_has_the_layout_of_insightface(faces: Path, out: Path) -> 
     assert (out / "property").read_text() == f"{len(COUNTS)},12,12\n"
     opened = open_images(out / "train.rec", size=(12, 12))
     assert opened.identities == tuple(COUNTS)
-    assert opened.fingerprint() == list_image_folder(faces).fingerprint()
+    assert opened.fingerprint() == open_folder(faces).fingerprint()
 
 
 PACK_AND_HANG = """
 import sys, time
 from pathlib import Path
 from marginface.data.packing import training_sets
-from marginface.data.formats.folder import ImageFolder, list_image_folder
+from marginface.data.formats.folder import ImageFolder, open_folder
 
 training_sets.CHUNK = {chunk}
 original = ImageFolder.encoded
@@ -112,7 +112,7 @@ def encoded(self, index):
     return original(self, index)
 
 ImageFolder.encoded = encoded
-training_sets.pack(list_image_folder(sys.argv[1]), Path(sys.argv[2]))
+training_sets.pack(open_folder(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
@@ -136,14 +136,14 @@ def test_a_killed_run_leaves_no_target_and_goes_on(
     faces: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unbroken, out = tmp_path / "unbroken", tmp_path / "killed"
-    pack(list_image_folder(faces), unbroken / name)
+    pack(open_folder(faces), unbroken / name)
     partial = kill_in_the_middle(faces, out / name)
     assert [path.name for path in out.iterdir()] == [partial.name]
     read = count_reads(monkeypatch)
     progress: list[tuple[int, int]] = []
-    pack(list_image_folder(faces), out / name, on_progress=lambda *at: progress.append(at))
+    pack(open_folder(faces), out / name, on_progress=lambda *at: progress.append(at))
     assert contents(out) == contents(unbroken)
-    assert sorted(read) == sorted(list_image_folder(faces).paths[2 * CHUNK :])
+    assert sorted(read) == sorted(open_folder(faces).paths[2 * CHUNK :])
     assert progress[-1] == (sum(COUNTS.values()),) * 2
 
 
@@ -154,7 +154,7 @@ def test_what_was_harmed_meanwhile_is_done_again(
 ) -> None:
     target = tmp_path / "killed" / name
     partial = kill_in_the_middle(faces, target)
-    paths = list_image_folder(faces).paths
+    paths = open_folder(faces).paths
     written = partial / "images" / paths[10] if name == "out" else partial / name[4:]
     if harm == "data":
         data = bytearray(written.read_bytes())
@@ -170,10 +170,10 @@ def test_what_was_harmed_meanwhile_is_done_again(
         journal = partial / "journal.jsonl"
         journal.write_bytes(journal.read_bytes()[:-5])
     read = count_reads(monkeypatch)
-    pack(list_image_folder(faces), target)
+    pack(open_folder(faces), target)
     whole = 2 * CHUNK if harm == "longer" and name != "out" else CHUNK
     assert len(read) == len(paths) - whole
-    pack(list_image_folder(faces), tmp_path / "unbroken" / name)
+    pack(open_folder(faces), tmp_path / "unbroken" / name)
     assert contents(target.parent) == contents(tmp_path / "unbroken")
 
 
@@ -181,8 +181,8 @@ def test_another_job_starts_anew(faces: Path, tmp_path: Path) -> None:
     target = tmp_path / "killed" / "out"
     kill_in_the_middle(faces, target)
     chosen = np.arange(3, 30)
-    pack(list_image_folder(faces), target, chosen=chosen)
-    paths = list_image_folder(faces).paths
+    pack(open_folder(faces), target, chosen=chosen)
+    paths = open_folder(faces).paths
     assert [*contents(target)] == [paths[number] for number in chosen]
     assert not partial_path(target).exists()
 
@@ -196,7 +196,7 @@ def test_another_encoding_starts_anew(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training_sets, "STRIDE", 1)
-    images, target = list_image_folder(faces), tmp_path / "broken" / "a.rec"
+    images, target = open_folder(faces), tmp_path / "broken" / "a.rec"
     with pytest.raises(KeyboardInterrupt):
         pack(images, target, on_progress=stop)
     for parent in ("broken", "unbroken"):
@@ -210,7 +210,7 @@ def test_links_in_partial_output_are_not_followed(faces: Path, tmp_path: Path) -
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (partial / "images" / "dee").symlink_to(elsewhere)
-    pack(list_image_folder(faces), target)
+    pack(open_folder(faces), target)
     assert [*elsewhere.iterdir()] == []
     assert contents(target) == contents(faces)
 
@@ -218,9 +218,9 @@ def test_links_in_partial_output_are_not_followed(faces: Path, tmp_path: Path) -
 def test_two_runs_do_not_write_one_target(faces: Path, out: Path) -> None:
     def again(done: int, total: int) -> None:
         del done, total
-        assert "another process is writing" in refusal(list_image_folder(faces), out / "a.rec")
+        assert "another process is writing" in refusal(open_folder(faces), out / "a.rec")
 
-    pack(list_image_folder(faces), out / "a.rec", on_progress=again)
+    pack(open_folder(faces), out / "a.rec", on_progress=again)
     assert (out / "a.rec").is_file()
 
 
@@ -229,13 +229,13 @@ def test_a_bad_image_is_refused_or_left_out(
 ) -> None:
     bad = faces / "cid" / "cid_0001.png"
     bad.write_bytes(bad.read_bytes()[:50])
-    message = refusal(list_image_folder(faces), out / "a.rec", encoding=Encoding())
+    message = refusal(open_folder(faces), out / "a.rec", encoding=Encoding())
     assert str(bad) in message
     assert "--skip-bad" in message
     assert [path.name for path in out.iterdir()] == [".a.rec.partial"]
     read = count_reads(monkeypatch)
     options = {"encoding": Encoding(), "skip_bad": True}
-    made = pack(list_image_folder(faces), out / "a.rec", **options)
+    made = pack(open_folder(faces), out / "a.rec", **options)
     assert len(read) == sum(COUNTS.values()) - 2 * CHUNK  # it went on, though asked otherwise
     assert [name for name, _ in made.skipped] == ["cid/cid_0001.png"]
     assert made.skipped[0][1].startswith("cannot read the image")
@@ -247,7 +247,7 @@ def test_a_bad_image_is_refused_or_left_out(
 
 def test_a_link_to_nothing_is_a_bad_image(faces: Path, out: Path) -> None:
     (faces / "ann" / "gone.png").symlink_to("nowhere")
-    made = pack(list_image_folder(faces), out / "a.rec", skip_bad=True)
+    made = pack(open_folder(faces), out / "a.rec", skip_bad=True)
     assert made.images == sum(COUNTS.values()) > CHUNK
     reason = "cannot read the image: No such file or directory; replace it"
     assert made.skipped == [("ann/gone.png", reason)]
@@ -267,9 +267,9 @@ def test_what_left_out_a_bad_image_does_not_go_on_without_being_asked(
     monkeypatch.setattr(training_sets, "STRIDE", 1)
     options = {"encoding": Encoding()}
     with pytest.raises(KeyboardInterrupt):
-        pack(list_image_folder(faces), out / "a", **options, skip_bad=True, on_progress=stop)
+        pack(open_folder(faces), out / "a", **options, skip_bad=True, on_progress=stop)
     assert partial_path(out / "a").exists()
-    assert str(bad) in refusal(list_image_folder(faces), out / "a", **options)
+    assert str(bad) in refusal(open_folder(faces), out / "a", **options)
 
 
 DISK_FULL = """
@@ -381,7 +381,7 @@ def test_no_writer_takes_a_hostile_name(
 
 
 def test_a_hostile_list_beside_a_record_file_leads_nowhere(faces: Path, out: Path) -> None:
-    pack(list_image_folder(faces), out / "a.rec")
+    pack(open_folder(faces), out / "a.rec")
     listed = out / "a.lst"
     listed.write_text(listed.read_text().replace("ann/", "../../ann/"))
     (out / "deep").mkdir()
@@ -392,14 +392,14 @@ def test_a_hostile_list_beside_a_record_file_leads_nowhere(faces: Path, out: Pat
 
 def test_images_that_fit_stay_and_others_are_encoded_anew(faces: Path, out: Path) -> None:
     Image.new("RGB", (30, 20), (200, 10, 10)).save(faces / "bob" / "large.bmp")
-    pack(list_image_folder(faces), out / "sized", encoding=Encoding((12, 12)))
+    pack(open_folder(faces), out / "sized", encoding=Encoding((12, 12)))
     made, before = contents(out / "sized"), contents(faces)
     assert made.pop("bob/large.png") == (out / "sized" / "bob" / "large.png").read_bytes()
     del before["bob/large.bmp"]
     assert made == before
     pixels = decode_image((out / "sized" / "bob" / "large.png").read_bytes(), "", (12, 12))
     assert (pixels == (200, 10, 10)).all()
-    pack(list_image_folder(faces), out / "jpegs", encoding=Encoding(format="jpeg"))
+    pack(open_folder(faces), out / "jpegs", encoding=Encoding(format="jpeg"))
     made = contents(out / "jpegs")
     assert all(name.endswith(".jpg") and data[:2] == b"\xff\xd8" for name, data in made.items())
     assert made["ann/ann_0002.jpg"] == before["ann/ann_0002.jpg"]
@@ -408,13 +408,13 @@ def test_images_that_fit_stay_and_others_are_encoded_anew(faces: Path, out: Path
 def test_names_that_would_become_one_are_refused(faces: Path, out: Path) -> None:
     Image.new("RGB", (12, 12)).save(faces / "ann" / "ann_0001.bmp")
     options = {"encoding": Encoding(format="png")}
-    assert "ann_0001" in refusal(list_image_folder(faces), out / "a.rec", **options)
-    pack(list_image_folder(faces), out / "a", encoding=Encoding())
+    assert "ann_0001" in refusal(open_folder(faces), out / "a.rec", **options)
+    pack(open_folder(faces), out / "a", encoding=Encoding())
     assert contents(out / "a") == contents(faces)
 
 
 def test_targets_that_do_not_do(faces: Path, out: Path) -> None:
-    images = list_image_folder(faces)
+    images = open_folder(faces)
     assert "expected a name that ends in .rec, .tfrecord" in refusal(images, out / "a.npz")
     assert "among the images" in refusal(images, faces / "packed")
     (out / "a.idx").write_text("mine")

@@ -13,8 +13,9 @@ from PIL import Image
 from real_faces import FACES, needs_faces
 
 from marginface.data.augmentation import AUGMENTATIONS, PRESETS, augmentation
-from marginface.data.formats.folder import ImageFolder, open_image_folder
+from marginface.data.formats.folder import ImageFolder, open_folder
 from marginface.data.pipeline import Batch, TrainingPipeline
+from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
 
 
@@ -28,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
         image = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
         image[0, 0, 0] = number
         Image.fromarray(image).save(path)
-    return open_image_folder(root, size=(16, 16))
+    return open_folder(root, OpenOptions(check=True, size=(16, 16)))
 
 
 def take(pipeline: TrainingPipeline, count: int) -> list[Batch]:
@@ -303,7 +304,10 @@ def test_an_image_that_vanishes_during_training_is_named(tmp_path: Path, threads
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / name)
     pipeline = TrainingPipeline(
-        open_image_folder(tmp_path, size=(16, 16)), batch_size=2, seed=0, threads=threads
+        open_folder(tmp_path, OpenOptions(check=True, size=(16, 16))),
+        batch_size=2,
+        seed=0,
+        threads=threads,
     )
     (tmp_path / "b" / "1.png").unlink()
     with pytest.raises(MarginfaceError, match=r"b/1\.png: cannot read the image: No such file"):
@@ -322,7 +326,7 @@ def test_importing_loads_no_framework_and_prints_nothing() -> None:
 
 @needs_faces
 def test_real_faces_come_with_their_labels() -> None:
-    folder = open_image_folder(FACES / "lfw112" / "train")
+    folder = open_folder(FACES / "lfw112" / "train", OpenOptions(check=True))
     assert len(folder) == 6671
     assert len(folder.identities) == 1184
     pipeline = TrainingPipeline(folder, batch_size=64, seed=0, augment=())

@@ -13,9 +13,10 @@ from record_files import (
     write,
 )
 
-from marginface.data.formats.folder import ImageFolder, open_image_folder
+from marginface.data.formats.folder import ImageFolder, open_folder
 from marginface.data.opening import open_images
 from marginface.data.packing import training_sets
+from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
 
 
@@ -26,7 +27,7 @@ def folder(tmp_path):
             path = tmp_path / "faces" / identity / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(50 * number + count))
-    return open_image_folder(tmp_path / "faces")
+    return open_folder(tmp_path / "faces", OpenOptions(check=True))
 
 
 def test_a_packed_folder_is_the_same_set(folder, tmp_path):
@@ -95,7 +96,7 @@ def test_the_rec_appears_last_and_not_without_the_rest(folder, tmp_path, monkeyp
 
 @needs_faces
 def test_real_faces_come_back_byte_for_byte(tmp_path):
-    folder = open_image_folder(FACES / "lfw112" / "test")
+    folder = open_folder(FACES / "lfw112" / "test", OpenOptions(check=True))
     pack(folder.root, tmp_path / "lfw.rec")
     images = open_images(tmp_path / "lfw.rec")
     assert images.fingerprint() == folder.fingerprint()

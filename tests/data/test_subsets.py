@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from packing_faces import contents, write_faces
 
 from marginface.data import linking
-from marginface.data.formats.folder import list_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.listing import open_set
 from marginface.data.opening import open_images
 from marginface.data.packing.conversion import convert
@@ -128,7 +128,7 @@ def test_a_subset_has_what_was_asked_for(
 
 
 def test_a_table_of_clean_says_what_is_kept(faces: Path, tmp_path: Path) -> None:
-    images = list_image_folder(faces)
+    images = open_folder(faces)
     table = tmp_path / "clean.csv"
     rows = [f"{path},{path.split('/')[0]},1.0,{int('0003' not in path)}" for path in images.paths]
     table.write_text("\n".join(["path,identity,angle,kept", *rows]) + "\n")
@@ -150,7 +150,7 @@ def test_a_table_of_clean_says_what_is_kept(faces: Path, tmp_path: Path) -> None
 def test_a_folder_of_a_folder_has_links(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = list_image_folder(faces)
+    images = open_folder(faces)
     chosen = np.arange(5, 25)
     made = write_part(images, chosen, tmp_path / "part")
     assert (made.images, made.identities) == (20, 5)
@@ -184,7 +184,7 @@ def test_a_part_of_any_set_in_any_format(faces: Path, tmp_path: Path, name: str)
 
 def test_a_split_with_pairs_is_ready_to_validate_on(faces: Path, tmp_path: Path) -> None:
     write_faces(faces, {f"p{number}": 4 for number in range(40)})
-    images = list_image_folder(faces)
+    images = open_folder(faces)
     parts = split(images, 0.6)
     pairs = draw_pairs(images, parts[1], 40)
     made = write_split(images, parts, tmp_path / "out", pairs=pairs)
@@ -217,7 +217,7 @@ def test_a_split_that_fails_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(linking, "_link", full)
-    images = list_image_folder(faces)
+    images = open_folder(faces)
     with pytest.raises(OSError, match="No space left"):
         write_split(images, split(images, 0.4), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]

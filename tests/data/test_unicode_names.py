@@ -14,10 +14,11 @@ from packing_faces import write_faces
 from pair_sets import Memory
 from record_files import pack
 
-from marginface.data.formats.folder import list_image_folder, open_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.formats.record_index import make_index
 from marginface.data.listing import listing
 from marginface.data.opening import open_images
+from marginface.data.sources import OpenOptions
 from marginface.data.verification.folds import usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.files import table_of
@@ -69,12 +70,14 @@ def both(composed, apart, tmp_path) -> Path:
 
 
 def test_a_set_is_the_same_in_either_form(composed, apart, tmp_path) -> None:
-    one, other = (open_image_folder(root, size=(SIDE, SIDE)) for root in (composed, apart))
+    one, other = (
+        open_folder(root, OpenOptions(check=True, size=(SIDE, SIDE))) for root in (composed, apart)
+    )
     assert [normalize("NFC", name) for name in other.identities] == [*one.identities]
     assert [normalize("NFC", name) for name in other.paths] == [*one.paths]
     assert all((other.root / path).is_file() for path in other.paths)
     assert other.labels.tolist() == one.labels.tolist()
-    assert list_image_folder(apart).labels.tolist() == one.labels.tolist()
+    assert open_folder(apart).labels.tolist() == one.labels.tolist()
     assert other.fingerprint() == one.fingerprint()
     for name in ("a.rec", "a.tfrecord"):
         packed = open_images(pack(apart, tmp_path / name, (SIDE, SIDE)), size=(SIDE, SIDE))

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from marginface.losses import registry
+from marginface.losses.registry import OWN
+from marginface.losses.tensor_code import CODE
 
 PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
 
 
 def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     """Work in a folder; what is registered, and imported from there, is gone after it."""
-    for name in ("_OWN", "_CODE"):
-        monkeypatch.setattr(registry, name, {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(folder)
@@ -25,8 +24,8 @@ def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
 
 def forget(folder: Path) -> None:
     """Be as a process that has imported nothing from a folder."""
-    for known in (registry._OWN, registry._CODE):
-        known.clear()
+    OWN.clear()
+    CODE.clear()
     for name, module in list(sys.modules.items()):
         if Path(getattr(module, "__file__", None) or "").parent == folder:
             del sys.modules[name]

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marginface.data.formats.folder import open_image_folder
+from marginface.data.formats.folder import open_folder
 from marginface.data.opening import open_images
 from marginface.data.packing import training_sets
+from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
 
 MAGIC = b"\x0a\x23\xd7\xce"
@@ -94,7 +95,7 @@ def image(key: int, label: float | Sequence[float], value: int) -> bytes:
 
 def pack(folder: Path, path: Path, size: tuple[int, int] = (112, 112)) -> Path:
     """Write the images of a folder to a .rec or .tfrecord, in the folder's order."""
-    training_sets.pack(open_image_folder(folder, size=size), path)
+    training_sets.pack(open_folder(folder, OpenOptions(check=True, size=size)), path)
     return path
 
 

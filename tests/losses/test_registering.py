@@ -11,7 +11,7 @@ import pytest
 from own_losses import forgetting, write_example
 
 from marginface import MarginfaceError, losses
-from marginface.losses import Logit, MarginLoss, parameter, register, registry
+from marginface.losses import Logit, MarginLoss, parameter, register, registry, tensor_code
 
 
 @pytest.fixture(autouse=True)
@@ -94,11 +94,11 @@ def test_a_registered_loss_is_one_of_all():
     assert "own" in losses.names()
     assert losses.get("own", margin=0.5) == Own(margin=0.5)
     assert losses.parameters("own") == {"scale": 64.0, "margin": 0.3}
-    assert registry.runs_in("own", "torch")
-    assert not registry.runs_in("own", "tf")
+    assert tensor_code.runs_in("own", "torch")
+    assert not tensor_code.runs_in("own", "tf")
     register(Own, tf="own_tf:OwnOps")  # the other framework's code may come later
-    assert registry.runs_in("own", "torch")
-    assert registry.runs_in("own", "tf")
+    assert tensor_code.runs_in("own", "torch")
+    assert tensor_code.runs_in("own", "tf")
     with pytest.raises(MarginfaceError, match=r"own: margin must be in \[0, 1\), got 1"):
         losses.get("own", margin=1)
 
@@ -187,12 +187,12 @@ def test_code_that_is_named_is_looked_at_when_it_is_needed(folder, code, said):
     sys.path.append(str(folder))
     register(Own, torch=code)
     with pytest.raises(MarginfaceError) as error:
-        registry.own_code(Own, "torch")
+        tensor_code.own_code(Own, "torch")
     assert said in str(error.value)
     with pytest.raises(MarginfaceError, match="loss 'own' has no code for backend tf, only for to"):
-        registry.own_code(Own, "tf")
+        tensor_code.own_code(Own, "tf")
     with pytest.raises(MarginfaceError, match="the loss Plain is not registered; call"):
-        registry.own_code(Plain, "tf")
+        tensor_code.own_code(Plain, "tf")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_name_that_is_taken_is_told(folder, offer):
 
 def test_a_place_is_imported_when_it_is_loaded_and_not_before(folder):
     place = write_example(folder)
-    for use in (losses.get, losses.parameters, lambda name: registry.runs_in(name, "torch")):
+    for use in (losses.get, losses.parameters, lambda name: tensor_code.runs_in(name, "torch")):
         with pytest.raises(MarginfaceError, match=f"give --loss {place} as well"):
             use(place)
     assert "my_losses" not in sys.modules

@@ -15,20 +15,12 @@ from rich.table import Table
 from marginface.atomic import replacing
 from marginface.benchmarking.losses import BASE, Cost
 from marginface.benchmarking.timing import machine
-from marginface.errors import MarginfaceError
-from marginface.extras import needs, require
+from marginface.extras import needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"torch": "#d1495b", "tf": "#e08e1b"}
-
-
-def check_output_dir(path: Path) -> None:
-    """Raise unless files can be written into this folder."""
-    require("report", "matplotlib")
-    if path.exists() and not path.is_dir():
-        raise MarginfaceError(f"--output {path} is a file, expected a folder; name another")
 
 
 def table(costs: Sequence[Cost]) -> Table:

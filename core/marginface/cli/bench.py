@@ -33,13 +33,17 @@ def bench(
     from marginface import losses
     from marginface.backend import backend_names, installed_backends
     from marginface.benchmarking.losses import measure, parse_sizes
-    from marginface.benchmarking.tables import check_output_dir, table, write_costs
+    from marginface.benchmarking.tables import table, write_costs
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
-    from marginface.losses.registry import check_runs_in, left_out, runs_in, usable
+    from marginface.evaluation.output import check_output_dir
+    from marginface.extras import require
+    from marginface.losses.registry import usable
+    from marginface.losses.tensor_code import check_runs_in, left_out, runs_in
     from marginface.terminal import Terminal
 
     if output is not None:
+        require("report", "matplotlib")
         check_output_dir(output)
     chosen = names.split(",") if names else usable()
     for name in chosen:

@@ -27,18 +27,18 @@ def demo(
 
     from rich.text import Text
 
-    from marginface.demo.run import PAGE_NAME, run_demo
+    from marginface.demo.run import run_demo
+    from marginface.report.page import PAGE_NAME
     from marginface.terminal import Terminal
 
     folder = output or free_folder(f"demo-{backend}")
     started = time.monotonic()
     found = run_demo(folder, backend=backend, seed=seed)
-    before, after = found.before.result, found.after.result
     console = Terminal(soft_wrap=True)
     console.print()
     console.print(
         "verification accuracy on people not trained on:",
-        Text(f"{before.accuracy:.1%} before, {after.accuracy:.1%} after", "bold"),
+        Text(f"{found.before:.1%} before, {found.after:.1%} after", "bold"),
         "training",
     )
     console.print(f"exported {found.export}: within {found.difference:.1e} of the framework")

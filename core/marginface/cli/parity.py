@@ -32,7 +32,8 @@ def parity(
     from marginface import losses
     from marginface.backend import installed_backends, load_backend
     from marginface.checks import check_distinct
-    from marginface.losses.registry import check_runs_in, left_out, runs_in, usable
+    from marginface.losses.registry import usable
+    from marginface.losses.tensor_code import check_runs_in, left_out, runs_in
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.page import check_page, pairs, table, write_page
     from marginface.terminal import Terminal

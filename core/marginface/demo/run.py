@@ -18,13 +18,14 @@ from marginface.backend import Arrays, Backend, load_backend
 from marginface.data.images import read_image
 from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.demo.faces import write_demo_set
-from marginface.demo.page import DemoResult, Measured, write_page
+from marginface.demo.page import DemoResult, write_demo_page
 from marginface.embeddings.embedder import open_embedder
 from marginface.errors import MarginfaceError
-from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
-from marginface.evaluation.verification import verify
+from marginface.evaluation.evaluate import distinct_images, embed_pairs
 from marginface.model import ModelSpec
 from marginface.onnx.export import export_model
+from marginface.report.collect import Measured, Report, ReportModel, measure
+from marginface.report.training import read_training
 from marginface.runs.folder import load_run
 from marginface.runs.metrics import read_metrics
 from marginface.terminal import Terminal, say
@@ -34,7 +35,6 @@ from marginface.training.trainer import train
 
 IDENTITIES, IMAGES, HELD_OUT, HELD_OUT_IMAGES = 120, 20, 40, 6
 EPOCHS, BATCH_SIZE = 2, 32  # with the pictures: what two cores do in some minutes
-PAGE_NAME = "index.html"
 COMPARED = 64  # pictures on which the exported model is compared with the framework
 
 
@@ -104,8 +104,9 @@ def run_demo(
 
     graph = backbones.describe(spec.backbone, spec.embedding_size, input_size=spec.input_size)
     untrained = backbones.initial_weights(graph, seed)
-    before = _measure(framework, spec, untrained, pairs)
-    say(console, f"before training: verification accuracy {before.result.accuracy:.1%}")
+    before = _measure("before training", framework, spec, untrained, pairs)
+    accuracy = before.comparison.result.accuracy
+    say(console, f"before training: verification accuracy {accuracy:.1%}")
 
     training_started = time.monotonic()
     trained = train(config, console=console)
@@ -114,7 +115,7 @@ def run_demo(
     training_seconds = time.monotonic() - training_started
 
     weights = load_run(trained.run).weights
-    after = _measure(framework, spec, weights, pairs)
+    after = _measure("after training", framework, spec, weights, pairs)
     embed = framework.create_embedder(spec, weights)
     model = export_model(spec, weights, output / "model.onnx", reference=embed)
     names = distinct_images(pairs)[:COMPARED]
@@ -125,17 +126,20 @@ def run_demo(
     metrics = read_metrics(trained.run / "metrics.jsonl")
     seconds = time.monotonic() - started
     result = DemoResult(
-        title=(
+        report=Report(
+            (
+                ReportModel("after training", read_training(trained.run)),
+                ReportModel("before training"),
+            ),
+            (pairs,),
+            ((after,), (before,)),
+        ),
+        summary=(
             f"{spec.backbone} with ArcFace learned from {IDENTITIES} drawn people, {IMAGES} "
             f"pictures each, with {framework.version()}. All of it took {_spoken(seconds)}."
         ),
         framework=framework.version(),
-        before=before,
-        after=after,
-        pairs=pairs,
         train=faces / "train",
-        test=faces / "test",
-        metrics=metrics,
         training=_about_training(config, metrics, training_seconds),
         export=model,
         difference=difference,
@@ -147,18 +151,19 @@ def run_demo(
             f"Python {platform.python_version()}, {os.cpu_count()} cores, seed {seed}"
         ),
     )
-    write_page(output / PAGE_NAME, result)
+    write_demo_page(result, output)
     return result
 
 
-def _measure(framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs) -> Measured:
+def _measure(
+    name: str, framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs
+) -> Measured:
     run = framework.create_embedder(spec, weights)
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(run(spec.preprocessing(pixels)), np.float32)
 
-    scores = score_pairs(pairs, embed_pairs(embed, pairs)).scores
-    return Measured(verify(scores, pairs.same, pairs.folds), scores)
+    return measure(name, pairs, embed_pairs(embed, pairs))
 
 
 def _spoken(seconds: float) -> str:

@@ -60,23 +60,8 @@ def draw(
     """Return the figure: ROC over a logarithmic FAR axis, and the scores of both kinds of pair."""
     figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    curve = roc(scores, same)
-    draw_roc(left, {f"AUC {result.auc:.4f}": (curve, SAME)}, result.different_pairs)
-    eer = f"EER {result.eer:.2%}"
-    left.plot([result.eer], [1 - result.eer], "o", color=INK, label=eer, zorder=3)
-    left.set_xlabel("false accept rate (different pairs called same)")
-    left.set_ylabel("true accept rate (same pairs called same)")
-    left.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
-    left.set_axisbelow(True)
-    left.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
-    kinds = (f"same ({result.same_pairs:,} pairs)", f"different ({result.different_pairs:,} pairs)")
-    draw_histograms(right, scores, same, result.threshold, kinds)
-    right.set_ylim(0, right.get_ylim()[1] * 1.22)  # room for the legend
-    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    right.set_xlabel("score (cosine similarity)")
-    right.set_ylabel("share of the pairs of its kind")
-    right.set_title("Scores", color=INK, loc="left")
-    right.legend(loc="upper left", frameon=False)
+    _draw_roc(left, result, roc(scores, same))
+    _draw_histograms(right, result, scores, same)
     figure.suptitle(
         f"Verification accuracy {result.accuracy:.2%} ± {100 * result.accuracy_std:.2f} "
         f"over {len(result.fold_accuracies)} folds",
@@ -88,35 +73,35 @@ def draw(
     return figure
 
 
-def draw_roc(axes: Axes, curves: Mapping[str, tuple[RocCurve, str]], different: int) -> None:
-    """Draw ROCs by their labels, each with its colour, over a logarithmic false accept rate.
-
-    FAR 0 has no place there: of so many different pairs, it is drawn at half a false accept.
-    """
-    floor = 0.5 / different
+def _draw_roc(axes: Axes, result: VerificationResult, curve: RocCurve) -> None:
+    floor = 0.5 / result.different_pairs  # where FAR 0, which has no place there, is drawn
     chance = np.geomspace(floor, 1, 200)
     axes.plot(chance, chance, color=FAINT, linewidth=1, linestyle=":", label="chance")
-    for label, (curve, colour) in curves.items():
-        far = np.maximum(curve.far, floor)
-        axes.step(far, curve.tar, where="post", color=colour, linewidth=2, label=label)
+    auc, eer = f"AUC {result.auc:.4f}", f"EER {result.eer:.2%}"
+    far = np.maximum(curve.far, floor)
+    axes.step(far, curve.tar, where="post", color=SAME, linewidth=2, label=auc)
+    axes.plot([result.eer], [1 - result.eer], "o", color=INK, label=eer, zorder=3)
     axes.set_xscale("log")
     axes.set_xlim(floor, 1)
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("false accept rate (different pairs called same)")
+    axes.set_ylabel("true accept rate (same pairs called same)")
     axes.set_title("ROC", color=INK, loc="left")
+    axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
 
-def draw_histograms(
-    axes: Axes,
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    threshold: float,
-    kinds: tuple[str, str],
+def _draw_histograms(
+    axes: Axes, result: VerificationResult, scores: NDArray[np.float64], same: NDArray[np.bool_]
 ) -> None:
-    """Draw the shares of same and different pairs over their scores, and the threshold."""
     bins: Any = np.histogram_bin_edges(scores, bins=50)
-    for kind, colour, label in zip((same, ~same), (SAME, DIFFERENT), kinds, strict=True):
+    for kind, colour, label in (
+        (same, SAME, f"same ({result.same_pairs:,} pairs)"),
+        (~same, DIFFERENT, f"different ({result.different_pairs:,} pairs)"),
+    ):
         axes.hist(
             scores[kind],
             bins,
@@ -127,4 +112,12 @@ def draw_histograms(
             linewidth=1.2,
             label=label,
         )
-    axes.axvline(threshold, color=INK, linestyle="--", label=f"threshold {threshold:.3f}")
+    axes.axvline(
+        result.threshold, color=INK, linestyle="--", label=f"threshold {result.threshold:.3f}"
+    )
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.22)  # room for the legend
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("score (cosine similarity)")
+    axes.set_ylabel("share of the pairs of its kind")
+    axes.set_title("Scores", color=INK, loc="left")
+    axes.legend(loc="upper left", frameon=False)

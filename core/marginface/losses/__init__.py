@@ -6,6 +6,7 @@ from marginface.losses.angular import AngularLoss
 from marginface.losses.base import MIN_NORM, MIN_SINE, Evaluation, Logit, MarginLoss
 from marginface.losses.dominant import angles_to_dominant
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.registering import register
 from marginface.losses.registry import (
     BUILT_IN,
     as_loss,
@@ -14,7 +15,6 @@ from marginface.losses.registry import (
     load,
     names,
     parameters,
-    register,
 )
 
 __all__ = [

@@ -5,14 +5,16 @@ Checks, the documentation, the command line's help and the bounds of tests come 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Real
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from marginface.errors import MarginfaceError
 
+T = TypeVar("T")
 HELP, LIMITS = "help", "limits"  # keys of a field's metadata
 # What a value may be, by its default's type; a number where it is none of these.
 KINDS: dict[type, tuple[type, str]] = {str: (str, "a name"), bool: (bool, "True or False")}
@@ -178,6 +180,16 @@ def declared(loss: type) -> Mapping[str, Parameter]:
         for each in fields(loss)
         if each.default is not MISSING
     }
+
+
+def document_parameters(loss: type[T]) -> type[T]:
+    """Add a loss's parameters to its docstring, so that `help` tells of them."""
+    text = inspect.cleandoc(loss.__doc__ or "")
+    if text.startswith(f"{loss.__name__}("):  # what a dataclass says of itself where nobody does
+        text = f"{loss.__name__}: a loss of one's own."
+    lines = [f"    {p.name}: {p.meaning}; {p.allowed}." for p in declared(loss).values()]
+    loss.__doc__ = "\n".join([text, "", "Args:", *lines])
+    return loss
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -29,13 +30,31 @@ with needs("report"):
 PAGE_NAME = "index.html"
 
 
-def write_page(report: Report, output: Path) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What stands around a report on a page.
+
+    Args:
+        title: of the page.
+        opening, closing: HTML, names in it escaped, before and after the report.
+        style: CSS for these.
+        footer: a line of text.
+    """
+
+    title: str = "marginface report"
+    opening: str = ""
+    closing: str = ""
+    style: str = ""
+    footer: str = f"marginface {__version__}"
+
+
+def write_page(report: Report, output: Path, frame: Frame = Frame()) -> Path:
     """Write `output`/index.html, whole or not at all, and return its path.
 
     Raises:
         MarginfaceError: an image of the galleries cannot be read.
     """
-    text = render(report)
+    text = render(report, frame)
     output.mkdir(parents=True, exist_ok=True)
     path = output / PAGE_NAME
     with replacing(path) as temporary:
@@ -44,7 +63,7 @@ def write_page(report: Report, output: Path) -> Path:
     return path
 
 
-def render(report: Report) -> str:
+def render(report: Report, frame: Frame = Frame()) -> str:
     """Return the page."""
     plotly = get_plotlyjs()
     script = "\n".join(_part(name) for name in ("charts.js", "page.js"))
@@ -54,7 +73,11 @@ def render(report: Report) -> str:
             "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
             f"script-src {_hash(plotly)} {_hash(script)}; base-uri 'none'; form-action 'none'"
         ),
-        style=_part("page.css"),
+        title=html.escape(frame.title),
+        opening=frame.opening,
+        closing=frame.closing,
+        footer=html.escape(frame.footer),
+        style=_part("page.css") + frame.style,
         plotly=plotly,
         script=script,
         data=script_safe(page_data(report)),
@@ -67,7 +90,6 @@ def render(report: Report) -> str:
         fmr=f"{100 * FMR:g}%",
         sets=_options([pairs.name for pairs in report.sets]),
         models=_options([model.name for model in report.models]),
-        version=__version__,
     )
 
 

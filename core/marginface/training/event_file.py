@@ -10,35 +10,10 @@ import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
+from marginface.data.formats.tfrecord_head import crc32c, masked
 from marginface.text import printable
-
-
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-_CRC32C = _table()
-
-
-def masked_crc32c(data: bytes) -> int:
-    """Return TFRecord's checksum: CRC-32C (Castagnoli), rotated and offset.
-
-    >>> hex(masked_crc32c(b"123456789"))
-    '0xc78ab0e5'
-    """
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _varint(value: int) -> bytes:
@@ -55,6 +30,10 @@ def _message(field: int, body: bytes) -> bytes:
 
 def _number(field: int, value: int) -> bytes:
     return _varint(field << 3) + _varint(value)
+
+
+def _checksum(data: bytes) -> bytes:
+    return struct.pack("<I", masked(crc32c(data)))
 
 
 class EventFile:
@@ -83,12 +62,7 @@ class EventFile:
     def _event(self, body: bytes) -> None:
         record = struct.pack("<Bd", 1 << 3 | 1, time.time()) + body
         length = struct.pack("<Q", len(record))
-        self._file.write(
-            length
-            + struct.pack("<I", masked_crc32c(length))
-            + record
-            + struct.pack("<I", masked_crc32c(record))
-        )
+        self._file.write(length + _checksum(length) + record + _checksum(record))
 
     def close(self) -> None:
         """Close the file."""
@@ -97,10 +71,5 @@ class EventFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

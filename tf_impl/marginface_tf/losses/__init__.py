@@ -3,7 +3,7 @@
 from typing import Any
 
 from marginface.losses import MarginLoss
-from marginface.losses.registry import code_of_families, own_code
+from marginface.losses.tensor_code import code_of_families, own_code
 from marginface_tf.losses.base import LossOps
 
 __all__ = ["OPS", "LossOps", "loss_ops"]

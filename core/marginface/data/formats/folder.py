@@ -23,13 +23,14 @@ from marginface.data.image_files import (
 )
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import by_form, require_one_form, same_form
-from marginface.data.sources import OnProgress, OpenOptions, silent
+from marginface.data.sources import OnProgress, OpenOptions
 from marginface.errors import MarginfaceError
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
 CHUNK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
 
 T = TypeVar("T")
+UNCHECKED = OpenOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,97 +84,57 @@ class ImageFolder:
         return hashlib.sha256(b"\0".join(names)).hexdigest()
 
 
-def open_folder(path: Path, options: OpenOptions) -> ImageFolder:
-    """Open a folder as a set of images; see `open_image_folder` and `list_image_folder`."""
-    if not options.check:
-        return list_image_folder(path)
-    _refuse_folder_of_records(path)
-    return open_image_folder(
-        path,
-        size=options.size,
-        resize=options.resize,
-        skip_bad=options.skip_bad,
-        min_identities=options.min_identities,
-        on_progress=options.on_progress,
-    )
+def open_folder(path: Path, options: OpenOptions = UNCHECKED) -> ImageFolder:
+    """Open a folder of `identity/image` files.
 
-
-def open_image_folder(
-    root: str | Path,
-    *,
-    size: tuple[int, int] = (112, 112),
-    resize: bool = False,
-    skip_bad: bool = False,
-    min_identities: int = 2,
-    on_progress: OnProgress = silent,
-) -> ImageFolder:
-    """Open a folder of `identity/image` files, decoding every image once to find the bad ones.
-
-    Args:
-        root: the folder; files that are no images and identities without images are passed over,
-            with a warning, hidden ones without.
-        size: expected (height, width) of the images, in pixels.
-        resize: stretch images of another size instead of refusing them.
-        skip_bad: leave bad images out; they are in `skipped`.
-        min_identities: how many there must be.
-        on_progress: called with (images checked, all images) as checking goes on.
+    Files that are no images and identities without images are passed over, with a warning, hidden
+    ones without. Where nothing is checked, no image is read, and `size` says nothing.
 
     Raises:
-        MarginfaceError: another layout, too few identities, one name in two Unicode forms, or bad
-            images not skipped.
+        MarginfaceError: another layout, or no image at all; where images are checked, also too few
+            identities, one name in two Unicode forms, or bad images not skipped.
     """
-    root = Path(root)
-    files, empty = _layout(root)
-    require_one_form(_identities(files.images), root)
-    check = partial(_problem, root=root, size=size, resize=resize)
-    bad = bad_images(files.images, check, on_progress)
-    if bad and not skip_bad:
-        path, reason = bad[0]
-        raise MarginfaceError(
-            f"{len(bad)} of {len(files.images)} images in {root} cannot be used; the first is "
-            f"{path}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
-        )
-    left_out = {path for path, _ in bad}
-    kept = tuple(path for path in files.images if path not in left_out)
+    require_folder(path)
+    if options.check:
+        _refuse_folder_of_records(path)
+    files, empty = _layout(path)
+    kept, bad = files.images, []
+    if options.check:
+        require_one_form(_identities(files.images), path)
+        bad = _checked(path, files.images, options)
+        left_out = {name for name, _ in bad}
+        kept = [name for name in files.images if name not in left_out]
     identities = _identities(kept)
-    if len(identities) < min_identities:
-        after = f" after leaving out {_first_of(root, bad)}" if bad else ""
+    if options.check and len(identities) < options.min_identities:
+        after = f" after leaving out {_first_of(path, bad)}" if bad else ""
         raise MarginfaceError(
-            f"the number of identities in {root} is {len(identities)}{after}, need at least "
-            f"{min_identities} to train; {LAYOUT}"
+            f"the number of identities in {path} is {len(identities)}{after}, need at least "
+            f"{options.min_identities} to train; {LAYOUT}"
         )
     return ImageFolder(
-        root,
+        path,
         tuple(identities),
-        kept,
+        tuple(kept),
         _labels(kept, identities),
-        size,
-        resize,
+        options.size,
+        options.resize,
         skipped=tuple(bad),
         empty=tuple(empty),
         others=tuple(files.others),
     )
 
 
-def list_image_folder(root: str | Path) -> ImageFolder:
-    """List a folder of `identity/image` files without reading them; `size` says nothing then.
-
-    Raises:
-        MarginfaceError: another layout, or no image at all.
-    """
-    root = Path(root)
-    files, empty = _layout(root)
-    identities = _identities(files.images)
-    return ImageFolder(
-        root,
-        tuple(identities),
-        tuple(files.images),
-        _labels(files.images, identities),
-        (112, 112),
-        resize=False,
-        empty=tuple(empty),
-        others=tuple(files.others),
-    )
+def _checked(root: Path, names: Sequence[str], options: OpenOptions) -> list[tuple[str, str]]:
+    """Decode every image; return the bad ones with the reason, or raise where none is skipped."""
+    check = partial(_problem, root=root, size=options.size, resize=options.resize)
+    bad = bad_images(names, check, options.on_progress)
+    if bad and not options.skip_bad:
+        name, reason = bad[0]
+        raise MarginfaceError(
+            f"{len(bad)} of {len(names)} images in {root} cannot be used; the first is "
+            f"{name}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
+        )
+    return bad
 
 
 def _identity(path: str) -> str:
@@ -192,7 +153,6 @@ def _labels(paths: Sequence[str], identities: Sequence[str]) -> NDArray[np.int64
 
 def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
     """Return the files and the identity folders without images, refusing other layouts."""
-    require_folder(root)
     try:
         files = folder_files(root)
     except MarginfaceError as error:

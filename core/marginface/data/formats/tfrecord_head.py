@@ -1,4 +1,4 @@
-"""How a TFRecord file begins, told without any package: a length of 8 bytes and its checksum."""
+"""What is done with TFRecord files without any package: telling one, short records' checksums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_tfrecord(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(SIZE)
-    return len(head) == SIZE and masked(_crc(head[:8])) == int.from_bytes(head[8:], "little")
+    return len(head) == SIZE and masked(crc32c(head[:8])) == int.from_bytes(head[8:], "little")
 
 
 def masked(crc: int) -> int:
@@ -22,7 +22,12 @@ def masked(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _crc(data: bytes) -> int:
+def crc32c(data: bytes) -> int:
+    """Return the CRC-32C (Castagnoli) of a few bytes; slow.
+
+    >>> hex(masked(crc32c(b"123456789")))
+    '0xc78ab0e5'
+    """
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

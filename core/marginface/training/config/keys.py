@@ -30,7 +30,7 @@ from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
 from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
-from marginface.losses.registry import check_runs_in
+from marginface.losses.tensor_code import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.optimizers import SGD, AdamW, Optimizer
 from marginface.training.config.recipes import RECIPES
