@@ -1,4 +1,4 @@
-"""What a loss costs: forward and backward of a head, beside NormFace's and whoever else comes.
+"""The cost of a loss: forward and backward of a head, beside NormFace's and other rivals'.
 
 python -m marginface.benchmarking.losses torch arcface 128 10000    peak memory, in a fresh process
 """
@@ -30,7 +30,7 @@ EMBEDDING_SIZE = 512
 
 @dataclass(frozen=True)
 class Cost:
-    """What one loss took.
+    """The cost of one loss.
 
     Args:
         backend: "torch" or "tf".
@@ -62,13 +62,13 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
     >>> parse_sizes("128x10000")
     [(128, 10000)]
     """
-    found = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", part.strip()) for part in text.split(",")]
-    if None in found:
+    matches = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", part.strip()) for part in text.split(",")]
+    if None in matches:
         raise MarginfaceError(
             f"--sizes {text}: expected batch x classes such as 128x10000,512x10000"
         )
-    check_distinct("size", [each[0] for each in found if each])
-    return [(int(each[1]), int(each[2])) for each in found if each]
+    check_distinct("size", [each[0] for each in matches if each])
+    return [(int(each[1]), int(each[2])) for each in matches if each]
 
 
 def measure(
@@ -152,7 +152,7 @@ def _inverse(values: tuple[float, float, float]) -> tuple[float, float, float]:
 
 
 def growth(make: Callable[[int, int], Work], batch: int, classes: int, centers: int = 1) -> int:
-    """Return the bytes that this process, a fresh one, grows by at its peak in a step.
+    """Return the bytes by which this fresh process grows at the peak of a step.
 
     Args:
         make: from batch and classes to a step, with weights of its own.

@@ -57,9 +57,9 @@ def bench(
         for each in backends:
             with console.status(f"{each}: batch {batch}, {classes} classes"):
                 those = [name for name in chosen if runs_in(name, each)]
-                found = measure(each, those, batch, classes, rounds=rounds, memory=memory)
-            console.print(table(found))
-            costs += found
+                measured = measure(each, those, batch, classes, rounds=rounds, memory=memory)
+            console.print(table(measured))
+            costs += measured
     if output is not None:
         for path in write_costs(costs, output):
             console.print(f"wrote {path}", soft_wrap=True)

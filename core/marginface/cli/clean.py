@@ -112,7 +112,7 @@ def clean(
 
 
 def _file(images: LabelledImages, number: int) -> tuple[Path, str]:
-    """Return the file of an image, and its name among all."""
+    """Return the file that holds an image, and its name in the whole set."""
     from marginface.data.joined import JoinedImages
 
     name = images.name(number)
@@ -123,7 +123,7 @@ def _file(images: LabelledImages, number: int) -> tuple[Path, str]:
 
 
 def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> None:
-    """Raise where something stands in the way, before the work."""
+    """Raise if an output exists already, before the work."""
     for option, path in (("output", output), ("link-to", link_to)):
         if path is not None and path.exists():
             raise MarginfaceError(

@@ -68,13 +68,13 @@ def identify(
             )
     values = embeddings_of(embeddings, [*known, *searched])
     names, truth = list(searched), list(searched.values())
-    found = identification.search(
+    searches = identification.search(
         values[: len(known)], list(known.values()), values[len(known) :], truth, top=top
     )
-    result = identification.measure(found, np.array(truth) != "")
+    result = identification.measure(searches, np.array(truth) != "")
     options.note_missing_mates({gallery.name: result})
     console = Terminal()
-    console.print(candidates_table(names, truth, found))
+    console.print(candidates_table(names, truth, searches))
     console.print(identification_table({gallery.name: result}))
     metrics = {
         "kind": "identification",
@@ -84,5 +84,5 @@ def identify(
     options.write_metrics(output, metrics, console)
     if output is not None:
         path = output / candidates.CANDIDATES_NAME
-        candidates.write_candidates(path, names, truth, found)
+        candidates.write_candidates(path, names, truth, searches)
         console.print(f"wrote {path}", soft_wrap=True)

@@ -78,7 +78,7 @@ def open_model(
 def given_preprocessing(
     mean: str | None, std: str | None, channels: str | None, crop: str | None
 ) -> dict[str, Any]:
-    """Return those of the options that are given, read, by the names of `Preprocessing`."""
+    """Parse the options that are given, by the names of `Preprocessing`."""
     from marginface.model import for_each_channel
 
     read = {

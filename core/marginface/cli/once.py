@@ -1,4 +1,4 @@
-"""Commands that refuse an option given twice, of which the last would count without a word."""
+"""Commands that refuse an option given twice: the first one would be ignored silently."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OnceCommand(TyperCommand):
 def _given_options(
     command: TyperCommand, ctx: Any, args: Sequence[str]
 ) -> list[tuple[Any, list[str]]]:
-    """Return each option with its values as typed, all of them; of a flag, with its names."""
+    """Return each option with all its values as typed; a flag with the names typed."""
     # Any: typer with a click of its own has other classes than typer on click.
     parser: Any = type(command.make_parser(ctx))(ctx)
     parameters: list[Any] = command.get_params(ctx)
@@ -40,5 +40,5 @@ def _given_options(
             continue
         for typed in (*option.opts, *option.secondary_opts):
             parser.add_option(option, [typed], name, "append_const", const=typed)
-    found, _, _ = parser.parse_args(list(args))
-    return [(options[name], list(map(str, values))) for name, values in found.items()]
+    typed_values, _, _ = parser.parse_args(list(args))
+    return [(options[name], list(map(str, values))) for name, values in typed_values.items()]

@@ -94,7 +94,7 @@ def _require_processes(size: int, given: dict[str, Any]) -> None:
 
 
 def _require_loss(recorded: str, given: dict[str, Any]) -> None:
-    """Raise if a run whose loss is code of one's own, not imported yet, is to take another one."""
+    """Raise if a resumed run with a user's own loss, not imported yet, is given another loss."""
     if awaits_import(recorded) and given.get("loss", recorded) != recorded:
         raise MarginfaceError(
             f"the run's loss is {recorded}, which a resumed run cannot change to {given['loss']}; "
@@ -103,7 +103,7 @@ def _require_loss(recorded: str, given: dict[str, Any]) -> None:
 
 
 def _require_built_in(settings: TrainConfig) -> None:
-    """Raise if the processes would not know the backbone, which this program alone registers."""
+    """Raise for a backbone that this program registers: other processes would not know it."""
     if settings.backbone in backbones.names() and settings.backbone not in backbones.BUILT_IN:
         count, program = settings.processes, Path(sys.argv[0]).name
         launcher = f"start it with torchrun --nproc-per-node {count} {program} train, and leave"

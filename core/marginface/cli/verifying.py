@@ -1,4 +1,4 @@
-"""What `evaluate` and `report` do alike: embed the images of verification sets with models."""
+"""Embed the images of verification sets with models, for `evaluate` and `report`."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Share:
 
 @dataclass(frozen=True, eq=False)
 class IdentificationResult:
-    """What `identify` measures; rates are fractions of 1.
+    """Figures of `identify`; rates are fractions of 1.
 
     Attributes:
         hits: number of mated probes with their subject at rank 1, 2, ... or better; empty without
@@ -146,18 +146,18 @@ def identify(
     return measure(search(gallery, gallery_subjects, probes, probe_subjects))
 
 
-def measure(found: Searches, known: NDArray[np.bool_] | None = None) -> IdentificationResult:
-    """Return the figures of searches: rank rates of mated probes, FPIR of others, TPIR of both.
+def measure(searches: Searches, known: NDArray[np.bool_] | None = None) -> IdentificationResult:
+    """Measure searches: rank rates of mated probes, FPIR of the others, TPIR of both.
 
     Args:
-        found: the searches.
+        searches: the searches.
         known: [probes], whether it is known whom a probe shows; others do not count.
     """
     counted = slice(None) if known is None else known
-    mated, rank = found.mated[counted], found.rank[counted]
+    mated, rank = searches.mated[counted], searches.rank[counted]
     ranks = np.bincount(rank[mated], minlength=MAX_RANK + 1)
-    hits = np.cumsum(ranks)[1 : min(MAX_RANK, found.subjects) + 1] if mated.any() else ranks[:0]
-    score = found.score[counted].astype(np.float64)
+    hits = np.cumsum(ranks)[1 : min(MAX_RANK, searches.subjects) + 1] if mated.any() else ranks[:0]
+    score = searches.score[counted].astype(np.float64)
     own, nobody = score[mated], score[~mated]
     tpir, dir_, curve = {}, {}, (np.empty(0), np.empty(0))
     fpir, threshold = {}, {}
@@ -172,7 +172,7 @@ def measure(found: Searches, known: NDArray[np.bool_] | None = None) -> Identifi
         dir_ = {target: first.at(float(target)) for target in FPIR_TARGETS}
         curve = scores.curve()
     return IdentificationResult(
-        found.subjects, len(own), len(nobody), hits, tpir, dir_, curve, fpir, threshold
+        searches.subjects, len(own), len(nobody), hits, tpir, dir_, curve, fpir, threshold
     )
 
 
@@ -242,12 +242,12 @@ def search(
 
 def galleries_json(results: Mapping[str, IdentificationResult]) -> dict[str, Any]:
     """Return each gallery's figures and the means over galleries, for metrics.json."""
-    found = {name: each.to_json() for name, each in results.items()}
+    figures = {name: each.to_json() for name, each in results.items()}
     keys = ("rank", "tpir_at_fpir", "dir_at_fpir")
     ranks = min(len(each.hits) for each in results.values())
     return {
-        "galleries": found,
-        "mean": {key: _mean([each[key] for each in found.values()]) for key in keys},
+        "galleries": figures,
+        "mean": {key: _mean([each[key] for each in figures.values()]) for key in keys},
         "cmc": np.mean([each.cmc[:ranks] for each in results.values()], axis=0).tolist(),
     }
 

@@ -130,7 +130,7 @@ class SortedScores:
         return float(one + (tail - fewer[last]) / chances[last] * (next_one - one))
 
     def _lenient_rate(self, lowest: int, chances: Floats, tail: float) -> float:
-        """Return that share for the most lenient threshold: above the next score after `count`."""
+        """Return the true accept rate at the most lenient threshold within the interval."""
         more = np.cumsum(chances[::-1])[::-1] - chances
         first = int(np.argmax(more <= tail))
         count = lowest + first

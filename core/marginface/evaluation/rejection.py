@@ -58,7 +58,7 @@ class RejectCurve:
 
 
 def norms_vary(shortest: float, longest: float) -> bool:
-    """Return whether norms differ by more than rounding explains, so that they can tell quality.
+    """Return whether norms differ by more than rounding, so that they can tell quality.
 
     >>> norms_vary(0.9999, 1.0001), norms_vary(64.0, 64.02), norms_vary(0.99, 1.01)
     (False, False, True)

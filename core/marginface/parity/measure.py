@@ -1,4 +1,4 @@
-"""How far two evaluations of a loss are apart, and how far they may be."""
+"""The errors between two evaluations of a loss, and their tolerances."""
 
 from __future__ import annotations
 
@@ -57,10 +57,12 @@ def compare(
     """Return the largest errors of a loss, over its named choices and drawn problems."""
     worst: dict[tuple[tuple[str, str], str], Deviation] = {}
     for loss, case, each in _cases(name, dtype, seeds):
-        found = {b: _evaluate(b, backend, loss, each, dtype) for b, backend in backends.items()}
-        found[SPEC] = evaluate_spec(loss, each)
-        for pair in combinations(found, 2):
-            for quantity, error in errors(found[pair[0]], found[pair[1]]).items():
+        evaluations = {
+            b: _evaluate(b, backend, loss, each, dtype) for b, backend in backends.items()
+        }
+        evaluations[SPEC] = evaluate_spec(loss, each)
+        for pair in combinations(evaluations, 2):
+            for quantity, error in errors(evaluations[pair[0]], evaluations[pair[1]]).items():
                 key, allowed = (pair, quantity), tolerance(dtype, quantity)
                 if key not in worst or not error <= worst[key].error:
                     worst[key] = Deviation(name, dtype, pair, quantity, error, allowed, case)
@@ -92,11 +94,11 @@ def evaluate_spec(loss: MarginLoss, each: Problem) -> Evaluation:
     )
 
 
-def errors(found: Evaluation, expected: Evaluation, *, least: float = 1e-30) -> dict[str, float]:
+def errors(actual: Evaluation, expected: Evaluation, *, least: float = 1e-30) -> dict[str, float]:
     """Return the errors of loss, gradients and state, each relative to its array's largest value.
 
     Args:
-        found: what an implementation gives.
+        actual: what an implementation gives.
         expected: what it is held to.
         least: a gradient whose largest value is smaller counts as this large: what is left of one
             that cancels is rounding.
@@ -104,17 +106,17 @@ def errors(found: Evaluation, expected: Evaluation, *, least: float = 1e-30) -> 
     Raises:
         KeyError: a gradient or a state that only one of them has.
     """
-    result = {"loss": _error(found.loss, expected.loss, 1e-30)}
-    for name in expected.gradients | found.gradients:
-        result[f"d {name}"] = _error(found.gradients[name], expected.gradients[name], least)
-    for name in expected.state | found.state:
-        error = _error(found.state[name], expected.state[name], 1e-30)
+    result = {"loss": _error(actual.loss, expected.loss, 1e-30)}
+    for name in expected.gradients | actual.gradients:
+        result[f"d {name}"] = _error(actual.gradients[name], expected.gradients[name], least)
+    for name in expected.state | actual.state:
+        error = _error(actual.state[name], expected.state[name], 1e-30)
         result["state"] = max(result.get("state", 0.0), error)
     return result
 
 
 def tolerance(dtype: str, quantity: str) -> float:
-    """Return the largest error that rounding explains."""
+    """Return the tolerance: the largest error that rounding explains."""
     if dtype in LAST_PLACE:
         return LAST_PLACE[dtype] if quantity == "d embeddings" else TOLERANCE["float32"]
     return TOLERANCE[dtype]
@@ -134,9 +136,9 @@ def _cases(name: str, dtype: str, seeds: int) -> Iterator[tuple[MarginLoss, str,
             yield loss, f"{label(loss)}, seed {seed}", drawn
 
 
-def _error(found: Any, expected: Any, least: float) -> float:
+def _error(actual: Any, expected: Any, least: float) -> float:
     """Return the largest difference over the largest expected value; infinite if not finite."""
-    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    a, b = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     if a.shape != b.shape or not np.isfinite(a).all():
         return math.inf
     largest = max(float(np.abs(b).max(initial=0)), least)

@@ -1,4 +1,4 @@
-"""What parity found, for people: tables, Markdown and a heat map."""
+"""The results of parity as tables, Markdown and a heat map."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def pairs(rows: Sequence[Deviation]) -> list[tuple[str, str]]:
 
 def cells(rows: Sequence[Deviation], pair: tuple[str, str]) -> list[list[str]]:
     """Return a line for each loss and dtype: its errors, those beyond tolerance with a mark."""
-    found: dict[tuple[str, str], dict[str, Deviation]] = {}
+    by_line: dict[tuple[str, str], dict[str, Deviation]] = {}
     for row in rows:
         if row.pair == pair:
-            found.setdefault((row.loss, row.dtype), {})[row.quantity] = row
+            by_line.setdefault((row.loss, row.dtype), {})[row.quantity] = row
     return [
         [*key, *(_cell(errors.get(quantity)) for quantity in QUANTITIES)]
-        for key, errors in found.items()
+        for key, errors in by_line.items()
     ]
 
 
