@@ -68,18 +68,18 @@ def judge(
     order = np.argsort(images.labels, kind="stable").tolist()
     embedded = (row for _, values in batches([*map(images.name, order)]) for row in values)
     rows = zip(order, embedded, strict=True)
-    found: list[Judged] = []
+    judged: list[Judged] = []
     for label, members in groupby(rows, key=lambda row: int(images.labels[row[0]])):
         numbers, embeddings = zip(*members, strict=True)
         at = label * centers
         own = np.zeros(len(numbers), int)
         radians = angles_to_dominant(np.stack(embeddings), own, weight[at : at + centers], centers)
         angles = np.degrees(radians).tolist()
-        found += [
+        judged += [
             Judged(number, images.identities[label], angle, angle <= max_angle)
             for number, angle in zip(numbers, angles, strict=True)
         ]
-    return found
+    return judged
 
 
 def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which files under a folder are images; what is passed over is said."""
+"""Find the images under a folder, and name the files that are passed over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_IMAGE, NO_FILE = "no image", "no regular file"
 
 
 class PassedOverWarning(UserWarning):
-    """Files or identities in a folder of images are not read."""
+    """Warns of files or identities in a folder of images that are not read."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def _told(root: str | Path, others: list[tuple[str, str]]) -> str:
 def _walk(folder: Path | str, inside: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield the path of each file from `inside` on, links followed."""
     try:
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if not entry.name.startswith(".")]
+        with os.scandir(folder) as scan:
+            entries = [entry for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         raise MarginfaceError(
             f"cannot list the folder {error.filename}: {error.strerror}; make it readable"
@@ -149,7 +149,7 @@ def _why_no_image(entry: os.DirEntry[str]) -> str:
 
 
 def _why_not(begin: bytes) -> str:
-    """Return why a file that begins so is no image that can be read, or an empty string."""
+    """Return why a file with this beginning cannot be read as an image, or an empty string."""
     if begin.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")):
         return ""
     if begin[:2] == b"BM" and begin[6:10] == bytes(4):

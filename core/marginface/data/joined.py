@@ -53,7 +53,7 @@ class JoinedImages:
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """What was left out as (name, reason)."""
+        """The bad images that were left out, as (name, reason)."""
         return tuple(
             (f"{set_name}/{name}", reason)
             for set_name, images in zip(self.names, self.sets, strict=True)
@@ -97,7 +97,7 @@ class JoinedImages:
         ]
 
     def place(self, index: int) -> tuple[int, int]:
-        """Return in which set image `index` is, and its number there."""
+        """Return the number of image `index`'s set, and the image's number in it."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - (int(self._ends[number - 1]) if number else 0)
 

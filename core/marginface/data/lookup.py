@@ -1,4 +1,4 @@
-"""Finding the images that a list names among those that are there."""
+"""Find the images that a list names."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def by_form(name: str) -> tuple[str, str]:
 
 
 def look_alike(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the names that are another's in another Unicode form, each after that."""
+    """Pair names that are one in different Unicode forms: (the first of them, another)."""
     first: dict[str, str] = {}
-    found = [(first.setdefault(same_form(name), name), name) for name in names]
-    return [(one, other) for one, other in found if one != other]
+    pairs = [(first.setdefault(same_form(name), name), name) for name in names]
+    return [(one, other) for one, other in pairs if one != other]
 
 
 def require_one_form(identities: Iterable[str], root: Path) -> None:
@@ -117,10 +117,10 @@ class ImageNames:
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for key, name in pairs:
-        found.setdefault(key, []).append(name)
-    return found
+        groups.setdefault(key, []).append(name)
+    return groups
 
 
 def _several(where: str, name: str, meant: list[str]) -> MarginfaceError:

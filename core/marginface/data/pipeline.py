@@ -32,7 +32,7 @@ ENDLESS = 2**62
 
 
 class Batch(NamedTuple):
-    """What one process takes of a step: images uint8 [share, height, width, 3] (RGB), their labels.
+    """One process's part of a batch: images uint8 [share, height, width, 3] (RGB), their labels.
 
     Sample i of process r is number r + i size of the batch: `labels` is `all_labels[rank::size]`.
     """
@@ -74,7 +74,7 @@ class BatchReader:
         return Batch(pixels, labels[own], labels)
 
     def _order(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return which images stand at some places of an epoch, in memory that does not grow."""
+        """Return the images at some places of an epoch, in memory that does not grow with it."""
         seed = (self._seeds[0] + epoch) % 2**32
         last = len(self.images) - 1
         return np.array(

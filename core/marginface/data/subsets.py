@@ -172,9 +172,9 @@ def _rank(labels: NDArray[np.int64]) -> Indices:
     ordered = labels[order]
     begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     ranks = np.arange(len(labels)) - np.repeat(begins, np.diff([*begins, len(labels)]))
-    found = np.empty(len(labels), np.int64)
-    found[order] = ranks
-    return found
+    rank_of = np.empty(len(labels), np.int64)
+    rank_of[order] = ranks
+    return rank_of
 
 
 def _kept(images: LabelledImages, path: Path) -> Indices:
@@ -202,14 +202,14 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
             if columns == OF_SEVERAL and not is_here(row[4]):
                 others.add(row[4])
                 continue
-            found = names.find(printable(row[0]), f"{path}:{line}: ")
-            if found is None:
+            image = names.find(printable(row[0]), f"{path}:{line}: ")
+            if image is None:
                 raise MarginfaceError(
                     f"{path}:{line}: {images.root} has no image '{row[0][:80]}'; give the data "
                     "that was cleaned"
                 )
             if row[3] == "1":
-                chosen.append(number_of[found])
+                chosen.append(number_of[image])
     if others and not chosen:
         raise MarginfaceError(
             f"{path} keeps no image of {images.root}; its sets are {', '.join(sorted(others))}"

@@ -1,4 +1,4 @@
-"""What embeds images: a function, alone or of an image and its mirror."""
+"""Embed images, alone or together with their mirror images."""
 
 from __future__ import annotations
 

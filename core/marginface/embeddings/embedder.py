@@ -88,7 +88,7 @@ class Embedder:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a model is to be run.
+    """Options for running a model.
 
     Args:
         backend: "onnx", "torch" or "tf".

@@ -1,4 +1,4 @@
-"""What made the embeddings of a file: kept in it, so that those of two models never meet."""
+"""The origin of a file's embeddings, kept in it so that those of two models never mix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORT_HASH = 12  # digits, in messages
 
 @dataclass(frozen=True)
 class Origin:
-    """What embeddings were computed with.
+    """The model and the preprocessing that embeddings were computed with.
 
     Args:
         fingerprint: of the model and its preprocessing, see `Embedder`.
@@ -50,7 +50,7 @@ class Origin:
     def of(
         cls, embedder: Embedder, *, flip: bool, resize: bool, norms: tuple[float, float]
     ) -> Self:
-        """Return the origin of what an embedder gave."""
+        """Describe the origin of an embedder's embeddings."""
         pre = embedder.preprocessing
         return cls(
             fingerprint=embedder.fingerprint,

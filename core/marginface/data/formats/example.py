@@ -76,9 +76,9 @@ def parse_example(data: bytes, where: str) -> ImageExample:
         )
     if image is None or label is None:
         lacking, names = ("image", IMAGE) if image is None else ("label", LABEL)
-        found = ", ".join(sorted(feature))[:200] or "none"
+        features = ", ".join(sorted(feature))[:200] or "none"
         raise MarginfaceError(
-            f"{where}: no {lacking} among its features ({found}); expected one "
+            f"{where}: no {lacking} among its features ({features}); expected one "
             f"{'value' if image is None else 'int64'} in one of {', '.join(names)}"
         )
     identity, file = (

@@ -46,8 +46,8 @@ def offsets_of(records: Chained) -> NDArray[np.int64]:
     Raises:
         MarginfaceError: a record is damaged or truncated.
     """
-    found, at = array("q"), 0
+    offsets, at = array("q"), 0
     while at < records.size:
-        found.append(at)
+        offsets.append(at)
         at = records.end(at)
-    return np.array(found, np.int64)
+    return np.array(offsets, np.int64)

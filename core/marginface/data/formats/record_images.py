@@ -64,7 +64,7 @@ class RecordImages:
 
     @property
     def numbered(self) -> bool:
-        """Whether identities are numbers, for want of names: another file's mean somebody else."""
+        """Whether identities are mere numbers, which mean somebody else in another file."""
         return self.index.files is None and all(map(str.isdecimal, self.identities))
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class RecordImages:
         return self.records.image(int(self.index.offsets[index]))
 
     def fingerprint(self) -> str:
-        """Return a digest of the names, in order: a folder's of the same names."""
+        """Return a digest of the names, in order: that of a folder with the same names."""
         return self.index.fingerprint
 
     def checked(self, options: OpenOptions) -> RecordImages:
@@ -125,7 +125,7 @@ class RecordImages:
 
 
 class _Place(NamedTuple):
-    """Where an image is, put into words only for an error: it would take a tenth of reading it."""
+    """The name of an image's place, made only for an error: it costs a tenth of reading one."""
 
     images: RecordImages
     number: int

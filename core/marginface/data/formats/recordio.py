@@ -32,7 +32,7 @@ _HEADER = struct.Struct("<IfQQ")  # flag, label, id, second id
 
 
 class Labelled(NamedTuple):
-    """What a record of a labelled image holds.
+    """The contents of a labelled image's record.
 
     Attributes:
         flag: how many labels stand in front of the image; 0: the header's own label is the one.

@@ -23,15 +23,15 @@ def shards_of(path: Path) -> list[Path]:
     Raises:
         MarginfaceError: some of the shards are missing, or there are none of that number.
     """
-    found = SHARD.fullmatch(path.name)
+    match = SHARD.fullmatch(path.name)
     # By its name alone, too: a shard may be empty.
     named = ".tfrecord" in path.name.lower() and path.is_file() and not is_recordio(path)
-    if found is None or not (named or is_tfrecord(path)):
+    if match is None or not (named or is_tfrecord(path)):
         return [path]
-    before, number, total, after = found[1], found[2], int(found[3]), found[4] or ""
+    before, number, total, after = match[1], match[2], int(match[3]), match[4] or ""
 
     def name(shard: int) -> str:
-        return f"{before}-{shard:0{len(number)}d}-of-{found[3]}{after}"
+        return f"{before}-{shard:0{len(number)}d}-of-{match[3]}{after}"
 
     there = {entry.name for entry in path.parent.iterdir()}
     first = 1 if name(0) not in there and name(total) in there else 0
@@ -53,11 +53,11 @@ def shards_of(path: Path) -> list[Path]:
 
 
 def warn_of_parts(path: Path) -> None:
-    """Warn that a .rec calls itself one of several: they are sets of their own."""
-    found = SHARD.fullmatch(path.stem)
-    if found is not None and int(found[3]) > 1:
+    """Warn of a .rec that calls itself one of several: each is taken as a set by itself."""
+    match = SHARD.fullmatch(path.stem)
+    if match is not None and int(match[3]) > 1:
         warnings.warn(
-            f"{path} calls itself {int(found[2])} of {int(found[3])}; only .tfrecord files are "
+            f"{path} calls itself {int(match[2])} of {int(match[3])}; only .tfrecord files are "
             "taken together, so give the other parts, too",
             stacklevel=3,
         )

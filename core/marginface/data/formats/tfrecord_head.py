@@ -1,4 +1,4 @@
-"""How a TFRecord file begins, told without any package: a length of 8 bytes and its checksum."""
+"""The beginning of a TFRecord file, a length of 8 bytes and its checksum, read by no package."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ WRITERS: dict[str, Callable[[], MakeWriter]] = {
 
 @dataclass
 class Summary:
-    """How much a packed set holds, and what was left out of it as (name, reason)."""
+    """The size of a packed set, and the images left out of it as (name, reason)."""
 
     images: int = 0
     identities: int = 0
@@ -114,7 +114,7 @@ def training_format(target: Path) -> MakeWriter:
 
 
 def check_target(target: Path, source: Path) -> None:
-    """Raise where something of that name stands, or of its files, or among the source's images."""
+    """Raise if the target or one of its files exists, or lies among the source's images."""
     paths = [target]
     # A run that was killed at its very end may have left some of its own.
     if target_format(target) == ".rec" and not partial_path(target).exists():
@@ -131,7 +131,7 @@ def check_target(target: Path, source: Path) -> None:
 def _refuse_same_stems(
     images: LabelledImages, order: NDArray[np.int64], encoding: Encoding | None
 ) -> None:
-    """Raise where two names may become one, as only their extensions differ, which may change."""
+    """Raise if two names differ in their extensions only, which packing may change."""
     if encoding in (None, Encoding()):
         return
     label, stems = -1, set[str]()
@@ -184,7 +184,7 @@ class _Run:
         self._bad: list[tuple[int, str]] = []  # of the present chunk: place, reason
 
     def resume(self) -> None:
-        """Go on behind the chunks that are whole and whose images are still what they were."""
+        """Go on behind the chunks that are whole and whose images have not changed."""
         kept = list(takewhile(self._still_so, self.partial.chunks))
         whole = self.writer.rewind([chunk["mark"] for chunk in kept])
         self.partial.keep(whole)
@@ -229,10 +229,10 @@ class _Run:
         index = int(self.order[place])
         name = self.images.name(index)
         try:
-            found = encoded = self.images.encoded(index)
+            original = encoded = self.images.encoded(index)
             if self.encoding is not None:
-                encoded = self.encoding(found, self.images.root / name)
-            if encoded is not found or not name.lower().endswith(EXTENSIONS):
+                encoded = self.encoding(original, self.images.root / name)
+            if encoded is not original or not name.lower().endswith(EXTENSIONS):
                 name = with_extension(name, encoded)
         except MarginfaceError as error:
             return error

@@ -62,11 +62,11 @@ class FaceDetector:
 
     def __call__(self, photos: Sequence[Photo]) -> list[Faces]:
         """Return the faces of RGB photos, uint8 [height, width, 3] each."""
-        found = self._look(photos, 1)
-        again = [index for index, faces in enumerate(found) if not len(faces)]
+        detections = self._look(photos, 1)
+        again = [index for index, faces in enumerate(detections) if not len(faces)]
         for index, faces in zip(again, self._look([photos[i] for i in again], 2), strict=True):
-            found[index] = faces
-        return found
+            detections[index] = faces
+        return detections
 
     def _look(self, photos: Sequence[Photo], shrink: int) -> list[Faces]:
         """Return the faces of photos at 1 / shrink of their size in the network."""
@@ -74,7 +74,7 @@ class FaceDetector:
         order = sorted(range(len(photos)), key=lambda index: boxed[index][0].shape)
         # One by one, every index makes a group of its own.
         alike = groupby(order, key=lambda index: (boxed[index][0].shape, self.one_by_one and index))
-        found: dict[int, Faces] = {}
+        detections: dict[int, Faces] = {}
         for _, members in alike:
             batch = list(members)
             pixels = np.stack([boxed[index][0] for index in batch]).transpose(0, 3, 1, 2)
@@ -85,8 +85,8 @@ class FaceDetector:
                 faces = suppress(decode(levels, (pixels.shape[2], pixels.shape[3]), self.min_score))
                 scale = boxed[index][1]
                 boxes = faces.boxes.reshape(-1, 2, 2) / scale
-                found[index] = Faces(faces.scores, boxes.reshape(-1, 4), faces.points / scale)
-        return [found[index] for index in range(len(photos))]
+                detections[index] = Faces(faces.scores, boxes.reshape(-1, 4), faces.points / scale)
+        return [detections[index] for index in range(len(photos))]
 
     def _letterboxed(self, photo: Photo, shrink: int) -> tuple[Photo, Floats]:
         """Return a photo as the network sees it, and by how much it is scaled, as (x, y)."""

@@ -1,4 +1,4 @@
-"""Where the faces of photos come from: a detector, or a file of landmarks."""
+"""Sources of the faces in photos: a detector, or a file of landmarks."""
 
 from __future__ import annotations
 

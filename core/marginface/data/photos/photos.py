@@ -113,9 +113,9 @@ def align_photos(
         counts = Counter(row[1] for row in islice(_rows(table), 1, None))
         if not counts[ALIGNED]:
             shutil.rmtree(partial)
-            found = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+            statuses = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
             raise MarginfaceError(
-                f"none of the {len(names):,} photos in {photos} is aligned: {found}; lower the "
+                f"none of the {len(names):,} photos in {photos} is aligned: {statuses}; lower the "
                 "least score or size of a face, or give landmarks of these photos"
             )
         (partial / MANIFEST_NAME).unlink()
@@ -130,7 +130,7 @@ def _outcomes(
     crop: Callable[[str, Photo, Faces], Outcome],
     batch_size: int,
 ) -> Iterator[list[Outcome]]:
-    """Yield what becomes of each batch; the next one is decoded meanwhile."""
+    """Yield the outcomes of each batch; the next one is decoded meanwhile."""
 
     def decode(name: str) -> Photo | MarginfaceError:
         try:
@@ -143,8 +143,8 @@ def _outcomes(
             batch = dict(zip(names[at : at + batch_size], decoded, strict=False))
             photos = {name: each for name, each in batch.items() if isinstance(each, np.ndarray)}
             faces = find(list(photos), list(photos.values()))
-            found = zip(photos, photos.values(), faces, strict=True)
-            outcomes = dict(zip(photos, in_order(lambda each: crop(*each), found), strict=True))
+            detected = zip(photos, photos.values(), faces, strict=True)
+            outcomes = dict(zip(photos, in_order(lambda each: crop(*each), detected), strict=True))
             for name, reason in batch.items():
                 if name not in photos:
                     detail = str(reason).removeprefix(f"{root / name}: ")
@@ -159,8 +159,8 @@ def _entries(listed: Collection[str], photos: Sequence[str]) -> tuple[dict[str, 
     entry_of: dict[str, str] = {}
     absent = []
     for name in sorted(listed):
-        found = images.find(name, "landmarks: ")
-        photo = None if found is None else photo_of[found]
+        listed_name = images.find(name, "landmarks: ")
+        photo = None if listed_name is None else photo_of[listed_name]
         if photo is None:
             absent.append(name)
         elif photo in entry_of:
@@ -205,8 +205,8 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
     manifest = json.loads(json.dumps(manifest))  # tuples as lists, to compare
     if folder.exists():
         try:
-            found = json.loads(path.read_text())
-            changed = [name for name, value in manifest.items() if found.get(name) != value]
+            recorded = json.loads(path.read_text())
+            changed = [name for name, value in manifest.items() if recorded.get(name) != value]
         except (OSError, ValueError, AttributeError, RecursionError):
             changed = [MANIFEST_NAME]
         if "version" in changed:
@@ -226,7 +226,7 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _take_up(table: Path, names: Sequence[str]) -> int:
-    """Keep a table's rows for the first of `names`, write them anew, and return how many."""
+    """Rewrite a table with its whole rows for the first of `names`; return their number."""
     kept = 0
     with (
         replacing(table) as temporary,

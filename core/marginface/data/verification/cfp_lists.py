@@ -29,7 +29,7 @@ KEPT_PARTS = 3  # of ../Data/Images/001/frontal/01.jpg: what a folder of aligned
 
 
 def is_cfp(path: Path) -> bool:
-    """Return whether a folder is called as those of the protocols are."""
+    """Return whether a folder has the name of one of the protocols."""
     return path.is_dir() and path.name in LISTS
 
 
@@ -81,14 +81,14 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
 
 def _numbered_images(path: Path) -> dict[int, str]:
     """Return the images of a list by their numbers, as their last parts."""
-    found = {}
+    images = {}
     for number, line in numbered_lines(path, "a list of images"):
         fields = line.split(maxsplit=1)
         if len(fields) != 2 or not is_number(fields[0]):
             raise MarginfaceError(f"{path}:{number}: expected 'number path', got {quoted(line)}")
         parts = PurePosixPath(fields[1].strip().replace("\\", "/")).parts[-KEPT_PARTS:]
-        found[int(fields[0])] = "/".join(parts)
-    return found
+        images[int(fields[0])] = "/".join(parts)
+    return images
 
 
 def _two_numbers(where: str, line: str) -> tuple[int, int]:

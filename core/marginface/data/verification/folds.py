@@ -31,10 +31,10 @@ def folds_of_both_kinds(same: NDArray[np.bool_], folds: int) -> NDArray[np.int64
     >>> folds_of_both_kinds(np.array([True, True, True, True, False, False]), 2)
     array([0, 0, 1, 1, 0, 1])
     """
-    found = np.empty(len(same), np.int64)
+    fold_of = np.empty(len(same), np.int64)
     for kind in (same, ~same):
-        found[kind] = contiguous_folds(int(kind.sum()), folds)
-    return found
+        fold_of[kind] = contiguous_folds(int(kind.sum()), folds)
+    return fold_of
 
 
 def usual_folds(same: NDArray[np.bool_]) -> NDArray[np.int64]:

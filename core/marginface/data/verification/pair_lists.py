@@ -127,13 +127,13 @@ def _own_folds(labels: NDArray[np.int64], rows: list[tuple[str, list[str]]]) -> 
 
 def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
     """Return the image that a list names; only what lies under the folder can be found."""
-    found = images.find(name, f"{where}: ")
-    if found is None:
+    image = images.find(name, f"{where}: ")
+    if image is None:
         raise MarginfaceError(
             f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...); add it, remove the pair, "
             "or name the folder that the list's names are relative to"
         )
-    return found
+    return image
 
 
 def _one_line_a_pair(
