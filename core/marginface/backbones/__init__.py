@@ -90,7 +90,7 @@ def register_backbone(name: str, build: Build) -> None:
 
 
 def _same(one: Build, other: Build) -> bool:
-    """Whether two functions are one, defined anew: in a notebook's cell that is run again."""
+    """Whether a function is the other one, defined again, as when a notebook's cell is rerun."""
     parts = ["__module__", "__qualname__"]
     if "<" in getattr(one, "__qualname__", ""):  # <lambda>, <locals>: many may have that name
         parts += ["__code__", "__closure__", "__defaults__"]

@@ -1,4 +1,4 @@
-"""What a step draws for the backbone: the same noise in every framework, on any process."""
+"""A step's noise for the backbone: the same in every framework and on every process."""
 
 from __future__ import annotations
 

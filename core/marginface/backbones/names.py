@@ -26,7 +26,7 @@ RESERVED = frozenset(_MODULE.split())
 
 
 class LayerNames:
-    """The names that a graph's layers have: none is another's, or the beginning of another's.
+    """The names of a graph's layers: all differ, and none is the beginning of another.
 
     So no two arrays have one name, either: theirs begin with their layer's.
     """
@@ -35,7 +35,7 @@ class LayerNames:
         self._begun: dict[str, str] = {}  # the first layer behind each beginning of a name
 
     def take(self, name: object) -> None:
-        """Note a layer's name.
+        """Take a name for a layer.
 
         Raises:
             MarginfaceError: it is no name, or one that is taken.

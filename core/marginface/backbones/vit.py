@@ -16,7 +16,7 @@ HEAD_EPSILON = 2e-5  # of the last two BatchNorms
 
 
 class Size(NamedTuple):
-    """What the networks differ in."""
+    """The numbers that tell the networks apart."""
 
     channels: int
     depth: int

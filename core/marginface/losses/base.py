@@ -1,4 +1,4 @@
-"""The seam inside every loss, and its NumPy float64 reference.
+"""The base of every loss, and its NumPy float64 reference.
 
     loss_i = logaddexp(t_i, n_i) - t_i
     t_i = scale * psi(cos theta_y) + bias                 the target logit: the margin lives here
@@ -36,7 +36,7 @@ MIN_SINE = 1e-3
 
 
 class Curve(NamedTuple):
-    """One line of a plot over the angle: a loss at a norm, a draw, a state that readers should see.
+    """A line of the plot over the angle: a loss at a norm, draw and state of interest.
 
     Args:
         loss: what is drawn, with parameters that show what is its own.
@@ -109,29 +109,29 @@ class MarginLoss:
 
     @property
     def num_centers(self) -> int:
-        """Class weights a class; a class's cosine is the largest of its centres'."""
+        """Centres a class; a class's cosine is the largest of its centres'."""
         return 1
 
     @property
     def exact(self) -> bool:
-        """Whether every slope is its value's derivative, so that tests can hold it to that."""
+        """Whether every slope is the derivative of its value; tests check those that are."""
         return getattr(self, "gradient", "exact") == "exact"
 
     @property
     def logit_limit(self) -> float | None:
-        """How far from 0 logits may be, beyond which they are clamped; None for no limit."""
+        """The largest magnitude of a logit, to which others are clamped; None for no limit."""
         return None
 
     def initial_bias(self, num_classes: int) -> Float | None:
-        """Return where the bias starts, [num_classes] or [1]; None for losses without one."""
+        """Return the initial bias, [num_classes] or [1]; None for losses without one."""
         return None
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
-        """Return the first state; the loss carries it from step to step. Empty for most."""
+        """Return the initial state, which is carried from step to step. Empty for most."""
         return {}
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
-        """Draw what the loss needs at random for a batch, [batch]; nothing for most."""
+        """Draw the loss's random arrays for a batch, [batch] each; none for most."""
         return {}
 
     def check_draw(self, given: Mapping[str, Sequence[int | None]], batch: int | None) -> None:
@@ -194,7 +194,7 @@ class MarginLoss:
 
     @classmethod
     def curves(cls) -> list[Curve]:
-        """Return the loss's curves for a plot: its target, and any other logits of its own."""
+        """Return the loss's curves for the plot: its target logits, and negatives that differ."""
         own = [Curve(cls())]
         changed = cls.negative is not MarginLoss.negative
         return [*own, Curve(cls(), ", others", negative=True)] if changed else own
@@ -282,7 +282,7 @@ class MarginLoss:
 
 
 class Evaluation(NamedTuple):
-    """What the reference returns: mean loss, gradients by argument name, the next state."""
+    """Result of the reference: mean loss, gradients by argument name, the next state."""
 
     loss: float
     gradients: dict[str, Float]

@@ -1,4 +1,4 @@
-"""What a loss's docstring says, for people: `marginface losses` and docs/losses.md.
+"""The losses' docstrings as a page: `marginface losses` and docs/losses.md.
 
 python -m marginface.losses.describe docs/losses.md            writes the page
 python -m marginface.losses.describe mine.md my_file:MyLoss    with losses of one's own
@@ -137,7 +137,7 @@ cos = +-1, compute value and slope apart and join them: `with_slope` in
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to say of a loss."""
+    """The description of a loss."""
 
     name: str
     title: str
@@ -209,7 +209,7 @@ def _joined(text: str) -> str:
 
 
 def _linked(source: str) -> str:
-    return ARXIV.sub(lambda found: f"[{found[0]}](https://arxiv.org/abs/{found[0]})", source)
+    return ARXIV.sub(lambda number: f"[{number[0]}](https://arxiv.org/abs/{number[0]})", source)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far samples are from the dominant of their class's centres: noisy identities show."""
+"""Angles of samples to the dominant centre of their class, which show noisy identities."""
 
 from typing import Any
 

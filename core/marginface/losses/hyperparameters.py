@@ -34,7 +34,7 @@ class Limits:
     why: str = ""
 
     def hold(self, value: float) -> bool:
-        """Whether a number lies inside; NaN and infinities do not."""
+        """Whether a number lies in the range; NaN and infinities do not."""
         return (
             math.isfinite(value)
             and (self.low is None or self.low <= value)
@@ -88,7 +88,7 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What it may be, in words.
+        """The allowed values, in words.
 
         >>> from marginface.losses import arcface
         >>> {name: each.allowed for name, each in declared(arcface.ArcFace).items()}["margin"]
@@ -105,7 +105,7 @@ class Parameter:
         return isinstance(self.default, int)
 
     def problem(self, value: Any) -> str | None:
-        """Say what a value must be; None where it is."""
+        """Describe what a value ought to be; None for a valid one."""
         wanted, kind = KINDS.get(type(self.default), (Real, "a number"))
         fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
         if not fits:

@@ -1,4 +1,4 @@
-"""What a loss is compared on: embeddings at all angles and norms, class weights, state, draws."""
+"""Test problems for losses: embeddings at all angles and norms, class weights, state, draws."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def rounded(values: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 def variants(name: str) -> Iterator[MarginLoss]:
     """Return a loss in every combination of its named choices, such as gradient and past_pi."""
-    found = choices(name)
-    for values in product(*found.values()):
-        yield get(name, **dict(zip(found, values, strict=True)))
+    options = choices(name)
+    for values in product(*options.values()):
+        yield get(name, **dict(zip(options, values, strict=True)))
 
 
 def label(loss: MarginLoss) -> str:
@@ -84,7 +84,7 @@ def label(loss: MarginLoss) -> str:
 
 
 def _later(loss: MarginLoss, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Return the state after some steps: code that ignores it would pass with the first one."""
+    """Return the state after some steps: at the initial one, code that ignores it would pass."""
     state = loss.initial_state()
     for _ in range(3):
         draw = loss.draw(rng, 4)

@@ -1,4 +1,4 @@
-"""What every kind of layer states: its arrays, its shape, its noise, and a NumPy reference."""
+"""The base of every kind of layer: arrays, shape, noise, and a NumPy reference."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Parameter(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a layer's reference takes besides its inputs.
+    """Arguments of a layer's reference besides its inputs.
 
     Args:
         arrays: the layer's, by the last part of their names.
@@ -93,15 +93,15 @@ class Layer:
                 CHECKS[each.name](f"{said} of '{self.name}'", value)
 
     def parameters(self) -> dict[str, Parameter]:
-        """Return its arrays by the last part of their names; "" is an array under the layer's."""
+        """Return the arrays by the last part of their names; "" takes the layer's own name."""
         return {}
 
     def channels_last(self) -> dict[str, Layout]:
-        """Return the layouts of those arrays that lie otherwise in TensorFlow."""
+        """Return TensorFlow's layouts of the arrays that it stores in another order."""
         return {}
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the shape of a sample behind it, in inference."""
+        """Return the output's shape in inference, without batch."""
         return inputs[0]
 
     @property
@@ -120,7 +120,7 @@ class Layer:
 
 
 def kept(noise: Array, rate: float) -> Array:
-    """Return where noise keeps a value, of which a share `rate` is dropped.
+    """Mark the values that noise keeps, where a share `rate` is dropped.
 
     >>> kept(np.array([0, 2**30, 2**31 - 1]), 0.5)
     array([False,  True,  True])

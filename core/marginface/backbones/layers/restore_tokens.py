@@ -1,4 +1,4 @@
-"""Token masking: the part that puts something in the places of what was taken away."""
+"""Token masking: fills the places of the tokens that were left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from marginface.backbones.layers.base import TOKENS, Array, Call, Layer, Paramet
 
 @dataclass(frozen=True)
 class RestoreTokens(Layer):
-    """In training: tokens go back to their places, an array goes where `masked` took one away.
+    """In training: put tokens back in their places, and an array where `masked` left one out.
 
     Without masking (`masked` is "") the array is there, as published weights have it, and rests.
     """
@@ -29,7 +29,7 @@ class RestoreTokens(Layer):
 
     @property
     def noise_of(self) -> str:
-        """The masking layer, whose order it needs."""
+        """The masking layer, whose order of tokens this one needs."""
         return self.masked
 
     def forward(self, call: Call, x: Array) -> Array:
