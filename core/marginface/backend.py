@@ -1,4 +1,4 @@
-"""The one seam: what the core asks of a framework, and `load_backend`."""
+"""The interface of a framework, and `load_backend`."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def installed_backends() -> list[str]:
     Raises:
         MarginfaceError: none is.
     """
-    found = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
-    if not found:
+    installed = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
+    if not installed:
         raise MarginfaceError(
             "no backend is installed; run: pip install 'marginface[torch]', or 'marginface[tf]'"
         )
-    return found
+    return installed
 
 
 def load_backend(name: str) -> Backend:
@@ -112,7 +112,7 @@ def load_backend(name: str) -> Backend:
         MarginfaceError: no backend has that name.
         MissingPackageError: its framework is not installed; the message has the command.
     """
-    found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
-    if not found:
+    entries = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
+    if not entries:
         raise unknown_name("backend", name, backend_names())
-    return cast(Backend, found[0].load())
+    return cast(Backend, entries[0].load())

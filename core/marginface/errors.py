@@ -21,7 +21,7 @@ class BusyError(MarginfaceError):
 
 
 class AgreedError(MarginfaceError):
-    """What ends a run of several processes on all of them; process 0 reports it."""
+    """Ends a run of several processes on all of them; process 0 reports it."""
 
 
 def message_of(error: MarginfaceError | OSError) -> str:

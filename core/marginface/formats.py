@@ -1,4 +1,4 @@
-"""What can be read: a registry for each kind of input, by content and by suffix.
+"""Registries of the formats that can be read, by content and by suffix.
 
 Each room that reads files has one: `IMAGE_SETS`, `VERIFICATION_SETS`, `EMBEDDINGS`, `WEIGHTS`,
 `MODELS`. Every command goes through them, so a format that is registered is known to all. A package
@@ -114,10 +114,10 @@ folder
             MarginfaceError: there is no such file or folder, it cannot be read, or is of another
                 kind; what was expected is listed.
         """
-        found = self.get(path) if path.exists() else None
-        if found is None:
+        recognised = self.get(path) if path.exists() else None
+        if recognised is None:
             raise unknown(path, self)
-        return found
+        return recognised
 
     @property
     def names(self) -> list[str]:

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """What every optimizer has.
+    """Base of the optimizers.
 
     Args:
         weight_decay: strength of the L2 penalty (SGD) or of the decoupled decay (AdamW).

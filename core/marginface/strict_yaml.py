@@ -1,4 +1,4 @@
-"""YAML that says each thing once."""
+"""YAML without repeated keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_yaml(text: str) -> Any:
 
 class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping, once its keys are found to differ."""
+        """Build a mapping; refuse a key that is there twice."""
         seen = []
         for key, _ in node.value:
             if key.value in seen:
@@ -35,7 +35,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
-        """Build a whole number that can be written out: Python refuses that for very long ones."""
+        """Build a whole number; refuse one too long for Python to print."""
         value: int = self.construct_yaml_int(node)
         if value.bit_length() > LONGEST:
             problem = f"a number of more than {LONGEST} bits"

@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return what a message says of a value from outside: a text or a whole number, cut short.
+    """Return a value from outside for a message: a text or a whole number, cut short.
 
     Of anything else its type alone: lists that hold one list several times, level by level, are
     few in memory and without end when written out.

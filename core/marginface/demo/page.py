@@ -32,7 +32,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the page shows.
+    """The contents of the page.
 
     Args:
         title: a sentence that says what was trained, on what, and how long it took.

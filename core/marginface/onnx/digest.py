@@ -72,7 +72,7 @@ def onnx_digest(path: Path) -> str:
 
 
 def _message(message: Message, path: Path) -> Iterator[bytes]:
-    """Yield the fields that are set and count, each with its number, length or count."""
+    """Yield the fields that the digest covers, each with its number, length or count."""
     if isinstance(message, TensorProto):
         yield from _tensor(message, path)
         return
@@ -153,10 +153,10 @@ def _beside(path: Path, tensor: str, location: str) -> Path:
         source = (path.parent / location).resolve()
         own = path.parent.resolve(), path.resolve().parent
         inside = any(source.is_relative_to(folder) for folder in own)
-        found = inside and source.is_file()
+        exists = inside and source.is_file()
     except (OSError, ValueError):  # a name that the system does not take
-        inside = found = False
-    if not found:
+        inside = exists = False
+    if not exists:
         why = "does not exist; copy it there" if inside else "is not in the model's folder"
         raise MarginfaceError(
             f"{path} keeps tensor {tensor!a} in {location!a}, which {why}"

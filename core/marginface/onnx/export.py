@@ -97,7 +97,7 @@ def largest_difference(
                 "are its weights finite and trained?"
             )
         length = np.linalg.norm(expected, axis=1, keepdims=True)
-        found = session(pixels if preprocess else images)
-        unit = found if normalize else found / length
+        embeddings = session(pixels if preprocess else images)
+        unit = embeddings if normalize else embeddings / length
         differences.append(np.abs(unit - expected / length).max())
     return float(np.max(differences))  # not Python's max, which would pass over NaN

@@ -101,7 +101,7 @@ def build_onnx(
 
 
 def _scaling(nodes: Nodes, x: str, mean: Sequence[float], std: Sequence[float]) -> str:
-    """Write what makes pixels the network's input."""
+    """Write the scaling of pixels to the network's input."""
     x = nodes.node("Cast", [x], "pixels", to=TensorProto.FLOAT)
     x = nodes.node("Transpose", [x], "channels_first", perm=[0, 3, 1, 2])
     x = nodes.node("Sub", [x, nodes.constant("mean", np.reshape(mean, (3, 1, 1)))], "centred")
@@ -110,7 +110,7 @@ def _scaling(nodes: Nodes, x: str, mean: Sequence[float], std: Sequence[float]) 
 
 
 def _unit_length(nodes: Nodes, x: str) -> str:
-    """Write what brings embeddings to length 1."""
+    """Write the normalisation of embeddings to length 1."""
     if nodes.opset < 18:
         norm = nodes.node("ReduceL2", [x], "norm", axes=[1], keepdims=1)
     else:

@@ -1,4 +1,4 @@
-"""The machine that the opcodes of a pickle move: a place in the file, a stack, a memo.
+"""The state that a pickle's opcodes change: a place in the file, a stack, a memo.
 
 It makes no value but numbers, text, bytes, lists, tuples, dictionaries and what stands in for the
 callables that it was told to admit.
@@ -22,14 +22,14 @@ ESCAPED = re.compile(rb"""(?:[^\\]++|\\[\\'"nrt]|\\x[0-9a-f]{2})*+""")
 
 
 class Refused(Exception):
-    """The name of what a file asks for and is not admitted, short and printable."""
+    """Names a callable that a file asks for and that is not admitted, short and printable."""
 
     def __init__(self, name: str) -> None:
         super().__init__("".join(c if c.isprintable() else "?" for c in name[:80]))
 
 
 class Unfit(Exception):
-    """What is wrong with a file."""
+    """Says what is wrong with a file."""
 
 
 class Admitted:
@@ -206,10 +206,10 @@ class Machine:
         """Push the stand-in for a callable, or refuse it by name."""
         if not (isinstance(module, str) and isinstance(name, str)):
             raise Unfit("a name expected")
-        found = self.admitted(module, name)
-        if found is None:
+        stand_in = self.admitted(module, name)
+        if stand_in is None:
             raise Refused(f"{module}.{name}")
-        self.push(found)
+        self.push(stand_in)
 
     def reduce(self) -> None:
         """Push what a stand-in makes of its arguments."""

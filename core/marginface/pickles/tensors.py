@@ -1,4 +1,4 @@
-"""What stands for the callables and types that PyTorch's pickles name: tensors, and what they need.
+"""Stand-ins for the callables and types that PyTorch's pickles name, above all tensors.
 
 A tensor is a view of a storage, a run of numbers of one type that lies outside of the pickle. None
 is read before it is asked for.
@@ -80,10 +80,10 @@ class Storage:
     @cached_property
     def _bytes(self) -> NDArray[np.uint8]:
         size = self.count * self.type.size
-        found = np.fromfile(self.path, np.uint8, size, offset=self.at)
-        if len(found) < size:
+        content = np.fromfile(self.path, np.uint8, size, offset=self.at)
+        if len(content) < size:
             raise MarginfaceError(f"{self.path} became shorter while it was read; read it anew")
-        return found
+        return content
 
 
 @dataclass(frozen=True, eq=False)

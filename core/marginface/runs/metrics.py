@@ -32,7 +32,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_back(path: Path, step: int, *, verified: bool) -> None:
-    """Drop what was recorded after the checkpoint of `step`, which a resumed run does again.
+    """Drop the records after the checkpoint of `step`: a resumed run writes them again.
 
     Args:
         path: the metrics file.

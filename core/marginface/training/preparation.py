@@ -66,7 +66,7 @@ class Training:
 
 @dataclass
 class _Opened:
-    """Everything that a process opens and checks without the others."""
+    """Inputs that a process opens and checks by itself."""
 
     backend: Backend
     images: LabelledImages
@@ -184,10 +184,10 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
         pipeline.restore(state)
     elif config.init_weights:
-        found = backbones.check_weights(
+        checked = backbones.check_weights(
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
         )
-        weights = {f"backbone.{name}": value for name, value in found.items()}
+        weights = {f"backbone.{name}": value for name, value in checked.items()}
     return _Opened(
         backend,
         images,
@@ -238,7 +238,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
 
 
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
-    """List the settings that all processes must share: all but file locations and ways of reading.
+    """List the settings that all processes must share: all but locations and reading options.
 
     Lengths and intervals are among it, as they decide when processes meet.
     """
@@ -332,20 +332,20 @@ def _sets(images: JoinedImages, *, joined: bool) -> str:
 def _check_identities(
     config: TrainConfig, images: LabelledImages, run: RunFolder, resume: bool
 ) -> None:
-    found, data = len(images.identities), called(config.data)
-    if config.num_classes is not None and config.num_classes != found:
+    identities, data = len(images.identities), called(config.data)
+    if config.num_classes is not None and config.num_classes != identities:
         raise MarginfaceError(
-            f"num_classes is {config.num_classes}, but {data} has {found} identities; "
+            f"num_classes is {config.num_classes}, but {data} has {identities} identities; "
             "correct it, or leave it out to use what is there"
         )
-    if found < config.processes:
+    if identities < config.processes:
         raise MarginfaceError(
-            f"{config.processes} processes cannot share the {found} identities of {data}; "
-            f"use at most {found} processes"
+            f"{config.processes} processes cannot share the {identities} identities of {data}; "
+            f"use at most {identities} processes"
         )
     if resume and run.identities.is_file() and not run.was_trained_on(images.identities):
         raise MarginfaceError(
-            f"{data} has {found} identities that differ from the "
+            f"{data} has {identities} identities that differ from the "
             f"{len(run.read_identities())} which run {run.path} was trained on; "
             "resume with the same data"
             + (", its sets in the same order" if len(config.data) > 1 else "")

@@ -125,7 +125,7 @@ def changes_course(recorded: TrainConfig, config: TrainConfig) -> bool:
 
 
 def _late(now: Standing, config: TrainConfig) -> list[str]:
-    """Return the changes for which a finished run has no step left."""
+    """Return the changed keys that a finished run has no step left for."""
     if not now.finished_by(config):
         return []
     return [name for name in _changed(now.recorded, config) if name not in (*PLACES, *LENGTH)]

@@ -15,7 +15,7 @@ from marginface.training.processes.groups import together
 
 
 def one_folder(group: Group, folder: Path) -> bool:
-    """Find out whether all processes see one folder: each looks for what process 0 puts there.
+    """Find out whether all processes share one folder: each looks for a file of process 0.
 
     Args:
         group: all processes, which call this together.

@@ -32,7 +32,7 @@ from marginface.training.verifying import verify
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """The end of a run.
 
     Args:
         run: the run folder.

@@ -14,7 +14,7 @@ from marginface.training.trackers import Tracker
 
 
 class _Stopped(Exception):
-    """Raised to leave a verification after a stop signal."""
+    """Ends a verification after a stop signal."""
 
 
 def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | None:

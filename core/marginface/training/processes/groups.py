@@ -52,13 +52,13 @@ def this_process(environment: Mapping[str, str] = os.environ) -> Place:
         return Place()
     defaults = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    found = {name: environment.get(name, defaults.get(name, "nothing")) for name in names}
-    if all(value.isdecimal() for value in found.values()):
-        rank, size, local_rank, local_size = map(int, found.values())
+    settings = {name: environment.get(name, defaults.get(name, "nothing")) for name in names}
+    if all(value.isdecimal() for value in settings.values()):
+        rank, size, local_rank, local_size = map(int, settings.values())
         place = Place(rank, size, local_rank, local_size, named=True)
         if place.rank < place.size and place.local_rank < place.local_size <= place.size:
             return place
-    said = ", ".join(f"{name} is {value}" for name, value in found.items())
+    said = ", ".join(f"{name} is {value}" for name, value in settings.items())
     raise MarginfaceError(
         f"the environment names no process of a run: {said}; torchrun and --processes set these, "
         "unset RANK to train with one process"
@@ -66,7 +66,7 @@ def this_process(environment: Mapping[str, str] = os.environ) -> Place:
 
 
 def meet(folder: Path, place: Place, seconds: float = 300) -> None:
-    """Wait until all processes of a run on one machine have come this far, or for so long.
+    """Wait until all processes of a run on one machine are here, `seconds` at most.
 
     Args:
         folder: of this run alone; each leaves an empty file there.

@@ -101,7 +101,7 @@ def environments(count: int, folder: Path) -> list[dict[str, str]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listened at just now, all different."""
+    """Return distinct ports that nothing listens at just now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -151,7 +151,7 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
 
 
 def _account(culprit: int, children: Sequence[subprocess.Popen[bytes]], output: Path) -> str:
-    """Say which process failed, how, and how to go on."""
+    """Describe which process failed, how, and how to go on."""
     code = children[culprit].returncode
     how = f"ended with exit status {code}"
     if code < 0:

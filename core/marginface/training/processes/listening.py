@@ -58,26 +58,26 @@ def _keep(file: int, port: int) -> bool:
     except OSError:  # closed since it was listed
         return False
     try:
-        found = socket.socket(fileno=own)
+        listener = socket.socket(fileno=own)
     except OSError:  # no socket
         os.close(own)
         return False
-    with found:
+    with listener:
         try:
-            if found.family not in (socket.AF_INET, socket.AF_INET6):
+            if listener.family not in (socket.AF_INET, socket.AF_INET6):
                 return False
-            if found.getsockname()[1] != port:
+            if listener.getsockname()[1] != port:
                 return False
-            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+            if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
                 return True
-            if not _is_loopback(found.getpeername()[0]):
-                found.shutdown(socket.SHUT_RDWR)
+            if not _is_loopback(listener.getpeername()[0]):
+                listener.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
     return False
 
 
 def _is_loopback(address: str) -> bool:
-    found = ip_address(address)
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+    parsed = ip_address(address)
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
