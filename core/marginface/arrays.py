@@ -118,12 +118,12 @@ def write_arrays(
 
 
 def _append(
-    file: BinaryIO, crc32: int, name: str, spec: ArraySpec, given: tuple[str, NDArray[Any]]
+    file: BinaryIO, crc32: int, name: str, spec: ArraySpec, named_array: tuple[str, NDArray[Any]]
 ) -> int:
     """Append an array's values to a file; return the CRC-32 with them."""
-    said, array = given
-    if (said, array.dtype, array.shape) != (name, *spec):
-        raise TypeError(f"expected {name}, {spec}; got {said}, {array.dtype}, {array.shape}")
+    array_name, array = named_array
+    if (array_name, array.dtype, array.shape) != (name, *spec):
+        raise TypeError(f"expected {name}, {spec}; got {array_name}, {array.dtype}, {array.shape}")
     little = np.ascontiguousarray(array, spec.dtype.newbyteorder("<"))
     values = little.reshape(-1).view(np.uint8)
     for first in range(0, len(values), CHUNK_BYTES):

@@ -136,8 +136,8 @@ def unknown(path: Path, *kinds: Formats[Any]) -> MarginfaceError:
         known = expected([name for kind in kinds for name in kind.names])
     if not path.exists():
         return MarginfaceError(f"no such file or folder: {path}; {known}")
-    what = "a folder" if path.is_dir() else "a file"
-    return MarginfaceError(f"{path} is {what} of another kind; {known}")
+    entry = "a folder" if path.is_dir() else "a file"
+    return MarginfaceError(f"{path} is {entry} of another kind; {known}")
 
 
 def expected(names: Iterable[str]) -> str:

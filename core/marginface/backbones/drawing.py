@@ -35,6 +35,6 @@ def split_draw(draw: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
     >>> split_draw({"margins": 1, "backbone.dropout": 2})
     ({'dropout': 2}, {'margins': 1})
     """
-    own = {name: value for name, value in draw.items() if name.startswith(PREFIX)}
-    others = {name: value for name, value in draw.items() if name not in own}
-    return {name.removeprefix(PREFIX): value for name, value in own.items()}, others
+    noise = {name: value for name, value in draw.items() if name.startswith(PREFIX)}
+    others = {name: value for name, value in draw.items() if name not in noise}
+    return {name.removeprefix(PREFIX): value for name, value in noise.items()}, others

@@ -222,10 +222,10 @@ class Graph:
             )
         return None if position == IMAGES else self.nodes[position]
 
-    def _unordered(self, what: str) -> MarginfaceError:
+    def _unordered(self, layer: str) -> MarginfaceError:
         """Build the error for a layer that would depend on the order of flattened images."""
         return MarginfaceError(
-            f"backbone '{self.name}': {what} stands behind flattened images, whose order is each "
+            f"backbone '{self.name}': {layer} stands behind flattened images, whose order is each "
             "framework's; put a linear layer between, or flatten tokens(x) instead"
         )
 
@@ -360,8 +360,10 @@ class Graph:
         """Compute the embeddings of images [N, 3, H, W] in NumPy: the reference, slowly."""
         values, draw = {IMAGES: images}, draw or {}
         for position, (layer, inputs, *_) in enumerate(self.nodes):
-            own = {suffix: arrays[array_name(layer, suffix)] for suffix in layer.parameters()}
-            call = Call(own, training, draw.get(layer.noise_of))
+            layer_arrays = {
+                suffix: arrays[array_name(layer, suffix)] for suffix in layer.parameters()
+            }
+            call = Call(layer_arrays, training, draw.get(layer.noise_of))
             values[position] = layer.forward(call, *(values[source] for source in inputs))
         return values[len(self.nodes) - 1]
 

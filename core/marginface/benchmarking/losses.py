@@ -124,10 +124,10 @@ def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None
     command = [sys.executable, "-m", __name__, backend, place(name), str(batch), str(classes)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
-        said = said.removeprefix(f"{MarginfaceError.__module__}.{MarginfaceError.__name__}: ")
+        reason = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
+        reason = reason.removeprefix(f"{MarginfaceError.__module__}.{MarginfaceError.__name__}: ")
         raise MarginfaceError(
-            f"{backend}: another process cannot measure the memory of {name}: {said}; "
+            f"{backend}: another process cannot measure the memory of {name}: {reason}; "
             "--no-memory leaves it out"
         )
     return int(done.stdout.split()[-1])

@@ -94,11 +94,11 @@ def _explain(console: Terminal, each: Description) -> None:
 
 def _example(each: Description) -> str:
     """Return a command that sets parameters; scale and margin have options of their own."""
-    own = [p for p in each.parameters if p.name in ("scale", "margin")]
-    others = [p for p in each.parameters if p.name not in ("scale", "margin")]
-    options = [f"--{p.name} {_short(p.default)}" for p in own]
-    if others:
-        pairs = ",".join(f"{p.name}={_short(p.default)}" for p in others[:2])
+    with_option = [p for p in each.parameters if p.name in ("scale", "margin")]
+    without_option = [p for p in each.parameters if p.name not in ("scale", "margin")]
+    options = [f"--{p.name} {_short(p.default)}" for p in with_option]
+    if without_option:
+        pairs = ",".join(f"{p.name}={_short(p.default)}" for p in without_option[:2])
         options.append(f"--loss-parameters {pairs}")
     return " ".join([f"marginface train --loss {each.name}", *options])
 

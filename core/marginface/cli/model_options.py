@@ -71,8 +71,8 @@ def open_model(
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.embeddings.embedder import open_embedder
 
-    given = given_preprocessing(mean, std, channels, crop)
-    return open_embedder(model, backend=backend, threads=threads, **given)
+    preprocessing = given_preprocessing(mean, std, channels, crop)
+    return open_embedder(model, backend=backend, threads=threads, **preprocessing)
 
 
 def given_preprocessing(

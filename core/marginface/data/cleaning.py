@@ -72,8 +72,10 @@ def judge(
     for label, members in groupby(rows, key=lambda row: int(images.labels[row[0]])):
         numbers, embeddings = zip(*members, strict=True)
         at = label * centers
-        own = np.zeros(len(numbers), int)
-        radians = angles_to_dominant(np.stack(embeddings), own, weight[at : at + centers], centers)
+        zeros = np.zeros(len(numbers), int)
+        radians = angles_to_dominant(
+            np.stack(embeddings), zeros, weight[at : at + centers], centers
+        )
         angles = np.degrees(radians).tolist()
         judged += [
             Judged(number, images.identities[label], angle, angle <= max_angle)

@@ -125,14 +125,14 @@ def join_sets(
     Raises:
         MarginfaceError: identities to join are numbers, for want of names.
     """
-    own = [[same_form(name) for name in each.identities] for each in sets]
-    times = Counter(name for among in own for name in set(among))
+    names_of_sets = [[same_form(name) for name in each.identities] for each in sets]
+    times = Counter(name for among in names_of_sets for name in set(among))
     if join_identities:
         _require_names(sets)
     number_of: dict[str, int] = {}
     identities: list[str] = []
     labels = []
-    for set_name, images, among in zip(names, sets, own, strict=True):
+    for set_name, images, among in zip(names, sets, names_of_sets, strict=True):
         numbers = []
         for key, identity in zip(among, images.identities, strict=True):
             if not join_identities:

@@ -47,8 +47,8 @@ def merge_to_parquet(parts: Sequence[Path], target: Path, origin: Origin | None 
 
     Its metadata says what made them, where that is known.
     """
-    said = None if origin is None else {ORIGIN_KEY: origin.to_text()}
-    schema = pq.read_schema(parts[0]).with_metadata(said)
+    metadata = None if origin is None else {ORIGIN_KEY: origin.to_text()}
+    schema = pq.read_schema(parts[0]).with_metadata(metadata)
     with pq.ParquetWriter(target, schema) as writer:
         for at in range(0, len(parts), PARTS_IN_A_ROW_GROUP):
             group = parts[at : at + PARTS_IN_A_ROW_GROUP]

@@ -81,10 +81,10 @@ def accuracies(ranked: Ranked, counts: Counts) -> Floats:
         others, drawn = gain.copy(), counts > 0
         others[:, held], drawn[:, held] = 0, False
         threshold = _thresholds(ranked, others, drawn)
-        own, truth = counts[:, held], ranked.truth[held]
+        held_counts, truth = counts[:, held], ranked.truth[held]
         right = (ranked.score[held] >= threshold[:, None]) == truth
-        size = np.sum(own, axis=1)
-        total += np.sum(own * right, axis=1) / np.maximum(size, 1)
+        size = np.sum(held_counts, axis=1)
+        total += np.sum(held_counts * right, axis=1) / np.maximum(size, 1)
         folds += size > 0
     return np.asarray(total / folds)
 

@@ -158,21 +158,29 @@ def measure(searches: Searches, known: NDArray[np.bool_] | None = None) -> Ident
     ranks = np.bincount(rank[mated], minlength=MAX_RANK + 1)
     hits = np.cumsum(ranks)[1 : min(MAX_RANK, searches.subjects) + 1] if mated.any() else ranks[:0]
     score = searches.score[counted].astype(np.float64)
-    own, nobody = score[mated], score[~mated]
+    mated_scores, other_scores = score[mated], score[~mated]
     tpir, dir_, curve = {}, {}, (np.empty(0), np.empty(0))
     fpir, threshold = {}, {}
-    if len(nobody):
-        scores = SortedScores(own if len(own) else [-np.inf], nobody)
+    if len(other_scores):
+        scores = SortedScores(mated_scores if len(mated_scores) else [-np.inf], other_scores)
         for text in THRESHOLDS:
-            fpir[text] = Share.of(int(np.sum(nobody >= float(text))), len(nobody))
+            fpir[text] = Share.of(int(np.sum(other_scores >= float(text))), len(other_scores))
         threshold = {target: scores.at(float(target)).threshold for target in FPIR_TARGETS}
-    if len(nobody) and len(own):
-        first = SortedScores(np.where(rank[mated] == 1, own, -np.inf), nobody)
+    if len(other_scores) and len(mated_scores):
+        first = SortedScores(np.where(rank[mated] == 1, mated_scores, -np.inf), other_scores)
         tpir = {target: scores.at(float(target)) for target in FPIR_TARGETS}
         dir_ = {target: first.at(float(target)) for target in FPIR_TARGETS}
         curve = scores.curve()
     return IdentificationResult(
-        searches.subjects, len(own), len(nobody), hits, tpir, dir_, curve, fpir, threshold
+        searches.subjects,
+        len(mated_scores),
+        len(other_scores),
+        hits,
+        tpir,
+        dir_,
+        curve,
+        fpir,
+        threshold,
     )
 
 
@@ -210,8 +218,8 @@ def search(
     order = np.argsort(of_entry, kind="stable")
     entries = (values[0][order] / norms[0][order, None]).T
     starts = np.searchsorted(of_entry[order], np.arange(len(subjects)))
-    own = np.minimum(np.searchsorted(subjects, names[1]), len(subjects) - 1)
-    mated = subjects[own] == names[1]
+    subject_of = np.minimum(np.searchsorted(subjects, names[1]), len(subjects) - 1)
+    mated = subjects[subject_of] == names[1]
     score = np.empty(len(mated), np.float32)
     rank = np.zeros(len(mated), np.int64)
     top = min(top, len(subjects))
@@ -226,14 +234,14 @@ def search(
         cosines = (unit @ entries).astype(np.float32)
         if len(subjects) < len(of_entry):
             cosines = np.maximum.reduceat(cosines, starts, axis=1)
-        of_mate = np.take_along_axis(cosines, own[here, None], axis=1)
+        of_mate = np.take_along_axis(cosines, subject_of[here, None], axis=1)
         rank[here] = np.where(mated[here], np.sum(cosines >= of_mate, axis=1), 0)
         score[here] = np.where(mated[here], of_mate[:, 0], cosines.max(axis=1))
         rows = np.arange(len(cosines))
-        cosines[rows[mated[here]], own[here][mated[here]]] = -np.inf  # its place is its rank
+        cosines[rows[mated[here]], subject_of[here][mated[here]]] = -np.inf  # its place is its rank
         for place in range(top):
             at_own = rank[here] == place + 1
-            chosen = np.where(at_own, own[here], cosines.argmax(axis=1))
+            chosen = np.where(at_own, subject_of[here], cosines.argmax(axis=1))
             best[here, place] = chosen
             best_score[here, place] = np.where(at_own, of_mate[:, 0], cosines[rows, chosen])
             cosines[rows, chosen] = -np.inf

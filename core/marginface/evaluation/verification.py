@@ -139,18 +139,18 @@ def check_folds(folds: int | ArrayLike | None, same: Bools) -> NDArray[np.int64]
     """
     if folds is None:
         return check_folds(usual_folds(same), same)
-    given = np.asarray(folds)
-    if given.dtype.kind not in "biu" or given.shape not in ((), same.shape):
+    fold_array = np.asarray(folds)
+    if fold_array.dtype.kind not in "biu" or fold_array.shape not in ((), same.shape):
         raise MarginfaceError(
             f"folds must be a whole number, or one for each of {len(same)} pairs, got "
-            f"{given.dtype} of shape {given.shape}"
+            f"{fold_array.dtype} of shape {fold_array.shape}"
         )
     fold_of: NDArray[np.int64]
-    if given.ndim:
-        fold_of = np.unique(given, return_inverse=True)[1].astype(np.int64)
+    if fold_array.ndim:
+        fold_of = np.unique(fold_array, return_inverse=True)[1].astype(np.int64)
         count = int(fold_of.max()) + 1
     else:
-        count = int(given)
+        count = int(fold_array)
         if count >= 2 and max(same.sum(), (~same).sum()) < count:
             raise MarginfaceError(
                 f"{same.sum()} same and {(~same).sum()} different pairs cannot be split into "

@@ -134,15 +134,15 @@ class MarginLoss:
         """Draw the loss's random arrays for a batch, [batch] each; none for most."""
         return {}
 
-    def check_draw(self, given: Mapping[str, Sequence[int | None]], batch: int | None) -> None:
-        """Raise unless `given`, names and shapes, is what the loss draws for a batch."""
-        if sorted(given) != sorted(self.draws):
-            wanted, got = (", ".join(names) or "nothing" for names in (self.draws, sorted(given)))
+    def check_draw(self, shapes: Mapping[str, Sequence[int | None]], batch: int | None) -> None:
+        """Raise unless `shapes`, by name, are those that the loss draws for a batch."""
+        if sorted(shapes) != sorted(self.draws):
+            wanted, got = (", ".join(names) or "nothing" for names in (self.draws, sorted(shapes)))
             raise MarginfaceError(
                 f"{self.name} draws {wanted} at random, got {got}; "
                 + ("pass draw=loss.draw(rng, batch)" if self.draws else "leave draw out")
             )
-        for name, shape in given.items():
+        for name, shape in shapes.items():
             if len(shape) != 1 or (None not in (shape[0], batch) and shape[0] != batch):
                 raise MarginfaceError(
                     f"draw[{name!r}] has shape {tuple(shape)}, expected [{batch}], one for each "
@@ -195,9 +195,9 @@ class MarginLoss:
     @classmethod
     def curves(cls) -> list[Curve]:
         """Return the loss's curves for the plot: its target logits, and negatives that differ."""
-        own = [Curve(cls())]
+        curves = [Curve(cls())]
         changed = cls.negative is not MarginLoss.negative
-        return [*own, Curve(cls(), ", others", negative=True)] if changed else own
+        return [*curves, Curve(cls(), ", others", negative=True)] if changed else curves
 
     def evaluate(
         self,
@@ -247,12 +247,12 @@ class MarginLoss:
         losses, d_each = np.zeros(batch), np.zeros_like(each)
         d_norms, d_bias = np.zeros(batch), np.zeros(classes)
         for i in range(batch):
-            own = {name: float(values[i]) for name, values in prepared.items()}
+            prepared_values = {name: float(values[i]) for name, values in prepared.items()}
             radius = self.scale * (norms[i] if self.norm_scaled else 1.0)
             logits = [
-                self.target(float(cosines[i, j]), float(norms[i]), own)
+                self.target(float(cosines[i, j]), float(norms[i]), prepared_values)
                 if j == labels[i]
-                else self.negative(float(cosines[i, j]), own)
+                else self.negative(float(cosines[i, j]), prepared_values)
                 for j in range(classes)
             ]
             loss, d_logits = self.reduce(

@@ -120,9 +120,9 @@ def _boundaries(axis: Axes, names: Sequence[str]) -> None:
 
 def boundary(loss: MarginLoss) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return angles to the other class and the largest own angle that still wins, in degrees."""
-    own = np.array([loss.target(float(c), 1.0, {}).value for c in np.cos(THETA)])
-    others = np.array([loss.negative(float(c), {}).value for c in np.cos(THETA)])
-    wins = own[None, :] >= others[:, None]  # [other, own]
+    targets = np.array([loss.target(float(c), 1.0, {}).value for c in np.cos(THETA)])
+    negatives = np.array([loss.negative(float(c), {}).value for c in np.cos(THETA)])
+    wins = targets[None, :] >= negatives[:, None]  # [other, own]
     last = np.where(wins.any(1), wins.shape[1] - 1 - wins[:, ::-1].argmax(1), -1)
     kept = last >= 0
     return np.degrees(THETA[kept]), np.degrees(THETA[last[kept]])

@@ -41,13 +41,15 @@ def problem(
     """Draw a problem: angles to the own class all over (0, pi), norms from 5 to 120."""
     weight = rng.normal(size=(classes * loss.num_centers, size))
     labels = rng.integers(0, classes, batch)
-    own = weight[labels * loss.num_centers]
-    own /= np.linalg.norm(own, axis=1, keepdims=True)
-    aside = rng.normal(size=own.shape)
-    aside -= (aside * own).sum(1, keepdims=True) * own
+    own_centers = weight[labels * loss.num_centers]
+    own_centers /= np.linalg.norm(own_centers, axis=1, keepdims=True)
+    aside = rng.normal(size=own_centers.shape)
+    aside -= (aside * own_centers).sum(1, keepdims=True) * own_centers
     aside /= np.linalg.norm(aside, axis=1, keepdims=True)
     theta = rng.uniform(0.05, np.pi - 0.05, (batch, 1))
-    embeddings = rng.uniform(5, 120, (batch, 1)) * (np.cos(theta) * own + np.sin(theta) * aside)
+    embeddings = rng.uniform(5, 120, (batch, 1)) * (
+        np.cos(theta) * own_centers + np.sin(theta) * aside
+    )
     bias = loss.initial_bias(classes)
     wide = "float64" if dtype == "float64" else "float32"  # what weights are kept in
     return Problem(

@@ -151,8 +151,8 @@ def _beside(path: Path, tensor: str, location: str) -> Path:
     """
     try:
         source = (path.parent / location).resolve()
-        own = path.parent.resolve(), path.resolve().parent
-        inside = any(source.is_relative_to(folder) for folder in own)
+        folders = path.parent.resolve(), path.resolve().parent
+        inside = any(source.is_relative_to(folder) for folder in folders)
         exists = inside and source.is_file()
     except (OSError, ValueError):  # a name that the system does not take
         inside = exists = False

@@ -27,8 +27,8 @@ def fold_batch_norms(
     for position, (layer, inputs, *_) in enumerate(graph.nodes):
         if not isinstance(layer, BatchNorm):
             continue
-        own = {part: arrays[f"{layer.name}.{part}"] for part in layer.parameters()}
-        scale, offset = scale_and_offset(layer, own)
+        layer_arrays = {part: arrays[f"{layer.name}.{part}"] for part in layer.parameters()}
+        scale, offset = scale_and_offset(layer, layer_arrays)
         (source,) = inputs
         before = graph.nodes[source].layer if source != IMAGES else None
         behind = _linear_behind(graph, position)

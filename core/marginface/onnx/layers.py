@@ -35,8 +35,8 @@ def write_backbone(graph: Graph, weights: Arrays, nodes: Nodes, images: str) -> 
             names[position] = sources[0].name
         else:
             parts = {*layer.parameters(), "bias"}  # where a BatchNorm left one
-            own = {part: arrays.get(array_name(layer, part)) for part in parts}
-            names[position] = LAYERS[type(layer)](layer, nodes, own, *sources)
+            layer_arrays = {part: arrays.get(array_name(layer, part)) for part in parts}
+            names[position] = LAYERS[type(layer)](layer, nodes, layer_arrays, *sources)
     return names[len(graph.nodes) - 1]
 
 

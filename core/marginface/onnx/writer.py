@@ -82,7 +82,7 @@ def build_onnx(
         producer_name="marginface",
         producer_version=__version__,
     )
-    own = {
+    standard = {
         METADATA_KEY: json.dumps(spec.to_json()),
         "backbone": spec.backbone,
         "embedding_size": str(spec.embedding_size),
@@ -90,12 +90,12 @@ def build_onnx(
         "normalize": str(normalize).lower(),
         "version": __version__,
     }
-    given = dict(metadata or {})
-    if taken := [name for name in given if name in own]:
+    extra = dict(metadata or {})
+    if taken := [name for name in extra if name in standard]:
         raise MarginfaceError(
             f"metadata '{taken[0]}' is what the export itself writes; choose another name"
         )
-    helper.set_model_props(model, given | own)
+    helper.set_model_props(model, extra | standard)
     onnx.checker.check_model(model, full_check=True)
     return model
 

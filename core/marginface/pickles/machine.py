@@ -219,7 +219,7 @@ class Machine:
         value = function(arguments)
         if isinstance(value, dict):  # one list can be made dictionaries of, time and again
             self.spend(len(value))
-        if isinstance(value, bytes) and not any(value is given for given in arguments):
+        if isinstance(value, bytes) and not any(value is argument for argument in arguments):
             self.bytes_left -= len(value)
             if self.bytes_left < 0:
                 raise Unfit("more bytes than the file has")

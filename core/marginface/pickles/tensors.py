@@ -124,9 +124,9 @@ class Tensor:
         steps = [stride * size for stride in self.strides]
         return np.ndarray(self.shape, items.dtype, items, self.offset * size, steps)
 
-    def _not_supported(self, what: str) -> MarginfaceError:
+    def _not_supported(self, trait: str) -> MarginfaceError:
         return MarginfaceError(
-            f"{self.storage.path} holds a tensor of shape {_shown(self.shape)} that is {what}, "
+            f"{self.storage.path} holds a tensor of shape {_shown(self.shape)} that is {trait}, "
             "which is not supported; save what its .clone() returns instead"
         )
 

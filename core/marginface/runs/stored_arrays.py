@@ -129,10 +129,10 @@ class StoredArray:
         start, stop, _ = rows.indices(self.shape[0])
         little = self.spec.dtype.newbyteorder("<")
         array = np.empty((max(0, stop - start), *self.shape[1:]), little)
-        for file, own in ((part.file, part.rows) for part in self.parts):
-            first, last = max(start, own.start), min(stop, own.stop)
+        for file, part_rows in ((part.file, part.rows) for part in self.parts):
+            first, last = max(start, part_rows.start), min(stop, part_rows.stop)
             if first < last:
-                file.read(self.name, first - own.start, array[first - start : last - start])
+                file.read(self.name, first - part_rows.start, array[first - start : last - start])
         return array.astype(self.spec.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -242,9 +242,9 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
     Lengths and intervals are among it, as they decide when processes meet.
     """
-    own = {"data", "output", "init_weights", "loader_threads", "threads", "rebuild_index"}
-    own |= {"val", "val_images", "val_pairs"}
-    values = config.model_dump(mode="json", exclude=own)
+    local_keys = {"data", "output", "init_weights", "loader_threads", "threads", "rebuild_index"}
+    local_keys |= {"val", "val_images", "val_pairs"}
+    values = config.model_dump(mode="json", exclude=local_keys)
     facts = [f"{name} {value}" for name, value in values.items()]
     images, checkpoint = opened.images, opened.checkpoint
     sets = [len(pairs) for pairs in opened.verification]

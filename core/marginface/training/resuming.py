@@ -67,8 +67,8 @@ def check_resumption(config: TrainConfig) -> None:
         asked = " and ".join(f"{name} {value}" for name, value in _length(config))
         keep = ""
         if now.recorded.total_steps(now.steps_per_epoch) >= now.step:
-            own = " and ".join(f"{name} {value}" for name, value in _length(now.recorded))
-            keep = f", or leave the length out to keep the run's own ({own})"
+            length = " and ".join(f"{name} {value}" for name, value in _length(now.recorded))
+            keep = f", or leave the length out to keep the run's own ({length})"
         raise MarginfaceError(
             f"run {config.output} has taken {now.step} steps already, but {asked} is "
             f"{total} steps; give {_more(now)}{keep}"

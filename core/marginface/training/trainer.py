@@ -163,9 +163,9 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
                 progress.losses.clear()
                 seconds, steps = 0.0, 0
 
-            if auto_compile and (said := auto_compile.observe(elapsed, total_steps - step)):
+            if auto_compile and (decision := auto_compile.observe(elapsed, total_steps - step)):
                 progress.compiled_backend = config.backend if auto_compile.compiled else None
-                tracker.say(said)
+                tracker.say(decision)
 
         tracker.say(_ending(training, received, newest))
     return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)

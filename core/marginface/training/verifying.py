@@ -88,12 +88,12 @@ def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[s
         for name, result in results.items()
     }
     means = {
-        key: sum(own[key] for own in figures.values()) / len(figures)
+        key: sum(of_set[key] for of_set in figures.values()) / len(figures)
         for key in next(iter(figures.values()), {})
         if key != "threshold" or len(figures) == 1
     }
     if len(figures) == 1:
         return means
     return means | {
-        f"{name}/{key}": value for name, own in figures.items() for key, value in own.items()
+        f"{name}/{key}": value for name, of_set in figures.items() for key, value in of_set.items()
     }

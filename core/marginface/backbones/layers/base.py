@@ -89,8 +89,8 @@ class Layer:
         for each in fields(self):
             value = getattr(self, each.name)
             if each.name in CHECKS and value is not each.default:
-                said = each.name.removeprefix("out_")  # as the graph's methods call it
-                CHECKS[each.name](f"{said} of '{self.name}'", value)
+                argument = each.name.removeprefix("out_")  # as the graph's methods call it
+                CHECKS[each.name](f"{argument} of '{self.name}'", value)
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the arrays by the last part of their names; "" takes the layer's own name."""

@@ -52,12 +52,12 @@ def pack(
     console = Terminal(soft_wrap=True)
     if isinstance(made, Pairs):
         same = made.same.sum()
-        what = f"{same:,} pairs of one person, {len(made) - same:,} of two"
+        contents = f"{same:,} pairs of one person, {len(made) - same:,} of two"
     else:
-        what = str(made)
+        contents = str(made)
         for name, reason in made.skipped:
             console.print(f"left out {name}: {reason}")
-    console.print(f"{what}; wrote {target}")
+    console.print(f"{contents}; wrote {target}")
     if isinstance(made, Pairs) and target.suffix.lower() == ".bin" and not tells_folds(made):
         console.print(
             f"a .bin cannot tell its {made.folds} folds, other ones will be formed; pack a .zip to "

@@ -80,8 +80,8 @@ class FaceDetector:
             pixels = np.stack([boxed[index][0] for index in batch]).transpose(0, 3, 1, 2)
             outputs = self._run((pixels - MEAN) / STD)
             for place, index in enumerate(batch):
-                own = [output if output.ndim == 2 else output[place] for output in outputs]
-                levels = [(own[a], own[b], own[c]) for a, b, c in self._levels]
+                of_photo = [output if output.ndim == 2 else output[place] for output in outputs]
+                levels = [(of_photo[a], of_photo[b], of_photo[c]) for a, b, c in self._levels]
                 faces = suppress(decode(levels, (pixels.shape[2], pixels.shape[3]), self.min_score))
                 scale = boxed[index][1]
                 boxes = faces.boxes.reshape(-1, 2, 2) / scale
@@ -112,9 +112,9 @@ class FaceDetector:
             levels = [[(count * anchors, size) for size in OUTPUTS] for count in cells]
             if sorted(rows) == sorted(chain(*levels)):
                 return [tuple(map(rows.index, level)) for level in levels]
-        given = ", ".join(str(list(shape)) for shape in shapes)
+        shown = ", ".join(str(list(shape)) for shape in shapes)
         raise self._refusal(
-            f"for an input of {height}x{width} it gives outputs of {given}, expected scores "
+            f"for an input of {height}x{width} it gives outputs of {shown}, expected scores "
             "[rows, 1], boxes [rows, 4] and five points [rows, 10] at strides 8, 16 and 32"
         )
 
@@ -127,9 +127,9 @@ class FaceDetector:
             ) from error
         return outputs
 
-    def _refusal(self, what: str) -> MarginfaceError:
+    def _refusal(self, reason: str) -> MarginfaceError:
         return MarginfaceError(
-            f"{self.name} is no SCRFD face detector with five points: {what}; "
+            f"{self.name} is no SCRFD face detector with five points: {reason}; "
             "use one such as scrfd_2.5g_bnkps.onnx"
         )
 

@@ -252,6 +252,6 @@ def _rows(table: Path) -> Iterator[list[str]]:
 def _row(outcome: Outcome) -> list[object]:
     score = "" if math.isnan(outcome.score) else f"{outcome.score:.4f}"
     points = [""] * 10 if outcome.points is None else [f"{v:.3f}" for v in outcome.points.flat]
-    said = [printable(text) for text in (outcome.path, outcome.status, outcome.detail)]
+    texts = [printable(text) for text in (outcome.path, outcome.status, outcome.detail)]
     turn = "" if outcome.turn is None else outcome.turn
-    return [*said, score, outcome.faces, turn, *points]
+    return [*texts, score, outcome.faces, turn, *points]

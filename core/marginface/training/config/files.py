@@ -70,14 +70,14 @@ def resolve_config(file: Values, command_line: Values) -> TrainConfig:
     return TrainConfig(**values)
 
 
-def resume_config(run: TrainConfig, given: Values) -> TrainConfig:
-    """Return a run's configuration with `given` keys changed.
+def resume_config(run: TrainConfig, changes: Values) -> TrainConfig:
+    """Return a run's configuration with `changes` made.
 
     Raises:
         MarginfaceError: a key differs that would make it another run; all are named.
     """
-    check_keys(given)
-    values = {name: coerce(name, value) for name, value in given.items()}
+    check_keys(changes)
+    values = {name: coerce(name, value) for name, value in changes.items()}
     changed = [
         f"{name} ({getattr(run, name)} to {value})"
         for name, value in values.items()

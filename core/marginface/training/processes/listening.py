@@ -54,13 +54,13 @@ def keep_to_this_machine(port: int) -> bool:
 def _keep(file: int, port: int) -> bool:
     """Bind one open file of this process, if it is such a listener."""
     try:
-        own = os.dup(file)
+        duplicate = os.dup(file)
     except OSError:  # closed since it was listed
         return False
     try:
-        listener = socket.socket(fileno=own)
+        listener = socket.socket(fileno=duplicate)
     except OSError:  # no socket
-        os.close(own)
+        os.close(duplicate)
         return False
     with listener:
         try:
