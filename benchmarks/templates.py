@@ -26,7 +26,7 @@ import typer
 from harness import run, show, spread, write
 from sklearn.metrics import roc_curve
 
-from marginface.embeddings.files import table_of
+from marginface.embeddings.files import embeddings_table
 from marginface.evaluation.template_files import read_template_pairs
 from marginface.evaluation.template_verification import (
     FAR_TARGETS,
@@ -102,13 +102,13 @@ def make(folder: Path) -> None:
     )
     medium = template * 100 + rng.integers(0, 8, IMAGES)
     with pq.ParquetWriter(
-        folder / "embeddings.parquet", table_of(["a"], people[:1]).schema
+        folder / "embeddings.parquet", embeddings_table(["a"], people[:1]).schema
     ) as file:
         for at in range(0, IMAGES, 16_384):
             of = template[at : at + 16_384]
             noise = rng.normal(size=(len(of), SIZE)).astype(np.float32) * 8
             names = [f"{at + row + 1}.jpg" for row in range(len(of))]
-            file.write_table(table_of(names, people[subject[of]] + noise))
+            file.write_table(embeddings_table(names, people[subject[of]] + noise))
     lines = (f"{row + 1}.jpg {template[row] + 1} {medium[row]}\n" for row in range(IMAGES))
     (folder / "media.txt").write_text("".join(lines))
     points = "9.5 " * 10

@@ -99,13 +99,13 @@ folder
         _load_installed()
         latest = self._formats[::-1]
         try:
-            for each in latest:
-                if each.recognises is not None and each.recognises(path):
-                    return each
+            for entry in latest:
+                if entry.recognises is not None and entry.recognises(path):
+                    return entry
         except OSError as error:
             raise MarginfaceError(f"cannot read {path}: {error.strerror}; {self}") from error
         name = PART.sub("", path.name.lower())
-        return next((each for each in latest if name.endswith(each.suffixes)), None)
+        return next((entry for entry in latest if name.endswith(entry.suffixes)), None)
 
     def find(self, path: Path) -> Format[Opener]:
         """Return the format of a path.

@@ -257,10 +257,10 @@ def check_files(
     Raises:
         MarginfaceError: with the file.
     """
-    for name, each in layout.items():
+    for name, array in layout.items():
         source = arrays.get(name)
         if isinstance(source, StoredSource):
-            source.check(each.own(rank))
+            source.check(array.own(rank))
 
 
 def check_names(names: Iterable[str] | None, known: Collection[str]) -> list[str]:

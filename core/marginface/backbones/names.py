@@ -59,11 +59,11 @@ means something else in PyTorch; rename it
         if self._begun.get(name) == name:
             raise MarginfaceError(f"two layers are called '{name}'; rename one")
         others = [self._begun[name]] if name in self._begun else []
-        others += [each for each in beginnings if self._begun.get(each) == each]
+        others += [beginning for beginning in beginnings if self._begun.get(beginning) == beginning]
         if others:
             raise MarginfaceError(
                 f"layers cannot be called both '{others[0]}' and '{name}', for one name begins "
                 "the other; rename one"
             )
-        for each in beginnings:
-            self._begun.setdefault(each, name)
+        for beginning in beginnings:
+            self._begun.setdefault(beginning, name)

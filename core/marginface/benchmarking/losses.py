@@ -93,22 +93,22 @@ def measure(
         steps = {BASE: base, name: _step(framework, name, batch, classes)}
         if rivals is not None:
             steps |= rivals(name, *inputs(batch, classes), classes)
-        for each, step in steps.items():
+        for rival, step in steps.items():
             if not np.isfinite(float(str(step()))):
-                raise RuntimeError(f"{backend}: the loss of {each} is not finite")
+                raise RuntimeError(f"{backend}: the loss of {rival} is not finite")
         seconds = interleave(steps, rounds=rounds, repeats=1, warm_up=1)
         costs += [
             Cost(
                 backend,
-                each,
+                rival,
                 batch,
                 classes,
-                seconds[each],
-                _inverse(ratios(seconds, BASE, each)),
-                peak_memory(backend, each, batch, classes) if memory and each == name else None,
+                seconds[rival],
+                _inverse(ratios(seconds, BASE, rival)),
+                peak_memory(backend, rival, batch, classes) if memory and rival == name else None,
             )
-            for each in steps
-            if each != BASE or name == BASE
+            for rival in steps
+            if rival != BASE or name == BASE
         ]
     return costs
 

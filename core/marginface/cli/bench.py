@@ -54,10 +54,10 @@ def bench(
     for line in left_out(chosen, backends):
         console.print(line, soft_wrap=True)
     for batch, classes in parse_sizes(sizes):
-        for each in backends:
-            with console.status(f"{each}: batch {batch}, {classes} classes"):
-                those = [name for name in chosen if runs_in(name, each)]
-                measured = measure(each, those, batch, classes, rounds=rounds, memory=memory)
+        for framework in backends:
+            with console.status(f"{framework}: batch {batch}, {classes} classes"):
+                those = [name for name in chosen if runs_in(name, framework)]
+                measured = measure(framework, those, batch, classes, rounds=rounds, memory=memory)
             console.print(table(measured))
             costs += measured
     if output is not None:

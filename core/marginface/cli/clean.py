@@ -46,7 +46,7 @@ def clean(
 
     Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
     """
-    from marginface.data.cleaning import centers_of, judge, write_table
+    from marginface.data.cleaning import centers_per_class, judge, write_table
     from marginface.data.image_batches import ImageReader
     from marginface.data.joined import called
     from marginface.data.linking import link_files
@@ -66,7 +66,7 @@ def clean(
     weight = _class_weights(where, chosen)
     identities = where.read_identities()
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
-    centers = centers_of(weight, identities, f"run {run}")
+    centers = centers_per_class(weight, identities, f"run {run}")
     size = embedder.image_size(resize=resize) or ALIGNED_SIZE
     with image_progress("Checking") as on_progress:
         images = open_sets(

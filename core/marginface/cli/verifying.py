@@ -47,24 +47,24 @@ def embed_sets(
     models = list(zip(labels, embedders, strict=True))
     sizes = {}
     for label, embedder in models:
-        for each in sets:
+        for pairs in sets:
             wanted = embedder.image_size(resize=resize)
-            sizes[label, each.name] = size = check_images(each, size=wanted, resize=resize)
+            sizes[label, pairs.name] = size = check_images(pairs, size=wanted, resize=resize)
             embedder.check_size(*size)
-    fingerprints = {each.name: set_fingerprint(each) for each in sets}
+    fingerprints = {pairs.name: set_fingerprint(pairs) for pairs in sets}
     for label, embedder in models:
-        for each in sets:
+        for pairs in sets:
             noted = NormRange(embedder)
-            with image_progress(f"{label}, {each.name}") as on_progress:
+            with image_progress(f"{label}, {pairs.name}") as on_progress:
                 embeddings = embed_pairs(
                     noted,
-                    each,
+                    pairs,
                     batch_size=batch_size,
                     flip=flip,
-                    size=sizes[label, each.name],
+                    size=sizes[label, pairs.name],
                     resize=resize,
                     on_progress=on_progress,
                 )
             origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
-            known = MeasuredWith(label, origin, each.name, fingerprints[each.name], len(each))
-            yield each, embeddings, known
+            known = MeasuredWith(label, origin, pairs.name, fingerprints[pairs.name], len(pairs))
+            yield pairs, embeddings, known

@@ -33,7 +33,7 @@ class Judged:
     kept: bool
 
 
-def centers_of(weight: NDArray[Any], identities: Sequence[str], source: str) -> int:
+def centers_per_class(weight: NDArray[Any], identities: Sequence[str], source: str) -> int:
     """Return the centres a class in a head's weight [classes * centres, size].
 
     Raises:
@@ -97,10 +97,10 @@ def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) 
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(OF_SEVERAL if isinstance(images, JoinedImages) else COLUMNS)
-        for each in judged:
-            row = (printable(each.identity), f"{each.angle:.4f}", int(each.kept))
+        for image in judged:
+            row = (printable(image.identity), f"{image.angle:.4f}", int(image.kept))
             if isinstance(images, JoinedImages):
-                root, path = images.origin(each.number)
+                root, path = images.origin(image.number)
                 writer.writerow((printable(path), *row, printable(str(root.resolve()))))
             else:
-                writer.writerow((printable(images.name(each.number)), *row))
+                writer.writerow((printable(images.name(image.number)), *row))

@@ -143,8 +143,8 @@ def has_heif() -> bool:
     return True
 
 
-def state_of(path: Path) -> str:
-    """Return a stamp that changes with the file; "none" for no file, such as a broken link."""
+def file_stamp(path: Path) -> str:
+    """Return a stamp that changes with the file; "none" where there is no file to look at."""
     try:
         status = path.stat()
     except OSError:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.record_images import RecordImages
-from marginface.data.formats.shards import shards_of
+from marginface.data.formats.shards import shard_paths
 from marginface.data.lookup import same_form
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
@@ -161,7 +161,7 @@ def check_different(paths: Sequence[Path]) -> None:
     """Raise if a set is given twice, by whatever path, or by two of its shards."""
     seen: dict[object, Path] = {}
     for path in paths:
-        first = shards_of(path)[0]
+        first = shard_paths(path)[0]
         state = first.stat() if first.exists() else None
         key = (state.st_dev, state.st_ino) if state else first.absolute()
         if key in seen:

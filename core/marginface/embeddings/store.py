@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from marginface.atomic import replacing
-from marginface.data.formats.shards import shards_of
+from marginface.data.formats.shards import shard_paths
 from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
 from marginface.data.sources import FolderImages, ImageSource, OnProgress, silent
 from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
-from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
+from marginface.embeddings.files import embeddings_table, merge_to_npz, merge_to_parquet
 from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
@@ -171,7 +171,7 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
 def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
     """Return a digest that changes with any of the files."""
     root, in_folder = source.root, isinstance(source, FolderImages)
-    files = [root / path for path in paths] if in_folder else shards_of(root)
+    files = [root / path for path in paths] if in_folder else shard_paths(root)
     listed = [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 
@@ -231,7 +231,7 @@ def _embed_part(
         embeddings.append(values)
         skipped = len(reader.skipped) - skipped_before
         on_progress(done + len(names) + skipped, total)
-    table = table_of(names, np.concatenate(embeddings))
+    table = embeddings_table(names, np.concatenate(embeddings))
     skipped_here = json.dumps(reader.skipped[skipped_before:]).encode()
     return table.replace_schema_metadata({SKIPPED_KEY: skipped_here})
 

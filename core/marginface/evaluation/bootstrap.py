@@ -49,11 +49,11 @@ def accuracy_deviation(
         seed: of the draws: the same one gives the same figure.
     """
     ranked = Ranked(score, truth, fold)
-    draws = draws_of(ranked, resamples, seed)
+    draws = draw_counts(ranked, resamples, seed)
     return float(np.std(np.concatenate([accuracies(ranked, counts) for counts in draws])))
 
 
-def draws_of(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
+def draw_counts(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
     """Yield how often each pair is drawn, [resamples, pairs], a chunk of resamples at a time."""
     rng = np.random.default_rng(seed)
     pairs = len(ranked.truth)

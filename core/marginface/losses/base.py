@@ -92,14 +92,14 @@ class MarginLoss:
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
 
     def __post_init__(self) -> None:
-        for name, each in declared(type(self)).items():
+        for name, declaration in declared(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, np.generic):  # Python's number instead, for messages and JSON
                 value = value.item()
                 object.__setattr__(self, name, value)
-            allowed = each.problem(value)
+            allowed = declaration.problem(value)
             self._require(name, allowed is None, str(allowed))
-            if type(each.default) is int:
+            if type(declaration.default) is int:
                 object.__setattr__(self, name, int(value))
 
     def _require(self, parameter: str, ok: bool, allowed: str) -> None:
@@ -236,15 +236,15 @@ class MarginLoss:
         left, right = (
             (directions, np.array([_unit(row) for row in w])) if self.normalized else (x, w)
         )
-        each = np.array([[_dot(row, center) for center in right] for row in left])
+        center_cosines = np.array([[_dot(row, center) for center in right] for row in left])
         if self.normalized:
-            each = each.clip(-1.0, 1.0)
-        cosines = each.reshape(batch, classes, centers).max(2)
+            center_cosines = center_cosines.clip(-1.0, 1.0)
+        cosines = center_cosines.reshape(batch, classes, centers).max(2)
         on_target = np.array([cosines[i, labels[i]] for i in range(batch)])
         prepared, after = self.prepare(
             on_target, norms, self.initial_state() if state is None else state, draw or {}
         )
-        losses, d_each = np.zeros(batch), np.zeros_like(each)
+        losses, d_centers = np.zeros(batch), np.zeros_like(center_cosines)
         d_norms, d_bias = np.zeros(batch), np.zeros(classes)
         for i in range(batch):
             prepared_values = {name: float(values[i]) for name, values in prepared.items()}
@@ -265,12 +265,12 @@ class MarginLoss:
                 d_norms[i] += d_logit * radius * logit.norm_slope
                 if self.norm_scaled:
                     d_norms[i] += d_logit * self.scale * logit.value
-                own_centers = each[i, j * centers : (j + 1) * centers]
+                own_centers = center_cosines[i, j * centers : (j + 1) * centers]
                 winners = own_centers == own_centers.max()  # equal ones share the gradient
-                d_each[i, j * centers : (j + 1) * centers] = (
+                d_centers[i, j * centers : (j + 1) * centers] = (
                     d_logit * radius * logit.slope / batch * winners / winners.sum()
                 )
-        d_left, d_right = d_each @ right, d_each.T @ left
+        d_left, d_right = d_centers @ right, d_centers.T @ left
         if self.normalized:
             d_left = np.array([_through_unit(g, v) for g, v in zip(d_left, x, strict=True)])
             d_right = np.array([_through_unit(g, v) for g, v in zip(d_right, w, strict=True)])

@@ -184,23 +184,23 @@ def page(more: Sequence[str] = ()) -> str:
     every = [describe(name) for name in [*BUILT_IN, *more]]
     lines = [INTRODUCTION, "| loss | what it is | source |", "|---|---|---|"]
     lines += [
-        f"| [{each.name}](#{each.name}) | {each.title}: {each.summary} | {_linked(each.source)} |"
-        for each in every
+        f"| [{loss.name}](#{loss.name}) | {loss.title}: {loss.summary} | {_linked(loss.source)} |"
+        for loss in every
     ]
-    for each in every:
-        lines += ["", f"## {each.name}", "", f"**{each.title}**: {each.summary}"]
-        if each.source:
-            lines += ["", f"Source: {_linked(each.source)}."]
-        lines += ["", "```", *each.formula, "```"]
-        for note in each.notes:
+    for loss in every:
+        lines += ["", f"## {loss.name}", "", f"**{loss.title}**: {loss.summary}"]
+        if loss.source:
+            lines += ["", f"Source: {_linked(loss.source)}."]
+        lines += ["", "```", *loss.formula, "```"]
+        for note in loss.notes:
             lines += ["", note]
         lines += ["", "| parameter | default | must be | meaning |", "|---|---|---|---|"]
         lines += [
-            f"| `{p.name}` | `{p.default!r}` | {p.allowed} | {p.meaning} |" for p in each.parameters
+            f"| `{p.name}` | `{p.default!r}` | {p.allowed} | {p.meaning} |" for p in loss.parameters
         ]
-        if each.divergences:
+        if loss.divergences:
             lines += ["", "In the wild:", ""]
-            lines += [f"- {item}" for item in each.divergences]
+            lines += [f"- {item}" for item in loss.divergences]
     return "\n".join(lines) + "\n" + ONE_OF_YOUR_OWN
 
 

@@ -84,13 +84,13 @@ def _message(message: Message, path: Path) -> Iterator[bytes]:
             continue  # as good as not set
         values = [value] if single else value
         yield f"{field.number}:{len(values)};".encode()
-        for each in values:
-            if isinstance(each, Message):
+        for item in values:
+            if isinstance(item, Message):
                 yield b"("
-                yield from _message(each, path)
+                yield from _message(item, path)
                 yield b")"
             else:
-                yield from _counted(each if isinstance(each, bytes) else str(each).encode())
+                yield from _counted(item if isinstance(item, bytes) else str(item).encode())
 
 
 def _tensor(tensor: TensorProto, path: Path) -> Iterator[bytes]:

@@ -56,11 +56,11 @@ def compare(
 ) -> list[Deviation]:
     """Return the largest errors of a loss, over its named choices and drawn problems."""
     worst: dict[tuple[tuple[str, str], str], Deviation] = {}
-    for loss, case, each in _cases(name, dtype, seeds):
+    for loss, case, drawn in _cases(name, dtype, seeds):
         evaluations = {
-            b: _evaluate(b, backend, loss, each, dtype) for b, backend in backends.items()
+            b: _evaluate(b, backend, loss, drawn, dtype) for b, backend in backends.items()
         }
-        evaluations[SPEC] = evaluate_spec(loss, each)
+        evaluations[SPEC] = evaluate_spec(loss, drawn)
         for pair in combinations(evaluations, 2):
             for quantity, error in errors(evaluations[pair[0]], evaluations[pair[1]]).items():
                 key, allowed = (pair, quantity), tolerance(dtype, quantity)
@@ -70,11 +70,11 @@ def compare(
 
 
 def _evaluate(
-    name: str, backend: Backend, loss: MarginLoss, each: Problem, dtype: str
+    name: str, backend: Backend, loss: MarginLoss, problem: Problem, dtype: str
 ) -> Evaluation:
     """Evaluate a problem with a backend; raise if its code lacks a value that the spec passes."""
     try:
-        return backend.evaluate_loss(loss, each, dtype)
+        return backend.evaluate_loss(loss, problem, dtype)
     except KeyError as error:
         raise MarginfaceError(
             f"{loss.name}: its code for {name} lacks a value by its name; what prepare returns, "
@@ -82,15 +82,15 @@ def _evaluate(
         ) from error
 
 
-def evaluate_spec(loss: MarginLoss, each: Problem) -> Evaluation:
+def evaluate_spec(loss: MarginLoss, problem: Problem) -> Evaluation:
     """Evaluate a problem with the NumPy reference."""
     return loss.evaluate(
-        each.embeddings,
-        each.weight,
-        each.labels,
-        bias=each.bias,
-        state=each.state,
-        draw=each.draw,
+        problem.embeddings,
+        problem.weight,
+        problem.labels,
+        bias=problem.bias,
+        state=problem.state,
+        draw=problem.draw,
     )
 
 

@@ -60,14 +60,16 @@ class Record(BaseModel):
     def _is_whole(self) -> Self:
         """Refuse all but one file of each process, with rows of the same arrays."""
         size = len(self.shards)
-        if [each.file for each in self.shards] != [shard_file(rank, size) for rank in range(size)]:
+        if [shard.file for shard in self.shards] != [
+            shard_file(rank, size) for rank in range(size)
+        ]:
             raise ValueError("files")  # a name could lead anywhere
         if (self.format == SHARDED) != bool(size):
             raise ValueError("format")
-        for each in self.shards:
-            if each.rows.keys() != self.shards[0].rows.keys():
+        for shard in self.shards:
+            if shard.rows.keys() != self.shards[0].rows.keys():
                 raise ValueError("names")
-            if any(first > end for first, end in each.rows.values()):
+            if any(first > end for first, end in shard.rows.values()):
                 raise ValueError("rows")
         return self
 

@@ -28,7 +28,7 @@ def identification_table(results: Mapping[str, IdentificationResult]) -> Table:
         table.add_column(name, justify="right")
     if len(results) > 1:
         table.add_column("mean", justify="right")
-    measured = list(results.values())
+    galleries = list(results.values())
 
     def add(label: str, rates: Sequence[Share | RateAt | None]) -> None:
         known = [each.rate for each in rates if each is not None]
@@ -37,18 +37,18 @@ def identification_table(results: Mapping[str, IdentificationResult]) -> Table:
         mean = [f"{np.mean(known):.2%}"] if len(known) == len(rates) > 1 else []
         table.add_row(label, *("-" if each is None else str(each) for each in rates), *mean)
 
-    largest = max(each.subjects for each in measured)
+    largest = max(each.subjects for each in galleries)
     for rank in (str(rank) for rank in RANKS if rank <= largest):
-        add(f"rank {rank}", [each.ranks.get(rank) for each in measured])
+        add(f"rank {rank}", [each.ranks.get(rank) for each in galleries])
     for target in FPIR_TARGETS:
-        add(f"TPIR at FPIR {target}", [each.tpir.get(target) for each in measured])
+        add(f"TPIR at FPIR {target}", [each.tpir.get(target) for each in galleries])
     for target in FPIR_TARGETS:
-        add(f"DIR at FPIR {target}", [each.dir.get(target) for each in measured])
-    if not any(each.mated for each in measured):
+        add(f"DIR at FPIR {target}", [each.dir.get(target) for each in galleries])
+    if not any(each.mated for each in galleries):
         for text in THRESHOLDS:
-            add(f"FPIR at score {text}", [each.fpir.get(text) for each in measured])
-    for target in FPIR_TARGETS if any(each.threshold for each in measured) else ():
-        texts = [each.threshold.get(target) for each in measured]
+            add(f"FPIR at score {text}", [each.fpir.get(text) for each in galleries])
+    for target in FPIR_TARGETS if any(each.threshold for each in galleries) else ():
+        texts = [each.threshold.get(target) for each in galleries]
         shown = ("-" if each is None else f"{each:.4f}" for each in texts)
         table.add_row(f"threshold at FPIR {target}", *shown)
     for label, name in (
@@ -56,7 +56,7 @@ def identification_table(results: Mapping[str, IdentificationResult]) -> Table:
         ("mated probes", "mated"),
         ("non-mated probes", "non_mated"),
     ):
-        table.add_row(label, *(f"{getattr(each, name):,}" for each in measured))
+        table.add_row(label, *(f"{getattr(each, name):,}" for each in galleries))
     return table
 
 

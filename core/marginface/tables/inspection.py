@@ -72,8 +72,8 @@ def set_table(names: Sequence[str], inspections: Sequence[Inspection]) -> Table:
     """Build the table with a column for each set, given short names of the sets."""
     table = _table("Image sets", "", names)
     rows: dict[str, list[str | Text]] = {}
-    for number, each in enumerate(inspections):
-        for label, cell in _cells(each).items():
+    for number, inspection in enumerate(inspections):
+        for label, cell in _cells(inspection).items():
             rows.setdefault(label, [""] * len(inspections))[number] = cell
     for label, cells in rows.items():
         table.add_row(label, *cells)
@@ -140,21 +140,21 @@ def findings(
     names: Sequence[str], inspections: Sequence[Inspection], common: Common
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield each kind of fault, with its first examples."""
-    for name, each in zip(names, inspections, strict=True):
-        yield f"{name}: broken images", [": ".join(row) for row in each.broken[:SHOWN]]
-        yield f"{name}: identities without images", list(each.listing.empty[:SHOWN])
-        twice = [f"{one!a} = {other!a}" for one, other in each.two_forms[:SHOWN]]
+    for name, inspection in zip(names, inspections, strict=True):
+        yield f"{name}: broken images", [": ".join(row) for row in inspection.broken[:SHOWN]]
+        yield f"{name}: identities without images", list(inspection.listing.empty[:SHOWN])
+        twice = [f"{one!a} = {other!a}" for one, other in inspection.two_forms[:SHOWN]]
         yield f"{name}: one name in two Unicode forms", twice
-        others = [f"{file} ({why})" for file, why in each.listing.others[:SHOWN]]
+        others = [f"{file} ({why})" for file, why in inspection.listing.others[:SHOWN]]
         yield f"{name}: files passed over", others
-        groups = [] if each.listing.pairs is not None else each.duplicates[:SHOWN]
-        yield f"{name}: pictures several times", [" = ".join(each.names(g)) for g in groups]
-        groups = each.mislabelled[:SHOWN]
-        yield f"{name}: under several identities", [" = ".join(each.names(g)) for g in groups]
+        groups = [] if inspection.listing.pairs is not None else inspection.duplicates[:SHOWN]
+        yield f"{name}: pictures several times", [" = ".join(inspection.names(g)) for g in groups]
+        groups = inspection.mislabelled[:SHOWN]
+        yield f"{name}: under several identities", [" = ".join(inspection.names(g)) for g in groups]
     for (one, other), both in common.items():
         sets = f"{names[one]}, {names[other]}"
         yield f"{sets}: shared identities", (both.identities or [])[:SHOWN]
-        yield f"{sets}: shared images", [" = ".join(each) for each in both.images[:SHOWN]]
+        yield f"{sets}: shared images", [" = ".join(twins) for twins in both.images[:SHOWN]]
 
 
 def _table(title: str, first: str, names: Sequence[str]) -> Table:

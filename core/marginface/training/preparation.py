@@ -314,11 +314,11 @@ def _open_images(
 
 def _sets(images: JoinedImages, *, joined: bool) -> str:
     """Describe several training sets, and how identities that share a name were treated."""
-    each = ", ".join(
+    listed = ", ".join(
         f"{name} ({len(one.identities)} identities, {len(one)} images)"
         for name, one in zip(images.names, images.sets, strict=True)
     )
-    text = f"{len(images.sets)} training sets: {each}"
+    text = f"{len(images.sets)} training sets: {listed}"
     for pair in images.twins():
         text += f"; {' and '.join(pair)} hold the same images: is one of them given by mistake?"
     shared = f"names in several sets: {images.in_several}"

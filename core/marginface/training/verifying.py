@@ -18,7 +18,7 @@ class _Stopped(Exception):
 
 
 def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | None:
-    """Measure verification accuracy on process 0 and record it; see `figures_of`.
+    """Measure verification accuracy on process 0 and record it; see `figures_to_record`.
 
     The others wait, and hear from process 0 at every batch: no wait is so long that the framework
     gives up on it.
@@ -53,7 +53,7 @@ def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | Non
                 else:
                     for _ in range(0, len(distinct_images(pairs)), config.batch_size):
                         meet()
-            figures = figures_of(results)
+            figures = figures_to_record(results)
     except _Stopped as stopped:
         return int(stopped.args[0])
     figures = json.loads(group.exchange(json.dumps(figures))[0])
@@ -70,7 +70,7 @@ def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | Non
     return None
 
 
-def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[str, float]:
+def figures_to_record(results: Mapping[str, verification.VerificationResult]) -> dict[str, float]:
     """Return the figures to record; of several sets, the means and each set's own.
 
     A set's own accuracy is called `lfw/accuracy` and so on. The best accuracy of a run is that of

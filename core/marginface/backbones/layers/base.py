@@ -86,11 +86,11 @@ class Layer:
 
     def check(self) -> None:
         """Raise a MarginfaceError unless the layer's numbers make sense."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.name in CHECKS and value is not each.default:
-                argument = each.name.removeprefix("out_")  # as the graph's methods call it
-                CHECKS[each.name](f"{argument} of '{self.name}'", value)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in CHECKS and value is not field.default:
+                argument = field.name.removeprefix("out_")  # as the graph's methods call it
+                CHECKS[field.name](f"{argument} of '{self.name}'", value)
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the arrays by the last part of their names; "" takes the layer's own name."""

@@ -40,8 +40,8 @@ class Chained(Protocol):
         """Return the byte behind the record that begins at byte `offset`, or raise."""
 
 
-def offsets_of(records: Chained) -> NDArray[np.int64]:
-    """Return where each record begins, by reading the file from its beginning.
+def record_offsets(records: Chained) -> NDArray[np.int64]:
+    """List the bytes where records begin, by reading the file from its beginning.
 
     Raises:
         MarginfaceError: a record is damaged or truncated.

@@ -52,7 +52,7 @@ class ShardedRecords:
         return self._file(shard).example(offset - self._begins[shard])
 
     def offsets(self) -> NDArray[np.int64]:
-        """Return where each record begins, file after file; raises as `TFRecordFile.offsets`."""
+        """List the bytes where records begin, file after file; raises as `TFRecordFile.offsets`."""
         return np.concatenate(
             [self._file(shard).offsets() + begin for shard, begin in enumerate(self._begins[:-1])]
         )

@@ -15,8 +15,8 @@ SHARD = re.compile(r"(.*)-([0-9]{1,6})-of-([0-9]{1,6})(\.tfrecords?)?", re.IGNOR
 SHOWN = 3  # names of missing shards in a message
 
 
-def shards_of(path: Path) -> list[Path]:
-    """Return the files of the set that a record file is a shard of, in order; else itself.
+def shard_paths(path: Path) -> list[Path]:
+    """Return all shards of the set that a record file belongs to, in order; else the file alone.
 
     Shards are numbered from 0, or from 1 where the last one's number is how many there are.
 

@@ -11,7 +11,7 @@ from marginface.data.formats.index_cache import cached_index
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.sharded import ShardedRecords
-from marginface.data.formats.shards import shards_of
+from marginface.data.formats.shards import shard_paths
 from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.extras import require
 
@@ -24,7 +24,7 @@ def open_tfrecord(path: Path, options: OpenOptions) -> RecordImages:
     Raises:
         MarginfaceError: as `index_of_tfrecord` and `RecordImages.checked`.
     """
-    records = ShardedRecords(shards_of(path))
+    records = ShardedRecords(shard_paths(path))
     index = index_of_tfrecord(records, on_progress=options.on_progress)
     return RecordImages(records, index, options.size, options.resize).checked(options)
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.shards import shards_of
-from marginface.data.images import EXTENSIONS, state_of, without_ending
+from marginface.data.formats.shards import shard_paths
+from marginface.data.images import EXTENSIONS, file_stamp, without_ending
 from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
 from marginface.data.packing.packed import ChunkWriter, Packed
@@ -270,11 +270,11 @@ class _Run:
         """Return a digest of sizes and times of the files that images come from."""
         digest = hashlib.sha256()
         for path in self._files(begin, end):
-            digest.update(f"{state_of(path)}\n".encode())
+            digest.update(f"{file_stamp(path)}\n".encode())
         return digest.hexdigest()
 
     def _files(self, begin: int, end: int) -> Iterator[Path]:
         if self.images.root.is_dir():
             yield from (self.images.root / self.images.name(int(i)) for i in self.order[begin:end])
         else:
-            yield from shards_of(self.images.root)
+            yield from shard_paths(self.images.root)

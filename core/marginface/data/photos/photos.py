@@ -20,7 +20,7 @@ import numpy as np
 
 from marginface.atomic import replacing
 from marginface.data.image_files import folder_files
-from marginface.data.images import read_image, state_of, without_ending
+from marginface.data.images import file_stamp, read_image, without_ending
 from marginface.data.lookup import ImageNames
 from marginface.data.ordered import in_order
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
@@ -195,7 +195,7 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
     """Return a digest that changes with any of the photos."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(f"{name!r} {state_of(root / name)}\n".encode())
+        digest.update(f"{name!r} {file_stamp(root / name)}\n".encode())
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from marginface.data.image_files import list_images
 from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
-from marginface.data.verification.pair_lists import fields_of, find_image, listed_pairs
+from marginface.data.verification.pair_lists import find_image, listed_pairs, split_fields
 from marginface.data.verification.pairs import (
     PAIR_LIST,
     Pair,
@@ -92,7 +92,7 @@ def _numbered_images(path: Path) -> dict[int, str]:
 
 
 def _two_numbers(where: str, line: str) -> tuple[int, int]:
-    fields = fields_of(line)
+    fields = split_fields(line)
     if len(fields) != 2 or not all(map(is_number, fields)):
         raise MarginfaceError(f"{where}: expected 'i,j', two whole numbers, got {quoted(line)}")
     return int(fields[0]), int(fields[1])

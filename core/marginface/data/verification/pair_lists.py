@@ -64,10 +64,10 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     path, root = Path(path), Path(images_root)
     lines = list(numbered_lines(path, PAIR_LIST))
     number, line = lines[0]
-    fields = fields_of(line)
+    fields = split_fields(line)
     if len(fields) <= 2 and all(map(is_number, fields)):
         return read_pairs(path, root)
-    rows = [(f"{path}:{number}", fields_of(line)) for number, line in lines]
+    rows = [(f"{path}:{number}", split_fields(line)) for number, line in lines]
     if len(fields) == 2:
         named = _two_lines_a_pair(path, rows)
     elif len(fields) in (3, 4):
@@ -84,10 +84,10 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     return listed_pairs(root, pairs, fold, short_name(path))
 
 
-def fields_of(line: str) -> list[str]:
+def split_fields(line: str) -> list[str]:
     """Split a line at tabs, else at commas, else at blanks.
 
-    >>> fields_of("a.jpg, b.jpg,1"), fields_of("Al Bo.jpg\\t1"), fields_of("a.jpg  1")
+    >>> split_fields("a.jpg, b.jpg,1"), split_fields("Al Bo.jpg\\t1"), split_fields("a.jpg  1")
     (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
     """
     for separator in ("\t", ","):
