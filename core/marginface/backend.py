@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 
-MODULES = {"tf": "tensorflow", "torch": "torch"}  # what a backend's framework is imported as
+MODULES = {"tf": "tensorflow", "torch": "torch"}  # the module of a backend's framework
 
 
 class Backend(Protocol):

@@ -23,7 +23,7 @@ def names(path: Path) -> frozenset[str]:
             return frozenset()
         try:
             return frozenset(zipfile.ZipFile(file).namelist())
-        except (OSError, *ERRORS):  # OSError: its offsets can lead in front of the file
+        except (OSError, *ERRORS):  # OSError: offsets may point before the file
             return frozenset()
 
 

@@ -79,7 +79,7 @@ def register_backbone(name: str, build: Build) -> None:
         )
     try:
         inspect.signature(build).bind(None, 0.0)
-    except (TypeError, ValueError) as error:  # a ValueError where Python cannot tell
+    except (TypeError, ValueError) as error:  # ValueError: Python cannot tell the signature
         raise MarginfaceError(
             f"backbone '{name}' must come with a function that takes two arguments, "
             f"build(graph, dropout); {build!r} does not: {error}"

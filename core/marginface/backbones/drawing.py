@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from marginface.backbones.graph import Graph
 
 T = TypeVar("T")
-PREFIX = "backbone."  # of a layer's noise in what a learner's step is given
+PREFIX = "backbone."  # of the layers' noise among a step's draws
 # The third word keeps it apart from the loss's and the classes' draws, [seed, step], and from the
 # starts of the backbone, seed, and of the head, [seed, 1]. Those are not all apart from each other:
 # the streams of steps 0 and 1 are the starts', and stay so, for runs to repeat.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from marginface.backbones.graph import IMAGES, Graph
 
 PATCH, HEADS, MLP_RATIO = 9, 8, 4
-INIT_STD = 0.02  # cut off at 2, so never
+INIT_STD = 0.02  # published code cuts off at 2, which is 100 deviations: never
 HEAD_EPSILON = 2e-5  # of the last two BatchNorms
 
 

@@ -52,7 +52,7 @@ class Cost:
     memory: int | None
 
 
-# From a loss's name, embeddings, labels and classes to what else is timed beside that loss.
+# Makes further rivals of a loss from its name, embeddings, labels and classes.
 Rivals = Callable[[str, NDArray[Any], NDArray[Any], int], dict[str, Work]]
 
 

@@ -29,7 +29,7 @@ def bench(
     ] = None,
 ) -> None:
     """Time forward and backward of each loss beside normface's, and their peak memory."""
-    del what  # one so far
+    del what  # losses are the only choice so far
     from marginface import losses
     from marginface.backend import backend_names, installed_backends
     from marginface.benchmarking.losses import measure, parse_sizes

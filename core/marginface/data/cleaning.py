@@ -20,7 +20,7 @@ from marginface.losses import angles_to_dominant
 from marginface.text import printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
-OF_SEVERAL = (*COLUMNS, "data")  # where there are several sets: the one that the path is in
+OF_SEVERAL = (*COLUMNS, "data")  # of several sets: `data` names the path's set
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def judge(
         centers: centres a class.
         max_angle: degrees; what is farther is not kept.
     """
-    # Identity by identity, which a file need not be.
+    # Identity by identity: a file may hold them in any order.
     order = np.argsort(images.labels, kind="stable").tolist()
     embedded = (row for _, values in batches([*map(images.name, order)]) for row in values)
     rows = zip(order, embedded, strict=True)

@@ -99,7 +99,7 @@ def require_folder(path: Path) -> None:
 
 
 def _told(root: str | Path, others: list[tuple[str, str]]) -> str:
-    # What could be read with more installed comes first.
+    # Files that a further package could read come first.
     first = sorted(others, key=lambda other: other[1] in (NO_IMAGE, NO_FILE))[:EXAMPLES]
     named = ", ".join(f"{name} ({why})" for name, why in first)
     files = "1 file" if len(others) == 1 else f"{len(others):,} files"
@@ -135,7 +135,7 @@ def _why_no_image(entry: os.DirEntry[str]) -> str:
     name = entry.name.lower()
     known = name.endswith(EXTENSIONS)
     if not _is(entry.is_file):
-        # A link to nothing is named when it is read. What is no file could wait for ever.
+        # Reading a link to nothing fails, by name. Reading a pipe or device could wait for ever.
         leads_nowhere = not Path(entry.path).exists()
         return "" if known and leads_nowhere else NO_FILE
     if known and not name.endswith(HEIF_ENDINGS):

@@ -93,7 +93,8 @@ def decoded_size(encoded: bytes, where: str | Path) -> tuple[int, int]:
     with _opened(encoded, where) as file:
         if file.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return file.height, file.width
-    height, width, _ = decode_image(encoded, where, None).shape  # formats differ in what they state
+    # Formats differ in whether the header's size is that before or after turning.
+    height, width, _ = decode_image(encoded, where, None).shape
     return height, width
 
 

@@ -49,7 +49,7 @@ def require_one_form(identities: Iterable[str], root: Path) -> None:
 
 
 class ImageNames:
-    """The names of a set's images, to find those that one list means.
+    """The names of a set's images, to find those that a list names.
 
     >>> names = ImageNames(["ann/1.jpg", "ann/1.png", "bo/1.5.jpg"])
     >>> names.find("ann/1.jpg"), names.find("bo/1.5"), names.find("bo/1.5.png"), names.find("bo/1")
@@ -63,10 +63,10 @@ class ImageNames:
     def find(self, name: str, where: str = "") -> str | None:
         """Return the image that a name means, or None.
 
-        That is the one of just this name, in any Unicode form; else the one whose name has an
-        image's ending more; else the one with another such ending in its place, since folders of
-        aligned copies keep the lists of their photos. That one is not meant by two names: where
-        a list has 1.jpg and 1.png, one of them is missing.
+        Candidates in this order: the image of this very name, in any Unicode form; that of the
+        name plus an ending of an image's format; that of the name with another such ending, since
+        folders of aligned copies keep the lists of their photos. Names with two endings never mean
+        one image: where a list has 1.jpg and 1.png, one of the images is missing.
 
         Args:
             name: parts between slashes of either kind.
@@ -75,14 +75,14 @@ class ImageNames:
         Raises:
             MarginfaceError: two images are meant alike, or one by names with two endings.
         """
-        meant, whole = self._meant(name)
+        meant, name_with_ending = self._meant(name)
         if len(meant) > 1:
             raise _several(where, name, sorted(meant))
         if not meant:
             return None
-        if whole is not None:
-            called = self._called.setdefault(meant[0], whole)
-            if called != whole:
+        if name_with_ending is not None:
+            called = self._called.setdefault(meant[0], name_with_ending)
+            if called != name_with_ending:
                 raise MarginfaceError(
                     f"{where}{called[:80]!r} and {name[:80]!r} would both be {meant[0]}; add the "
                     "image that is missing, or remove what names it"
@@ -94,7 +94,7 @@ class ImageNames:
         return self._meant(name)[0] == [image]
 
     def _meant(self, name: str) -> tuple[list[str], str | None]:
-        """Return the images that a name means, and the name in one form if it has an ending."""
+        """Return the images that a name may mean, and the name in NFC; None if it has no ending."""
         if name in self._names:
             return [name], same_form(name)
         wanted = same_form(str(PurePosixPath(name.replace("\\", "/"))))

@@ -102,7 +102,7 @@ def open_sets(
         return sets[0]
     labels = distinct_labels(paths, "training set")
     pairs = zip(labels, names or labels, strict=True)
-    # A set with another's name has changed places with it; any other new name is of one that moved.
+    # Sets under each other's names have changed places; any other new name is of a set that moved.
     if names and all(now == before or now not in names for now, before in pairs):
         labels = list(names)
     joined = join_sets(sets, labels, join_identities=join_identities)

@@ -63,17 +63,17 @@ class SortedScores:
     def at(self, target: float, level: float = CONFIDENCE) -> RateAt:
         """Return the true accept rate at a false accept rate of `target`, with its interval.
 
-        Two things are unsure. The threshold: of W wrong scores, a number that is binomial (W,
+        Two things are uncertain. The threshold: of W wrong scores, a number that is binomial (W,
         target) lies at or above the true one, so it lies between two of them, and between two
         neighbours for a tail that is hit exactly (R. Beran, P. Hall: Interpolated nonparametric
         prediction intervals and confidence intervals, Journal of the Royal Statistical Society B
-        55, 1993). The rate there: Wilson's score interval (Wilson 1927). Each is unsure by itself,
-        and their distances from the rate are added in squares (R. Newcombe: Interval estimation for
+        55, 1993). The rate there: Wilson's score interval (Wilson 1927). The two are independent,
+        so their distances from the rate are added in squares (R. Newcombe: Interval estimation for
         the difference between independent proportions, Statistics in Medicine 17, 1998).
 
-        Where too few wrong scores are expected above the threshold to bound it, `low` is 0 and all
-        that may be wrong is left to `high`. The scores are taken to be independent; pairs that
-        share images are not quite, which makes the interval too narrow.
+        Where too few wrong scores are expected above the threshold to bound it, `low` is 0 and the
+        whole risk goes to `high`. The scores are taken to be independent; pairs that share images
+        are not quite, which makes the interval too narrow.
         """
         cut = self._cuts(np.array([allowed(target, len(self.wrong))]))
         rate = float(self._rates(cut)[0])

@@ -39,7 +39,7 @@ def write_plot(names: Sequence[str], path: Path) -> None:
 
 def draw(names: Sequence[str]) -> Figure:
     """Return the figure: a column for each group of losses, then the decision boundaries."""
-    # Of a + variant only the spread of the margins and who gets which are its own: one is enough.
+    # A + variant differs only in which sample gets which margin: its curves would be the same.
     shown = [n for n in names if n.removesuffix("_plus") not in names or not n.endswith("_plus")]
     groups = panels(shown) or {"No margin": []}  # softmax and normface: the cosine itself
     bounded = [name for name in names if find(name).shows_boundary]

@@ -51,7 +51,7 @@ def problem(
         np.cos(theta) * own_centers + np.sin(theta) * aside
     )
     bias = loss.initial_bias(classes)
-    wide = "float64" if dtype == "float64" else "float32"  # what weights are kept in
+    wide = "float64" if dtype == "float64" else "float32"  # the weights' type
     return Problem(
         embeddings=rounded(embeddings, dtype),
         weight=weight.astype(wide),

@@ -18,7 +18,7 @@ with needs("onnx"):
     from google.protobuf.message import DecodeError, Message
     from onnx import TensorProto
 
-# What says who wrote a model, when and why, and what follows from the rest of it.
+# Fields that say who wrote a model, when and why, or that follow from the others.
 LEFT_OUT = frozenset(
     f"onnx.{name}"
     for name in (

@@ -90,7 +90,9 @@ def largest_difference(
     for batch in BATCHES:
         pixels = rng.integers(0, 256, (batch, *spec.input_size, 3), np.uint8)
         images = spec.preprocessing.scale(pixels)
-        expected = np.asarray(reference(images), np.float64)  # a fresh IResNet's overflow float32
+        expected = np.asarray(
+            reference(images), np.float64
+        )  # norms of a fresh IResNet overflow float32
         if len(directionless(expected)):
             raise MarginfaceError(
                 f"backbone '{spec.backbone}' gives embeddings of length zero, NaN or infinite; "

@@ -34,7 +34,7 @@ def write_backbone(graph: Graph, weights: Arrays, nodes: Nodes, images: str) -> 
         if position in folded:
             names[position] = sources[0].name
         else:
-            parts = {*layer.parameters(), "bias"}  # where a BatchNorm left one
+            parts = {*layer.parameters(), "bias"}  # a folded BatchNorm may have added one
             layer_arrays = {part: arrays.get(array_name(layer, part)) for part in parts}
             names[position] = LAYERS[type(layer)](layer, nodes, layer_arrays, *sources)
     return names[len(graph.nodes) - 1]

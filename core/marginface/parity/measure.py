@@ -18,8 +18,8 @@ from marginface.losses.problems import SIZES, Problem, label, problem, variants
 SPEC = "spec"
 SEEDS = 4
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
-# Half precision embeddings are widened before anything is computed. Only their gradient is given
-# back in half precision, where it may be off by its last place.
+# Half-precision embeddings are widened before anything is computed. Only their gradient comes
+# back in half precision, where its last place may be off.
 LAST_PLACE = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 

@@ -80,7 +80,7 @@ class Machine:
         self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, Any] = {}
         self.values_left = VALUES + (file_size or len(buffer)) // BYTES_A_VALUE
-        self.bytes_left = len(buffer)  # that stand-ins may make: each is in the file, once
+        self.bytes_left = len(buffer)  # that stand-ins may make: no more than the file holds
 
     def take(self, count: int) -> memoryview:
         """Return the next bytes, without copying them."""
@@ -217,7 +217,7 @@ class Machine:
         if not isinstance(function, Admitted) or not isinstance(arguments, tuple):
             raise Unfit("a call of what cannot be called")
         value = function(arguments)
-        if isinstance(value, dict):  # one list can be made dictionaries of, time and again
+        if isinstance(value, dict):  # one list can become many dictionaries
             self.spend(len(value))
         if isinstance(value, bytes) and not any(value is argument for argument in arguments):
             self.bytes_left -= len(value)

@@ -21,7 +21,7 @@ from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
 from marginface.runs.stored_arrays import StoredArrays, StoredFile, damaged
 
-FORMAT, SHARDED = 1, 2  # earlier versions read the first alone
+FORMAT, SHARDED = 1, 2  # earlier versions read only the first
 ARRAYS = "state.safetensors"
 REST = "state.json"
 FOLDER = re.compile(r"step-\d{8,}")

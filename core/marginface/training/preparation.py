@@ -61,7 +61,7 @@ class Training:
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
-    course: str  # what becomes of the learning rate where that was planned otherwise
+    course: str  # how the learning rate departs from the plan; "" if not
 
 
 @dataclass
@@ -137,7 +137,7 @@ def join_group(config: TrainConfig) -> Group:
     try:
         group = load_backend(config.backend).join(threads=config.threads or place.threads())
     except MarginfaceError as error:
-        if place.local_rank:  # the first process of this machine says the same
+        if place.local_rank:  # the machine's first process reports it
             raise AgreedError(str(error)) from error
         raise
     if (group.rank, group.size) != (place.rank, place.size):

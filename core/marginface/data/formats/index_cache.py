@@ -18,7 +18,7 @@ from marginface.data.formats.compact import Texts
 from marginface.data.formats.record_index import RecordIndex, fit_for_files
 from marginface.errors import MarginfaceError
 
-VERSION = 2  # 1 took labels that float32 does not tell apart, and fingerprints of any Unicode form
+VERSION = 2  # version 1 had labels beyond float32, and fingerprints that varied by Unicode form
 SUFFIX = ".index"  # train.rec.index
 
 INT64 = ("offsets", "labels", "keys", "identities.offsets", "files.offsets")  # others are bytes

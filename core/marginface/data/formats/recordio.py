@@ -24,7 +24,7 @@ MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 WHOLE, START, MIDDLE, END = range(4)
 LONGEST = 2**29 - 1  # bytes of a part
-# Labels are float32: 2**24 + 1 becomes 2**24, so this is the last that is one number alone.
+# Labels are float32: 2**24 + 1 becomes 2**24, so from 2**24 on they are ambiguous.
 LARGEST_LABEL = 2**24 - 1
 
 _PART = struct.Struct("<II")  # magic; part and length

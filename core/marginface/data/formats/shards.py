@@ -24,7 +24,7 @@ def shard_paths(path: Path) -> list[Path]:
         MarginfaceError: some of the shards are missing, or there are none of that number.
     """
     match = SHARD.fullmatch(path.name)
-    # By its name alone, too: a shard may be empty.
+    # A shard may be empty, so its name alone is enough.
     named = ".tfrecord" in path.name.lower() and path.is_file() and not is_recordio(path)
     if match is None or not (named or is_tfrecord(path)):
         return [path]

@@ -96,7 +96,7 @@ def _names_keys(path: Path) -> bool:
         fields = file.readline(65_536).removeprefix(codecs.BOM_UTF8).split(b"\t")
     try:
         key, label, _ = fields
-        float(label)  # whatever it is: `read_names` holds it to the record's
+        float(label)  # `read_names` compares its value with the record's
         return int(key) >= 0
     except ValueError:
         return False

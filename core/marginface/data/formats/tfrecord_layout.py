@@ -45,7 +45,7 @@ def index_of_tfrecord(records: ShardedRecords, *, on_progress: OnProgress = sile
     """
 
     def build() -> RecordIndex:
-        require("data", "pyarrow")  # for `make_index`, behind the reading
+        require("data", "pyarrow")  # for `make_index`, after the long read
         offsets = records.offsets()
         numbers = np.empty(len(offsets), np.int64)
         identities, files = TextCollector(), TextCollector()

@@ -18,7 +18,7 @@ EXTENSIONS_OF = {
     "tiff": (".tif", ".tiff"),
     "heif": (".heic", ".heif", ".hif"),
 }
-QUALITY = 95  # with colour in full resolution, what JPEG takes away is hardly seen
+QUALITY = 95  # with colour in full resolution the loss is hardly visible
 
 
 @dataclass(frozen=True)

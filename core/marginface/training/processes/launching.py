@@ -128,7 +128,7 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
         codes = [child.poll() for child in children]
         failed = [rank for rank, code in enumerate(codes) if code]
         if failed and culprit is None:
-            # Where one was killed, the others may have failed for it within the same moment.
+            # Where one was killed, the others may have failed because of it at the same moment.
             culprit = min(failed, key=lambda rank: (codes[rank] or 0) > 0)
             deadline = time.monotonic() + GRACE_SECONDS
         if None not in codes:
@@ -142,7 +142,7 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
     if culprit is None:
         return 0
     code = children[culprit].returncode
-    if code == 2 or code - 128 in FORWARDED:  # it has said why
+    if code == 2 or code - 128 in FORWARDED:  # it has reported why
         return code
     if received and code < 0:
         return 128 + received[0]
