@@ -43,8 +43,8 @@ class LearnerSpec:
     """The parts of a learner; its first weights follow from the core's generator and `seed`.
 
     Args:
-        model: what the backbone is.
-        loss: what the head computes.
+        model: the backbone.
+        loss: the head's loss.
         num_classes: of all processes.
         optimizer: of backbone and head.
         seed: of the initial weights.
@@ -52,7 +52,7 @@ class LearnerSpec:
         dtype: of weights and computation.
         group: the processes that share each step; None for this one alone.
         sample_rate: share of the classes that the head looks at in a step.
-        sampling: how it weighs them.
+        sampling: how it weights the sampled classes.
         precision: of the head's matrix products.
     """
 
@@ -107,9 +107,9 @@ class LoadSummary(NamedTuple):
     """Result of loading arrays into a learner: names with their shapes.
 
     Args:
-        loaded: what was set.
-        missing: what the learner has and was not given; it stays as it was.
-        unexpected: what was given and the learner lacks.
+        loaded: arrays that were set.
+        missing: arrays of the learner that were not given; they stay as they were.
+        unexpected: arrays that were given and that the learner lacks.
     """
 
     loaded: dict[str, tuple[int, ...]]

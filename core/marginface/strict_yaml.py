@@ -13,9 +13,9 @@ def load_yaml(text: str) -> Any:
     """Parse a YAML text into plain types.
 
     Raises:
-        yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, names that
-            stand for several values, a few lines of which would be more than fits memory, or a
-            number of more than `LONGEST` bits.
+        yaml.YAMLError: no YAML; a key that is there twice, of which YAML takes the last; aliases of
+            collections, a few lines of which may stand for more than fits memory; or a number of
+            more than `LONGEST` bits.
     """
     try:
         return yaml.load(text, _StrictLoader)

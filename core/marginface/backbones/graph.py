@@ -67,7 +67,7 @@ class Graph:
         name: of the backbone.
         input_size: height and width of the images in pixels.
         embedding_size: length of the embedding.
-        dropout_rate: what the backbone was asked to drop before its embedding layer.
+        dropout_rate: the share to drop before the embedding layer.
         nodes: the layers in their places.
     """
 

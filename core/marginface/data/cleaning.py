@@ -34,7 +34,7 @@ class Judged:
 
 
 def centers_per_class(weight: NDArray[Any], identities: Sequence[str], source: str) -> int:
-    """Return the centres a class in a head's weight [classes * centres, size].
+    """Count the centres a class in a head's weight [classes * centres, size].
 
     Raises:
         MarginfaceError: one centre a class, from which nothing can be cleaned.
@@ -55,7 +55,7 @@ def judge(
     centers: int,
     max_angle: float,
 ) -> list[Judged]:
-    """Return every image with its angle; one identity's embeddings are in memory at a time.
+    """Measure every image's angle; one identity's embeddings are in memory at a time.
 
     Args:
         images: the images; label i has rows i * centers and on in `weight`.

@@ -23,7 +23,7 @@ class ImageReader:
     """Reads images by name, all of one size.
 
     Args:
-        source: what holds them.
+        source: of the images.
         size: (height, width) that every image must have, or None: all must be like the first.
         resize: bring images of another size to `size` instead of refusing them.
         skip_bad: leave out images that are unreadable or not of `size`; list them in `skipped`.

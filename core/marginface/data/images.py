@@ -47,8 +47,8 @@ def decode_image(
     Args:
         encoded: what an image file holds; grey, palette and CMYK images become RGB, transparency is
             dropped.
-        where: what it comes from, which messages begin with: a file, a name, or what knows its name
-            on `str`, where to make a name of each image costs too much.
+        where: its origin, with which messages begin: a file, a name, or an object whose `str` makes
+            the name, where a name for each image would cost too much.
         size: expected (height, width) in pixels; None takes any.
         resize: stretch an image of another size instead of refusing it.
 

@@ -70,7 +70,7 @@ class ImageNames:
 
         Args:
             name: parts between slashes of either kind.
-            where: what names it, for the message, with a colon and a blank.
+            where: the list and line, for the message, with a colon and a blank.
 
         Raises:
             MarginfaceError: two images are meant alike, or one by names with two endings.

@@ -21,11 +21,11 @@ def in_order(
     threads: int | None = None,
     ahead: int | None = None,
 ) -> Generator[R, None, None]:
-    """Yield work(item) for each item, in order, while threads do those that come next.
+    """Yield work(item) for each item, in order, while threads work on the next ones.
 
     Args:
-        work: what is done.
-        items: to what.
+        work: the function.
+        items: its arguments.
         threads: how many; as many as there are CPUs by default.
         ahead: results that wait at the most; `AHEAD` for each thread by default.
 

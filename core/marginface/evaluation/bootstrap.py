@@ -68,7 +68,7 @@ def draw_counts(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
 
 
 def accuracies(ranked: Ranked, counts: Counts) -> Floats:
-    """Return the mean over folds, each at the threshold that is best on the others, [resamples].
+    """Return mean accuracies over folds, each at the others' best threshold, [resamples].
 
     Args:
         ranked: the pairs.

@@ -91,7 +91,7 @@ def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) ->
     """Read the header of every image, before a model is run on them; return their common size.
 
     Args:
-        pairs: what names the images.
+        pairs: the pairs, which name the images.
         size: (height, width) that they must have, or None: all must be like the first.
         resize: whether images of another size will be scaled to `size`.
 

@@ -130,9 +130,9 @@ def _over_folds(
 ) -> Interval:
     """Return the interval of the accuracy over folds: Wilson's for as many pairs as it scatters by.
 
-    Decisions at thresholds that are given would scatter binomially, too little. Resamples scatter
-    too much: they have but two thirds of the pairs to choose thresholds by, and not at all where
-    no pair is wrong. On simulated sets the mean of both deviations is right.
+    At fixed thresholds decisions would scatter binomially, which is too little. Resamples scatter
+    too much, as they have only two thirds of the pairs to choose thresholds by, and not at all
+    where no pair is wrong. On simulated sets the mean of both deviations is right.
     """
     sizes = np.bincount(fold_of)
     pairs = len(sizes) ** 2 / float(np.sum(1 / sizes))  # as many as there are, in equal folds

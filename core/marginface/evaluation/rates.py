@@ -112,9 +112,9 @@ class SortedScores:
     def _strict_rate(self, lowest: int, chances: Floats, tail: float) -> float | None:
         """Return the true accept rate at the strictest threshold within the interval.
 
-        `count` wrong scores or more lie at or above the true threshold or, where many tie there, at
-        what they tie with: what exceeds the lowest of them is accepted at any rate. None where none
-        need lie there: nothing bounds the threshold then.
+        There at least `count` wrong scores lie at or above the true threshold, with those that tie
+        with it. Right scores above the lowest of these are accepted wherever the threshold is. None
+        where `count` may be 0: nothing bounds the threshold then.
 
         Args:
             lowest: number of wrong scores at or above the true threshold, of the first chance.
@@ -144,7 +144,7 @@ class SortedScores:
     def _cuts(self, false_accepts: Counts) -> Floats:
         """Return the threshold for each number of false accepts: higher scores are accepted.
 
-        That is the highest wrong score that may not be accepted; what ties with it is not, either.
+        It is the highest wrong score that must be refused, with all that tie with it.
         """
         refused = len(self.wrong) - 1 - false_accepts
         return np.where(refused < 0, -np.inf, self.wrong[np.maximum(refused, 0)])
@@ -176,7 +176,7 @@ def allowed(target: float, count: int) -> int:
 
 
 def _binomial(trials: int, share: float) -> tuple[int, Floats]:
-    """Return the first number of hits with a chance that matters, and the chances from it on.
+    """Return the first number of hits with a relevant probability, and probabilities from it on.
 
     >>> lowest, chances = _binomial(4, 0.5)
     >>> lowest, chances * 16

@@ -39,8 +39,8 @@ class Curve(NamedTuple):
     """A line of the plot over the angle: a loss at a norm, draw and state of interest.
 
     Args:
-        loss: what is drawn, with parameters that show what is its own.
-        label: what to say behind its name, such as ", norm 60".
+        loss: the loss, with parameters that show its character.
+        label: appended to the loss's name, such as ", norm 60".
         norm: of the embedding.
         prepared: what `prepare` would return for a sample.
         negative: whether it is another class's logit, not the target's.
@@ -154,8 +154,8 @@ class MarginLoss:
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
         """Prepare each sample's values for `target` and `negative`; return them and the next state.
 
-        What it returns is constant to the gradient, here and in every framework, whose heads
-        detach `cosines` and `norms` first.
+        The values are constants to the gradient, here and in every framework: heads detach
+        `cosines` and `norms` first.
 
         Args:
             cosines: cos theta_y, [batch]; of all processes together, where there are several.
@@ -294,7 +294,7 @@ def softplus_sum(
 ) -> tuple[float, list[float]]:
     """Return positive * softplus(-t) + negative * sum_j softplus(n_j), and its derivatives.
 
-    The reduction of losses that ask of every class for itself whether it is the sample's.
+    The reduction of losses with a binary question for each class: is it the sample's?
     """
     loss, slopes = 0.0, []
     for j, z in enumerate(logits):

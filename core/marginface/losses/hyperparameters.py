@@ -77,7 +77,7 @@ class Parameter:
         default: its value where none is given.
         choices: all values it may take; empty for a number.
         limits: of a number.
-        meaning: what it is, in a few words.
+        meaning: its meaning in a few words.
     """
 
     name: str
@@ -135,11 +135,11 @@ def parameter(
         default: the value where none is given.
         help: its meaning in a few words, without default and range.
         low: the smallest value.
-        above: what every value is greater than.
+        above: a bound that values exceed.
         high: the largest value.
-        below: what every value is less than.
+        below: a bound that values stay under.
         unit: of the number, such as "radians".
-        why: the reason for the range, where it is not plain.
+        why: the reason for the range, where it is not obvious.
 
     Raises:
         MarginfaceError: a range without room.

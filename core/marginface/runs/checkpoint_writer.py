@@ -65,8 +65,8 @@ class CheckpointWriter:
         Everything is on the disk before the checkpoint gets its name, and before an older one goes.
 
         Args:
-            crc32: of the file of what all processes have alike.
-            shards: file, crc32 and rows of what each has for itself.
+            crc32: of the file of the arrays that all processes share.
+            shards: file, crc32 and rows of each process's own part.
             extra: plain values.
             keep: how many stay.
         """

@@ -108,7 +108,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint, whose arrays are read, and their files checked, when they are asked for.
 
-    What all processes have alike is checked at once.
+    The file that all processes share is checked at once.
 
     Raises:
         MarginfaceError: a file is missing, cut short or changed.

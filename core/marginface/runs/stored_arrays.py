@@ -24,7 +24,7 @@ class StoredFile:
 
     Args:
         path: of the file.
-        crc32: what it was written with.
+        crc32: its checksum when it was written.
     """
 
     def __init__(self, path: Path, crc32: int) -> None:
@@ -149,7 +149,7 @@ class StoredArrays(Mapping[str, StoredArray]):
     """The arrays of a checkpoint by canonical name; a shard is opened only for an array in it.
 
     Args:
-        common: the file of what is nobody's share.
+        common: the file of the arrays that are not sharded.
         shards: each process's file, with the rows that it has of each array, the same in each.
 
     Raises:

@@ -240,7 +240,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
     """List the settings that all processes must share: all but locations and reading options.
 
-    Lengths and intervals are among it, as they decide when processes meet.
+    Lengths and intervals are among them, as they decide when processes meet.
     """
     local_keys = {"data", "output", "init_weights", "loader_threads", "threads", "rebuild_index"}
     local_keys |= {"val", "val_images", "val_pairs"}

@@ -20,8 +20,8 @@ class _Stopped(Exception):
 def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | None:
     """Measure verification accuracy on process 0 and record it; see `figures_to_record`.
 
-    The others wait, and hear from process 0 at every batch: no wait is so long that the framework
-    gives up on it.
+    The others wait and hear from process 0 at every batch, so that no wait exceeds the framework's
+    timeout.
 
     Returns:
         The stop signal that cut it short, which leaves it for the resumed run; or None.

@@ -33,10 +33,10 @@ class Parameter(NamedTuple):
 
     Args:
         shape: of the array.
-        start: how it starts: all one value, or drawn.
+        start: its initial values: a constant, or the distribution they are drawn from.
         size: the value, the standard deviation of "normal", the bound of "uniform".
         trainable: whether it has a gradient.
-        decay: whether it is a weight proper, which decays where `decay_norm_and_bias` is false.
+        decay: whether it is a weight proper, which decays even if `decay_norm_and_bias` is false.
     """
 
     shape: Shape
@@ -75,7 +75,7 @@ class Layer:
     """A kind of layer, whose instances stand in a graph.
 
     Attributes:
-        takes: what it may stand behind: images, tokens or vectors.
+        takes: the kinds of input: images, tokens or vectors.
         takes_masked: whether it may stand behind tokens of which training leaves some out.
     """
 

@@ -35,10 +35,10 @@ class RecordImages:
 
     Attributes:
         records: the file.
-        index: where its images are.
+        index: its images, their places and labels.
         size: (height, width) of every image, in pixels.
         resize: whether images of another size are stretched to it.
-        skipped: what was left out as (name, reason).
+        skipped: the bad images that were left out, as (name, reason).
     """
 
     records: Records
@@ -89,10 +89,10 @@ class RecordImages:
         return self.index.fingerprint
 
     def checked(self, options: OpenOptions) -> RecordImages:
-        """Return these images, or the good ones of them, as the options say.
+        """Check the images; return them, or with `skip_bad` the good ones.
 
-        To leave out the bad ones each image is decoded. Otherwise some are, evenly spread: what is
-        wrong with all shows, and single bad ones end the training that meets them, by name.
+        With `skip_bad` every image is decoded, else an evenly spread sample: it shows what is wrong
+        with all of them, and a single bad one ends the training that meets it, by name.
 
         Raises:
             MarginfaceError: there are bad ones and they are not skipped.

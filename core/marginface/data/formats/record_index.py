@@ -82,7 +82,7 @@ def make_index(
         offsets, keys: as in `RecordIndex`.
         numbers: int64 [images], the labels that the file has; gaps close.
         names: (identity, file) of each image. Identities are called by their numbers where not
-            each has one name of its own that does for a folder, and images likewise by their keys.
+            names cannot be folders or are not distinct, and images likewise by their keys.
     """
     values, labels = np.unique(numbers, return_inverse=True)
     identities = tuple(map(str, values.tolist()))

@@ -39,7 +39,7 @@ def convert(
         target: of a training set .rec, .tfrecord or a folder; of a verification set .bin, .zip or a
             folder, in which a list of the pairs lies then.
         pairs: a list of pairs whose images are in the folder `source`: makes a verification set.
-        encoding: what the images shall be.
+        encoding: format and size of the images; None copies them.
         skip_bad: of a training set, leave bad images out instead of refusing them.
         on_progress: called with (images done, all images).
 

@@ -21,11 +21,11 @@ class Partial:
     """A folder next to a target, `.NAME.partial`, in which the target grows.
 
     `journal.jsonl` there has a line for the job, then one for each chunk that is done. A line is
-    written after its chunk is on disk, so what the lines tell is what a next run can build on.
+    written after its chunk is on disk, so the next run can rely on every line.
 
     Attributes:
         path: the folder.
-        chunks: what the journal tells of each chunk.
+        chunks: the journal's entry for each chunk.
     """
 
     def __init__(self, path: Path, journal: TextIO, job: str) -> None:

@@ -177,7 +177,7 @@ def crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
     """Return the path of each photo's crop.
 
     Raises:
-        MarginfaceError: two would be one.
+        MarginfaceError: two photos would have the same crop.
     """
     crops = {name: f"{without_ending(name)}.{suffix}" for name in names}
     photo_of: dict[str, str] = {}

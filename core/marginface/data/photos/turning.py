@@ -54,8 +54,8 @@ def find_in_turns(detect: Detect, photos: Sequence[Photo]) -> list[Faces]:
 def _best(looks: Sequence[Faces]) -> int:
     """Return the quarter turns, counterclockwise, after which a photo has the surest upright face.
 
-    The photo as it is has the benefit of the doubt, but for standing on its head where faces are
-    surer to be so in the sideways looks as well: the points of a face on its side are right.
+    In doubt the photo stays as it is, unless the sideways looks also tell that it stands on its
+    head: the points of a face on its side are right.
     """
     upright = [surest(faces, 0) for faces in looks]
     best = int(np.argmax(upright))

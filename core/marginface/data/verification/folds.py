@@ -38,7 +38,7 @@ def folds_of_both_kinds(same: NDArray[np.bool_], folds: int) -> NDArray[np.int64
 
 
 def usual_folds(same: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the fold of each pair of a list that tells none: ten of both kinds.
+    """Return the fold of each pair for a list without folds: ten, with pairs of both kinds.
 
     There are fewer where a kind has fewer pairs. Where it has but one, folds are in the list's
     order.

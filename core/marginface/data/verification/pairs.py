@@ -54,7 +54,7 @@ def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
 
     Args:
         same: [pairs].
-        where: what holds them, with a colon and a blank.
+        where: the set, for the message, with a colon and a blank.
     """
     if same.all() or not same.any():
         kind = "same" if same.any() else "different"

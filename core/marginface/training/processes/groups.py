@@ -73,7 +73,7 @@ def meet(folder: Path, place: Place, seconds: float = 300) -> None:
     Args:
         folder: of this run alone; each leaves an empty file there.
         place: which process this is.
-        seconds: after them it goes on.
+        seconds: the longest wait; then it goes on.
     """
     (folder / f"here-{place.rank}").touch()
     ending = time.monotonic() + seconds

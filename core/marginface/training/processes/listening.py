@@ -42,7 +42,7 @@ def opened_to_this_machine(port: int) -> Iterator[None]:
 def keep_to_this_machine(port: int) -> bool:
     """Bind this process's listener at a port to loopback; return whether that was done.
 
-    Connections that others made before are ended. Only Linux, from 5.7 on, binds what listens.
+    Connections that others made before are ended. Only Linux from 5.7 on can bind a listener.
     """
     try:
         files = [int(path.name) for path in OWN_FILES.iterdir()]
