@@ -42,7 +42,7 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MarginfaceE
     >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
     unknown loss 'arcfase'; did you mean 'arcface'? (known: arcface, cosface)
     """
-    known = sorted(choices)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    names = sorted(choices)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return MarginfaceError(f"unknown {kind} '{name}'{hint} (known: {', '.join(known)})")
+    return MarginfaceError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names)})")

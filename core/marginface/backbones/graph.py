@@ -97,9 +97,9 @@ class Graph:
             raise MarginfaceError(f"{label}: {error}") from error
         for shape in shapes:
             if len(shape) not in layer.takes:
-                wanted = " or ".join(WHAT[rank] for rank in layer.takes)
+                taken = " or ".join(WHAT[rank] for rank in layer.takes)
                 raise MarginfaceError(
-                    f"{label}: '{layer.name}' ({type(layer).__name__}) takes {wanted}, "
+                    f"{label}: '{layer.name}' ({type(layer).__name__}) takes {taken}, "
                     f"got {list(shape)}"
                 )
         try:

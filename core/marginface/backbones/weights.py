@@ -63,10 +63,11 @@ def check_weights(
             f"{label}: {len(missing)} of {len(expected)} parameters are missing, the first is "
             f"'{missing[0]}'; is it another backbone?"
         )
-    left = [name for name in stripped if name not in expected]
-    if left:
+    unexpected = [name for name in stripped if name not in expected]
+    if unexpected:
         raise MarginfaceError(
-            f"{label}: {len(left)} parameters are not the backbone's, the first is '{left[0]}'"
+            f"{label}: {len(unexpected)} parameters are not the backbone's, the first is "
+            f"'{unexpected[0]}'"
         )
     arrays = {}
     for name, parameter in expected.items():

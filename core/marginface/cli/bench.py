@@ -56,8 +56,10 @@ def bench(
     for batch, classes in parse_sizes(sizes):
         for framework in backends:
             with console.status(f"{framework}: batch {batch}, {classes} classes"):
-                those = [name for name in chosen if runs_in(name, framework)]
-                measured = measure(framework, those, batch, classes, rounds=rounds, memory=memory)
+                supported = [name for name in chosen if runs_in(name, framework)]
+                measured = measure(
+                    framework, supported, batch, classes, rounds=rounds, memory=memory
+                )
             console.print(table(measured))
             costs += measured
     if output is not None:

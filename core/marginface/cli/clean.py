@@ -99,14 +99,14 @@ def clean(
         link_files((_file(images, each.number) for each in judged if each.kept), link_to)
     write_table(images, judged, output)
     dropped = sum(not each.kept for each in judged)
-    left = len({each.identity for each in judged if each.kept})
+    identities_left = len({each.identity for each in judged if each.kept})
     console = Terminal(soft_wrap=True)
     console.print(
         f"{len(identities):,} identities, {len(judged):,} images, {dropped:,} dropped "
         f"({dropped / len(judged):.1%} farther than {max_angle:g} degrees); wrote {output}",
     )
-    if left < len(identities):
-        console.print(f"{len(identities) - left:,} identities have no image left")
+    if identities_left < len(identities):
+        console.print(f"{len(identities) - identities_left:,} identities have no image left")
     if link_to is not None:
         console.print(f"linked {len(judged) - dropped:,} images to {link_to}")
 

@@ -56,20 +56,20 @@ def identify(
     options.claim_output(context, output)
     origin = options.open_origin(embeddings)
     embedded = frozenset(read_names(embeddings))  # for several lists
-    known = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
+    enrolled = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
     searched = by_image(
         read_subjects_of_images(probes, all_known=False), ImageNames(embedded), probes
     )
     for name in searched:
-        if name in known:
+        if name in enrolled:
             raise MarginfaceError(
                 f"image {name} is both in the gallery {gallery} and among the probes {probes}; it "
                 "would find itself"
             )
-    values = embeddings_of(embeddings, [*known, *searched])
+    values = embeddings_of(embeddings, [*enrolled, *searched])
     names, truth = list(searched), list(searched.values())
     searches = identification.search(
-        values[: len(known)], list(known.values()), values[len(known) :], truth, top=top
+        values[: len(enrolled)], list(enrolled.values()), values[len(enrolled) :], truth, top=top
     )
     result = identification.measure(searches, np.array(truth) != "")
     options.note_missing_mates({gallery.name: result})

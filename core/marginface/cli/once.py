@@ -16,14 +16,14 @@ class OnceCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line; --help and what else is wrong with it come first."""
         typed_args = list(args)  # reading empties the list
-        rest: list[str] = super().parse_args(ctx, args)
+        remaining_args: list[str] = super().parse_args(ctx, args)
         for option, values in _given_options(self, ctx, typed_args):
             if len(values) > 1 and not option.multiple:
                 name = max(option.opts, key=len)
                 times = "twice" if len(values) == 2 else f"{len(values)} times"
                 typed = ", ".join(values)
                 raise MarginfaceError(f"option {name} is given {times} ({typed}); give it once")
-        return rest
+        return remaining_args
 
 
 def _given_options(

@@ -48,8 +48,8 @@ def embed_sets(
     sizes = {}
     for label, embedder in models:
         for pairs in sets:
-            wanted = embedder.image_size(resize=resize)
-            sizes[label, pairs.name] = size = check_images(pairs, size=wanted, resize=resize)
+            expected_size = embedder.image_size(resize=resize)
+            sizes[label, pairs.name] = size = check_images(pairs, size=expected_size, resize=resize)
             embedder.check_size(*size)
     fingerprints = {pairs.name: set_fingerprint(pairs) for pairs in sets}
     for label, embedder in models:
@@ -66,5 +66,7 @@ def embed_sets(
                     on_progress=on_progress,
                 )
             origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
-            known = MeasuredWith(label, origin, pairs.name, fingerprints[pairs.name], len(pairs))
-            yield pairs, embeddings, known
+            measured_with = MeasuredWith(
+                label, origin, pairs.name, fingerprints[pairs.name], len(pairs)
+            )
+            yield pairs, embeddings, measured_with

@@ -133,18 +133,18 @@ def _is(question: Callable[[], bool]) -> bool:
 def _why_no_image(entry: os.DirEntry[str]) -> str:
     """Return why a file is no image, or an empty string."""
     name = entry.name.lower()
-    known = name.endswith(EXTENSIONS)
+    by_ending = name.endswith(EXTENSIONS)
     if not _is(entry.is_file):
         # Reading a link to nothing fails, by name. Reading a pipe or device could wait for ever.
         leads_nowhere = not Path(entry.path).exists()
-        return "" if known and leads_nowhere else NO_FILE
-    if known and not name.endswith(HEIF_ENDINGS):
+        return "" if by_ending and leads_nowhere else NO_FILE
+    if by_ending and not name.endswith(HEIF_ENDINGS):
         return ""
     try:
         with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 - as in `read_file`
             begin = file.read(BEGINNING)
     except OSError as error:
-        return "" if known else f"cannot be read: {error.strerror}"
+        return "" if by_ending else f"cannot be read: {error.strerror}"
     return _why_not(begin)
 
 

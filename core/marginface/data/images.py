@@ -129,8 +129,8 @@ def without_ending(name: str) -> str:
     ['ann/1', 'J.P._Lee/J.P._Lee_0001', 'bo/1.5']
     """
     stem, dot, ending = name.rpartition(".")
-    known = f"{dot}{ending}".lower() in EXTENSIONS
-    return stem if known and stem and not stem.endswith("/") else name
+    is_ending = f"{dot}{ending}".lower() in EXTENSIONS
+    return stem if is_ending and stem and not stem.endswith("/") else name
 
 
 @cache

@@ -97,12 +97,12 @@ class ImageNames:
         """Return the images that a name may mean, and the name in NFC; None if it has no ending."""
         if name in self._names:
             return [name], same_form(name)
-        wanted = same_form(str(PurePosixPath(name.replace("\\", "/"))))
-        if meant := self._by_form.get(wanted):
-            return meant, wanted
-        if meant := self._by_stem.get(wanted):
+        full_name = same_form(str(PurePosixPath(name.replace("\\", "/"))))
+        if meant := self._by_form.get(full_name):
+            return meant, full_name
+        if meant := self._by_stem.get(full_name):
             return meant, None
-        return self._by_stem.get(without_ending(wanted), []), wanted
+        return self._by_stem.get(without_ending(full_name), []), full_name
 
     @cached_property
     def _by_form(self) -> dict[str, list[str]]:

@@ -150,7 +150,7 @@ def write_split(
     if not isinstance(images, ImageFolder):
         suffix = ".rec" if IMAGE_SETS.find(images.root).open is open_rec else ".tfrecord"
     with sole_writer(output), new_folder(output) as partial:
-        made = [
+        summaries = [
             write_part(images, chosen, partial / f"{name}{suffix}", on_progress)
             for name, chosen in zip(("train", "validation"), parts, strict=True)
         ]
@@ -159,7 +159,7 @@ def write_split(
         elif pairs is not None:
             text = pair_list(pairs, map(images.name, parts[1].tolist()))
             (partial / "pairs.txt").write_bytes(text.encode())
-    return made[0], made[1]
+    return summaries[0], summaries[1]
 
 
 def _rank(labels: NDArray[np.int64]) -> Indices:
@@ -189,8 +189,8 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
     chosen, others = [], set()
-    here = printable(str(images.root.resolve()))
-    is_here = cache(lambda name: str(Path(name).resolve()) == here)
+    this_root = printable(str(images.root.resolve()))
+    is_here = cache(lambda name: str(Path(name).resolve()) == this_root)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
         columns = tuple(next(rows, ()))

@@ -125,10 +125,10 @@ def common_origin(origins: Mapping[Path, Origin | None]) -> Origin | None:
     Raises:
         MarginfaceError: two files say different things.
     """
-    known = {path: origin for path, origin in origins.items() if origin is not None}
-    if not known:
+    recorded = {path: origin for path, origin in origins.items() if origin is not None}
+    if not recorded:
         return None
-    (first, one), *others = known.items()
+    (first, one), *others = recorded.items()
     for path, other in others:
         if one.fingerprint != other.fingerprint:
             names = ("mean", "std", "channels", "crop", "input_size")
@@ -145,7 +145,7 @@ def common_origin(origins: Mapping[Path, Origin | None]) -> Origin | None:
                 f"{summed} has embeddings summed with those of mirror images, {alone} has not; "
                 "embed both again, with --flip or without"
             )
-    ranges = [origin.norms for origin in known.values()]
+    ranges = [origin.norms for origin in recorded.values()]
     return replace(one, norms=(min(a for a, _ in ranges), max(b for _, b in ranges)))
 
 

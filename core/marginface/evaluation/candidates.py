@@ -41,14 +41,14 @@ def write_candidates(
     top = searches.best.shape[1]
     with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
         for at in range(0, len(probes), PROBES_AT_ONCE):
-            here = slice(at, at + PROBES_AT_ONCE)
-            rank = np.repeat(searches.rank[here], top)
+            chunk = slice(at, at + PROBES_AT_ONCE)
+            rank = np.repeat(searches.rank[chunk], top)
             columns = [
-                np.repeat(np.array(probes[here], object), top),
-                np.tile(np.arange(1, top + 1), len(probes[here])),
-                searches.names[searches.best[here].ravel()].astype(object),
-                searches.best_score[here].ravel().astype(np.float64),
-                np.repeat(np.array([each or None for each in truth[here]], object), top),
+                np.repeat(np.array(probes[chunk], object), top),
+                np.tile(np.arange(1, top + 1), len(probes[chunk])),
+                searches.names[searches.best[chunk].ravel()].astype(object),
+                searches.best_score[chunk].ravel().astype(np.float64),
+                np.repeat(np.array([each or None for each in truth[chunk]], object), top),
                 pa.array(rank, pa.int32(), mask=rank == 0),
             ]
             writer.write_table(pa.table(columns, schema=SCHEMA))

@@ -63,10 +63,10 @@ class Comparison:
 
     def metrics(self) -> dict[str, Any]:
         """Return plain values for metrics.json."""
-        known = self.measured_with
+        measured_with = self.measured_with
         return self.result.to_json() | {
             "interval": self.intervals.to_json(),
-            "measured_with": None if known is None else known.to_json(),
+            "measured_with": None if measured_with is None else measured_with.to_json(),
         }
 
 

@@ -48,6 +48,6 @@ def write_scores(
         pair_scores.second_norm,
         pairs.fold.astype("int32"),
     ]
-    known = {} if measured_with is None else {KEY: json.dumps(measured_with.to_json())}
+    metadata = {} if measured_with is None else {KEY: json.dumps(measured_with.to_json())}
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(known)), temporary)
+        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(metadata)), temporary)

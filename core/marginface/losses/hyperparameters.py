@@ -106,8 +106,8 @@ class Parameter:
 
     def problem(self, value: Any) -> str | None:
         """Describe what a value ought to be; None for a valid one."""
-        wanted, kind = KINDS.get(type(self.default), (Real, "a number"))
-        fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+        types, kind = KINDS.get(type(self.default), (Real, "a number"))
+        fits = isinstance(value, types) and (types is bool or not isinstance(value, bool))
         if not fits:
             return kind
         if self.choices:

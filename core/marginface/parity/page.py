@@ -138,11 +138,11 @@ def draw(rows: Sequence[Deviation]) -> Figure:
         axis.set_xticks(range(len(columns)), names, rotation=90, fontsize=7)
         axis.set_yticks(range(len(losses)), losses, fontsize=8)
         for number, dtype in enumerate(dtypes):
-            left = number * len(QUANTITIES) - 0.5
-            middle = left + len(QUANTITIES) / 2
+            first_column = number * len(QUANTITIES) - 0.5
+            middle = first_column + len(QUANTITIES) / 2
             axis.text(middle, len(losses) - 0.4, dtype, ha="center", va="top", fontsize=8)
             if number:
-                axis.axvline(left, color="white", linewidth=2)
+                axis.axvline(first_column, color="white", linewidth=2)
         axis.tick_params(axis="x", pad=14, length=0)
         axis.tick_params(axis="y", length=0)
         axis.spines[:].set_visible(False)

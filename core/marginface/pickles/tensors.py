@@ -62,8 +62,8 @@ class Storage:
         """Return the numbers as an array of one dimension, read once; bfloat16 as float32."""
         if kind not in self._items:
             stored = {BFLOAT16: "uint16", "bool": "uint8"}.get(kind.name, kind.name)
-            whole = len(self._bytes) // kind.size * kind.size
-            array = self._bytes[:whole].view(np.dtype(stored).newbyteorder(self.order))
+            whole_bytes = len(self._bytes) // kind.size * kind.size
+            array = self._bytes[:whole_bytes].view(np.dtype(stored).newbyteorder(self.order))
             array = array.astype(stored, copy=False)
             if stored != kind.name:  # what is converted needs its bytes no longer
                 del self._bytes

@@ -32,9 +32,9 @@ def accept_counts(row: Comparison) -> dict[str, Any]:
     exact = len(thresholds) <= EXACT_THRESHOLDS
     if not exact:
         best = int(np.searchsorted(thresholds, row.result.threshold))
-        kept = _thinned(accepted["different"], min(best, len(thresholds) - 1))
-        thresholds = thresholds[kept]
-        accepted = {kind: counts[kept] for kind, counts in accepted.items()}
+        kept_indices = _thinned(accepted["different"], min(best, len(thresholds) - 1))
+        thresholds = thresholds[kept_indices]
+        accepted = {kind: counts[kept_indices] for kind, counts in accepted.items()}
     return {
         "exact": exact,
         "thresholds": _encoded(thresholds, "<f8"),

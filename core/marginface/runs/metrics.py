@@ -39,10 +39,10 @@ def cut_back(path: Path, step: int, *, verified: bool) -> None:
         step: the checkpoint's.
         verified: whether the checkpoint was made after the verification at its step.
     """
-    kept = [
+    kept_lines = [
         record
         for record in read_metrics(path)
         if record["step"] < step
         or (record["step"] == step and (verified or record["kind"] != VERIFICATION))
     ]
-    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept_lines))

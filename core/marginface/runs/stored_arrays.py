@@ -184,14 +184,14 @@ def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
     folder, first, end = parts[0].file.path.parent, parts[0].file.specs.get(name), 0
     for part in parts:
         spec, file = part.file.specs.get(name), part.file.path.name
-        wanted = first and ArraySpec(first.dtype, (len(part.rows), *first.shape[1:]))
-        if spec is None or spec != wanted:
+        expected = first and ArraySpec(first.dtype, (len(part.rows), *first.shape[1:]))
+        if spec is None or spec != expected:
             raise damaged(folder, f"{file} does not have {len(part.rows)} rows of {name}")
         if part.rows.start != end:
             raise damaged(folder, f"rows of {name} from {end} on are missing before {file}")
         end = part.rows.stop
-        whole = ArraySpec(spec.dtype, (end, *spec.shape[1:]))
-    return StoredArray(name, whole, parts)
+        whole_spec = ArraySpec(spec.dtype, (end, *spec.shape[1:]))
+    return StoredArray(name, whole_spec, parts)
 
 
 def damaged(path: Path, reason: str) -> MarginfaceError:

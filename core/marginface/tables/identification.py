@@ -31,10 +31,10 @@ def identification_table(results: Mapping[str, IdentificationResult]) -> Table:
     galleries = list(results.values())
 
     def add(label: str, rates: Sequence[Share | RateAt | None]) -> None:
-        known = [each.rate for each in rates if each is not None]
-        if not known:
+        defined = [each.rate for each in rates if each is not None]
+        if not defined:
             return
-        mean = [f"{np.mean(known):.2%}"] if len(known) == len(rates) > 1 else []
+        mean = [f"{np.mean(defined):.2%}"] if len(defined) == len(rates) > 1 else []
         table.add_row(label, *("-" if each is None else str(each) for each in rates), *mean)
 
     largest = max(each.subjects for each in galleries)

@@ -41,11 +41,11 @@ def _diverged(
     problem: str, config: TrainConfig, rate: float, checkpoint: Path | None
 ) -> TrainingDivergedError:
     margin = f", margin {config.margin}" if config.margin is not None else ""
-    kept = "no checkpoint exists yet"
+    advice = "no checkpoint exists yet"
     if checkpoint:
-        kept = f"the last good checkpoint is {checkpoint}, from which --resume --lr RATE goes on"
+        advice = f"the last good checkpoint is {checkpoint}, from which --resume --lr RATE goes on"
     return TrainingDivergedError(
-        f"{problem}; {kept}; likely causes: a learning rate (here {rate:.3g}, batch "
+        f"{problem}; {advice}; likely causes: a learning rate (here {rate:.3g}, batch "
         f"{config.batch_size}) that is too high, too little warm-up ({config.warmup_steps} steps), "
         f"or scale {config.scale}{margin} too large for {config.embedding_size} dimensions"
     )

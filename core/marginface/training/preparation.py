@@ -208,11 +208,11 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tup
     if not resume:
         schedule.require_reached()
         return schedule, ""
-    now = standing(config)
-    if changes_course(now.recorded, config):  # else a resumed run may be cut short
+    state = standing(config)
+    if changes_course(state.recorded, config):  # else a resumed run may be cut short
         schedule.require_reached()
-    before = now.recorded.make_schedule(now.recorded.total_steps(steps_per_epoch))
-    return schedule, new_course(before, schedule, now.step)
+    before = state.recorded.make_schedule(state.recorded.total_steps(steps_per_epoch))
+    return schedule, new_course(before, schedule, state.step)
 
 
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:

@@ -62,9 +62,9 @@ def save_checkpoint(
     """
     writer, first = CheckpointWriter(folder, step), group.rank == 0
     layout = learner.layout()
-    apart = {name: each for name, each in layout.items() if each.rows and shared}
-    common = in_file_order({n: each.whole for n, each in layout.items() if n not in apart})
-    shard = in_file_order({name: each.part(group.rank) for name, each in apart.items()})
+    sharded = {name: each for name, each in layout.items() if each.rows and shared}
+    common = in_file_order({n: each.whole for n, each in layout.items() if n not in sharded})
+    shard = in_file_order({name: each.part(group.rank) for name, each in sharded.items()})
     crc32 = own_crc32 = 0
     try:
         with together(group):
@@ -87,13 +87,15 @@ def save_checkpoint(
             {
                 "file": shard_file(rank, group.size),
                 "crc32": json.loads(text),
-                "rows": {n: [rows[rank].start, rows[rank].stop] for n, (_, rows) in apart.items()},
+                "rows": {
+                    n: [rows[rank].start, rows[rank].stop] for n, (_, rows) in sharded.items()
+                },
             }
             for rank, text in enumerate(answers)
         ]
         with together(group):
             if first:
-                writer.finish(crc32, shards if apart else [], extra, keep=keep)
+                writer.finish(crc32, shards if sharded else [], extra, keep=keep)
     except BaseException:
         if first:
             writer.discard()

@@ -36,9 +36,9 @@ class RestoreTokens(Layer):
         """Fill each place."""
         if call.noise is None:
             return x
-        left, token = x.shape[1], call.arrays[""][0, 0]
+        tokens_left, token = x.shape[1], call.arrays[""][0, 0]
         y = np.empty((*call.noise.shape, self.channels), np.result_type(x, token))
         for i, order in enumerate(call.noise.argsort(1, kind="stable")):
             for rank, place in enumerate(order):
-                y[i, place] = x[i, rank] if rank < left else token
+                y[i, place] = x[i, rank] if rank < tokens_left else token
         return y

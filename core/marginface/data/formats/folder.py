@@ -134,8 +134,8 @@ def open_image_folder(
             f"{path}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
         )
     left_out = {path for path, _ in bad}
-    kept = tuple(path for path in files.images if path not in left_out)
-    identities = _identities(kept)
+    good = tuple(path for path in files.images if path not in left_out)
+    identities = _identities(good)
     if len(identities) < min_identities:
         after = f" after leaving out {_first_of(root, bad)}" if bad else ""
         raise MarginfaceError(
@@ -145,8 +145,8 @@ def open_image_folder(
     return ImageFolder(
         root,
         tuple(identities),
-        kept,
-        _labels(kept, identities),
+        good,
+        _labels(good, identities),
         size,
         resize,
         skipped=tuple(bad),

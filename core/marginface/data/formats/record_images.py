@@ -112,8 +112,8 @@ class RecordImages:
                 f"{len(bad)} of {count} images looked at in {self.root} cannot be used; the first "
                 f"is {name}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
             )
-        kept = np.setdiff1d(np.arange(len(self)), [number for number, _ in bad])
-        return replace(self, index=self.index.take(kept), skipped=named)
+        good = np.setdiff1d(np.arange(len(self)), [number for number, _ in bad])
+        return replace(self, index=self.index.take(good), skipped=named)
 
     def _problem(self, number: int) -> str:
         """Return why an image cannot be used, or an empty string."""

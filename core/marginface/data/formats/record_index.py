@@ -58,13 +58,13 @@ class RecordIndex:
 
     def take(self, chosen: NDArray[np.int64]) -> RecordIndex:
         """Return the index of some images; identities that have none of them go."""
-        left, labels = np.unique(self.labels[chosen], return_inverse=True)
+        labels_left, labels = np.unique(self.labels[chosen], return_inverse=True)
         return _with_fingerprint(
             RecordIndex(
                 self.offsets[chosen],
                 labels,
                 self.keys[chosen],
-                tuple(self.identities[label] for label in left),
+                tuple(self.identities[label] for label in labels_left),
                 Texts.of(self.files[index] for index in chosen) if self.files else None,
             )
         )
@@ -93,8 +93,8 @@ def make_index(
 
         def listed() -> Iterator[str]:
             for label, (folder, file) in zip(labels.data, names, strict=True):
-                known = folders.setdefault(label, folder)
-                if known != folder and same_form(known) != same_form(folder):
+                first_folder = folders.setdefault(label, folder)
+                if first_folder != folder and same_form(first_folder) != same_form(folder):
                     several.add(label)
                 yield file
 

@@ -33,15 +33,15 @@ def shard_paths(path: Path) -> list[Path]:
     def name(shard: int) -> str:
         return f"{before}-{shard:0{len(number)}d}-of-{match[3]}{after}"
 
-    there = {entry.name for entry in path.parent.iterdir()}
-    first = 1 if name(0) not in there and name(total) in there else 0
+    present = {entry.name for entry in path.parent.iterdir()}
+    first = 1 if name(0) not in present and name(total) in present else 0
     if not first <= int(number) < first + total:
         raise MarginfaceError(
             f"{path} calls itself number {int(number)} of {total} shards, which count from 0; "
             "rename it"
         )
     names = [name(shard) for shard in range(first, first + total)]
-    missing = [each for each in names if each not in there]
+    missing = [each for each in names if each not in present]
     if missing:
         more = ", ..." if len(missing) > SHOWN else ""
         raise MarginfaceError(

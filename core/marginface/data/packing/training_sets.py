@@ -105,10 +105,10 @@ def training_format(target: Path) -> MakeWriter:
     """Return the factory of a target's writer, by the target's suffix."""
     written = target_format(target)
     if written not in WRITERS:
-        known = ", ".join(filter(None, WRITERS))
+        suffixes = ", ".join(filter(None, WRITERS))
         raise MarginfaceError(
-            f"cannot write training images to {target}; expected a name that ends in {known}, or "
-            f"another for a folder, not {written}"
+            f"cannot write training images to {target}; expected a name that ends in {suffixes}, "
+            f"or another for a folder, not {written}"
         )
     return WRITERS[written]()
 
@@ -185,10 +185,10 @@ class _Run:
 
     def resume(self) -> None:
         """Go on behind the chunks that are whole and whose images have not changed."""
-        kept = list(takewhile(self._still_so, self.partial.chunks))
-        whole = self.writer.rewind([chunk["mark"] for chunk in kept])
-        self.partial.keep(whole)
-        for chunk in kept[:whole]:
+        unchanged = list(takewhile(self._still_so, self.partial.chunks))
+        whole_chunks = self.writer.rewind([chunk["mark"] for chunk in unchanged])
+        self.partial.keep(whole_chunks)
+        for chunk in unchanged[:whole_chunks]:
             bad = dict(chunk["bad"])
             for place in range(chunk["begin"], chunk["end"]):
                 if place in bad:

@@ -48,8 +48,8 @@ class FaceDetector:
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
-            taken = ", ".join(f"{entry.type} {entry.shape}" for entry in inputs)
-            raise self._refusal(f"it takes {taken}, expected tensor(float) [N, 3, height, width]")
+            shapes = ", ".join(f"{entry.type} {entry.shape}" for entry in inputs)
+            raise self._refusal(f"it takes {shapes}, expected tensor(float) [N, 3, height, width]")
         self._input_name = inputs[0].name
         batch, _, *sides = (size if isinstance(size, int) and size > 0 else None for size in shape)
         if batch not in (None, 1):
@@ -73,9 +73,11 @@ class FaceDetector:
         boxed = [self._letterboxed(photo, shrink) for photo in photos]
         order = sorted(range(len(photos)), key=lambda index: boxed[index][0].shape)
         # One by one, every index makes a group of its own.
-        alike = groupby(order, key=lambda index: (boxed[index][0].shape, self.one_by_one and index))
+        same_shape = groupby(
+            order, key=lambda index: (boxed[index][0].shape, self.one_by_one and index)
+        )
         detections: dict[int, Faces] = {}
-        for _, members in alike:
+        for _, members in same_shape:
             batch = list(members)
             pixels = np.stack([boxed[index][0] for index in batch]).transpose(0, 3, 1, 2)
             outputs = self._run((pixels - MEAN) / STD)

@@ -227,7 +227,7 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _take_up(table: Path, names: Sequence[str]) -> int:
     """Rewrite a table with its whole rows for the first of `names`; return their number."""
-    kept = 0
+    rows_kept = 0
     with (
         replacing(table) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -239,8 +239,8 @@ def _take_up(table: Path, names: Sequence[str]) -> int:
             if row[0] != printable(name) or len(row) != len(COLUMNS):
                 break
             writer.writerow(row)
-            kept += 1
-    return kept
+            rows_kept += 1
+    return rows_kept
 
 
 def _rows(table: Path) -> Iterator[list[str]]:

@@ -99,11 +99,11 @@ def read_container(path: str | Path) -> Pairs:
         raise _unfit(path, str(error)) from None
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
-    known = ImageNames(
+    image_names = ImageNames(
         name.removeprefix(FOLDER) for name in archive.namelist() if name.startswith(FOLDER)
     )
     parsed = [
-        _row(f"{path}:{TABLE}:{number}", row, known) for number, row in enumerate(rows[1:], 2)
+        _row(f"{path}:{TABLE}:{number}", row, image_names) for number, row in enumerate(rows[1:], 2)
     ]
     first, second, same, fold = zip(*parsed, strict=True)
     truth = np.array(same) == "1"

@@ -141,8 +141,8 @@ def _one_line_a_pair(
 ) -> Iterator[tuple[str, Labelled]]:
     expected = "image1 image2 label" + (" fold" if columns == 4 else "")
     for where, fields in rows:
-        known = len(fields) == columns and fields[2] in ("1", "0", "-1")
-        if not known or not all(map(is_number, fields[3:])):
+        is_agedb = len(fields) == columns and fields[2] in ("1", "0", "-1")
+        if not is_agedb or not all(map(is_number, fields[3:])):
             raise MarginfaceError(
                 f"{where}: expected '{expected}' with label 1, 0 or -1, got "
                 f"{quoted(' '.join(fields))}"

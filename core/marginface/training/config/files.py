@@ -89,10 +89,10 @@ def resume_config(run: TrainConfig, changes: Values) -> TrainConfig:
             "leave that out (--config too, the run has its own), "
             "or start a new run with another --output"
         )
-    kept = {name: value for name, value in values.items() if name in RESUMABLE}
-    if set(LENGTH) & set(kept):  # a new length replaces the old one, however stated
-        kept = {**dict.fromkeys(LENGTH), **kept}
-    return TrainConfig(**_override(dict(run), kept))
+    resumable = {name: value for name, value in values.items() if name in RESUMABLE}
+    if set(LENGTH) & set(resumable):  # a new length replaces the old one, however stated
+        resumable = {**dict.fromkeys(LENGTH), **resumable}
+    return TrainConfig(**_override(dict(run), resumable))
 
 
 def coerce(name: str, value: Any) -> Any:
