@@ -1,4 +1,4 @@
-"""The interface of a framework, and `load_backend`."""
+"""The one seam: what the core asks of a framework, and `load_backend`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 
-MODULES = {"tf": "tensorflow", "torch": "torch"}  # the module of a backend's framework
+MODULES = {"tf": "tensorflow", "torch": "torch"}  # what a backend's framework is imported as
 
 
 class Backend(Protocol):
@@ -97,12 +97,12 @@ def installed_backends() -> list[str]:
     Raises:
         MarginfaceError: none is.
     """
-    installed = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
-    if not installed:
+    found = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
+    if not found:
         raise MarginfaceError(
             "no backend is installed; run: pip install 'marginface[torch]', or 'marginface[tf]'"
         )
-    return installed
+    return found
 
 
 def load_backend(name: str) -> Backend:
@@ -112,7 +112,7 @@ def load_backend(name: str) -> Backend:
         MarginfaceError: no backend has that name.
         MissingPackageError: its framework is not installed; the message has the command.
     """
-    entries = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
-    if not entries:
+    found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
+    if not found:
         raise unknown_name("backend", name, backend_names())
-    return cast(Backend, entries[0].load())
+    return cast(Backend, found[0].load())

@@ -21,7 +21,7 @@ class BusyError(MarginfaceError):
 
 
 class AgreedError(MarginfaceError):
-    """Ends a run of several processes on all of them; process 0 reports it."""
+    """What ends a run of several processes on all of them; process 0 reports it."""
 
 
 def message_of(error: MarginfaceError | OSError) -> str:
@@ -42,7 +42,7 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MarginfaceE
     >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
     unknown loss 'arcfase'; did you mean 'arcface'? (known: arcface, cosface)
     """
-    names = sorted(choices)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    known = sorted(choices)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return MarginfaceError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names)})")
+    return MarginfaceError(f"unknown {kind} '{name}'{hint} (known: {', '.join(known)})")

@@ -1,4 +1,4 @@
-"""Registries of the formats that can be read, by content and by suffix.
+"""What can be read: a registry for each kind of input, by content and by suffix.
 
 Each room that reads files has one: `IMAGE_SETS`, `VERIFICATION_SETS`, `EMBEDDINGS`, `WEIGHTS`,
 `MODELS`. Every command goes through them, so a format that is registered is known to all. A package
@@ -99,13 +99,13 @@ folder
         _load_installed()
         latest = self._formats[::-1]
         try:
-            for entry in latest:
-                if entry.recognises is not None and entry.recognises(path):
-                    return entry
+            for each in latest:
+                if each.recognises is not None and each.recognises(path):
+                    return each
         except OSError as error:
             raise MarginfaceError(f"cannot read {path}: {error.strerror}; {self}") from error
         name = PART.sub("", path.name.lower())
-        return next((entry for entry in latest if name.endswith(entry.suffixes)), None)
+        return next((each for each in latest if name.endswith(each.suffixes)), None)
 
     def find(self, path: Path) -> Format[Opener]:
         """Return the format of a path.
@@ -114,10 +114,10 @@ folder
             MarginfaceError: there is no such file or folder, it cannot be read, or is of another
                 kind; what was expected is listed.
         """
-        recognised = self.get(path) if path.exists() else None
-        if recognised is None:
+        found = self.get(path) if path.exists() else None
+        if found is None:
             raise unknown(path, self)
-        return recognised
+        return found
 
     @property
     def names(self) -> list[str]:
@@ -136,8 +136,8 @@ def unknown(path: Path, *kinds: Formats[Any]) -> MarginfaceError:
         known = expected([name for kind in kinds for name in kind.names])
     if not path.exists():
         return MarginfaceError(f"no such file or folder: {path}; {known}")
-    entry = "a folder" if path.is_dir() else "a file"
-    return MarginfaceError(f"{path} is {entry} of another kind; {known}")
+    what = "a folder" if path.is_dir() else "a file"
+    return MarginfaceError(f"{path} is {what} of another kind; {known}")
 
 
 def expected(names: Iterable[str]) -> str:

@@ -198,7 +198,7 @@ def name_in_head(name: str) -> str | None:
 
 
 def check_fits(
-    arrays: Mapping[str, ArraySource],
+    given: Mapping[str, ArraySource],
     layout: Mapping[str, LearnerArray],
     source: str,
     *,
@@ -207,7 +207,7 @@ def check_fits(
     """Raise if arrays do not fit a learner; else say which will be set.
 
     Args:
-        arrays: as they were read.
+        given: arrays that were read.
         layout: of the learner that was configured.
         source: what they come from, for the message.
         strict: refuse names that are missing or unexpected.
@@ -217,9 +217,9 @@ def check_fits(
     """
     shapes = {name: each.whole.shape for name, each in layout.items()}
     summary = LoadSummary(
-        {name: shape for name, shape in shapes.items() if name in arrays},
-        {name: shape for name, shape in shapes.items() if name not in arrays},
-        {name: np.shape(arrays[name]) for name in sorted(set(arrays) - set(shapes))},
+        {name: shape for name, shape in shapes.items() if name in given},
+        {name: shape for name, shape in shapes.items() if name not in given},
+        {name: np.shape(given[name]) for name in sorted(set(given) - set(shapes))},
     )
     for name, wanted in shapes.items():
         if strict and name in summary.missing:
@@ -227,14 +227,14 @@ def check_fits(
                 f"{source} has no parameter {name}, shape {list(wanted)}; "
                 "use the backbone, loss and optimizer that it was made with"
             )
-        if name in summary.loaded and np.shape(arrays[name]) != wanted:
+        if name in summary.loaded and np.shape(given[name]) != wanted:
             raise MarginfaceError(
-                f"parameter {name} has shape {list(np.shape(arrays[name]))} in {source}, but "
+                f"parameter {name} has shape {list(np.shape(given[name]))} in {source}, but "
                 f"{list(wanted)} in the model; use the backbone, embedding size and "
                 "identities that it was made with"
             )
         if name in summary.loaded:
-            _check_numbers(name, arrays[name], source)
+            _check_numbers(name, given[name], source)
     if strict and summary.unexpected:
         name, shape = next(iter(summary.unexpected.items()))
         raise MarginfaceError(

@@ -1,4 +1,4 @@
-"""YAML without repeated keys."""
+"""YAML that says each thing once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def load_yaml(text: str) -> Any:
     """Parse a YAML text into plain types.
 
     Raises:
-        yaml.YAMLError: no YAML; a key that is there twice, of which YAML takes the last; aliases of
-            collections, a few lines of which may stand for more than fits memory; or a number of
-            more than `LONGEST` bits.
+        yaml.YAMLError: it is none, has a key twice, of which YAML takes the last, names that
+            stand for several values, a few lines of which would be more than fits memory, or a
+            number of more than `LONGEST` bits.
     """
     try:
         return yaml.load(text, _StrictLoader)
@@ -25,7 +25,7 @@ def load_yaml(text: str) -> Any:
 
 class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; refuse a key that is there twice."""
+        """Build a mapping, once its keys are found to differ."""
         seen = []
         for key, _ in node.value:
             if key.value in seen:
@@ -35,7 +35,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
-        """Build a whole number; refuse one too long for Python to print."""
+        """Build a whole number that can be written out: Python refuses that for very long ones."""
         value: int = self.construct_yaml_int(node)
         if value.bit_length() > LONGEST:
             problem = f"a number of more than {LONGEST} bits"

@@ -79,7 +79,7 @@ def register_backbone(name: str, build: Build) -> None:
         )
     try:
         inspect.signature(build).bind(None, 0.0)
-    except (TypeError, ValueError) as error:  # ValueError: Python cannot tell the signature
+    except (TypeError, ValueError) as error:  # a ValueError where Python cannot tell
         raise MarginfaceError(
             f"backbone '{name}' must come with a function that takes two arguments, "
             f"build(graph, dropout); {build!r} does not: {error}"
@@ -90,7 +90,7 @@ def register_backbone(name: str, build: Build) -> None:
 
 
 def _same(one: Build, other: Build) -> bool:
-    """Whether a function is the other one, defined again, as when a notebook's cell is rerun."""
+    """Whether two functions are one, defined anew: in a notebook's cell that is run again."""
     parts = ["__module__", "__qualname__"]
     if "<" in getattr(one, "__qualname__", ""):  # <lambda>, <locals>: many may have that name
         parts += ["__code__", "__closure__", "__defaults__"]

@@ -32,8 +32,8 @@ def demo(
 
     folder = output or free_folder(f"demo-{backend}")
     started = time.monotonic()
-    outcome = run_demo(folder, backend=backend, seed=seed)
-    before, after = outcome.before.result, outcome.after.result
+    found = run_demo(folder, backend=backend, seed=seed)
+    before, after = found.before.result, found.after.result
     console = Terminal(soft_wrap=True)
     console.print()
     console.print(
@@ -41,7 +41,7 @@ def demo(
         Text(f"{before.accuracy:.1%} before, {after.accuracy:.1%} after", "bold"),
         "training",
     )
-    console.print(f"exported {outcome.export}: within {outcome.difference:.1e} of the framework")
+    console.print(f"exported {found.export}: within {found.difference:.1e} of the framework")
     console.print(f"took {time.monotonic() - started:.0f} s; look at {folder / PAGE_NAME}")
 
 

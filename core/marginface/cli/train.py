@@ -103,7 +103,7 @@ def _require_loss(recorded: str, typed: dict[str, Any]) -> None:
 
 
 def _require_built_in(settings: TrainConfig) -> None:
-    """Raise for a backbone that this program registers: other processes would not know it."""
+    """Raise if the processes would not know the backbone, which this program alone registers."""
     if settings.backbone in backbones.names() and settings.backbone not in backbones.BUILT_IN:
         count, program = settings.processes, Path(sys.argv[0]).name
         launcher = f"start it with torchrun --nproc-per-node {count} {program} train, and leave"

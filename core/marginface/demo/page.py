@@ -32,7 +32,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The contents of the page.
+    """What the page shows.
 
     Args:
         title: a sentence that says what was trained, on what, and how long it took.

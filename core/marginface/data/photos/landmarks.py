@@ -39,20 +39,20 @@ def read_landmarks(path: Path) -> dict[str, Faces]:
     entries = {".json": _json_entries, ".csv": _csv_entries}.get(path.suffix.lower())
     if entries is None:
         raise MarginfaceError(f"landmarks {path} end in '{path.suffix}', expected .json or .csv")
-    faces: dict[str, Faces] = {}
+    found: dict[str, Faces] = {}
     try:
         for name, score, numbers in entries(path):
             checked = printable(_checked_name(path, name))
-            if checked in faces:
+            if checked in found:
                 raise MarginfaceError(f"landmarks {path} have two entries for {checked!r}")
-            faces[checked] = _face(path, checked, score, numbers)
+            found[checked] = _face(path, checked, score, numbers)
     except OSError as error:
         raise MarginfaceError(f"cannot read {path}: {error.strerror or error}") from error
     except (csv.Error, RecursionError, UnicodeError, json.JSONDecodeError) as error:
         raise MarginfaceError(f"{path} is not a {path.suffix[1:].upper()} file: {error}") from error
-    if not faces:
+    if not found:
         raise MarginfaceError(f"landmarks {path} have no entries; {EXPECTED[path.suffix.lower()]}")
-    return faces
+    return found
 
 
 def _json_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
