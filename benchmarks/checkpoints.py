@@ -54,9 +54,9 @@ def main(
     for each in ("torch", "tf") if backend == "all" else (backend,):
         for number in map(int, classes.split(",")):
             for count in map(int, processes.split(",")):
-                found = start(each, number, count, rivals, rounds, folder)
+                results = start(each, number, count, rivals, rounds, folder)
                 title = f"{each}, {number:,} classes x {SIZE} with momentum, {count} process(es)"
-                Console(width=110).print(table(title, found, rivals.split(",")))
+                Console(width=110).print(table(title, results, rivals.split(",")))
 
 
 def start(
@@ -77,14 +77,14 @@ def start(
         return [json.loads(each.communicate()[0].splitlines()[-1]) for each in running]
 
 
-def table(title: str, found: list[dict[str, Any]], rivals: list[str]) -> Table:
+def table(title: str, processes: list[dict[str, Any]], rivals: list[str]) -> Table:
     """Show seconds of the slowest process, and megabytes that the worst one took besides."""
     result = Table(title=title, box=SIMPLE)
     for column in ("", "rival", "s", "ratio (smallest to largest)", "MB besides the weights"):
         result.add_column(column, justify="right")
     for what in ("write", "read"):
         taken = {
-            name: [max(each) for each in zip(*(p[what][name]["s"] for p in found), strict=True)]
+            name: [max(each) for each in zip(*(p[what][name]["s"] for p in processes), strict=True)]
             for name in rivals
         }
         for name in rivals:
@@ -94,7 +94,7 @@ def table(title: str, found: list[dict[str, Any]], rivals: list[str]) -> Table:
                 name,
                 f"{statistics.median(taken[name]):.2f}",
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-                f"{max(max(p[what][name]['bytes']) for p in found) / 1e6:.0f}",
+                f"{max(max(p[what][name]['bytes']) for p in processes) / 1e6:.0f}",
             )
     return result
 
@@ -125,7 +125,7 @@ def work(backend: str, classes: int, rivals: list[str], rounds: int, room: Path)
         "before": lambda folder: read_before(learner, folder),
         "now": lambda folder: read_now(learner, folder),
     }
-    found: dict[str, Any] = {
+    costs: dict[str, Any] = {
         what: {name: {"s": [], "bytes": []} for name in rivals} for what in ("write", "read")
     }
     for _ in range(rounds):
@@ -133,9 +133,9 @@ def work(backend: str, classes: int, rivals: list[str], rounds: int, room: Path)
             for name in rivals:
                 group.exchange("ready")
                 seconds, taken = measured(lambda f=rival_of[name], n=name: f(room / n))
-                found[what][name]["s"].append(seconds)
-                found[what][name]["bytes"].append(taken)
-    return found
+                costs[what][name]["s"].append(seconds)
+                costs[what][name]["bytes"].append(taken)
+    return costs
 
 
 def measured(action: Callable[[], None]) -> tuple[float, int]:

@@ -98,11 +98,11 @@ def main(
 
 def packed(folder: LabelledImages, target: Path) -> dict[str, LabelledImages]:
     """Return the folder, and its images in a .rec and a .tfrecord."""
-    found = {"folder": folder}
+    sources = {"folder": folder}
     for name in ("rec", "tfrecord"):
         pack(folder, target / f"train.{name}")
-        found[name] = open_images(target / f"train.{name}")
-    return found
+        sources[name] = open_images(target / f"train.{name}")
+    return sources
 
 
 def timed(
@@ -191,9 +191,9 @@ def stopwatch(work: Any) -> float:
 def show_shares(results: dict[str, Any], batch: int, title: str) -> None:
     """Print images a second, and the share of limit x workers."""
     rows = []
-    for source, found in results.items():
-        limit = found["limit"][1]
-        for name, (workers, seconds) in found.items():
+    for source, of_source in results.items():
+        limit = of_source["limit"][1]
+        for name, (workers, seconds) in of_source.items():
             shares = [a / b / max(workers, 1) for a, b in zip(limit, seconds, strict=True)]
             figures = (statistics.median(shares), min(shares), max(shares))
             speed = f"{batch / statistics.median(seconds):,.0f}"

@@ -62,12 +62,12 @@ def spread(seconds: Mapping[str, list[float]], base: str, rival: str) -> list[st
     return [f"{value:.2f}" for value in ratios(seconds, base, rival)]
 
 
-def write(output: Path | None, **found: Any) -> None:
+def write(output: Path | None, **figures: Any) -> None:
     """Write figures, and the machine they are from, where a file is asked for."""
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output) as temporary:
-            record = {"machine": machine(), **found}
+            record = {"machine": machine(), **figures}
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

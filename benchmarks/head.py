@@ -50,9 +50,9 @@ def main(
         for number in map(int, classes.split(",")):
             turns = rounds if number < 10**6 else million_rounds
             for names in (RIVALS[each], STEPS):
-                found = compare(each, names, batch, number, turns)
-                show_costs(found, names[0])
-                costs += found
+                compared = compare(each, names, batch, number, turns)
+                show_costs(compared, names[0])
+                costs += compared
                 write(output and output / "head.json", costs=[asdict(cost) for cost in costs])
 
 

@@ -36,9 +36,9 @@ def main(
         raise SystemExit("no GPU that PyTorch can use; --device cpu tries the script out")
     costs: list[Cost] = []
     for number in map(int, classes.split(",")):
-        found = compare(torch.device(device), batch, number, rounds)
-        show_costs(found, RIVALS[-1])
-        costs += found
+        compared = compare(torch.device(device), batch, number, rounds)
+        show_costs(compared, RIVALS[-1])
+        costs += compared
     name = torch.cuda.get_device_name() if device == "cuda" else device
     path = output and output / "head_gpu.json"
     write(path, device=name, costs=[asdict(cost) for cost in costs])

@@ -39,22 +39,22 @@ def main(
 
 def compare(backend: str, classes: int, steps: int, rounds: int) -> None:
     """Print a table of one size; one process and two take turns."""
-    found: dict[int, list[list[Any]]] = {1: [], 2: []}
+    runs_of: dict[int, list[list[Any]]] = {1: [], 2: []}
     for _ in range(rounds):
-        for count, runs in found.items():
+        for count, runs in runs_of.items():
             runs.append(start(backend, classes, steps, count))
     rows = []
-    for count, runs in found.items():
+    for count, runs in runs_of.items():
         seconds = [max(process["seconds"] for process in run) for run in runs]
         shares = [
             max(p["seconds"] for p in one) / max(p["seconds"] for p in run)
-            for one, run in zip(found[1], runs, strict=True)
+            for one, run in zip(runs_of[1], runs, strict=True)
         ]
         memory = ", ".join(f"{process['peak'] / 1e6:.0f}" for process in runs[-1])
         ratio = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
         rows.append((count, f"{statistics.median(seconds):.2f}", ratio, memory))
     losses = {
-        f"{process['loss']:.3f}" for runs in found.values() for run in runs for process in run
+        f"{process['loss']:.3f}" for runs in runs_of.values() for run in runs for process in run
     }
     if len(losses) > 1:
         raise SystemExit(f"{backend}: the processes disagree on the loss: {sorted(losses)}")

@@ -51,8 +51,8 @@ def build(
 ) -> Rival:
     """Return a rival with weights of its own, or with those given."""
     module = importlib.import_module(f"head_{backend}")
-    found: Rival = module.build(name, batch, classes, dtype, weight, block)
-    return found
+    rival: Rival = module.build(name, batch, classes, dtype, weight, block)
+    return rival
 
 
 @dataclass(frozen=True)

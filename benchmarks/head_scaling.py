@@ -57,8 +57,8 @@ def main(backend: str = "all", steps: int = 5, most: int = MANY, output: Path = 
             if classes > most or needed(rival, batch, classes, dtype) > available():
                 print(f"{each}, {rival}, {classes:,} classes: left out, too little memory")
                 continue
-            found = measure(each, rival, batch, classes, dtype=dtype, steps=steps)
-            points.append(Point(each, rival, batch, classes, dtype, found))
+            cost = measure(each, rival, batch, classes, dtype=dtype, steps=steps)
+            points.append(Point(each, rival, batch, classes, dtype, cost))
             print(points[-1])
     show_points(points)
     write(output / "head_scaling.json", points=[asdict(point) for point in points])

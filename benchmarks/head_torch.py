@@ -85,9 +85,9 @@ def _autograd(
     def evaluate(rows: np.ndarray) -> Found:
         value = run().item()
         gradient = weight.grad.T if transposed else weight.grad
-        found = value, x.grad.numpy().copy(), gradient[torch.tensor(rows)].numpy().copy()
+        evaluated = value, x.grad.numpy().copy(), gradient[torch.tensor(rows)].numpy().copy()
         x.grad = weight.grad = None
-        return found
+        return evaluated
 
     return Rival(step, evaluate, weight)
 

@@ -105,14 +105,14 @@ def measure(
     population = Population(*(np.sort(draw(rng, TRUTH)) for draw in draws))
     truth = population.truth(same, different)
     flags = np.arange(same + different) < same
-    found: list[tuple[VerificationResult, Intervals]] = []
+    measured: list[tuple[VerificationResult, Intervals]] = []
     for _ in range(sets):
         scores = np.concatenate([draws[0](rng, same), draws[1](rng, different)])
         ends = intervals(scores, flags, resamples=RESAMPLES)
-        found.append((verify(scores, flags), ends))
-    truth["folds"] = float(np.mean([result.accuracy for result, _ in found]))
+        measured.append((verify(scores, flags), ends))
+    truth["folds"] = float(np.mean([result.accuracy for result, _ in measured]))
     held = dict.fromkeys(FIGURES, 0)
-    for result, ends in found:
+    for result, ends in measured:
         chosen = population.accuracy(np.array(result.threshold), same, different)
         own = {**truth, "one threshold, chosen": float(chosen)}
         for name, interval in named(ends).items():

@@ -50,13 +50,13 @@ def main(
         for batch, classes in parse_sizes(sizes):
             chosen = names.split(",")
             rivals = peers if each == "torch" else None
-            found = measure(
+            compared = measure(
                 each, chosen, batch, classes, rounds=rounds, memory=memory, rivals=rivals
             )
-            Console(width=110).print(table(found))
+            Console(width=110).print(table(compared))
             if rivals is not None:
-                _show_peers(found)
-            costs += found
+                _show_peers(compared)
+            costs += compared
     if output is not None:
         write_costs([cost for cost in costs if not cost.name.startswith(PEER)], output)
 

@@ -42,10 +42,10 @@ def main(
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         path = Path(temporary) / "train.rec"
         _write(path, records, names)
-        found = [run(__file__, "--child", path) for _ in range(1 + rounds)]
+        openings_of_all = [run(__file__, "--child", path) for _ in range(1 + rounds)]
         sizes = {entry.name: entry.stat().st_size for entry in sorted(path.parent.iterdir())}
     rows = []
-    for title, openings in (("first", found[:1]), ("again", found[1:])):
+    for title, openings in (("first", openings_of_all[:1]), ("again", openings_of_all[1:])):
         seconds, kept, peak, reads = (
             [each[name] for each in openings] for name in ("seconds", "kept", "peak", "reads")
         )
@@ -60,7 +60,7 @@ def main(
         rows,
     )
     print(", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items()))
-    write(output, records=records, names=names, sizes=sizes, openings=found)
+    write(output, records=records, names=names, sizes=sizes, openings=openings_of_all)
 
 
 def _write(path: Path, records: int, names: bool) -> None:

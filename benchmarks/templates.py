@@ -26,7 +26,7 @@ import typer
 from harness import run, show, spread, write
 from sklearn.metrics import roc_curve
 
-from marginface.embeddings.files import table_of
+from marginface.embeddings.files import embeddings_table
 from marginface.evaluation.template_files import read_template_pairs
 from marginface.evaluation.template_verification import (
     FAR_TARGETS,
@@ -50,13 +50,13 @@ def compare(rounds: int = 3, folder: Path | None = None, output: Path | None = N
         where.mkdir(exist_ok=True)
         if not (where / "pairs.txt").exists():
             make(where)
-        found: dict[str, list[dict]] = {name: [] for name in RIVALS}
+        results_of: dict[str, list[dict]] = {name: [] for name in RIVALS}
         for _ in range(rounds):
-            for name, results in found.items():
+            for name, results in results_of.items():
                 results.append(run(__file__, "one", name, where))
                 print(name, results[-1], file=sys.stderr)
         exact = run(__file__, "one", "check", where)
-    seconds = {name: [each["seconds"] for each in results] for name, results in found.items()}
+    seconds = {name: [each["seconds"] for each in results] for name, results in results_of.items()}
     rows = [
         (
             name,
@@ -66,7 +66,7 @@ def compare(rounds: int = 3, folder: Path | None = None, output: Path | None = N
             f"{max(each['peak_gb'] for each in results):.2f}",
             f"{results[0]['tar']['1e-6']:.4%}",
         )
-        for name, results in found.items()
+        for name, results in results_of.items()
     ]
     show(
         f"{PAIRS:,} pairs of {TEMPLATES:,} templates, {SIZE} numbers each",
@@ -77,7 +77,7 @@ def compare(rounds: int = 3, folder: Path | None = None, output: Path | None = N
     print(f"TAR at FAR: {exact['tar']}")
     print(f"equal to scikit-learn's on the same scores: {exact['equal']}")
     print(f"largest change of a TAR if scores are float32: {exact['float32']:.2e}")
-    write(output, found=found, exact=exact)
+    write(output, found=results_of, exact=exact)
 
 
 @app.command()
@@ -102,13 +102,13 @@ def make(folder: Path) -> None:
     )
     medium = template * 100 + rng.integers(0, 8, IMAGES)
     with pq.ParquetWriter(
-        folder / "embeddings.parquet", table_of(["a"], people[:1]).schema
+        folder / "embeddings.parquet", embeddings_table(["a"], people[:1]).schema
     ) as file:
         for at in range(0, IMAGES, 16_384):
             of = template[at : at + 16_384]
             noise = rng.normal(size=(len(of), SIZE)).astype(np.float32) * 8
             names = [f"{at + row + 1}.jpg" for row in range(len(of))]
-            file.write_table(table_of(names, people[subject[of]] + noise))
+            file.write_table(embeddings_table(names, people[subject[of]] + noise))
     lines = (f"{row + 1}.jpg {template[row] + 1} {medium[row]}\n" for row in range(IMAGES))
     (folder / "media.txt").write_text("".join(lines))
     points = "9.5 " * 10
@@ -130,8 +130,8 @@ def make(folder: Path) -> None:
 
 def marginface(folder: Path) -> Tars:
     templates = _templates(folder)
-    found = score_pairs(templates, read_template_pairs(folder / "pairs.txt"), "pairs")
-    rates = verify_templates(templates, found).tar_at_far
+    pair_scores = score_pairs(templates, read_template_pairs(folder / "pairs.txt"), "pairs")
+    rates = verify_templates(templates, pair_scores).tar_at_far
     return {target: at.rate for target, at in rates.items()}
 
 
@@ -167,11 +167,11 @@ def command(folder: Path) -> Tars:
 def check(folder: Path) -> dict:
     """Compare with scikit-learn on the very same scores, and with scores rounded to float32."""
     templates = _templates(folder)
-    found = score_pairs(templates, read_template_pairs(folder / "pairs.txt"), "pairs")
-    rates = verify_templates(templates, found).tar_at_far
+    pair_scores = score_pairs(templates, read_template_pairs(folder / "pairs.txt"), "pairs")
+    rates = verify_templates(templates, pair_scores).tar_at_far
     ours = {target: at.rate for target, at in rates.items()}
-    theirs = _scikit_learn(found.score, found.same)
-    rounded = _scikit_learn(found.score.astype(np.float32), found.same)
+    theirs = _scikit_learn(pair_scores.score, pair_scores.same)
+    rounded = _scikit_learn(pair_scores.score.astype(np.float32), pair_scores.same)
     change = max(abs(rounded[target] - tar) for target, tar in ours.items())
     return {
         "tar": {t: str(at) for t, at in rates.items()},

@@ -59,18 +59,18 @@ def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
     with torch.no_grad():
         head.weight.copy_(torch.tensor(problem["w"]))
     kept = record_prepared(head)
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for step in range(steps_of(problem)):
         own = {k: torch.tensor(v) for k, v in parts(problem, step)[rank].items()}
         x, labels = own.pop("x").requires_grad_(), own.pop("labels")
         head.zero_grad()
         value = head(x, labels, own)
         value.backward()
-        found |= {f"{step}.loss": value.item(), f"{step}.x": x.grad, f"{step}.w": head.weight.grad}
-        found |= {f"{step}.prepared.{k}": v for k, v in kept.last.items()}
-        found |= {f"{step}.state.{k}": v for k, v in head.state.named_buffers()}
-        found = {k: np.array(v) for k, v in found.items()}
-    np.savez(f"{out}.{rank}.npz", **found)
+        arrays |= {f"{step}.loss": value.item(), f"{step}.x": x.grad, f"{step}.w": head.weight.grad}
+        arrays |= {f"{step}.prepared.{k}": v for k, v in kept.last.items()}
+        arrays |= {f"{step}.state.{k}": v for k, v in head.state.named_buffers()}
+        arrays = {k: np.array(v) for k, v in arrays.items()}
+    np.savez(f"{out}.{rank}.npz", **arrays)
 
 
 def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
@@ -101,7 +101,7 @@ def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
     def step(own: Any) -> Any:
         return strategy.run(call, (own,))
 
-    found: list[dict[str, Any]] = [{} for _ in range(REPLICAS)]
+    arrays: list[dict[str, Any]] = [{} for _ in range(REPLICAS)]
     for number in range(steps_of(problem)):
         given = parts(problem, number)
         values = strategy.experimental_distribute_values_from_function(
@@ -114,12 +114,12 @@ def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
         for replica in range(REPLICAS):
             for name, value in results.items():
                 each = strategy.experimental_local_results(value)[replica]
-                found[replica][f"{number}.{name}"] = each.numpy()
+                arrays[replica][f"{number}.{name}"] = each.numpy()
             for name, variable in head.state.items():
                 own = strategy.experimental_local_results(variable._value)[replica]
-                found[replica][f"{number}.state.{name}"] = own.numpy()
+                arrays[replica][f"{number}.state.{name}"] = own.numpy()
     for replica in range(REPLICAS):
-        np.savez(f"{out}.{replica}.npz", **found[replica])
+        np.savez(f"{out}.{replica}.npz", **arrays[replica])
 
 
 if __name__ == "__main__":

@@ -152,8 +152,8 @@ class Torch:
         embeddings = backbone(x, given)
         embeddings.backward(tensor(upstream))
         named = dict(backbone.named_parameters())
-        found = {name: p.grad.numpy() for name, p in named.items() if p.grad is not None}
-        return embeddings.detach().numpy(), found | {"images": x.grad.numpy()}
+        gradients = {name: p.grad.numpy() for name, p in named.items() if p.grad is not None}
+        return embeddings.detach().numpy(), gradients | {"images": x.grad.numpy()}
 
     def optimize(
         self,
@@ -230,9 +230,9 @@ class Tf:
             head.state[name].assign(value)
         with self.tf.GradientTape() as tape:
             loss = head(self.tf.convert_to_tensor(sources["embeddings"]), labels, draw)
-        found = {name: g.numpy() for name, g in tape.gradient(loss, sources).items()}
+        gradients = {name: g.numpy() for name, g in tape.gradient(loss, sources).items()}
         after = {name: variable.numpy() for name, variable in head.state.items()}
-        return Evaluation(float(loss), found, after)
+        return Evaluation(float(loss), gradients, after)
 
     def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
         backbone = self.module("backbones.backbone").Backbone(graph, dtype=dtype)
@@ -250,8 +250,8 @@ class Tf:
         with self.tf.GradientTape() as tape:
             tape.watch(x)
             embeddings = backbone(x, draw, training=draw is not None)
-        found = tape.gradient(embeddings, trained | {"images": x}, upstream)
-        arrays = {name: g.numpy() for name, g in found.items() if g is not None}
+        gradients = tape.gradient(embeddings, trained | {"images": x}, upstream)
+        arrays = {name: g.numpy() for name, g in gradients.items() if g is not None}
         return embeddings.numpy(), {
             name: backbone.layouts[name].to_canonical(array) if name in trained else array
             for name, array in arrays.items()
@@ -299,7 +299,7 @@ def lively_weights(graph: backbones.Graph, seed: int) -> dict[str, Any]:
     Convolutions keep the activations' size, so that deep networks neither vanish nor overflow.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
     for name, parameter in graph.parameters().items():
         shape = parameter.shape
         if len(shape) > 1:
@@ -310,5 +310,5 @@ def lively_weights(graph: backbones.Graph, seed: int) -> dict[str, Any]:
             values = rng.uniform(0.05, 0.5, shape)
         else:
             values = rng.normal(0, 0.2, shape)
-        found[name] = values.astype(np.float32)
-    return found
+        weights[name] = values.astype(np.float32)
+    return weights

@@ -38,7 +38,7 @@ def learn(rank: int, size: int) -> dict[str, Any]:
     if size > 1:
         fully_shard(backbone, mesh=init_device_mesh("cpu", (size,)))
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=RATE)
-    found = []
+    losses = []
     for _ in range(STEPS):
         x, labels = rng.normal(size=(BATCH, INPUTS)), rng.integers(0, CLASSES, BATCH)
         own = torch.tensor(x[rank::size]), torch.tensor(labels[rank::size])
@@ -47,8 +47,8 @@ def learn(rank: int, size: int) -> dict[str, Any]:
         loss.backward()
         optimizer.step()
         mean = loss.detach()
-        found.append((add_up(mean) / size if size > 1 else mean).item())
-    return {"losses": np.array(found)} | head.arrays()
+        losses.append((add_up(mean) / size if size > 1 else mean).item())
+    return {"losses": np.array(losses)} | head.arrays()
 
 
 if __name__ == "__main__":

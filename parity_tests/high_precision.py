@@ -53,17 +53,17 @@ class Oracle:
         """Return the gradient with respect to one argument."""
         step = mpf(STEP)
         rows = self.arrays[name]
-        found = []
+        gradient = []
         for i, row in enumerate(rows):
-            found.append([])
+            gradient.append([])
             for j in range(len(row)):
                 ends = []
                 for sign in (1, -1):
                     moved = [list(each) for each in rows]
                     moved[i][j] += sign * step
                     ends.append(self._mean(self.arrays | {name: moved}))
-                found[i].append((ends[0] - ends[1]) / (2 * step))
-        return found
+                gradient[i].append((ends[0] - ends[1]) / (2 * step))
+        return gradient
 
     def _cosines(self, i: int, arrays: dict[str, Any]) -> list[Any]:
         x, w, k = arrays["embeddings"][i], arrays["weight"], self.loss.num_centers

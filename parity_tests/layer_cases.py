@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from marginface import backbones
 from marginface.backbones import IMAGES, Graph
-from marginface.backbones.vit import Size, vit_of
+from marginface.backbones.vit import Size, append_vit
 
 SIDES = (6, 7)  # of the images
 TINY_VIT = "tiny_vit"
@@ -128,7 +128,7 @@ def _register(name: str) -> None:
 
 def tiny_vit(graph: Graph, dropout: float) -> None:
     """A vision transformer of two blocks that drops much."""
-    vit_of(graph, dropout, Size(16, 2, 0.5, 0.3))
+    append_vit(graph, dropout, Size(16, 2, 0.5, 0.3))
 
 
 for each in CASES:

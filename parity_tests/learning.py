@@ -61,7 +61,7 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
     learner = load_backend(name).create_learner(spec)
     if state is not None:
         learner.load_arrays(state)
-    graph, found = model.graph(), []
+    graph, reports = model.graph(), []
     for step in range(first, first + STEPS):
         rng = np.random.default_rng([3, step])
         images = rng.integers(0, 256, (BATCH, *SIDES, 3), np.uint8)
@@ -71,8 +71,8 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
         own = {k: v[rank::size] if k not in SAMPLE_DRAWS else v for k, v in draw.items()}
         rate = RATE if isinstance(optimizer, SGD) else 1e-4
         result = learner.step(images[rank::size], labels[rank::size], rate, own)
-        found.append([result.loss, result.gradient_norm])
-    return np.array(found), learner
+        reports.append([result.loss, result.gradient_norm])
+    return np.array(reports), learner
 
 
 def main() -> None:

@@ -80,9 +80,9 @@ def _functions(
 ) -> Iterator[tuple[types.FunctionType, types.FunctionType]]:
     """Pair the functions and methods that two namespaces define under the same names."""
     for name, value in list(old.items()):
-        found = _bare(value)
-        if isinstance(found, types.FunctionType) and found.__module__ == module:
-            yield found, _bare(new[name])
+        function = _bare(value)
+        if isinstance(function, types.FunctionType) and function.__module__ == module:
+            yield function, _bare(new[name])
         elif inspect.isclass(value) and value.__module__ == module:
             yield from _functions(dict(vars(value)), vars(new[name]), module)
 

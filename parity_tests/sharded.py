@@ -81,7 +81,7 @@ class Case:
 
     def steps(self) -> list[tuple[Any, Any, dict[str, Any]]]:
         """Return each step's inputs [BATCH, INPUTS], labels [BATCH] and draw."""
-        rng, found = np.random.default_rng(2), []
+        rng, inputs = np.random.default_rng(2), []
         rate = self.options.get("sample_rate", 1.0)
         for number in range(STEPS):
             # At times one class alone, so that a sample of few leaves a shard without any.
@@ -89,8 +89,8 @@ class Case:
             sampling = self.options.get("sampling", "partial_fc")
             share = 0.2 if rate < 1 and number % 3 == 0 else rate
             draw = draw_step(self.loss, rng, labels, self.classes, share, sampling)
-            found.append((rng.normal(size=(BATCH, INPUTS)), labels, draw))
-        return found
+            inputs.append((rng.normal(size=(BATCH, INPUTS)), labels, draw))
+        return inputs
 
     def key(self, what: Any) -> str:
         """Return the name of something that this case found."""
@@ -115,7 +115,7 @@ def in_torch(cases: list[Case], out: str) -> None:
     group = marginface_torch.join()
     rank = group.rank
     assert group.exchange(f"{rank}") == [f"{each}" for each in range(size)]
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for case in cases:
         head = marginface_torch.MarginHead(
             case.loss,
@@ -142,10 +142,10 @@ def in_torch(cases: list[Case], out: str) -> None:
                 for parameter in head.parameters():
                     if parameter.requires_grad:
                         parameter -= RATE * parameter.grad
-            found[case.key(f"loss.{number}")] = add_up(value.detach()).item() / size
-        found[case.key("table")] = table.detach().numpy()
-        found |= {case.key(k): v for k, v in head.arrays().items()}
-    np.savez(f"{out}.{rank}.npz", **found)
+            results[case.key(f"loss.{number}")] = add_up(value.detach()).item() / size
+        results[case.key("table")] = table.detach().numpy()
+        results |= {case.key(k): v for k, v in head.arrays().items()}
+    np.savez(f"{out}.{rank}.npz", **results)
     torch.distributed.destroy_process_group()
 
 
@@ -161,7 +161,7 @@ def in_tf(cases: list[Case], out: str) -> None:
     group = marginface_tf.join()
     rank, strategy = group.rank, group.strategy
     assert group.exchange(f"{rank}") == [f"{each}" for each in range(size)]
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for case in cases:
         start, arrays = case.start()
         head = marginface_tf.MarginHead(
@@ -193,12 +193,12 @@ def in_tf(cases: list[Case], out: str) -> None:
                 tf.constant(labels),
                 {k: tf.constant(v) for k, v in draw.items()},
             )
-            found[case.key(f"loss.{number}")] = value.numpy()
-        found[case.key("table")] = table.numpy()
+            results[case.key(f"loss.{number}")] = value.numpy()
+        results[case.key("table")] = table.numpy()
         with strategy.scope():
             saved = head.arrays()
-        found |= {case.key(k): v for k, v in saved.items()}
-    np.savez(f"{out}.{rank}.npz", **found)
+        results |= {case.key(k): v for k, v in saved.items()}
+    np.savez(f"{out}.{rank}.npz", **results)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,12 @@ HELD_OUT = np.arange(10 * CLASSES) % CLASSES
 def batches(steps: int, *, shuffled: bool = False) -> list[Any]:
     """Return batches from 48 images in changing order, or with labels that mean nothing."""
     images, rng = images_of(TRAINING, seed=1), np.random.default_rng(2)
-    found = []
+    batches = []
     for _ in range(steps):
         chosen = rng.permutation(len(TRAINING))[:BATCH]
         labels = TRAINING[chosen]
-        found.append((images[chosen], rng.permutation(labels) if shuffled else labels))
-    return found
+        batches.append((images[chosen], rng.permutation(labels) if shuffled else labels))
+    return batches
 
 
 @cache

@@ -36,7 +36,7 @@ from marginface.data.verification.opening import (
 )
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.embedder import MODELS, Embedder, open_embedder
-from marginface.embeddings.files import table_of
+from marginface.embeddings.files import embeddings_table
 from marginface.embeddings.reader import EMBEDDINGS, embeddings_of
 from marginface.formats import Formats
 from marginface.model import ModelSpec, Preprocessing
@@ -67,7 +67,7 @@ def shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
 
 
 def write_parquet(path: Path) -> None:
-    pq.write_table(table_of(NAMES, VALUES), path)
+    pq.write_table(embeddings_table(NAMES, VALUES), path)
 
 
 def write_npz(path: Path) -> None:

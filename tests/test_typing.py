@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from marginface.losses.registry import BUILT_IN
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "marginface": ROOT / "core",
@@ -22,34 +24,64 @@ ignore_missing_imports = True
 [mypy-marginface.*,marginface_torch.*,marginface_tf.*]
 ignore_errors = True
 """
-USER = """
+BACKENDS = """
 import marginface_tf as of_tf
 import marginface_torch as of_torch
+from marginface_tf.losses import loss_ops as tf_loss_ops
+from marginface_torch.losses import loss_ops as torch_loss_ops
+from marginface import losses
 
 reveal_type(of_torch.MarginHead("arcface", 4, 10))
 reveal_type(of_tf.MarginHead("arcface", 4, 10))
 reveal_type(of_torch.create_backbone("mbf"))
+reveal_type(torch_loss_ops(losses.ArcFace()))
+reveal_type(tf_loss_ops(losses.ArcFace()))
 of_torch.MarginHead(7, 4, 10)
 of_tf.no_such_name
+losses.ArcFace(0.5)
+losses.NoSuchLoss
 """
+EXPECTED = (
+    'Revealed type is "marginface_torch.heads.head.MarginHead"',
+    'Revealed type is "marginface_tf.heads.head.MarginHead"',
+    'Revealed type is "marginface_torch.backbones.backbone.Backbone"',
+    'Revealed type is "marginface_torch.losses.base.LossOps[Any]"',
+    'Revealed type is "marginface_tf.losses.base.LossOps[Any]"',
+    'Argument 1 to "MarginHead" has incompatible type "int"',
+    'Module has no attribute "no_such_name"',
+    'Too many positional arguments for "ArcFace"',
+    'Module has no attribute "NoSuchLoss"',
+)
+
+
+def mypy_of(source: str, folder: Path) -> list[str]:
+    """Type-check a user's file, and return what mypy says of it, line by line."""
+    (folder / "mypy.ini").write_text(CONFIG.format(paths=":".join(map(str, PACKAGES.values()))))
+    (folder / "user.py").write_text(source)
+    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "user.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("user.py")]
+    assert lines, done.stdout + done.stderr
+    return lines
 
 
 def test_mypy_sees_the_classes_of_both_backends(tmp_path: Path) -> None:
-    (tmp_path / "mypy.ini").write_text(CONFIG.format(paths=":".join(map(str, PACKAGES.values()))))
-    (tmp_path / "user.py").write_text(USER)
-    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "user.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("user.py")]
-    expected = (
-        'Revealed type is "marginface_torch.heads.head.MarginHead"',
-        'Revealed type is "marginface_tf.heads.head.MarginHead"',
-        'Revealed type is "marginface_torch.backbones.backbone.Backbone"',
-        'Argument 1 to "MarginHead" has incompatible type "int"',
-        'Module has no attribute "no_such_name"',
-    )
-    assert len(lines) == len(expected), done.stdout + done.stderr
-    for line, words in zip(lines, expected, strict=True):
+    lines = mypy_of(BACKENDS, tmp_path)
+    assert len(lines) == len(EXPECTED), lines
+    for line, words in zip(lines, EXPECTED, strict=True):
         assert words in line
+
+
+def test_mypy_sees_the_class_of_each_loss(tmp_path: Path) -> None:
+    kinds = list(BUILT_IN.values())
+    calls = (f"reveal_type(losses.{kind.__name__}())" for kind in kinds)
+    lines = mypy_of("\n".join(["from marginface import losses", *calls]), tmp_path)
+    unseen = {
+        f"from {kind.__module__} import *"
+        for kind in kinds
+        if not any(f'"{kind.__module__}.{kind.__name__}"' in line for line in lines)
+    }
+    assert not unseen, f"at the end of families.py add: {'; '.join(sorted(unseen))}"
 
 
 def test_the_packages_say_that_they_are_typed() -> None:

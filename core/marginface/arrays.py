@@ -1,4 +1,4 @@
-"""Named arrays in safetensors files, written one after the other."""
+"""Named arrays in safetensors files, written one at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHUNK_BYTES = 1 << 20  # what is summed and written while the processor's cache 
 
 
 class ArraySpec(NamedTuple):
-    """What an array is, apart from its values.
+    """Type and shape of an array.
 
     Args:
         dtype: of its elements.
@@ -45,26 +45,26 @@ class ArraySpec(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """How many bytes its values take."""
+        """Bytes that the values take."""
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
 
 class ArraySource(Protocol):
-    """An array, or one in a file of which rows are read when they are asked for."""
+    """An array in memory, or one in a file whose rows are read when they are asked for."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
+        """Shape of the whole array."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of its elements."""
+        """Type of the elements."""
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
         """Read some rows."""
 
     def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
-        """Read the whole."""
+        """Read the whole array."""
 
 
 @runtime_checkable
@@ -118,12 +118,12 @@ def write_arrays(
 
 
 def _append(
-    file: BinaryIO, crc32: int, name: str, spec: ArraySpec, given: tuple[str, NDArray[Any]]
+    file: BinaryIO, crc32: int, name: str, spec: ArraySpec, named_array: tuple[str, NDArray[Any]]
 ) -> int:
     """Append an array's values to a file; return the CRC-32 with them."""
-    said, array = given
-    if (said, array.dtype, array.shape) != (name, *spec):
-        raise TypeError(f"expected {name}, {spec}; got {said}, {array.dtype}, {array.shape}")
+    array_name, array = named_array
+    if (array_name, array.dtype, array.shape) != (name, *spec):
+        raise TypeError(f"expected {name}, {spec}; got {array_name}, {array.dtype}, {array.shape}")
     little = np.ascontiguousarray(array, spec.dtype.newbyteorder("<"))
     values = little.reshape(-1).view(np.uint8)
     for first in range(0, len(values), CHUNK_BYTES):

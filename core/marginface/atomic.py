@@ -27,11 +27,11 @@ def naming(path: Path, temporary: Path, *, inside: bool = False) -> Iterator[Non
     try:
         yield
     except OSError as error:
-        found = error.filename
-        if error.errno in NO_ROOM or str(found) == str(temporary):
+        filename = error.filename
+        if error.errno in NO_ROOM or str(filename) == str(temporary):
             error.filename = str(path)
-        elif inside and isinstance(found, str) and Path(found).is_relative_to(temporary):
-            error.filename = str(path / Path(found).relative_to(temporary))
+        elif inside and isinstance(filename, str) and Path(filename).is_relative_to(temporary):
+            error.filename = str(path / Path(filename).relative_to(temporary))
         raise
 
 
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with replacing(Path(folder) / "notes.txt") as temporary:
     ...         _ = temporary.write_text("whole")
-    ...     [(found.name, found.read_text()) for found in Path(folder).iterdir()]
+    ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
     [('notes.txt', 'whole')]
     """
     temporary = _temporary(path)

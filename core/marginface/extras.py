@@ -1,4 +1,4 @@
-"""Packages that only some uses need: what is missing is named with the command that installs it."""
+"""Packages that only some uses need: a missing one is named with its pip command."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def short_name(path: Path) -> str:
 def distinct_labels(
     paths: Sequence[Path], kind: str, labels: Sequence[str] | None = None
 ) -> list[str]:
-    """Return a label for each path: its short name; where needed with type, folders, a number.
+    """Choose a label for each path: its short name; where needed with type, folders, a number.
 
     Args:
         paths: files or folders.
@@ -53,29 +53,29 @@ def distinct_labels(
     for path, times in Counter(absolute).items():
         if times > 1:
             raise MarginfaceError(f"{kind} {path} is given {times} times; give it once")
-    found = list(labels or map(short_name, absolute))
+    chosen = list(labels or map(short_name, absolute))
     endings = [path.name.removeprefix(short_name(path))[1:] for path in absolute]
-    beside = Counter((path.parent, label) for path, label in zip(absolute, found, strict=True))
-    found = [
+    beside = Counter((path.parent, label) for path, label in zip(absolute, chosen, strict=True))
+    chosen = [
         f"{label}_{ending}" if ending and beside[path.parent, label] > 1 else label
-        for path, ending, label in zip(absolute, endings, found, strict=True)
+        for path, ending, label in zip(absolute, endings, chosen, strict=True)
     ]
     for level in range(max((len(path.parents) for path in absolute), default=0)):
         folders = defaultdict(set)
-        for path, label in zip(absolute, found, strict=True):
+        for path, label in zip(absolute, chosen, strict=True):
             folders[label].add(path.parent)
-        found = [
+        chosen = [
             f"{path.parents[level].name}_{label}"
             if len(folders[label]) > 1 and level < len(path.parents)
             else label
-            for path, label in zip(absolute, found, strict=True)
+            for path, label in zip(absolute, chosen, strict=True)
         ]
-    return _numbered(found)
+    return _numbered(chosen)
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:
-    found: list[str] = []
+    numbered: list[str] = []
     for label in labels:
         names = itertools.chain([label], (f"{label}_{number}" for number in itertools.count(2)))
-        found.append(next(name for name in names if name not in found))
-    return found
+        numbered.append(next(name for name in names if name not in numbered))
+    return numbered

@@ -40,11 +40,11 @@ class Group(Protocol):
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """What a learner is made of; its first weights follow from the core's generator and `seed`.
+    """The parts of a learner; its first weights follow from the core's generator and `seed`.
 
     Args:
-        model: what the backbone is.
-        loss: what the head computes.
+        model: the backbone.
+        loss: the head's loss.
         num_classes: of all processes.
         optimizer: of backbone and head.
         seed: of the initial weights.
@@ -52,7 +52,7 @@ class LearnerSpec:
         dtype: of weights and computation.
         group: the processes that share each step; None for this one alone.
         sample_rate: share of the classes that the head looks at in a step.
-        sampling: how it weighs them.
+        sampling: how it weights the sampled classes.
         precision: of the head's matrix products.
     """
 
@@ -70,14 +70,14 @@ class LearnerSpec:
 
 
 class StepResult(NamedTuple):
-    """What one training step reports; equal on all processes."""
+    """Report of one training step; equal on all processes."""
 
     loss: float  # mean over the images of all processes
     gradient_norm: float  # of the backbone, before clipping
 
 
 class LearnerArray(NamedTuple):
-    """What one of a learner's arrays is, apart from its values.
+    """Name, type and shape of one of a learner's arrays.
 
     Args:
         whole: of all classes.
@@ -88,28 +88,28 @@ class LearnerArray(NamedTuple):
     rows: Sequence[range] = ()
 
     def part(self, rank: int) -> ArraySpec:
-        """Describe what one process has of it."""
+        """Describe the part of the array that one process holds."""
         if not self.rows:
             return self.whole
         return ArraySpec(self.whole.dtype, (len(self.rows[rank]), *self.whole.shape[1:]))
 
     def read_part(self, source: ArraySource, rank: int) -> NDArray[Any]:
-        """Read what one process has of it from an array of all classes, as its own type."""
+        """Read one process's part from an array of all classes, in this array's type."""
         part = source[self.own(rank)] if self.rows else np.asarray(source)
         return np.asarray(part, self.whole.dtype)
 
     def own(self, rank: int) -> slice:
-        """Return which rows of all one process has."""
+        """Return the rows of all classes that one process holds."""
         return slice(self.rows[rank].start, self.rows[rank].stop) if self.rows else slice(None)
 
 
 class LoadSummary(NamedTuple):
-    """What came of loading arrays into a learner: names with their shapes.
+    """Result of loading arrays into a learner: names with their shapes.
 
     Args:
-        loaded: what was set.
-        missing: what the learner has and was not given; it stays as it was.
-        unexpected: what was given and the learner lacks.
+        loaded: arrays that were set.
+        missing: arrays of the learner that were not given; they stay as they were.
+        unexpected: arrays that were given and that the learner lacks.
     """
 
     loaded: dict[str, tuple[int, ...]]
@@ -177,7 +177,7 @@ class Learner(Protocol):
 
 
 def head_name(name: str) -> str:
-    """Return the canonical name of what a head's `arrays` calls `name`; slots are the optimizer's.
+    """Return the canonical name of a head's array `name`; slots belong to the optimizer.
 
     >>> [head_name(name) for name in ("weight", "state.mean", "momentum.weight")]
     ['head.weight', 'head.state.mean', 'optimizer.momentum.head.weight']
@@ -193,8 +193,8 @@ def name_in_head(name: str) -> str | None:
     ['bias', 'weight', None]
     """
     _, _, of_slot = name.partition(".")[2].partition(".")
-    own = of_slot if name.startswith("optimizer.") else name
-    return own.removeprefix("head.") if own.startswith("head.") else None
+    parameter = of_slot if name.startswith("optimizer.") else name
+    return parameter.removeprefix("head.") if parameter.startswith("head.") else None
 
 
 def check_fits(
@@ -250,26 +250,26 @@ def check_fits(
 
 
 def check_files(
-    given: Mapping[str, ArraySource], layout: Mapping[str, LearnerArray], rank: int
+    arrays: Mapping[str, ArraySource], layout: Mapping[str, LearnerArray], rank: int
 ) -> None:
     """Raise if a file that one process will read from is damaged.
 
     Args:
-        given: arrays that fit.
+        arrays: those that fit.
         layout: of the learner.
         rank: of the process.
 
     Raises:
         MarginfaceError: with the file.
     """
-    for name, each in layout.items():
-        source = given.get(name)
+    for name, array in layout.items():
+        source = arrays.get(name)
         if isinstance(source, StoredSource):
-            source.check(each.own(rank))
+            source.check(array.own(rank))
 
 
 def check_names(names: Iterable[str] | None, known: Collection[str]) -> list[str]:
-    """Return the names of the arrays that are asked for; all that are known for None.
+    """Return the requested names; all known ones for None.
 
     >>> check_names(["head.wieght"], ["head.weight", "head.bias"])
     Traceback (most recent call last):

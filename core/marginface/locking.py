@@ -48,7 +48,7 @@ def sole_writer(output: Path, lock: Path | None = None) -> Iterator[None]:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, sole_writer(Path(folder) / "a.rec"):
-    ...     print([found.name for found in Path(folder).iterdir()])
+    ...     print([file.name for file in Path(folder).iterdir()])
     ['.a.rec.lock']
     """
     path = lock or output.with_name(f".{output.name}.lock")

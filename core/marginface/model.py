@@ -1,4 +1,4 @@
-"""What a model is, apart from its weights: backbone, embedding size, and how images enter it."""
+"""A model apart from its weights: backbone, embedding size, preprocessing of images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def for_each_channel(name: str, value: Any) -> Triple:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an RGB uint8 image becomes the network's input: crop, channel order, (x - mean) / std.
+    """Preprocessing of an RGB uint8 image: crop, channel order, (x - mean) / std.
 
     Args:
         mean: subtracted from each of the network's channels, on the 0..255 scale.

@@ -16,12 +16,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """What every optimizer has.
+    """Base of the optimizers.
 
     Args:
         weight_decay: strength of the L2 penalty (SGD) or of the decoupled decay (AdamW).
-        decay_norm_and_bias: False leaves what is no weight proper without weight decay: norms,
-            PReLU's slopes, biases, position arrays (`decay` of a layer's parameter says which).
+        decay_norm_and_bias: False applies weight decay to weights proper alone, not to norms,
+            PReLU's slopes, biases and position arrays (see `decay` of a layer's parameter).
         clip_norm: the backbone's gradients are scaled down to this global L2 norm; None for never.
     """
 

@@ -28,10 +28,10 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return what a message says of a value from outside: a text or a whole number, cut short.
+    """Return a value from outside for a message: a text or a whole number, cut short.
 
-    Of anything else its type alone: lists that hold one list several times, level by level, are
-    few in memory and without end when written out.
+    Anything else is shown by its type alone: lists that hold one list several times, level by
+    level, are small in memory and endless when written out.
 
     >>> shown("model"), shown(1001), shown([["model"]])
     ("'model'", '1001', 'of type list')

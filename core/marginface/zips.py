@@ -1,4 +1,4 @@
-"""Zip archives whose entries lie in them as they are, so that what is read is no larger."""
+"""Zip archives with uncompressed entries, so that nothing read is larger than the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENCRYPTED = 1  # a bit of an entry's flags
 
 
 def names(path: Path) -> frozenset[str]:
-    """Return the names of a zip's entries; none of what is no whole zip."""
+    """Return the names of a zip's entries; none of a file that is no whole zip."""
     if not path.is_file():
         return frozenset()
     with path.open("rb") as file:
@@ -23,7 +23,7 @@ def names(path: Path) -> frozenset[str]:
             return frozenset()
         try:
             return frozenset(zipfile.ZipFile(file).namelist())
-        except (OSError, *ERRORS):  # OSError: its offsets can lead in front of the file
+        except (OSError, *ERRORS):  # OSError: offsets may point before the file
             return frozenset()
 
 

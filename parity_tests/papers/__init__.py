@@ -81,8 +81,8 @@ def paper(family: str) -> ModuleType:
 
 def paper_of(loss: MarginLoss) -> ModuleType:
     """Return the file that has a loss's formula."""
-    found = [paper(family) for family in FAMILIES]
-    return next(each for each in found if loss.name in each.FORMULAS)
+    papers = [paper(family) for family in FAMILIES]
+    return next(each for each in papers if loss.name in each.FORMULAS)
 
 
 def softmax_loss(target: Any, others: Vector) -> Any:

@@ -28,10 +28,10 @@ THETA = math.pi / 3
 
 def between_two_axes() -> float:
     """Two classes on the axes, one embedding at 60 degrees to its own class."""
-    found = losses.get("arcface", scale=2, margin=0.5).evaluate(
+    evaluation = losses.get("arcface", scale=2, margin=0.5).evaluate(
         3 * np.array([[math.cos(THETA), math.sin(THETA)]]), np.diag([2.0, 0.5]), np.array([0])
     )
-    return found.loss
+    return evaluation.loss
 
 
 FORMULAS = {"arcface": arcface, "subcenter_arcface": arcface, "combined_margin": combined_margin}

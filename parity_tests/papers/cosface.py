@@ -14,10 +14,10 @@ def cosface(loss, at: Sample):
 
 
 def on_the_axis() -> float:
-    found = losses.get("cosface", scale=4, margin=0.25).evaluate(
+    evaluation = losses.get("cosface", scale=4, margin=0.25).evaluate(
         np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0])
     )
-    return found.loss
+    return evaluation.loss
 
 
 FORMULAS = {"cosface": cosface}

@@ -20,10 +20,10 @@ def normface(loss, at: Sample):
 
 
 def not_normalised() -> float:
-    found = losses.get("softmax").evaluate(
+    evaluation = losses.get("softmax").evaluate(
         np.array([[2.0]]), np.array([[1.0], [3.0]]), np.array([1]), bias=np.array([0.5, 0.0])
     )
-    return found.loss
+    return evaluation.loss
 
 
 FORMULAS = {"softmax": softmax, "normface": normface}

@@ -10,7 +10,7 @@ from record_files import png
 
 from marginface.data.formats.example import ImageExample, pack_example
 from marginface.data.formats.sharded import ShardedRecords
-from marginface.data.formats.shards import shards_of
+from marginface.data.formats.shards import shard_paths
 from marginface.data.formats.tfrecord import frame
 from marginface.data.listing import open_set
 from marginface.data.opening import open_by_name, open_images, open_listed, open_sets
@@ -174,8 +174,8 @@ def test_shards_are_trained_on_and_packed_like_one_file(tmp_path: Path) -> None:
 def test_other_names_are_files_of_their_own(tmp_path: Path) -> None:
     for name in ("a-1-of-2.rec", "s.tfrecord", "s.tfrecord-00000", "x-of-y.tfrecord"):
         (tmp_path / name).write_bytes(b"")
-        assert shards_of(tmp_path / name) == [tmp_path / name]
-    assert shards_of(tmp_path / "s.tfrecord-0-of-9") == [tmp_path / "s.tfrecord-0-of-9"]  # absent
+        assert shard_paths(tmp_path / name) == [tmp_path / name]
+    assert shard_paths(tmp_path / "s.tfrecord-0-of-9") == [tmp_path / "s.tfrecord-0-of-9"]  # absent
 
 
 def test_parts_of_a_rec_are_warned_of(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from marginface.data.opening import open_images
 from marginface.data.sources import OpenOptions
 from marginface.data.verification.folds import usual_folds
 from marginface.data.verification.pairs import Pairs
-from marginface.embeddings.files import table_of
+from marginface.embeddings.files import embeddings_table
 from marginface.errors import MarginfaceError
 from marginface.report.collect import identities
 
@@ -133,7 +133,7 @@ def embedded(path: Path, images: dict[str, int]) -> Path:
     if path.suffix == ".npz":
         np.savez(path, path=np.array([*images]), embedding=values)
     else:
-        pq.write_table(table_of([*images], values), path)
+        pq.write_table(embeddings_table([*images], values), path)
     return path
 
 

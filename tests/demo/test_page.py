@@ -124,7 +124,10 @@ def test_the_mistakes_shown_are_those_of_the_trained_model(
     data = json.loads(read(write_demo_page(demo, tmp_path)).data)
     assert [model["name"] for model in data["models"]] == ["after training", "before training"]
     assert [model["training"] for model in data["models"]] == [TRAINING, None]
-    scores, same = demo.report.measured[0][0].comparison.found.scores, demo.report.sets[0].same
+    scores, same = (
+        demo.report.measured[0][0].comparison.pair_scores.scores,
+        demo.report.sets[0].same,
+    )
     hardest = data["results"][0][0]["hardest"]
     for kind, expected in (
         ("rejects", np.sort(scores[same])),

@@ -16,7 +16,7 @@ from real_faces import FACES
 from marginface import MarginfaceError
 from marginface.embeddings import store as embedding_store
 from marginface.embeddings.embedder import Embedder
-from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
+from marginface.embeddings.files import embeddings_table, merge_to_npz, merge_to_parquet
 from marginface.embeddings.origin import Origin, common_origin
 from marginface.embeddings.reader import embeddings_of, read_embeddings, read_origins
 from marginface.embeddings.store import embed_folder
@@ -41,7 +41,7 @@ FORMATS = {".parquet": merge_to_parquet, ".npz": merge_to_npz}
 def written(path: Path, names: list[str], origin: Origin | None, size: int = 4) -> Path:
     """Write embeddings of ones."""
     part = path.with_suffix(".part")
-    pq.write_table(table_of(names, np.ones((len(names), size), np.float32)), part)
+    pq.write_table(embeddings_table(names, np.ones((len(names), size), np.float32)), part)
     FORMATS[path.suffix]([part], path, origin)
     return path
 
@@ -166,7 +166,7 @@ def test_an_array_that_holds_no_entry_is_refused(tmp_path, entry):
     with pytest.raises(MarginfaceError, match="holds no embeddings that can be read"):
         read_origins(tmp_path / "e.npz")
     metadata = {b"marginface.origin": b"\xff\xfe"}
-    table = table_of(["a"], arrays["embedding"]).replace_schema_metadata(metadata)
+    table = embeddings_table(["a"], arrays["embedding"]).replace_schema_metadata(metadata)
     pq.write_table(table, tmp_path / "e.parquet")
     with pytest.raises(MarginfaceError, match="is not as marginface writes it"):
         list(read_embeddings(tmp_path / "e.parquet"))

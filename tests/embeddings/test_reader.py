@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from marginface import MarginfaceError
 from marginface.embeddings import npz_file, parquet_file
-from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
+from marginface.embeddings.files import embeddings_table, merge_to_npz, merge_to_parquet
 from marginface.embeddings.reader import embeddings_of, read_embeddings
 
 NAMES = [f"p{at}/ä{at}.jpg" for at in range(23)]
@@ -29,7 +29,7 @@ def written(tmp_path_factory) -> dict[str, Path]:
     parts = []
     for at in (0, 10):
         parts.append(folder / f"part-{at}.parquet")
-        pq.write_table(table_of(NAMES[at:][: 10 + at], VALUES[at:][: 10 + at]), parts[-1])
+        pq.write_table(embeddings_table(NAMES[at:][: 10 + at], VALUES[at:][: 10 + at]), parts[-1])
     merge_to_parquet(parts, folder / "e.parquet")
     merge_to_npz(parts, folder / "e.npz")
     np.savez_compressed(folder / "small.npz", path=np.array(NAMES), embedding=VALUES)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginface.data.verification.folds import contiguous_folds
-from marginface.evaluation.bootstrap import Ranked, accuracies, accuracy_deviation, draws_of
+from marginface.evaluation.bootstrap import Ranked, accuracies, accuracy_deviation, draw_counts
 from marginface.evaluation.verification import verify
 
 
@@ -32,7 +32,7 @@ def test_a_resample_is_measured_as_verify_measures_it(seed, pairs, folds, decima
     ranked = Ranked(scores, same, fold)
     whole = accuracies(ranked, np.ones((1, pairs), np.int64))[0]
     assert whole == pytest.approx(verify(scores, same, fold).accuracy, abs=1e-12)
-    (counts,) = draws_of(ranked, 3, seed)
+    (counts,) = draw_counts(ranked, 3, seed)
     order = np.argsort(-scores, kind="stable")
     for drawn, found in zip(counts, accuracies(ranked, counts), strict=True):
         times = np.empty(pairs, int)
@@ -45,7 +45,7 @@ def test_a_resample_is_measured_as_verify_measures_it(seed, pairs, folds, decima
 def test_a_resample_has_as_many_pairs_of_each_kind():
     scores, same = sample(0, 51)
     ranked = Ranked(scores, same, contiguous_folds(51, 7))
-    (counts,) = draws_of(ranked, 20, 0)
+    (counts,) = draw_counts(ranked, 20, 0)
     assert (counts == 0).any()
     for kind in (ranked.truth, ~ranked.truth):
         assert (counts[:, kind].sum(1) == kind.sum()).all()
@@ -56,7 +56,7 @@ def test_a_resample_has_as_many_pairs_of_each_kind():
 def test_every_pair_is_drawn_as_often_as_another():
     scores, same = sample(0, 40)
     ranked = Ranked(scores, same, contiguous_folds(40, 4))
-    counts = np.concatenate(list(draws_of(ranked, 20_000, 0)))
+    counts = np.concatenate(list(draw_counts(ranked, 20_000, 0)))
     # The variance of a count is below 1.
     assert np.abs(counts.mean(0) - 1).max() < 5 / np.sqrt(20_000)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from marginface.embeddings.files import table_of
+from marginface.embeddings.files import embeddings_table
 
 PEOPLE, IMAGES = 12, 6
 SEARCH = {"embeddings": "e.parquet", "gallery": "gallery.txt", "probes": "probes.txt"}
@@ -26,7 +26,7 @@ def write_people(folder: Path, rng: np.random.Generator) -> list[str]:
     centres = rng.normal(size=(PEOPLE, 8)).repeat(IMAGES, 0)
     values = (centres + rng.normal(size=centres.shape)).astype(np.float32)
     names = [f"p{person:02}/{image}.jpg" for person in range(PEOPLE) for image in range(IMAGES)]
-    pq.write_table(table_of(names, values), folder / "e.parquet")
+    pq.write_table(embeddings_table(names, values), folder / "e.parquet")
     np.savez(folder / "e.npz", path=np.array(names), embedding=values)
     (folder / "gallery.txt").write_text("".join(f"p{each:02}/0.jpg\n" for each in range(8)))
     probes = [name for name in names if not name.endswith("/0.jpg")]

@@ -44,7 +44,7 @@ def listeners(process: int) -> list[Listener]:
 
 def all_listeners() -> list[Listener]:
     """Return all listening sockets of this network namespace."""
-    names, found = dict(socket.if_nameindex()), []
+    names, listeners = dict(socket.if_nameindex()), []
     for family in (socket.AF_INET, socket.AF_INET6):
         question = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, 1 << LISTENS)
         header = struct.pack("=IHHII", 16 + len(question), OF_A_FAMILY, DUMP, 0, 0)
@@ -59,9 +59,9 @@ def all_listeners() -> list[Listener]:
                         assert kind == DONE
                         more = False
                         break
-                    found.append(_listener(family, data[16:length], names))
+                    listeners.append(_listener(family, data[16:length], names))
                     data = data[(length + 3) // 4 * 4 :]
-    return found
+    return listeners
 
 
 def _listener(family: int, message: bytes, names: dict[int, str]) -> Listener:

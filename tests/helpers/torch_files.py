@@ -107,25 +107,25 @@ def of_python_2(content: bytes) -> bytes:
     return b"".join(parts)
 
 
-def assert_same(found: Any, expected: Any) -> None:
+def assert_same(actual: Any, expected: Any) -> None:
     """Compare what this library reads with what PyTorch does, bit for bit."""
     if isinstance(expected, torch.Tensor):
-        assert isinstance(found, Tensor)
-        array, tensor = found.array(), expected.detach()
+        assert isinstance(actual, Tensor)
+        array, tensor = actual.array(), expected.detach()
         if tensor.dtype is torch.bfloat16:
             tensor = tensor.float()
         same = tensor.resolve_conj().numpy()
         assert (array.dtype, array.shape) == (same.dtype, same.shape)
         assert array.tobytes() == same.tobytes()
     elif isinstance(expected, Mapping):
-        assert isinstance(found, dict)
-        assert list(found) == list(expected)
+        assert isinstance(actual, dict)
+        assert list(actual) == list(expected)
         for key, value in expected.items():
-            assert_same(found[key], value)
+            assert_same(actual[key], value)
     elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
             assert_same(one, other)
     else:
-        assert found == expected
-        assert type(found) is type(expected)
+        assert actual == expected
+        assert type(actual) is type(expected)

@@ -94,7 +94,7 @@ def slide(driver: Any, value: float) -> float:
 
 def expected(row: Comparison, threshold: float) -> tuple[str, str, str]:
     """Return accuracy, false accepts and false rejects as the page words them."""
-    same, accepted = row.pairs.same, row.found.scores >= threshold
+    same, accepted = row.pairs.same, row.pair_scores.scores >= threshold
     accepts, rejects = int(np.sum(accepted & ~same)), int(np.sum(~accepted & same))
     different, alike = int(np.sum(~same)), int(np.sum(same))
     return (
@@ -169,12 +169,12 @@ def test_the_counts_begin_as_python_has_them_and_follow_the_slider(browser, repo
     row = report.measured[model][chosen].comparison
     assert counts(browser) == expected(row, row.result.threshold)
     assert counts(browser)[0] == f"{row.result.best_accuracy:.2%}"
-    low, high = row.found.scores.min(), row.found.scores.max()
+    low, high = row.pair_scores.scores.min(), row.pair_scores.scores.max()
     for wanted in (*np.linspace(low, high, 7), low - 1, high + 1):
         threshold = slide(browser, float(wanted))
         assert counts(browser) == expected(row, threshold)
         assert text(browser, "threshold-value") == f"{threshold:.4f}"
-    for score in np.sort(row.found.scores)[[0, 7, -1]]:  # a score at the threshold is accepted
+    for score in np.sort(row.pair_scores.scores)[[0, 7, -1]]:  # at the threshold: accepted
         browser.execute_script("chooseThreshold(arguments[0])", float(score))
         assert counts(browser) == expected(row, score)
     browser.find_element("id", "best").click()
@@ -188,7 +188,7 @@ def test_the_drawn_roc_is_the_one_that_python_computes(browser, report):
             "return document.getElementById('roc').data.map(({ x, y }) => [x, y])"
         )
         for (far, tar), row in zip(drawn, report.measured, strict=False):
-            curve = roc(row[chosen].comparison.found.scores, pairs.same)
+            curve = roc(row[chosen].comparison.pair_scores.scores, pairs.same)
             floor = 0.5 / np.sum(~pairs.same)
             on_steps = [max(np.array(tar)[np.array(far) <= max(f, floor)]) for f in curve.far]
             np.testing.assert_array_equal(
@@ -214,7 +214,7 @@ def test_the_threshold_moves_in_the_plots(browser, report):
         """const roc = document.getElementById("roc").data.at(-1);
         return [document.getElementById("histogram").layout.shapes[0].x0, [roc.x[0], roc.y[0]]];"""
     )
-    accepted, same = row.found.scores >= threshold, row.pairs.same
+    accepted, same = row.pair_scores.scores >= threshold, row.pairs.same
     assert line == threshold
     np.testing.assert_allclose(dot, [np.mean(accepted[~same]), np.mean(accepted[same])])
 
@@ -224,9 +224,9 @@ def test_the_galleries_show_the_hardest_errors_at_the_threshold(browser, report,
     choose(browser, "set", chosen)
     choose(browser, "model", 1)
     row = report.measured[1][chosen].comparison
-    scores, same = row.found.scores, row.pairs.same
-    lengths = dict(zip(row.pairs.first, row.found.first_norm, strict=True)) | dict(
-        zip(row.pairs.second, row.found.second_norm, strict=True)
+    scores, same = row.pair_scores.scores, row.pairs.same
+    lengths = dict(zip(row.pairs.first, row.pair_scores.first_norm, strict=True)) | dict(
+        zip(row.pairs.second, row.pair_scores.second_norm, strict=True)
     )
     for wanted in (row.result.threshold, 0.2, 0.9):
         threshold = slide(browser, wanted)

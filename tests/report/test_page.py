@@ -130,14 +130,14 @@ def test_histograms_count_every_pair_of_its_kind(report):
 
 def test_the_hardest_pairs_come_first(report):
     row = report.measured[1][1].comparison
-    scores, same = row.found.scores, row.pairs.same
+    scores, same = row.pair_scores.scores, row.pairs.same
     hardest = hardest_pairs(row)
     assert [pair["score"] for pair in hardest["accepts"]] == sorted(scores[~same])[::-1][:SHOWN]
     assert [pair["score"] for pair in hardest["rejects"]] == sorted(scores[same])[:SHOWN]
     first = hardest["accepts"][0]
     index = int(np.flatnonzero((scores == first["score"]) & ~same)[0])
     assert first["names"] == [row.pairs.first[index], row.pairs.second[index]]
-    assert first["norms"] == [row.found.first_norm[index], row.found.second_norm[index]]
+    assert first["norms"] == [row.pair_scores.first_norm[index], row.pair_scores.second_norm[index]]
     assert first["identities"] == [name.rpartition("/")[0] for name in first["names"]]
 
 
@@ -176,17 +176,17 @@ def test_identification_is_left_out_where_nobody_has_two_images():
 def test_rejection_goes_by_the_shorter_of_two_embeddings(report):
     found = report.measured[1][0]
     row = found.comparison
-    norms = np.minimum(row.found.first_norm, row.found.second_norm)
+    norms = np.minimum(row.pair_scores.first_norm, row.pair_scores.second_norm)
     every = dict(
         zip(
             row.pairs.first + row.pairs.second,
-            np.append(row.found.first_norm, row.found.second_norm),
+            np.append(row.pair_scores.first_norm, row.pair_scores.second_norm),
             strict=True,
         )
     )
     half = sorted(every.values())[len(every) // 2]
     left = norms >= half
-    same, scores = row.pairs.same[left], row.found.scores[left]
+    same, scores = row.pairs.same[left], row.pair_scores.scores[left]
     missed = np.mean(scores[same] <= scores[~same].max())  # no false match is allowed
     at = int(np.flatnonzero(np.isclose(found.rejection.share, 0.5))[0])
     assert found.rejection.fnmr[at] == pytest.approx(missed)

@@ -18,7 +18,7 @@ from packing_faces import contents
 from runs import QUIET, on_processes, resumed
 
 from marginface.data.packing.partial import LOCK, partial_path
-from marginface.embeddings.files import table_of
+from marginface.embeddings.files import embeddings_table
 from marginface.errors import AgreedError, BusyError
 from marginface.locking import sole_writer
 from marginface.runs.folder import load_run
@@ -123,7 +123,7 @@ def inputs(tmp_path, tiny_faces, pairs_file):
     onnx.save(onnx.parser.parse_model(MODEL), tmp_path / "tiny.onnx")
     names = [path.relative_to(tiny_faces).as_posix() for path in tiny_faces.rglob("*.png")]
     values = np.random.default_rng(0).normal(size=(len(names), 8)).astype(np.float32)
-    pq.write_table(table_of(names, values), tmp_path / "e.parquet")
+    pq.write_table(embeddings_table(names, values), tmp_path / "e.parquet")
     face = [0.9, [[38, 51], [73, 51], [56, 71], [41, 92], [70, 92]]]
     points = dict.fromkeys(names, face)
     (tmp_path / "points.json").write_text(json.dumps(points))

@@ -1,4 +1,4 @@
-"""What a step draws for the backbone: the same noise in every framework, on any process."""
+"""A step's noise for the backbone: the same in every framework and on every process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from marginface.backbones.graph import Graph
 
 T = TypeVar("T")
-PREFIX = "backbone."  # of a layer's noise in what a learner's step is given
+PREFIX = "backbone."  # of the layers' noise among a step's draws
 # The third word keeps it apart from the loss's and the classes' draws, [seed, step], and from the
 # starts of the backbone, seed, and of the head, [seed, 1]. Those are not all apart from each other:
 # the streams of steps 0 and 1 are the starts', and stay so, for runs to repeat.
@@ -35,6 +35,6 @@ def split_draw(draw: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
     >>> split_draw({"margins": 1, "backbone.dropout": 2})
     ({'dropout': 2}, {'margins': 1})
     """
-    own = {name: value for name, value in draw.items() if name.startswith(PREFIX)}
-    others = {name: value for name, value in draw.items() if name not in own}
-    return {name.removeprefix(PREFIX): value for name, value in own.items()}, others
+    noise = {name: value for name, value in draw.items() if name.startswith(PREFIX)}
+    others = {name: value for name, value in draw.items() if name not in noise}
+    return {name.removeprefix(PREFIX): value for name, value in noise.items()}, others

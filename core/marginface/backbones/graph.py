@@ -67,7 +67,7 @@ class Graph:
         name: of the backbone.
         input_size: height and width of the images in pixels.
         embedding_size: length of the embedding.
-        dropout_rate: what the backbone was asked to drop before its embedding layer.
+        dropout_rate: the share to drop before the embedding layer.
         nodes: the layers in their places.
     """
 
@@ -97,9 +97,9 @@ class Graph:
             raise MarginfaceError(f"{label}: {error}") from error
         for shape in shapes:
             if len(shape) not in layer.takes:
-                wanted = " or ".join(WHAT[rank] for rank in layer.takes)
+                taken = " or ".join(WHAT[rank] for rank in layer.takes)
                 raise MarginfaceError(
-                    f"{label}: '{layer.name}' ({type(layer).__name__}) takes {wanted}, "
+                    f"{label}: '{layer.name}' ({type(layer).__name__}) takes {taken}, "
                     f"got {list(shape)}"
                 )
         try:
@@ -205,7 +205,7 @@ class Graph:
         return x if rate == 0 else self.append(MaskTokens(name, self.shape(x)[0], rate), x)
 
     def restore_tokens(self, name: str, x: int, masked: str, *, init_std: float) -> int:
-        """Append what fills the places that the masking layer `masked` emptied; "" for none."""
+        """Append a layer that fills the places that the layer `masked` emptied; "" for none."""
         return self.append(RestoreTokens(name, self.shape(x)[-1], masked, init_std), x)
 
     def flattened(self, position: int) -> Shape:
@@ -222,10 +222,10 @@ class Graph:
             )
         return None if position == IMAGES else self.nodes[position]
 
-    def _unordered(self, what: str) -> MarginfaceError:
-        """Return the error for what would depend on the order of flattened images."""
+    def _unordered(self, layer: str) -> MarginfaceError:
+        """Build the error for a layer that would depend on the order of flattened images."""
         return MarginfaceError(
-            f"backbone '{self.name}': {what} stands behind flattened images, whose order is each "
+            f"backbone '{self.name}': {layer} stands behind flattened images, whose order is each "
             "framework's; put a linear layer between, or flatten tokens(x) instead"
         )
 
@@ -239,9 +239,9 @@ class Graph:
         return self.flattened(x)
 
     def _masked_in(self, layer: Layer, inputs: Sequence[int]) -> str:
-        """Return `Node.masked` for a layer; raise if it needs the tokens that a masking takes."""
-        found = [node.masked if node else "" for node in map(self._node, inputs)]
-        masked, label = max(found), f"backbone '{self.name}': '{layer.name}'"
+        """Return `Node.masked` for a layer; raise if it needs the tokens that a mask leaves out."""
+        maskings = [node.masked if node else "" for node in map(self._node, inputs)]
+        masked, label = max(maskings), f"backbone '{self.name}': '{layer.name}'"
         if isinstance(layer, RestoreTokens):
             if layer.masked == masked:
                 return ""
@@ -250,7 +250,7 @@ class Graph:
                 f"{label} restores masked={layer.masked!r}, but stands {where}; give "
                 f"masked={masked!r}"
             )
-        if len(set(found)) > 1 or (masked and not layer.takes_masked):
+        if len(set(maskings)) > 1 or (masked and not layer.takes_masked):
             raise MarginfaceError(
                 f"{label} ({type(layer).__name__}) takes all tokens, but '{masked}' leaves some "
                 "out in training; put restore_tokens between"
@@ -267,9 +267,9 @@ class Graph:
         """Raise unless the last layer gives embeddings."""
         shape = self.nodes[-1].shape if self.nodes else None
         if shape != (self.embedding_size,):
-            found = f"ends in shape {list(shape)}" if shape else "is empty"
+            problem = f"ends in shape {list(shape)}" if shape else "is empty"
             raise MarginfaceError(
-                f"backbone '{self.name}' {found}, expected [{self.embedding_size}]; let its last "
+                f"backbone '{self.name}' {problem}, expected [{self.embedding_size}]; let its last "
                 "layer give graph.embedding_size values"
             )
         if self.nodes[-1].flattened:
@@ -281,7 +281,7 @@ class Graph:
             )
 
     def check_images(self, shape: Sequence[int | None]) -> None:
-        """Raise unless images are [N, 3, height, width] of the size that this is built for."""
+        """Raise unless images are [N, 3, height, width] of the graph's size."""
         if len(shape) != 4 or tuple(shape[1:]) != (3, *self.input_size):
             height, width = self.input_size
             raise MarginfaceError(
@@ -302,7 +302,7 @@ class Graph:
         return {name for name, parameter in self.parameters().items() if not parameter.decay}
 
     def arrays_of_their_own(self) -> dict[str, Parameter]:
-        """Return the arrays that have a layer's own name."""
+        """Return the arrays that are named as their layer is, without a part of their own."""
         return {
             node.layer.name: node.layer.parameters()[""]
             for node in self.nodes
@@ -334,18 +334,18 @@ class Graph:
     def check_draw(
         self, draw: Mapping[str, Sequence[int | None]], batch: int | None, *, training: bool
     ) -> None:
-        """Raise unless `draw`, shapes by name, is what `draw` gives for a batch in training."""
+        """Raise unless `draw`, shapes by name, are the shapes that `draw` gives for a batch."""
         if not training:
             raise MarginfaceError(
                 f"'{self.name}' got draw outside training, where nothing is drawn; leave it out"
             )
         expected = {name: (batch, *shape) for name, shape in self.noise().items()}
-        found = {name: tuple(shape) for name, shape in draw.items()}
-        if found.keys() != expected.keys() or not all(
-            _fits(found[name], shape) for name, shape in expected.items()
+        shapes = {name: tuple(shape) for name, shape in draw.items()}
+        if shapes.keys() != expected.keys() or not all(
+            _fits(shapes[name], shape) for name, shape in expected.items()
         ):
             raise MarginfaceError(
-                f"'{self.name}' takes draw of shapes {expected}, got {found}; "
+                f"'{self.name}' takes draw of shapes {expected}, got {shapes}; "
                 "pass backbone.graph.draw(rng, batch)"
             )
 
@@ -360,13 +360,15 @@ class Graph:
         """Compute the embeddings of images [N, 3, H, W] in NumPy: the reference, slowly."""
         values, draw = {IMAGES: images}, draw or {}
         for position, (layer, inputs, *_) in enumerate(self.nodes):
-            own = {suffix: arrays[array_name(layer, suffix)] for suffix in layer.parameters()}
-            call = Call(own, training, draw.get(layer.noise_of))
+            layer_arrays = {
+                suffix: arrays[array_name(layer, suffix)] for suffix in layer.parameters()
+            }
+            call = Call(layer_arrays, training, draw.get(layer.noise_of))
             values[position] = layer.forward(call, *(values[source] for source in inputs))
         return values[len(self.nodes) - 1]
 
     def last_use(self) -> list[int]:
-        """Return, for each node, the position of the last node that reads it (its own for none)."""
+        """Return, for each node, the position of its last reader (its own position for none)."""
         last = list(range(len(self.nodes)))
         for position, node in enumerate(self.nodes):
             for source in node.inputs:
@@ -375,10 +377,10 @@ class Graph:
         return last
 
 
-def _fits(found: Sequence[int | None], expected: Sequence[int | None]) -> bool:
-    """Whether two shapes may be one; None is a length that is not known yet."""
-    return len(found) == len(expected) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(found, expected, strict=True)
+def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    """Whether two shapes may be the same; None is a length that is not known yet."""
+    return len(shape) == len(expected) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""How each framework stores a backbone's arrays."""
+"""Each framework's layout of a backbone's arrays."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def layouts(graph: Graph, framework: str) -> dict[str, Layout]:
     """
     if framework not in FRAMEWORKS:
         raise unknown_name("framework", framework, FRAMEWORKS)
-    found = {
+    by_name = {
         name: Layout.permuted(parameter.shape, range(len(parameter.shape)))
         for name, parameter in graph.parameters().items()
     }
     if framework == "tf":
         for node in graph.nodes:
             for suffix, layout in node.layer.channels_last().items():
-                found[array_name(node.layer, suffix)] = layout
-    return found
+                by_name[array_name(node.layer, suffix)] = layout
+    return by_name

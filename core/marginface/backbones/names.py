@@ -26,7 +26,7 @@ RESERVED = frozenset(_MODULE.split())
 
 
 class LayerNames:
-    """The names that a graph's layers have: none is another's, or the beginning of another's.
+    """The names of a graph's layers: all differ, and none is the beginning of another.
 
     So no two arrays have one name, either: theirs begin with their layer's.
     """
@@ -35,7 +35,7 @@ class LayerNames:
         self._begun: dict[str, str] = {}  # the first layer behind each beginning of a name
 
     def take(self, name: object) -> None:
-        """Note a layer's name.
+        """Take a name for a layer.
 
         Raises:
             MarginfaceError: it is no name, or one that is taken.
@@ -59,11 +59,11 @@ means something else in PyTorch; rename it
         if self._begun.get(name) == name:
             raise MarginfaceError(f"two layers are called '{name}'; rename one")
         others = [self._begun[name]] if name in self._begun else []
-        others += [each for each in beginnings if self._begun.get(each) == each]
+        others += [beginning for beginning in beginnings if self._begun.get(beginning) == beginning]
         if others:
             raise MarginfaceError(
                 f"layers cannot be called both '{others[0]}' and '{name}', for one name begins "
                 "the other; rename one"
             )
-        for each in beginnings:
-            self._begun.setdefault(each, name)
+        for beginning in beginnings:
+            self._begun.setdefault(beginning, name)

@@ -11,12 +11,12 @@ from typing import NamedTuple
 from marginface.backbones.graph import IMAGES, Graph
 
 PATCH, HEADS, MLP_RATIO = 9, 8, 4
-INIT_STD = 0.02  # cut off at 2, so never
+INIT_STD = 0.02  # published code cuts off at 2, which is 100 deviations: never
 HEAD_EPSILON = 2e-5  # of the last two BatchNorms
 
 
 class Size(NamedTuple):
-    """What the networks differ in."""
+    """The numbers that tell the networks apart."""
 
     channels: int
     depth: int
@@ -47,8 +47,8 @@ def encoder_layer(graph: Graph, name: str, x: int, drop_path: float) -> int:
     return graph.add(x, graph.drop_path(f"{name}.drop_path2", y, drop_path))
 
 
-def vit_of(graph: Graph, dropout: float, size: Size) -> None:
-    """Append a network of some size to an empty graph."""
+def append_vit(graph: Graph, dropout: float, size: Size) -> None:
+    """Append a vision transformer of a given size to an empty graph."""
     x = graph.conv("patch_embed.proj", IMAGES, size.channels, PATCH, stride=PATCH, bias=True)
     x = graph.position("pos_embed", graph.tokens(x), init_std=INIT_STD)
     x = graph.mask_tokens("mask", x, size.mask)
@@ -65,4 +65,4 @@ def vit_of(graph: Graph, dropout: float, size: Size) -> None:
 
 def vit(graph: Graph, dropout: float) -> None:
     """Append the network that the graph's name says."""
-    vit_of(graph, dropout, SIZES[graph.name])
+    append_vit(graph, dropout, SIZES[graph.name])

@@ -50,32 +50,33 @@ def check_weights(
         MarginfaceError: naming the parameter with both shapes or its type, or what is missing or
             left over.
     """
-    found = {
+    stripped = {
         re.sub(r"^((module|_orig_mod)\.)+", "", name): array
         for name, array in weights.items()
         if not name.endswith(("num_batches_tracked", "n_averaged"))
     }
     expected = graph.parameters()
     label = f"{source} does not fit backbone '{graph.name}'"
-    missing = [name for name in expected if name not in found]
+    missing = [name for name in expected if name not in stripped]
     if missing:
         raise MarginfaceError(
             f"{label}: {len(missing)} of {len(expected)} parameters are missing, the first is "
             f"'{missing[0]}'; is it another backbone?"
         )
-    left = [name for name in found if name not in expected]
-    if left:
+    unexpected = [name for name in stripped if name not in expected]
+    if unexpected:
         raise MarginfaceError(
-            f"{label}: {len(left)} parameters are not the backbone's, the first is '{left[0]}'"
+            f"{label}: {len(unexpected)} parameters are not the backbone's, the first is "
+            f"'{unexpected[0]}'"
         )
     arrays = {}
     for name, parameter in expected.items():
-        if tuple(found[name].shape) != parameter.shape:
+        if tuple(stripped[name].shape) != parameter.shape:
             raise MarginfaceError(
-                f"{label}: parameter '{name}' has shape {tuple(found[name].shape)}, expected "
+                f"{label}: parameter '{name}' has shape {tuple(stripped[name].shape)}, expected "
                 f"{parameter.shape}; check --embedding-size and the input size"
             )
-        arrays[name] = np.asarray(found[name])
+        arrays[name] = np.asarray(stripped[name])
         kind = arrays[name].dtype
         if kind.kind not in REAL and kind.name != "bfloat16":
             raise MarginfaceError(

@@ -1,4 +1,4 @@
-"""What a loss costs: forward and backward of a head, beside NormFace's and whoever else comes.
+"""The cost of a loss: forward and backward of a head, beside NormFace's and other rivals'.
 
 python -m marginface.benchmarking.losses torch arcface 128 10000    peak memory, in a fresh process
 """
@@ -30,7 +30,7 @@ EMBEDDING_SIZE = 512
 
 @dataclass(frozen=True)
 class Cost:
-    """What one loss took.
+    """The cost of one loss.
 
     Args:
         backend: "torch" or "tf".
@@ -52,7 +52,7 @@ class Cost:
     memory: int | None
 
 
-# From a loss's name, embeddings, labels and classes to what else is timed beside that loss.
+# Makes further rivals of a loss from its name, embeddings, labels and classes.
 Rivals = Callable[[str, NDArray[Any], NDArray[Any], int], dict[str, Work]]
 
 
@@ -62,13 +62,13 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
     >>> parse_sizes("128x10000")
     [(128, 10000)]
     """
-    found = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", part.strip()) for part in text.split(",")]
-    if None in found:
+    matches = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", part.strip()) for part in text.split(",")]
+    if None in matches:
         raise MarginfaceError(
             f"--sizes {text}: expected batch x classes such as 128x10000,512x10000"
         )
-    check_distinct("size", [each[0] for each in found if each])
-    return [(int(each[1]), int(each[2])) for each in found if each]
+    check_distinct("size", [each[0] for each in matches if each])
+    return [(int(each[1]), int(each[2])) for each in matches if each]
 
 
 def measure(
@@ -93,22 +93,22 @@ def measure(
         steps = {BASE: base, name: _step(framework, name, batch, classes)}
         if rivals is not None:
             steps |= rivals(name, *inputs(batch, classes), classes)
-        for each, step in steps.items():
+        for rival, step in steps.items():
             if not np.isfinite(float(str(step()))):
-                raise RuntimeError(f"{backend}: the loss of {each} is not finite")
+                raise RuntimeError(f"{backend}: the loss of {rival} is not finite")
         seconds = interleave(steps, rounds=rounds, repeats=1, warm_up=1)
         costs += [
             Cost(
                 backend,
-                each,
+                rival,
                 batch,
                 classes,
-                seconds[each],
-                _inverse(ratios(seconds, BASE, each)),
-                peak_memory(backend, each, batch, classes) if memory and each == name else None,
+                seconds[rival],
+                _inverse(ratios(seconds, BASE, rival)),
+                peak_memory(backend, rival, batch, classes) if memory and rival == name else None,
             )
-            for each in steps
-            if each != BASE or name == BASE
+            for rival in steps
+            if rival != BASE or name == BASE
         ]
     return costs
 
@@ -124,10 +124,10 @@ def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None
     command = [sys.executable, "-m", __name__, backend, place(name), str(batch), str(classes)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
-        said = said.removeprefix(f"{MarginfaceError.__module__}.{MarginfaceError.__name__}: ")
+        reason = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
+        reason = reason.removeprefix(f"{MarginfaceError.__module__}.{MarginfaceError.__name__}: ")
         raise MarginfaceError(
-            f"{backend}: another process cannot measure the memory of {name}: {said}; "
+            f"{backend}: another process cannot measure the memory of {name}: {reason}; "
             "--no-memory leaves it out"
         )
     return int(done.stdout.split()[-1])
@@ -152,7 +152,7 @@ def _inverse(values: tuple[float, float, float]) -> tuple[float, float, float]:
 
 
 def growth(make: Callable[[int, int], Work], batch: int, classes: int, centers: int = 1) -> int:
-    """Return the bytes that this process, a fresh one, grows by at its peak in a step.
+    """Return the bytes by which this fresh process grows at the peak of a step.
 
     Args:
         make: from batch and classes to a step, with weights of its own.

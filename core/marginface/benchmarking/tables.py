@@ -1,4 +1,4 @@
-"""What losses cost, as a table, a file and a chart."""
+"""The costs of losses as a table, a file and a chart."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def write_costs(costs: Sequence[Cost], folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     record, picture = folder / "losses.json", folder / "losses.png"
     with replacing(record) as temporary:
-        found = {"machine": machine(), "base": BASE, "costs": [asdict(cost) for cost in costs]}
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        contents = {"machine": machine(), "base": BASE, "costs": [asdict(cost) for cost in costs]}
+        temporary.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     with replacing(picture) as temporary:
         draw(costs).savefig(temporary, format="png", dpi=80)
     return record, picture

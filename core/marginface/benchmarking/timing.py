@@ -37,8 +37,8 @@ def interleave(
 
 def ratios(seconds: Mapping[str, list[float]], base: str, rival: str) -> tuple[float, float, float]:
     """Return `base` time over `rival` time: median, smallest and largest of the rounds."""
-    each = [a / b for a, b in zip(seconds[base], seconds[rival], strict=True)]
-    return statistics.median(each), min(each), max(each)
+    quotients = [a / b for a, b in zip(seconds[base], seconds[rival], strict=True)]
+    return statistics.median(quotients), min(quotients), max(quotients)
 
 
 def memory(key: str) -> int:
@@ -52,7 +52,7 @@ def machine() -> dict[str, object]:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{name: found for name in PACKAGES if (found := _version(name))},
+        **{name: version for name in PACKAGES if (version := _version(name))},
     }
 
 

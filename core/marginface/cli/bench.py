@@ -29,7 +29,7 @@ def bench(
     ] = None,
 ) -> None:
     """Time forward and backward of each loss beside normface's, and their peak memory."""
-    del what  # one so far
+    del what  # losses are the only choice so far
     from marginface import losses
     from marginface.backend import backend_names, installed_backends
     from marginface.benchmarking.losses import measure, parse_sizes
@@ -58,12 +58,14 @@ def bench(
     for line in left_out(chosen, backends):
         console.print(line, soft_wrap=True)
     for batch, classes in parse_sizes(sizes):
-        for each in backends:
-            with console.status(f"{each}: batch {batch}, {classes} classes"):
-                those = [name for name in chosen if runs_in(name, each)]
-                found = measure(each, those, batch, classes, rounds=rounds, memory=memory)
-            console.print(table(found))
-            costs += found
+        for framework in backends:
+            with console.status(f"{framework}: batch {batch}, {classes} classes"):
+                supported = [name for name in chosen if runs_in(name, framework)]
+                measured = measure(
+                    framework, supported, batch, classes, rounds=rounds, memory=memory
+                )
+            console.print(table(measured))
+            costs += measured
     if output is not None:
         for path in write_costs(costs, output):
             console.print(f"wrote {path}", soft_wrap=True)

@@ -46,7 +46,7 @@ def clean(
 
     Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
     """
-    from marginface.data.cleaning import centers_of, judge, write_table
+    from marginface.data.cleaning import centers_per_class, judge, write_table
     from marginface.data.image_batches import ImageReader
     from marginface.data.joined import called
     from marginface.data.linking import link_files
@@ -67,7 +67,7 @@ def clean(
     weight = _class_weights(where, chosen)
     identities = where.read_identities()
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
-    centers = centers_of(weight, identities, f"run {run}")
+    centers = centers_per_class(weight, identities, f"run {run}")
     size = embedder.image_size(resize=resize) or ALIGNED_SIZE
     with image_progress("Checking") as on_progress:
         images = open_sets(
@@ -100,20 +100,20 @@ def clean(
         link_files((_file(images, each.number) for each in judged if each.kept), link_to)
     write_table(images, judged, output)
     dropped = sum(not each.kept for each in judged)
-    left = len({each.identity for each in judged if each.kept})
+    identities_left = len({each.identity for each in judged if each.kept})
     console = Terminal(soft_wrap=True)
     console.print(
         f"{len(identities):,} identities, {len(judged):,} images, {dropped:,} dropped "
         f"({dropped / len(judged):.1%} farther than {max_angle:g} degrees); wrote {output}",
     )
-    if left < len(identities):
-        console.print(f"{len(identities) - left:,} identities have no image left")
+    if identities_left < len(identities):
+        console.print(f"{len(identities) - identities_left:,} identities have no image left")
     if link_to is not None:
         console.print(f"linked {len(judged) - dropped:,} images to {link_to}")
 
 
 def _file(images: LabelledImages, number: int) -> tuple[Path, str]:
-    """Return the file of an image, and its name among all."""
+    """Return the file that holds an image, and its name in the whole set."""
     from marginface.data.joined import JoinedImages
 
     name = images.name(number)
@@ -124,7 +124,7 @@ def _file(images: LabelledImages, number: int) -> tuple[Path, str]:
 
 
 def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> None:
-    """Raise where something stands in the way, before the work."""
+    """Raise if an output exists already, before the work."""
     for option, path in (("output", output), ("link-to", link_to)):
         if path is not None and path.exists():
             raise MarginfaceError(

@@ -53,7 +53,7 @@ def embed(
     from marginface.terminal import Terminal
 
     check_output(output, overwrite=overwrite)
-    # What is wrong with the images is said before a model is loaded.
+    # Report faults of the images before a model is loaded.
     open_by_name(images, rebuild_index=rebuild_index)
     embedder = options.open_model(model, backend, mean, std, channels, crop, threads)
     with image_progress("Embedding") as on_progress:

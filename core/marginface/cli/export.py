@@ -108,8 +108,10 @@ def _about_the_loss(config: dict[str, Any]) -> dict[str, str]:
 
     if "loss" not in config:
         return {}
-    given = {name: config[name] for name in ("scale", "margin") if config.get(name) is not None}
-    parameters = given | config.get("loss_parameters", {})
+    shorthands = {
+        name: config[name] for name in ("scale", "margin") if config.get(name) is not None
+    }
+    parameters = shorthands | config.get("loss_parameters", {})
     return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
 
 

@@ -56,25 +56,25 @@ def identify(
     options.claim_output(context, output)
     origin = options.open_origin(embeddings)
     embedded = frozenset(read_names(embeddings))  # for several lists
-    known = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
+    enrolled = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
     searched = by_image(
         read_subjects_of_images(probes, all_known=False), ImageNames(embedded), probes
     )
     for name in searched:
-        if name in known:
+        if name in enrolled:
             raise MarginfaceError(
                 f"image {name} is both in the gallery {gallery} and among the probes {probes}; it "
                 "would find itself"
             )
-    values = embeddings_of(embeddings, [*known, *searched])
+    values = embeddings_of(embeddings, [*enrolled, *searched])
     names, truth = list(searched), list(searched.values())
-    found = identification.search(
-        values[: len(known)], list(known.values()), values[len(known) :], truth, top=top
+    searches = identification.search(
+        values[: len(enrolled)], list(enrolled.values()), values[len(enrolled) :], truth, top=top
     )
-    result = identification.measure(found, np.array(truth) != "")
+    result = identification.measure(searches, np.array(truth) != "")
     options.note_missing_mates({gallery.name: result})
     console = Terminal()
-    console.print(candidates_table(names, truth, found))
+    console.print(candidates_table(names, truth, searches))
     console.print(identification_table({gallery.name: result}))
     metrics = {
         "kind": "identification",
@@ -84,5 +84,5 @@ def identify(
     options.write_metrics(output, metrics, console)
     if output is not None:
         path = output / candidates.CANDIDATES_NAME
-        candidates.write_candidates(path, names, truth, found)
+        candidates.write_candidates(path, names, truth, searches)
         console.print(f"wrote {path}", soft_wrap=True)

@@ -46,16 +46,16 @@ def load_command(package: str, name: str) -> Any:
     return getattr(importlib.import_module(f"{package}.{name}"), name)
 
 
-def build_command(name: str, found: Any) -> Any:
+def build_command(name: str, command_or_group: Any) -> Any:
     """Return a function, or a group, as the command of that name."""
-    if not isinstance(found, typer.Typer):
+    if not isinstance(command_or_group, typer.Typer):
         app = typer.Typer(add_completion=False)
-        app.command(name, cls=OnceCommand)(found)
-        found = app
-    command = typer.main.get_command(found)
+        app.command(name, cls=OnceCommand)(command_or_group)
+        command_or_group = app
+    command = typer.main.get_command(command_or_group)
     command.name = name
     return command
 
 
 def _stand_in() -> None:
-    """Be listed; a group never calls this."""
+    """Stand in the list of commands; a group never calls this."""

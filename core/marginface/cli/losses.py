@@ -54,53 +54,53 @@ def _list(console: Terminal, described: list[Description]) -> None:
     table.add_column("loss", no_wrap=True)
     table.add_column("parameters and defaults", ratio=3)
     table.add_column("source", ratio=1)
-    for each in described:
-        parameters = ", ".join(f"{p.name}={_short(p.default)}" for p in each.parameters)
-        table.add_row(each.name, parameters, each.source)
+    for loss in described:
+        parameters = ", ".join(f"{p.name}={_short(p.default)}" for p in loss.parameters)
+        table.add_row(loss.name, parameters, loss.source)
     console.print(table)
     console.print("marginface losses NAME explains one.", soft_wrap=True)
 
 
-def _explain(console: Terminal, each: Description) -> None:
+def _explain(console: Terminal, loss: Description) -> None:
     from rich.box import SIMPLE
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    console.print(Text.assemble((each.title, "bold"), f": {each.summary}"))
-    if each.source:
-        console.print(f"Source: {each.source}")
+    console.print(Text.assemble((loss.title, "bold"), f": {loss.summary}"))
+    if loss.source:
+        console.print(f"Source: {loss.source}")
     console.print()
-    for line in each.formula:
+    for line in loss.formula:
         console.print(Padding(line, (0, 4)))
-    for note in each.notes:
+    for note in loss.notes:
         console.print()
         console.print(Text(note))
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for column in ("parameter", "default", "must be", "meaning"):
         table.add_column(column)
-    for p in each.parameters:
+    for p in loss.parameters:
         table.add_row(p.name, _short(p.default), p.allowed, p.meaning)
     console.print(table)
-    if each.divergences:
+    if loss.divergences:
         console.print("In the wild:")
-        for item in each.divergences:
+        for item in loss.divergences:
             table = Table.grid(padding=(0, 1))
             table.add_row(" -", item)
             console.print(table)
         console.print()
-    console.print(f"Train with it: {_example(each)}", soft_wrap=True)
+    console.print(f"Train with it: {_example(loss)}", soft_wrap=True)
 
 
-def _example(each: Description) -> str:
+def _example(loss: Description) -> str:
     """Return a command that sets parameters; scale and margin have options of their own."""
-    own = [p for p in each.parameters if p.name in ("scale", "margin")]
-    others = [p for p in each.parameters if p.name not in ("scale", "margin")]
-    options = [f"--{p.name} {_short(p.default)}" for p in own]
-    if others:
-        pairs = ",".join(f"{p.name}={_short(p.default)}" for p in others[:2])
+    with_option = [p for p in loss.parameters if p.name in ("scale", "margin")]
+    without_option = [p for p in loss.parameters if p.name not in ("scale", "margin")]
+    options = [f"--{p.name} {_short(p.default)}" for p in with_option]
+    if without_option:
+        pairs = ",".join(f"{p.name}={_short(p.default)}" for p in without_option[:2])
         options.append(f"--loss-parameters {pairs}")
-    return " ".join([f"marginface train --loss {each.name}", *options])
+    return " ".join([f"marginface train --loss {loss.name}", *options])
 
 
 def _short(value: object) -> str:

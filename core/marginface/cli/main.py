@@ -77,7 +77,7 @@ def _format_warning(
     lineno: int,
     line: str | None = None,
 ) -> str:
-    del category, filename, lineno, line  # of the code, which says nothing to who calls a command
+    del category, filename, lineno, line  # of the code: of no use to a command's user
     return f"marginface: warning: {printable(str(message))}\n"
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     """Run the command line; what the user can mend ends in one line and exit status 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # letters that the terminal has not
+            stream.reconfigure(errors="backslashreplace")  # for letters that the terminal lacks
     warnings.formatwarning = _format_warning
     try:
         sys.exit(app(prog_name="marginface", standalone_mode=False))

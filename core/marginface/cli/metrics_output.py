@@ -1,4 +1,4 @@
-"""What the commands that evaluate embeddings share: their options, and metrics.json."""
+"""Options and metrics.json of the commands that evaluate embeddings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Output = Annotated[Path | None, typer.Option("--output", help="Folder for metric
 
 
 def claim_output(context: typer.Context, output: Path | None) -> None:
-    """Be the one command that writes its metrics.json to the folder `output`, if it is given.
+    """Claim the folder `output`, if it is given, for this command's metrics.json.
 
     Before the work, and until the command ends: the files there belong together.
     """

@@ -71,14 +71,14 @@ def open_model(
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.embeddings.embedder import open_embedder
 
-    given = given_preprocessing(mean, std, channels, crop)
-    return open_embedder(model, backend=backend, threads=threads, **given)
+    preprocessing = given_preprocessing(mean, std, channels, crop)
+    return open_embedder(model, backend=backend, threads=threads, **preprocessing)
 
 
 def given_preprocessing(
     mean: str | None, std: str | None, channels: str | None, crop: str | None
 ) -> dict[str, Any]:
-    """Return those of the options that are given, read, by the names of `Preprocessing`."""
+    """Parse the options that are given, by the names of `Preprocessing`."""
     from marginface.model import for_each_channel
 
     read = {

@@ -1,4 +1,4 @@
-"""Commands that refuse an option given twice, of which the last would count without a word."""
+"""Commands that refuse an option given twice: the first one would be ignored silently."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class OnceCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line; --help and what else is wrong with it come first."""
-        given = list(args)  # reading empties the list
-        rest: list[str] = super().parse_args(ctx, args)
-        for option, values in _given_options(self, ctx, given):
+        typed_args = list(args)  # reading empties the list
+        remaining_args: list[str] = super().parse_args(ctx, args)
+        for option, values in _given_options(self, ctx, typed_args):
             if len(values) > 1 and not option.multiple:
                 name = max(option.opts, key=len)
                 times = "twice" if len(values) == 2 else f"{len(values)} times"
-                said = ", ".join(values)
-                raise MarginfaceError(f"option {name} is given {times} ({said}); give it once")
-        return rest
+                typed = ", ".join(values)
+                raise MarginfaceError(f"option {name} is given {times} ({typed}); give it once")
+        return remaining_args
 
 
 def _given_options(
     command: TyperCommand, ctx: Any, args: Sequence[str]
 ) -> list[tuple[Any, list[str]]]:
-    """Return each option with its values as typed, all of them; of a flag, with its names."""
+    """Return each option with all its values as typed; a flag with the names typed."""
     # Any: typer with a click of its own has other classes than typer on click.
     parser: Any = type(command.make_parser(ctx))(ctx)
     parameters: list[Any] = command.get_params(ctx)
@@ -40,5 +40,5 @@ def _given_options(
             continue
         for typed in (*option.opts, *option.secondary_opts):
             parser.add_option(option, [typed], name, "append_const", const=typed)
-    found, _, _ = parser.parse_args(list(args))
-    return [(options[name], list(map(str, values))) for name, values in found.items()]
+    typed_values, _, _ = parser.parse_args(list(args))
+    return [(options[name], list(map(str, values))) for name, values in typed_values.items()]

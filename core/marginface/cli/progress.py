@@ -29,8 +29,8 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} images/s")
 
-    said = TextColumn("{task.description}", markup=False)
-    columns = (said, BarColumn(), MofNCompleteColumn())
+    label = TextColumn("{task.description}", markup=False)
+    columns = (label, BarColumn(), MofNCompleteColumn())
     console = Terminal(stderr=True)
     bar = Progress(*columns, ImagesPerSecond(), TimeRemainingColumn(), console=console)
     task = bar.add_task(printable(description), total=None)

@@ -80,9 +80,9 @@ def templates(
         "embeddings": None if origin is None else origin.to_json(),
     }
     if pairs is not None:
-        found = score_pairs(pooled, files.read_template_pairs(pairs), str(pairs))
+        pair_scores = score_pairs(pooled, files.read_template_pairs(pairs), str(pairs))
         by_norm = origin is None or norms_vary(*origin.norms)
-        verified = verify_templates(pooled, found, by_norm=by_norm)
+        verified = verify_templates(pooled, pair_scores, by_norm=by_norm)
         console.print(template_table(verified))
         if verified.reject is None:
             console.print(NO_CURVE, soft_wrap=True)

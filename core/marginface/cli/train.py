@@ -43,26 +43,26 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     Values come from the defaults, then the recipe, the config file and these options. A run that
     was stopped continues with --output RUN --resume, in the other framework too.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    typed = {name: value for name, value in options.items() if value is not None}
     file = read_config_file(config) if config else {}
     run: dict[str, Any] = {}
     if resume:
-        folder = RunFolder(Path({**file, **given}.get("output", ".")))
+        folder = RunFolder(Path({**file, **typed}.get("output", ".")))
         folder.require_run()
         run = read_config_file(folder.config)
-        _require_loss(str(run.get("loss")), {**file, **given})
-    if "loss" in given:
-        losses.load(given["loss"])  # code of one's own is imported here, and never for a file
+        _require_loss(str(run.get("loss")), {**file, **typed})
+    if "loss" in typed:
+        losses.load(typed["loss"])  # code of one's own is imported here, and never for a file
     place = this_process()
     if place.named:
-        _require_processes(place.size, {**file, **given})
-        given["processes"] = place.size
+        _require_processes(place.size, {**file, **typed})
+        typed["processes"] = place.size
     if place.rank:  # process 0 says it
         warnings.simplefilter("ignore", PassedOverWarning)
     if resume:
-        settings = resume_config(TrainConfig(**run), {**file, **given})
+        settings = resume_config(TrainConfig(**run), {**file, **typed})
     else:
-        settings = resolve_config(file, given)
+        settings = resolve_config(file, typed)
 
     if settings.processes > 1 and not place.named:
         command = this_program()
@@ -86,20 +86,20 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
         raise typer.Exit(128 + result.signal)
 
 
-def _require_processes(size: int, given: dict[str, Any]) -> None:
+def _require_processes(size: int, typed: dict[str, Any]) -> None:
     """Raise if another number of processes is given than the environment names."""
-    if "processes" in given and coerce("processes", given["processes"]) != size:
+    if "processes" in typed and coerce("processes", typed["processes"]) != size:
         raise MarginfaceError(
-            f"processes is {given['processes']}, but the environment names {size} (WORLD_SIZE); "
+            f"processes is {typed['processes']}, but the environment names {size} (WORLD_SIZE); "
             "leave processes out under torchrun"
         )
 
 
-def _require_loss(recorded: str, given: dict[str, Any]) -> None:
-    """Raise if a run whose loss is code of one's own, not imported yet, is to take another one."""
-    if awaits_import(recorded) and given.get("loss", recorded) != recorded:
+def _require_loss(recorded: str, typed: dict[str, Any]) -> None:
+    """Raise if a resumed run with a user's own loss, not imported yet, is given another loss."""
+    if awaits_import(recorded) and typed.get("loss", recorded) != recorded:
         raise MarginfaceError(
-            f"the run's loss is {recorded}, which a resumed run cannot change to {given['loss']}; "
+            f"the run's loss is {recorded}, which a resumed run cannot change to {typed['loss']}; "
             f"give --loss {recorded}, or start a new run with another --output"
         )
 
@@ -147,11 +147,11 @@ def _signature() -> inspect.Signature:
         bool, typer.Option("--resume", help="Continue the run in --output.", rich_help_panel="Run")
     ]
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [
+    options = [
         inspect.Parameter("config", keyword, default=None, annotation=config),
         inspect.Parameter("resume", keyword, default=False, annotation=resume),
     ]
-    return inspect.Signature([*map(_parameter, TrainConfig.model_fields), *own])
+    return inspect.Signature([*map(_parameter, TrainConfig.model_fields), *options])
 
 
 # Typer reads the options from here; mypy does not know that functions take the attribute.

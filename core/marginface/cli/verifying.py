@@ -1,4 +1,4 @@
-"""What `evaluate` and `report` do alike: embed the images of verification sets with models."""
+"""Embed the images of verification sets with models, for `evaluate` and `report`."""
 
 from __future__ import annotations
 
@@ -47,24 +47,26 @@ def embed_sets(
     models = list(zip(labels, embedders, strict=True))
     sizes = {}
     for label, embedder in models:
-        for each in sets:
-            wanted = embedder.image_size(resize=resize)
-            sizes[label, each.name] = size = check_images(each, size=wanted, resize=resize)
+        for pairs in sets:
+            expected_size = embedder.image_size(resize=resize)
+            sizes[label, pairs.name] = size = check_images(pairs, size=expected_size, resize=resize)
             embedder.check_size(*size)
-    fingerprints = {each.name: set_fingerprint(each) for each in sets}
+    fingerprints = {pairs.name: set_fingerprint(pairs) for pairs in sets}
     for label, embedder in models:
-        for each in sets:
+        for pairs in sets:
             noted = NormRange(embedder)
-            with image_progress(f"{label}, {each.name}") as on_progress:
+            with image_progress(f"{label}, {pairs.name}") as on_progress:
                 embeddings = embed_pairs(
                     noted,
-                    each,
+                    pairs,
                     batch_size=batch_size,
                     flip=flip,
-                    size=sizes[label, each.name],
+                    size=sizes[label, pairs.name],
                     resize=resize,
                     on_progress=on_progress,
                 )
             origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
-            known = MeasuredWith(label, origin, each.name, fingerprints[each.name], len(each))
-            yield each, embeddings, known
+            measured_with = MeasuredWith(
+                label, origin, pairs.name, fingerprints[pairs.name], len(pairs)
+            )
+            yield pairs, embeddings, measured_with

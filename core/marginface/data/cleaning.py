@@ -20,7 +20,7 @@ from marginface.losses import angles_to_dominant
 from marginface.text import printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
-OF_SEVERAL = (*COLUMNS, "data")  # where there are several sets: the one that the path is in
+OF_SEVERAL = (*COLUMNS, "data")  # of several sets: `data` names the path's set
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Judged:
     kept: bool
 
 
-def centers_of(weight: NDArray[Any], identities: Sequence[str], source: str) -> int:
-    """Return the centres a class in a head's weight [classes * centres, size].
+def centers_per_class(weight: NDArray[Any], identities: Sequence[str], source: str) -> int:
+    """Count the centres a class in a head's weight [classes * centres, size].
 
     Raises:
         MarginfaceError: one centre a class, from which nothing can be cleaned.
@@ -55,7 +55,7 @@ def judge(
     centers: int,
     max_angle: float,
 ) -> list[Judged]:
-    """Return every image with its angle; one identity's embeddings are in memory at a time.
+    """Measure every image's angle; one identity's embeddings are in memory at a time.
 
     Args:
         images: the images; label i has rows i * centers and on in `weight`.
@@ -64,22 +64,24 @@ def judge(
         centers: centres a class.
         max_angle: degrees; what is farther is not kept.
     """
-    # Identity by identity, which a file need not be.
+    # Identity by identity: a file may hold them in any order.
     order = np.argsort(images.labels, kind="stable").tolist()
     embedded = (row for _, values in batches([*map(images.name, order)]) for row in values)
     rows = zip(order, embedded, strict=True)
-    found: list[Judged] = []
+    judged: list[Judged] = []
     for label, members in groupby(rows, key=lambda row: int(images.labels[row[0]])):
         numbers, embeddings = zip(*members, strict=True)
         at = label * centers
-        own = np.zeros(len(numbers), int)
-        radians = angles_to_dominant(np.stack(embeddings), own, weight[at : at + centers], centers)
+        zeros = np.zeros(len(numbers), int)
+        radians = angles_to_dominant(
+            np.stack(embeddings), zeros, weight[at : at + centers], centers
+        )
         angles = np.degrees(radians).tolist()
-        found += [
+        judged += [
             Judged(number, images.identities[label], angle, angle <= max_angle)
             for number, angle in zip(numbers, angles, strict=True)
         ]
-    return found
+    return judged
 
 
 def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) -> None:
@@ -95,10 +97,10 @@ def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) 
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(OF_SEVERAL if isinstance(images, JoinedImages) else COLUMNS)
-        for each in judged:
-            row = (printable(each.identity), f"{each.angle:.4f}", int(each.kept))
+        for image in judged:
+            row = (printable(image.identity), f"{image.angle:.4f}", int(image.kept))
             if isinstance(images, JoinedImages):
-                root, path = images.origin(each.number)
+                root, path = images.origin(image.number)
                 writer.writerow((printable(path), *row, printable(str(root.resolve()))))
             else:
-                writer.writerow((printable(images.name(each.number)), *row))
+                writer.writerow((printable(images.name(image.number)), *row))

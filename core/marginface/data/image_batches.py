@@ -23,7 +23,7 @@ class ImageReader:
     """Reads images by name, all of one size.
 
     Args:
-        source: what holds them.
+        source: of the images.
         size: (height, width) that every image must have, or None: all must be like the first.
         resize: bring images of another size to `size` instead of refusing them.
         skip_bad: leave out images that are unreadable or not of `size`; list them in `skipped`.
@@ -75,11 +75,11 @@ class ImageReader:
                     raise image
                 self.skipped.append((path, str(image)))
                 continue
-            found = image.shape[:2]
-            self._common_size = self._common_size or found
-            if found != self._common_size:
+            size = image.shape[:2]
+            self._common_size = self._common_size or size
+            if size != self._common_size:
                 why = " as the first image is"
-                raise wrong_size(self.source.root / path, found, self._common_size, why)
+                raise wrong_size(self.source.root / path, size, self._common_size, why)
             paths.append(path)
             images.append(image)
         if images:

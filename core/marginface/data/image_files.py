@@ -1,4 +1,4 @@
-"""Which files under a folder are images; what is passed over is said."""
+"""Find the images under a folder, and name the files that are passed over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_IMAGE, NO_FILE = "no image", "no regular file"
 
 
 class PassedOverWarning(UserWarning):
-    """Files or identities in a folder of images are not read."""
+    """Warns of files or identities in a folder of images that are not read."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def require_folder(path: Path) -> None:
 
 
 def _told(root: str | Path, others: list[tuple[str, str]]) -> str:
-    # What could be read with more installed comes first.
+    # Files that a further package could read come first.
     first = sorted(others, key=lambda other: other[1] in (NO_IMAGE, NO_FILE))[:EXAMPLES]
     named = ", ".join(f"{name} ({why})" for name, why in first)
     files = "1 file" if len(others) == 1 else f"{len(others):,} files"
@@ -109,8 +109,8 @@ def _told(root: str | Path, others: list[tuple[str, str]]) -> str:
 def _walk(folder: Path | str, inside: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield the path of each file from `inside` on, links followed."""
     try:
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if not entry.name.startswith(".")]
+        with os.scandir(folder) as scan:
+            entries = [entry for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         raise MarginfaceError(
             f"cannot list the folder {error.filename}: {error.strerror}; make it readable"
@@ -133,23 +133,23 @@ def _is(question: Callable[[], bool]) -> bool:
 def _why_no_image(entry: os.DirEntry[str]) -> str:
     """Return why a file is no image, or an empty string."""
     name = entry.name.lower()
-    known = name.endswith(EXTENSIONS)
+    by_ending = name.endswith(EXTENSIONS)
     if not _is(entry.is_file):
-        # A link to nothing is named when it is read. What is no file could wait for ever.
+        # Reading a link to nothing fails, by name. Reading a pipe or device could wait for ever.
         leads_nowhere = not Path(entry.path).exists()
-        return "" if known and leads_nowhere else NO_FILE
-    if known and not name.endswith(HEIF_ENDINGS):
+        return "" if by_ending and leads_nowhere else NO_FILE
+    if by_ending and not name.endswith(HEIF_ENDINGS):
         return ""
     try:
         with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 - as in `read_file`
             begin = file.read(BEGINNING)
     except OSError as error:
-        return "" if known else f"cannot be read: {error.strerror}"
+        return "" if by_ending else f"cannot be read: {error.strerror}"
     return _why_not(begin)
 
 
 def _why_not(begin: bytes) -> str:
-    """Return why a file that begins so is no image that can be read, or an empty string."""
+    """Return why a file with this beginning cannot be read as an image, or an empty string."""
     if begin.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")):
         return ""
     if begin[:2] == b"BM" and begin[6:10] == bytes(4):

@@ -27,7 +27,7 @@ NEEDS_HEIF = "HEIC, which needs pillow-heif: pip install 'marginface[heic]'"
 def read_image(
     path: str | Path, size: tuple[int, int] | None = (112, 112), *, resize: bool = False
 ) -> NDArray[np.uint8]:
-    """Return an image file as RGB [height, width, 3]; see `decode_image`.
+    """Read an image file as RGB [height, width, 3]; see `decode_image`.
 
     Raises:
         MarginfaceError: as `decode_image`, or the file cannot be read.
@@ -42,13 +42,13 @@ def decode_image(
     *,
     resize: bool = False,
 ) -> NDArray[np.uint8]:
-    """Return an encoded image as RGB [height, width, 3], turned upright as its EXIF says.
+    """Decode an image to RGB [height, width, 3], turned upright as its EXIF says.
 
     Args:
         encoded: what an image file holds; grey, palette and CMYK images become RGB, transparency is
             dropped.
-        where: what it comes from, which messages begin with: a file, a name, or what knows its name
-            on `str`, where to make a name of each image costs too much.
+        where: its origin, with which messages begin: a file, a name, or an object whose `str` makes
+            the name, where a name for each image would cost too much.
         size: expected (height, width) in pixels; None takes any.
         resize: stretch an image of another size instead of refusing it.
 
@@ -68,15 +68,15 @@ def decode_image(
 
 
 def _plain_jpeg(encoded: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
-    """Return a sound JPEG of the expected size, or None: the rest is Pillow's, errors too.
+    """Decode a sound JPEG of the expected size, or return None: the rest is Pillow's, errors too.
 
     It takes half of Pillow's time, for the same pixels: both call libjpeg-turbo with its defaults.
     """
     if not encoded.startswith(b"\xff\xd8\xff") or b"Exif\0" in encoded:  # it might need turning
         return None
     try:
-        *found, colors, _ = simplejpeg.decode_jpeg_header(encoded)
-        if tuple(found) != size or colors not in ("YCbCr", "Gray"):
+        *header_size, colors, _ = simplejpeg.decode_jpeg_header(encoded)
+        if tuple(header_size) != size or colors not in ("YCbCr", "Gray"):
             return None
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(encoded)
     except ValueError:
@@ -93,7 +93,8 @@ def decoded_size(encoded: bytes, where: str | Path) -> tuple[int, int]:
     with _opened(encoded, where) as file:
         if file.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return file.height, file.width
-    height, width, _ = decode_image(encoded, where, None).shape  # formats differ in what they state
+    # Formats differ in whether the header's size is that before or after turning.
+    height, width, _ = decode_image(encoded, where, None).shape
     return height, width
 
 
@@ -128,13 +129,13 @@ def without_ending(name: str) -> str:
     ['ann/1', 'J.P._Lee/J.P._Lee_0001', 'bo/1.5']
     """
     stem, dot, ending = name.rpartition(".")
-    known = f"{dot}{ending}".lower() in EXTENSIONS
-    return stem if known and stem and not stem.endswith("/") else name
+    is_ending = f"{dot}{ending}".lower() in EXTENSIONS
+    return stem if is_ending and stem and not stem.endswith("/") else name
 
 
 @cache
 def has_heif() -> bool:
-    """Return whether HEIC images can be read, having told Pillow how."""
+    """Teach Pillow to read HEIC images; return whether it can."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
@@ -143,23 +144,23 @@ def has_heif() -> bool:
     return True
 
 
-def state_of(path: Path) -> str:
-    """Return a stamp that changes with the file; "none" for no file, such as a broken link."""
+def file_stamp(path: Path) -> str:
+    """Return a stamp that changes with the file; "none" where there is no file to look at."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return "none"
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def wrong_size(
-    path: object, found: tuple[int, int], expected: tuple[int, int], reason: str = ""
+    path: object, actual: tuple[int, int], expected: tuple[int, int], reason: str = ""
 ) -> MarginfaceError:
     """Return the error for an image of another (height, width) than expected."""
-    larger = found[0] >= expected[0] and found[1] >= expected[1]
+    larger = actual[0] >= expected[0] and actual[1] >= expected[1]
     crop = ", or cut out a part (evaluate and embed: --crop)" if larger else ""
     return MarginfaceError(
-        f"{path}: the image is {found[0]}x{found[1]} (height x width), expected "
+        f"{path}: the image is {actual[0]}x{actual[1]} (height x width), expected "
         f"{expected[0]}x{expected[1]}{reason}; align it to that size, scale it with --resize "
         f"(resize=True){crop}"
     )
@@ -167,7 +168,7 @@ def wrong_size(
 
 @contextmanager
 def _opened(encoded: bytes, where: object) -> Iterator[Image.Image]:
-    """Open an encoded image; whatever fails in the block, too, is one line that names it."""
+    """Open an encoded image; a failure here or in the block becomes one line that names it."""
     maybe_heif = encoded[4:8] == b"ftyp"
     if maybe_heif:
         has_heif()

@@ -1,4 +1,4 @@
-"""What a set of images holds, what is wrong with it, and what it shares with another."""
+"""Inspect a set of images: its contents, its faults, and its overlap with another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found in a set.
+    """The result of inspecting a set.
 
     Attributes:
         listing: the set itself.
@@ -58,7 +58,7 @@ class Inspection:
 
     @cached_property
     def mislabelled(self) -> list[Indices]:
-        """Those duplicates that are of more than one identity."""
+        """The duplicates that belong to more than one identity."""
         labels = self.listing.labels
         if labels is None:
             return []
@@ -85,13 +85,13 @@ def inspect(listing: Listing, on_progress: OnProgress = silent) -> Inspection:
     formats: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     broken: list[tuple[str, str]] = []
-    for index, found in enumerate(in_order(partial(_look, listing), range(count))):
-        if isinstance(found, MarginfaceError):
+    for index, decoded in enumerate(in_order(partial(_look, listing), range(count))):
+        if isinstance(decoded, MarginfaceError):
             whole[index] = False
             name = listing.name(index)
-            broken.append((name, str(found).removeprefix(f"{listing.root / name}: ")))
+            broken.append((name, str(decoded).removeprefix(f"{listing.root / name}: ")))
         else:
-            image_format, size, digest = found
+            image_format, size, digest = decoded
             formats[image_format] += 1
             sizes[size] += 1
             digests += digest
@@ -117,7 +117,7 @@ def _look(listing: Listing, index: int) -> tuple[str, tuple[int, int], bytes] | 
 
 @dataclass(frozen=True)
 class Shared:
-    """What two sets share.
+    """The overlap of two sets.
 
     Attributes:
         identities: names of identities in both, or None where one of them names none.

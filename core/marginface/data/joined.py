@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.record_images import RecordImages
-from marginface.data.formats.shards import shards_of
+from marginface.data.formats.shards import shard_paths
 from marginface.data.lookup import same_form
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
@@ -53,7 +53,7 @@ class JoinedImages:
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """What was left out as (name, reason)."""
+        """The bad images that were left out, as (name, reason)."""
         return tuple(
             (f"{set_name}/{name}", reason)
             for set_name, images in zip(self.names, self.sets, strict=True)
@@ -97,7 +97,7 @@ class JoinedImages:
         ]
 
     def place(self, index: int) -> tuple[int, int]:
-        """Return in which set image `index` is, and its number there."""
+        """Return the number of image `index`'s set, and the image's number in it."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - (int(self._ends[number - 1]) if number else 0)
 
@@ -125,14 +125,14 @@ def join_sets(
     Raises:
         MarginfaceError: identities to join are numbers, for want of names.
     """
-    own = [[same_form(name) for name in each.identities] for each in sets]
-    times = Counter(name for among in own for name in set(among))
+    names_of_sets = [[same_form(name) for name in each.identities] for each in sets]
+    times = Counter(name for among in names_of_sets for name in set(among))
     if join_identities:
         _require_names(sets)
     number_of: dict[str, int] = {}
     identities: list[str] = []
     labels = []
-    for set_name, images, among in zip(names, sets, own, strict=True):
+    for set_name, images, among in zip(names, sets, names_of_sets, strict=True):
         numbers = []
         for key, identity in zip(among, images.identities, strict=True):
             if not join_identities:
@@ -161,7 +161,7 @@ def check_different(paths: Sequence[Path]) -> None:
     """Raise if a set is given twice, by whatever path, or by two of its shards."""
     seen: dict[object, Path] = {}
     for path in paths:
-        first = shards_of(path)[0]
+        first = shard_paths(path)[0]
         state = first.stat() if first.exists() else None
         key = (state.st_dev, state.st_ino) if state else first.absolute()
         if key in seen:

@@ -23,9 +23,9 @@ def link_files(files: Iterable[tuple[Path, str]], target: Path) -> None:
     """Make a folder of files, each with its name there; see `link_images`."""
     with new_folder(target) as partial:
         for old, name in files:
-            new = inner_path(partial, name)
-            new.parent.mkdir(parents=True, exist_ok=True)
-            _link(old, new)
+            destination = inner_path(partial, name)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            _link(old, destination)
 
 
 def _link(old: Path, new: Path) -> None:

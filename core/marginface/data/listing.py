@@ -64,25 +64,25 @@ def open_training_set(path: Path, on_progress: OnProgress = silent) -> LabelledI
     """Open labelled images; see `open_set`. One name in two Unicode forms is refused."""
     if path.exists() and not IMAGE_SETS.get(path) and VERIFICATION_SETS.get(path):
         raise MarginfaceError(f"{path} is a verification set; {IMAGE_SETS}")
-    found = IMAGE_SETS.find(path).open(path, OpenOptions(on_progress=on_progress))
-    require_one_form(found.identities, path)
-    return found
+    images = IMAGE_SETS.find(path).open(path, OpenOptions(on_progress=on_progress))
+    require_one_form(images.identities, path)
+    return images
 
 
-def listing(found: LabelledImages | Pairs) -> Listing:
+def listing(images: LabelledImages | Pairs) -> Listing:
     """List the images of a set, each once."""
-    if isinstance(found, Pairs):
-        return _of_pairs(found)
-    numbered = isinstance(found, RecordImages) and found.numbered
+    if isinstance(images, Pairs):
+        return _of_pairs(images)
+    numbered = isinstance(images, RecordImages) and images.numbered
     return Listing(
-        found.root,
-        len(found),
-        found.name,
-        found.encoded,
-        found.labels,
-        None if numbered else found.identities,
-        found.empty if isinstance(found, ImageFolder) else (),
-        found.others if isinstance(found, ImageFolder) else (),
+        images.root,
+        len(images),
+        images.name,
+        images.encoded,
+        images.labels,
+        None if numbered else images.identities,
+        images.empty if isinstance(images, ImageFolder) else (),
+        images.others if isinstance(images, ImageFolder) else (),
     )
 
 
@@ -93,8 +93,8 @@ def _of_pairs(pairs: Pairs) -> Listing:
     labels = identities = None
     if all("/" in name for name in names):
         people = [same_form(name.partition("/")[0]) for name in names]
-        found, labels = np.unique(people, return_inverse=True)
-        labels, identities = labels.astype(np.int64), tuple(map(str, found))
+        folders, labels = np.unique(people, return_inverse=True)
+        labels, identities = labels.astype(np.int64), tuple(map(str, folders))
     return Listing(
         images.root,
         len(names),

@@ -1,4 +1,4 @@
-"""Finding the images that a list names among those that are there."""
+"""Find the images that a list names."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def by_form(name: str) -> tuple[str, str]:
 
 
 def look_alike(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the names that are another's in another Unicode form, each after that."""
+    """Pair names that are one in different Unicode forms: (the first of them, another)."""
     first: dict[str, str] = {}
-    found = [(first.setdefault(same_form(name), name), name) for name in names]
-    return [(one, other) for one, other in found if one != other]
+    pairs = [(first.setdefault(same_form(name), name), name) for name in names]
+    return [(one, other) for one, other in pairs if one != other]
 
 
 def require_one_form(identities: Iterable[str], root: Path) -> None:
@@ -49,7 +49,7 @@ def require_one_form(identities: Iterable[str], root: Path) -> None:
 
 
 class ImageNames:
-    """The names of a set's images, to find those that one list means.
+    """The names of a set's images, to find those that a list names.
 
     >>> names = ImageNames(["ann/1.jpg", "ann/1.png", "bo/1.5.jpg"])
     >>> names.find("ann/1.jpg"), names.find("bo/1.5"), names.find("bo/1.5.png"), names.find("bo/1")
@@ -63,26 +63,26 @@ class ImageNames:
     def find(self, name: str, where: str = "") -> str | None:
         """Return the image that a name means, or None.
 
-        That is the one of just this name, in any Unicode form; else the one whose name has an
-        image's ending more; else the one with another such ending in its place, since folders of
-        aligned copies keep the lists of their photos. That one is not meant by two names: where
-        a list has 1.jpg and 1.png, one of them is missing.
+        Candidates in this order: the image of this very name, in any Unicode form; that of the
+        name plus an ending of an image's format; that of the name with another such ending, since
+        folders of aligned copies keep the lists of their photos. Names with two endings never mean
+        one image: where a list has 1.jpg and 1.png, one of the images is missing.
 
         Args:
             name: parts between slashes of either kind.
-            where: what names it, for the message, with a colon and a blank.
+            where: the list and line, for the message, with a colon and a blank.
 
         Raises:
             MarginfaceError: two images are meant alike, or one by names with two endings.
         """
-        meant, whole = self._meant(name)
+        meant, name_with_ending = self._meant(name)
         if len(meant) > 1:
             raise _several(where, name, sorted(meant))
         if not meant:
             return None
-        if whole is not None:
-            called = self._called.setdefault(meant[0], whole)
-            if called != whole:
+        if name_with_ending is not None:
+            called = self._called.setdefault(meant[0], name_with_ending)
+            if called != name_with_ending:
                 raise MarginfaceError(
                     f"{where}{called[:80]!r} and {name[:80]!r} would both be {meant[0]}; add the "
                     "image that is missing, or remove what names it"
@@ -94,15 +94,15 @@ class ImageNames:
         return self._meant(name)[0] == [image]
 
     def _meant(self, name: str) -> tuple[list[str], str | None]:
-        """Return the images that a name means, and the name in one form if it has an ending."""
+        """Return the images that a name may mean, and the name in NFC; None if it has no ending."""
         if name in self._names:
             return [name], same_form(name)
-        wanted = same_form(str(PurePosixPath(name.replace("\\", "/"))))
-        if meant := self._by_form.get(wanted):
-            return meant, wanted
-        if meant := self._by_stem.get(wanted):
+        full_name = same_form(str(PurePosixPath(name.replace("\\", "/"))))
+        if meant := self._by_form.get(full_name):
+            return meant, full_name
+        if meant := self._by_stem.get(full_name):
             return meant, None
-        return self._by_stem.get(without_ending(wanted), []), wanted
+        return self._by_stem.get(without_ending(full_name), []), full_name
 
     @cached_property
     def _by_form(self) -> dict[str, list[str]]:
@@ -117,10 +117,10 @@ class ImageNames:
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for key, name in pairs:
-        found.setdefault(key, []).append(name)
-    return found
+        groups.setdefault(key, []).append(name)
+    return groups
 
 
 def _several(where: str, name: str, meant: list[str]) -> MarginfaceError:

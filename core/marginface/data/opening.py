@@ -55,10 +55,10 @@ def open_images(
     """
     path = Path(path)
     options = OpenOptions(size, resize, True, skip_bad, rebuild_index, min_identities, on_progress)
-    found = _open(path, options)
-    require_one_form(found.identities, path)
-    _require_identities(found, min_identities, str(path))
-    return found
+    images = _open(path, options)
+    require_one_form(images.identities, path)
+    _require_identities(images, min_identities, str(path))
+    return images
 
 
 def open_sets(
@@ -102,7 +102,7 @@ def open_sets(
         return sets[0]
     labels = distinct_labels(paths, "training set")
     pairs = zip(labels, names or labels, strict=True)
-    # A set with another's name has changed places with it; any other new name is of one that moved.
+    # Sets under each other's names have changed places; any other new name is of a set that moved.
     if names and all(now == before or now not in names for now, before in pairs):
         labels = list(names)
     joined = join_sets(sets, labels, join_identities=join_identities)
@@ -110,10 +110,10 @@ def open_sets(
     return joined
 
 
-def _require_identities(found: LabelledImages, least: int, where: str) -> None:
-    if len(found.identities) < least:
+def _require_identities(images: LabelledImages, least: int, where: str) -> None:
+    if len(images.identities) < least:
         raise MarginfaceError(
-            f"the number of identities in {where} is {len(found.identities)}, need at least "
+            f"the number of identities in {where} is {len(images.identities)}, need at least "
             f"{least} to train; add images of others"
         )
 
@@ -139,10 +139,10 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
     """
     if IMAGE_SETS.find(path).open is open_folder and not rebuild_index:
         return FolderImages(path), list_images(path)
-    found = open_listed(path, rebuild_index=rebuild_index)
-    if isinstance(found, RecordImages):  # of millions: one by one would take five times as long
-        return ImagesByName(found), list(found.index.names())
-    return ImagesByName(found), [found.name(number) for number in range(len(found))]
+    images = open_listed(path, rebuild_index=rebuild_index)
+    if isinstance(images, RecordImages):  # of millions: one by one would take five times as long
+        return ImagesByName(images), list(images.index.names())
+    return ImagesByName(images), [images.name(number) for number in range(len(images))]
 
 
 def _open(path: Path, options: OpenOptions) -> LabelledImages:

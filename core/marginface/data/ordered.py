@@ -21,11 +21,11 @@ def in_order(
     threads: int | None = None,
     ahead: int | None = None,
 ) -> Generator[R, None, None]:
-    """Yield work(item) for each item, in order, while threads do those that come next.
+    """Yield work(item) for each item, in order, while threads work on the next ones.
 
     Args:
-        work: what is done.
-        items: to what.
+        work: the function.
+        items: its arguments.
         threads: how many; as many as there are CPUs by default.
         ahead: results that wait at the most; `AHEAD` for each thread by default.
 
@@ -35,13 +35,13 @@ def in_order(
     threads = threads or os.cpu_count() or 1
     most = AHEAD * threads if ahead is None else ahead
     pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[R]] = deque()
+    futures: deque[Future[R]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > most:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            futures.append(pool.submit(work, item))
+            if len(futures) > most:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -32,7 +32,7 @@ ENDLESS = 2**62
 
 
 class Batch(NamedTuple):
-    """What one process takes of a step: images uint8 [share, height, width, 3] (RGB), their labels.
+    """One process's part of a batch: images uint8 [share, height, width, 3] (RGB), their labels.
 
     Sample i of process r is number r + i size of the batch: `labels` is `all_labels[rank::size]`.
     """
@@ -64,17 +64,17 @@ class BatchReader:
         places = np.arange(self.batch_size) + batch * self.batch_size
         chosen = self._order(epoch, places)
         labels = self.images.labels[chosen]
-        own = slice(self.rank, None, self.size)
+        share = slice(self.rank, None, self.size)
         pixels = np.empty((self.batch_size // self.size, *self.images.size, 3), np.uint8)
-        generators = self._generators(places[own] + epoch * len(self.images))
-        for row, index in enumerate(chosen[own].tolist()):
+        generators = self._generators(places[share] + epoch * len(self.images))
+        for row, index in enumerate(chosen[share].tolist()):
             image = self.images[index][0]
             # A generator's state takes a tenth of the time to decode an image.
             pixels[row] = self._apply(image, next(generators)) if self.augment else image
-        return Batch(pixels, labels[own], labels)
+        return Batch(pixels, labels[share], labels)
 
     def _order(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return which images stand at some places of an epoch, in memory that does not grow."""
+        """Return the images at some places of an epoch, in memory that does not grow with it."""
         seed = (self._seeds[0] + epoch) % 2**32
         last = len(self.images) - 1
         return np.array(

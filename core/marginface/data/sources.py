@@ -1,4 +1,4 @@
-"""What holds images: by name, to be evaluated and embedded; by number with labels, to train on."""
+"""Sources of images: by name, to evaluate and embed; by number with labels, to train on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def silent(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How a set of labelled images is opened.
+    """Options for opening a set of labelled images.
 
     Args:
         size: (height, width) of the images, in pixels.
@@ -84,7 +84,7 @@ class LabelledImages(Protocol):
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """What was left out as (name, reason)."""
+        """The bad images that were left out, as (name, reason)."""
 
     def __len__(self) -> int: ...
 

@@ -150,7 +150,7 @@ def write_split(
     if not isinstance(images, ImageFolder):
         suffix = ".rec" if IMAGE_SETS.find(images.root).open is open_rec else ".tfrecord"
     with sole_writer(output), new_folder(output) as partial:
-        made = [
+        summaries = [
             write_part(images, chosen, partial / f"{name}{suffix}", on_progress)
             for name, chosen in zip(("train", "validation"), parts, strict=True)
         ]
@@ -159,7 +159,7 @@ def write_split(
         elif pairs is not None:
             text = pair_list(pairs, map(images.name, parts[1].tolist()))
             (partial / "pairs.txt").write_bytes(text.encode())
-    return made[0], made[1]
+    return summaries[0], summaries[1]
 
 
 def _rank(labels: NDArray[np.int64]) -> Indices:
@@ -172,9 +172,9 @@ def _rank(labels: NDArray[np.int64]) -> Indices:
     ordered = labels[order]
     begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     ranks = np.arange(len(labels)) - np.repeat(begins, np.diff([*begins, len(labels)]))
-    found = np.empty(len(labels), np.int64)
-    found[order] = ranks
-    return found
+    rank_of = np.empty(len(labels), np.int64)
+    rank_of[order] = ranks
+    return rank_of
 
 
 def _kept(images: LabelledImages, path: Path) -> Indices:
@@ -189,8 +189,8 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
     chosen, others = [], set()
-    here = printable(str(images.root.resolve()))
-    is_here = cache(lambda name: str(Path(name).resolve()) == here)
+    this_root = printable(str(images.root.resolve()))
+    is_here = cache(lambda name: str(Path(name).resolve()) == this_root)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
         columns = tuple(next(rows, ()))
@@ -202,14 +202,14 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
             if columns == OF_SEVERAL and not is_here(row[4]):
                 others.add(row[4])
                 continue
-            found = names.find(printable(row[0]), f"{path}:{line}: ")
-            if found is None:
+            image = names.find(printable(row[0]), f"{path}:{line}: ")
+            if image is None:
                 raise MarginfaceError(
                     f"{path}:{line}: {images.root} has no image '{row[0][:80]}'; give the data "
                     "that was cleaned"
                 )
             if row[3] == "1":
-                chosen.append(number_of[found])
+                chosen.append(number_of[image])
     if others and not chosen:
         raise MarginfaceError(
             f"{path} keeps no image of {images.root}; its sets are {', '.join(sorted(others))}"

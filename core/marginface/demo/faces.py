@@ -85,11 +85,11 @@ def write_demo_set(
 
 def _pairs(names: list[str], images: int, count: int, rng: np.random.Generator) -> list[str]:
     lines = [f"{FOLDS}\t{count}"]
-    alike = [(name, i, j) for name in names for i, j in combinations(range(1, images + 1), 2)]
+    same_pairs = [(name, i, j) for name in names for i, j in combinations(range(1, images + 1), 2)]
     # A pair comes again only when there are no others left.
-    order = iter(np.resize(rng.permutation(len(alike)), FOLDS * count))
+    order = iter(np.resize(rng.permutation(len(same_pairs)), FOLDS * count))
     for _ in range(FOLDS):
-        lines += ["\t".join(map(str, alike[next(order)])) for _ in range(count)]
+        lines += ["\t".join(map(str, same_pairs[next(order)])) for _ in range(count)]
         for _ in range(count):
             one, other = rng.choice(len(names), 2, replace=False)
             first, second = rng.integers(1, images + 1, 2)

@@ -1,4 +1,4 @@
-"""What embeds images: a function, alone or of an image and its mirror."""
+"""Embed images, alone or together with their mirror images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDAr
 
 
 class NormRange:
-    """A model that notes the norms of its shortest and longest embedding.
+    """Wraps a model and records the norms of its shortest and longest embedding.
 
     With `flip`, those are of its own embeddings: the norm of a sum of two unit vectors says how
     alike they are, not how good the image is.

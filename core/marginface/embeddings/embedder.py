@@ -88,7 +88,7 @@ class Embedder:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a model is to be run.
+    """Options for running a model.
 
     Args:
         backend: "onnx", "torch" or "tf".
@@ -142,13 +142,13 @@ def _overrides(
     channels: str | None,
     crop: Sequence[int] | None,
 ) -> dict[str, Any]:
-    given = {
+    values = {
         "mean": None if mean is None else for_each_channel("mean", mean),
         "std": None if std is None else for_each_channel("std", std),
         "channels": channels,
         "crop": None if crop is None else tuple(map(int, crop)),
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _open_onnx(path: Path, running: RunOptions) -> Embedder:

@@ -20,7 +20,7 @@ with needs("data"):
 PARTS_IN_A_ROW_GROUP = 16  # readers skip and decode by row group: tens of megabytes are best
 
 
-def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
+def embeddings_table(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
     """Return path, identity, norm and embedding of each image as an Arrow table.
 
     Args:
@@ -28,7 +28,8 @@ def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
             A byte that is no UTF-8 is written as `\\xNN`.
         embeddings: [images, size], as the model gives them, not normalised.
 
-    >>> table_of(["ann/1.jpg", "2.jpg"], np.array([[3, 4], [0, 1]], np.float32)).to_pylist()[0]
+    >>> embeddings = np.array([[3, 4], [0, 1]], np.float32)
+    >>> embeddings_table(["ann/1.jpg", "2.jpg"], embeddings).to_pylist()[0]
     {'path': 'ann/1.jpg', 'identity': 'ann', 'norm': 5.0, 'embedding': [3.0, 4.0]}
     """
     values = pa.array(np.ascontiguousarray(embeddings).reshape(-1), pa.float32())
@@ -43,12 +44,12 @@ def table_of(paths: Sequence[str], embeddings: NDArray[np.float32]) -> pa.Table:
 
 
 def merge_to_parquet(parts: Sequence[Path], target: Path, origin: Origin | None = None) -> None:
-    """Write the rows of `parts` (Parquet files of `table_of`) to one Parquet file, in order.
+    """Write the rows of `parts`, Parquet files of `embeddings_table`, to one file, in order.
 
     Its metadata says what made them, where that is known.
     """
-    said = None if origin is None else {ORIGIN_KEY: origin.to_text()}
-    schema = pq.read_schema(parts[0]).with_metadata(said)
+    metadata = None if origin is None else {ORIGIN_KEY: origin.to_text()}
+    schema = pq.read_schema(parts[0]).with_metadata(metadata)
     with pq.ParquetWriter(target, schema) as writer:
         for at in range(0, len(parts), PARTS_IN_A_ROW_GROUP):
             group = parts[at : at + PARTS_IN_A_ROW_GROUP]

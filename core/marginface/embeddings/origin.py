@@ -1,4 +1,4 @@
-"""What made the embeddings of a file: kept in it, so that those of two models never meet."""
+"""The origin of a file's embeddings, kept in it so that those of two models never mix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORT_HASH = 12  # digits, in messages
 
 @dataclass(frozen=True)
 class Origin:
-    """What embeddings were computed with.
+    """The model and the preprocessing that embeddings were computed with.
 
     Args:
         fingerprint: of the model and its preprocessing, see `Embedder`.
@@ -50,7 +50,7 @@ class Origin:
     def of(
         cls, embedder: Embedder, *, flip: bool, resize: bool, norms: tuple[float, float]
     ) -> Self:
-        """Return the origin of what an embedder gave."""
+        """Describe the origin of an embedder's embeddings."""
         pre = embedder.preprocessing
         return cls(
             fingerprint=embedder.fingerprint,
@@ -125,10 +125,10 @@ def common_origin(origins: Mapping[Path, Origin | None]) -> Origin | None:
     Raises:
         MarginfaceError: two files say different things.
     """
-    known = {path: origin for path, origin in origins.items() if origin is not None}
-    if not known:
+    recorded = {path: origin for path, origin in origins.items() if origin is not None}
+    if not recorded:
         return None
-    (first, one), *others = known.items()
+    (first, one), *others = recorded.items()
     for path, other in others:
         if one.fingerprint != other.fingerprint:
             names = ("mean", "std", "channels", "crop", "input_size")
@@ -145,7 +145,7 @@ def common_origin(origins: Mapping[Path, Origin | None]) -> Origin | None:
                 f"{summed} has embeddings summed with those of mirror images, {alone} has not; "
                 "embed both again, with --flip or without"
             )
-    ranges = [origin.norms for origin in known.values()]
+    ranges = [origin.norms for origin in recorded.values()]
     return replace(one, norms=(min(a for a, _ in ranges), max(b for _, b in ranges)))
 
 

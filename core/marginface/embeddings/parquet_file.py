@@ -59,7 +59,7 @@ def _is_vector(kind: Any) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file; what Arrow stumbles over in it is a ValueError, as in other formats."""
+    """Open a file; errors of Arrow become a ValueError, as in other formats."""
     try:
         with pq.ParquetFile(path) as file:
             yield file

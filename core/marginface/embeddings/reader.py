@@ -73,11 +73,11 @@ def read_origins(paths: Path | Sequence[Path]) -> dict[Path, Origin | None]:
     Raises:
         MarginfaceError: missing, damaged, or of a later version.
     """
-    found: dict[Path, Origin | None] = {}
+    origins: dict[Path, Origin | None] = {}
     for path in _several(paths):
         text = next(_guarded(path, lambda file: iter([file.origin()])))
-        found[path] = None if text is None else Origin.from_text(text, path)
-    return found
+        origins[path] = None if text is None else Origin.from_text(text, path)
+    return origins
 
 
 def embeddings_of(paths: Path | Sequence[Path], names: Sequence[str]) -> NDArray[np.float32]:
@@ -91,11 +91,11 @@ def embeddings_of(paths: Path | Sequence[Path], names: Sequence[str]) -> NDArray
     files = " and ".join(map(str, paths))
     where = f"{files} {'have' if len(paths) > 1 else 'has'}"
     place = {name: at for at, name in enumerate(names)}
-    found: NDArray[np.float32] | None = None
+    embeddings: NDArray[np.float32] | None = None
     missing = set(place)
     for batch, values in read_embeddings(paths):
-        if found is None:
-            found = np.empty((len(place), values.shape[1]), np.float32)
+        if embeddings is None:
+            embeddings = np.empty((len(place), values.shape[1]), np.float32)
         for name, value in zip(batch, values, strict=True):
             if name not in place:
                 continue
@@ -110,14 +110,14 @@ def embeddings_of(paths: Path | Sequence[Path], names: Sequence[str]) -> NDArray
                     f"{files}: the embedding of {name} is of length zero, NaN or infinite; embed "
                     "it again, or leave it out of the lists"
                 )
-            found[place[name]] = value
-    if missing or found is None:
+            embeddings[place[name]] = value
+    if missing or embeddings is None:
         first = min(missing, key=place.__getitem__)
         raise MarginfaceError(
             f"{where} no embedding of {len(missing):,} of {len(place):,} images, first {first}; "
             "name them relative to the folder that was embedded"
         )
-    return found
+    return embeddings
 
 
 def _several(paths: Path | Sequence[Path]) -> list[Path]:
@@ -126,7 +126,7 @@ def _several(paths: Path | Sequence[Path]) -> list[Path]:
 
 
 def _guarded(path: Path, read: Callable[[EmbeddingsFile], Iterator[T]]) -> Iterator[T]:
-    """Yield what is read of a file; whatever a damaged one makes it stumble over is one error."""
+    """Yield what `read` gives of a file; a damaged file's errors become a MarginfaceError."""
     opener = EMBEDDINGS.find(path).open
     try:
         yield from read(opener(path))

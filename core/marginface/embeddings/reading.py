@@ -1,4 +1,4 @@
-"""What a format of files of embeddings gives, and what the readers of all of them share."""
+"""The interface of the formats of embeddings, and what their readers share."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class EmbeddingsFile(Protocol):
         """Yield image paths and their embeddings [batch, size], float32, in the same order."""
 
 
-def no_columns(path: Path, found: Sequence[str]) -> MarginfaceError:
+def no_columns(path: Path, columns: Sequence[str]) -> MarginfaceError:
     """Return the error for a file that lacks paths or embeddings."""
     return MarginfaceError(
-        f"{path} has {', '.join(found)[:200]!a}; expected path and embedding, as "
+        f"{path} has {', '.join(columns)[:200]!a}; expected path and embedding, as "
         "`marginface embed` writes them"
     )

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from marginface.atomic import replacing
-from marginface.data.formats.shards import shards_of
+from marginface.data.formats.shards import shard_paths
 from marginface.data.image_batches import ImageReader
 from marginface.data.opening import open_by_name
 from marginface.data.sources import FolderImages, ImageSource, OnProgress, silent
 from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
-from marginface.embeddings.files import merge_to_npz, merge_to_parquet, table_of
+from marginface.embeddings.files import embeddings_table, merge_to_npz, merge_to_parquet
 from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
@@ -42,7 +42,7 @@ MERGERS = {".parquet": merge_to_parquet, ".npz": merge_to_npz}
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What `embed_folder` did: images in the file, found finished from before, and left out."""
+    """Summary of `embed_folder`: images in the file, finished by earlier runs, left out."""
 
     output: Path
     embedded: int
@@ -171,8 +171,8 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
 def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
     """Return a digest that changes with any of the files."""
     root, in_folder = source.root, isinstance(source, FolderImages)
-    files = [root / path for path in paths] if in_folder else shards_of(root)
-    listed = [(found.st_size, found.st_mtime_ns) for found in map(Path.stat, files)]
+    files = [root / path for path in paths] if in_folder else shard_paths(root)
+    listed = [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 
 
@@ -181,8 +181,8 @@ def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
     path = folder / MANIFEST_NAME
     if folder.exists():
         try:
-            found = json.loads(path.read_text())
-            changed = [name for name, value in manifest.items() if found.get(name) != value]
+            recorded = json.loads(path.read_text())
+            changed = [name for name, value in manifest.items() if recorded.get(name) != value]
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise MarginfaceError(
                 f"{folder} is in the way and holds no unfinished embeddings (no {MANIFEST_NAME} "
@@ -231,7 +231,7 @@ def _embed_part(
         embeddings.append(values)
         skipped = len(reader.skipped) - skipped_before
         on_progress(done + len(names) + skipped, total)
-    table = table_of(names, np.concatenate(embeddings))
+    table = embeddings_table(names, np.concatenate(embeddings))
     skipped_here = json.dumps(reader.skipped[skipped_before:]).encode()
     return table.replace_schema_metadata({SKIPPED_KEY: skipped_here})
 
@@ -250,14 +250,14 @@ def _contents(
 
 
 def _can_be_taken_up(part: Path, files: bytes, skip_bad: bool) -> bool:
-    """Return whether a part is of these very files, and left out no more than is allowed."""
-    found = _metadata(part)
-    return found[FILES_KEY] == files and (skip_bad or found[SKIPPED_KEY] == b"[]")
+    """Return whether a part was made of these very files and left out no more than is allowed."""
+    metadata = _metadata(part)
+    return metadata[FILES_KEY] == files and (skip_bad or metadata[SKIPPED_KEY] == b"[]")
 
 
 def _metadata(part: Path) -> dict[bytes, bytes]:
     try:
-        found: dict[bytes, bytes] = pq.read_schema(part).metadata
+        metadata: dict[bytes, bytes] = pq.read_schema(part).metadata
     except pa.ArrowInvalid as error:
         raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
-    return found
+    return metadata

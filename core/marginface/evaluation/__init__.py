@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Evaluation: figures of verification, identification, templates and rejection; no printing."""

@@ -49,11 +49,11 @@ def accuracy_deviation(
         seed: of the draws: the same one gives the same figure.
     """
     ranked = Ranked(score, truth, fold)
-    draws = draws_of(ranked, resamples, seed)
+    draws = draw_counts(ranked, resamples, seed)
     return float(np.std(np.concatenate([accuracies(ranked, counts) for counts in draws])))
 
 
-def draws_of(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
+def draw_counts(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
     """Yield how often each pair is drawn, [resamples, pairs], a chunk of resamples at a time."""
     rng = np.random.default_rng(seed)
     pairs = len(ranked.truth)
@@ -68,7 +68,7 @@ def draws_of(ranked: Ranked, resamples: int, seed: int) -> Iterator[Counts]:
 
 
 def accuracies(ranked: Ranked, counts: Counts) -> Floats:
-    """Return the mean over folds, each at the threshold that is best on the others, [resamples].
+    """Return mean accuracies over folds, each at the others' best threshold, [resamples].
 
     Args:
         ranked: the pairs.
@@ -81,10 +81,10 @@ def accuracies(ranked: Ranked, counts: Counts) -> Floats:
         others, drawn = gain.copy(), counts > 0
         others[:, held], drawn[:, held] = 0, False
         threshold = _thresholds(ranked, others, drawn)
-        own, truth = counts[:, held], ranked.truth[held]
+        held_counts, truth = counts[:, held], ranked.truth[held]
         right = (ranked.score[held] >= threshold[:, None]) == truth
-        size = np.sum(own, axis=1)
-        total += np.sum(own * right, axis=1) / np.maximum(size, 1)
+        size = np.sum(held_counts, axis=1)
+        total += np.sum(held_counts * right, axis=1) / np.maximum(size, 1)
         folds += size > 0
     return np.asarray(total / folds)
 

@@ -35,20 +35,20 @@ PROBES_AT_ONCE = 65_536  # in a row group
 
 
 def write_candidates(
-    path: Path, probes: Sequence[str], truth: Sequence[str], found: Searches
+    path: Path, probes: Sequence[str], truth: Sequence[str], searches: Searches
 ) -> None:
     """Write a row for each probe and each of its best subjects, whole or not at all."""
-    top = found.best.shape[1]
+    top = searches.best.shape[1]
     with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
         for at in range(0, len(probes), PROBES_AT_ONCE):
-            here = slice(at, at + PROBES_AT_ONCE)
-            rank = np.repeat(found.rank[here], top)
+            chunk = slice(at, at + PROBES_AT_ONCE)
+            rank = np.repeat(searches.rank[chunk], top)
             columns = [
-                np.repeat(np.array(probes[here], object), top),
-                np.tile(np.arange(1, top + 1), len(probes[here])),
-                found.names[found.best[here].ravel()].astype(object),
-                found.best_score[here].ravel().astype(np.float64),
-                np.repeat(np.array([each or None for each in truth[here]], object), top),
+                np.repeat(np.array(probes[chunk], object), top),
+                np.tile(np.arange(1, top + 1), len(probes[chunk])),
+                searches.names[searches.best[chunk].ravel()].astype(object),
+                searches.best_score[chunk].ravel().astype(np.float64),
+                np.repeat(np.array([each or None for each in truth[chunk]], object), top),
                 pa.array(rank, pa.int32(), mask=rank == 0),
             ]
             writer.write_table(pa.table(columns, schema=SCHEMA))

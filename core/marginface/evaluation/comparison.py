@@ -1,4 +1,4 @@
-"""Several models on several verification sets: what was measured, and a folder for each."""
+"""Results of several models on several verification sets, and a folder for each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Comparison:
     Args:
         model: its label.
         pairs: the set, with its name.
-        found: scores and norms.
+        pair_scores: scores and norms.
         result: figures of these scores.
         intervals: of the result.
         measured_with: source of the figures, for the files; None where it is not known.
@@ -38,7 +38,7 @@ class Comparison:
 
     model: str
     pairs: Pairs
-    found: PairScores
+    pair_scores: PairScores
     result: VerificationResult
     intervals: Intervals
     measured_with: MeasuredWith | None = None
@@ -52,10 +52,10 @@ class Comparison:
         measured_with: MeasuredWith | None = None,
     ) -> Self:
         """Compare by the embeddings [images, size] of `distinct_images(pairs)`."""
-        found = score_pairs(pairs, embeddings)
-        result = verify(found.scores, pairs.same, pairs.fold)
-        ends = intervals(found.scores, pairs.same, pairs.fold)
-        return cls(model, pairs, found, result, ends, measured_with)
+        pair_scores = score_pairs(pairs, embeddings)
+        result = verify(pair_scores.scores, pairs.same, pairs.fold)
+        ends = intervals(pair_scores.scores, pairs.same, pairs.fold)
+        return cls(model, pairs, pair_scores, result, ends, measured_with)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for comparison.json."""
@@ -63,10 +63,10 @@ class Comparison:
 
     def metrics(self) -> dict[str, Any]:
         """Return plain values for metrics.json."""
-        known = self.measured_with
+        measured_with = self.measured_with
         return self.result.to_json() | {
             "interval": self.intervals.to_json(),
-            "measured_with": None if known is None else known.to_json(),
+            "measured_with": None if measured_with is None else measured_with.to_json(),
         }
 
 
@@ -77,9 +77,9 @@ def write_single(row: Comparison, output: Path) -> list[Path]:
 
     scores = output / SCORES_NAME
     written = write_result(
-        row.result, row.found.scores, row.pairs.same, output, metrics=row.metrics()
+        row.result, row.pair_scores.scores, row.pairs.same, output, metrics=row.metrics()
     )
-    write_scores(scores, row.pairs, row.found, row.measured_with)
+    write_scores(scores, row.pairs, row.pair_scores, row.measured_with)
     return [*written, scores]
 
 

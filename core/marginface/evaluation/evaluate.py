@@ -91,7 +91,7 @@ def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) ->
     """Read the header of every image, before a model is run on them; return their common size.
 
     Args:
-        pairs: what names the images.
+        pairs: the pairs, which name the images.
         size: (height, width) that they must have, or None: all must be like the first.
         resize: whether images of another size will be scaled to `size`.
 
@@ -101,11 +101,11 @@ def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) ->
     common = size
     for name in distinct_images(pairs):
         where = pairs.images.root / name
-        found = decoded_size(pairs.images.encoded(name), where)
-        common = common or found
-        if found != common and not resize:
+        actual = decoded_size(pairs.images.encoded(name), where)
+        common = common or actual
+        if actual != common and not resize:
             why = "" if size else " as the first image is"
-            raise wrong_size(where, found, common, why)
+            raise wrong_size(where, actual, common, why)
     if common is None:
         raise MarginfaceError("there are no images to check")
     return common

@@ -74,7 +74,7 @@ class Share:
 
 @dataclass(frozen=True, eq=False)
 class IdentificationResult:
-    """What `identify` measures; rates are fractions of 1.
+    """Figures of `identify`; rates are fractions of 1.
 
     Attributes:
         hits: number of mated probes with their subject at rank 1, 2, ... or better; empty without
@@ -146,33 +146,41 @@ def identify(
     return measure(search(gallery, gallery_subjects, probes, probe_subjects))
 
 
-def measure(found: Searches, known: NDArray[np.bool_] | None = None) -> IdentificationResult:
-    """Return the figures of searches: rank rates of mated probes, FPIR of others, TPIR of both.
+def measure(searches: Searches, known: NDArray[np.bool_] | None = None) -> IdentificationResult:
+    """Measure searches: rank rates of mated probes, FPIR of the others, TPIR of both.
 
     Args:
-        found: the searches.
+        searches: the searches.
         known: [probes], whether it is known whom a probe shows; others do not count.
     """
     counted = slice(None) if known is None else known
-    mated, rank = found.mated[counted], found.rank[counted]
+    mated, rank = searches.mated[counted], searches.rank[counted]
     ranks = np.bincount(rank[mated], minlength=MAX_RANK + 1)
-    hits = np.cumsum(ranks)[1 : min(MAX_RANK, found.subjects) + 1] if mated.any() else ranks[:0]
-    score = found.score[counted].astype(np.float64)
-    own, nobody = score[mated], score[~mated]
+    hits = np.cumsum(ranks)[1 : min(MAX_RANK, searches.subjects) + 1] if mated.any() else ranks[:0]
+    score = searches.score[counted].astype(np.float64)
+    mated_scores, other_scores = score[mated], score[~mated]
     tpir, dir_, curve = {}, {}, (np.empty(0), np.empty(0))
     fpir, threshold = {}, {}
-    if len(nobody):
-        scores = SortedScores(own if len(own) else [-np.inf], nobody)
+    if len(other_scores):
+        scores = SortedScores(mated_scores if len(mated_scores) else [-np.inf], other_scores)
         for text in THRESHOLDS:
-            fpir[text] = Share.of(int(np.sum(nobody >= float(text))), len(nobody))
+            fpir[text] = Share.of(int(np.sum(other_scores >= float(text))), len(other_scores))
         threshold = {target: scores.at(float(target)).threshold for target in FPIR_TARGETS}
-    if len(nobody) and len(own):
-        first = SortedScores(np.where(rank[mated] == 1, own, -np.inf), nobody)
+    if len(other_scores) and len(mated_scores):
+        first = SortedScores(np.where(rank[mated] == 1, mated_scores, -np.inf), other_scores)
         tpir = {target: scores.at(float(target)) for target in FPIR_TARGETS}
         dir_ = {target: first.at(float(target)) for target in FPIR_TARGETS}
         curve = scores.curve()
     return IdentificationResult(
-        found.subjects, len(own), len(nobody), hits, tpir, dir_, curve, fpir, threshold
+        searches.subjects,
+        len(mated_scores),
+        len(other_scores),
+        hits,
+        tpir,
+        dir_,
+        curve,
+        fpir,
+        threshold,
     )
 
 
@@ -210,8 +218,8 @@ def search(
     order = np.argsort(of_entry, kind="stable")
     entries = (values[0][order] / norms[0][order, None]).T
     starts = np.searchsorted(of_entry[order], np.arange(len(subjects)))
-    own = np.minimum(np.searchsorted(subjects, names[1]), len(subjects) - 1)
-    mated = subjects[own] == names[1]
+    subject_of = np.minimum(np.searchsorted(subjects, names[1]), len(subjects) - 1)
+    mated = subjects[subject_of] == names[1]
     score = np.empty(len(mated), np.float32)
     rank = np.zeros(len(mated), np.int64)
     top = min(top, len(subjects))
@@ -226,14 +234,14 @@ def search(
         cosines = (unit @ entries).astype(np.float32)
         if len(subjects) < len(of_entry):
             cosines = np.maximum.reduceat(cosines, starts, axis=1)
-        of_mate = np.take_along_axis(cosines, own[here, None], axis=1)
+        of_mate = np.take_along_axis(cosines, subject_of[here, None], axis=1)
         rank[here] = np.where(mated[here], np.sum(cosines >= of_mate, axis=1), 0)
         score[here] = np.where(mated[here], of_mate[:, 0], cosines.max(axis=1))
         rows = np.arange(len(cosines))
-        cosines[rows[mated[here]], own[here][mated[here]]] = -np.inf  # its place is its rank
+        cosines[rows[mated[here]], subject_of[here][mated[here]]] = -np.inf  # its place is its rank
         for place in range(top):
             at_own = rank[here] == place + 1
-            chosen = np.where(at_own, own[here], cosines.argmax(axis=1))
+            chosen = np.where(at_own, subject_of[here], cosines.argmax(axis=1))
             best[here, place] = chosen
             best_score[here, place] = np.where(at_own, of_mate[:, 0], cosines[rows, chosen])
             cosines[rows, chosen] = -np.inf
@@ -242,12 +250,12 @@ def search(
 
 def galleries_json(results: Mapping[str, IdentificationResult]) -> dict[str, Any]:
     """Return each gallery's figures and the means over galleries, for metrics.json."""
-    found = {name: each.to_json() for name, each in results.items()}
+    figures = {name: each.to_json() for name, each in results.items()}
     keys = ("rank", "tpir_at_fpir", "dir_at_fpir")
     ranks = min(len(each.hits) for each in results.values())
     return {
-        "galleries": found,
-        "mean": {key: _mean([each[key] for each in found.values()]) for key in keys},
+        "galleries": figures,
+        "mean": {key: _mean([each[key] for each in figures.values()]) for key in keys},
         "cmc": np.mean([each.cmc[:ranks] for each in results.values()], axis=0).tolist(),
     }
 

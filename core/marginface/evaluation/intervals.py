@@ -95,8 +95,8 @@ def intervals(
     Raises:
         MarginfaceError: as `verify`, or `level` is not between 0 and 1.
 
-    >>> found = intervals([0.9, 0.2, 0.8, 0.3, 0.4, 0.1], [True, False] * 3, folds=2)
-    >>> [round(end, 2) for end in found.auc], found.accuracy_note
+    >>> ends = intervals([0.9, 0.2, 0.8, 0.3, 0.4, 0.1], [True, False] * 3, folds=2)
+    >>> [round(end, 2) for end in ends.auc], ends.accuracy_note
     ([0.5, 1.0], 'none under 30 + 30 pairs')
     """
     score, truth = check_scores(scores, same)
@@ -118,7 +118,7 @@ def intervals(
         best_accuracy=one_threshold_interval(*accepts(score[order], truth[order]), z),
         auc=auc_interval(rates.right, rates.wrong, z),
         eer=eer_interval(rates.right, rates.wrong, result.eer, z),
-        tar_at_far={target: (found.low, found.high) for target, found in at.items()},
+        tar_at_far={target: (rate.low, rate.high) for target, rate in at.items()},
         level=level,
         resamples=resamples,
         accuracy_note=TOO_FEW if accuracy is None else "",
@@ -130,9 +130,9 @@ def _over_folds(
 ) -> Interval:
     """Return the interval of the accuracy over folds: Wilson's for as many pairs as it scatters by.
 
-    Decisions at thresholds that are given would scatter binomially, too little. Resamples scatter
-    too much: they have but two thirds of the pairs to choose thresholds by, and not at all where
-    no pair is wrong. On simulated sets the mean of both deviations is right.
+    At fixed thresholds decisions would scatter binomially, which is too little. Resamples scatter
+    too much, as they have only two thirds of the pairs to choose thresholds by, and not at all
+    where no pair is wrong. On simulated sets the mean of both deviations is right.
     """
     sizes = np.bincount(fold_of)
     pairs = len(sizes) ** 2 / float(np.sum(1 / sizes))  # as many as there are, in equal folds

@@ -28,16 +28,16 @@ def by_image(listed: Mapping[str, T], images: ImageNames, path: Path) -> dict[st
     Raises:
         MarginfaceError: a name means two images, or two names mean one.
     """
-    found: dict[str, T] = {}
+    entries: dict[str, T] = {}
     named: dict[str, str] = {}
     for name, value in listed.items():
         image = _image(name, images, path)
-        if image in found:
+        if image in entries:
             raise MarginfaceError(
                 f"{path}: {named[image]!a} and {name!a} are both image {image}; remove one"
             )
-        found[image], named[image] = value, name
-    return found
+        entries[image], named[image] = value, name
+    return entries
 
 
 def media_by_image(media: TemplateMedia, images: ImageNames) -> TemplateMedia:

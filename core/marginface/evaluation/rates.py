@@ -63,17 +63,17 @@ class SortedScores:
     def at(self, target: float, level: float = CONFIDENCE) -> RateAt:
         """Return the true accept rate at a false accept rate of `target`, with its interval.
 
-        Two things are unsure. The threshold: of W wrong scores, a number that is binomial (W,
+        Two things are uncertain. The threshold: of W wrong scores, a number that is binomial (W,
         target) lies at or above the true one, so it lies between two of them, and between two
         neighbours for a tail that is hit exactly (R. Beran, P. Hall: Interpolated nonparametric
         prediction intervals and confidence intervals, Journal of the Royal Statistical Society B
-        55, 1993). The rate there: Wilson's score interval (Wilson 1927). Each is unsure by itself,
-        and their distances from the rate are added in squares (R. Newcombe: Interval estimation for
+        55, 1993). The rate there: Wilson's score interval (Wilson 1927). The two are independent,
+        so their distances from the rate are added in squares (R. Newcombe: Interval estimation for
         the difference between independent proportions, Statistics in Medicine 17, 1998).
 
-        Where too few wrong scores are expected above the threshold to bound it, `low` is 0 and all
-        that may be wrong is left to `high`. The scores are taken to be independent; pairs that
-        share images are not quite, which makes the interval too narrow.
+        Where too few wrong scores are expected above the threshold to bound it, `low` is 0 and the
+        whole risk goes to `high`. The scores are taken to be independent; pairs that share images
+        are not quite, which makes the interval too narrow.
         """
         cut = self._cuts(np.array([allowed(target, len(self.wrong))]))
         rate = float(self._rates(cut)[0])
@@ -112,9 +112,9 @@ class SortedScores:
     def _strict_rate(self, lowest: int, chances: Floats, tail: float) -> float | None:
         """Return the true accept rate at the strictest threshold within the interval.
 
-        `count` wrong scores or more lie at or above the true threshold or, where many tie there, at
-        what they tie with: what exceeds the lowest of them is accepted at any rate. None where none
-        need lie there: nothing bounds the threshold then.
+        There at least `count` wrong scores lie at or above the true threshold, with those that tie
+        with it. Right scores above the lowest of these are accepted wherever the threshold is. None
+        where `count` may be 0: nothing bounds the threshold then.
 
         Args:
             lowest: number of wrong scores at or above the true threshold, of the first chance.
@@ -130,7 +130,7 @@ class SortedScores:
         return float(one + (tail - fewer[last]) / chances[last] * (next_one - one))
 
     def _lenient_rate(self, lowest: int, chances: Floats, tail: float) -> float:
-        """Return that share for the most lenient threshold: above the next score after `count`."""
+        """Return the true accept rate at the most lenient threshold within the interval."""
         more = np.cumsum(chances[::-1])[::-1] - chances
         first = int(np.argmax(more <= tail))
         count = lowest + first
@@ -144,7 +144,7 @@ class SortedScores:
     def _cuts(self, false_accepts: Counts) -> Floats:
         """Return the threshold for each number of false accepts: higher scores are accepted.
 
-        That is the highest wrong score that may not be accepted; what ties with it is not, either.
+        It is the highest wrong score that must be refused, with all that tie with it.
         """
         refused = len(self.wrong) - 1 - false_accepts
         return np.where(refused < 0, -np.inf, self.wrong[np.maximum(refused, 0)])
@@ -176,7 +176,7 @@ def allowed(target: float, count: int) -> int:
 
 
 def _binomial(trials: int, share: float) -> tuple[int, Floats]:
-    """Return the first number of hits with a chance that matters, and the chances from it on.
+    """Return the first number of hits with a relevant probability, and probabilities from it on.
 
     >>> lowest, chances = _binomial(4, 0.5)
     >>> lowest, chances * 16

@@ -58,7 +58,7 @@ class RejectCurve:
 
 
 def norms_vary(shortest: float, longest: float) -> bool:
-    """Return whether norms differ by more than rounding explains, so that they can tell quality.
+    """Return whether norms differ by more than rounding, so that they can tell quality.
 
     >>> norms_vary(0.9999, 1.0001), norms_vary(64.0, 64.02), norms_vary(0.99, 1.01)
     (False, False, True)
@@ -124,8 +124,8 @@ def reject_curve(
 class _Different:
     """Scores of different pairs and the number of shares at which each is left.
 
-    Of millions, only the highest decide: they alone are sorted, and more of them where those that
-    are left at some share do not suffice.
+    Only the highest of millions decide, so only they are sorted at first, and more where too few
+    of those are left at some share.
     """
 
     def __init__(self, scores: Floats, lasts: NDArray[np.uint8]) -> None:

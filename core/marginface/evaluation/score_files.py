@@ -36,18 +36,18 @@ SCHEMA = pa.schema(
 
 
 def write_scores(
-    path: Path, pairs: Pairs, found: PairScores, measured_with: MeasuredWith | None = None
+    path: Path, pairs: Pairs, pair_scores: PairScores, measured_with: MeasuredWith | None = None
 ) -> None:
     """Write one row a pair, in the order of the pairs, whole or not at all."""
     columns = [
         [as_utf8(name) for name in pairs.first],
         [as_utf8(name) for name in pairs.second],
         pairs.same,
-        found.scores,
-        found.first_norm,
-        found.second_norm,
+        pair_scores.scores,
+        pair_scores.first_norm,
+        pair_scores.second_norm,
         pairs.fold.astype("int32"),
     ]
-    known = {} if measured_with is None else {KEY: json.dumps(measured_with.to_json())}
+    metadata = {} if measured_with is None else {KEY: json.dumps(measured_with.to_json())}
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(known)), temporary)
+        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(metadata)), temporary)

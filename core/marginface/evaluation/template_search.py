@@ -29,13 +29,13 @@ def search_galleries(
         MarginfaceError: a template that no image belongs to.
     """
     probe_rows, probe_subjects = _rows(templates, probes, "the list of probes")
-    found = {}
+    results = {}
     for name, entries in galleries.items():
         rows, subjects = _rows(templates, entries, f"gallery {name}")
-        found[name] = identify(
+        results[name] = identify(
             templates.unit[rows], subjects, templates.unit[probe_rows], probe_subjects
         )
-    return found
+    return results
 
 
 def _rows(

@@ -66,28 +66,30 @@ class TemplateVerification:
 
 
 def verify_templates(
-    templates: Templates, found: TemplateScores, *, by_norm: bool = True
+    templates: Templates, pair_scores: TemplateScores, *, by_norm: bool = True
 ) -> TemplateVerification:
     """Measure how well the scores of template pairs separate same from different ones.
 
     Args:
         templates: those that were compared.
-        found: the scores.
+        pair_scores: the scores.
         by_norm: reject templates by quality, too, where it varies.
 
     Raises:
         MarginfaceError: pairs of one kind only.
     """
-    same, different = found.score[found.same], found.score[~found.same]
+    same, different = pair_scores.score[pair_scores.same], pair_scores.score[~pair_scores.same]
     if not (len(same) and len(different)):
         kind = "same" if len(same) else "different"
         raise MarginfaceError(
-            f"all {len(found.score)} pairs are '{kind}' pairs; verification needs both"
+            f"all {len(pair_scores.score)} pairs are '{kind}' pairs; verification needs both"
         )
     scores = SortedScores(same, different)
     curve = None
     if by_norm and norms_vary(templates.quality.min(), templates.quality.max()):
-        curve = reject_curve(found.score, found.same, found.quality, templates.quality)
+        curve = reject_curve(
+            pair_scores.score, pair_scores.same, pair_scores.quality, templates.quality
+        )
     return TemplateVerification(
         len(same),
         len(different),
@@ -120,11 +122,11 @@ def score_pairs(
         return TemplateScores(dot_products(templates.unit, first, second), pairs.same, quality)
 
     ahead = 2 * (os.cpu_count() or 1)  # chunks of some megabytes each
-    found = list(in_order(score, chunks, ahead=ahead))
-    if not sum(len(each.score) for each in found):
+    scored = list(in_order(score, chunks, ahead=ahead))
+    if not sum(len(each.score) for each in scored):
         raise MarginfaceError(f"{where} holds no pairs")
     return TemplateScores(
-        np.concatenate([each.score for each in found]),
-        np.concatenate([each.same for each in found]),
-        np.concatenate([each.quality for each in found]),
+        np.concatenate([each.score for each in scored]),
+        np.concatenate([each.same for each in scored]),
+        np.concatenate([each.quality for each in scored]),
     )

@@ -58,9 +58,10 @@ def _left_out(same: Counts, different: Counts) -> int:
 def eer_interval(same: Floats, different: Floats, eer: float, z: float) -> tuple[float, float]:
     """Return the interval (low, high) of an equal error rate.
 
-    Where FAR and FRR cross moves with both. To first order an error of theirs counts by how steep
-    the other is there: w = f / (f + g) of the FRR's and 1 - w of the FAR's for f different and g
-    same pairs by share around the threshold. So a decision at it counts as one of n pairs,
+    Errors of both rates move the point where they cross. To first order an error of each counts by
+    the steepness of the other: the FRR's with weight w = f / (f + g), the FAR's with 1 - w, where
+    f and g are the shares of different and same pairs around the threshold. So the rate scatters
+    as that of n pairs,
 
         1 / n = w^2 / S + (1 - w)^2 / D
 

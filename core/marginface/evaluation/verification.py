@@ -34,7 +34,7 @@ class RocCurve:
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """What `verify` measures; rates and accuracies are fractions of 1.
+    """Figures of `verify`; rates and accuracies are fractions of 1.
 
     Args:
         accuracy: mean over the folds, each with the threshold that is best on the others.
@@ -139,27 +139,27 @@ def check_folds(folds: int | ArrayLike | None, same: Bools) -> NDArray[np.int64]
     """
     if folds is None:
         return check_folds(usual_folds(same), same)
-    given = np.asarray(folds)
-    if given.dtype.kind not in "biu" or given.shape not in ((), same.shape):
+    fold_array = np.asarray(folds)
+    if fold_array.dtype.kind not in "biu" or fold_array.shape not in ((), same.shape):
         raise MarginfaceError(
             f"folds must be a whole number, or one for each of {len(same)} pairs, got "
-            f"{given.dtype} of shape {given.shape}"
+            f"{fold_array.dtype} of shape {fold_array.shape}"
         )
-    found: NDArray[np.int64]
-    if given.ndim:
-        found = np.unique(given, return_inverse=True)[1].astype(np.int64)
-        count = int(found.max()) + 1
+    fold_of: NDArray[np.int64]
+    if fold_array.ndim:
+        fold_of = np.unique(fold_array, return_inverse=True)[1].astype(np.int64)
+        count = int(fold_of.max()) + 1
     else:
-        count = int(given)
+        count = int(fold_array)
         if count >= 2 and max(same.sum(), (~same).sum()) < count:
             raise MarginfaceError(
                 f"{same.sum()} same and {(~same).sum()} different pairs cannot be split into "
                 f"{count} folds; give more pairs or fewer folds"
             )
-        found = folds_of_both_kinds(same, max(count, 1))
+        fold_of = folds_of_both_kinds(same, max(count, 1))
     if count < 2:
         raise MarginfaceError(f"folds must be at least 2, got {count}; give more pairs")
-    return found
+    return fold_of
 
 
 def check_scores(scores: ArrayLike, same: ArrayLike) -> tuple[Floats, Bools]:

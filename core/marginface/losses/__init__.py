@@ -1,6 +1,6 @@
 """The losses: one file a family, each with its formula, defaults, source and NumPy reference."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from marginface.losses.angular import AngularLoss
 from marginface.losses.base import MIN_NORM, MIN_SINE, Evaluation, Logit, MarginLoss
@@ -35,8 +35,7 @@ __all__ = [
     "register",
 ]
 
-# `losses.ArcFace` and all others; a type checker sees them in their family's module.
+# `losses.ArcFace` and all others.
 globals().update({loss.__name__: loss for loss in BUILT_IN.values()})
 if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any: ...
+    from marginface.losses.families import *

@@ -87,10 +87,10 @@ class AdaFace(MarginLoss):
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return cos(theta - margin k) - (margin + margin k)."""
-        kept = self._kept(cosine)
+        clipped = self._kept(cosine)
         shift = self.margin * prepared["quality"]
-        theta = math.acos(kept.value)
-        angle, slope = theta - shift, kept.slope
+        theta = math.acos(clipped.value)
+        angle, slope = theta - shift, clipped.slope
         if self.past_pi == "clip":
             inside = self.eps <= angle <= math.pi - self.eps
             angle, slope = min(max(angle, self.eps), math.pi - self.eps), slope * inside

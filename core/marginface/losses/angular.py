@@ -1,4 +1,4 @@
-"""cos(m1 theta + m2), its slopes, and what may happen past pi: what the angular losses share."""
+"""The angular losses' common part: cos(m1 theta + m2), its slopes, and the policies past pi."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AngularLoss(MarginLoss):
     def _angular(
         self, cosine: float, m1: float, m2: float, *, easy_margin: bool = False
     ) -> tuple[Logit, float]:
-        """Return cos(m1 theta + m2) as this loss's choices have it, and its slope to m2."""
+        """Return cos(m1 theta + m2) by this loss's choices, and its slope to m2."""
         value, slope, margin_slope = angular(
             cosine, m1, m2, past_pi=self.past_pi, easy_margin=easy_margin
         )

@@ -1,4 +1,4 @@
-"""ArcFace, the combined margin of which it is the middle case, and several centres a class."""
+"""ArcFace, the combined margin, and ArcFace with several centres a class."""
 
 import math
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ class CombinedMargin(AngularLoss):
 
     @classmethod
     def curves(cls) -> list[Curve]:
-        """Return margins that neither ArcFace nor CosFace has."""
+        """Return curves at margins that neither ArcFace nor CosFace has."""
         return [Curve(cls(m2=0.3, m3=0.2), ", m2 = 0.3, m3 = 0.2")]
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
@@ -131,5 +131,5 @@ class SubCenterArcFace(ArcFace):
 
     @property
     def num_centers(self) -> int:
-        """Class weights a class."""
+        """Centres a class."""
         return self.centers

@@ -1,4 +1,4 @@
-"""The seam inside every loss, and its NumPy float64 reference.
+"""The base of every loss, and its NumPy float64 reference.
 
     loss_i = logaddexp(t_i, n_i) - t_i
     t_i = scale * psi(cos theta_y) + bias                 the target logit: the margin lives here
@@ -36,11 +36,11 @@ MIN_SINE = 1e-3
 
 
 class Curve(NamedTuple):
-    """One line of a plot over the angle: a loss at a norm, a draw, a state that readers should see.
+    """A line of the plot over the angle: a loss at a norm, draw and state of interest.
 
     Args:
-        loss: what is drawn, with parameters that show what is its own.
-        label: what to say behind its name, such as ", norm 60".
+        loss: the loss, with parameters that show its character.
+        label: appended to the loss's name, such as ", norm 60".
         norm: of the embedding.
         prepared: what `prepare` would return for a sample.
         negative: whether it is another class's logit, not the target's.
@@ -92,14 +92,14 @@ class MarginLoss:
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
 
     def __post_init__(self) -> None:
-        for name, each in declared(type(self)).items():
+        for name, declaration in declared(type(self)).items():
             value = getattr(self, name)
             if isinstance(value, np.generic):  # Python's number instead, for messages and JSON
                 value = value.item()
                 object.__setattr__(self, name, value)
-            allowed = each.problem(value)
+            allowed = declaration.problem(value)
             self._require(name, allowed is None, str(allowed))
-            if type(each.default) is int:
+            if type(declaration.default) is int:
                 object.__setattr__(self, name, int(value))
 
     def _require(self, parameter: str, ok: bool, allowed: str) -> None:
@@ -109,40 +109,40 @@ class MarginLoss:
 
     @property
     def num_centers(self) -> int:
-        """Class weights a class; a class's cosine is the largest of its centres'."""
+        """Centres a class; a class's cosine is the largest of its centres'."""
         return 1
 
     @property
     def exact(self) -> bool:
-        """Whether every slope is its value's derivative, so that tests can hold it to that."""
+        """Whether every slope is the derivative of its value; tests check those that are."""
         return getattr(self, "gradient", "exact") == "exact"
 
     @property
     def logit_limit(self) -> float | None:
-        """How far from 0 logits may be, beyond which they are clamped; None for no limit."""
+        """The largest magnitude of a logit, to which others are clamped; None for no limit."""
         return None
 
     def initial_bias(self, num_classes: int) -> Float | None:
-        """Return where the bias starts, [num_classes] or [1]; None for losses without one."""
+        """Return the initial bias, [num_classes] or [1]; None for losses without one."""
         return None
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
-        """Return the first state; the loss carries it from step to step. Empty for most."""
+        """Return the initial state, which is carried from step to step. Empty for most."""
         return {}
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
-        """Draw what the loss needs at random for a batch, [batch]; nothing for most."""
+        """Draw the loss's random arrays for a batch, [batch] each; none for most."""
         return {}
 
-    def check_draw(self, given: Mapping[str, Sequence[int | None]], batch: int | None) -> None:
-        """Raise unless `given`, names and shapes, is what the loss draws for a batch."""
-        if sorted(given) != sorted(self.draws):
-            wanted, got = (", ".join(names) or "nothing" for names in (self.draws, sorted(given)))
+    def check_draw(self, shapes: Mapping[str, Sequence[int | None]], batch: int | None) -> None:
+        """Raise unless `shapes`, by name, are those that the loss draws for a batch."""
+        if sorted(shapes) != sorted(self.draws):
+            wanted, got = (", ".join(names) or "nothing" for names in (self.draws, sorted(shapes)))
             raise MarginfaceError(
                 f"{self.name} draws {wanted} at random, got {got}; "
                 + ("pass draw=loss.draw(rng, batch)" if self.draws else "leave draw out")
             )
-        for name, shape in given.items():
+        for name, shape in shapes.items():
             if len(shape) != 1 or (None not in (shape[0], batch) and shape[0] != batch):
                 raise MarginfaceError(
                     f"draw[{name!r}] has shape {tuple(shape)}, expected [{batch}], one for each "
@@ -154,8 +154,8 @@ class MarginLoss:
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
         """Prepare each sample's values for `target` and `negative`; return them and the next state.
 
-        What it returns is constant to the gradient, here and in every framework, whose heads
-        detach `cosines` and `norms` first.
+        The values are constants to the gradient, here and in every framework: heads detach
+        `cosines` and `norms` first.
 
         Args:
             cosines: cos theta_y, [batch]; of all processes together, where there are several.
@@ -194,10 +194,10 @@ class MarginLoss:
 
     @classmethod
     def curves(cls) -> list[Curve]:
-        """Return the loss's curves for a plot: its target, and any other logits of its own."""
-        own = [Curve(cls())]
+        """Return the loss's curves for the plot: its target logits, and negatives that differ."""
+        curves = [Curve(cls())]
         changed = cls.negative is not MarginLoss.negative
-        return [*own, Curve(cls(), ", others", negative=True)] if changed else own
+        return [*curves, Curve(cls(), ", others", negative=True)] if changed else curves
 
     def evaluate(
         self,
@@ -236,23 +236,23 @@ class MarginLoss:
         left, right = (
             (directions, np.array([_unit(row) for row in w])) if self.normalized else (x, w)
         )
-        each = np.array([[_dot(row, center) for center in right] for row in left])
+        center_cosines = np.array([[_dot(row, center) for center in right] for row in left])
         if self.normalized:
-            each = each.clip(-1.0, 1.0)
-        cosines = each.reshape(batch, classes, centers).max(2)
+            center_cosines = center_cosines.clip(-1.0, 1.0)
+        cosines = center_cosines.reshape(batch, classes, centers).max(2)
         on_target = np.array([cosines[i, labels[i]] for i in range(batch)])
         prepared, after = self.prepare(
             on_target, norms, self.initial_state() if state is None else state, draw or {}
         )
-        losses, d_each = np.zeros(batch), np.zeros_like(each)
+        losses, d_centers = np.zeros(batch), np.zeros_like(center_cosines)
         d_norms, d_bias = np.zeros(batch), np.zeros(classes)
         for i in range(batch):
-            own = {name: float(values[i]) for name, values in prepared.items()}
+            prepared_values = {name: float(values[i]) for name, values in prepared.items()}
             radius = self.scale * (norms[i] if self.norm_scaled else 1.0)
             logits = [
-                self.target(float(cosines[i, j]), float(norms[i]), own)
+                self.target(float(cosines[i, j]), float(norms[i]), prepared_values)
                 if j == labels[i]
-                else self.negative(float(cosines[i, j]), own)
+                else self.negative(float(cosines[i, j]), prepared_values)
                 for j in range(classes)
             ]
             loss, d_logits = self.reduce(
@@ -265,12 +265,12 @@ class MarginLoss:
                 d_norms[i] += d_logit * radius * logit.norm_slope
                 if self.norm_scaled:
                     d_norms[i] += d_logit * self.scale * logit.value
-                own_centers = each[i, j * centers : (j + 1) * centers]
+                own_centers = center_cosines[i, j * centers : (j + 1) * centers]
                 winners = own_centers == own_centers.max()  # equal ones share the gradient
-                d_each[i, j * centers : (j + 1) * centers] = (
+                d_centers[i, j * centers : (j + 1) * centers] = (
                     d_logit * radius * logit.slope / batch * winners / winners.sum()
                 )
-        d_left, d_right = d_each @ right, d_each.T @ left
+        d_left, d_right = d_centers @ right, d_centers.T @ left
         if self.normalized:
             d_left = np.array([_through_unit(g, v) for g, v in zip(d_left, x, strict=True)])
             d_right = np.array([_through_unit(g, v) for g, v in zip(d_right, w, strict=True)])
@@ -282,7 +282,7 @@ class MarginLoss:
 
 
 class Evaluation(NamedTuple):
-    """What the reference returns: mean loss, gradients by argument name, the next state."""
+    """Result of the reference: mean loss, gradients by argument name, the next state."""
 
     loss: float
     gradients: dict[str, Float]
@@ -294,7 +294,7 @@ def softplus_sum(
 ) -> tuple[float, list[float]]:
     """Return positive * softplus(-t) + negative * sum_j softplus(n_j), and its derivatives.
 
-    The reduction of losses that ask of every class for itself whether it is the sample's.
+    The reduction of losses with a binary question for each class: is it the sample's?
     """
     loss, slopes = 0.0, []
     for j, z in enumerate(logits):

@@ -52,9 +52,9 @@ class CurricularFace(AngularLoss):
     @classmethod
     def curves(cls) -> list[Curve]:
         """Return the target, and hard negatives as training goes on."""
-        own = cls()
+        loss = cls()
         hard = {f", hard, t = {t:g}": {"t": t, "threshold": -2.0} for t in (0.0, 0.3, 0.6)}
-        return [Curve(own), *(Curve(own, text, 1.0, at, True) for text, at in hard.items())]
+        return [Curve(loss), *(Curve(loss, text, 1.0, at, True) for text, at in hard.items())]
 
     def initial_state(self) -> dict[str, NDArray[Any]]:
         """Return t, 0."""

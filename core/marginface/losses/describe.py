@@ -1,4 +1,4 @@
-"""What a loss's docstring says, for people: `marginface losses` and docs/losses.md.
+"""The losses' docstrings as a page: `marginface losses` and docs/losses.md.
 
 python -m marginface.losses.describe docs/losses.md            writes the page
 python -m marginface.losses.describe mine.md my_file:MyLoss    with losses of one's own
@@ -137,7 +137,7 @@ cos = +-1, compute value and slope apart and join them: `with_slope` in
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to say of a loss."""
+    """The description of a loss."""
 
     name: str
     title: str
@@ -184,23 +184,23 @@ def page(more: Sequence[str] = ()) -> str:
     every = [describe(name) for name in [*BUILT_IN, *more]]
     lines = [INTRODUCTION, "| loss | what it is | source |", "|---|---|---|"]
     lines += [
-        f"| [{each.name}](#{each.name}) | {each.title}: {each.summary} | {_linked(each.source)} |"
-        for each in every
+        f"| [{loss.name}](#{loss.name}) | {loss.title}: {loss.summary} | {_linked(loss.source)} |"
+        for loss in every
     ]
-    for each in every:
-        lines += ["", f"## {each.name}", "", f"**{each.title}**: {each.summary}"]
-        if each.source:
-            lines += ["", f"Source: {_linked(each.source)}."]
-        lines += ["", "```", *each.formula, "```"]
-        for note in each.notes:
+    for loss in every:
+        lines += ["", f"## {loss.name}", "", f"**{loss.title}**: {loss.summary}"]
+        if loss.source:
+            lines += ["", f"Source: {_linked(loss.source)}."]
+        lines += ["", "```", *loss.formula, "```"]
+        for note in loss.notes:
             lines += ["", note]
         lines += ["", "| parameter | default | must be | meaning |", "|---|---|---|---|"]
         lines += [
-            f"| `{p.name}` | `{p.default!r}` | {p.allowed} | {p.meaning} |" for p in each.parameters
+            f"| `{p.name}` | `{p.default!r}` | {p.allowed} | {p.meaning} |" for p in loss.parameters
         ]
-        if each.divergences:
+        if loss.divergences:
             lines += ["", "In the wild:", ""]
-            lines += [f"- {item}" for item in each.divergences]
+            lines += [f"- {item}" for item in loss.divergences]
     return "\n".join(lines) + "\n" + ONE_OF_YOUR_OWN
 
 
@@ -209,7 +209,7 @@ def _joined(text: str) -> str:
 
 
 def _linked(source: str) -> str:
-    return ARXIV.sub(lambda found: f"[{found[0]}](https://arxiv.org/abs/{found[0]})", source)
+    return ARXIV.sub(lambda number: f"[{number[0]}](https://arxiv.org/abs/{number[0]})", source)
 
 
 if __name__ == "__main__":

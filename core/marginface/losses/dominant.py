@@ -1,4 +1,4 @@
-"""How far samples are from the dominant of their class's centres: noisy identities show."""
+"""Angles of samples to the dominant centre of their class, which show noisy identities."""
 
 from typing import Any
 
@@ -44,8 +44,8 @@ def angles_to_dominant(
     angles = np.zeros(len(y))
     for label in np.unique(y):
         members = np.flatnonzero(y == label)
-        own = _units(w[label * centers : (label + 1) * centers])
-        cosines = _units(x[members]) @ own.T
+        class_centers = _units(w[label * centers : (label + 1) * centers])
+        cosines = _units(x[members]) @ class_centers.T
         dominant = np.bincount(cosines.argmax(1), minlength=centers).argmax()
         angles[members] = np.arccos(cosines[:, dominant].clip(-1, 1))
     return angles

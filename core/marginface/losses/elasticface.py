@@ -175,13 +175,13 @@ def _around_the_mean(loss: ElasticFaceArc | ElasticFaceCos) -> list[Curve]:
 
 
 def _give_out(drawn: NDArray[Any], cosines: Float, assignment: Assignment) -> Float:
-    """Give the smallest margin to the largest cosine and so on; equal ones in their order."""
+    """Assign the smallest margin to the largest cosine and so on; ties keep their order."""
     margins = sorted(float(margin) for margin in drawn)
     order = sorted(range(len(cosines)), key=lambda i: -cosines[i])
-    given = np.zeros(len(cosines))
+    assigned = np.zeros(len(cosines))
     for place, sample in enumerate(order):
         if assignment == "sorted":
-            given[sample] = margins[place]
+            assigned[sample] = margins[place]
         else:
-            given[place] = margins[sample]
-    return given
+            assigned[place] = margins[sample]
+    return assigned

@@ -1,7 +1,10 @@
 """The families of losses, in the order in which tables and pages show them.
 
-A word is a file here, one in `losses` of each backend, and one in `parity_tests/papers`.
+A word is a file here, one in `losses` of each backend, and one in `parity_tests/papers`. A type
+checker cannot loop over words: it reads the same list once more, as imports.
 """
+
+from typing import TYPE_CHECKING
 
 FAMILIES = (
     "softmax",
@@ -18,3 +21,18 @@ FAMILIES = (
     "circle",
     "x2_softmax",
 )
+
+if TYPE_CHECKING:
+    from marginface.losses.adaface import *
+    from marginface.losses.arcface import *
+    from marginface.losses.circle import *
+    from marginface.losses.cosface import *
+    from marginface.losses.curricularface import *
+    from marginface.losses.elasticface import *
+    from marginface.losses.li_arcface import *
+    from marginface.losses.magface import *
+    from marginface.losses.softmax import *
+    from marginface.losses.sphereface import *
+    from marginface.losses.sphereface2 import *
+    from marginface.losses.uniface import *
+    from marginface.losses.x2_softmax import *

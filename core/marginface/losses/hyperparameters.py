@@ -36,7 +36,7 @@ class Limits:
     why: str = ""
 
     def hold(self, value: float) -> bool:
-        """Whether a number lies inside; NaN and infinities do not."""
+        """Whether a number lies in the range; NaN and infinities do not."""
         return (
             math.isfinite(value)
             and (self.low is None or self.low <= value)
@@ -79,7 +79,7 @@ class Parameter:
         default: its value where none is given.
         choices: all values it may take; empty for a number.
         limits: of a number.
-        meaning: what it is, in a few words.
+        meaning: its meaning in a few words.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What it may be, in words.
+        """The allowed values, in words.
 
         >>> from marginface.losses import arcface
         >>> {name: each.allowed for name, each in declared(arcface.ArcFace).items()}["margin"]
@@ -107,9 +107,9 @@ class Parameter:
         return isinstance(self.default, int)
 
     def problem(self, value: Any) -> str | None:
-        """Say what a value must be; None where it is."""
-        wanted, kind = KINDS.get(type(self.default), (Real, "a number"))
-        fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+        """Describe what a value ought to be; None for a valid one."""
+        types, kind = KINDS.get(type(self.default), (Real, "a number"))
+        fits = isinstance(value, types) and (types is bool or not isinstance(value, bool))
         if not fits:
             return kind
         if self.choices:
@@ -137,11 +137,11 @@ def parameter(
         default: the value where none is given.
         help: its meaning in a few words, without default and range.
         low: the smallest value.
-        above: what every value is greater than.
+        above: a bound that values exceed.
         high: the largest value.
-        below: what every value is less than.
+        below: a bound that values stay under.
         unit: of the number, such as "radians".
-        why: the reason for the range, where it is not plain.
+        why: the reason for the range, where it is not obvious.
 
     Raises:
         MarginfaceError: a range without room.

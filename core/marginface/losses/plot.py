@@ -39,7 +39,7 @@ def write_plot(names: Sequence[str], path: Path) -> None:
 
 def draw(names: Sequence[str]) -> Figure:
     """Return the figure: a column for each group of losses, then the decision boundaries."""
-    # Of a + variant only the spread of the margins and who gets which are its own: one is enough.
+    # A + variant differs only in which sample gets which margin: its curves would be the same.
     shown = [n for n in names if n.removesuffix("_plus") not in names or not n.endswith("_plus")]
     groups = panels(shown) or {"No margin": []}  # softmax and normface: the cosine itself
     bounded = [name for name in names if find(name).shows_boundary]
@@ -62,11 +62,11 @@ def draw(names: Sequence[str]) -> Figure:
 
 def panels(names: Sequence[str]) -> dict[str, list[str]]:
     """Group the losses that are drawn together, by the title of their panel."""
-    found: dict[str, list[str]] = {}
+    panels: dict[str, list[str]] = {}
     for name in names:
         if title := find(name).panel:
-            found.setdefault(title, []).append(name)
-    return found
+            panels.setdefault(title, []).append(name)
+    return panels
 
 
 def _panel(values: Axes, slopes: Axes, title: str, names: Sequence[str]) -> None:
@@ -75,8 +75,8 @@ def _panel(values: Axes, slopes: Axes, title: str, names: Sequence[str]) -> None
     values.plot(degrees, cosines, color=GREY, linewidth=1.2, linestyle=":", label="cos(theta)")
     slopes.plot(degrees, np.sin(THETA), color=GREY, linewidth=1.2, linestyle=":")
     lines = {f"{name}{curve.label}": curve for name in names for curve in find(name).curves()}
-    found = {text: [curve.at(float(c)) for c in cosines] for text, curve in lines.items()}
-    heights = {text: np.array([z.value for z in logits]) for text, logits in found.items()}
+    drawn = {text: [curve.at(float(c)) for c in cosines] for text, curve in lines.items()}
+    heights = {text: np.array([z.value for z in logits]) for text, logits in drawn.items()}
     for number, (text, curve) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         kind = "--" if curve.negative else "-"
@@ -84,7 +84,7 @@ def _panel(values: Axes, slopes: Axes, title: str, names: Sequence[str]) -> None
         later = list(heights.values())[number + 1 :]
         width = 3.2 if any(np.allclose(heights[text], other, atol=0.02) for other in later) else 1.6
         values.plot(degrees, heights[text], kind, color=colour, linewidth=width, label=text)
-        to_angle = np.array([z.slope for z in found[text]]) * np.sin(THETA)
+        to_angle = np.array([z.slope for z in drawn[text]]) * np.sin(THETA)
         slopes.plot(degrees[1:-1], to_angle[1:-1], kind, color=colour, linewidth=width)
     values.set_title(title, fontsize=11)
     values.legend(fontsize=7.5, frameon=False, loc="lower left")
@@ -120,9 +120,9 @@ def _boundaries(axis: Axes, names: Sequence[str]) -> None:
 
 def boundary(loss: MarginLoss) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return angles to the other class and the largest own angle that still wins, in degrees."""
-    own = np.array([loss.target(float(c), 1.0, {}).value for c in np.cos(THETA)])
-    others = np.array([loss.negative(float(c), {}).value for c in np.cos(THETA)])
-    wins = own[None, :] >= others[:, None]  # [other, own]
+    targets = np.array([loss.target(float(c), 1.0, {}).value for c in np.cos(THETA)])
+    negatives = np.array([loss.negative(float(c), {}).value for c in np.cos(THETA)])
+    wins = targets[None, :] >= negatives[:, None]  # [other, own]
     last = np.where(wins.any(1), wins.shape[1] - 1 - wins[:, ::-1].argmax(1), -1)
     kept = last >= 0
     return np.degrees(THETA[kept]), np.degrees(THETA[last[kept]])

@@ -1,4 +1,4 @@
-"""What a loss is compared on: embeddings at all angles and norms, class weights, state, draws."""
+"""Test problems for losses: embeddings at all angles and norms, class weights, state, draws."""
 
 from __future__ import annotations
 
@@ -41,15 +41,17 @@ def problem(
     """Draw a problem: angles to the own class all over (0, pi), norms from 5 to 120."""
     weight = rng.normal(size=(classes * loss.num_centers, size))
     labels = rng.integers(0, classes, batch)
-    own = weight[labels * loss.num_centers]
-    own /= np.linalg.norm(own, axis=1, keepdims=True)
-    aside = rng.normal(size=own.shape)
-    aside -= (aside * own).sum(1, keepdims=True) * own
+    own_centers = weight[labels * loss.num_centers]
+    own_centers /= np.linalg.norm(own_centers, axis=1, keepdims=True)
+    aside = rng.normal(size=own_centers.shape)
+    aside -= (aside * own_centers).sum(1, keepdims=True) * own_centers
     aside /= np.linalg.norm(aside, axis=1, keepdims=True)
     theta = rng.uniform(0.05, np.pi - 0.05, (batch, 1))
-    embeddings = rng.uniform(5, 120, (batch, 1)) * (np.cos(theta) * own + np.sin(theta) * aside)
+    embeddings = rng.uniform(5, 120, (batch, 1)) * (
+        np.cos(theta) * own_centers + np.sin(theta) * aside
+    )
     bias = loss.initial_bias(classes)
-    wide = "float64" if dtype == "float64" else "float32"  # what weights are kept in
+    wide = "float64" if dtype == "float64" else "float32"  # the weights' type
     return Problem(
         embeddings=rounded(embeddings, dtype),
         weight=weight.astype(wide),
@@ -71,9 +73,9 @@ def rounded(values: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 def variants(name: str) -> Iterator[MarginLoss]:
     """Return a loss in every combination of its named choices, such as gradient and past_pi."""
-    found = choices(name)
-    for values in product(*found.values()):
-        yield get(name, **dict(zip(found, values, strict=True)))
+    options = choices(name)
+    for values in product(*options.values()):
+        yield get(name, **dict(zip(options, values, strict=True)))
 
 
 def label(loss: MarginLoss) -> str:
@@ -84,7 +86,7 @@ def label(loss: MarginLoss) -> str:
 
 
 def _later(loss: MarginLoss, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Return the state after some steps: code that ignores it would pass with the first one."""
+    """Return the state after some steps: at the initial one, code that ignores it would pass."""
     state = loss.initial_state()
     for _ in range(3):
         draw = loss.draw(rng, 4)

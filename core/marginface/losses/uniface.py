@@ -54,6 +54,6 @@ class UniFace(MarginLoss):
     def reduce(self, logits: list[float], label: int) -> tuple[float, list[float]]:
         """Return the sum of softplus terms of one sample."""
         limit = math.inf if self.logit_limit is None else self.logit_limit
-        kept = [min(max(z, -limit), limit) for z in logits]
-        loss, slopes = softplus_sum(kept, label, 1.0, self.negative_weight)
-        return loss, [slope * (k == z) for slope, k, z in zip(slopes, kept, logits, strict=True)]
+        clamped = [min(max(z, -limit), limit) for z in logits]
+        loss, slopes = softplus_sum(clamped, label, 1.0, self.negative_weight)
+        return loss, [slope * (k == z) for slope, k, z in zip(slopes, clamped, logits, strict=True)]

@@ -18,7 +18,7 @@ with needs("onnx"):
     from google.protobuf.message import DecodeError, Message
     from onnx import TensorProto
 
-# What says who wrote a model, when and why, and what follows from the rest of it.
+# Fields that say who wrote a model, when and why, or that follow from the others.
 LEFT_OUT = frozenset(
     f"onnx.{name}"
     for name in (
@@ -72,7 +72,7 @@ def onnx_digest(path: Path) -> str:
 
 
 def _message(message: Message, path: Path) -> Iterator[bytes]:
-    """Yield the fields that are set and count, each with its number, length or count."""
+    """Yield the fields that the digest covers, each with its number, length or count."""
     if isinstance(message, TensorProto):
         yield from _tensor(message, path)
         return
@@ -84,13 +84,13 @@ def _message(message: Message, path: Path) -> Iterator[bytes]:
             continue  # as good as not set
         values = [value] if single else value
         yield f"{field.number}:{len(values)};".encode()
-        for each in values:
-            if isinstance(each, Message):
+        for item in values:
+            if isinstance(item, Message):
                 yield b"("
-                yield from _message(each, path)
+                yield from _message(item, path)
                 yield b")"
             else:
-                yield from _counted(each if isinstance(each, bytes) else str(each).encode())
+                yield from _counted(item if isinstance(item, bytes) else str(item).encode())
 
 
 def _tensor(tensor: TensorProto, path: Path) -> Iterator[bytes]:
@@ -151,12 +151,12 @@ def _beside(path: Path, tensor: str, location: str) -> Path:
     """
     try:
         source = (path.parent / location).resolve()
-        own = path.parent.resolve(), path.resolve().parent
-        inside = any(source.is_relative_to(folder) for folder in own)
-        found = inside and source.is_file()
+        folders = path.parent.resolve(), path.resolve().parent
+        inside = any(source.is_relative_to(folder) for folder in folders)
+        exists = inside and source.is_file()
     except (OSError, ValueError):  # a name that the system does not take
-        inside = found = False
-    if not found:
+        inside = exists = False
+    if not exists:
         why = "does not exist; copy it there" if inside else "is not in the model's folder"
         raise MarginfaceError(
             f"{path} keeps tensor {tensor!a} in {location!a}, which {why}"

@@ -90,14 +90,16 @@ def largest_difference(
     for batch in BATCHES:
         pixels = rng.integers(0, 256, (batch, *spec.input_size, 3), np.uint8)
         images = spec.preprocessing.scale(pixels)
-        expected = np.asarray(reference(images), np.float64)  # a fresh IResNet's overflow float32
+        expected = np.asarray(
+            reference(images), np.float64
+        )  # norms of a fresh IResNet overflow float32
         if len(directionless(expected)):
             raise MarginfaceError(
                 f"backbone '{spec.backbone}' gives embeddings of length zero, NaN or infinite; "
                 "are its weights finite and trained?"
             )
         length = np.linalg.norm(expected, axis=1, keepdims=True)
-        found = session(pixels if preprocess else images)
-        unit = found if normalize else found / length
+        embeddings = session(pixels if preprocess else images)
+        unit = embeddings if normalize else embeddings / length
         differences.append(np.abs(unit - expected / length).max())
     return float(np.max(differences))  # not Python's max, which would pass over NaN

@@ -22,29 +22,29 @@ def fold_batch_norms(
     graph: Graph, weights: Mapping[str, Array]
 ) -> tuple[dict[str, Array], set[int]]:
     """Return the weights with the BatchNorms folded in, and the positions of those BatchNorms."""
-    found = {name: np.asarray(array, np.float64) for name, array in weights.items()}
+    arrays = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     folded = set()
     for position, (layer, inputs, *_) in enumerate(graph.nodes):
         if not isinstance(layer, BatchNorm):
             continue
-        own = {part: found[f"{layer.name}.{part}"] for part in layer.parameters()}
-        scale, offset = scale_and_offset(layer, own)
+        layer_arrays = {part: arrays[f"{layer.name}.{part}"] for part in layer.parameters()}
+        scale, offset = scale_and_offset(layer, layer_arrays)
         (source,) = inputs
         before = graph.nodes[source].layer if source != IMAGES else None
         behind = _linear_behind(graph, position)
         if isinstance(before, Conv | Linear) and _only_reader(graph, source) == position:
-            weight, bias = _arrays(before, found)
+            weight, bias = _arrays(before, arrays)
             weight *= scale.reshape(-1, *[1] * (weight.ndim - 1))
             bias[...] = bias * scale + offset
         elif behind is not None:
-            weight, bias = _arrays(behind, found)
+            weight, bias = _arrays(behind, arrays)
             repeats = behind.in_features // len(scale)
             bias += weight @ np.repeat(offset, repeats)
             weight *= np.repeat(scale, repeats)
         else:
             continue
         folded.add(position)
-    return found, folded
+    return arrays, folded
 
 
 def scale_and_offset(layer: BatchNorm, arrays: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -34,9 +34,9 @@ def write_backbone(graph: Graph, weights: Arrays, nodes: Nodes, images: str) -> 
         if position in folded:
             names[position] = sources[0].name
         else:
-            parts = {*layer.parameters(), "bias"}  # where a BatchNorm left one
-            own = {part: arrays.get(array_name(layer, part)) for part in parts}
-            names[position] = LAYERS[type(layer)](layer, nodes, own, *sources)
+            parts = {*layer.parameters(), "bias"}  # a folded BatchNorm may have added one
+            layer_arrays = {part: arrays.get(array_name(layer, part)) for part in parts}
+            names[position] = LAYERS[type(layer)](layer, nodes, layer_arrays, *sources)
     return names[len(graph.nodes) - 1]
 
 
@@ -135,9 +135,9 @@ def attention(layer: layers.Attention, nodes: Nodes, arrays: Arrays, x: Value) -
             weight = weight / math.sqrt(width)
         by = nodes.constant(f"{name}.{part}.weight", weight.T)
         rows = nodes.node("MatMul", [x.name, by], f"{name}.{part}")
-        apart = _reshaped(nodes, f"{name}.{part}.heads", rows, [0, count, heads, width])
+        heads_apart = _reshaped(nodes, f"{name}.{part}.heads", rows, [0, count, heads, width])
         order = [0, 2, 3, 1] if part == "k" else [0, 2, 1, 3]  # k for the product q k^T
-        split.append(nodes.node("Transpose", [apart], f"{name}.{part}.turned", perm=order))
+        split.append(nodes.node("Transpose", [heads_apart], f"{name}.{part}.turned", perm=order))
     q, k, v = split
     shares = nodes.node(
         "Softmax", [nodes.node("MatMul", [q, k], f"{name}.products")], f"{name}.shares", axis=-1

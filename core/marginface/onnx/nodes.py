@@ -42,7 +42,7 @@ class Nodes:
         return name
 
     def _free(self, name: str) -> str:
-        """Take a name, with a mark where a layer is called as something else is."""
+        """Take a free name, marked where a layer has the name of another tensor."""
         while name in self.names:
             name += "_"
         self.names.add(name)

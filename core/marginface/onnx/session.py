@@ -163,8 +163,8 @@ class OnnxSession:
 def check_file(model: Path) -> None:
     """Raise unless there is such a file."""
     if not model.is_file():
-        found = "is a folder" if model.is_dir() else "does not exist"
-        raise MarginfaceError(f"{model} {found}; expected an ONNX file")
+        problem = "is a folder" if model.is_dir() else "does not exist"
+        raise MarginfaceError(f"{model} {problem}; expected an ONNX file")
 
 
 def _name(model: Path | bytes) -> str:

@@ -82,7 +82,7 @@ def build_onnx(
         producer_name="marginface",
         producer_version=__version__,
     )
-    own = {
+    standard = {
         METADATA_KEY: json.dumps(spec.to_json()),
         "backbone": spec.backbone,
         "embedding_size": str(spec.embedding_size),
@@ -90,18 +90,18 @@ def build_onnx(
         "normalize": str(normalize).lower(),
         "version": __version__,
     }
-    given = dict(metadata or {})
-    if taken := [name for name in given if name in own]:
+    extra = dict(metadata or {})
+    if taken := [name for name in extra if name in standard]:
         raise MarginfaceError(
             f"metadata '{taken[0]}' is what the export itself writes; choose another name"
         )
-    helper.set_model_props(model, given | own)
+    helper.set_model_props(model, extra | standard)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def _scaling(nodes: Nodes, x: str, mean: Sequence[float], std: Sequence[float]) -> str:
-    """Write what makes pixels the network's input."""
+    """Write the scaling of pixels to the network's input."""
     x = nodes.node("Cast", [x], "pixels", to=TensorProto.FLOAT)
     x = nodes.node("Transpose", [x], "channels_first", perm=[0, 3, 1, 2])
     x = nodes.node("Sub", [x, nodes.constant("mean", np.reshape(mean, (3, 1, 1)))], "centred")
@@ -110,7 +110,7 @@ def _scaling(nodes: Nodes, x: str, mean: Sequence[float], std: Sequence[float]) 
 
 
 def _unit_length(nodes: Nodes, x: str) -> str:
-    """Write what brings embeddings to length 1."""
+    """Write the normalisation of embeddings to length 1."""
     if nodes.opset < 18:
         norm = nodes.node("ReduceL2", [x], "norm", axes=[1], keepdims=1)
     else:

@@ -1,4 +1,4 @@
-"""How far two evaluations of a loss are apart, and how far they may be."""
+"""The errors between two evaluations of a loss, and their tolerances."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from marginface.losses.problems import SIZES, Problem, label, problem, variants
 SPEC = "spec"
 SEEDS = 4
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
-# Half precision embeddings are widened before anything is computed. Only their gradient is given
-# back in half precision, where it may be off by its last place.
+# Half-precision embeddings are widened before anything is computed. Only their gradient comes
+# back in half precision, where its last place may be off.
 LAST_PLACE = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
@@ -56,11 +56,13 @@ def compare(
 ) -> list[Deviation]:
     """Return the largest errors of a loss, over its named choices and drawn problems."""
     worst: dict[tuple[tuple[str, str], str], Deviation] = {}
-    for loss, case, each in _cases(name, dtype, seeds):
-        found = {b: _evaluate(b, backend, loss, each, dtype) for b, backend in backends.items()}
-        found[SPEC] = evaluate_spec(loss, each)
-        for pair in combinations(found, 2):
-            for quantity, error in errors(found[pair[0]], found[pair[1]]).items():
+    for loss, case, drawn in _cases(name, dtype, seeds):
+        evaluations = {
+            b: _evaluate(b, backend, loss, drawn, dtype) for b, backend in backends.items()
+        }
+        evaluations[SPEC] = evaluate_spec(loss, drawn)
+        for pair in combinations(evaluations, 2):
+            for quantity, error in errors(evaluations[pair[0]], evaluations[pair[1]]).items():
                 key, allowed = (pair, quantity), tolerance(dtype, quantity)
                 if key not in worst or not error <= worst[key].error:
                     worst[key] = Deviation(name, dtype, pair, quantity, error, allowed, case)
@@ -68,11 +70,11 @@ def compare(
 
 
 def _evaluate(
-    name: str, backend: Backend, loss: MarginLoss, each: Problem, dtype: str
+    name: str, backend: Backend, loss: MarginLoss, problem: Problem, dtype: str
 ) -> Evaluation:
     """Evaluate a problem with a backend; raise if its code lacks a value that the spec passes."""
     try:
-        return backend.evaluate_loss(loss, each, dtype)
+        return backend.evaluate_loss(loss, problem, dtype)
     except KeyError as error:
         raise MarginfaceError(
             f"{loss.name}: its code for {name} lacks a value by its name; what prepare returns, "
@@ -80,23 +82,23 @@ def _evaluate(
         ) from error
 
 
-def evaluate_spec(loss: MarginLoss, each: Problem) -> Evaluation:
+def evaluate_spec(loss: MarginLoss, problem: Problem) -> Evaluation:
     """Evaluate a problem with the NumPy reference."""
     return loss.evaluate(
-        each.embeddings,
-        each.weight,
-        each.labels,
-        bias=each.bias,
-        state=each.state,
-        draw=each.draw,
+        problem.embeddings,
+        problem.weight,
+        problem.labels,
+        bias=problem.bias,
+        state=problem.state,
+        draw=problem.draw,
     )
 
 
-def errors(found: Evaluation, expected: Evaluation, *, least: float = 1e-30) -> dict[str, float]:
+def errors(actual: Evaluation, expected: Evaluation, *, least: float = 1e-30) -> dict[str, float]:
     """Return the errors of loss, gradients and state, each relative to its array's largest value.
 
     Args:
-        found: what an implementation gives.
+        actual: what an implementation gives.
         expected: what it is held to.
         least: a gradient whose largest value is smaller counts as this large: what is left of one
             that cancels is rounding.
@@ -104,17 +106,17 @@ def errors(found: Evaluation, expected: Evaluation, *, least: float = 1e-30) -> 
     Raises:
         KeyError: a gradient or a state that only one of them has.
     """
-    result = {"loss": _error(found.loss, expected.loss, 1e-30)}
-    for name in expected.gradients | found.gradients:
-        result[f"d {name}"] = _error(found.gradients[name], expected.gradients[name], least)
-    for name in expected.state | found.state:
-        error = _error(found.state[name], expected.state[name], 1e-30)
+    result = {"loss": _error(actual.loss, expected.loss, 1e-30)}
+    for name in expected.gradients | actual.gradients:
+        result[f"d {name}"] = _error(actual.gradients[name], expected.gradients[name], least)
+    for name in expected.state | actual.state:
+        error = _error(actual.state[name], expected.state[name], 1e-30)
         result["state"] = max(result.get("state", 0.0), error)
     return result
 
 
 def tolerance(dtype: str, quantity: str) -> float:
-    """Return the largest error that rounding explains."""
+    """Return the tolerance: the largest error that rounding explains."""
     if dtype in LAST_PLACE:
         return LAST_PLACE[dtype] if quantity == "d embeddings" else TOLERANCE["float32"]
     return TOLERANCE[dtype]
@@ -134,9 +136,9 @@ def _cases(name: str, dtype: str, seeds: int) -> Iterator[tuple[MarginLoss, str,
             yield loss, f"{label(loss)}, seed {seed}", drawn
 
 
-def _error(found: Any, expected: Any, least: float) -> float:
+def _error(actual: Any, expected: Any, least: float) -> float:
     """Return the largest difference over the largest expected value; infinite if not finite."""
-    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    a, b = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     if a.shape != b.shape or not np.isfinite(a).all():
         return math.inf
     largest = max(float(np.abs(b).max(initial=0)), least)

@@ -1,4 +1,4 @@
-"""What parity found, for people: tables, Markdown and a heat map."""
+"""The results of parity as tables, Markdown and a heat map."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def pairs(rows: Sequence[Deviation]) -> list[tuple[str, str]]:
 
 def cells(rows: Sequence[Deviation], pair: tuple[str, str]) -> list[list[str]]:
     """Return a line for each loss and dtype: its errors, those beyond tolerance with a mark."""
-    found: dict[tuple[str, str], dict[str, Deviation]] = {}
+    by_line: dict[tuple[str, str], dict[str, Deviation]] = {}
     for row in rows:
         if row.pair == pair:
-            found.setdefault((row.loss, row.dtype), {})[row.quantity] = row
+            by_line.setdefault((row.loss, row.dtype), {})[row.quantity] = row
     return [
         [*key, *(_cell(errors.get(quantity)) for quantity in QUANTITIES)]
-        for key, errors in found.items()
+        for key, errors in by_line.items()
     ]
 
 
@@ -138,11 +138,11 @@ def draw(rows: Sequence[Deviation]) -> Figure:
         axis.set_xticks(range(len(columns)), names, rotation=90, fontsize=7)
         axis.set_yticks(range(len(losses)), losses, fontsize=8)
         for number, dtype in enumerate(dtypes):
-            left = number * len(QUANTITIES) - 0.5
-            middle = left + len(QUANTITIES) / 2
+            first_column = number * len(QUANTITIES) - 0.5
+            middle = first_column + len(QUANTITIES) / 2
             axis.text(middle, len(losses) - 0.4, dtype, ha="center", va="top", fontsize=8)
             if number:
-                axis.axvline(left, color="white", linewidth=2)
+                axis.axvline(first_column, color="white", linewidth=2)
         axis.tick_params(axis="x", pad=14, length=0)
         axis.tick_params(axis="y", length=0)
         axis.spines[:].set_visible(False)

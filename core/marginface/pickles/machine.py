@@ -1,4 +1,4 @@
-"""The machine that the opcodes of a pickle move: a place in the file, a stack, a memo.
+"""The state that a pickle's opcodes change: a place in the file, a stack, a memo.
 
 It makes no value but numbers, text, bytes, lists, tuples, dictionaries and what stands in for the
 callables that it was told to admit.
@@ -22,14 +22,14 @@ ESCAPED = re.compile(rb"""(?:[^\\]++|\\[\\'"nrt]|\\x[0-9a-f]{2})*+""")
 
 
 class Refused(Exception):
-    """The name of what a file asks for and is not admitted, short and printable."""
+    """Names a callable that a file asks for and that is not admitted, short and printable."""
 
     def __init__(self, name: str) -> None:
         super().__init__("".join(c if c.isprintable() else "?" for c in name[:80]))
 
 
 class Unfit(Exception):
-    """What is wrong with a file."""
+    """Says what is wrong with a file."""
 
 
 class Admitted:
@@ -80,7 +80,7 @@ class Machine:
         self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, Any] = {}
         self.values_left = VALUES + (file_size or len(buffer)) // BYTES_A_VALUE
-        self.bytes_left = len(buffer)  # that stand-ins may make: each is in the file, once
+        self.bytes_left = len(buffer)  # that stand-ins may make: no more than the file holds
 
     def take(self, count: int) -> memoryview:
         """Return the next bytes, without copying them."""
@@ -206,10 +206,10 @@ class Machine:
         """Push the stand-in for a callable, or refuse it by name."""
         if not (isinstance(module, str) and isinstance(name, str)):
             raise Unfit("a name expected")
-        found = self.admitted(module, name)
-        if found is None:
+        stand_in = self.admitted(module, name)
+        if stand_in is None:
             raise Refused(f"{module}.{name}")
-        self.push(found)
+        self.push(stand_in)
 
     def reduce(self) -> None:
         """Push what a stand-in makes of its arguments."""
@@ -217,9 +217,9 @@ class Machine:
         if not isinstance(function, Admitted) or not isinstance(arguments, tuple):
             raise Unfit("a call of what cannot be called")
         value = function(arguments)
-        if isinstance(value, dict):  # one list can be made dictionaries of, time and again
+        if isinstance(value, dict):  # one list can become many dictionaries
             self.spend(len(value))
-        if isinstance(value, bytes) and not any(value is given for given in arguments):
+        if isinstance(value, bytes) and not any(value is argument for argument in arguments):
             self.bytes_left -= len(value)
             if self.bytes_left < 0:
                 raise Unfit("more bytes than the file has")

@@ -67,7 +67,7 @@ TENSORS: Opcodes = dict(PLAIN) | {
         "u": lambda m: m.set_items(m.pop_to_mark()),
         "G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
         "Q": Machine.outside,
-        # bytes are copied: what holds the pickle is closed
+        # bytes are copied: the buffer is closed after reading
         "B": lambda m: m.push(bytes(m.take(m.number(4)))),
         "C": lambda m: m.push(bytes(m.take(m.number(1)))),
         "\x8e": lambda m: m.push(bytes(m.take(m.number(8)))),

@@ -1,4 +1,4 @@
-"""What stands for the callables and types that PyTorch's pickles name: tensors, and what they need.
+"""Stand-ins for the callables and types that PyTorch's pickles name, above all tensors.
 
 A tensor is a view of a storage, a run of numbers of one type that lies outside of the pickle. None
 is read before it is asked for.
@@ -62,8 +62,8 @@ class Storage:
         """Return the numbers as an array of one dimension, read once; bfloat16 as float32."""
         if kind not in self._items:
             stored = {BFLOAT16: "uint16", "bool": "uint8"}.get(kind.name, kind.name)
-            whole = len(self._bytes) // kind.size * kind.size
-            array = self._bytes[:whole].view(np.dtype(stored).newbyteorder(self.order))
+            whole_bytes = len(self._bytes) // kind.size * kind.size
+            array = self._bytes[:whole_bytes].view(np.dtype(stored).newbyteorder(self.order))
             array = array.astype(stored, copy=False)
             if stored != kind.name:  # what is converted needs its bytes no longer
                 del self._bytes
@@ -80,10 +80,10 @@ class Storage:
     @cached_property
     def _bytes(self) -> NDArray[np.uint8]:
         size = self.count * self.type.size
-        found = np.fromfile(self.path, np.uint8, size, offset=self.at)
-        if len(found) < size:
+        content = np.fromfile(self.path, np.uint8, size, offset=self.at)
+        if len(content) < size:
             raise MarginfaceError(f"{self.path} became shorter while it was read; read it anew")
-        return found
+        return content
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +124,9 @@ class Tensor:
         steps = [stride * size for stride in self.strides]
         return np.ndarray(self.shape, items.dtype, items, self.offset * size, steps)
 
-    def _not_supported(self, what: str) -> MarginfaceError:
+    def _not_supported(self, trait: str) -> MarginfaceError:
         return MarginfaceError(
-            f"{self.storage.path} holds a tensor of shape {_shown(self.shape)} that is {what}, "
+            f"{self.storage.path} holds a tensor of shape {_shown(self.shape)} that is {trait}, "
             "which is not supported; save what its .clone() returns instead"
         )
 

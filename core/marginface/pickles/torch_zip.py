@@ -36,7 +36,7 @@ class TorchZip:
             raise Unfit(str(error)) from None
 
     def begin(self, name: str) -> int:
-        """Return where the content of an entry begins, all of which is in the file."""
+        """Return the byte where an entry's content begins; raise if it is cut short."""
         entry = self.entries[name]
         header = b""
         if 0 <= entry.header_offset < self.size:

@@ -1,4 +1,4 @@
-"""What stands for the callables that pickles of bytes and NumPy's byte arrays name.
+"""Stand-ins for the callables that pickles of bytes and NumPy's byte arrays name.
 
 Each makes what the real one would make of the arguments that such pickles give, and nothing of any
 others; none is the real one.
@@ -91,8 +91,8 @@ def _bytes(arguments: tuple[Any, ...]) -> bytes | memoryview | None:
     if not arguments:
         return b""
     if len(arguments) == 1 and _is_bytes(arguments[0]):
-        found: bytes | memoryview = arguments[0]  # not copied: nothing here changes it
-        return found
+        content: bytes | memoryview = arguments[0]  # not copied: nothing here changes it
+        return content
     return _encode(arguments)
 
 

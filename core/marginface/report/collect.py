@@ -1,4 +1,4 @@
-"""What a report shows: models, verification sets, and what each model did on each set."""
+"""The contents of a report: models, verification sets, and each model's results on each."""
 
 from __future__ import annotations
 
@@ -73,17 +73,17 @@ def measure(
         measured_with: what gave the embeddings, for the page.
     """
     comparison = Comparison.of(pairs, embeddings, model, measured_with)
-    found = comparison.found
+    pair_scores = comparison.pair_scores
     norms = np.linalg.norm(embeddings, axis=1).astype(np.float32)
     rejection = None
     if by_norm and norms_vary(norms.min(), norms.max()):
-        lower = np.minimum(found.first_norm, found.second_norm)
-        rejection = reject_curve(found.scores, pairs.same, lower, norms)
+        lower = np.minimum(pair_scores.first_norm, pair_scores.second_norm)
+        rejection = reject_curve(pair_scores.scores, pairs.same, lower, norms)
     return Measured(comparison, rejection, _identification(pairs, embeddings))
 
 
 def identities(pairs: Pairs) -> dict[str, str] | None:
-    """Return whom each image shows: the folder that its name begins with.
+    """Map each image to the identity it shows: the folder that its name begins with.
 
     None where an image has none, or where folders disagree with the pairs: same pairs lie in one
     folder and different pairs in two if folders are people.

@@ -23,7 +23,7 @@ def accept_counts(row: Comparison) -> dict[str, Any]:
     more than `EXACT_THRESHOLDS` distinct scores keeps some: closely where few different pairs are
     accepted, evenly elsewhere, and the one that the best threshold needs.
     """
-    scores, same = row.found.scores, row.pairs.same
+    scores, same = row.pair_scores.scores, row.pairs.same
     thresholds = np.unique(scores)
     accepted = {
         kind: len(chosen) - np.searchsorted(np.sort(chosen), thresholds)
@@ -32,9 +32,9 @@ def accept_counts(row: Comparison) -> dict[str, Any]:
     exact = len(thresholds) <= EXACT_THRESHOLDS
     if not exact:
         best = int(np.searchsorted(thresholds, row.result.threshold))
-        kept = _thinned(accepted["different"], min(best, len(thresholds) - 1))
-        thresholds = thresholds[kept]
-        accepted = {kind: counts[kept] for kind, counts in accepted.items()}
+        kept_indices = _thinned(accepted["different"], min(best, len(thresholds) - 1))
+        thresholds = thresholds[kept_indices]
+        accepted = {kind: counts[kept_indices] for kind, counts in accepted.items()}
     return {
         "exact": exact,
         "thresholds": _encoded(thresholds, "<f8"),
@@ -44,7 +44,7 @@ def accept_counts(row: Comparison) -> dict[str, Any]:
 
 
 def _thinned(different: NDArray[np.int64], best: int) -> NDArray[np.int64]:
-    """Return which thresholds to keep, given how many different pairs each accepts (falling)."""
+    """Choose the thresholds to keep, given how many different pairs each accepts (falling)."""
     half = THINNED_THRESHOLDS // 2
     evenly = np.linspace(0, len(different) - 1, half).astype(np.int64)
     counts = np.geomspace(1, different[0], half)
@@ -58,7 +58,7 @@ def _encoded(values: NDArray[Any], kind: str) -> str:
 
 def histogram(row: Comparison) -> dict[str, Any]:
     """Return the edges of equal bins and the number of pairs of each kind in each."""
-    scores, same = row.found.scores, row.pairs.same
+    scores, same = row.pair_scores.scores, row.pairs.same
     edges = np.histogram_bin_edges(scores, BINS)
     return {
         "edges": edges.tolist(),
@@ -69,12 +69,16 @@ def histogram(row: Comparison) -> dict[str, Any]:
 
 def curves(measured: Measured) -> dict[str, Any]:
     """Return the error versus reject curve and the CMC, each None where there is none."""
-    rejection, found = measured.rejection, measured.identification
+    rejection, identification = measured.rejection, measured.identification
     return {
         "reject": None
         if rejection is None
         else {"share": rejection.share.tolist(), "fnmr": rejection.fnmr.tolist()},
         "cmc": None
-        if found is None
-        else {"rate": found.cmc.tolist(), "probes": found.mated, "subjects": found.subjects},
+        if identification is None
+        else {
+            "rate": identification.cmc.tolist(),
+            "probes": identification.mated,
+            "subjects": identification.subjects,
+        },
     }

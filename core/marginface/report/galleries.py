@@ -25,7 +25,7 @@ def hardest_pairs(row: Comparison) -> dict[str, list[dict[str, Any]]]:
 
     They are the first false accepts and false rejects at any threshold.
     """
-    scores, same = row.found.scores, row.pairs.same
+    scores, same = row.pair_scores.scores, row.pairs.same
     people = identities(row.pairs) or {}
     return {
         kind: [_described(row, index, people) for index in _first(order, chosen)]
@@ -39,13 +39,13 @@ def _first(order: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _described(row: Comparison, index: np.intp, people: dict[str, str]) -> dict[str, Any]:
-    found, names = row.found, [row.pairs.first[index], row.pairs.second[index]]
+    pair_scores, names = row.pair_scores, [row.pairs.first[index], row.pairs.second[index]]
     return {
-        "score": float(found.scores[index]),
+        "score": float(pair_scores.scores[index]),
         "names": names,
         "shown": [printable(name) for name in names],
         "identities": [printable(people.get(name, "")) for name in names],
-        "norms": [float(found.first_norm[index]), float(found.second_norm[index])],
+        "norms": [float(pair_scores.first_norm[index]), float(pair_scores.second_norm[index])],
     }
 
 

@@ -189,9 +189,9 @@ def _interval(ends: Intervals) -> str:
 def _measured_with(report: Report) -> str:
     """Return a line for each model: what its figures were measured with."""
     first = [row[0].comparison.measured_with for row in report.measured]
-    known = [each for each in first if each is not None]
+    recorded = [each for each in first if each is not None]
     return "".join(
-        f"<li><b>{_name(each.model)}</b> {html.escape(each.summary())}</li>" for each in known
+        f"<li><b>{_name(each.model)}</b> {html.escape(each.summary())}</li>" for each in recorded
     )
 
 

@@ -18,7 +18,7 @@ from marginface.runs.checkpoints import FORMAT, REST, SHARDED, folder_name, list
 
 
 class CheckpointWriter:
-    """A checkpoint in the making: a folder of another name until all of it is on the disk.
+    """An unfinished checkpoint: a folder of another name until all of it is on the disk.
 
     One process begins and finishes it; between, each writes its file.
 
@@ -33,7 +33,7 @@ class CheckpointWriter:
         self._partial = folder / f".{self.path.name}.partial"
 
     def begin(self) -> None:
-        """Create the folder, and take away what earlier ones left that were cut short."""
+        """Create the folder, and remove what unfinished checkpoints left behind."""
         with self._named():
             for rest in self.folder.glob(".step-*.partial"):
                 shutil.rmtree(rest, ignore_errors=True)
@@ -65,8 +65,8 @@ class CheckpointWriter:
         Everything is on the disk before the checkpoint gets its name, and before an older one goes.
 
         Args:
-            crc32: of the file of what all processes have alike.
-            shards: file, crc32 and rows of what each has for itself.
+            crc32: of the file of the arrays that all processes share.
+            shards: file, crc32 and rows of each process's own part.
             extra: plain values.
             keep: how many stay.
         """
@@ -88,12 +88,12 @@ class CheckpointWriter:
             shutil.rmtree(old)
 
     def discard(self) -> None:
-        """Take away what was written."""
+        """Remove what was written."""
         shutil.rmtree(self._partial, ignore_errors=True)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Have the system's errors say which checkpoint cannot be written."""
+        """Turn the system's errors into one that names the checkpoint."""
         try:
             yield
         except OSError as error:

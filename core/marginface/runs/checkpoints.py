@@ -21,7 +21,7 @@ from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
 from marginface.runs.stored_arrays import StoredArrays, StoredFile, damaged
 
-FORMAT, SHARDED = 1, 2  # earlier versions read the first alone
+FORMAT, SHARDED = 1, 2  # earlier versions read only the first
 ARRAYS = "state.safetensors"
 REST = "state.json"
 FOLDER = re.compile(r"step-\d{8,}")
@@ -36,7 +36,7 @@ class _Format(BaseModel):
 
 
 class Shard(BaseModel):
-    """One process's file, with the rows (first, end) that it has of each array."""
+    """One process's file, and the rows (first, end) that it holds of each array."""
 
     model_config = ConfigDict(strict=True)
 
@@ -46,7 +46,7 @@ class Shard(BaseModel):
 
 
 class Record(BaseModel):
-    """What `state.json` holds; whoever writes `extra` checks it."""
+    """The contents of `state.json`; who writes `extra` checks it."""
 
     model_config = ConfigDict(strict=True)
 
@@ -60,21 +60,23 @@ class Record(BaseModel):
     def _is_whole(self) -> Self:
         """Refuse all but one file of each process, with rows of the same arrays."""
         size = len(self.shards)
-        if [each.file for each in self.shards] != [shard_file(rank, size) for rank in range(size)]:
+        if [shard.file for shard in self.shards] != [
+            shard_file(rank, size) for rank in range(size)
+        ]:
             raise ValueError("files")  # a name could lead anywhere
         if (self.format == SHARDED) != bool(size):
             raise ValueError("format")
-        for each in self.shards:
-            if each.rows.keys() != self.shards[0].rows.keys():
+        for shard in self.shards:
+            if shard.rows.keys() != self.shards[0].rows.keys():
                 raise ValueError("names")
-            if any(first > end for first, end in each.rows.values()):
+            if any(first > end for first, end in shard.rows.values()):
                 raise ValueError("rows")
         return self
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Args:
         step: steps taken.
@@ -99,14 +101,14 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint in `folder`, or None."""
-    found = list_checkpoints(folder)
-    return found[-1] if found else None
+    checkpoints = list_checkpoints(folder)
+    return checkpoints[-1] if checkpoints else None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint, whose arrays are read, and their files checked, when they are asked for.
 
-    What all processes have alike is checked at once.
+    The file that all processes share is checked at once.
 
     Raises:
         MarginfaceError: a file is missing, cut short or changed.
@@ -134,10 +136,11 @@ def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
     Raises:
         MarginfaceError: a file is missing, cut short or changed.
     """
-    found = open_checkpoint(path)
-    names = [name for name in found.state if name.startswith(prefix)]  # no file of others is opened
-    state = {name: np.asarray(found.state[name]) for name in names}
-    return Checkpoint(found.step, state, found.extra)
+    stored = open_checkpoint(path)
+    # No file of other arrays is opened.
+    names = [name for name in stored.state if name.startswith(prefix)]
+    state = {name: np.asarray(stored.state[name]) for name in names}
+    return Checkpoint(stored.step, state, stored.extra)
 
 
 def read_record(path: Path) -> Record:
@@ -148,10 +151,10 @@ def read_record(path: Path) -> Record:
     """
     try:
         text = (path / REST).read_bytes()
-        found = _Format.model_validate_json(text).format
-        if found not in (FORMAT, SHARDED):
+        written_as = _Format.model_validate_json(text).format
+        if written_as not in (FORMAT, SHARDED):
             raise MarginfaceError(
-                f"checkpoint {path} has format {found}, this version reads {FORMAT} "
+                f"checkpoint {path} has format {written_as}, this version reads {FORMAT} "
                 f"and {SHARDED}; use the version of marginface that wrote it"
             )
         record = Record.model_validate_json(text)

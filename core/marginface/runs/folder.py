@@ -34,7 +34,7 @@ STARTS = "sessions"  # of a run, in its environment.json
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run are."""
+    """The paths of a run's files."""
 
     path: Path
 
@@ -70,7 +70,7 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """What its writer holds, and takes away at the end."""
+        """The lock file: its writer holds it, and removes it at the end."""
         return self.path / ".lock"
 
     @property
@@ -79,7 +79,7 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def require_free(self) -> None:
-        """Raise if a run, or a file, is here already; what a start cut short left is none."""
+        """Raise if a run or a file is here already; the remains of a failed start do not count."""
         if self.path.exists() and not self.path.is_dir():
             raise MarginfaceError(f"output {self.path} is a file; choose a folder with --output")
         if any(part.exists() for part in (self.config, self.checkpoints)):
@@ -130,7 +130,7 @@ class RunFolder:
         return tuple(text.split("\n")[:-1])
 
     def read_set_names(self, count: int) -> list[str] | None:
-        """Return the run's names for its `count` training sets; None where identities do not say.
+        """Return the run's names for its `count` training sets; None where identities do not tell.
 
         Sets keep the names that they had when the run began, wherever they have gone since.
         """

@@ -32,17 +32,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_back(path: Path, step: int, *, verified: bool) -> None:
-    """Drop what was recorded after the checkpoint of `step`, which a resumed run does again.
+    """Drop the records after the checkpoint of `step`: a resumed run writes them again.
 
     Args:
         path: the metrics file.
         step: the checkpoint's.
         verified: whether the checkpoint was made after the verification at its step.
     """
-    kept = [
+    kept_lines = [
         record
         for record in read_metrics(path)
         if record["step"] < step
         or (record["step"] == step and (verified or record["kind"] != VERIFICATION))
     ]
-    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept_lines))

@@ -1,4 +1,4 @@
-"""Arrays of a checkpoint's files, of which rows are read when they are asked for."""
+"""Arrays in a checkpoint's files; rows are read when they are asked for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StoredFile:
 
     Args:
         path: of the file.
-        crc32: what it was written with.
+        crc32: its checksum when it was written.
     """
 
     def __init__(self, path: Path, crc32: int) -> None:
@@ -32,12 +32,12 @@ class StoredFile:
 
     @property
     def specs(self) -> dict[str, ArraySpec]:
-        """What the arrays in it are."""
+        """Types and shapes of the arrays in the file."""
         return self._header[0]
 
     @cached_property
     def _header(self) -> tuple[dict[str, ArraySpec], dict[str, int]]:
-        """What the arrays are, and where each begins."""
+        """Types and shapes of the arrays, and the byte where each begins."""
         try:
             with self.path.open("rb") as file:
                 with safe_open(self.path, framework="numpy"):  # checks the header, lengths in it
@@ -72,7 +72,7 @@ class StoredFile:
         self._checked = True
 
     def read(self, name: str, first: int, into: NDArray[Any]) -> None:
-        """Read as many rows of an array as there is room for, from the first on."""
+        """Fill `into` with rows of an array, from row `first` on."""
         self.check()
         spec = self.specs[name]
         row = ArraySpec(spec.dtype, spec.shape[1:]).nbytes
@@ -87,7 +87,7 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of an array, and the file that has them."""
+    """Some rows of an array, and the file that holds them."""
 
     file: StoredFile
     rows: range
@@ -109,12 +109,12 @@ class StoredArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
+        """Shape of the whole array."""
         return self.spec.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of its elements."""
+        """Type of the elements."""
         return self.spec.dtype
 
     def check(self, rows: slice) -> None:
@@ -128,28 +128,28 @@ class StoredArray:
         """Read some rows, from the files that have them and from no other."""
         start, stop, _ = rows.indices(self.shape[0])
         little = self.spec.dtype.newbyteorder("<")
-        found = np.empty((max(0, stop - start), *self.shape[1:]), little)
-        for file, own in ((part.file, part.rows) for part in self.parts):
-            first, last = max(start, own.start), min(stop, own.stop)
+        array = np.empty((max(0, stop - start), *self.shape[1:]), little)
+        for file, part_rows in ((part.file, part.rows) for part in self.parts):
+            first, last = max(start, part_rows.start), min(stop, part_rows.stop)
             if first < last:
-                file.read(self.name, first - own.start, found[first - start : last - start])
-        return found.astype(self.spec.dtype, copy=False)
+                file.read(self.name, first - part_rows.start, array[first - start : last - start])
+        return array.astype(self.spec.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Read the whole."""
+        """Read the whole array."""
         del copy  # what was read is nobody else's
         if self.shape:
             return np.asarray(self[:], dtype)
-        found = np.empty((), self.spec.dtype.newbyteorder("<"))
-        self.parts[0].file.read(self.name, 0, found)
-        return np.asarray(found, dtype or self.spec.dtype)
+        array = np.empty((), self.spec.dtype.newbyteorder("<"))
+        self.parts[0].file.read(self.name, 0, array)
+        return np.asarray(array, dtype or self.spec.dtype)
 
 
 class StoredArrays(Mapping[str, StoredArray]):
-    """The arrays of a checkpoint, by canonical name; a shard is opened for an array of it alone.
+    """The arrays of a checkpoint by canonical name; a shard is opened only for an array in it.
 
     Args:
-        common: the file of what is nobody's share.
+        common: the file of the arrays that are not sharded.
         shards: each process's file, with the rows that it has of each array, the same in each.
 
     Raises:
@@ -183,15 +183,15 @@ def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
     """Put the rows of several files together, one after the other."""
     folder, first, end = parts[0].file.path.parent, parts[0].file.specs.get(name), 0
     for part in parts:
-        found, file = part.file.specs.get(name), part.file.path.name
-        wanted = first and ArraySpec(first.dtype, (len(part.rows), *first.shape[1:]))
-        if found is None or found != wanted:
+        spec, file = part.file.specs.get(name), part.file.path.name
+        expected = first and ArraySpec(first.dtype, (len(part.rows), *first.shape[1:]))
+        if spec is None or spec != expected:
             raise damaged(folder, f"{file} does not have {len(part.rows)} rows of {name}")
         if part.rows.start != end:
             raise damaged(folder, f"rows of {name} from {end} on are missing before {file}")
         end = part.rows.stop
-        whole = ArraySpec(found.dtype, (end, *found.shape[1:]))
-    return StoredArray(name, whole, parts)
+        whole_spec = ArraySpec(spec.dtype, (end, *spec.shape[1:]))
+    return StoredArray(name, whole_spec, parts)
 
 
 def damaged(path: Path, reason: str) -> MarginfaceError:

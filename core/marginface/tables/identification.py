@@ -1,4 +1,4 @@
-"""What identification measured, and whom it found, as tables for the terminal."""
+"""Tables of identification's figures and candidates, for the terminal."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ SHOWN = 20  # probes in the terminal
 
 
 def identification_table(results: Mapping[str, IdentificationResult]) -> Table:
-    """Return the figures of each gallery, and the mean of several, for the terminal."""
+    """Build the table of each gallery's figures, and the mean of several."""
     table = Table(title="Identification (1:N), with 95 % intervals")
     table.add_column("metric")
     for name in results:
         table.add_column(name, justify="right")
     if len(results) > 1:
         table.add_column("mean", justify="right")
-    found = list(results.values())
+    galleries = list(results.values())
 
     def add(label: str, rates: Sequence[Share | RateAt | None]) -> None:
-        known = [each.rate for each in rates if each is not None]
-        if not known:
+        defined = [each.rate for each in rates if each is not None]
+        if not defined:
             return
-        mean = [f"{np.mean(known):.2%}"] if len(known) == len(rates) > 1 else []
+        mean = [f"{np.mean(defined):.2%}"] if len(defined) == len(rates) > 1 else []
         table.add_row(label, *("-" if each is None else str(each) for each in rates), *mean)
 
-    largest = max(each.subjects for each in found)
+    largest = max(each.subjects for each in galleries)
     for rank in (str(rank) for rank in RANKS if rank <= largest):
-        add(f"rank {rank}", [each.ranks.get(rank) for each in found])
+        add(f"rank {rank}", [each.ranks.get(rank) for each in galleries])
     for target in FPIR_TARGETS:
-        add(f"TPIR at FPIR {target}", [each.tpir.get(target) for each in found])
+        add(f"TPIR at FPIR {target}", [each.tpir.get(target) for each in galleries])
     for target in FPIR_TARGETS:
-        add(f"DIR at FPIR {target}", [each.dir.get(target) for each in found])
-    if not any(each.mated for each in found):
+        add(f"DIR at FPIR {target}", [each.dir.get(target) for each in galleries])
+    if not any(each.mated for each in galleries):
         for text in THRESHOLDS:
-            add(f"FPIR at score {text}", [each.fpir.get(text) for each in found])
-    for target in FPIR_TARGETS if any(each.threshold for each in found) else ():
-        texts = [each.threshold.get(target) for each in found]
+            add(f"FPIR at score {text}", [each.fpir.get(text) for each in galleries])
+    for target in FPIR_TARGETS if any(each.threshold for each in galleries) else ():
+        texts = [each.threshold.get(target) for each in galleries]
         shown = ("-" if each is None else f"{each:.4f}" for each in texts)
         table.add_row(f"threshold at FPIR {target}", *shown)
     for label, name in (
@@ -56,12 +56,12 @@ def identification_table(results: Mapping[str, IdentificationResult]) -> Table:
         ("mated probes", "mated"),
         ("non-mated probes", "non_mated"),
     ):
-        table.add_row(label, *(f"{getattr(each, name):,}" for each in found))
+        table.add_row(label, *(f"{getattr(each, name):,}" for each in galleries))
     return table
 
 
-def candidates_table(probes: Sequence[str], truth: Sequence[str], found: Searches) -> Table:
-    """Return whom each of the first probes looks like most, for the terminal."""
+def candidates_table(probes: Sequence[str], truth: Sequence[str], searches: Searches) -> Table:
+    """Build the table of the best candidate for each of the first probes."""
     table = Table(title="Who was found")
     for name in ("probe", "person", "score", "truth", "rank"):
         numbers = name in ("score", "rank")
@@ -69,10 +69,10 @@ def candidates_table(probes: Sequence[str], truth: Sequence[str], found: Searche
     for at, probe in enumerate(probes[:SHOWN]):
         table.add_row(
             probe,
-            str(found.names[found.best[at, 0]]),
-            f"{found.best_score[at, 0]:.4f}",
+            str(searches.names[searches.best[at, 0]]),
+            f"{searches.best_score[at, 0]:.4f}",
             truth[at] or "-",
-            str(found.rank[at]) if found.mated[at] else "-",
+            str(searches.rank[at]) if searches.mated[at] else "-",
         )
     table.caption = "rank: of the truth, - where the gallery does not have it"
     if len(probes) > SHOWN:

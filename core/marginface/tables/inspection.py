@@ -20,21 +20,21 @@ SHOWN = 5  # examples of what is wrong, and kinds in a cell; the JSON has all
 Common = Mapping[tuple[int, int], Shared]  # by the numbers of two sets
 
 
-def compare(found: Sequence[Inspection]) -> Common:
-    """Return the overlap of each pair of sets."""
+def compare(inspections: Sequence[Inspection]) -> Common:
+    """Compare each pair of sets."""
     return {
-        (one, other): shared(found[one], found[other])
-        for one, other in combinations(range(len(found)), 2)
+        (one, other): shared(inspections[one], inspections[other])
+        for one, other in combinations(range(len(inspections)), 2)
     }
 
 
-def to_json(found: Sequence[Inspection], common: Common) -> dict[str, Any]:
-    """Return all that was found, with every name."""
+def to_json(inspections: Sequence[Inspection], common: Common) -> dict[str, Any]:
+    """Build the JSON of inspections and overlaps, with every name."""
     return {
-        "sets": [_set_to_json(each) for each in found],
+        "sets": [_set_to_json(each) for each in inspections],
         "shared": [
             {
-                "sets": [str(found[one].listing.root), str(found[other].listing.root)],
+                "sets": [str(inspections[one].listing.root), str(inspections[other].listing.root)],
                 "identities": each.identities,
                 "images": each.images,
             }
@@ -43,21 +43,24 @@ def to_json(found: Sequence[Inspection], common: Common) -> dict[str, Any]:
     }
 
 
-def _set_to_json(found: Inspection) -> dict[str, Any]:
-    listing, counts, pairs = found.listing, found.images_an_identity, found.listing.pairs
+def _set_to_json(inspection: Inspection) -> dict[str, Any]:
+    listing, counts = inspection.listing, inspection.images_an_identity
+    pairs = listing.pairs
     values: dict[str, Any] = {
         "path": str(listing.root),
         "images": listing.count,
         "identities": None if counts is None else len(counts),
         "images_an_identity": None if counts is None else _histogram(counts),
-        "formats": dict(found.formats.most_common()),
-        "sizes": {_size(size): count for size, count in found.sizes.most_common()},
-        "broken": [{"name": name, "reason": reason} for name, reason in found.broken],
+        "formats": dict(inspection.formats.most_common()),
+        "sizes": {_size(size): count for size, count in inspection.sizes.most_common()},
+        "broken": [{"name": name, "reason": reason} for name, reason in inspection.broken],
         "empty_identities": list(listing.empty),
-        "identities_in_two_unicode_forms": [list(names) for names in found.two_forms],
+        "identities_in_two_unicode_forms": [list(names) for names in inspection.two_forms],
         "passed_over": [{"name": name, "reason": reason} for name, reason in listing.others],
-        "duplicates": [found.names(group) for group in found.duplicates],
-        "duplicates_across_identities": [found.names(group) for group in found.mislabelled],
+        "duplicates": [inspection.names(group) for group in inspection.duplicates],
+        "duplicates_across_identities": [
+            inspection.names(group) for group in inspection.mislabelled
+        ],
     }
     if pairs is not None:
         same = int(pairs.same.sum())
@@ -65,20 +68,21 @@ def _set_to_json(found: Inspection) -> dict[str, Any]:
     return values
 
 
-def set_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
-    """Return a table with a column for each set, given short names of the sets."""
+def set_table(names: Sequence[str], inspections: Sequence[Inspection]) -> Table:
+    """Build the table with a column for each set, given short names of the sets."""
     table = _table("Image sets", "", names)
     rows: dict[str, list[str | Text]] = {}
-    for number, each in enumerate(found):
-        for label, cell in _cells(each).items():
-            rows.setdefault(label, [""] * len(found))[number] = cell
+    for number, inspection in enumerate(inspections):
+        for label, cell in _cells(inspection).items():
+            rows.setdefault(label, [""] * len(inspections))[number] = cell
     for label, cells in rows.items():
         table.add_row(label, *cells)
     return table
 
 
-def _cells(found: Inspection) -> dict[str, str | Text]:
-    listing, counts, pairs = found.listing, found.images_an_identity, found.listing.pairs
+def _cells(inspection: Inspection) -> dict[str, str | Text]:
+    listing, counts = inspection.listing, inspection.images_an_identity
+    pairs = listing.pairs
     cells: dict[str, str | Text] = {"images": f"{listing.count:,}"}
     if counts is not None:
         cells["identities"] = f"{len(counts):,}"
@@ -88,25 +92,25 @@ def _cells(found: Inspection) -> dict[str, str | Text]:
         same = int(pairs.same.sum())
         cells["same / different pairs"] = f"{same:,} / {len(pairs) - same:,}"
         cells["folds"] = str(pairs.folds)
-    cells["formats"] = _most_common(found.formats)
+    cells["formats"] = _most_common(inspection.formats)
     cells["sizes"] = _most_common(
-        Counter({_size(size): count for size, count in found.sizes.items()})
+        Counter({_size(size): count for size, count in inspection.sizes.items()})
     )
-    cells["broken images"] = f"{len(found.broken):,}"
+    cells["broken images"] = f"{len(inspection.broken):,}"
     if listing.empty:
         cells["identities without images"] = f"{len(listing.empty):,}"
     if listing.others:
         cells["files passed over"] = f"{len(listing.others):,}"
-    cells["pictures several times"] = f"{len(found.duplicates):,}"
+    cells["pictures several times"] = f"{len(inspection.duplicates):,}"
     if counts is not None:
-        cells["under several identities"] = f"{len(found.mislabelled):,}"
+        cells["under several identities"] = f"{len(inspection.mislabelled):,}"
     return cells
 
 
-def histogram_table(names: Sequence[str], found: Sequence[Inspection]) -> Table:
+def histogram_table(names: Sequence[str], inspections: Sequence[Inspection]) -> Table:
     """Build the table of identities by number of images."""
     table = _table("Identities by number of images", "images", names)
-    counts = [each.images_an_identity for each in found]
+    counts = [each.images_an_identity for each in inspections]
     most = max((int(each.max()) for each in counts if each is not None), default=0)
     for begin, after in zip(BINS, [*BINS[1:], None], strict=True):
         if begin <= most:
@@ -133,24 +137,24 @@ def shared_table(names: Sequence[str], common: Common) -> Table:
 
 
 def findings(
-    names: Sequence[str], found: Sequence[Inspection], common: Common
+    names: Sequence[str], inspections: Sequence[Inspection], common: Common
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield what is wrong, each with its first examples."""
-    for name, each in zip(names, found, strict=True):
-        yield f"{name}: broken images", [": ".join(row) for row in each.broken[:SHOWN]]
-        yield f"{name}: identities without images", list(each.listing.empty[:SHOWN])
-        twice = [f"{one!a} = {other!a}" for one, other in each.two_forms[:SHOWN]]
+    """Yield each kind of fault, with its first examples."""
+    for name, inspection in zip(names, inspections, strict=True):
+        yield f"{name}: broken images", [": ".join(row) for row in inspection.broken[:SHOWN]]
+        yield f"{name}: identities without images", list(inspection.listing.empty[:SHOWN])
+        twice = [f"{one!a} = {other!a}" for one, other in inspection.two_forms[:SHOWN]]
         yield f"{name}: one name in two Unicode forms", twice
-        others = [f"{file} ({why})" for file, why in each.listing.others[:SHOWN]]
+        others = [f"{file} ({why})" for file, why in inspection.listing.others[:SHOWN]]
         yield f"{name}: files passed over", others
-        groups = [] if each.listing.pairs is not None else each.duplicates[:SHOWN]
-        yield f"{name}: pictures several times", [" = ".join(each.names(g)) for g in groups]
-        groups = each.mislabelled[:SHOWN]
-        yield f"{name}: under several identities", [" = ".join(each.names(g)) for g in groups]
+        groups = [] if inspection.listing.pairs is not None else inspection.duplicates[:SHOWN]
+        yield f"{name}: pictures several times", [" = ".join(inspection.names(g)) for g in groups]
+        groups = inspection.mislabelled[:SHOWN]
+        yield f"{name}: under several identities", [" = ".join(inspection.names(g)) for g in groups]
     for (one, other), both in common.items():
         sets = f"{names[one]}, {names[other]}"
         yield f"{sets}: shared identities", (both.identities or [])[:SHOWN]
-        yield f"{sets}: shared images", [" = ".join(each) for each in both.images[:SHOWN]]
+        yield f"{sets}: shared images", [" = ".join(twins) for twins in both.images[:SHOWN]]
 
 
 def _table(title: str, first: str, names: Sequence[str]) -> Table:
@@ -162,7 +166,7 @@ def _table(title: str, first: str, names: Sequence[str]) -> Table:
 
 
 def _histogram(counts: Indices) -> dict[int, int]:
-    """Return the exact number of identities for each number of images."""
+    """Count the identities with each number of images."""
     values, times = np.unique(counts, return_counts=True)
     return dict(zip(values.tolist(), times.tolist(), strict=True))
 

@@ -1,4 +1,4 @@
-"""What the verification of template pairs measured, as a table for the terminal."""
+"""The table of template verification's figures, for the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from marginface.evaluation.template_verification import TemplateVerification
 
 
 def template_table(result: TemplateVerification) -> Table:
-    """Return the figures as a table for the terminal."""
+    """Build the table of the figures."""
     pairs = f"{result.same_pairs:,} same and {result.different_pairs:,} different pairs"
     table = Table(title=f"Verification (1:1), {pairs}")
     for column in ("FAR", "TAR", "95 % interval", "false accepts", "threshold"):

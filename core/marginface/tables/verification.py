@@ -1,4 +1,4 @@
-"""What verification measured, as tables for the terminal."""
+"""Tables of verification's figures, for the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN_TARGET = "1e-3"  # the field's for sets of some thousands of pairs
 
 
 def comparison_table(rows: Sequence[Comparison]) -> Table:
-    """Return all models on all sets as a table for the terminal."""
+    """Build the table of all models on all sets."""
     level = rows[0].intervals.level
     table = Table(title="Verification")
     table.add_column("model", overflow="fold")
@@ -47,7 +47,7 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
 
 
 def single_table(row: Comparison) -> Table:
-    """Return one model on one set as a table for the terminal."""
+    """Build the table of one model on one set."""
     result, ends = row.result, row.intervals
     table = Table(title="Verification")
     table.add_column("metric")

@@ -1,4 +1,4 @@
-"""Whether compiling the training step pays, decided from the first steps' time."""
+"""Compile the training step where that pays, which the first steps' times decide."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AutoCompile:
 
 
 def start_compiling(training: Training) -> AutoCompile | None:
-    """Compile the learner if that is decided already; if not, return the object that decides."""
+    """Compile the learner if that is decided already; else return the `AutoCompile` to decide."""
     config, learner = training.config, training.learner
     if config.compile == "off" or not hasattr(learner, "compile"):
         return None

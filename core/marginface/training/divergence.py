@@ -18,8 +18,8 @@ def require_finite_step(
     if not math.isfinite(result.loss):
         raise _diverged(f"the loss became {result.loss} at step {step}", config, rate, checkpoint)
     if not math.isfinite(result.gradient_norm):
-        what = f"the gradient norm became {result.gradient_norm} at step {step}"
-        raise _diverged(what, config, rate, checkpoint)
+        problem = f"the gradient norm became {result.gradient_norm} at step {step}"
+        raise _diverged(problem, config, rate, checkpoint)
 
 
 def require_finite_arrays(
@@ -31,21 +31,21 @@ def require_finite_arrays(
     checkpoint: Path | None,
 ) -> None:
     """Raise TrainingDivergedError, on all processes, if one's array is not finite after `step`."""
-    said = group.exchange(json.dumps(learner.first_not_finite()))
-    if names := [name for name in map(json.loads, said) if name is not None]:
-        what = f"{min(names)} holds NaN or infinite values after step {step}"
-        raise _diverged(what, config, rate, checkpoint)
+    answers = group.exchange(json.dumps(learner.first_not_finite()))
+    if names := [name for name in map(json.loads, answers) if name is not None]:
+        problem = f"{min(names)} holds NaN or infinite values after step {step}"
+        raise _diverged(problem, config, rate, checkpoint)
 
 
 def _diverged(
-    what: str, config: TrainConfig, rate: float, checkpoint: Path | None
+    problem: str, config: TrainConfig, rate: float, checkpoint: Path | None
 ) -> TrainingDivergedError:
     margin = f", margin {config.margin}" if config.margin is not None else ""
-    kept = "no checkpoint exists yet"
+    advice = "no checkpoint exists yet"
     if checkpoint:
-        kept = f"the last good checkpoint is {checkpoint}, from which --resume --lr RATE goes on"
+        advice = f"the last good checkpoint is {checkpoint}, from which --resume --lr RATE goes on"
     return TrainingDivergedError(
-        f"{what}; {kept}; likely causes: a learning rate (here {rate:.3g}, batch "
+        f"{problem}; {advice}; likely causes: a learning rate (here {rate:.3g}, batch "
         f"{config.batch_size}) that is too high, too little warm-up ({config.warmup_steps} steps), "
         f"or scale {config.scale}{margin} too large for {config.embedding_size} dimensions"
     )

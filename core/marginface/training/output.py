@@ -1,4 +1,4 @@
-"""Where a run is written: whether it may be, and that nobody else does."""
+"""The folder that a run is written to: checked, and kept from other writers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from marginface.training.config.keys import TrainConfig
 
 
 def check_output(config: TrainConfig, *, resume: bool) -> None:
-    """Raise if a run cannot be written, or gone on with, where the configuration says."""
+    """Raise if a run cannot be written, or resumed, in the configured folder."""
     run = RunFolder(config.output)
     if resume:
         run.require_run()

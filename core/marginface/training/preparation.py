@@ -61,12 +61,12 @@ class Training:
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
-    course: str  # what becomes of the learning rate where that was planned otherwise
+    course: str  # how the learning rate departs from the plan; "" if not
 
 
 @dataclass
 class _Opened:
-    """Everything that a process opens and checks without the others."""
+    """Inputs that a process opens and checks by itself."""
 
     backend: Backend
     images: LabelledImages
@@ -137,7 +137,7 @@ def join_group(config: TrainConfig) -> Group:
     try:
         group = load_backend(config.backend).join(threads=config.threads or place.threads())
     except MarginfaceError as error:
-        if place.local_rank:  # the first process of this machine says the same
+        if place.local_rank:  # the machine's first process reports it
             raise AgreedError(str(error)) from error
         raise
     if (group.rank, group.size) != (place.rank, place.size):
@@ -184,10 +184,10 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
         pipeline.restore(state)
     elif config.init_weights:
-        found = backbones.check_weights(
+        checked = backbones.check_weights(
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
         )
-        weights = {f"backbone.{name}": value for name, value in found.items()}
+        weights = {f"backbone.{name}": value for name, value in checked.items()}
     return _Opened(
         backend,
         images,
@@ -208,11 +208,11 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tup
     if not resume:
         schedule.require_reached()
         return schedule, ""
-    now = standing(config)
-    if changes_course(now.recorded, config):  # else a resumed run may be cut short
+    state = standing(config)
+    if changes_course(state.recorded, config):  # else a resumed run may be cut short
         schedule.require_reached()
-    before = now.recorded.make_schedule(now.recorded.total_steps(steps_per_epoch))
-    return schedule, new_course(before, schedule, now.step)
+    before = state.recorded.make_schedule(state.recorded.total_steps(steps_per_epoch))
+    return schedule, new_course(before, schedule, state.step)
 
 
 def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
@@ -238,13 +238,13 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
 
 
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
-    """List the settings that all processes must share: all but file locations and ways of reading.
+    """List the settings that all processes must share: all but locations and reading options.
 
-    Lengths and intervals are among it, as they decide when processes meet.
+    Lengths and intervals are among them, as they decide when processes meet.
     """
-    own = {"data", "output", "init_weights", "loader_threads", "threads", "rebuild_index"}
-    own |= {"val", "val_images", "val_pairs"}
-    values = config.model_dump(mode="json", exclude=own)
+    local_keys = {"data", "output", "init_weights", "loader_threads", "threads", "rebuild_index"}
+    local_keys |= {"val", "val_images", "val_pairs"}
+    values = config.model_dump(mode="json", exclude=local_keys)
     facts = [f"{name} {value}" for name, value in values.items()]
     images, checkpoint = opened.images, opened.checkpoint
     sets = [len(pairs) for pairs in opened.verification]
@@ -314,11 +314,11 @@ def _open_images(
 
 def _sets(images: JoinedImages, *, joined: bool) -> str:
     """Describe several training sets, and how identities that share a name were treated."""
-    each = ", ".join(
+    listed = ", ".join(
         f"{name} ({len(one.identities)} identities, {len(one)} images)"
         for name, one in zip(images.names, images.sets, strict=True)
     )
-    text = f"{len(images.sets)} training sets: {each}"
+    text = f"{len(images.sets)} training sets: {listed}"
     for pair in images.twins():
         text += f"; {' and '.join(pair)} hold the same images: is one of them given by mistake?"
     shared = f"names in several sets: {images.in_several}"
@@ -332,20 +332,20 @@ def _sets(images: JoinedImages, *, joined: bool) -> str:
 def _check_identities(
     config: TrainConfig, images: LabelledImages, run: RunFolder, resume: bool
 ) -> None:
-    found, data = len(images.identities), called(config.data)
-    if config.num_classes is not None and config.num_classes != found:
+    identities, data = len(images.identities), called(config.data)
+    if config.num_classes is not None and config.num_classes != identities:
         raise MarginfaceError(
-            f"num_classes is {config.num_classes}, but {data} has {found} identities; "
+            f"num_classes is {config.num_classes}, but {data} has {identities} identities; "
             "correct it, or leave it out to use what is there"
         )
-    if found < config.processes:
+    if identities < config.processes:
         raise MarginfaceError(
-            f"{config.processes} processes cannot share the {found} identities of {data}; "
-            f"use at most {found} processes"
+            f"{config.processes} processes cannot share the {identities} identities of {data}; "
+            f"use at most {identities} processes"
         )
     if resume and run.identities.is_file() and not run.was_trained_on(images.identities):
         raise MarginfaceError(
-            f"{data} has {found} identities that differ from the "
+            f"{data} has {identities} identities that differ from the "
             f"{len(run.read_identities())} which run {run.path} was trained on; "
             "resume with the same data"
             + (", its sets in the same order" if len(config.data) > 1 else "")

@@ -1,4 +1,4 @@
-"""Progress of a run: what a checkpoint holds besides the learner's arrays."""
+"""Progress of a run: the part of a checkpoint besides the learner's arrays."""
 
 from __future__ import annotations
 

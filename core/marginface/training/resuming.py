@@ -59,24 +59,25 @@ def check_resumption(config: TrainConfig) -> None:
     Raises:
         MarginfaceError: with what is done, what was asked and what to give instead.
     """
-    now = standing(config)
-    if not now.step:
+    state = standing(config)
+    if not state.step:
         return
-    total = config.total_steps(now.steps_per_epoch)
-    if total < now.step:
+    total = config.total_steps(state.steps_per_epoch)
+    if total < state.step:
         asked = " and ".join(f"{name} {value}" for name, value in _length(config))
         keep = ""
-        if now.recorded.total_steps(now.steps_per_epoch) >= now.step:
-            own = " and ".join(f"{name} {value}" for name, value in _length(now.recorded))
-            keep = f", or leave the length out to keep the run's own ({own})"
+        if state.recorded.total_steps(state.steps_per_epoch) >= state.step:
+            length = " and ".join(f"{name} {value}" for name, value in _length(state.recorded))
+            keep = f", or leave the length out to keep the run's own ({length})"
         raise MarginfaceError(
-            f"run {config.output} has taken {now.step} steps already, but {asked} is "
-            f"{total} steps; give {_more(now)}{keep}"
+            f"run {config.output} has taken {state.step} steps already, but {asked} is "
+            f"{total} steps; give {_more(state)}{keep}"
         )
-    if late := _late(now, config):
+    if late := _late(state, config):
         raise MarginfaceError(
-            f"run {config.output} has taken all of its {now.step} steps, so another "
-            f"{' and '.join(late)} would change nothing; give {_more(now)} with it, or leave it out"
+            f"run {config.output} has taken all of its {state.step} steps, so another "
+            f"{' and '.join(late)} would change nothing; give {_more(state)} with it, or leave it "
+            "out"
         )
 
 
@@ -84,8 +85,8 @@ def finished_run(config: TrainConfig) -> Standing | None:
     """Return the state of a resumed run that has nothing left to do; None if it has."""
     if not RunFolder(config.output).config.is_file():
         return None  # which is refused elsewhere, as is a change that comes too late
-    now = standing(config)
-    return now if now.finished_by(config) and not _late(now, config) else None
+    state = standing(config)
+    return state if state.finished_by(config) and not _late(state, config) else None
 
 
 def nothing_left(config: TrainConfig, now: Standing) -> str:
@@ -125,7 +126,7 @@ def changes_course(recorded: TrainConfig, config: TrainConfig) -> bool:
 
 
 def _late(now: Standing, config: TrainConfig) -> list[str]:
-    """Return the changes for which a finished run has no step left."""
+    """Return the changed keys that a finished run has no step left for."""
     if not now.finished_by(config):
         return []
     return [name for name in _changed(now.recorded, config) if name not in (*PLACES, *LENGTH)]

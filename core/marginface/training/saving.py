@@ -15,7 +15,7 @@ from marginface.training.processes.groups import together
 
 
 def one_folder(group: Group, folder: Path) -> bool:
-    """Find out whether all processes see one folder: each looks for what process 0 puts there.
+    """Find out whether all processes share one folder: each looks for a file of process 0.
 
     Args:
         group: all processes, which call this together.
@@ -62,18 +62,18 @@ def save_checkpoint(
     """
     writer, first = CheckpointWriter(folder, step), group.rank == 0
     layout = learner.layout()
-    apart = {name: each for name, each in layout.items() if each.rows and shared}
-    common = in_file_order({n: each.whole for n, each in layout.items() if n not in apart})
-    own = in_file_order({name: each.part(group.rank) for name, each in apart.items()})
+    sharded = {name: each for name, each in layout.items() if each.rows and shared}
+    common = in_file_order({n: each.whole for n, each in layout.items() if n not in sharded})
+    shard = in_file_order({name: each.part(group.rank) for name, each in sharded.items()})
     crc32 = own_crc32 = 0
     try:
         with together(group):
             if first:
                 writer.begin()
         with together(group):
-            if own:
-                arrays = learner.arrays(own, gather=False)
-                own_crc32 = writer.write(shard_file(group.rank, group.size), own, arrays)
+            if shard:
+                arrays = learner.arrays(shard, gather=False)
+                own_crc32 = writer.write(shard_file(group.rank, group.size), shard, arrays)
             arrays = learner.arrays(common)
             try:
                 if first:
@@ -82,18 +82,20 @@ def save_checkpoint(
                 if not shared:
                     for _ in arrays:  # process 0 gathers them from all, even if it cannot write
                         pass
-        said = group.exchange(json.dumps(own_crc32))
+        answers = group.exchange(json.dumps(own_crc32))
         shards = [
             {
                 "file": shard_file(rank, group.size),
                 "crc32": json.loads(text),
-                "rows": {n: [rows[rank].start, rows[rank].stop] for n, (_, rows) in apart.items()},
+                "rows": {
+                    n: [rows[rank].start, rows[rank].stop] for n, (_, rows) in sharded.items()
+                },
             }
-            for rank, text in enumerate(said)
+            for rank, text in enumerate(answers)
         ]
         with together(group):
             if first:
-                writer.finish(crc32, shards if apart else [], extra, keep=keep)
+                writer.finish(crc32, shards if sharded else [], extra, keep=keep)
     except BaseException:
         if first:
             writer.discard()

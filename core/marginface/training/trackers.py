@@ -1,4 +1,4 @@
-"""Where a run's metrics go: JSON lines, TensorBoard and the terminal."""
+"""Record a run's metrics: JSON lines, TensorBoard and the terminal."""
 
 from __future__ import annotations
 

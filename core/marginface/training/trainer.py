@@ -32,7 +32,7 @@ from marginface.training.verifying import verify
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """The end of a run.
 
     Args:
         run: the run folder.
@@ -158,14 +158,14 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
                     "gradient_norm": result.gradient_norm,
                     "images_per_second": round(speed, 3),
                 }
-                left = (total_steps - step) * config.batch_size / speed
-                tracker.train(step, metrics, seconds_left=left)
+                seconds_left = (total_steps - step) * config.batch_size / speed
+                tracker.train(step, metrics, seconds_left=seconds_left)
                 progress.losses.clear()
                 seconds, steps = 0.0, 0
 
-            if auto_compile and (said := auto_compile.observe(elapsed, total_steps - step)):
+            if auto_compile and (decision := auto_compile.observe(elapsed, total_steps - step)):
                 progress.compiled_backend = config.backend if auto_compile.compiled else None
-                tracker.say(said)
+                tracker.say(decision)
 
         tracker.say(_ending(training, received, newest))
     return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
@@ -190,12 +190,12 @@ def _draw(training: Training, labels: NDArray[np.int64], step: int) -> dict[str,
 def _growth(training: Training, draw: dict[str, NDArray[Any]]) -> str:
     """Return a warning if a batch has more identities than sample_rate samples; else ""."""
     rate, identities = training.config.sample_rate, len(training.images.identities)
-    wanted = int(rate * identities)
-    if rate == 1 or len(draw["classes"]) <= wanted:
+    num_samples = int(rate * identities)
+    if rate == 1 or len(draw["classes"]) <= num_samples:
         return ""
     return (
         f"a batch of {len(draw['classes'])} identities takes them all, though sample_rate {rate} "
-        f"of {identities} is {wanted}; so does every batch of more than {wanted}"
+        f"of {identities} is {num_samples}; so does every batch of more than {num_samples}"
     )
 
 
@@ -215,9 +215,9 @@ def _ending(training: Training, received: int | None, checkpoint: Path | None) -
     """Say how the run ended and what to do with it."""
     path, step = training.run.path, training.progress.step
     if received:
-        kept = f"saved {checkpoint}" if checkpoint else "nothing to save yet"
+        saved = f"saved {checkpoint}" if checkpoint else "nothing to save yet"
         return (
-            f"stopped at step {step}, {kept}; continue: marginface train --output {path} --resume"
+            f"stopped at step {step}, {saved}; continue: marginface train --output {path} --resume"
         )
     evaluate = f"marginface evaluate --model {path}"
     if not find_spec("onnxruntime"):  # which evaluation would use

@@ -14,14 +14,14 @@ from marginface.training.trackers import Tracker
 
 
 class _Stopped(Exception):
-    """Raised to leave a verification after a stop signal."""
+    """Ends a verification after a stop signal."""
 
 
 def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | None:
-    """Measure verification accuracy on process 0 and record it; see `figures_of`.
+    """Measure verification accuracy on process 0 and record it; see `figures_to_record`.
 
-    The others wait, and hear from process 0 at every batch: no wait is so long that the framework
-    gives up on it.
+    The others wait and hear from process 0 at every batch, so that no wait exceeds the framework's
+    timeout.
 
     Returns:
         The stop signal that cut it short, which leaves it for the resumed run; or None.
@@ -53,7 +53,7 @@ def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | Non
                 else:
                     for _ in range(0, len(distinct_images(pairs)), config.batch_size):
                         meet()
-            figures = figures_of(results)
+            figures = figures_to_record(results)
     except _Stopped as stopped:
         return int(stopped.args[0])
     figures = json.loads(group.exchange(json.dumps(figures))[0])
@@ -70,7 +70,7 @@ def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | Non
     return None
 
 
-def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[str, float]:
+def figures_to_record(results: Mapping[str, verification.VerificationResult]) -> dict[str, float]:
     """Return the figures to record; of several sets, the means and each set's own.
 
     A set's own accuracy is called `lfw/accuracy` and so on. The best accuracy of a run is that of
@@ -88,12 +88,12 @@ def figures_of(results: Mapping[str, verification.VerificationResult]) -> dict[s
         for name, result in results.items()
     }
     means = {
-        key: sum(own[key] for own in figures.values()) / len(figures)
+        key: sum(of_set[key] for of_set in figures.values()) / len(figures)
         for key in next(iter(figures.values()), {})
         if key != "threshold" or len(figures) == 1
     }
     if len(figures) == 1:
         return means
     return means | {
-        f"{name}/{key}": value for name, own in figures.items() for key, value in own.items()
+        f"{name}/{key}": value for name, of_set in figures.items() for key, value in of_set.items()
     }

@@ -56,8 +56,8 @@ class Attention(Layer):
         q, k, v = np.split(x @ call.arrays["qkv.weight"].T, 3, axis=-1)
         width, outputs = self.channels // self.heads, []
         for head in range(self.heads):
-            own = slice(head * width, (head + 1) * width)
-            products = q[..., own] @ k[..., own].transpose(0, 2, 1) / math.sqrt(width)
+            channels = slice(head * width, (head + 1) * width)
+            products = q[..., channels] @ k[..., channels].transpose(0, 2, 1) / math.sqrt(width)
             powers = np.exp(products - products.real.max(-1, keepdims=True))
-            outputs.append(powers / powers.sum(-1, keepdims=True) @ v[..., own])
+            outputs.append(powers / powers.sum(-1, keepdims=True) @ v[..., channels])
         return np.concatenate(outputs, -1) @ call.arrays["proj.weight"].T + call.arrays["proj.bias"]

@@ -1,4 +1,4 @@
-"""What every kind of layer states: its arrays, its shape, its noise, and a NumPy reference."""
+"""The base of every kind of layer: arrays, shape, noise, and a NumPy reference."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Parameter(NamedTuple):
 
     Args:
         shape: of the array.
-        start: how it starts: all one value, or drawn.
+        start: its initial values: a constant, or the distribution they are drawn from.
         size: the value, the standard deviation of "normal", the bound of "uniform".
         trainable: whether it has a gradient.
-        decay: whether it is a weight proper, which decays where `decay_norm_and_bias` is false.
+        decay: whether it is a weight proper, which decays even if `decay_norm_and_bias` is false.
     """
 
     shape: Shape
@@ -57,7 +57,7 @@ class Parameter(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a layer's reference takes besides its inputs.
+    """Arguments of a layer's reference besides its inputs.
 
     Args:
         arrays: the layer's, by the last part of their names.
@@ -75,7 +75,7 @@ class Layer:
     """A kind of layer, whose instances stand in a graph.
 
     Attributes:
-        takes: what it may stand behind: images, tokens or vectors.
+        takes: the kinds of input: images, tokens or vectors.
         takes_masked: whether it may stand behind tokens of which training leaves some out.
     """
 
@@ -86,22 +86,22 @@ class Layer:
 
     def check(self) -> None:
         """Raise a MarginfaceError unless the layer's numbers make sense."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.name in CHECKS and value is not each.default:
-                said = each.name.removeprefix("out_")  # as the graph's methods call it
-                CHECKS[each.name](f"{said} of '{self.name}'", value)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in CHECKS and value is not field.default:
+                argument = field.name.removeprefix("out_")  # as the graph's methods call it
+                CHECKS[field.name](f"{argument} of '{self.name}'", value)
 
     def parameters(self) -> dict[str, Parameter]:
-        """Return its arrays by the last part of their names; "" is an array under the layer's."""
+        """Return the arrays by the last part of their names; "" takes the layer's own name."""
         return {}
 
     def channels_last(self) -> dict[str, Layout]:
-        """Return the layouts of those arrays that lie otherwise in TensorFlow."""
+        """Return TensorFlow's layouts of the arrays that it stores in another order."""
         return {}
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the shape of a sample behind it, in inference."""
+        """Return the output's shape in inference, without batch."""
         return inputs[0]
 
     @property
@@ -120,7 +120,7 @@ class Layer:
 
 
 def kept(noise: Array, rate: float) -> Array:
-    """Return where noise keeps a value, of which a share `rate` is dropped.
+    """Mark the values that noise keeps, where a share `rate` is dropped.
 
     >>> kept(np.array([0, 2**30, 2**31 - 1]), 0.5)
     array([False,  True,  True])

@@ -47,15 +47,15 @@ class Conv(Layer):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
         if self.init_std is None and self.bias:
-            found = {"weight": Parameter(shape, "uniform", bound)}
+            parameters = {"weight": Parameter(shape, "uniform", bound)}
         elif self.init_std is None:
             he = math.sqrt(2 / (self.out_channels * math.prod(self.kernel)))
-            found = {"weight": Parameter(shape, "normal", he)}
+            parameters = {"weight": Parameter(shape, "normal", he)}
         else:
-            found = {"weight": Parameter(shape, "normal", self.init_std)}
+            parameters = {"weight": Parameter(shape, "normal", self.init_std)}
         if self.bias:
-            found["bias"] = Parameter((self.out_channels,), "uniform", bound, decay=False)
-        return found
+            parameters["bias"] = Parameter((self.out_channels,), "uniform", bound, decay=False)
+        return parameters
 
     @property
     def depthwise(self) -> bool:

@@ -1,4 +1,4 @@
-"""How a framework stores a canonical array: a reshape, a permutation, a reshape."""
+"""A framework's layout of a canonical array: a reshape, a permutation, a reshape."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Layout(NamedTuple):
         return cls(tuple(canonical), tuple(canonical), tuple(order), shape)
 
     def to_framework(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the framework's array of a canonical one."""
+        """Convert a canonical array into the framework's layout."""
         return np.ascontiguousarray(
             array.reshape(self.view).transpose(self.order).reshape(self.shape)
         )
 
     def to_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return the canonical array of a framework's one."""
+        """Convert a framework's array into the canonical layout."""
         turned = array.reshape([self.view[axis] for axis in self.order])
         back = turned.transpose(np.argsort(self.order)).reshape(self.canonical)
         return np.ascontiguousarray(back)

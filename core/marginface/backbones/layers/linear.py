@@ -30,12 +30,12 @@ class Linear(Layer):
         shape, bound = (self.out_features, self.in_features), 1 / math.sqrt(self.in_features)
         bias = (self.out_features,)
         if self.init_std is None:
-            found = {"weight": Parameter(shape, "uniform", bound)}
+            parameters = {"weight": Parameter(shape, "uniform", bound)}
             start = Parameter(bias, "uniform", bound, decay=False)
         else:
-            found = {"weight": Parameter(shape, "normal", self.init_std)}
+            parameters = {"weight": Parameter(shape, "normal", self.init_std)}
             start = Parameter(bias, "constant", 0, decay=False)
-        return found | ({"bias": start} if self.bias else {})
+        return parameters | ({"bias": start} if self.bias else {})
 
     def channels_last(self) -> dict[str, Layout]:
         """Return TensorFlow's layout of the weight: [in, out], in the order of its flattening."""

@@ -1,4 +1,4 @@
-"""Token masking: the part that takes tokens away."""
+"""Token masking: leaves out some tokens in training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MaskTokens(Layer):
 
     @property
     def left(self) -> int:
-        """How many tokens are left."""
+        """The number of tokens that are left."""
         return int(self.tokens * (1 - self.rate))
 
     @property

@@ -1,4 +1,4 @@
-"""Token masking: the part that puts something in the places of what was taken away."""
+"""Token masking: fills the places of the tokens that were left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from marginface.backbones.layers.base import TOKENS, Array, Call, Layer, Paramet
 
 @dataclass(frozen=True)
 class RestoreTokens(Layer):
-    """In training: tokens go back to their places, an array goes where `masked` took one away.
+    """In training: put tokens back in their places, and an array where `masked` left one out.
 
     Without masking (`masked` is "") the array is there, as published weights have it, and rests.
     """
@@ -29,16 +29,16 @@ class RestoreTokens(Layer):
 
     @property
     def noise_of(self) -> str:
-        """The masking layer, whose order it needs."""
+        """The masking layer, whose order of tokens this one needs."""
         return self.masked
 
     def forward(self, call: Call, x: Array) -> Array:
         """Fill each place."""
         if call.noise is None:
             return x
-        left, token = x.shape[1], call.arrays[""][0, 0]
+        tokens_left, token = x.shape[1], call.arrays[""][0, 0]
         y = np.empty((*call.noise.shape, self.channels), np.result_type(x, token))
         for i, order in enumerate(call.noise.argsort(1, kind="stable")):
             for rank, place in enumerate(order):
-                y[i, place] = x[i, rank] if rank < left else token
+                y[i, place] = x[i, rank] if rank < tokens_left else token
         return y

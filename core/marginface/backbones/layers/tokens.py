@@ -1,4 +1,4 @@
-"""Images as rows of tokens."""
+"""The change from images to rows of tokens."""
 
 from __future__ import annotations
 

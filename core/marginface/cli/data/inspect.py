@@ -29,24 +29,24 @@ def inspect(
     from marginface.terminal import Terminal
 
     names = distinct_labels(sets, "set")
-    found = []
+    inspections = []
     for name, path in zip(names, sets, strict=True):
         with image_progress(f"Inspecting {name}") as on_progress:
-            found.append(inspect_set(listing(open_set(path, on_progress)), on_progress))
-    common = tables.compare(found)
+            inspections.append(inspect_set(listing(open_set(path, on_progress)), on_progress))
+    common = tables.compare(inspections)
     console = Terminal()
-    console.print(tables.set_table(names, found))
-    if any(each.images_an_identity is not None for each in found):
-        console.print(tables.histogram_table(names, found))
+    console.print(tables.set_table(names, inspections))
+    if any(each.images_an_identity is not None for each in inspections):
+        console.print(tables.histogram_table(names, inspections))
     if common:
         console.print(tables.shared_table(names, common))
-    for title, examples in tables.findings(names, found, common):
+    for title, examples in tables.findings(names, inspections, common):
         if examples:
             console.print(f"{title}, such as", soft_wrap=True)
         for example in examples:
             console.print(f"  {example}", soft_wrap=True)
     if json_file is not None:
         with replacing(json_file) as temporary:
-            text = json.dumps(tables.to_json(found, common), indent=1)
+            text = json.dumps(tables.to_json(inspections, common), indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")
         console.print(f"wrote {json_file}", soft_wrap=True)

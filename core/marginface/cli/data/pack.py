@@ -41,7 +41,7 @@ def pack(
 
     encoding = Encoding(None if size is None else (size, size), image_format)
     with image_progress("Packing") as on_progress:
-        made = convert(
+        packed = convert(
             source,
             target,
             pairs=pairs,
@@ -50,16 +50,16 @@ def pack(
             on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)
-    if isinstance(made, Pairs):
-        same = made.same.sum()
-        what = f"{same:,} pairs of one person, {len(made) - same:,} of two"
+    if isinstance(packed, Pairs):
+        same = packed.same.sum()
+        contents = f"{same:,} pairs of one person, {len(packed) - same:,} of two"
     else:
-        what = str(made)
-        for name, reason in made.skipped:
+        contents = str(packed)
+        for name, reason in packed.skipped:
             console.print(f"left out {name}: {reason}")
-    console.print(f"{what}; wrote {target}")
-    if isinstance(made, Pairs) and target.suffix.lower() == ".bin" and not tells_folds(made):
+    console.print(f"{contents}; wrote {target}")
+    if isinstance(packed, Pairs) and target.suffix.lower() == ".bin" and not tells_folds(packed):
         console.print(
-            f"a .bin cannot tell its {made.folds} folds, other ones will be formed; pack a .zip to "
-            "keep them"
+            f"a .bin cannot tell its {packed.folds} folds, other ones will be formed; pack a .zip "
+            "to keep them"
         )

@@ -36,10 +36,10 @@ def preview(
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
     names = None if augment is None else split_names(augment)
     expand_presets(names or [])  # an unknown name ends here
-    opened, found = open_by_name(source)
+    opened, image_names = open_by_name(source)
     # Spread over all of them: neighbours in a folder show the same person.
-    count = min(images, len(found))
-    chosen = [found[column * len(found) // count] for column in range(count)]
+    count = min(images, len(image_names))
+    chosen = [image_names[column * len(image_names) // count] for column in range(count)]
     pictures = [decode_image(opened.encoded(name), source / name, None) for name in chosen]
     rows = rows_of_all(pictures, seed) if names is None else drawn_rows(pictures, names, seed)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -45,6 +45,6 @@ def subset(
         seed=seed,
     )
     with image_progress("Copying") as on_progress, telling_what_stays(target):
-        made = write_part(images, chosen, target, on_progress)
+        summary = write_part(images, chosen, target, on_progress)
     console = Terminal(soft_wrap=True)
-    console.print(f"{made}; wrote {target}")
+    console.print(f"{summary}; wrote {target}")

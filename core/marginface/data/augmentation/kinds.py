@@ -1,4 +1,4 @@
-"""What an augmentation takes and gives."""
+"""The types of augmentations."""
 
 from __future__ import annotations
 

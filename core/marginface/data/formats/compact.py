@@ -62,14 +62,14 @@ class Texts:
 
 
 class TextCollector:
-    """Takes texts one after the other."""
+    """Collects texts one after the other."""
 
     def __init__(self) -> None:
         self._offsets = array("q", [0])
         self._encoded = bytearray()
 
     def append(self, text: str) -> None:
-        """Take a text."""
+        """Add a text."""
         self._encoded += encoded_name(text)
         self._offsets.append(len(self._encoded))
 

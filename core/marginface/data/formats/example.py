@@ -76,9 +76,9 @@ def parse_example(data: bytes, where: str) -> ImageExample:
         )
     if image is None or label is None:
         lacking, names = ("image", IMAGE) if image is None else ("label", LABEL)
-        found = ", ".join(sorted(feature))[:200] or "none"
+        features = ", ".join(sorted(feature))[:200] or "none"
         raise MarginfaceError(
-            f"{where}: no {lacking} among its features ({found}); expected one "
+            f"{where}: no {lacking} among its features ({features}); expected one "
             f"{'value' if image is None else 'int64'} in one of {', '.join(names)}"
         )
     identity, file = (
@@ -107,13 +107,13 @@ def _example_type() -> Any:
     )
 
     def message(parent: Any, name: str, *fields: tuple[str, Any, str, bool]) -> Any:
-        new = parent.add(name=name)
+        descriptor = parent.add(name=name)
         for number, (title, kind, type_name, repeated) in enumerate(fields, 1):
             label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            new.field.add(
+            descriptor.field.add(
                 name=title, number=number, type=kind, type_name=type_name or None, label=label
             )
-        return new
+        return descriptor
 
     one = field.TYPE_MESSAGE
     types = file.message_type

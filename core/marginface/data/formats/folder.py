@@ -152,7 +152,7 @@ def _labels(paths: Sequence[str], identities: Sequence[str]) -> NDArray[np.int64
 
 
 def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
-    """Return the files and the identity folders without images, refusing other layouts."""
+    """List the files, and the identity folders without images; refuse other layouts."""
     try:
         files = folder_files(root)
     except MarginfaceError as error:
@@ -179,7 +179,7 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
 def bad_images(
     images: Sequence[T], problem: Callable[[T], str], on_progress: OnProgress
 ) -> list[tuple[T, str]]:
-    """Return those of the images that have a problem, with it; all CPUs look for them."""
+    """Find the images that have a problem, on all CPUs; return them with it."""
     bad: list[tuple[T, str]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(images), CHUNK):
@@ -206,6 +206,8 @@ def _first_of(root: Path, bad: list[tuple[str, str]]) -> str:
 
 def _refuse_folder_of_records(path: Path) -> None:
     """Raise if a folder holds record files instead of folders of images."""
-    found = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".rec")
-    if found and not any(entry.is_dir() for entry in path.iterdir()):
-        raise MarginfaceError(f"{path} holds no folders of images; give {path / found[0]} instead")
+    records = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".rec")
+    if records and not any(entry.is_dir() for entry in path.iterdir()):
+        raise MarginfaceError(
+            f"{path} holds no folders of images; give {path / records[0]} instead"
+        )

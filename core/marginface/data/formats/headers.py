@@ -1,4 +1,4 @@
-"""The headers of a RecordIO file's records, in chunks: what tells labels without the images."""
+"""The headers of a RecordIO file's records, in chunks: labels without reading images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = 9  # magic, length, flag, label, id (2), second id (2), the first of sev
 
 @dataclass(frozen=True, eq=False)
 class Headers:
-    """Of each record, [records]: what `Labelled` tells, but the image.
+    """The fields of `Labelled` but the image, as arrays [records].
 
     Attributes:
         flag, label, key: int64, float32, uint64.
@@ -64,20 +64,20 @@ def _read_plain(
     chunk: slice,
     size: int,
 ) -> NDArray[np.bool_]:
-    """Read the records that are whole and not split; return which these are."""
+    """Read the records that are whole and not split; return a mask of them."""
     at = offsets[:, None] // 4 + np.arange(WORDS)
-    found = words[np.clip(at, 0, len(words) - 1)]
-    length = (found[:, 1] & LONGEST).astype(np.int64)
-    flag = found[:, 2].astype(np.int64)
-    floats = found.view("<f4")
+    header_words = words[np.clip(at, 0, len(words) - 1)]
+    length = (header_words[:, 1] & LONGEST).astype(np.int64)
+    flag = header_words[:, 2].astype(np.int64)
+    floats = header_words.view("<f4")
     headers.flag[chunk] = flag
     headers.label[chunk] = np.where(flag > 0, floats[:, 8], floats[:, 3])
-    headers.key[chunk] = found[:, 4:6].copy().view("<u8")[:, 0]
+    headers.key[chunk] = header_words[:, 4:6].copy().view("<u8")[:, 0]
     headers.empty[chunk] = length == 24 + 4 * flag
     headers.end[chunk] = offsets + 8 + (length + 3) // 4 * 4
     plain: NDArray[np.bool_] = (
-        (found[:, 0] == MAGIC)
-        & (found[:, 1] >> 29 == WHOLE)
+        (header_words[:, 0] == MAGIC)
+        & (header_words[:, 1] >> 29 == WHOLE)
         & (offsets >= 0)
         & (offsets < size)
         & (offsets % 4 == 0)

@@ -18,7 +18,7 @@ from marginface.data.formats.compact import Texts
 from marginface.data.formats.record_index import RecordIndex, fit_for_files
 from marginface.errors import MarginfaceError
 
-VERSION = 2  # 1 took labels that float32 does not tell apart, and fingerprints of any Unicode form
+VERSION = 2  # version 1 had labels beyond float32, and fingerprints that varied by Unicode form
 SUFFIX = ".index"  # train.rec.index
 
 INT64 = ("offsets", "labels", "keys", "identities.offsets", "files.offsets")  # others are bytes
@@ -43,7 +43,7 @@ class MappedIndex(RecordIndex):
 def cached_index(
     path: Path, sources: Sequence[Path], build: Callable[[], RecordIndex]
 ) -> RecordIndex:
-    """Return the index of a record file: the cached one where it is of these very files.
+    """Return the index of a record file: the cached one if it was made of these very files.
 
     Otherwise it is built, and cached where the folder can be written.
 
@@ -71,9 +71,9 @@ def load_index(path: Path, stamp: str) -> MappedIndex:
     """
     try:
         with safe_open(path, framework="numpy") as file:  # checks the header
-            found = file.metadata() or {}
-        if found.get("stamp") == stamp:
-            return _mapped(path, stamp, found["fingerprint"])
+            metadata = file.metadata() or {}
+        if metadata.get("stamp") == stamp:
+            return _mapped(path, stamp, metadata["fingerprint"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise MarginfaceError(f"{path} is no index of a record file: {error}") from error
     raise MarginfaceError(f"{path} is of other records; the file has changed since it was opened")
@@ -81,8 +81,8 @@ def load_index(path: Path, stamp: str) -> MappedIndex:
 
 def _stamp(sources: Sequence[Path]) -> str:
     """Return a stamp that changes with any of the files."""
-    found = [(path.name, path.stat()) for path in sources]
-    return json.dumps([VERSION, *[(name, s.st_size, s.st_mtime_ns) for name, s in found]])
+    stats = [(path.name, path.stat()) for path in sources]
+    return json.dumps([VERSION, *[(name, s.st_size, s.st_mtime_ns) for name, s in stats]])
 
 
 def _save(path: Path, index: RecordIndex, stamp: str) -> None:
@@ -97,7 +97,7 @@ def _save(path: Path, index: RecordIndex, stamp: str) -> None:
 
 
 def _mapped(path: Path, stamp: str, fingerprint: str) -> MappedIndex:
-    """Return the index in a file, having looked at everything that could lead astray."""
+    """Return the index in a file, with every offset and label checked."""
     arrays = _map_arrays(path)
     offsets, labels, keys = (arrays[name] for name in ("offsets", "labels", "keys"))
     identities = Texts(arrays["identities.offsets"], arrays["identities.encoded"])

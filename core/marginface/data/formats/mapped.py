@@ -40,14 +40,14 @@ class Chained(Protocol):
         """Return the byte behind the record that begins at byte `offset`, or raise."""
 
 
-def offsets_of(records: Chained) -> NDArray[np.int64]:
-    """Return where each record begins, by reading the file from its beginning.
+def record_offsets(records: Chained) -> NDArray[np.int64]:
+    """List the bytes where records begin, by reading the file from its beginning.
 
     Raises:
         MarginfaceError: a record is damaged or truncated.
     """
-    found, at = array("q"), 0
+    offsets, at = array("q"), 0
     while at < records.size:
-        found.append(at)
+        offsets.append(at)
         at = records.end(at)
-    return np.array(found, np.int64)
+    return np.array(offsets, np.int64)

@@ -35,10 +35,10 @@ class RecordImages:
 
     Attributes:
         records: the file.
-        index: where its images are.
+        index: its images, their places and labels.
         size: (height, width) of every image, in pixels.
         resize: whether images of another size are stretched to it.
-        skipped: what was left out as (name, reason).
+        skipped: the bad images that were left out, as (name, reason).
     """
 
     records: Records
@@ -64,7 +64,7 @@ class RecordImages:
 
     @property
     def numbered(self) -> bool:
-        """Whether identities are numbers, for want of names: another file's mean somebody else."""
+        """Whether identities are mere numbers, which mean somebody else in another file."""
         return self.index.files is None and all(map(str.isdecimal, self.identities))
 
     def __len__(self) -> int:
@@ -85,14 +85,14 @@ class RecordImages:
         return self.records.image(int(self.index.offsets[index]))
 
     def fingerprint(self) -> str:
-        """Return a digest of the names, in order: a folder's of the same names."""
+        """Return a digest of the names, in order: that of a folder with the same names."""
         return self.index.fingerprint
 
     def checked(self, options: OpenOptions) -> RecordImages:
-        """Return these images, or the good ones of them, as the options say.
+        """Check the images; return them, or with `skip_bad` the good ones.
 
-        To leave out the bad ones each image is decoded. Otherwise some are, evenly spread: what is
-        wrong with all shows, and single bad ones end the training that meets them, by name.
+        With `skip_bad` every image is decoded, else an evenly spread sample: it shows what is wrong
+        with all of them, and a single bad one ends the training that meets it, by name.
 
         Raises:
             MarginfaceError: there are bad ones and they are not skipped.
@@ -112,8 +112,8 @@ class RecordImages:
                 f"{len(bad)} of {count} images looked at in {self.root} cannot be used; the first "
                 f"is {name}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
             )
-        kept = np.setdiff1d(np.arange(len(self)), [number for number, _ in bad])
-        return replace(self, index=self.index.take(kept), skipped=named)
+        good = np.setdiff1d(np.arange(len(self)), [number for number, _ in bad])
+        return replace(self, index=self.index.take(good), skipped=named)
 
     def _problem(self, number: int) -> str:
         """Return why an image cannot be used, or an empty string."""
@@ -125,7 +125,7 @@ class RecordImages:
 
 
 class _Place(NamedTuple):
-    """Where an image is, put into words only for an error: it would take a tenth of reading it."""
+    """The name of an image's place, made only for an error: it costs a tenth of reading one."""
 
     images: RecordImages
     number: int

@@ -1,4 +1,4 @@
-"""What is known of a record file's images without reading them: where each is, whose, its name."""
+"""The index of a record file: place, label and name of each image, without reading any."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class RecordIndex:
 
     def take(self, chosen: NDArray[np.int64]) -> RecordIndex:
         """Return the index of some images; identities that have none of them go."""
-        left, labels = np.unique(self.labels[chosen], return_inverse=True)
+        labels_left, labels = np.unique(self.labels[chosen], return_inverse=True)
         return _with_fingerprint(
             RecordIndex(
                 self.offsets[chosen],
                 labels,
                 self.keys[chosen],
-                tuple(self.identities[label] for label in left),
+                tuple(self.identities[label] for label in labels_left),
                 Texts.of(self.files[index] for index in chosen) if self.files else None,
             )
         )
@@ -82,7 +82,7 @@ def make_index(
         offsets, keys: as in `RecordIndex`.
         numbers: int64 [images], the labels that the file has; gaps close.
         names: (identity, file) of each image. Identities are called by their numbers where not
-            each has one name of its own that does for a folder, and images likewise by their keys.
+            names cannot be folders or are not distinct, and images likewise by their keys.
     """
     values, labels = np.unique(numbers, return_inverse=True)
     identities = tuple(map(str, values.tolist()))
@@ -93,22 +93,26 @@ def make_index(
 
         def listed() -> Iterator[str]:
             for label, (folder, file) in zip(labels.data, names, strict=True):
-                known = folders.setdefault(label, folder)
-                if known != folder and same_form(known) != same_form(folder):
+                first_folder = folders.setdefault(label, folder)
+                if first_folder != folder and same_form(first_folder) != same_form(folder):
                     several.add(label)
                 yield file
 
         files = Texts.of(listed())
-        found = tuple(folders[label] for label in range(len(values)))
-        if not several and len(set(found)) == len(found) and fit_for_files(Texts.of(found)):
-            identities = found
+        folder_names = tuple(folders[label] for label in range(len(values)))
+        if (
+            not several
+            and len(set(folder_names)) == len(folder_names)
+            and fit_for_files(Texts.of(folder_names))
+        ):
+            identities = folder_names
         if not (fit_for_files(files) and _distinct(labels, files)):
             files = None
     return _with_fingerprint(RecordIndex(offsets, labels, keys, identities, files))
 
 
 def fit_for_files(texts: Texts) -> bool:
-    """Return whether every text does for the name of a file, on any system and nowhere else.
+    """Return whether every text can name a file, on any system and in its folder only.
 
     >>> fit_for_files(Texts.of(["ann", "1.jpg"])), fit_for_files(Texts.of(["ann", "../1.jpg"]))
     (True, False)
@@ -139,7 +143,7 @@ def _distinct(labels: NDArray[np.int64], files: Texts) -> bool:
 
 
 def _with_fingerprint(index: RecordIndex) -> RecordIndex:
-    """Add the very digest that a folder of these names has, which so may take the file's place."""
+    """Add the digest that a folder of these names has, so that one may replace the other."""
     digest, separator = hashlib.sha256(), b""
     for name in index.names():
         digest.update(separator + encoded_name(same_form(name)))

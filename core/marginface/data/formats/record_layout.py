@@ -24,7 +24,7 @@ from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1
-# Commands that only read a set have no such option, so those that have it are named.
+# Commands that only read a set lack the option, so the message names those that have it.
 REBUILD = (
     "if the .rec is whole, --rebuild-index (rebuild_index=True) of `marginface train`, `embed` or "
     "`clean` writes its .idx anew"
@@ -92,7 +92,7 @@ def _read(path: Path, rebuild_index: bool, on_progress: OnProgress) -> tuple[Int
     keys = np.arange(len(offsets))
     if distinct(headers.key) and headers.key.max() <= LARGEST_KEY:
         keys = headers.key.astype(np.int64)
-    with suppress(OSError):  # a folder that cannot be written: then it serves this time alone
+    with suppress(OSError):  # a read-only folder: the index is made again next time
         write_idx(idx, keys, offsets)
     return keys, offsets, headers
 

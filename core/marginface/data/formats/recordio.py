@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.mapped import map_file, offsets_of
+from marginface.data.formats.mapped import map_file, record_offsets
 from marginface.errors import MarginfaceError
 from marginface.formats import begins
 
@@ -24,7 +24,7 @@ MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 WHOLE, START, MIDDLE, END = range(4)
 LONGEST = 2**29 - 1  # bytes of a part
-# Labels are float32: 2**24 + 1 becomes 2**24, so this is the last that is one number alone.
+# Labels are float32: 2**24 + 1 becomes 2**24, so from 2**24 on they are ambiguous.
 LARGEST_LABEL = 2**24 - 1
 
 _PART = struct.Struct("<II")  # magic; part and length
@@ -32,7 +32,7 @@ _HEADER = struct.Struct("<IfQQ")  # flag, label, id, second id
 
 
 class Labelled(NamedTuple):
-    """What a record of a labelled image holds.
+    """The contents of a labelled image's record.
 
     Attributes:
         flag: how many labels stand in front of the image; 0: the header's own label is the one.
@@ -100,10 +100,10 @@ def pack_labelled(image: bytes, key: int, label: float | Sequence[float]) -> byt
     marginface.errors.MarginfaceError: record 1 would have the label 16777217, expected a whole \
 number from 0 to 16777215, which float32 tells apart
     """
-    for each in label if isinstance(label, Sequence) else [label]:
-        if not exact(each):
+    for number in label if isinstance(label, Sequence) else [label]:
+        if not exact(number):
             raise MarginfaceError(
-                f"record {key} would have the label {each}, expected a whole number from 0 to "
+                f"record {key} would have the label {number}, expected a whole number from 0 to "
                 f"{LARGEST_LABEL}, which float32 tells apart"
             )
     if isinstance(label, Sequence):
@@ -178,8 +178,8 @@ class RecordFile:
         return _padded(self._parts(offset)[-1][1])
 
     def offsets(self) -> NDArray[np.int64]:
-        """Return where each record begins; see `offsets_of`."""
-        return offsets_of(self)
+        """List the bytes where records begin; see `record_offsets`."""
+        return record_offsets(self)
 
     def words(self) -> NDArray[np.uint32]:
         """Return the file as little-endian words, not copied."""

@@ -30,7 +30,7 @@ class ShardedRecords:
         self.paths = tuple(paths)
         filled = [path for path in paths if path.stat().st_size] or paths[:1]
         self._begins = [0, *accumulate(path.stat().st_size for path in filled)]
-        # Each that is mapped counts as an open file, of which a process may have but some.
+        # Each mapped file counts as an open one, and systems limit those of a process.
         self._file = lru_cache(MAPPED)(lambda shard: TFRecordFile(filled[shard]))
         self._file(0)
 
@@ -52,7 +52,7 @@ class ShardedRecords:
         return self._file(shard).example(offset - self._begins[shard])
 
     def offsets(self) -> NDArray[np.int64]:
-        """Return where each record begins, file after file; raises as `TFRecordFile.offsets`."""
+        """List the bytes where records begin, file after file; raises as `TFRecordFile.offsets`."""
         return np.concatenate(
             [self._file(shard).offsets() + begin for shard, begin in enumerate(self._begins[:-1])]
         )

@@ -15,33 +15,33 @@ SHARD = re.compile(r"(.*)-([0-9]{1,6})-of-([0-9]{1,6})(\.tfrecords?)?", re.IGNOR
 SHOWN = 3  # names of missing shards in a message
 
 
-def shards_of(path: Path) -> list[Path]:
-    """Return the files of the set that a record file is a shard of, in order; else itself.
+def shard_paths(path: Path) -> list[Path]:
+    """Return all shards of the set that a record file belongs to, in order; else the file alone.
 
     Shards are numbered from 0, or from 1 where the last one's number is how many there are.
 
     Raises:
         MarginfaceError: some of the shards are missing, or there are none of that number.
     """
-    found = SHARD.fullmatch(path.name)
-    # By its name alone, too: a shard may be empty.
+    match = SHARD.fullmatch(path.name)
+    # A shard may be empty, so its name alone is enough.
     named = ".tfrecord" in path.name.lower() and path.is_file() and not is_recordio(path)
-    if found is None or not (named or is_tfrecord(path)):
+    if match is None or not (named or is_tfrecord(path)):
         return [path]
-    before, number, total, after = found[1], found[2], int(found[3]), found[4] or ""
+    before, number, total, after = match[1], match[2], int(match[3]), match[4] or ""
 
     def name(shard: int) -> str:
-        return f"{before}-{shard:0{len(number)}d}-of-{found[3]}{after}"
+        return f"{before}-{shard:0{len(number)}d}-of-{match[3]}{after}"
 
-    there = {entry.name for entry in path.parent.iterdir()}
-    first = 1 if name(0) not in there and name(total) in there else 0
+    present = {entry.name for entry in path.parent.iterdir()}
+    first = 1 if name(0) not in present and name(total) in present else 0
     if not first <= int(number) < first + total:
         raise MarginfaceError(
             f"{path} calls itself number {int(number)} of {total} shards, which count from 0; "
             "rename it"
         )
     names = [name(shard) for shard in range(first, first + total)]
-    missing = [each for each in names if each not in there]
+    missing = [each for each in names if each not in present]
     if missing:
         more = ", ..." if len(missing) > SHOWN else ""
         raise MarginfaceError(
@@ -53,11 +53,11 @@ def shards_of(path: Path) -> list[Path]:
 
 
 def warn_of_parts(path: Path) -> None:
-    """Warn that a .rec calls itself one of several: they are sets of their own."""
-    found = SHARD.fullmatch(path.stem)
-    if found is not None and int(found[3]) > 1:
+    """Warn of a .rec that calls itself one of several: each is taken as a set by itself."""
+    match = SHARD.fullmatch(path.stem)
+    if match is not None and int(match[3]) > 1:
         warnings.warn(
-            f"{path} calls itself {int(found[2])} of {int(found[3])}; only .tfrecord files are "
+            f"{path} calls itself {int(match[2])} of {int(match[3])}; only .tfrecord files are "
             "taken together, so give the other parts, too",
             stacklevel=3,
         )

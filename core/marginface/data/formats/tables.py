@@ -91,12 +91,12 @@ def _names(paths: Texts, numbers: Ints) -> Iterator[tuple[str, str]]:
 
 
 def _names_keys(path: Path) -> bool:
-    """Return whether the first line of an .lst is of the form that tells keys."""
+    """Return whether the first line of an .lst has the form with keys."""
     with path.open("rb") as file:
         fields = file.readline(65_536).removeprefix(codecs.BOM_UTF8).split(b"\t")
     try:
         key, label, _ = fields
-        float(label)  # whatever it is: `read_names` holds it to the record's
+        float(label)  # `read_names` compares its value with the record's
         return int(key) >= 0
     except ValueError:
         return False

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.formats.example import ImageExample, parse_example
-from marginface.data.formats.mapped import map_file, offsets_of
+from marginface.data.formats.mapped import map_file, record_offsets
 from marginface.data.formats.tfrecord_head import masked
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
@@ -97,8 +97,8 @@ class TFRecordFile:
         return end
 
     def offsets(self) -> NDArray[np.int64]:
-        """Return where each record begins, comparing the checksums of lengths; see `offsets_of`."""
-        return offsets_of(self)
+        """List the bytes where records begin, checking their lengths; see `record_offsets`."""
+        return record_offsets(self)
 
     def _damaged(self, offset: int, why: str) -> MarginfaceError:
         return MarginfaceError(

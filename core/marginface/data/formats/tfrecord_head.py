@@ -1,4 +1,4 @@
-"""What is done with TFRecord files without any package: telling one, short records' checksums."""
+"""TFRecord files without any package: recognise one, compute short records' checksums."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from marginface.data.formats.index_cache import cached_index
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.record_index import RecordIndex, make_index
 from marginface.data.formats.sharded import ShardedRecords
-from marginface.data.formats.shards import shards_of
+from marginface.data.formats.shards import shard_paths
 from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.extras import require
 
@@ -24,7 +24,7 @@ def open_tfrecord(path: Path, options: OpenOptions) -> RecordImages:
     Raises:
         MarginfaceError: as `index_of_tfrecord` and `RecordImages.checked`.
     """
-    records = ShardedRecords(shards_of(path))
+    records = ShardedRecords(shard_paths(path))
     index = index_of_tfrecord(records, on_progress=options.on_progress)
     return RecordImages(records, index, options.size, options.resize).checked(options)
 
@@ -45,7 +45,7 @@ def index_of_tfrecord(records: ShardedRecords, *, on_progress: OnProgress = sile
     """
 
     def build() -> RecordIndex:
-        require("data", "pyarrow")  # for `make_index`, behind the reading
+        require("data", "pyarrow")  # for `make_index`, after the long read
         offsets = records.offsets()
         numbers = np.empty(len(offsets), np.int64)
         identities, files = TextCollector(), TextCollector()

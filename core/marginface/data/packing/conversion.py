@@ -39,7 +39,7 @@ def convert(
         target: of a training set .rec, .tfrecord or a folder; of a verification set .bin, .zip or a
             folder, in which a list of the pairs lies then.
         pairs: a list of pairs whose images are in the folder `source`: makes a verification set.
-        encoding: what the images shall be.
+        encoding: format and size of the images; None copies them.
         skip_bad: of a training set, leave bad images out instead of refusing them.
         on_progress: called with (images done, all images).
 
@@ -49,8 +49,8 @@ def convert(
     Raises:
         MarginfaceError: the target exists or does not suit the source; the source is damaged.
     """
-    found = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
-    if not isinstance(found, Pairs):
+    opened = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
+    if not isinstance(opened, Pairs):
         if target_format(target) in PAIRS_FILES:
             raise MarginfaceError(
                 f"{target} would be a verification set, but {source} has no pairs; name a list of "
@@ -58,7 +58,7 @@ def convert(
             )
         with telling_what_stays(target):
             return pack(
-                found, target, encoding=encoding, skip_bad=skip_bad, on_progress=on_progress
+                opened, target, encoding=encoding, skip_bad=skip_bad, on_progress=on_progress
             )
     written = target_format(target)
     if written not in WRITERS:
@@ -70,18 +70,18 @@ def convert(
         raise MarginfaceError(
             "bad images cannot be left out of a verification set; remove their pairs from its list"
         )
-    check_target(target, found.images.root)
-    uses = 2 * len(found) if written == ".bin" else len({*found.first, *found.second})
-    encoded = _EncodedImages(found.images, encoding, uses, on_progress)
+    check_target(target, opened.images.root)
+    uses = 2 * len(opened) if written == ".bin" else len({*opened.first, *opened.second})
+    encoded = _EncodedImages(opened.images, encoding, uses, on_progress)
     with sole_writer(target):
-        check_target(target, found.images.root)  # another process may have written it just now
-        WRITERS[written](target, replace(found, images=encoded))
-    return found
+        check_target(target, opened.images.root)  # another process may have written it just now
+        WRITERS[written](target, replace(opened, images=encoded))
+    return opened
 
 
 @dataclass
 class _EncodedImages:
-    """An `ImageSource` of another's images, checked and encoded on the way."""
+    """An `ImageSource` that checks and encodes another source's images."""
 
     source: ImageSource
     encoding: Encoding
@@ -91,7 +91,7 @@ class _EncodedImages:
 
     @property
     def root(self) -> Path:
-        """The other's."""
+        """The wrapped source's root."""
         return self.source.root
 
     def encoded(self, name: str) -> bytes:

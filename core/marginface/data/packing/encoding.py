@@ -1,4 +1,4 @@
-"""What images become on their way into a packed set: copied as they are, or encoded anew."""
+"""Encode images for a packed set: those that fit are copied as they are."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ EXTENSIONS_OF = {
     "tiff": (".tif", ".tiff"),
     "heif": (".heic", ".heif", ".hif"),
 }
-QUALITY = 95  # with colour in full resolution, what JPEG takes away is hardly seen
+QUALITY = 95  # with colour in full resolution the loss is hardly visible
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What every image of a set shall be; one that is so already stays as it is, byte for byte.
+    """The format and size of a set's images; an image that has both stays byte for byte.
 
     Args:
         size: (height, width) in pixels to which images are scaled; None leaves their sizes.
@@ -52,14 +52,14 @@ class Encoding:
             MarginfaceError: it cannot be decoded; the message begins with `where`.
         """
         pixels = decode_image(encoded, where, None)
-        found = encoded_format(encoded, where)
-        if self.format in (None, found) and self.size in (None, pixels.shape[:2]):
+        image_format = encoded_format(encoded, where)
+        if self.format in (None, image_format) and self.size in (None, pixels.shape[:2]):
             return encoded
         image = Image.fromarray(pixels)
         if self.size is not None:
             image = image.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
         written = BytesIO()
-        if (self.format or found) == "jpeg":
+        if (self.format or image_format) == "jpeg":
             image.save(written, "jpeg", quality=QUALITY, subsampling=0)
         else:
             image.save(written, "png")
@@ -72,8 +72,8 @@ def with_extension(name: str, encoded: bytes) -> str:
     >>> with_extension("ann/1.pgm", Encoding(format="png")(b"P5 1 1 255 0", "1.pgm"))
     'ann/1.png'
     """
-    found = encoded_format(encoded, name)
-    fitting = EXTENSIONS_OF.get(found, (f".{found}",))
+    image_format = encoded_format(encoded, name)
+    fitting = EXTENSIONS_OF.get(image_format, (f".{image_format}",))
     if name.lower().endswith(fitting):
         return name
     return without_ending(name) + fitting[0]

@@ -1,4 +1,4 @@
-"""What the writers of packed sets have in common."""
+"""The interface of the writers of packed sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Packed:
 
 
 class ChunkWriter(Protocol):
-    """What writes one format of packed sets."""
+    """A writer of one format of packed sets."""
 
     def rewind(self, marks: Sequence[Any]) -> int:
         """Count the marked chunks that are whole on disk; drop what comes after them."""
@@ -33,4 +33,4 @@ class ChunkWriter(Protocol):
         """Write what ends the set, given images an identity, and give it its final name."""
 
     def close(self) -> None:
-        """Let go of files, also of a set that did not come to its end."""
+        """Close the files, of an unfinished set too."""

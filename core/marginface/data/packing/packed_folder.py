@@ -26,9 +26,9 @@ class FolderBlocks:
 
     def rewind(self, marks: Sequence[Any]) -> int:
         """Compare the files of each chunk with its checksum."""
-        whole = sum(1 for _ in takewhile(self._is_whole, marks))
-        self._drop_others({name for mark in marks[:whole] for name in mark["names"]})
-        return whole
+        whole_marks = sum(1 for _ in takewhile(self._is_whole, marks))
+        self._drop_others({name for mark in marks[:whole_marks] for name in mark["names"]})
+        return whole_marks
 
     def add(self, image: Packed) -> None:
         """Write a file."""

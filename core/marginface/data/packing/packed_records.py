@@ -33,11 +33,11 @@ class RecordChunks(Streams):
     def __init__(self, partial: Path, target: Path, records: int) -> None:
         super().__init__(partial, ["idx", "lst", "rec"])
         self._target = target
-        self._first_key = int(records < LARGEST_LABEL)  # with ranges 1, else 0
+        self._first_key = int(records < LARGEST_LABEL)  # 1 in the layout with ranges, else 0
 
     def add(self, image: Packed) -> None:
         """Write an image's record."""
-        split_name(image.name)  # what reads it, refuses other names
+        split_name(image.name)  # readers refuse other names
         key = image.number + self._first_key
         if image.label > LARGEST_LABEL:
             raise MarginfaceError(

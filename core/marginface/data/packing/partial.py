@@ -1,4 +1,4 @@
-"""Output that is not whole yet: it waits under another name, with a journal of what is done."""
+"""Unfinished output: it lies under another name, with a journal of the chunks that are done."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Partial:
     """A folder next to a target, `.NAME.partial`, in which the target grows.
 
     `journal.jsonl` there has a line for the job, then one for each chunk that is done. A line is
-    written after its chunk is on disk, so what the lines tell is what a next run can build on.
+    written after its chunk is on disk, so the next run can rely on every line.
 
     Attributes:
         path: the folder.
-        chunks: what the journal tells of each chunk.
+        chunks: the journal's entry for each chunk.
     """
 
     def __init__(self, path: Path, journal: TextIO, job: str) -> None:
@@ -63,7 +63,7 @@ class Partial:
 
 
 def partial_path(target: Path) -> Path:
-    """Return where the partial output of a target is.
+    """Return the path of a target's partial output.
 
     >>> partial_path(Path("sets/train.rec")).as_posix()
     'sets/.train.rec.partial'
@@ -73,7 +73,7 @@ def partial_path(target: Path) -> Path:
 
 @contextmanager
 def partial_output(target: Path, job: str) -> Iterator[Partial]:
-    """Open the partial output of a target; of another job nothing of it is left.
+    """Open the partial output of a target, emptied if it is another job's.
 
     After the block it goes; if the block raises, it stays as far as a next run can go on from it.
 
@@ -98,7 +98,7 @@ def partial_output(target: Path, job: str) -> Iterator[Partial]:
 
 @contextmanager
 def telling_what_stays(target: Path) -> Iterator[None]:
-    """Say in a user's error where a next run goes on, if there is something to go on from."""
+    """Add to a user's error where the next run goes on, if something is left to go on from."""
     try:
         yield
     except BusyError:

@@ -29,13 +29,13 @@ class Streams:
         for path in self.paths:
             path.touch()
         with_previous = zip([None, *marks], marks, strict=False)
-        whole = sum(1 for _ in takewhile(lambda two: self._is_whole(*two), with_previous))
-        if whole:
-            self.lengths = [length for length, _ in marks[whole - 1]]
+        whole_marks = sum(1 for _ in takewhile(lambda two: self._is_whole(*two), with_previous))
+        if whole_marks:
+            self.lengths = [length for length, _ in marks[whole_marks - 1]]
         for path, length in zip(self.paths, self.lengths, strict=True):
             os.truncate(path, length)
             self._files.append(path.open("ab"))
-        return whole
+        return whole_marks
 
     def append(self, *data: bytes) -> None:
         """Append to each file."""

@@ -1,4 +1,4 @@
-"""What the name of a target says: in which format it is written."""
+"""The format that a target's name asks for."""
 
 from __future__ import annotations
 

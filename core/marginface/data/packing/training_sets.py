@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.shards import shards_of
-from marginface.data.images import EXTENSIONS, state_of, without_ending
+from marginface.data.formats.shards import shard_paths
+from marginface.data.images import EXTENSIONS, file_stamp, without_ending
 from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
 from marginface.data.packing.packed import ChunkWriter, Packed
@@ -49,7 +49,7 @@ WRITERS: dict[str, Callable[[], MakeWriter]] = {
 
 @dataclass
 class Summary:
-    """How much a packed set holds, and what was left out of it as (name, reason)."""
+    """The size of a packed set, and the images left out of it as (name, reason)."""
 
     images: int = 0
     identities: int = 0
@@ -105,16 +105,16 @@ def training_format(target: Path) -> MakeWriter:
     """Return the factory of a target's writer, by the target's suffix."""
     written = target_format(target)
     if written not in WRITERS:
-        known = ", ".join(filter(None, WRITERS))
+        suffixes = ", ".join(filter(None, WRITERS))
         raise MarginfaceError(
-            f"cannot write training images to {target}; expected a name that ends in {known}, or "
-            f"another for a folder, not {written}"
+            f"cannot write training images to {target}; expected a name that ends in {suffixes}, "
+            f"or another for a folder, not {written}"
         )
     return WRITERS[written]()
 
 
 def check_target(target: Path, source: Path) -> None:
-    """Raise where something of that name stands, or of its files, or among the source's images."""
+    """Raise if the target or one of its files exists, or lies among the source's images."""
     paths = [target]
     # A run that was killed at its very end may have left some of its own.
     if target_format(target) == ".rec" and not partial_path(target).exists():
@@ -131,7 +131,7 @@ def check_target(target: Path, source: Path) -> None:
 def _refuse_same_stems(
     images: LabelledImages, order: NDArray[np.int64], encoding: Encoding | None
 ) -> None:
-    """Raise where two names may become one, as only their extensions differ, which may change."""
+    """Raise if two names differ in their extensions only, which packing may change."""
     if encoding in (None, Encoding()):
         return
     label, stems = -1, set[str]()
@@ -184,11 +184,11 @@ class _Run:
         self._bad: list[tuple[int, str]] = []  # of the present chunk: place, reason
 
     def resume(self) -> None:
-        """Go on behind the chunks that are whole and whose images are still what they were."""
-        kept = list(takewhile(self._still_so, self.partial.chunks))
-        whole = self.writer.rewind([chunk["mark"] for chunk in kept])
-        self.partial.keep(whole)
-        for chunk in kept[:whole]:
+        """Go on behind the chunks that are whole and whose images have not changed."""
+        unchanged = list(takewhile(self._still_so, self.partial.chunks))
+        whole_chunks = self.writer.rewind([chunk["mark"] for chunk in unchanged])
+        self.partial.keep(whole_chunks)
+        for chunk in unchanged[:whole_chunks]:
             bad = dict(chunk["bad"])
             for place in range(chunk["begin"], chunk["end"]):
                 if place in bad:
@@ -229,10 +229,10 @@ class _Run:
         index = int(self.order[place])
         name = self.images.name(index)
         try:
-            found = encoded = self.images.encoded(index)
+            original = encoded = self.images.encoded(index)
             if self.encoding is not None:
-                encoded = self.encoding(found, self.images.root / name)
-            if encoded is not found or not name.lower().endswith(EXTENSIONS):
+                encoded = self.encoding(original, self.images.root / name)
+            if encoded is not original or not name.lower().endswith(EXTENSIONS):
                 name = with_extension(name, encoded)
         except MarginfaceError as error:
             return error
@@ -270,11 +270,11 @@ class _Run:
         """Return a digest of sizes and times of the files that images come from."""
         digest = hashlib.sha256()
         for path in self._files(begin, end):
-            digest.update(f"{state_of(path)}\n".encode())
+            digest.update(f"{file_stamp(path)}\n".encode())
         return digest.hexdigest()
 
     def _files(self, begin: int, end: int) -> Iterator[Path]:
         if self.images.root.is_dir():
             yield from (self.images.root / self.images.name(int(i)) for i in self.order[begin:end])
         else:
-            yield from shards_of(self.images.root)
+            yield from shard_paths(self.images.root)

@@ -130,7 +130,7 @@ def warp(
     """
     height, width = size
     shrink = 1 / similarity.scale
-    before = max(1, int(shrink / 4))  # averaging a large face first is as good, and fast
+    before = max(1, int(shrink / 4))  # averaging a large face first loses nothing and is fast
     after = math.ceil(shrink / before)
     # Pillow asks for the way back, between coordinates whose origin is the first pixel's corner.
     centre = 0.5 + 0.5j

@@ -31,7 +31,7 @@ Photo = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class CropOptions:
-    """Which crops are made, and of which face.
+    """Options of cropping: which face, its least size, size and format of the crop.
 
     Args:
         size: (height, width) of the crops in pixels.
@@ -59,7 +59,7 @@ class CropOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo.
+    """The outcome of cropping a photo.
 
     Attributes:
         path: of the photo in its folder.

@@ -58,7 +58,7 @@ def decode(
 
     Source: Guo et al., Sample and Computation Redistribution for Efficient Face Detection, 2021.
     """
-    found = []
+    of_levels = []
     for stride, (scores, sides, points) in zip(STRIDES, levels, strict=True):
         rows, columns = size[0] // stride, size[1] // stride
         anchors = len(scores) // (rows * columns)
@@ -67,8 +67,8 @@ def decode(
         centers = np.stack([x, y], axis=1).astype(np.float32)
         low, high = centers - sides[at, :2], centers + sides[at, 2:]
         to = centers[:, None] + points[at].reshape(-1, 5, 2)
-        found.append((scores[at, 0], np.hstack([low, high]) * stride, to * stride))
-    every = Faces(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        of_levels.append((scores[at, 0], np.hstack([low, high]) * stride, to * stride))
+    every = Faces(*(np.concatenate(parts) for parts in zip(*of_levels, strict=True)))
     return every[np.argsort(-every.scores, kind="stable")]
 
 

@@ -48,8 +48,8 @@ class FaceDetector:
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
-            taken = ", ".join(f"{entry.type} {entry.shape}" for entry in inputs)
-            raise self._refusal(f"it takes {taken}, expected tensor(float) [N, 3, height, width]")
+            shapes = ", ".join(f"{entry.type} {entry.shape}" for entry in inputs)
+            raise self._refusal(f"it takes {shapes}, expected tensor(float) [N, 3, height, width]")
         self._input_name = inputs[0].name
         batch, _, *sides = (size if isinstance(size, int) and size > 0 else None for size in shape)
         if batch not in (None, 1):
@@ -62,31 +62,33 @@ class FaceDetector:
 
     def __call__(self, photos: Sequence[Photo]) -> list[Faces]:
         """Return the faces of RGB photos, uint8 [height, width, 3] each."""
-        found = self._look(photos, 1)
-        again = [index for index, faces in enumerate(found) if not len(faces)]
+        detections = self._look(photos, 1)
+        again = [index for index, faces in enumerate(detections) if not len(faces)]
         for index, faces in zip(again, self._look([photos[i] for i in again], 2), strict=True):
-            found[index] = faces
-        return found
+            detections[index] = faces
+        return detections
 
     def _look(self, photos: Sequence[Photo], shrink: int) -> list[Faces]:
         """Return the faces of photos at 1 / shrink of their size in the network."""
         boxed = [self._letterboxed(photo, shrink) for photo in photos]
         order = sorted(range(len(photos)), key=lambda index: boxed[index][0].shape)
         # One by one, every index makes a group of its own.
-        alike = groupby(order, key=lambda index: (boxed[index][0].shape, self.one_by_one and index))
-        found: dict[int, Faces] = {}
-        for _, members in alike:
+        same_shape = groupby(
+            order, key=lambda index: (boxed[index][0].shape, self.one_by_one and index)
+        )
+        detections: dict[int, Faces] = {}
+        for _, members in same_shape:
             batch = list(members)
             pixels = np.stack([boxed[index][0] for index in batch]).transpose(0, 3, 1, 2)
             outputs = self._run((pixels - MEAN) / STD)
             for place, index in enumerate(batch):
-                own = [output if output.ndim == 2 else output[place] for output in outputs]
-                levels = [(own[a], own[b], own[c]) for a, b, c in self._levels]
+                of_photo = [output if output.ndim == 2 else output[place] for output in outputs]
+                levels = [(of_photo[a], of_photo[b], of_photo[c]) for a, b, c in self._levels]
                 faces = suppress(decode(levels, (pixels.shape[2], pixels.shape[3]), self.min_score))
                 scale = boxed[index][1]
                 boxes = faces.boxes.reshape(-1, 2, 2) / scale
-                found[index] = Faces(faces.scores, boxes.reshape(-1, 4), faces.points / scale)
-        return [found[index] for index in range(len(photos))]
+                detections[index] = Faces(faces.scores, boxes.reshape(-1, 4), faces.points / scale)
+        return [detections[index] for index in range(len(photos))]
 
     def _letterboxed(self, photo: Photo, shrink: int) -> tuple[Photo, Floats]:
         """Return a photo as the network sees it, and by how much it is scaled, as (x, y)."""
@@ -112,9 +114,9 @@ class FaceDetector:
             levels = [[(count * anchors, size) for size in OUTPUTS] for count in cells]
             if sorted(rows) == sorted(chain(*levels)):
                 return [tuple(map(rows.index, level)) for level in levels]
-        given = ", ".join(str(list(shape)) for shape in shapes)
+        shown = ", ".join(str(list(shape)) for shape in shapes)
         raise self._refusal(
-            f"for an input of {height}x{width} it gives outputs of {given}, expected scores "
+            f"for an input of {height}x{width} it gives outputs of {shown}, expected scores "
             "[rows, 1], boxes [rows, 4] and five points [rows, 10] at strides 8, 16 and 32"
         )
 
@@ -127,9 +129,9 @@ class FaceDetector:
             ) from error
         return outputs
 
-    def _refusal(self, what: str) -> MarginfaceError:
+    def _refusal(self, reason: str) -> MarginfaceError:
         return MarginfaceError(
-            f"{self.name} is no SCRFD face detector with five points: {what}; "
+            f"{self.name} is no SCRFD face detector with five points: {reason}; "
             "use one such as scrfd_2.5g_bnkps.onnx"
         )
 

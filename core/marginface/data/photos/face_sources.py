@@ -1,4 +1,4 @@
-"""Where the faces of photos come from: a detector, or a file of landmarks."""
+"""Sources of the faces in photos: a detector, or a file of landmarks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FaceSource:
 
     Attributes:
         find: names of photos, and the photos, RGB uint8 [height, width, 3], to the faces of each.
-        origin: what the faces depend on: same origin, same faces.
-        missing: what is wrong with a photo without faces.
+        origin: everything that decides the faces: same origin, same faces.
+        missing: the detail to report of a photo without faces.
         names: photos that should be there, as `printable`.
     """
 

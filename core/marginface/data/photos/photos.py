@@ -20,7 +20,7 @@ import numpy as np
 
 from marginface.atomic import replacing
 from marginface.data.image_files import folder_files
-from marginface.data.images import read_image, state_of, without_ending
+from marginface.data.images import file_stamp, read_image, without_ending
 from marginface.data.lookup import ImageNames
 from marginface.data.ordered import in_order
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
@@ -113,9 +113,9 @@ def align_photos(
         counts = Counter(row[1] for row in islice(_rows(table), 1, None))
         if not counts[ALIGNED]:
             shutil.rmtree(partial)
-            found = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+            statuses = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
             raise MarginfaceError(
-                f"none of the {len(names):,} photos in {photos} is aligned: {found}; lower the "
+                f"none of the {len(names):,} photos in {photos} is aligned: {statuses}; lower the "
                 "least score or size of a face, or give landmarks of these photos"
             )
         (partial / MANIFEST_NAME).unlink()
@@ -130,7 +130,7 @@ def _outcomes(
     crop: Callable[[str, Photo, Faces], Outcome],
     batch_size: int,
 ) -> Iterator[list[Outcome]]:
-    """Yield what becomes of each batch; the next one is decoded meanwhile."""
+    """Yield the outcomes of each batch; the next one is decoded meanwhile."""
 
     def decode(name: str) -> Photo | MarginfaceError:
         try:
@@ -143,8 +143,8 @@ def _outcomes(
             batch = dict(zip(names[at : at + batch_size], decoded, strict=False))
             photos = {name: each for name, each in batch.items() if isinstance(each, np.ndarray)}
             faces = find(list(photos), list(photos.values()))
-            found = zip(photos, photos.values(), faces, strict=True)
-            outcomes = dict(zip(photos, in_order(lambda each: crop(*each), found), strict=True))
+            detected = zip(photos, photos.values(), faces, strict=True)
+            outcomes = dict(zip(photos, in_order(lambda each: crop(*each), detected), strict=True))
             for name, reason in batch.items():
                 if name not in photos:
                     detail = str(reason).removeprefix(f"{root / name}: ")
@@ -159,8 +159,8 @@ def _entries(listed: Collection[str], photos: Sequence[str]) -> tuple[dict[str, 
     entry_of: dict[str, str] = {}
     absent = []
     for name in sorted(listed):
-        found = images.find(name, "landmarks: ")
-        photo = None if found is None else photo_of[found]
+        listed_name = images.find(name, "landmarks: ")
+        photo = None if listed_name is None else photo_of[listed_name]
         if photo is None:
             absent.append(name)
         elif photo in entry_of:
@@ -177,7 +177,7 @@ def crop_names(names: Sequence[str], suffix: str) -> dict[str, str]:
     """Return the path of each photo's crop.
 
     Raises:
-        MarginfaceError: two would be one.
+        MarginfaceError: two photos would have the same crop.
     """
     crops = {name: f"{without_ending(name)}.{suffix}" for name in names}
     photo_of: dict[str, str] = {}
@@ -195,7 +195,7 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
     """Return a digest that changes with any of the photos."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(f"{name!r} {state_of(root / name)}\n".encode())
+        digest.update(f"{name!r} {file_stamp(root / name)}\n".encode())
     return digest.hexdigest()
 
 
@@ -205,8 +205,8 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
     manifest = json.loads(json.dumps(manifest))  # tuples as lists, to compare
     if folder.exists():
         try:
-            found = json.loads(path.read_text())
-            changed = [name for name, value in manifest.items() if found.get(name) != value]
+            recorded = json.loads(path.read_text())
+            changed = [name for name, value in manifest.items() if recorded.get(name) != value]
         except (OSError, ValueError, AttributeError, RecursionError):
             changed = [MANIFEST_NAME]
         if "version" in changed:
@@ -226,8 +226,8 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _take_up(table: Path, names: Sequence[str]) -> int:
-    """Keep a table's rows for the first of `names`, write them anew, and return how many."""
-    kept = 0
+    """Rewrite a table with its whole rows for the first of `names`; return their number."""
+    rows_kept = 0
     with (
         replacing(table) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -239,8 +239,8 @@ def _take_up(table: Path, names: Sequence[str]) -> int:
             if row[0] != printable(name) or len(row) != len(COLUMNS):
                 break
             writer.writerow(row)
-            kept += 1
-    return kept
+            rows_kept += 1
+    return rows_kept
 
 
 def _rows(table: Path) -> Iterator[list[str]]:
@@ -252,6 +252,6 @@ def _rows(table: Path) -> Iterator[list[str]]:
 def _row(outcome: Outcome) -> list[object]:
     score = "" if math.isnan(outcome.score) else f"{outcome.score:.4f}"
     points = [""] * 10 if outcome.points is None else [f"{v:.3f}" for v in outcome.points.flat]
-    said = [printable(text) for text in (outcome.path, outcome.status, outcome.detail)]
+    texts = [printable(text) for text in (outcome.path, outcome.status, outcome.detail)]
     turn = "" if outcome.turn is None else outcome.turn
-    return [*said, score, outcome.faces, turn, *points]
+    return [*texts, score, outcome.faces, turn, *points]

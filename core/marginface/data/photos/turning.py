@@ -1,4 +1,4 @@
-"""Photos that lie on a side or stand on their head, though no EXIF says so."""
+"""Find faces in photos that lie on a side or stand on their head, though no EXIF says so."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def find_in_turns(detect: Detect, photos: Sequence[Photo]) -> list[Faces]:
     Returns:
         The faces of each photo, in the coordinates of the photo as it was given.
     """
-    found = list(detect(photos))
-    doubtful = [at for at, faces in enumerate(found) if surest(faces, 0) < SURE]
+    detections = list(detect(photos))
+    doubtful = [at for at, faces in enumerate(detections) if surest(faces, 0) < SURE]
     if not doubtful:
-        return found
+        return detections
     turned = [
         detect([np.ascontiguousarray(np.rot90(photos[at], quarters)) for at in doubtful])
         for quarters in (1, 2, 3)
     ]
     for at, *others in zip(doubtful, *turned, strict=True):
-        looks = [found[at], *others]
+        looks = [detections[at], *others]
         quarters = _best(looks)
         if quarters:
-            found[at] = _turned_back(looks[quarters], quarters, photos[at].shape)
-    return found
+            detections[at] = _turned_back(looks[quarters], quarters, photos[at].shape)
+    return detections
 
 
 def _best(looks: Sequence[Faces]) -> int:
-    """Return by how many quarters, counterclockwise, a photo shows the surest upright face.
+    """Return the quarter turns, counterclockwise, after which a photo has the surest upright face.
 
-    The photo as it is has the benefit of the doubt, but for standing on its head where faces are
-    surer to be so in the sideways looks as well: the points of a face on its side are right.
+    In doubt the photo stays as it is, unless the sideways looks also tell that it stands on its
+    head: the points of a face on its side are right.
     """
     upright = [surest(faces, 0) for faces in looks]
     best = int(np.argmax(upright))
@@ -83,7 +83,7 @@ def surest(faces: Faces, quarters: int) -> float:
 
 
 def _turned_back(faces: Faces, quarters: int, shape: tuple[int, ...]) -> Faces:
-    """Return faces of a photo that was turned counterclockwise in the photo's own coordinates."""
+    """Map faces of a photo turned counterclockwise to the photo's own coordinates."""
     middle = np.array([shape[1] - 1, shape[0] - 1]) / 2  # of pixel centres
     middle_turned = middle[::-1] if quarters % 2 else middle
 

@@ -102,7 +102,7 @@ def write_bin(path: str | Path, pairs: Pairs) -> None:
 
 
 def tells_folds(pairs: Pairs) -> bool:
-    """Whether pairs keep their folds in a .bin, which stores none: readers deal out the usual."""
+    """Whether a .bin keeps the pairs' folds: it stores none, and readers form the usual ones."""
     return np.array_equal(usual_folds(pairs.same), pairs.fold)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from marginface.data.image_files import list_images
 from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
-from marginface.data.verification.pair_lists import fields_of, find_image, listed_pairs
+from marginface.data.verification.pair_lists import find_image, listed_pairs, split_fields
 from marginface.data.verification.pairs import (
     PAIR_LIST,
     Pair,
@@ -29,7 +29,7 @@ KEPT_PARTS = 3  # of ../Data/Images/001/frontal/01.jpg: what a folder of aligned
 
 
 def is_cfp(path: Path) -> bool:
-    """Return whether a folder is called as those of the protocols are."""
+    """Return whether a folder has the name of one of the protocols."""
     return path.is_dir() and path.name in LISTS
 
 
@@ -81,18 +81,18 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
 
 def _numbered_images(path: Path) -> dict[int, str]:
     """Return the images of a list by their numbers, as their last parts."""
-    found = {}
+    images = {}
     for number, line in numbered_lines(path, "a list of images"):
         fields = line.split(maxsplit=1)
         if len(fields) != 2 or not is_number(fields[0]):
             raise MarginfaceError(f"{path}:{number}: expected 'number path', got {quoted(line)}")
         parts = PurePosixPath(fields[1].strip().replace("\\", "/")).parts[-KEPT_PARTS:]
-        found[int(fields[0])] = "/".join(parts)
-    return found
+        images[int(fields[0])] = "/".join(parts)
+    return images
 
 
 def _two_numbers(where: str, line: str) -> tuple[int, int]:
-    fields = fields_of(line)
+    fields = split_fields(line)
     if len(fields) != 2 or not all(map(is_number, fields)):
         raise MarginfaceError(f"{where}: expected 'i,j', two whole numbers, got {quoted(line)}")
     return int(fields[0]), int(fields[1])

@@ -99,11 +99,13 @@ def read_container(path: str | Path) -> Pairs:
         raise _unfit(path, str(error)) from None
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
-    known = ImageNames(
+    image_names = ImageNames(
         name.removeprefix(FOLDER) for name in archive.namelist() if name.startswith(FOLDER)
     )
-    found = [_row(f"{path}:{TABLE}:{number}", row, known) for number, row in enumerate(rows[1:], 2)]
-    first, second, same, fold = zip(*found, strict=True)
+    parsed = [
+        _row(f"{path}:{TABLE}:{number}", row, image_names) for number, row in enumerate(rows[1:], 2)
+    ]
+    first, second, same, fold = zip(*parsed, strict=True)
     truth = np.array(same) == "1"
     folds = _folds(path, np.array(fold, np.int64), truth)
     return Pairs(ContainerImages(path, archive), first, second, truth, folds, short_name(path))
@@ -128,10 +130,10 @@ def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, 
         )
     images = []
     for name in row[:2]:
-        found = known.find(name, f"{where}: ")
-        if found is None:
+        image = known.find(name, f"{where}: ")
+        if image is None:
             raise MarginfaceError(f"{where}: no image {name[:80]!r}; add it or remove the pair")
-        images.append(found)
+        images.append(image)
     return images[0], images[1], row[2], row[3]
 
 
@@ -140,13 +142,13 @@ def _folds(path: Path, fold: NDArray[np.int64], same: NDArray[np.bool_]) -> NDAr
 
     Former versions cut a list into contiguous folds, and wrote those of one kind alone, too.
     """
-    numbers, found = np.unique(fold, return_inverse=True)
+    numbers, fold_of = np.unique(fold, return_inverse=True)
     if (numbers != np.arange(1, len(numbers) + 1)).any():
         raise _unfit(path, "its folds are not numbered 1, 2, 3 and so on, none without a pair")
     count = len(numbers)
-    contiguous = (found == contiguous_folds(len(fold), count)).all()
-    one_kind = any(len(np.unique(found[kind])) < count <= kind.sum() for kind in (same, ~same))
-    return usual_folds(same) if contiguous and one_kind else found
+    contiguous = (fold_of == contiguous_folds(len(fold), count)).all()
+    one_kind = any(len(np.unique(fold_of[kind])) < count <= kind.sum() for kind in (same, ~same))
+    return usual_folds(same) if contiguous and one_kind else fold_of
 
 
 def _unfit(path: Path, reason: str) -> MarginfaceError:

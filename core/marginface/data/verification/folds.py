@@ -31,14 +31,14 @@ def folds_of_both_kinds(same: NDArray[np.bool_], folds: int) -> NDArray[np.int64
     >>> folds_of_both_kinds(np.array([True, True, True, True, False, False]), 2)
     array([0, 0, 1, 1, 0, 1])
     """
-    found = np.empty(len(same), np.int64)
+    fold_of = np.empty(len(same), np.int64)
     for kind in (same, ~same):
-        found[kind] = contiguous_folds(int(kind.sum()), folds)
-    return found
+        fold_of[kind] = contiguous_folds(int(kind.sum()), folds)
+    return fold_of
 
 
 def usual_folds(same: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the fold of each pair of a list that tells none: ten of both kinds.
+    """Return the fold of each pair for a list without folds: ten, with pairs of both kinds.
 
     There are fewer where a kind has fewer pairs. Where it has but one, folds are in the list's
     order.

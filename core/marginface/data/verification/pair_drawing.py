@@ -110,8 +110,8 @@ def _pair(person: Indices, number: int) -> tuple[int, int]:
 
 def _different(people: list[Indices], count: int, rng: np.random.Generator) -> Drawn:
     """Draw two persons and an image of each until there are enough."""
-    found: dict[tuple[int, int], None] = {}  # in the order of drawing
-    while len(found) < count:
+    drawn: dict[tuple[int, int], None] = {}  # in the order of drawing
+    while len(drawn) < count:
         one, other = (people[at] for at in np.sort(rng.choice(len(people), 2, replace=False)))
-        found[int(rng.choice(one)), int(rng.choice(other))] = None
-    return list(found)
+        drawn[int(rng.choice(one)), int(rng.choice(other))] = None
+    return list(drawn)

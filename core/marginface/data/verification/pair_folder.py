@@ -98,8 +98,8 @@ def _lfw_line(first: str, second: str, same: bool, images: ImageNames) -> str | 
         return None
     if same and one[1] != other[1]:
         return None
-    for image, found in ((first, one), (second, other)):
-        if not images.means(f"{found[1]}/{found[1]}_{found[2]}", image):
+    for image, match in ((first, one), (second, other)):
+        if not images.means(f"{match[1]}/{match[1]}_{match[2]}", image):
             return None
     begin = f"{one[1]}\t{int(one[2])}\t"
     return begin + (f"{int(other[2])}" if same else f"{other[1]}\t{int(other[2])}")

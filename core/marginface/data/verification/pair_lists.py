@@ -64,10 +64,10 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     path, root = Path(path), Path(images_root)
     lines = list(numbered_lines(path, PAIR_LIST))
     number, line = lines[0]
-    fields = fields_of(line)
+    fields = split_fields(line)
     if len(fields) <= 2 and all(map(is_number, fields)):
         return read_pairs(path, root)
-    rows = [(f"{path}:{number}", fields_of(line)) for number, line in lines]
+    rows = [(f"{path}:{number}", split_fields(line)) for number, line in lines]
     if len(fields) == 2:
         named = _two_lines_a_pair(path, rows)
     elif len(fields) in (3, 4):
@@ -84,10 +84,10 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     return listed_pairs(root, pairs, fold, short_name(path))
 
 
-def fields_of(line: str) -> list[str]:
+def split_fields(line: str) -> list[str]:
     """Split a line at tabs, else at commas, else at blanks.
 
-    >>> fields_of("a.jpg, b.jpg,1"), fields_of("Al Bo.jpg\\t1"), fields_of("a.jpg  1")
+    >>> split_fields("a.jpg, b.jpg,1"), split_fields("Al Bo.jpg\\t1"), split_fields("a.jpg  1")
     (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
     """
     for separator in ("\t", ","):
@@ -127,13 +127,13 @@ def _own_folds(labels: NDArray[np.int64], rows: list[tuple[str, list[str]]]) -> 
 
 def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
     """Return the image that a list names; only what lies under the folder can be found."""
-    found = images.find(name, f"{where}: ")
-    if found is None:
+    image = images.find(name, f"{where}: ")
+    if image is None:
         raise MarginfaceError(
             f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...); add it, remove the pair, "
             "or name the folder that the list's names are relative to"
         )
-    return found
+    return image
 
 
 def _one_line_a_pair(
@@ -141,8 +141,8 @@ def _one_line_a_pair(
 ) -> Iterator[tuple[str, Labelled]]:
     expected = "image1 image2 label" + (" fold" if columns == 4 else "")
     for where, fields in rows:
-        known = len(fields) == columns and fields[2] in ("1", "0", "-1")
-        if not known or not all(map(is_number, fields[3:])):
+        is_agedb = len(fields) == columns and fields[2] in ("1", "0", "-1")
+        if not is_agedb or not all(map(is_number, fields[3:])):
             raise MarginfaceError(
                 f"{where}: expected '{expected}' with label 1, 0 or -1, got "
                 f"{quoted(' '.join(fields))}"

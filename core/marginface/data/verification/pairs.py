@@ -54,7 +54,7 @@ def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
 
     Args:
         same: [pairs].
-        where: what holds them, with a colon and a blank.
+        where: the set, for the message, with a colon and a blank.
     """
     if same.all() or not same.any():
         kind = "same" if same.any() else "different"
@@ -129,12 +129,12 @@ def _find(where: str, name: str, index: int, images: ImageNames, root: str | Pat
             f"{where}: '{name}' is a path, expected the plain name of a folder in {root}"
         )
     stem = f"{name}/{name}_{index:04d}"
-    found = images.find(stem, f"{where}: ")
-    if found is None:
+    image = images.find(stem, f"{where}: ")
+    if image is None:
         raise MarginfaceError(
             f"{where}: no image {Path(root) / stem}.* (jpg, png, ...); add it or remove the pair"
         )
-    return found
+    return image
 
 
 def _check_counts(

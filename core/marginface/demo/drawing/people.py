@@ -106,7 +106,7 @@ def varied(portrait: Any, deviation: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """What stays the same in every picture of one person; lengths in pixels, angles in radians."""
+    """The traits of a person, alike in every picture; lengths in pixels, angles in radians."""
 
     skin: Colour
     hair: Hair | None
@@ -148,7 +148,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Shot:
-    """What differs from picture to picture of the same person; angles in radians."""
+    """The circumstances of one picture of a person; angles in radians."""
 
     yaw: float = varied(0.0, 0.20)
     pitch: float = varied(0.0, 0.10)

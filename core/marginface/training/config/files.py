@@ -40,7 +40,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise MarginfaceError(f"cannot read the config file {path}: {reason}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         problem = getattr(error, "problem", None) or "not readable"
@@ -70,14 +70,14 @@ def resolve_config(file: Values, command_line: Values) -> TrainConfig:
     return TrainConfig(**values)
 
 
-def resume_config(run: TrainConfig, given: Values) -> TrainConfig:
-    """Return a run's configuration with `given` keys changed.
+def resume_config(run: TrainConfig, changes: Values) -> TrainConfig:
+    """Return a run's configuration with `changes` made.
 
     Raises:
         MarginfaceError: a key differs that would make it another run; all are named.
     """
-    check_keys(given)
-    values = {name: coerce(name, value) for name, value in given.items()}
+    check_keys(changes)
+    values = {name: coerce(name, value) for name, value in changes.items()}
     changed = [
         f"{name} ({getattr(run, name)} to {value})"
         for name, value in values.items()
@@ -89,10 +89,10 @@ def resume_config(run: TrainConfig, given: Values) -> TrainConfig:
             "leave that out (--config too, the run has its own), "
             "or start a new run with another --output"
         )
-    kept = {name: value for name, value in values.items() if name in RESUMABLE}
-    if set(LENGTH) & set(kept):  # a new length replaces the old one, however stated
-        kept = {**dict.fromkeys(LENGTH), **kept}
-    return TrainConfig(**_override(dict(run), kept))
+    resumable = {name: value for name, value in values.items() if name in RESUMABLE}
+    if set(LENGTH) & set(resumable):  # a new length replaces the old one, however stated
+        resumable = {**dict.fromkeys(LENGTH), **resumable}
+    return TrainConfig(**_override(dict(run), resumable))
 
 
 def coerce(name: str, value: Any) -> Any:

@@ -251,27 +251,29 @@ class TrainConfig(BaseModel):
 
     def make_loss(self) -> MarginLoss:
         """Return the loss with its parameters."""
-        shorthands = {"scale": self.scale, "margin": self.margin}
-        given = {name: value for name, value in shorthands.items() if value is not None}
-        return losses.get(self.loss, **self.loss_parameters, **given)
+        keys = {"scale": self.scale, "margin": self.margin}
+        shorthands = {name: value for name, value in keys.items() if value is not None}
+        return losses.get(self.loss, **self.loss_parameters, **shorthands)
 
     def make_optimizer(self) -> Optimizer:
         """Return the optimizer with its hyperparameters."""
         kind: type[Optimizer] = {"sgd": SGD, "adamw": AdamW}[self.optimizer]
-        own = {name: getattr(self, name) for name in OPTIMIZER_KEYS[self.optimizer]}
+        hyperparameters = {name: getattr(self, name) for name in OPTIMIZER_KEYS[self.optimizer]}
         return kind(
-            decay_norm_and_bias=self.decay_norm_and_bias, clip_norm=self.clip_norm or None, **own
+            decay_norm_and_bias=self.decay_norm_and_bias,
+            clip_norm=self.clip_norm or None,
+            **hyperparameters,
         )
 
     def make_schedule(self, total_steps: int) -> Schedule:
         """Return the learning rate as a function of the step."""
-        own = {name: getattr(self, name) for name in SCHEDULE_KEYS[self.schedule]}
+        shape = {name: getattr(self, name) for name in SCHEDULE_KEYS[self.schedule]}
         return Schedule(
             kind=self.schedule,
             lr=self.lr,
             total_steps=total_steps,
             warmup_steps=self.warmup_steps,
-            **own,
+            **shape,
         )
 
     def model_spec(self) -> ModelSpec:
@@ -320,18 +322,19 @@ def check_keys(values: Mapping[str, Any]) -> None:
 
 def _loss_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return scale, margin and loss_parameters, completed with the loss's defaults."""
-    given = name_value_pairs(values.get("loss_parameters") or {})
-    if not isinstance(given, dict):
+    parameters = name_value_pairs(values.get("loss_parameters") or {})
+    if not isinstance(parameters, dict):
         return {}  # the field's own type check has the message
     shorthands = {
         name: values[name] for name in ("scale", "margin") if values.get(name) is not None
     }
     for name, value in shorthands.items():
-        if name in given:
+        if name in parameters:
             raise MarginfaceError(
-                f"{name} is given twice: {name} {value} and loss_parameters {name}={given[name]}"
+                f"{name} is given twice: {name} {value} and loss_parameters "
+                f"{name}={parameters[name]}"
             )
-    complete = {**losses.parameters(str(values.get("loss", "arcface"))), **given, **shorthands}
+    complete = {**losses.parameters(str(values.get("loss", "arcface"))), **parameters, **shorthands}
     return {
         "scale": complete.pop("scale", None),
         "margin": complete.pop("margin", None),

@@ -12,7 +12,7 @@ from marginface.errors import MarginfaceError, unknown_name
 
 
 def one_of(kind: str, *choices: str) -> BeforeValidator:
-    """Build a validator that refuses all but `choices`; its message names the nearest one.
+    """Build a validator that refuses values other than `choices`; it names the nearest one.
 
     YAML reads a bare `on` or `off` as true or false; it is turned back into what was typed.
     """

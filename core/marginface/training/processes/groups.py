@@ -38,8 +38,10 @@ class Place:
         """Return this process's share of CPU threads; None leaves the framework its default."""
         if self.local_size == 1:
             return None
-        given = os.environ.get("OMP_NUM_THREADS", "")
-        return int(given) if given.isdecimal() and int(given) else share_of_cores(self.local_size)
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if threads.isdecimal() and int(threads):
+            return int(threads)
+        return share_of_cores(self.local_size)
 
 
 def this_process(environment: Mapping[str, str] = os.environ) -> Place:
@@ -52,26 +54,26 @@ def this_process(environment: Mapping[str, str] = os.environ) -> Place:
         return Place()
     defaults = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    found = {name: environment.get(name, defaults.get(name, "nothing")) for name in names}
-    if all(value.isdecimal() for value in found.values()):
-        rank, size, local_rank, local_size = map(int, found.values())
+    settings = {name: environment.get(name, defaults.get(name, "nothing")) for name in names}
+    if all(value.isdecimal() for value in settings.values()):
+        rank, size, local_rank, local_size = map(int, settings.values())
         place = Place(rank, size, local_rank, local_size, named=True)
         if place.rank < place.size and place.local_rank < place.local_size <= place.size:
             return place
-    said = ", ".join(f"{name} is {value}" for name, value in found.items())
+    listed = ", ".join(f"{name} is {value}" for name, value in settings.items())
     raise MarginfaceError(
-        f"the environment names no process of a run: {said}; torchrun and --processes set these, "
+        f"the environment names no process of a run: {listed}; torchrun and --processes set these, "
         "unset RANK to train with one process"
     )
 
 
 def meet(folder: Path, place: Place, seconds: float = 300) -> None:
-    """Wait until all processes of a run on one machine have come this far, or for so long.
+    """Wait until all processes of a run on one machine are here, `seconds` at most.
 
     Args:
         folder: of this run alone; each leaves an empty file there.
         place: which process this is.
-        seconds: after them it goes on.
+        seconds: the longest wait; then it goes on.
     """
     (folder / f"here-{place.rank}").touch()
     ending = time.monotonic() + seconds
@@ -120,14 +122,14 @@ def agree(
             raise error
         return received
     mine = json.dumps([received, error and message_of(error)])
-    said = [json.loads(text) for text in group.exchange(mine)]
-    failed = {rank: message for rank, (_, message) in enumerate(said) if message is not None}
+    answers = [json.loads(text) for text in group.exchange(mine)]
+    failed = {rank: message for rank, (_, message) in enumerate(answers) if message is not None}
     if failed:
         rank, message = next(iter(failed.items()))
         everywhere = len(failed) == group.size and len(set(failed.values())) == 1
         where = "" if everywhere else f"process {rank} of {group.size}: "
         raise AgreedError(f"{where}{message}") from error
-    return next((number for number, _ in said if number is not None), None)
+    return next((number for number, _ in answers if number is not None), None)
 
 
 @contextmanager
@@ -154,9 +156,9 @@ def require_same(group: Group, facts: Sequence[str], remedy: str) -> None:
     Raises:
         AgreedError: on every process, naming two of them and each fact that differs.
     """
-    said = [json.loads(text) for text in group.exchange(json.dumps(list(facts)))]
-    for rank, theirs in enumerate(said):
-        pairs = [(a, b) for a, b in zip(theirs, said[0], strict=True) if a != b]
+    answers = [json.loads(text) for text in group.exchange(json.dumps(list(facts)))]
+    for rank, theirs in enumerate(answers):
+        pairs = [(a, b) for a, b in zip(theirs, answers[0], strict=True) if a != b]
         if pairs:
             there, here = (" and ".join(side) for side in zip(*pairs, strict=True))
             raise AgreedError(f"process {rank} has {there}, process 0 has {here}; {remedy}")

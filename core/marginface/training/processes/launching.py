@@ -126,12 +126,12 @@ def environments(count: int, folder: Path) -> list[dict[str, str]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listened at just now, all different."""
+    """Return distinct ports that nothing listens at just now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        for socket_ in sockets:
+            socket_.bind(("127.0.0.1", 0))
+        return [int(socket_.getsockname()[1]) for socket_ in sockets]
 
 
 def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -153,7 +153,7 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
         codes = [child.poll() for child in children]
         failed = [rank for rank, code in enumerate(codes) if code]
         if failed and culprit is None:
-            # Where one was killed, the others may have failed for it within the same moment.
+            # Where one was killed, the others may have failed because of it at the same moment.
             culprit = min(failed, key=lambda rank: (codes[rank] or 0) > 0)
             deadline = time.monotonic() + GRACE_SECONDS
         if None not in codes:
@@ -167,7 +167,7 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
     if culprit is None:
         return 0
     code = children[culprit].returncode
-    if code == 2 or code - 128 in FORWARDED:  # it has said why
+    if code == 2 or code - 128 in FORWARDED:  # it has reported why
         return code
     if received and code < 0:
         return 128 + received[0]
@@ -176,7 +176,7 @@ def _mind(children: list[subprocess.Popen[bytes]], received: list[int], output: 
 
 
 def _account(culprit: int, children: Sequence[subprocess.Popen[bytes]], output: Path) -> str:
-    """Say which process failed, how, and how to go on."""
+    """Describe which process failed, how, and how to go on."""
     code = children[culprit].returncode
     how = f"ended with exit status {code}"
     if code < 0:

@@ -42,7 +42,7 @@ def opened_to_this_machine(port: int) -> Iterator[None]:
 def keep_to_this_machine(port: int) -> bool:
     """Bind this process's listener at a port to loopback; return whether that was done.
 
-    Connections that others made before are ended. Only Linux, from 5.7 on, binds what listens.
+    Connections that others made before are ended. Only Linux from 5.7 on can bind a listener.
     """
     try:
         files = [int(path.name) for path in OWN_FILES.iterdir()]
@@ -54,30 +54,30 @@ def keep_to_this_machine(port: int) -> bool:
 def _keep(file: int, port: int) -> bool:
     """Bind one open file of this process, if it is such a listener."""
     try:
-        own = os.dup(file)
+        duplicate = os.dup(file)
     except OSError:  # closed since it was listed
         return False
     try:
-        found = socket.socket(fileno=own)
+        listener = socket.socket(fileno=duplicate)
     except OSError:  # no socket
-        os.close(own)
+        os.close(duplicate)
         return False
-    with found:
+    with listener:
         try:
-            if found.family not in (socket.AF_INET, socket.AF_INET6):
+            if listener.family not in (socket.AF_INET, socket.AF_INET6):
                 return False
-            if found.getsockname()[1] != port:
+            if listener.getsockname()[1] != port:
                 return False
-            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+            if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
                 return True
-            if not _is_loopback(found.getpeername()[0]):
-                found.shutdown(socket.SHUT_RDWR)
+            if not _is_loopback(listener.getpeername()[0]):
+                listener.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
     return False
 
 
 def _is_loopback(address: str) -> bool:
-    found = ip_address(address)
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+    parsed = ip_address(address)
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
