@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from own_losses import forgetting, write_example
 
@@ -130,7 +131,7 @@ def test_a_registered_loss_is_one_of_all():
         (
             Raising,
             {"torch": CODE},
-            f"Raising: target(0.5, 1.0, {{}}) raises KeyError: 'easy' ({__file__}, line ",
+            f"Raising: target(0.5, 1.0, {{}}) fails: KeyError: 'easy' ({__file__}, line ",
         ),
         (
             Own,
@@ -148,6 +149,83 @@ def test_what_is_no_loss_is_refused(loss, code, said):
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert losses.names() == before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Right(MarginLoss):
+    """A drawn margin, a running mean and a bias."""
+
+    name: ClassVar[str] = "right"
+    draws: ClassVar[tuple[str, ...]] = ("margin",)
+
+    def initial_bias(self, num_classes):
+        return np.zeros(num_classes)
+
+    def initial_state(self):
+        return {"t": np.array(0.0)}
+
+    def draw(self, rng, batch):
+        return {"margin": rng.normal(size=batch)}
+
+    def prepare(self, cosines, _, state, draw):
+        return {"margin": draw["margin"]}, {"t": np.array(state["t"] + cosines.mean())}
+
+    def target(self, cosine, _, prepared):
+        return Logit(cosine - prepared["margin"], 1.0)
+
+
+def changed(**parts) -> type[MarginLoss]:
+    return dataclass(frozen=True, kw_only=True)(type("Changed", (Right,), parts))
+
+
+def returning(value):
+    return lambda *_: value
+
+
+ONES, T = np.ones(2), {"t": np.array(0.0)}
+
+
+@pytest.mark.parametrize(
+    ("method", "part", "said"),
+    [
+        ("num_centers", property(returning(0)), "num_centers returns 0; expected a whole number"),
+        ("num_centers", property(returning("2")), "num_centers returns '2'; expected a whole"),
+        ("num_centers", property(lambda _: 1 / 0), "num_centers fails: ZeroDivisionError: div"),
+        ("initial_bias", returning(0.0), "initial_bias(3) returns 0.0; expected None or a NumPy"),
+        ("initial_bias", returning(np.ones(2)), "initial_bias(3) returns array([1., 1.]); expect"),
+        ("initial_state", returning(None), "initial_state returns None; expected NumPy arrays by"),
+        ("initial_state", returning({"t": 0.0}), "initial_state returns {'t': 0.0}; expected Num"),
+        ("draws", "margin", "draws is 'margin'; expected a tuple of names, as ('margin',)"),
+        ("draw", returning({"m": ONES}), "expected NumPy arrays [batch] by the names of draws, m"),
+        ("draw", returning({"margin": np.ones(3)}), "draw(rng, 2) returns {'margin': array([1.,"),
+        ("prepare", returning({}), "prepare returns {}; expected a pair, values [batch] by name"),
+        ("prepare", returning(({"margin": 1.0}, T)), "prepare returns for 'margin' a float; expe"),
+        ("prepare", returning(({"margin": ONES}, {})), "the next state of nothing; expected t, as"),
+        (
+            "prepare",
+            returning(({"margin": ONES}, T | {"u": ONES})),
+            "prepare returns the next state of t, u; expected t, as initial_state has it",
+        ),
+        (
+            "prepare",
+            returning(({"margin": ONES}, {"t": ONES})),
+            "prepare returns for the next 't' shape (2,); expected as in initial_state, here ()",
+        ),
+        ("prepare", returning(({}, T)), "target(0.5, 1.0, {}) fails: KeyError: 'margin' ("),
+        ("negative", returning(0.1), "returns 0.1; expected a marginface.losses.Logit(value, slo"),
+        ("negative", returning(Logit(ONES, 1)), "expected a marginface.losses.Logit(value, slope"),
+        ("reduce", returning(0.5), "reduce returns 0.5; expected a pair, the loss and its derivat"),
+        ("reduce", returning((0.5, [0.1])), "reduce returns (0.5, [0.1]); expected a pair, the lo"),
+        ("penalty", returning(0.5), "penalty returns 0.5; expected a pair of numbers, the penalty"),
+    ],
+)
+def test_what_its_reference_returns_is_looked_at(method, part, said):
+    register(changed(), torch=CODE)
+    with pytest.raises(MarginfaceError) as error:
+        register(changed(**{method: part}), torch=CODE)
+    assert str(error.value).startswith("Changed: ")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("limits", [{"low": 1, "high": 0}, {"above": 1, "below": 1}])
@@ -235,7 +313,7 @@ def test_what_ones_own_module_raises_is_one_line_with_its_place(folder, refusal,
         assert told.endswith(f" ({folder}/my_losses.py, line {line})")
     register(Own, torch="my_losses:Ops")
     with pytest.raises(MarginfaceError, match="for torch, my_losses:Ops, cannot be imported: "):
-        registry.own_code(Own, "torch")
+        tensor_code.own_code(Own, "torch")
 
 
 def test_installed_names_come_before_the_folders(folder):

@@ -7,12 +7,12 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from marginface.errors import MarginfaceError
-from marginface.losses.base import Logit, MarginLoss
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import HELP, document_parameters
 from marginface.losses.places import is_place
 from marginface.losses.registry import BUILT_IN, OWN, Loss
 from marginface.losses.tensor_code import CODE, Code, check_code
-from marginface.own_code import said
+from marginface.losses.trial import try_spec
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -90,20 +90,7 @@ def _check_loss(loss: Any) -> None:
             f"{kind} has {has}, but no {lacks}; what is drawn at random needs both, draws with the "
             "names of the arrays that draw returns"
         )
-    spec = loss()  # its own defaults are in its ranges
-    if loss.prepare is MarginLoss.prepare:
-        try:
-            found: Any = spec.target(0.5, 1.0, {})
-        except Exception as error:  # a user's code raises anything
-            raise MarginfaceError(
-                f"{kind}: target(0.5, 1.0, {{}}) raises {said(error)}; it gets a cosine, a "
-                "norm and what prepare returns, here nothing"
-            ) from error
-        if not isinstance(found, Logit):
-            raise MarginfaceError(
-                f"{kind}: target(0.5, 1.0, {{}}) returns {found!r}; expected a "
-                "marginface.losses.Logit(value, slope)"
-            )
+    try_spec(loss())  # its own defaults are in its ranges
 
 
 def _home(loss: Loss) -> tuple[str, str]:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from marginface.backend import Backend
-from marginface.errors import MarginfaceError
 from marginface.losses import Evaluation, MarginLoss
 from marginface.losses.problems import SIZES, Problem, label, problem, variants
+from marginface.losses.registry import BUILT_IN
+from marginface.losses.trial import try_spec
 
 SPEC = "spec"
 SEEDS = 4
@@ -57,9 +58,7 @@ def compare(
     """Return the largest errors of a loss, over its named choices and drawn problems."""
     worst: dict[tuple[tuple[str, str], str], Deviation] = {}
     for loss, case, drawn in _cases(name, dtype, seeds):
-        evaluations = {
-            b: _evaluate(b, backend, loss, drawn, dtype) for b, backend in backends.items()
-        }
+        evaluations = {b: each.evaluate_loss(loss, drawn, dtype) for b, each in backends.items()}
         evaluations[SPEC] = evaluate_spec(loss, drawn)
         for pair in combinations(evaluations, 2):
             for quantity, error in errors(evaluations[pair[0]], evaluations[pair[1]]).items():
@@ -67,19 +66,6 @@ def compare(
                 if key not in worst or not error <= worst[key].error:
                     worst[key] = Deviation(name, dtype, pair, quantity, error, allowed, case)
     return list(worst.values())
-
-
-def _evaluate(
-    name: str, backend: Backend, loss: MarginLoss, problem: Problem, dtype: str
-) -> Evaluation:
-    """Evaluate a problem with a backend; raise if its code lacks a value that the spec passes."""
-    try:
-        return backend.evaluate_loss(loss, problem, dtype)
-    except KeyError as error:
-        raise MarginfaceError(
-            f"{loss.name}: its code for {name} lacks a value by its name; what prepare returns, "
-            "for each sample and as the next state, must have the names that the spec's has"
-        ) from error
 
 
 def evaluate_spec(loss: MarginLoss, problem: Problem) -> Evaluation:
@@ -129,6 +115,8 @@ def broken(rows: Iterable[Deviation]) -> list[Deviation]:
 
 def _cases(name: str, dtype: str, seeds: int) -> Iterator[tuple[MarginLoss, str, Problem]]:
     for loss in variants(name):
+        if name not in BUILT_IN:
+            try_spec(loss)
         for seed in range(seeds):
             batch, classes, size = SIZES[seed % len(SIZES)]
             rng = np.random.default_rng(seed)

@@ -125,6 +125,7 @@ class MarginHead(keras.layers.Layer):
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **options)
         self.loss = losses.as_loss(loss)
+        self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
@@ -171,7 +172,6 @@ class MarginHead(keras.layers.Layer):
             zero = np.array(0, np.int64)
             self._calls = self._add("accumulated_calls", zero)
             self._sums = {n: self._add(f"accumulated_{n}", v * 0) for n, v in start.items()}
-        self._ops = loss_ops(self.loss)
         self._gather = in_replica(lambda name, value: gather_rows(value, self.rows(name)))
         self.built = True
 

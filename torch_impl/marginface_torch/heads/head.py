@@ -120,6 +120,7 @@ class MarginHead(nn.Module):
     ) -> None:
         super().__init__()
         self.loss = losses.as_loss(loss)
+        self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
@@ -159,7 +160,6 @@ class MarginHead(nn.Module):
             for name, value in self.named_parameters():
                 value.requires_grad = False
                 self.momentum.register_buffer(name, torch.zeros_like(value))
-        self._ops = loss_ops(self.loss)
 
     @property
     def rate(self) -> float | None:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import torch
+
 from marginface.losses import MarginLoss
 from marginface.losses.tensor_code import code_of_families, own_code
+from marginface.losses.trial import try_code
 from marginface_torch.losses.base import LossOps
 
 __all__ = ["OPS", "LossOps", "loss_ops"]
@@ -15,7 +18,10 @@ def loss_ops(loss: MarginLoss) -> LossOps[Any]:
     """Return the tensor code of a loss.
 
     Raises:
-        MarginfaceError: a loss of one's own that is not registered with such code.
+        MarginfaceError: a loss of one's own is not registered with such code, or fails its trial.
     """
     kind = type(loss)
-    return (OPS[kind] if kind in OPS else own_code(kind, "torch"))(loss)
+    if kind in OPS:
+        return OPS[kind](loss)
+    ops: LossOps[Any] = try_code(own_code(kind, "torch"), loss, "torch", torch.tensor)
+    return ops

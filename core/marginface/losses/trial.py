@@ -1,0 +1,207 @@
+"""A user's own loss, tried on two samples of three classes before anything is trained with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.errors import MarginfaceError
+from marginface.losses.base import Logit, MarginLoss
+from marginface.own_code import in_one_line
+
+COSINES = np.array([[0.5, 0.1, -0.2], [0.3, -0.25, 0.0]])
+LABELS = [0, 1]
+TARGETS, NORMS = COSINES[[0, 1], LABELS], np.array([1.0, 2.0])
+BATCH, CLASSES = COSINES.shape
+
+
+def try_spec(loss: MarginLoss) -> None:
+    """Raise unless the reference of a loss returns what heads and the reference itself take.
+
+    Raises:
+        MarginfaceError: a method raises, or returns something else.
+    """
+    trial = _Trial(type(loss).__name__, loss)
+    with in_one_line(f"{trial.who}: num_centers fails"):
+        centers = loss.num_centers
+    trial.require(
+        _is(centers, Integral) and centers >= 1, "num_centers", centers, "a whole number above 0"
+    )
+    bias = trial.call("initial_bias", CLASSES)
+    trial.require(
+        bias is None or (_is_array(bias, "f") and bias.shape in ((CLASSES,), (1,))),
+        f"initial_bias({CLASSES})",
+        bias,
+        "None or a NumPy array of float64, [num_classes] or [1]",
+    )
+    state, draw = trial.inputs()
+    prepared = trial.prepare(TARGETS, NORMS, state, draw)
+    for i, label in enumerate(LABELS):
+        with in_one_line(f"{trial.who}: prepare returns no numbers"):
+            values = {name: float(each[i]) for name, each in prepared.items()}
+        target = trial.logit("target", float(TARGETS[i]), float(NORMS[i]), values)
+        logits = [
+            target if j == label else trial.logit("negative", float(COSINES[i, j]), values)
+            for j in range(CLASSES)
+        ]
+        returned = trial.call("reduce", logits, label)
+        trial.require(
+            _is_pair(returned) and _is(returned[0], Real) and np.shape(returned[1]) == (CLASSES,),
+            "reduce",
+            returned,
+            "a pair, the loss and its derivative to every logit",
+        )
+        returned = trial.call("penalty", float(NORMS[i]))
+        trial.require(
+            _is_pair(returned) and all(_is(value, Real) for value in returned),
+            "penalty",
+            returned,
+            "a pair of numbers, the penalty and its slope",
+        )
+
+
+def try_code(code: Any, loss: MarginLoss, backend: str, tensor: Callable[[Any], Any]) -> Any:
+    """Return a loss's tensor code, made of its class, unless it returns what a head cannot take.
+
+    Args:
+        code: the class.
+        loss: what it computes.
+        backend: for messages.
+        tensor: makes a tensor of a NumPy array.
+
+    Raises:
+        MarginfaceError: a method raises, or returns something else.
+    """
+    try_spec(loss)
+    who = f"{loss.name} in {backend}"
+    with in_one_line(f"{who}: {code.__name__} cannot be made"):
+        ops = code(loss)
+
+    def single(array: NDArray[Any]) -> Any:
+        return tensor(array.astype(np.float32) if array.dtype.kind == "f" else array)
+
+    trial = _Trial(who, ops)
+    state, draw = (
+        {name: single(np.asarray(value)) for name, value in arrays.items()}
+        for arrays in _Trial(type(loss).__name__, loss).inputs()
+    )
+    cosines, targets, norms = single(COSINES), single(TARGETS), single(NORMS)
+    prepared = trial.prepare(targets, norms, state, draw)
+    target = trial.tensor("target", "[batch]", (BATCH,), targets, norms, prepared)
+    shape = (BATCH, CLASSES)
+    negatives = trial.tensor("negatives", "[batch, classes]", shape, cosines, prepared)
+    trial.tensor("reduce", "[batch]", (BATCH,), target, negatives[:, 0])
+    trial.tensor("penalty", "[batch]", (BATCH,), norms)
+    return ops
+
+
+@dataclass(frozen=True)
+class _Trial:
+    who: str  # begins every message
+    code: Any  # a loss, or its tensor code
+
+    def call(self, method: str, *given: Any, shown: str = "") -> Any:
+        shown = shown or f"{method}({', '.join(map(repr, given))})"
+        with in_one_line(f"{self.who}: {shown} fails"):
+            return getattr(self.code, method)(*given)
+
+    def require(self, ok: Any, call: str, returned: Any, expected: str) -> None:
+        if not ok:
+            shown = " ".join(repr(returned).split())[:100]
+            raise MarginfaceError(f"{self.who}: {call} returns {shown}; expected {expected}")
+
+    def inputs(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the initial state, and a draw for the batch."""
+        state = self.call("initial_state")
+        self.require(
+            isinstance(state, dict)
+            and all(isinstance(k, str) and _is_array(v, "biuf") for k, v in state.items()),
+            "initial_state",
+            state,
+            "NumPy arrays by name",
+        )
+        names = self.code.draws
+        if not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
+            raise MarginfaceError(
+                f"{self.who}: draws is {names!r}; expected a tuple of names, as ('margin',)"
+            )
+        draw = self.call("draw", np.random.default_rng(0), BATCH, shown=f"draw(rng, {BATCH})")
+        self.require(
+            isinstance(draw, dict)
+            and sorted(map(str, draw)) == sorted(names)
+            and all(_is_array(each, "biuf") and each.shape == (BATCH,) for each in draw.values()),
+            f"draw(rng, {BATCH})",
+            draw,
+            f"NumPy arrays [batch] by the names of draws, {', '.join(names) or 'none'}",
+        )
+        return state, draw
+
+    def prepare(self, cosines: Any, norms: Any, state: Any, draw: Any) -> dict[str, Any]:
+        """Return the values that `prepare` makes of a batch, once they and the state are right."""
+        returned = self.call("prepare", cosines, norms, dict(state), draw, shown="prepare")
+        self.require(
+            _is_pair(returned) and all(isinstance(each, Mapping) for each in returned),
+            "prepare",
+            returned,
+            "a pair, values [batch] by name and the next state by name",
+        )
+        prepared, after = returned
+        for name, value in prepared.items():
+            self.check_shape(f"prepare returns for '{name}'", value, "[batch]", (BATCH,))
+        if set(after) != set(state):
+            wanted, got = (", ".join(sorted(map(str, a))) or "nothing" for a in (state, after))
+            raise MarginfaceError(
+                f"{self.who}: prepare returns the next state of {got}; expected {wanted}, as "
+                "initial_state has it"
+            )
+        for name, value in state.items():
+            what = f"prepare returns for the next '{name}'"
+            self.check_shape(what, after[name], "as in initial_state", value.shape)
+        return dict(prepared)
+
+    def logit(self, method: str, *given: Any) -> float:
+        """Return the value of a `Logit` that the reference returns."""
+        returned = self.call(method, *given)
+        self.require(
+            isinstance(returned, Logit) and all(_is(each, Real) for each in returned),
+            f"{method}({', '.join(map(repr, given))})",
+            returned,
+            "a marginface.losses.Logit(value, slope) of numbers",
+        )
+        return float(returned.value)
+
+    def tensor(self, method: str, kind: str, shape: Any, *given: Any) -> Any:
+        """Return the tensor that tensor code returns, once its shape is right."""
+        prepared = given[-1] if isinstance(given[-1], dict) else {}
+        shown = f"{method}, given {', '.join(prepared)} by prepare," if prepared else method
+        returned = self.call(method, *given, shown=shown)
+        self.check_shape(f"{method} returns", returned, kind, shape)
+        return returned
+
+    def check_shape(self, what: str, value: Any, kind: str, expected: Any) -> None:
+        shape = getattr(value, "shape", None)
+        if shape is None or tuple(shape) != tuple(expected):
+            received = f"a {type(value).__name__}" if shape is None else f"shape {tuple(shape)}"
+            raise MarginfaceError(
+                f"{self.who}: {what} {received}; expected {kind}, here {tuple(expected)}"
+            )
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Return whether a value is such a number; a NumPy array without dimensions is one."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+
+
+def _is_array(value: Any, kinds: str) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind in kinds
