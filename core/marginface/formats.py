@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial, wraps
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from marginface.errors import MarginfaceError
-from marginface.own_code import said
+from marginface.own_code import in_one_line, said
 
 ENTRY_POINTS = "marginface.formats"
 ZIP = b"PK\x03\x04"
@@ -44,12 +44,14 @@ class Format(Generic[Opener]):
         open: reads it; what it takes and returns is for the registry to say.
         suffixes: lower case, with the dot; capitals in a file's name are the same.
         recognises: whether a path that exists is of this format, by what it holds or is.
+        own: whether it is a user's own, whose code may raise anything.
     """
 
     name: str
     open: Opener
     suffixes: tuple[str, ...] = ()
     recognises: Callable[[Path], bool] | None = None
+    own: bool = False
 
 
 class Formats(Generic[Opener]):
@@ -58,6 +60,7 @@ class Formats(Generic[Opener]):
     Args:
         hint: for messages, after the formats' names.
         use: for messages, what these are and which options take them.
+        returns: what an opener returns; a user's own is held to it.
 
     >>> formats = Formats[Callable[[Path], str]]()
     >>> formats.register("a .txt", Path.read_text, ".txt")
@@ -70,8 +73,8 @@ class Formats(Generic[Opener]):
 folder
     """
 
-    def __init__(self, hint: str = "", *, use: str = "") -> None:
-        self._hint, self.use = hint, use
+    def __init__(self, hint: str = "", *, use: str = "", returns: type = object) -> None:
+        self._hint, self.use, self._returns = hint, use, returns
         self._formats: list[Format[Opener]] = []
 
     def register(
@@ -99,7 +102,13 @@ folder
             raise MarginfaceError(
                 f"suffix '{dotless[0]}' of format '{name}' has no dot; give '.{dotless[0]}'"
             )
-        self._formats.append(Format(name, open, lower, recognises))
+        own = not _is_ours(open) or not _is_ours(recognises)
+        if own:
+            opener: Any = _held_to(open, f"{name} ({_place(open)})", self._returns)
+            open = opener
+            if recognises is not None:
+                recognises = _asked(recognises, f"{name} ({_place(recognises)})")
+        self._formats.append(Format(name, open, lower, recognises, own))
 
     def get(self, path: Path) -> Format[Opener] | None:
         """Return the format of a path that exists, None if it is none of these.
@@ -145,6 +154,53 @@ folder
 
     def __str__(self) -> str:
         return expected(self.names) + (f", {self._hint}" if self._hint else "")
+
+
+def _is_ours(code: Any) -> bool:
+    return code is None or _place(code).startswith(("marginface.", "pathlib."))
+
+
+def _place(code: Any) -> str:
+    """Return the module and name of a function or class, or of what a partial or object is of."""
+    code = code.func if isinstance(code, partial) else code
+    code = code if hasattr(code, "__qualname__") else type(code)
+    return f"{code.__module__}.{code.__qualname__}"
+
+
+def _held_to(opener: Any, what: str, returns: type) -> Any:
+    """Let a user's own opener raise one line, and return nothing of another kind."""
+
+    @wraps(opener)
+    def held(path: Path, *given: Any) -> Any:
+        with in_one_line(f"{what} cannot open {path}", MarginfaceError):
+            opened = opener(path, *given)
+            fits = isinstance(opened, returns)
+        if not fits:
+            got = "None" if opened is None else f"a value of type {type(opened).__name__}"
+            raise MarginfaceError(f"{what} returns {got} for {path}; {_wanted(returns, opened)}")
+        return opened
+
+    return held
+
+
+def _wanted(returns: type, opened: Any) -> str:
+    """Say what an opener should return, and what an object lacks to be that."""
+    wanted = f"expected {_place(returns).removeprefix('builtins.')}"
+    if opened is None or not getattr(returns, "_is_protocol", False):
+        return wanted
+    lacks = [n for n in vars(returns) if not n.startswith("_") and not hasattr(opened, n)]
+    return f"{wanted}, which has {', '.join(lacks) or 'a length and items'}, too"
+
+
+def _asked(recognises: Callable[[Path], bool], what: str) -> Callable[[Path], bool]:
+    """Let a user's own function raise one line."""
+
+    @wraps(recognises)
+    def asked(path: Path) -> bool:
+        with in_one_line(f"{what} cannot say whether {path} is one", MarginfaceError):
+            return bool(recognises(path))
+
+    return asked
 
 
 def unknown(path: Path, *kinds: Formats[Any]) -> MarginfaceError:

@@ -16,8 +16,10 @@ PASSED_OVER = {"importlib", "marginface", "marginface_torch", "marginface_tf"}
 
 
 @contextmanager
-def in_one_line(what: str) -> Iterator[None]:
+def in_one_line(what: str, *passed: type[MarginfaceError]) -> Iterator[None]:
     """Run code that may raise anything; what it raises names its place and follows `what`.
+
+    Errors that are `passed` are left as they are.
 
     >>> with in_one_line("the loss my_losses:Mine cannot be imported"):
     ...     raise KeyError("margin")
@@ -25,9 +27,10 @@ def in_one_line(what: str) -> Iterator[None]:
     marginface.errors.MarginfaceError: the loss my_losses:Mine cannot be imported: \
 KeyError: 'margin'
     """
+    left: tuple[type[MarginfaceError], ...] = (MissingPackageError, *passed)
     try:
         yield
-    except MissingPackageError:
+    except left:
         raise
     except (Exception, SystemExit) as error:
         raise MarginfaceError(f"{what}: {said(error)}") from error

@@ -16,7 +16,7 @@ from marginface.backbones.vit import SIZES, vit
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
 from marginface.checks import check_count, check_rate, check_size
 from marginface.errors import MarginfaceError, unknown_name
-from marginface.own_code import said
+from marginface.own_code import in_one_line
 
 __all__ = [
     "IMAGES",
@@ -125,12 +125,8 @@ def describe(
     input_size = check_size("input_size", input_size)
     asked = (name, input_size, embedding_size, check_rate("dropout", dropout))
     graph = Graph(*asked)
-    try:
+    with in_one_line(f"backbone '{name}' cannot be built", MarginfaceError):
         _BUILDERS[name](graph, graph.dropout_rate)
-    except MarginfaceError:
-        raise
-    except Exception as error:  # a user's code raises anything
-        raise MarginfaceError(f"backbone '{name}' cannot be built: {said(error)}") from error
     if (graph.name, graph.input_size, graph.embedding_size, graph.dropout_rate) != asked:
         raise MarginfaceError(
             f"backbone '{name}' sets the graph's name, input_size, embedding_size or dropout_rate, "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ class ImageSource(Protocol):
         """
 
 
+@runtime_checkable
 class LabelledImages(Protocol):
     """Images by number, with the identity of each: what training takes.
 

@@ -102,7 +102,7 @@ class RunOptions:
 
 
 MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats(
-    use="a model: give it as --model, or a run as --run"
+    use="a model: give it as --model, or a run as --run", returns=Embedder
 )
 
 

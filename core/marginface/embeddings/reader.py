@@ -15,6 +15,7 @@ from marginface.embeddings.origin import Origin, common_origin
 from marginface.embeddings.reading import BROKEN, Batch, EmbeddingsFile
 from marginface.errors import MarginfaceError
 from marginface.formats import Formats, begins
+from marginface.own_code import in_one_line
 
 
 def _open_parquet(path: Path) -> EmbeddingsFile:
@@ -24,7 +25,9 @@ def _open_parquet(path: Path) -> EmbeddingsFile:
 
 
 EMBEDDINGS: Formats[Callable[[Path], EmbeddingsFile]] = Formats(
-    "as `marginface embed` writes them", use="embeddings: give them as --embeddings"
+    "as `marginface embed` writes them",
+    use="embeddings: give them as --embeddings",
+    returns=EmbeddingsFile,
 )
 EMBEDDINGS.register(
     "a .parquet", _open_parquet, ".parquet", recognises=lambda path: begins(path, b"PAR1")
@@ -127,9 +130,13 @@ def _several(paths: Path | Sequence[Path]) -> list[Path]:
 
 def _guarded(path: Path, read: Callable[[EmbeddingsFile], Iterator[T]]) -> Iterator[T]:
     """Yield what `read` gives of a file; a damaged file's errors become a MarginfaceError."""
-    opener = EMBEDDINGS.find(path).open
+    held = EMBEDDINGS.find(path)
+    if held.own:
+        with in_one_line(f"{held.name} {path} cannot be read", MarginfaceError):
+            yield from read(held.open(path))
+        return
     try:
-        yield from read(opener(path))
+        yield from read(held.open(path))
     except MarginfaceError:
         raise
     except BROKEN as error:

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ BROKEN = (  # what readers stumble over in a damaged file
 Batch = tuple[Sequence[str], NDArray[np.float32]]
 
 
+@runtime_checkable
 class EmbeddingsFile(Protocol):
     """A file of embeddings; in a damaged one, methods raise MarginfaceError or any of `BROKEN`."""
 

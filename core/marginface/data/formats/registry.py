@@ -29,7 +29,7 @@ def _open_tfrecord(path: Path, options: OpenOptions) -> LabelledImages:
 
 
 IMAGE_SETS: Formats[Callable[[Path, OpenOptions], LabelledImages]] = Formats(
-    use="to train on or to embed: give it as --data, or --images"
+    use="to train on or to embed: give it as --data, or --images", returns=LabelledImages
 )
 IMAGE_SETS.register("a folder of images", open_folder, recognises=Path.is_dir)
 IMAGE_SETS.register("a .rec", open_rec, ".rec", recognises=is_recordio)

@@ -32,7 +32,7 @@ def _is_bin(path: Path) -> bool:
 
 # Sets that hold their images, and lists of pairs, whose images are in a folder: CFP knows its own.
 VERIFICATION_SETS: Formats[Callable[[Path], Pairs]] = Formats(
-    use="pairs to verify: give it as --val"
+    use="pairs to verify: give it as --val", returns=Pairs
 )
 VERIFICATION_SETS.register("a .bin of InsightFace", read_bin, ".bin", recognises=_is_bin)
 VERIFICATION_SETS.register(
@@ -41,7 +41,7 @@ VERIFICATION_SETS.register(
     ".zip",
     recognises=lambda path: TABLE in zips.names(path),
 )
-PAIR_LISTS: Formats[Callable[[Path, Path | None], Pairs]] = Formats()
+PAIR_LISTS: Formats[Callable[[Path, Path | None], Pairs]] = Formats(returns=Pairs)
 
 
 def open_verification(path: str | Path, images: str | Path | None = None) -> Pairs:
