@@ -177,8 +177,9 @@ class _Trial:
 
     def tensor(self, method: str, kind: str, shape: Any, *given: Any) -> Any:
         """Return the tensor that tensor code returns, once its shape is right."""
-        prepared = given[-1] if isinstance(given[-1], dict) else {}
-        shown = f"{method}, given {', '.join(prepared)} by prepare," if prepared else method
+        shown = method
+        if isinstance(given[-1], dict):
+            shown += f", given {', '.join(given[-1]) or 'nothing'} by prepare,"
         returned = self.call(method, *given, shown=shown)
         self.check_shape(f"{method} returns", returned, kind, shape)
         return returned
