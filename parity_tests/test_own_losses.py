@@ -332,6 +332,28 @@ def test_training_and_what_comes_after(torch: Framework, place: str, own_faces: 
     assert load_run("run").step == 2
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "cosines * {2: 1.0}[cosines.shape[0]]",
+            "step 1 with {place} fails: KeyError: 4 ({file}, ",
+        ),
+        ("cosines[:2]", "easy_cosface: target returns shape (2,), expected [batch], one logit for"),
+    ],
+)
+def test_what_fails_in_a_step_of_training_is_one_line(
+    framework: Framework, place: str, own_faces: Path, code: str, said: str
+) -> None:
+    """The trial's two samples pass; TensorFlow's graph hides such errors under its own."""
+    file = Path(f"my_losses_{framework.name}.py").absolute()
+    lines = file.read_text().partition("        return ")
+    file.write_text(f"{lines[0]}{lines[1]}{code}\n")
+    data = ["--data", str(own_faces), "--output", "run", "--backend", framework.name]
+    told = refusal("train", *TINY, *data, "--max-steps", "1", "--loss", place)
+    assert told.startswith(said.format(place=place, file=file))
+
+
 @pytest.fixture
 def own_faces(tmp_path: Path) -> Path:
     """Two identities, four images each."""

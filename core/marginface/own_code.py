@@ -36,6 +36,32 @@ KeyError: 'margin'
         raise MarginfaceError(f"{what}: {said(error)}") from error
 
 
+@contextmanager
+def telling_own_errors(what: str) -> Iterator[None]:
+    """Run code of ours that calls a user's own; what theirs raises is told as by `in_one_line`.
+
+    Keras and AutoGraph raise another exception in the place of the first, with a page about it.
+    What our own code raises is left as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        chain = list(_chain(error))
+        known = [each for each in chain if isinstance(each, MarginfaceError)]
+        if known:
+            raise known[-1] from None
+        if not _own_places(chain[-1]):
+            raise
+        raise MarginfaceError(f"{what}: {said(chain[-1])}") from chain[-1]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, the one that it was raised in the place of, and so on."""
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
 def said(error: BaseException) -> str:
     """Return what an exception says, as one line, with the file and line that raised it."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -49,14 +75,22 @@ def _place(error: BaseException) -> tuple[str, int] | None:
     """Return the file and line of the user's own code that raised; a library's for want of one."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return error.filename, error.lineno
-    frames = [
+    own, frames = _own_places(error), _places(error)
+    return own[-1] if own else frames[0] if frames else None
+
+
+def _own_places(error: BaseException) -> list[tuple[str, int]]:
+    """List the files and lines of the user's own code that an exception passed."""
+    return [(file, line) for file, line in _places(error) if not _is_library(file)]
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    return [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
         if str(frame.f_globals.get("__name__")).partition(".")[0] not in PASSED_OVER
         and not frame.f_code.co_filename.startswith("<")
     ]
-    own = [(file, line) for file, line in frames if not _is_library(file)]
-    return own[-1] if own else frames[0] if frames else None
 
 
 def _is_library(file: str) -> bool:

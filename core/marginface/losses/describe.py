@@ -129,6 +129,8 @@ easy_cosface = "my_losses:EasyCosFace"
 What else a loss may have: `negative` (another class's logit), `initial_state` and `prepare`
 (running statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty`,
 `num_centers`; `help(marginface.losses.MarginLoss)` has them all. Ops have the same in tensors.
+Both are tried on two samples of three classes, the loss when it is registered and its Ops when a
+head is made, so that a wrong name, shape or type is told before training.
 Gradients are what autograd makes of the tensor code; where that has a pole, as an arccosine has at
 cos = +-1, compute value and slope apart and join them: `with_slope` in
 `marginface_torch.losses.base`, as `li_arcface` does.

@@ -133,6 +133,11 @@ def find(name: str) -> Loss:
     return loss
 
 
+def is_own(loss: MarginLoss) -> bool:
+    """Return whether a loss is a user's own, whose code may raise anything."""
+    return type(loss) not in BUILT_IN.values()
+
+
 def load(text: str) -> Loss:
     """Return the class of a loss that a command line names, importing it from "module:Class".
 

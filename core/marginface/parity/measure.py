@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,8 +14,9 @@ import numpy as np
 from marginface.backend import Backend
 from marginface.losses import Evaluation, MarginLoss
 from marginface.losses.problems import SIZES, Problem, label, problem, variants
-from marginface.losses.registry import BUILT_IN
+from marginface.losses.registry import is_own
 from marginface.losses.trial import try_spec
+from marginface.own_code import telling_own_errors
 
 SPEC = "spec"
 SEEDS = 4
@@ -58,7 +60,11 @@ def compare(
     """Return the largest errors of a loss, over its named choices and drawn problems."""
     worst: dict[tuple[tuple[str, str], str], Deviation] = {}
     for loss, case, drawn in _cases(name, dtype, seeds):
-        evaluations = {b: each.evaluate_loss(loss, drawn, dtype) for b, each in backends.items()}
+        evaluations = {}
+        for b, backend in backends.items():
+            what = f"{loss.name} in {b} fails"
+            with telling_own_errors(what) if is_own(loss) else nullcontext():
+                evaluations[b] = backend.evaluate_loss(loss, drawn, dtype)
         evaluations[SPEC] = evaluate_spec(loss, drawn)
         for pair in combinations(evaluations, 2):
             for quantity, error in errors(evaluations[pair[0]], evaluations[pair[1]]).items():
@@ -115,7 +121,7 @@ def broken(rows: Iterable[Deviation]) -> list[Deviation]:
 
 def _cases(name: str, dtype: str, seeds: int) -> Iterator[tuple[MarginLoss, str, Problem]]:
     for loss in variants(name):
-        if name not in BUILT_IN:
+        if is_own(loss):
             try_spec(loss)
         for seed in range(seeds):
             batch, classes, size = SIZES[seed % len(SIZES)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,8 @@ from rich.console import Console
 from marginface.backbones import draw_backbone
 from marginface.heads import draw_step, split_draw
 from marginface.learner import Group
+from marginface.losses.registry import is_own
+from marginface.own_code import telling_own_errors
 from marginface.terminal import Terminal
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
@@ -93,6 +95,7 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
     )
     newest, saved_step, rate = training.checkpoint, progress.step, 0.0
     auto_compile = start_compiling(training)
+    own_loss = is_own(training.loss)
     seconds, steps = 0.0, 0  # since the last line of metrics
     grown = ""  # the last warning of a batch with more identities than are sampled
 
@@ -140,7 +143,9 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
             draw = _draw(training, batch.all_labels, step)
             if not grown and (grown := _growth(training, draw)):
                 tracker.say(grown)
-            result = learner.step(batch.images, batch.labels, rate, draw)
+            what = f"step {step + 1} with {config.loss} fails"
+            with telling_own_errors(what) if own_loss else nullcontext():
+                result = learner.step(batch.images, batch.labels, rate, draw)
             elapsed = time.perf_counter() - started
 
             progress.step = step = step + 1
