@@ -33,6 +33,7 @@ from marginface.training.trainer import train
 
 STORED = Path(__file__).parent / "stored"
 NETWORKS = json.loads((STORED / "networks.json").read_text())
+VITS = json.loads((STORED / "vits.json").read_text())
 COMMANDS = json.loads((STORED / "commands.json").read_text())
 
 
@@ -160,16 +161,42 @@ def test_a_stored_run_is_embedded_and_exported(
     assert expected["metadata"].items() <= metadata.items()
 
 
+def digest_of_parameters(graph: Graph) -> str:
+    listed = "".join(f"{key} {p.shape} {p.trainable}\n" for key, p in graph.parameters().items())
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def digest_of_arrays(arrays: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_stored_networks(name: str) -> None:
     """Each network has the parameters, under the names, with the first values that it had."""
     graph = backbones.describe(name, embedding_size=32)
-    listed = "".join(f"{key} {p.shape} {p.trainable}\n" for key, p in graph.parameters().items())
-    assert hashlib.sha256(listed.encode()).hexdigest() == NETWORKS[name]["parameters"]
-    digest = hashlib.sha256()
-    for array in backbones.initial_weights(graph, 0).values():
-        digest.update(array.tobytes())
-    assert digest.hexdigest() == NETWORKS[name]["initial_weights"]
+    assert digest_of_parameters(graph) == NETWORKS[name]["parameters"]
+    weights = backbones.initial_weights(graph, 0)
+    assert digest_of_arrays(weights) == NETWORKS[name]["initial_weights"]
+
+
+@pytest.mark.parametrize("name", VITS["parameters"])
+def test_stored_transformers(name: str) -> None:
+    graph = backbones.describe(name, embedding_size=32)
+    assert digest_of_parameters(graph) == VITS["parameters"][name]
+
+
+def test_a_stored_transformer_starts_and_embeds_as_it_did() -> None:
+    """On nine tokens, by the reference, to which `test_layers.py` holds the frameworks."""
+    graph = backbones.describe("vit_t", 32, (27, 27))
+    weights = backbones.initial_weights(graph, 0)
+    assert digest_of_arrays(weights) == VITS["initial_weights"]
+    image = np.random.default_rng(0).random((1, 3, 27, 27), np.float32) * 2 - 1
+    wide = {name: array.astype(np.float64) for name, array in weights.items()}
+    found = graph.forward(wide, image.astype(np.float64))[0, :8]
+    np.testing.assert_allclose(found, VITS["embedding"], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet"])
