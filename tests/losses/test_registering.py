@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 from typing import ClassVar
 
 import pytest
-from own_losses import forgetting, write_example
+from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
 from marginface.losses import Logit, MarginLoss, parameter, register, registry, tensor_code
@@ -235,13 +235,20 @@ def test_what_ones_own_module_raises_is_one_line_with_its_place(folder, refusal,
         assert told.endswith(f" ({folder}/my_losses.py, line {line})")
     register(Own, torch="my_losses:Ops")
     with pytest.raises(MarginfaceError, match="for torch, my_losses:Ops, cannot be imported: "):
-        registry.own_code(Own, "torch")
+        tensor_code.own_code(Own, "torch")
 
 
 def test_installed_names_come_before_the_folders(folder):
     (folder / "json.py").write_text("raise SystemExit('imported from the folder')\n")
     with pytest.raises(MarginfaceError, match="has no Own"):
         losses.load("json:Own")
+    installed = folder / "installed"
+    installed.mkdir()
+    place = write_example(installed)  # nobody has imported it, as somebody has json
+    sys.path.insert(0, str(installed))
+    (folder / "my_losses.py").write_text("raise SystemExit('imported from the folder')\n")
+    assert losses.load(place).name == "easy_cosface"
+    forget(installed)
 
 
 @pytest.fixture
