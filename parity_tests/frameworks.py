@@ -16,6 +16,7 @@ from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, Any]
 MODULES = {"torch": "torch", "tf": "tensorflow"}
+NETWORKS = tuple(backbones.names())  # before a test registers its own
 
 
 def installed() -> list[str]:
@@ -56,7 +57,9 @@ class Framework(Protocol):
     def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
         """Return a backbone with these weights."""
 
-    def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
+    def embed(
+        self, backbone: Any, images: Any, draw: Arrays | None = None, *, training: bool
+    ) -> Any:
         """Return embeddings of images [N, 3, H, W]; in training the statistics move."""
 
     def differentiate(
@@ -138,9 +141,13 @@ class Torch:
         self.backend.load_weights(backbone, weights)
         return backbone
 
-    def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
+    def embed(
+        self, backbone: Any, images: Any, draw: Arrays | None = None, *, training: bool
+    ) -> Any:
+        tensor = self.torch.tensor
+        noise = None if draw is None else {name: tensor(value) for name, value in draw.items()}
         with self.torch.no_grad():
-            return backbone.train(training)(self.torch.tensor(images)).numpy()
+            return backbone.train(training)(tensor(images), noise).numpy()
 
     def differentiate(
         self, backbone: Any, images: Any, upstream: Any, draw: Arrays | None
@@ -239,8 +246,10 @@ class Tf:
         self.backend.load_weights(backbone, weights)
         return backbone
 
-    def embed(self, backbone: Any, images: Any, *, training: bool) -> Any:
-        return backbone(images, training=training).numpy()
+    def embed(
+        self, backbone: Any, images: Any, draw: Arrays | None = None, *, training: bool
+    ) -> Any:
+        return backbone(images, draw, training=training).numpy()
 
     def differentiate(
         self, backbone: Any, images: Any, upstream: Any, draw: Arrays | None

@@ -1,24 +1,35 @@
 """The same weights give the same embeddings and statistics in both frameworks."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from comparison import assert_same_arrays, assert_same_embeddings
-from frameworks import Framework, lively_weights
+from frameworks import NETWORKS, Framework, lively_weights
 
 from marginface import backbones
 from marginface.backbones import Graph, Layout, layers
+from marginface.backbones.vit import SIZES
 
 ATOL = {"float32": 1e-4, "float64": 1e-9}
 SMALL = [("mobilefacenet", (48, 32)), ("mbf", (48, 48)), ("iresnet18", (32, 48))]
-CNNS = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mbf", "mobilefacenet")
-WHOLE = [(name, (112, 112)) for name in CNNS]  # test_vit.py has the others
+WHOLE = [(name, (112, 112)) for name in NETWORKS if name not in SIZES]  # test_vit.py has those
 CASES = [
     *SMALL,
     *(pytest.param(name, size, marks=pytest.mark.slow) for name, size in WHOLE),
 ]
+
+
+def others() -> Iterator[Any]:
+    """Give the networks that are not in SMALL; the large ones as slow."""
+    for name in NETWORKS:
+        graph = backbones.describe(name, 24, (32, 48))
+        size = sum(np.prod(parameter.shape) for parameter in graph.parameters().values())
+        large = len(graph.nodes) > 200 or size > 12e6
+        if name not in dict(SMALL):
+            yield pytest.param(name, marks=pytest.mark.slow if large else ())
 
 
 def images_for(graph: Graph, batch: int, dtype: str) -> Any:
@@ -31,10 +42,11 @@ def check(
 ) -> None:
     """Compare embeddings and, after training mode, every array of two frameworks."""
     weights, images = lively_weights(graph, 1), images_for(graph, 4, dtype)
+    draw = graph.draw(np.random.default_rng(6), 4) if training else None
     embeddings, arrays = [], []
     for framework in frameworks:
         backbone = framework.backbone(graph, weights, dtype)
-        embeddings.append(framework.embed(backbone, images, training=training))
+        embeddings.append(framework.embed(backbone, images, draw, training=training))
         arrays.append(framework.backend.backbone_arrays(backbone))
     assert_same_embeddings(*embeddings, ATOL[dtype])
     assert_same_arrays(*arrays, ATOL[dtype])
@@ -50,6 +62,11 @@ def test_same_embeddings(
     torch: Framework, tf: Framework, name: str, size: tuple[int, int], dtype: str, training: bool
 ) -> None:
     check((torch, tf), backbones.describe(name, 24, size), dtype, training=training)
+
+
+@pytest.mark.parametrize("name", list(others()))
+def test_same_embeddings_of_every_network(torch: Framework, tf: Framework, name: str) -> None:
+    check((torch, tf), backbones.describe(name, 24, (32, 48)), "float32", training=True)
 
 
 @pytest.mark.parametrize(("name", "size"), SMALL)

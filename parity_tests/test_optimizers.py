@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison import assert_same_arrays
-from frameworks import Framework
+from comparison import assert_same_arrays, state_of
+from frameworks import Framework, lively_weights
+from layer_cases import SIDES, case
 
+from marginface import losses
+from marginface.learner import LearnerSpec
+from marginface.model import ModelSpec
 from marginface.optimizers import SGD, AdamW, Optimizer
 
 UNDECAYED = {"vector"}
@@ -83,3 +87,26 @@ def test_mutants_are_caught(framework: Framework, change: dict[str, Any]) -> Non
 def test_wrong_epsilon_is_caught(framework: Framework) -> None:
     with pytest.raises(AssertionError):
         check(framework, AdamW(epsilon=1e-4), AdamW(), "float32")
+
+
+@pytest.mark.parametrize("spec", [SGD(weight_decay=0.1), AdamW()], ids=["sgd", "adamw"])
+def test_norms_and_biases_of_a_learner_need_not_decay(framework: Framework, spec: Any) -> None:
+    """Those of the head, too: the first step moves them as one without any decay does."""
+    graph, rng = case("batch_norm"), np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (8, *SIDES, 3), np.uint8), np.arange(8) % 3
+    started = {f"backbone.{name}": array for name, array in lively_weights(graph, 1).items()}
+    stepped = []
+    for changes in ({"weight_decay": 0.0}, {"decay_norm_and_bias": False}):
+        loss, optimizer = losses.get("sphereface2", scale=8), replace(spec, **changes)
+        made = framework.backend.create_learner(
+            LearnerSpec(ModelSpec.of(graph), loss, 3, optimizer, seed=0, dtype="float64")
+        )
+        made.load_arrays(started, strict=False)
+        made.step(images, labels, 0.1, {})
+        stepped.append(state_of(made))
+    without, spared = stepped
+    found = {name for name in without if not np.array_equal(spared[name], without[name])}
+    assert {name for name in found if not name.startswith("optimizer")} == {
+        "backbone.linear.weight",
+        "head.weight",
+    }

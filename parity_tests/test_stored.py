@@ -3,10 +3,18 @@
 import hashlib
 import json
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+from command import printed
 from comparison import assert_same_arrays, assert_same_losses
 from frameworks import Framework
 from PIL import Image
@@ -25,6 +33,8 @@ from marginface.training.trainer import train
 
 STORED = Path(__file__).parent / "stored"
 NETWORKS = json.loads((STORED / "networks.json").read_text())
+VITS = json.loads((STORED / "vits.json").read_text())
+COMMANDS = json.loads((STORED / "commands.json").read_text())
 
 
 def stored(graph: Graph, dropout: float) -> None:
@@ -95,16 +105,98 @@ def test_a_stored_run_is_a_model(framework: Framework, writer: str) -> None:
     np.testing.assert_allclose(found, normalized(x, "features"), rtol=1e-4, atol=1e-5)
 
 
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Give the values of a JSON file, each under the whole way to it."""
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flat(each, f"{name}.{key}")
+    else:
+        yield name, value
+
+
+@pytest.fixture(scope="module")
+def pairs(faces: Path) -> Path:
+    """Two neighbouring images of one person, or of a person and the next, three times each."""
+    first = [(person, number) for person in range(4) for number in (1, 3, 5)]
+    same = [f"person_{p}\t{n}\t{n + 1}" for p, n in first]
+    other = [f"person_{p}\t{n}\tperson_{(p + 1) % 4}\t{n + 1}" for p, n in first]
+    path = faces.with_name("pairs.txt")
+    path.write_text("\n".join([f"{len(first)}", *same, *other]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("writer", ["torch", "tf"])
+def test_a_stored_run_is_evaluated(
+    framework: Framework, writer: str, faces: Path, pairs: Path, tmp_path: Path
+) -> None:
+    run, expected = STORED / writer / "run", COMMANDS[writer]["metrics"]
+    given = ("--images", faces, "--pairs", pairs, "--backend", framework.name)
+    printed("evaluate", "--model", run, *given, "--output", tmp_path)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["measured_with"].pop("backend") == framework.name
+    del found["measured_with"]["marginface"]
+    near = {k: pytest.approx(v, rel=1e-5) if isinstance(v, float) else v for k, v in flat(expected)}
+    assert dict(flat(found)) == near
+
+
+@pytest.mark.parametrize("writer", ["torch", "tf"])
+def test_a_stored_run_is_embedded_and_exported(
+    framework: Framework, writer: str, faces: Path, tmp_path: Path
+) -> None:
+    """An exported file is a model, too, which gives what the run gives."""
+    run, expected = STORED / writer / "run", COMMANDS[writer]
+    chosen, file = ("--backend", framework.name), tmp_path / "exported.onnx"
+    printed("export", "--run", run, *chosen, "--output", file)
+    for path, options in ((run, chosen), (file, ())):
+        out = tmp_path / f"{path.stem}.npz"
+        printed("embed", "--model", path, "--images", faces, *options, "--output", out)
+        with np.load(out) as found:
+            assert [*found["path"]] == expected["paths"]
+            wanted = np.array(expected["embeddings"])
+            allowed = 1e-5 * np.abs(wanted).max()
+            np.testing.assert_allclose(found["embedding"], wanted, rtol=0, atol=allowed)
+    model = onnx.load(file)
+    assert [node.op_type for node in model.graph.node] == expected["operators"]
+    metadata = {each.key: each.value for each in model.metadata_props}
+    assert expected["metadata"].items() <= metadata.items()
+
+
+def digest_of_parameters(graph: Graph) -> str:
+    listed = "".join(f"{key} {p.shape} {p.trainable}\n" for key, p in graph.parameters().items())
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def digest_of_arrays(arrays: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_stored_networks(name: str) -> None:
     """Each network has the parameters, under the names, with the first values that it had."""
     graph = backbones.describe(name, embedding_size=32)
-    listed = "".join(f"{key} {p.shape} {p.trainable}\n" for key, p in graph.parameters().items())
-    assert hashlib.sha256(listed.encode()).hexdigest() == NETWORKS[name]["parameters"]
-    digest = hashlib.sha256()
-    for array in backbones.initial_weights(graph, 0).values():
-        digest.update(array.tobytes())
-    assert digest.hexdigest() == NETWORKS[name]["initial_weights"]
+    assert digest_of_parameters(graph) == NETWORKS[name]["parameters"]
+    weights = backbones.initial_weights(graph, 0)
+    assert digest_of_arrays(weights) == NETWORKS[name]["initial_weights"]
+
+
+@pytest.mark.parametrize("name", VITS["parameters"])
+def test_stored_transformers(name: str) -> None:
+    graph = backbones.describe(name, embedding_size=32)
+    assert digest_of_parameters(graph) == VITS["parameters"][name]
+
+
+def test_a_stored_transformer_starts_and_embeds_as_it_did() -> None:
+    """On nine tokens, by the reference, to which `test_layers.py` holds the frameworks."""
+    graph = backbones.describe("vit_t", 32, (27, 27))
+    weights = backbones.initial_weights(graph, 0)
+    assert digest_of_arrays(weights) == VITS["initial_weights"]
+    image = np.random.default_rng(0).random((1, 3, 27, 27), np.float32) * 2 - 1
+    wide = {name: array.astype(np.float64) for name, array in weights.items()}
+    found = graph.forward(wide, image.astype(np.float64))[0, :8]
+    np.testing.assert_allclose(found, VITS["embedding"], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet"])

@@ -1,8 +1,9 @@
 """What can be read: a registry for each kind of input, by content and by suffix.
 
-Each room that reads files has one: `IMAGE_SETS`, `VERIFICATION_SETS`, `EMBEDDINGS`, `WEIGHTS`,
-`MODELS`. Every command goes through them, so a format that is registered is known to all. A package
-of one's own names a module that registers formats as an entry point of `marginface.formats`.
+Each room that reads files has its own: `IMAGE_SETS`, `VERIFICATION_SETS` and `PAIR_LISTS`,
+`LANDMARKS`, `EMBEDDINGS`, `WEIGHTS`, `MODELS`. Every command goes through them, so a format that is
+registered is known to all. A package of one's own names a module that registers formats as an entry
+point of `marginface.formats`.
 """
 
 from __future__ import annotations

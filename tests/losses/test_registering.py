@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from own_losses import forgetting, write_example
+from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
 from marginface.losses import Logit, MarginLoss, parameter, register, registry, tensor_code
@@ -320,6 +320,16 @@ def test_installed_names_come_before_the_folders(folder):
     (folder / "json.py").write_text("raise SystemExit('imported from the folder')\n")
     with pytest.raises(MarginfaceError, match="has no Own"):
         losses.load("json:Own")
+
+
+def test_what_is_installed_but_not_imported_comes_before_the_folders_too(folder):
+    installed = folder / "installed"
+    installed.mkdir()
+    place = write_example(installed)
+    sys.path.insert(0, str(installed))
+    (folder / "my_losses.py").write_text("raise SystemExit('imported from the folder')\n")
+    assert losses.load(place).name == "easy_cosface"
+    forget(installed)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from marginface.data.augmentation import PRESETS
 from marginface.errors import MarginfaceError
 from marginface.optimizers import SGD, AdamW
 from marginface.training.config.files import (
+    LOCAL,
     RESUMABLE,
     config_text,
     read_config_file,
@@ -332,5 +333,39 @@ def test_a_resumed_run_may_not_become_another_one():
         resume_config(run, {"batchsize": 4})
 
 
-def test_resumable_keys_exist():
-    assert set(RESUMABLE) <= set(TrainConfig.model_fields)
+# What makes another run of it, so that a resumed one may not change it.
+FIXED = {
+    *("recipe", "init_weights", "seed", "batch_size"),
+    *("loss", "scale", "margin", "loss_parameters", "num_classes", "sample_rate", "sampling"),
+    *("backbone", "embedding_size", "input_size", "dropout", "mean", "std", "channels"),
+    *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),
+    *("join_identities", "augment", "resize", "skip_bad", "head_precision"),
+}
+
+
+def test_every_key_is_resumable_or_fixed():
+    keys = set(TrainConfig.model_fields)
+    undecided = sorted(keys - set(RESUMABLE) - FIXED)
+    assert not undecided, (
+        f"may --resume change {', '.join(undecided)}? If so, add it to PLACES, LENGTH, COURSE or "
+        "RECORDS in training/config/files.py; if that makes another run of it, to FIXED here"
+    )
+    assert set(RESUMABLE).isdisjoint(FIXED)
+    assert FIXED.union(RESUMABLE) <= keys
+
+
+def test_keys_of_paths_are_each_process_s_own():
+    fields = TrainConfig.model_fields.items()
+    shared = [key for key, field in fields if "Path" in str(field.annotation) and key not in LOCAL]
+    assert not shared, (
+        f"{', '.join(shared)}: the same path on every machine? Add it to LOCAL in "
+        "training/config/files.py"
+    )
+    assert set(LOCAL) <= set(TrainConfig.model_fields)
+
+
+def test_every_key_has_a_default_for_the_runs_of_before():
+    required = {key for key, field in TrainConfig.model_fields.items() if field.is_required()}
+    assert required == {"data", "output"}, (
+        "config.yaml files that are there lack it: they must load"
+    )

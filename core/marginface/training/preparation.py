@@ -29,7 +29,7 @@ from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
 from marginface.text import printable
-from marginface.training.config.files import config_text
+from marginface.training.config.files import LOCAL, config_text
 from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
 from marginface.training.output import check_output
@@ -242,9 +242,7 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
     Lengths and intervals are among them, as they decide when processes meet.
     """
-    local_keys = {"data", "output", "init_weights", "loader_threads", "threads", "rebuild_index"}
-    local_keys |= {"val", "val_images", "val_pairs"}
-    values = config.model_dump(mode="json", exclude=local_keys)
+    values = config.model_dump(mode="json", exclude=set(LOCAL))
     facts = [f"{name} {value}" for name, value in values.items()]
     images, checkpoint = opened.images, opened.checkpoint
     sets = [len(pairs) for pairs in opened.verification]

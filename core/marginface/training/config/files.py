@@ -31,6 +31,11 @@ RECORDS = (
     *("checkpoint_every", "keep_checkpoints", "log_every"),
 )
 RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
+# Keys that each process of a run may have its own value of: locations, and how it reads.
+LOCAL = (
+    *("data", "output", "init_weights", "val", "val_images", "val_pairs"),
+    *("loader_threads", "threads", "rebuild_index"),
+)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
