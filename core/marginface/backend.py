@@ -98,12 +98,22 @@ def installed_backends() -> list[str]:
     Raises:
         MarginfaceError: none is.
     """
-    found = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
-    if not found:
+    names = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
+    if not names:
         raise MarginfaceError(
             "no backend is installed; run: pip install 'marginface[torch]', or 'marginface[tf]'"
         )
-    return found
+    return names
+
+
+def default_backend() -> str:
+    """Return the backend for those who name none: torch where it is installed.
+
+    Raises:
+        MarginfaceError: neither is.
+    """
+    names = installed_backends()
+    return "torch" if "torch" in names else names[0]
 
 
 def load_backend(name: str) -> Backend:
@@ -113,8 +123,8 @@ def load_backend(name: str) -> Backend:
         MarginfaceError: no backend has that name.
         MissingPackageError: its framework is not installed; the message has the command.
     """
-    found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
-    if not found:
+    backends = entry_points(group="marginface.backends")
+    if name not in backends.names:
         raise unknown_name("backend", name, backend_names())
-    with in_one_line(f"backend '{name}' ({found[0].value}) cannot be imported"):
-        return cast(Backend, found[0].load())
+    with in_one_line(f"backend '{name}' ({backends[name].value}) cannot be imported"):
+        return cast(Backend, backends[name].load())
