@@ -235,7 +235,7 @@ def test_what_ones_own_module_raises_is_one_line_with_its_place(folder, refusal,
         assert told.endswith(f" ({folder}/my_losses.py, line {line})")
     register(Own, torch="my_losses:Ops")
     with pytest.raises(MarginfaceError, match="for torch, my_losses:Ops, cannot be imported: "):
-        registry.own_code(Own, "torch")
+        tensor_code.own_code(Own, "torch")
 
 
 def test_installed_names_come_before_the_folders(folder):
