@@ -211,9 +211,8 @@ REFUSED = {
         "losses --plot {new}.png",
         "parity --report {new.md}",
         "bench losses --output {new}",
-        "demo --output {new}",
     ),
-    "plotly": (f"report {{run}} {PAIRS} --output {{new}}",),
+    "plotly": (f"report {{run}} {PAIRS} --output {{new}}", "demo --output {new}"),
     "torch": (
         "train --data {faces} --output {new} --backend torch",
         f"evaluate --model {{run}} {PAIRS} --backend torch",
