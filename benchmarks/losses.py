@@ -18,8 +18,9 @@ from harness import Work, run, show, spread
 from rich.console import Console
 
 from marginface import losses
+from marginface.benchmarking.costs import write_costs
 from marginface.benchmarking.losses import Cost, growth, inputs, measure, parse_sizes
-from marginface.benchmarking.tables import table, write_costs
+from marginface.tables.benchmarking import cost_table
 
 PEER = "pytorch-metric-learning: "
 WORKER = "--worker"
@@ -53,7 +54,7 @@ def main(
             compared = measure(
                 each, chosen, batch, classes, rounds=rounds, memory=memory, rivals=rivals
             )
-            Console(width=110).print(table(compared))
+            Console(width=110).print(cost_table(compared))
             if rivals is not None:
                 _show_peers(compared)
             costs += compared

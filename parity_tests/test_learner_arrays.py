@@ -23,14 +23,14 @@ LOSS = losses.get("curricularface")  # which has a state
 NAMES = ["backbone.conv.weight", "head.weight", "optimizer.momentum.backbone.linear.weight"]
 
 
-def test_layouts_are_those_of_the_arrays_and_of_the_other(torch: Framework, tf: Framework) -> None:
-    layouts = []
+def test_specs_are_those_of_the_arrays_and_of_the_other(torch: Framework, tf: Framework) -> None:
+    specs = []
     for framework in (torch, tf):
         learner = fresh(framework, LOSS)
-        layouts.append(learner.layout())
+        specs.append(learner.array_specs())
         for name, array in learner.arrays():
-            assert layouts[-1][name].whole == (array.dtype, array.shape), name
-    assert layouts[0] == layouts[1]
+            assert specs[-1][name].whole == (array.dtype, array.shape), name
+    assert specs[0] == specs[1]
 
 
 def test_named_arrays_come_in_the_order_that_is_asked_for(framework: Framework) -> None:
@@ -132,5 +132,7 @@ def test_a_damaged_file_of_the_head_is_found_before_anything_is_set(
 
 def test_an_unknown_name_is_one_clear_line(framework: Framework) -> None:
     learner = fresh(framework, LOSS)
-    with pytest.raises(MarginfaceError, match=r"no array 'nope' \(layout\(\) names all \d+\)$"):
+    with pytest.raises(
+        MarginfaceError, match=r"no array 'nope' \(array_specs\(\) names all \d+\)$"
+    ):
         next(learner.arrays([NAMES[0], "nope"]))

@@ -103,7 +103,7 @@ class FakeLearner:
     def embed(self, images: Any) -> Any:
         return (self._features(images) @ self.values["backbone.weight"]).astype(np.float32)
 
-    def layout(self) -> dict[str, LearnerArray]:
+    def array_specs(self) -> dict[str, LearnerArray]:
         found = {}
         for name, value in self._all().items():
             shared = "head." in name and self.group.size > 1
@@ -112,13 +112,13 @@ class FakeLearner:
         return found
 
     def arrays(self, names: Any = None, *, gather: bool = True) -> Any:
-        layout, values = self.layout(), self._all()
-        for name in layout if names is None else names:
-            if gather and layout[name].rows:
+        specs, values = self.array_specs(), self._all()
+        for name in specs if names is None else names:
+            if gather and specs[name].rows:
                 self.group.exchange(name)  # as where each process has some of the classes
             yield (
                 name,
-                values[name] if gather else layout[name].read_part(values[name], self.group.rank),
+                values[name] if gather else specs[name].read_part(values[name], self.group.rank),
             )
 
     def first_not_finite(self) -> str | None:
@@ -126,7 +126,7 @@ class FakeLearner:
         return next((name for name, value in parts if not np.isfinite(value).all()), None)
 
     def load_arrays(self, arrays: Any, *, strict: bool = True) -> LoadSummary:
-        summary = check_fits(arrays, self.layout(), "the given state", strict=strict)
+        summary = check_fits(arrays, self.array_specs(), "the given state", strict=strict)
         values = self._all()
         for name in summary.loaded:
             values[name][...] = np.asarray(arrays[name])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import sys
 import tomllib
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fresh import blocking, python
+from fresh import blocking, python, run_without
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from record_files import pack
@@ -110,31 +109,6 @@ def test_every_import_is_of_a_dependency_or_names_its_extra() -> None:
 def test_all_is_all() -> None:
     told = {name for extra in EXTRAS if extra != "dev" for name in distributions(EXTRAS[extra])}
     assert distributions(EXTRAS["all"]) == told - {"onnxruntime-gpu"}
-
-
-RUN = """
-import contextlib, io, json, sys
-from marginface.cli.main import main
-ends = []
-for arguments in json.loads({commands!r}):
-    sys.argv = ["marginface", *arguments]
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as left:
-            status = left.code or 0
-    ends.append((status, out.getvalue(), err.getvalue()))
-print(json.dumps(ends))
-"""
-
-
-def run_without(packages: Sequence[str], commands: Sequence[str]) -> list[tuple[int, str, str]]:
-    """Run commands in one process where packages are absent; return how each ended."""
-    split = json.dumps([command.split() for command in commands])
-    done = python(blocking(*packages) + RUN.format(commands=split))
-    assert done.returncode == 0, done.stderr
-    return [tuple(end) for end in json.loads(done.stdout.splitlines()[-1])]
 
 
 def test_every_help_and_the_losses_need_no_extra() -> None:
@@ -237,9 +211,8 @@ REFUSED = {
         "losses --plot {new}.png",
         "parity --report {new.md}",
         "bench losses --output {new}",
-        "demo --output {new}",
     ),
-    "plotly": (f"report {{run}} {PAIRS} --output {{new}}",),
+    "plotly": (f"report {{run}} {PAIRS} --output {{new}}", "demo --output {new}"),
     "torch": (
         "train --data {faces} --output {new} --backend torch",
         f"evaluate --model {{run}} {PAIRS} --backend torch",
@@ -271,13 +244,6 @@ def test_a_package_has_the_name_that_pip_knows(module) -> None:
     line = rf"^this needs {name}, which is not installed"
     with pytest.raises(MissingPackageError, match=line), extras.needs("data"):
         raise ModuleNotFoundError(name=module)
-
-
-def test_no_framework_at_all() -> None:
-    commands = ["parity", "bench losses"]
-    for status, _, err in run_without(("torch", "tensorflow", "keras"), commands):
-        assert status == 2
-        assert "pip install 'marginface[torch]', or 'marginface[tf]'" in err
 
 
 @pytest.mark.parametrize(("name", "framework"), [("torch", "torch"), ("tf", "tensorflow")])

@@ -15,21 +15,80 @@ from marginface.errors import MarginfaceError, unknown_name
 from marginface.own_code import in_one_line
 
 if TYPE_CHECKING:
+    from marginface.backbones import Graph
+    from marginface.heads import HeadPlan, Precision, Sampling, Shard
     from marginface.learner import Group, Learner, LearnerSpec
     from marginface.losses import Evaluation, MarginLoss
     from marginface.losses.problems import Problem
-    from marginface.model import ModelSpec
+    from marginface.model import ModelSpec, Preprocessing
+    from marginface.optimizers import SGD
 
 Arrays = Mapping[str, NDArray[Any]]
 
 MODULES = {"tf": "tensorflow", "torch": "torch"}  # what a backend's framework is imported as
 
 
+class Backbone(Protocol):
+    """A network, a `torch.nn.Module` or `keras.Model`, of which it has all else."""
+
+    graph: Graph
+
+    def __call__(self, images: Any, draw: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Return embeddings [batch, embedding_size] of images [batch, 3, height, width]."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class Head(Protocol):
+    """A margin loss with its class weights, a `torch.nn.Module` or `keras.Layer`."""
+
+    loss: MarginLoss
+    embedding_size: int
+    num_classes: int
+
+    def __call__(
+        self, embeddings: Any, labels: Any, draw: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Return the mean loss of embeddings [batch, embedding_size] and labels [batch]."""
+
+    def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Any]:
+        """Draw all that a call on a batch with these labels [batch] takes."""
+
+    def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
+        """Plan the computation of a batch: its blocks and its memory. The plan prints as text."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class HeadClass(Protocol):
+    """The class `MarginHead`, whose docstring says what its arguments are."""
+
+    def __call__(
+        self,
+        loss: MarginLoss | str,
+        embedding_size: int = 512,
+        num_classes: int | None = None,
+        *,
+        dtype: Any = None,
+        accumulation: int = 1,
+        block: int | None = None,
+        update: SGD | None = None,
+        sample_rate: float = 1.0,
+        sampling: Sampling = "partial_fc",
+        precision: Precision = "full",
+        shard: Shard | None = None,
+    ) -> Head:
+        """Create a head."""
+
+
 class Backend(Protocol):
     """A framework: the same names and signatures in `marginface_torch` and `marginface_tf`."""
 
     name: str
-    MarginHead: Any
+
+    @property
+    def MarginHead(self) -> HeadClass:
+        """The class of heads."""
 
     def version(self) -> str:
         """Return the framework's name and version."""
@@ -50,19 +109,29 @@ class Backend(Protocol):
         dropout: float = 0.0,
         seed: int | None = None,
         dtype: Any = None,
-    ) -> Any:
+    ) -> Backbone:
         """Return a freshly initialised backbone: images [batch, 3, height, width] to embeddings."""
 
-    def load_weights(self, backbone: Any, source: str | Path | Arrays) -> None:
+    def load_weights(self, backbone: Backbone, source: str | Path | Arrays) -> None:
         """Set a backbone's weights from a file or from arrays under canonical names."""
 
-    def save_weights(self, backbone: Any, path: str | Path) -> None:
+    def save_weights(self, backbone: Backbone, path: str | Path) -> None:
         """Write a backbone's weights to a safetensors file under canonical names."""
 
-    def backbone_arrays(self, backbone: Any) -> dict[str, NDArray[Any]]:
+    def backbone_arrays(self, backbone: Backbone) -> dict[str, NDArray[Any]]:
         """Return a backbone's weights and statistics under canonical names and layouts."""
 
-    def export_onnx(self, backbone: Any, path: str | Path, **options: Any) -> Path:
+    def export_onnx(
+        self,
+        backbone: Backbone,
+        path: str | Path,
+        *,
+        preprocessing: Preprocessing | None = None,
+        opset: int = 17,
+        preprocess: bool = False,
+        normalize: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Path:
         """Write the ONNX contract and check it against this framework in ONNX Runtime."""
 
     def create_learner(self, spec: LearnerSpec) -> Learner:
@@ -98,12 +167,22 @@ def installed_backends() -> list[str]:
     Raises:
         MarginfaceError: none is.
     """
-    found = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
-    if not found:
+    names = [name for name in backend_names() if name in MODULES and find_spec(MODULES[name])]
+    if not names:
         raise MarginfaceError(
             "no backend is installed; run: pip install 'marginface[torch]', or 'marginface[tf]'"
         )
-    return found
+    return names
+
+
+def default_backend() -> str:
+    """Return the backend for those who name none: torch where it is installed.
+
+    Raises:
+        MarginfaceError: neither is.
+    """
+    names = installed_backends()
+    return "torch" if "torch" in names else names[0]
 
 
 def load_backend(name: str) -> Backend:
@@ -113,8 +192,8 @@ def load_backend(name: str) -> Backend:
         MarginfaceError: no backend has that name.
         MissingPackageError: its framework is not installed; the message has the command.
     """
-    found = [entry for entry in entry_points(group="marginface.backends") if entry.name == name]
-    if not found:
+    backends = entry_points(group="marginface.backends")
+    if name not in backends.names:
         raise unknown_name("backend", name, backend_names())
-    with in_one_line(f"backend '{name}' ({found[0].value}) cannot be imported"):
-        return cast(Backend, found[0].load())
+    with in_one_line(f"backend '{name}' ({backends[name].value}) cannot be imported"):
+        return cast(Backend, backends[name].load())

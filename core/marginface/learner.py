@@ -143,7 +143,7 @@ class Learner(Protocol):
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute embeddings [batch, embedding_size] in inference mode, not normalised."""
 
-    def layout(self) -> dict[str, LearnerArray]:
+    def array_specs(self) -> dict[str, LearnerArray]:
         """Describe every array that training goes on from."""
 
     def arrays(
@@ -199,7 +199,7 @@ def name_in_head(name: str) -> str | None:
 
 def check_fits(
     given: Mapping[str, ArraySource],
-    layout: Mapping[str, LearnerArray],
+    specs: Mapping[str, LearnerArray],
     source: str,
     *,
     strict: bool = True,
@@ -208,14 +208,14 @@ def check_fits(
 
     Args:
         given: arrays that were read.
-        layout: of the learner that was configured.
+        specs: of the learner that was configured.
         source: what they come from, for the message.
         strict: refuse names that are missing or unexpected.
 
     Raises:
         MarginfaceError: with the name and both shapes, or what is no real number.
     """
-    shapes = {name: each.whole.shape for name, each in layout.items()}
+    shapes = {name: each.whole.shape for name, each in specs.items()}
     summary = LoadSummary(
         {name: shape for name, shape in shapes.items() if name in given},
         {name: shape for name, shape in shapes.items() if name not in given},
@@ -250,19 +250,19 @@ def check_fits(
 
 
 def check_files(
-    arrays: Mapping[str, ArraySource], layout: Mapping[str, LearnerArray], rank: int
+    arrays: Mapping[str, ArraySource], specs: Mapping[str, LearnerArray], rank: int
 ) -> None:
     """Raise if a file that one process will read from is damaged.
 
     Args:
         arrays: those that fit.
-        layout: of the learner.
+        specs: of the learner.
         rank: of the process.
 
     Raises:
         MarginfaceError: with the file.
     """
-    for name, array in layout.items():
+    for name, array in specs.items():
         source = arrays.get(name)
         if isinstance(source, StoredSource):
             source.check(array.own(rank))
@@ -274,7 +274,7 @@ def check_names(names: Iterable[str] | None, known: Collection[str]) -> list[str
     >>> check_names(["head.wieght"], ["head.weight", "head.bias"])
     Traceback (most recent call last):
     marginface.errors.MarginfaceError: the learner has no array 'head.wieght'; did you mean \
-'head.weight'? (layout() names all 2)
+'head.weight'? (array_specs() names all 2)
     """
     asked = list(known if names is None else names)
     for name in asked:
@@ -282,7 +282,7 @@ def check_names(names: Iterable[str] | None, known: Collection[str]) -> list[str
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise MarginfaceError(
-                f"the learner has no array '{name}'{hint} (layout() names all {len(known)})"
+                f"the learner has no array '{name}'{hint} (array_specs() names all {len(known)})"
             )
     return asked
 

@@ -63,7 +63,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def said(error: BaseException) -> str:
-    """Return what an exception says, as one line, with the file and line that raised it."""
+    """Return an exception's message as one line, with the file and line that raised it."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     if not isinstance(error, MarginfaceError):
         text = " ".join(f"{type(error).__name__}: {text}".split()).removesuffix(":")[:LONGEST]

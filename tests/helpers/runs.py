@@ -31,17 +31,17 @@ class Still:
     def __init__(self, values, rows=None, rank=0):
         self.values, self.rows, self.rank = values, rows or {}, rank
 
-    def layout(self):
+    def array_specs(self):
         return {
             name: LearnerArray(ArraySpec(value.dtype, value.shape), self.rows.get(name, []))
             for name, value in self.values.items()
         }
 
     def arrays(self, names, *, gather=True):
-        layout = self.layout()
+        specs = self.array_specs()
         for name in names:
             value = self.values[name]
-            yield name, value if gather else layout[name].read_part(value, self.rank)
+            yield name, value if gather else specs[name].read_part(value, self.rank)
 
 
 def save_checkpoint(folder, checkpoint, *, keep=3):

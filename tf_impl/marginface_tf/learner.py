@@ -113,15 +113,15 @@ class Learner:
         pixels = self.model.preprocessing.pixels(images)
         return np.asarray(self._embed(tf.constant(pixels)), np.float32)
 
-    def layout(self) -> dict[str, LearnerArray]:
+    def array_specs(self) -> dict[str, LearnerArray]:
         """Describe every array that training goes on from."""
-        found = {}
+        specs = {}
         for name, variable in self._variables().items():
             rows, layout = self._rows(name), self._canonical(name)
             shape = layout.canonical if layout else whole_shape(variable.shape, rows)
             dtype = np.dtype(tf.as_dtype(variable.dtype).as_numpy_dtype)
-            found[name] = LearnerArray(ArraySpec(dtype, shape), rows)
-        return found
+            specs[name] = LearnerArray(ArraySpec(dtype, shape), rows)
+        return specs
 
     def arrays(
         self, names: Iterable[str] | None = None, *, gather: bool = True
@@ -144,9 +144,9 @@ class Learner:
         """Name an array of this process that holds NaN or infinite values; None without one."""
         variables = self._variables()
         names = [n for n, v in variables.items() if tf.as_dtype(v.dtype).is_floating]
-        finite = [tf.reduce_all(tf.math.is_finite(variables[name])) for name in names]
-        found = tf.stack(finite).numpy()  # the one time that the device is waited for
-        return next((name for name, good in zip(names, found, strict=True) if not good), None)
+        checks = [tf.reduce_all(tf.math.is_finite(variables[name])) for name in names]
+        finite = tf.stack(checks).numpy()  # the one time that the device is waited for
+        return next((name for name, good in zip(names, finite, strict=True) if not good), None)
 
     def load_arrays(self, arrays: Mapping[str, ArraySource], *, strict: bool = True) -> LoadSummary:
         """Set arrays from those of all classes; a process takes its own rows.
@@ -159,10 +159,10 @@ class Learner:
             MarginfaceError: they do not fit, or are in a file that is damaged; nothing has been
                 set then.
         """
-        described, variables = self.layout(), self._variables()
-        summary = check_fits(arrays, described, "the given state", strict=strict)
+        specs, variables = self.array_specs(), self._variables()
+        summary = check_fits(arrays, specs, "the given state", strict=strict)
         rank = self.group.rank if self.group else 0
-        check_files(arrays, described, rank)
+        check_files(arrays, specs, rank)
         for name in summary.loaded:
             if name == STEP:
                 self.steps = int(np.asarray(arrays[name]))
@@ -171,18 +171,18 @@ class Learner:
             # In one expression: an array that had a name would stay while the next one is read.
             variables[name].assign(
                 (layout.to_framework if layout else np.asarray)(
-                    described[name].read_part(arrays[name], rank)
+                    specs[name].read_part(arrays[name], rank)
                 )
             )
         return summary
 
     def _variables(self) -> dict[str, Any]:
         """Everything that training goes on from, by canonical name; all but STEP in place."""
-        found = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
-        found |= {head_name(name): v for name, v in self.head.saved().items()}
+        variables = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
+        variables |= {head_name(name): v for name, v in self.head.saved().items()}
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        found |= {f"optimizer.{name}": slot for name, slot in slots.items()}
-        return found | {STEP: tf.constant(self.steps, tf.int64)}
+        variables |= {f"optimizer.{name}": slot for name, slot in slots.items()}
+        return variables | {STEP: tf.constant(self.steps, tf.int64)}
 
     def _rows(self, name: str) -> list[range]:
         """Return each process's rows of an array of the head; nothing where all have all."""
@@ -207,20 +207,20 @@ class Learner:
         """Take the step in all processes."""
         if self.group is None:
             return self._train(*given)
-        found: tuple[Tensor, Tensor] = self.group.strategy.run(self._train, given)
-        return found
+        loss_and_norm: tuple[Tensor, Tensor] = self.group.strategy.run(self._train, given)
+        return loss_and_norm
 
     def _train(
         self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
     ) -> tuple[Tensor, Tensor]:
         names = list(self.parameters)
-        noise, draws = backbones.split_draw(draw)
+        noise, draws = backbones.split_noise(draw)
         self.head.rate = rate
         with tf.GradientTape() as tape:
             embeddings = self.backbone(self._input(pixels), noise, training=True)
             loss = self.head(embeddings, labels, draws, training=True)
-        found = tape.gradient(loss, [self.parameters[name].value for name in names])
-        gradients = dict(zip(names, found, strict=True))
+        slopes = tape.gradient(loss, [self.parameters[name].value for name in names])
+        gradients = dict(zip(names, slopes, strict=True))
         backbone = [name for name in names if name.startswith("backbone.")]
         if self.group:
             means = mean_of_all([gradients[name] for name in backbone] + [loss])

@@ -84,12 +84,12 @@ def create_optimizer(
 
 def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[list[Tensor], Tensor]:
     """Return gradients scaled to a global norm of at most `clip_norm`, and the norm before."""
-    found = list(gradients)
-    norm = tf.linalg.global_norm(found)
+    unscaled = list(gradients)
+    norm = tf.linalg.global_norm(unscaled)
     if clip_norm is None:
-        return found, norm
+        return unscaled, norm
     factor = tf.minimum(clip_norm / (norm + 1e-6), 1)
-    return [gradient * factor for gradient in found], norm
+    return [gradient * factor for gradient in unscaled], norm
 
 
 def read_slots(

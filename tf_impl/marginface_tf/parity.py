@@ -24,7 +24,7 @@ def evaluate_loss(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
     with tf.GradientTape() as tape:
         tape.watch(embeddings)
         value = head(embeddings, problem.labels, problem.draw)
-    found = tape.gradient(value, sources)
-    gradients = {name: tf.cast(each, tf.float64).numpy() for name, each in found.items()}
+    slopes = tape.gradient(value, sources)
+    gradients = {name: tf.cast(each, tf.float64).numpy() for name, each in slopes.items()}
     state = {name: variable.numpy() for name, variable in head.state.items()}
     return Evaluation(float(value), gradients, state)

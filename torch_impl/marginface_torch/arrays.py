@@ -19,8 +19,8 @@ def as_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     tensor = tensor.detach().cpu()
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
-    found: NDArray[Any] = tensor.contiguous().numpy()
-    return found
+    array: NDArray[Any] = tensor.contiguous().numpy()
+    return array
 
 
 def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:

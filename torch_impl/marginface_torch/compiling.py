@@ -38,10 +38,12 @@ def compiled(function: Callable[P, T], *, dynamic: bool | None = None) -> Callab
             try:
                 return fused(*args, **kwargs)
             except TorchDynamoException as error:
-                found = function(*args, **kwargs)  # where this fails, too, it is the caller's error
+                uncompiled = function(
+                    *args, **kwargs
+                )  # where this fails, too, it is the caller's error
                 works = False
                 _warn(error)
-                return found
+                return uncompiled
         return function(*args, **kwargs)
 
     return call

@@ -114,7 +114,7 @@ class Learner:
         self.backbone.train()
         self.head.train()
         given = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
-        noise, draws = backbones.split_draw(given)
+        noise, draws = backbones.split_noise(given)
         embeddings = self._forward(self._input(images), noise)
         self.head.rate = learning_rate
         loss = self.head(embeddings, torch.from_numpy(labels).to(self.device), draws)
@@ -137,13 +137,13 @@ class Learner:
         with torch.inference_mode():
             return to_float32(self.backbone(self._input(images)))
 
-    def layout(self) -> dict[str, LearnerArray]:
+    def array_specs(self) -> dict[str, LearnerArray]:
         """Describe every array that training goes on from."""
-        found = {}
+        specs = {}
         for name, value in self._tensors().items():
             rows, dtype = self._rows(name), as_numpy(value.new_empty(0)).dtype
-            found[name] = LearnerArray(ArraySpec(dtype, whole_shape(value.shape, rows)), rows)
-        return found
+            specs[name] = LearnerArray(ArraySpec(dtype, whole_shape(value.shape, rows)), rows)
+        return specs
 
     def arrays(
         self, names: Iterable[str] | None = None, *, gather: bool = True
@@ -183,13 +183,13 @@ class Learner:
             MarginfaceError: they do not fit, or are in a file that is damaged; nothing has been
                 set then.
         """
-        layout, tensors = self.layout(), self._tensors()
-        summary = check_fits(arrays, layout, "the given state", strict=strict)
+        specs, tensors = self.array_specs(), self._tensors()
+        summary = check_fits(arrays, specs, "the given state", strict=strict)
         rank = self.group.rank if self.group else 0
-        check_files(arrays, layout, rank)
+        check_files(arrays, specs, rank)
         for name in summary.loaded:
             # In one expression: an array that had a name would stay while the next one is read.
-            tensors[name].copy_(as_tensor(layout[name].read_part(arrays[name], rank)))
+            tensors[name].copy_(as_tensor(specs[name].read_part(arrays[name], rank)))
         if STEP in summary.loaded:
             self.steps = int(np.asarray(arrays[STEP]))
             set_step(self.optimizer, self.optimizer_spec, self.steps)
@@ -198,11 +198,11 @@ class Learner:
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor that training goes on from, by canonical name, in place."""
         backbone = self.backbone.state_dict()
-        found = {f"backbone.{name}": backbone[name] for name in self.backbone.graph.parameters()}
-        found |= {head_name(name): value for name, value in self.head.saved().items()}
+        tensors = {f"backbone.{name}": backbone[name] for name in self.backbone.graph.parameters()}
+        tensors |= {head_name(name): value for name, value in self.head.saved().items()}
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
-        found |= {f"optimizer.{name}": value for name, value in slots.items()}
-        return found | {STEP: torch.tensor(self.steps)}
+        tensors |= {f"optimizer.{name}": value for name, value in slots.items()}
+        return tensors | {STEP: torch.tensor(self.steps)}
 
     def _rows(self, name: str) -> list[range]:
         """Return each process's rows of an array of the head; nothing where all have all."""

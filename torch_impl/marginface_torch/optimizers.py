@@ -51,11 +51,11 @@ def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[li
 
     They are scaled in place: an optimizer reads them where they are.
     """
-    found = list(gradients)
-    norm = torch.nn.utils.get_total_norm(found)
+    scaled = list(gradients)
+    norm = torch.nn.utils.get_total_norm(scaled)
     if clip_norm is not None:
-        torch._foreach_mul_(found, torch.clamp(clip_norm / (norm + 1e-6), max=1.0))
-    return found, norm
+        torch._foreach_mul_(scaled, torch.clamp(clip_norm / (norm + 1e-6), max=1.0))
+    return scaled, norm
 
 
 def read_slots(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from marginface.backbones.drawing import draw_backbone, split_draw
+from marginface.backbones.drawing import draw_backbone, split_noise
 from marginface.backbones.graph import IMAGES, Graph
 from marginface.backbones.iresnet import UNITS, iresnet
 from marginface.backbones.layers import Layout
@@ -30,7 +30,7 @@ __all__ = [
     "names",
     "read_weights",
     "register_backbone",
-    "split_draw",
+    "split_noise",
     "write_weights",
 ]
 

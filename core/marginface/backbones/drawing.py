@@ -29,10 +29,10 @@ def draw_backbone(graph: Graph, seed: int, step: int, batch: int) -> dict[str, N
     return {f"{PREFIX}{name}": value for name, value in drawn.items()}
 
 
-def split_draw(draw: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+def split_noise(draw: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
     """Split a step's draws into the backbone's noise, by layer, and the head's draws.
 
-    >>> split_draw({"margins": 1, "backbone.dropout": 2})
+    >>> split_noise({"margins": 1, "backbone.dropout": 2})
     ({'dropout': 2}, {'margins': 1})
     """
     noise = {name: value for name, value in draw.items() if name.startswith(PREFIX)}

@@ -32,14 +32,15 @@ def bench(
     del what  # losses are the only choice so far
     from marginface import losses
     from marginface.backend import backend_names, installed_backends
+    from marginface.benchmarking.costs import write_costs
     from marginface.benchmarking.losses import measure, parse_sizes
-    from marginface.benchmarking.tables import table, write_costs
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
     from marginface.evaluation.output import check_output_dir
     from marginface.extras import require
     from marginface.losses.registry import usable
     from marginface.losses.tensor_code import check_runs_in, left_out, runs_in
+    from marginface.tables.benchmarking import cost_table
     from marginface.terminal import Terminal
 
     if output is not None:
@@ -64,7 +65,7 @@ def bench(
                 measured = measure(
                     framework, supported, batch, classes, rounds=rounds, memory=memory
                 )
-            console.print(table(measured))
+            console.print(cost_table(measured))
             costs += measured
     if output is not None:
         for path in write_costs(costs, output):

@@ -11,7 +11,13 @@ import typer
 
 
 def demo(
-    backend: Annotated[str, typer.Option("--backend", help="Framework: torch or tf.")] = "torch",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend",
+            help="Framework: torch or tf; default: the one that is installed, torch of both.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="Folder to create; default: demo-BACKEND, numbered."),
@@ -27,10 +33,12 @@ def demo(
 
     from rich.text import Text
 
+    from marginface.backend import default_backend
     from marginface.demo.run import run_demo
     from marginface.report.page import PAGE_NAME
     from marginface.terminal import Terminal
 
+    backend = backend or default_backend()
     folder = output or free_folder(f"demo-{backend}")
     started = time.monotonic()
     found = run_demo(folder, backend=backend, seed=seed)

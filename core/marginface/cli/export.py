@@ -41,7 +41,8 @@ def export(
         str | None,
         typer.Option(
             "--backend",
-            help="The framework to check against, torch | tf; the run's, or torch, by default.",
+            help="The framework to check against, torch | tf; default: the run's; of weights, the "
+            "one that is installed, torch of both.",
         ),
     ] = None,
     opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 13 to 23.")] = 17,
@@ -55,7 +56,7 @@ def export(
 ) -> None:
     """Write the ONNX contract, once ONNX Runtime and the framework give the same embeddings."""
     from marginface import backbones
-    from marginface.backend import load_backend
+    from marginface.backend import default_backend, load_backend
     from marginface.onnx.export import TOLERANCE, export_model
     from marginface.runs.folder import load_run
     from marginface.terminal import Terminal
@@ -78,14 +79,13 @@ def export(
             raise MarginfaceError(f"{foreign[0]} goes with --weights; a run knows its own")
         loaded = load_run(run)
         spec, arrays = loaded.spec, loaded.weights
-        backend = backend or loaded.config.get("backend", "torch")
+        backend = backend or loaded.config.get("backend")
         metadata = _about_the_loss(loaded.config)
     else:
         assert weights is not None
         spec = _spec(backbone, embedding_size, input_size, (mean, std, channels, crop))
         arrays = backbones.read_weights(weights)
-        backend = backend or "torch"
-    framework = load_backend(backend)
+    framework = load_backend(backend or default_backend())
     metadata["source"] = framework.version()
     arrays = backbones.check_weights(spec.graph(), arrays, str(run or weights))
     export_model(

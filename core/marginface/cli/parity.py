@@ -21,7 +21,7 @@ def parity(
         list[str] | None,
         typer.Option("--loss", help="A loss's name, or module:Class; all by default. Repeatable."),
     ] = None,
-    report: Annotated[
+    page: Annotated[
         Path | None,
         typer.Option("--report", help="Markdown file to write, with a heat map beside it."),
     ] = None,
@@ -35,11 +35,12 @@ def parity(
     from marginface.losses.registry import usable
     from marginface.losses.tensor_code import check_runs_in, left_out, runs_in
     from marginface.parity import DTYPES, broken, compare
-    from marginface.parity.page import check_page, pairs, table, write_page
+    from marginface.parity.page import check_page, pairs, write_page
+    from marginface.tables.parity import parity_table
     from marginface.terminal import Terminal
 
-    if report is not None:
-        check_page(report)
+    if page is not None:
+        check_page(page)
     chosen = [losses.load(name).name for name in loss or usable()]
     check_distinct("loss", chosen)
     named = [*(backend or []), *(more or [])]
@@ -62,11 +63,11 @@ def parity(
     for line in left_out(chosen, backends):
         console.print(line, soft_wrap=True)
     for pair in pairs(rows):
-        console.print(table(rows, pair))
-    if report is not None:
+        console.print(parity_table(rows, pair))
+    if page is not None:
         frameworks = [each.version() for each in backends.values()]
-        picture = write_page(rows, frameworks, report)
-        console.print(f"wrote {report} and {picture}", soft_wrap=True)
+        picture = write_page(rows, frameworks, page)
+        console.print(f"wrote {page} and {picture}", soft_wrap=True)
     beyond = broken(rows)
     if beyond:
         worst = beyond[0]

@@ -66,7 +66,7 @@ def demo_config(output: Path, backend: str, seed: int) -> TrainConfig:
 def run_demo(
     output: Path,
     *,
-    backend: str = "torch",
+    backend: str,
     seed: int = 0,
 ) -> DemoResult:
     """Run the demo, leave faces, run, model.onnx and index.html in `output`, return what it found.

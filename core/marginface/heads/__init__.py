@@ -8,7 +8,7 @@ from marginface.heads.sampling import (
     check_update,
     draw_classes,
     draw_step,
-    split_draw,
+    split_sample,
 )
 from marginface.heads.sharding import (
     ONCE,
@@ -44,6 +44,6 @@ __all__ = [
     "own_rows",
     "plan_head",
     "shard_rows",
-    "split_draw",
+    "split_sample",
     "whole_shape",
 ]

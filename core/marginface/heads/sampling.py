@@ -81,7 +81,7 @@ def draw_step(
     return draw
 
 
-def split_draw(given: Mapping[str, T], sample_rate: float) -> tuple[dict[str, T], dict[str, T]]:
+def split_sample(given: Mapping[str, T], sample_rate: float) -> tuple[dict[str, T], dict[str, T]]:
     """Split a head's draw into the sampled classes and the loss's part.
 
     Raises:

@@ -52,15 +52,15 @@ def names() -> list[str]:
 
 def usable() -> list[str]:
     """List the names of all losses that can be imported; a warning tells of those that cannot."""
-    found = []
+    importable = []
     for name in names():
         try:
             find(name)
         except MarginfaceError as error:
             warnings.warn(f"passed over: {error}", RuntimeWarning, stacklevel=2)
         else:
-            found.append(name)
-    return found
+            importable.append(name)
+    return importable
 
 
 def parameters(name: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def load(text: str) -> Loss:
 
 
 def place(name: str) -> str:
-    """Return what another process knows a loss by: its name, or "module:Class" of a user's own."""
+    """Return the text that `load` in another process takes: a name, or a user's "module:Class"."""
     loss = find(name)
     return name if loss in BUILT_IN.values() else f"{loss.__module__}:{loss.__qualname__}"
 
@@ -180,18 +180,18 @@ def _imported(text: str) -> Loss | None:
 @cache
 def _offered() -> dict[str, EntryPoint]:
     """The losses that installed packages offer, by name; a warning tells of a name taken twice."""
-    found: dict[str, EntryPoint] = {}
+    offered: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
-        if entry.name in BUILT_IN or entry.name in found:
-            first = _offer(found[entry.name]) if entry.name in found else "marginface's own"
+        if entry.name in BUILT_IN or entry.name in offered:
+            first = _offer(offered[entry.name]) if entry.name in offered else "marginface's own"
             warnings.warn(
                 f"passed over: {_offer(entry)}, as {first} has that name",
                 RuntimeWarning,
                 stacklevel=2,
             )
         else:
-            found[entry.name] = entry
-    return found
+            offered[entry.name] = entry
+    return offered
 
 
 def _offer(entry: EntryPoint) -> str:

@@ -54,7 +54,7 @@ def code_of_families(package: str) -> dict[Loss, Any]:
     The code of a loss `ArcFace` is `ArcFaceOps` in its family's module; a loss that has none is
     computed by that of the class it derives from.
     """
-    found = {}
+    codes = {}
     for word in FAMILIES:
         module = importlib.import_module(f"{package}.{word}")
         for loss in of_family(word):
@@ -62,8 +62,8 @@ def code_of_families(package: str) -> dict[Loss, Any]:
             code = next((each for each in named if each is not None), None)
             if code is None:
                 raise MarginfaceError(f"{module.__name__} has no {loss.__name__}Ops")
-            found[loss] = code
-    return found
+            codes[loss] = code
+    return codes
 
 
 def own_code(loss: Loss, backend: str) -> Any:

@@ -1,4 +1,4 @@
-"""The results of parity as tables, Markdown and a heat map."""
+"""The results of parity as a page: Markdown and a heat map."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.table import Table
 
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
@@ -40,20 +38,6 @@ def cells(rows: Sequence[Deviation], pair: tuple[str, str]) -> list[list[str]]:
         [*key, *(_cell(errors.get(quantity)) for quantity in QUANTITIES)]
         for key, errors in by_line.items()
     ]
-
-
-def table(rows: Sequence[Deviation], pair: tuple[str, str]) -> Table:
-    """Return one pair's errors as a table for the terminal."""
-    result = Table(title=f"{pair[0]} against {pair[1]}", box=SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("loss", "dtype"):
-        result.add_column(column, no_wrap=True)
-    for column in QUANTITIES:
-        result.add_column(column, justify="right", no_wrap=True)
-    previous = None
-    for line in cells(rows, pair):
-        result.add_row("" if line[0] == previous else line[0], *line[1:])
-        previous = line[0]
-    return result
 
 
 def check_page(path: Path) -> None:

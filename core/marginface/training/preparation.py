@@ -230,7 +230,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
             "use --compile auto or off"
         )
     if opened.checkpoint:
-        check_fits(opened.checkpoint.state, learner.layout(), f"checkpoint {opened.path}")
+        check_fits(opened.checkpoint.state, learner.array_specs(), f"checkpoint {opened.path}")
         learner.load_arrays(opened.checkpoint.state)
     elif opened.init_weights:
         learner.load_arrays(opened.init_weights, strict=False)

@@ -61,9 +61,9 @@ def save_checkpoint(
         AgreedError: the same, on one of several processes.
     """
     writer, first = CheckpointWriter(folder, step), group.rank == 0
-    layout = learner.layout()
-    sharded = {name: each for name, each in layout.items() if each.rows and shared}
-    common = in_file_order({n: each.whole for n, each in layout.items() if n not in sharded})
+    specs = learner.array_specs()
+    sharded = {name: each for name, each in specs.items() if each.rows and shared}
+    common = in_file_order({n: each.whole for n, each in specs.items() if n not in sharded})
     shard = in_file_order({name: each.part(group.rank) for name, each in sharded.items()})
     crc32 = own_crc32 = 0
     try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from marginface.backbones import draw_backbone
-from marginface.heads import draw_step, split_draw
+from marginface.heads import draw_step, split_sample
 from marginface.learner import Group
 from marginface.losses.registry import is_own
 from marginface.own_code import telling_own_errors
@@ -187,7 +187,7 @@ def _draw(training: Training, labels: NDArray[np.int64], step: int) -> dict[str,
         config.sample_rate,
         config.sampling or "partial_fc",
     )
-    classes, samples = split_draw(drawn, config.sample_rate)
+    classes, samples = split_sample(drawn, config.sample_rate)
     samples |= draw_backbone(training.graph, config.seed, step, len(labels))
     return classes | {name: value[group.rank :: group.size] for name, value in samples.items()}
 

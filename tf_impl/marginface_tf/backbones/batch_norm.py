@@ -110,10 +110,10 @@ def _synchronized(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise by all processes' batches; return mean and unbiased variance as well."""
     wide = tf.cast(tf.stop_gradient(x), scale.dtype)
-    found = gather(tf.stack(tf.nn.moments(wide, [0, 1, 2]))[None])  # [processes, 2, C]
-    mean = tf.reduce_mean(found[:, 0], 0)
-    variance = tf.reduce_mean(found[:, 1] + (found[:, 0] - mean) ** 2, 0)
-    count = tf.cast(tf.size(x) // tf.size(mean) * tf.shape(found)[0], scale.dtype)
+    moments = gather(tf.stack(tf.nn.moments(wide, [0, 1, 2]))[None])  # [processes, 2, C]
+    mean = tf.reduce_mean(moments[:, 0], 0)
+    variance = tf.reduce_mean(moments[:, 1] + (moments[:, 0] - mean) ** 2, 0)
+    count = tf.cast(tf.size(x) // tf.size(mean) * tf.shape(moments)[0], scale.dtype)
     inverse = tf.math.rsqrt(variance + epsilon)
 
     @tf.custom_gradient

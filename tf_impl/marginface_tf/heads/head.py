@@ -34,7 +34,7 @@ from marginface.heads import (
     own_rows,
     plan_head,
     shard_rows,
-    split_draw,
+    split_sample,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -229,7 +229,7 @@ class MarginHead(keras.layers.Layer):
         )
         given = {name: as_tensor(value) for name, value in (draw or {}).items()}
         whole = options.get("training") is False
-        sample, draws = split_draw(given, 1 if whole else self.sample_rate)
+        sample, draws = split_sample(given, 1 if whole else self.sample_rate)
         self.loss.check_draw({k: v.shape for k, v in draws.items()}, embeddings.shape[0])
         if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
             smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
@@ -257,7 +257,7 @@ class MarginHead(keras.layers.Layer):
                 one compiled by XLA, which cannot raise, the loss of such a label is NaN.
         """
         labels, learning = tf.cast(labels, tf.int64), training is not False
-        sample, draws = split_draw(draw or {}, self.sample_rate if learning else 1)
+        sample, draws = split_sample(draw or {}, self.sample_rate if learning else 1)
         self._check_replicas(learning=learning)
         inside = (labels >= 0) & (labels < self.num_classes)
         if not tf.executing_eagerly():

@@ -34,13 +34,13 @@ class BatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         mean, variance, count = _statistics(input.detach())
-        found: Tensor = _Normalize.apply(  # type: ignore[no-untyped-call]
+        normalized: Tensor = _Normalize.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, mean, variance, count, self.eps
         )
         if self.momentum is not None:
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
-        return found
+        return normalized
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:

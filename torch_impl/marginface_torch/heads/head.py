@@ -33,7 +33,7 @@ from marginface.heads import (
     own_rows,
     plan_head,
     shard_rows,
-    split_draw,
+    split_sample,
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
@@ -251,7 +251,7 @@ class MarginHead(nn.Module):
             integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
             embedding_size=self.embedding_size,
         )
-        sample, draws = split_draw(draw or {}, self.sample_rate if self.training else 1)
+        sample, draws = split_sample(draw or {}, self.sample_rate if self.training else 1)
         self.loss.check_draw({k: v.shape for k, v in draws.items()}, len(labels))
         if self.shard is not None:
             check_processes(self.shard)

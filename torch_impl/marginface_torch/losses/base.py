@@ -60,8 +60,8 @@ def inverse_sine(cosines: Tensor) -> Tensor:
 
 def with_slope(value: Tensor, slope: Tensor | None, cosines: Tensor) -> Tensor:
     """Return `value` whose derivative to `cosines` is `slope`, 1 for None, whatever made it."""
-    found: Tensor = _WithSlope.apply(cosines, value.detach(), slope)  # type: ignore[no-untyped-call]
-    return found
+    sloped: Tensor = _WithSlope.apply(cosines, value.detach(), slope)  # type: ignore[no-untyped-call]
+    return sloped
 
 
 class _WithSlope(torch.autograd.Function):

@@ -40,7 +40,7 @@ class Similarity:
         return abs(self.factor)
 
     def __call__(self, points: ArrayLike) -> Points:
-        """Return where points [N, 2] go."""
+        """Move points [N, 2]."""
         moved = self.factor * _complex(np.asarray(points, np.float64)) + self.shift
         return np.stack([moved.real, moved.imag], axis=1)
 

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from marginface import backbones, losses
+from marginface.backend import default_backend
 from marginface.checks import check_shares
 from marginface.data.augmentation import PRESETS, expand_presets
 from marginface.errors import MarginfaceError, unknown_name
@@ -91,6 +92,7 @@ SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_f
 PRECISION_HELP = "Of the head's matrix products: full, or bfloat16 or float16 (faster on GPUs)."
 PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
+BACKEND_HELP = "Framework: torch or tf; default: the one that is installed, torch of both."
 DATA_HELP = "Training images: a folder of identities, .rec or .tfrecord; again for more sets."
 JOIN_HELP = "Take a name that several sets have for one identity."
 VAL_HELP = "Sets: .bin, container, CFP's Split/FP, list with val-images; several: commas, or again."
@@ -112,7 +114,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    backend: str = key("Run", "Framework: torch or tf.", "torch")
+    backend: str = key("Run", BACKEND_HELP, None)
     data: TrainingSets = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
@@ -185,6 +187,8 @@ class TrainConfig(BaseModel):
     def _fill(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Set defaults that depend on other keys: the recorded configuration is complete."""
         values = dict(values)
+        if values.get("backend") is None:
+            values["backend"] = default_backend()
         values.update(_loss_keys(values))
         for choice, table, default in (
             ("optimizer", OPTIMIZER_KEYS, "sgd"),

@@ -1,16 +1,12 @@
-"""The costs of losses as a table, a file and a chart."""
+"""The costs of losses as a file and a chart."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.box import SIMPLE
-from rich.table import Table
 
 from marginface.atomic import replacing
 from marginface.benchmarking.losses import BASE, Cost
@@ -21,21 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"torch": "#d1495b", "tf": "#e08e1b"}
-
-
-def table(costs: Sequence[Cost]) -> Table:
-    """Return the costs of one backend and size as a table."""
-    first = costs[0]
-    title = f"{first.backend}, batch {first.batch}, {first.classes:,} classes"
-    result = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
-    result.add_column("loss", no_wrap=True)
-    for column in ("ms", f"x {BASE}", "smallest", "largest", "peak MB"):
-        result.add_column(column, justify="right", no_wrap=True)
-    for cost in costs:
-        memory = "" if cost.memory is None else f"{cost.memory / 1e6:.0f}"
-        middle = f"{statistics.median(cost.seconds) * 1e3:.1f}"
-        result.add_row(cost.name, middle, *(f"{ratio:.2f}" for ratio in cost.to_base), memory)
-    return result
 
 
 def write_costs(costs: Sequence[Cost], folder: Path) -> tuple[Path, Path]:
