@@ -126,7 +126,7 @@ class _Trial:
             "NumPy arrays by name",
         )
         names = self.code.draws
-        if not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
+        if not (isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)):
             raise MarginfaceError(
                 f"{self.who}: draws is {names!r}; expected a tuple of names, as ('margin',)"
             )
