@@ -19,6 +19,9 @@ from marginface import MarginfaceError, losses
 from marginface.benchmarking.losses import STATUS, peak_memory
 from marginface.losses import Logit
 from marginface.losses.describe import page
+from marginface.losses.problems import variants
+from marginface.losses.registry import BUILT_IN
+from marginface.losses.trial import try_code
 from marginface.runs.folder import load_run
 
 TINY = [
@@ -86,6 +89,13 @@ def test_code_that_returns_no_tensor_is_told(framework: Framework, place: str) -
     code.write_text(code.read_text().replace("return ", "None and "))
     said = refusal("parity", "--loss", place, "--backend", framework.name)
     assert f"easy_cosface in {framework.name}: target returns a NoneType; expected [batch]" in said
+
+
+def test_the_trial_refuses_none_of_the_losses_that_are_here(framework: Framework) -> None:
+    tensor = framework.torch.tensor if framework.name == "torch" else framework.tf.constant
+    for name, kind in BUILT_IN.items():
+        for loss in variants(name):
+            try_code(framework.module("losses").OPS[kind], loss, framework.name, tensor)
 
 
 class Wrong:

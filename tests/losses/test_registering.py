@@ -216,6 +216,11 @@ ONES, T = np.ones(2), {"t": np.array(0.0)}
         ("negative", returning(Logit(ONES, 1)), "expected a marginface.losses.Logit(value, slope"),
         ("reduce", returning(0.5), "reduce returns 0.5; expected a pair, the loss and its derivat"),
         ("reduce", returning((0.5, [0.1])), "reduce returns (0.5, [0.1]); expected a pair, the lo"),
+        (
+            "reduce",
+            returning((0.5, [[1], [2, 3], 4])),
+            "reduce returns (0.5, [[1], [2, 3], 4]); exp",
+        ),
         ("penalty", returning(0.5), "penalty returns 0.5; expected a pair of numbers, the penalty"),
     ],
 )

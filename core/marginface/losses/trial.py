@@ -51,7 +51,7 @@ def try_spec(loss: MarginLoss) -> None:
         ]
         returned = trial.call("reduce", logits, label)
         trial.require(
-            _is_pair(returned) and _is(returned[0], Real) and np.shape(returned[1]) == (CLASSES,),
+            _is_pair(returned) and _is(returned[0], Real) and _is_row(returned[1]),
             "reduce",
             returned,
             "a pair, the loss and its derivative to every logit",
@@ -126,7 +126,7 @@ class _Trial:
             "NumPy arrays by name",
         )
         names = self.code.draws
-        if not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
+        if not (isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)):
             raise MarginfaceError(
                 f"{self.who}: draws is {names!r}; expected a tuple of names, as ('margin',)"
             )
@@ -179,7 +179,7 @@ class _Trial:
         """Return the tensor that tensor code returns, once its shape is right."""
         shown = method
         if isinstance(given[-1], dict):
-            shown += f", given {', '.join(given[-1]) or 'nothing'} by prepare,"
+            shown += f", given {', '.join(map(str, given[-1])) or 'nothing'} by prepare,"
         returned = self.call(method, *given, shown=shown)
         self.check_shape(f"{method} returns", returned, kind, shape)
         return returned
@@ -195,6 +195,12 @@ class _Trial:
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2
+
+
+def _is_row(values: Any) -> bool:
+    """Return whether there is a number for each class."""
+    listed = isinstance(values, tuple | list) or (isinstance(values, np.ndarray) and values.ndim)
+    return bool(listed) and len(values) == CLASSES and all(_is(value, Real) for value in values)
 
 
 def _is(value: Any, kind: type) -> bool:
