@@ -1,4 +1,4 @@
-"""The changes to the core that `mutants.py core` tries: references of layers, ONNX's table."""
+"""The changes to the core that `mutants.py core` tries: references of layers, ONNX."""
 
 from __future__ import annotations
 
@@ -67,4 +67,9 @@ TABLE = [
     Mutant(ONNX, "attention", "perm=[0, 2, 1, 3]", "perm=[0, 1, 2, 3]"),
     Mutant(ONNX, "attention", "axis=-1\n    )", "axis=-2\n    )"),
 ]
-CORE = [*REFERENCES, *TABLE]
+FOLDING = [
+    Mutant("onnx.folding", "batch_norm", "bias * scale + offset", "bias + offset"),
+    Mutant("onnx.folding", "batch_norm", "np.repeat(offset,", "np.tile(offset,"),
+    Mutant("onnx.folding", "batch_norm", "+ layer.epsilon", "+ 1e-5"),
+]
+CORE = [*REFERENCES, *TABLE, *FOLDING]
