@@ -1,7 +1,8 @@
-"""Break losses and layers of each backend on purpose, a line at a time: the suite notices each one.
+"""Break losses and layers on purpose, a line at a time: the suite notices each one.
 
-    python parity_tests/mutants.py              both backends
+    python parity_tests/mutants.py              both backends, and the core's layers
     python parity_tests/mutants.py torch 12 13  some mutants of one
+    python parity_tests/mutants.py core         the core's: NumPy references, and ONNX
     python parity_tests/mutants.py arcface      those of a loss, or of a case of layers
 
 Prints a line for each mutant and exits with 1 if one survives. A mutant that no longer finds its
@@ -24,11 +25,13 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
+from core_mutations import CORE
 from mutations import MUTANTS, Mutant
 from papers import BACKENDS
 
 from marginface.backend import load_backend
 
+PACKAGES = {"torch": "marginface_torch", "tf": "marginface_tf", "core": "marginface"}
 HERE = Path(__file__).parent
 SUITE = (
     "test_losses.py",
@@ -114,8 +117,9 @@ def require_success(chosen: str) -> None:
 def killed(backend: str, mutant: Mutant) -> bool:
     """Whether the suite fails: first on the loss that was changed, then as a whole."""
     file, old, new = mutant.of(backend)
-    module = importlib.import_module(f"marginface_{backend}.{file}")
-    for chosen in (f"{backend} and {mutant.loss}", backend):
+    module = importlib.import_module(f"{PACKAGES[backend]}.{file}")
+    tests = "test_layers" if backend == "core" else backend
+    for chosen in (f"{tests} and {mutant.loss}", tests):
         require_success(chosen)
         with mutated(module, old, new):
             if suite_fails(chosen):
@@ -125,25 +129,28 @@ def killed(backend: str, mutant: Mutant) -> bool:
 
 def main(arguments: list[str]) -> int:
     """Try the mutants; return the exit status."""
-    backends = [a for a in arguments if a in BACKENDS] or BACKENDS
-    every = range(len(MUTANTS))
-    named = [n for n in every if {str(n), MUTANTS[n].loss} & set(arguments)]
-    chosen = every if set(arguments) <= set(BACKENDS) else named
+    names = set(arguments) - set(PACKAGES)
+    chosen = [
+        (backend, number, mutant)
+        for backend in [a for a in arguments if a in PACKAGES] or PACKAGES
+        for number, mutant in enumerate(CORE if backend == "core" else MUTANTS)
+        if not names or names & {str(number), mutant.loss}
+    ]
     if not chosen:
         raise SystemExit(f"no mutant is called {' '.join(arguments)}")
-    survivors = 0
-    for backend in backends:
+    for backend in {backend for backend, _, _ in chosen} & set(BACKENDS):
         load_backend(backend)
-        for number in chosen:
-            dead = killed(backend, MUTANTS[number])
-            survivors += not dead
-            file, old, new = MUTANTS[number].of(backend)
-            said = "killed  " if dead else "SURVIVED"
-            print(
-                f"{backend:5} {number:3} {said} {file}: {old.strip()} -> {new.strip()}",
-                flush=True,
-            )
-    print(f"{len(backends) * len(chosen) - survivors} killed, {survivors} survived")
+    survivors = 0
+    for backend, number, mutant in chosen:
+        dead = killed(backend, mutant)
+        survivors += not dead
+        file, old, new = mutant.of(backend)
+        said = "killed  " if dead else "SURVIVED"
+        print(
+            f"{backend:5} {number:3} {said} {file}: {old.strip()} -> {new.strip()}",
+            flush=True,
+        )
+    print(f"{len(chosen) - survivors} killed, {survivors} survived")
     return 1 if survivors else 0
 
 

@@ -92,7 +92,8 @@ def test_statistics_move(framework: Framework, dtype: str) -> None:
 def test_onnx_at_every_opset(name: str) -> None:
     graph = backbones.describe(name, 8, (31, 30)) if name == TINY_VIT else case(name)
     weights = lively_weights(graph, 1)
-    images = np.random.default_rng(3).normal(size=(3, 3, *graph.input_size)).astype(np.float32)
+    rng = np.random.default_rng(3)
+    images = rng.normal(0, 3, (3, 3, *graph.input_size)).astype(np.float32)
     wide = {name: array.astype(np.float64) for name, array in weights.items()}
     expected = graph.forward(wide, images.astype(np.float64))
     for opset in OPSETS:

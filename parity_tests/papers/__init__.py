@@ -58,7 +58,7 @@ class Batch(NamedTuple):
 class Mutant(NamedTuple):
     """One change: in which file, what for what, and the loss whose tests come first.
 
-    All but `loss` are one text for both backends, or a pair, torch's and tf's.
+    All but `loss` are one text for both backends, or a pair, torch's and tf's; one for the core.
     """
 
     file: str | tuple[str, str]
@@ -67,10 +67,11 @@ class Mutant(NamedTuple):
     new: str | tuple[str, str]
 
     def of(self, backend: str) -> tuple[str, str, str]:
-        """Return a backend's file, and what to replace by what."""
-        place = BACKENDS.index(backend)
-        texts = (self.file, self.old, self.new)
-        file, old, new = (text if isinstance(text, str) else text[place] for text in texts)
+        """Return a backend's file, or the core's, and what to replace by what."""
+        file, old, new = (
+            text if isinstance(text, str) else text[BACKENDS.index(backend)]
+            for text in (self.file, self.old, self.new)
+        )
         return file, old, new
 
 

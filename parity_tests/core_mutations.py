@@ -1,0 +1,75 @@
+"""The changes to the core that `mutants.py core` tries: references of layers, ONNX."""
+
+from __future__ import annotations
+
+from papers import Mutant
+
+REFERENCES = [
+    Mutant("backbones.layers.add", "linear", "x + y", "x - y"),
+    Mutant(
+        "backbones.layers.attention",
+        "attention",
+        "/ math.sqrt(width)",
+        "/ math.sqrt(self.channels)",
+    ),
+    Mutant("backbones.layers.attention", "attention", "powers.sum(-1,", "powers.sum(-2,"),
+    Mutant(
+        "backbones.layers.batch_norm",
+        "batch_norm",
+        "variance.reshape(across) +",
+        "variance.max() +",
+    ),
+    Mutant("backbones.layers.batch_norm", "statistics", "count / max(count - 1, 1)", "1"),
+    Mutant("backbones.layers.conv", "convolutions", "slice(j * s, j * s +", "slice(j, j +"),
+    Mutant(
+        "backbones.layers.conv",
+        "convolutions",
+        "slice(group * ins, (group + 1) * ins)",
+        "slice(ins)",
+    ),
+    Mutant("backbones.layers.drop_path", "drop_path", "/ (1 - self.rate)", "* (1 - self.rate)"),
+    Mutant("backbones.layers.dropout", "dropout", "/ (1 - self.rate)", "* (1 - self.rate)"),
+    Mutant(
+        "backbones.layers.flatten",
+        "linear",
+        "x.reshape(len(x), -1)",
+        "x.swapaxes(1, 2).reshape(len(x), -1)",
+    ),
+    Mutant(
+        "backbones.layers.layer_norm", "layer_norm", "variance + self.epsilon", "variance + 1e-5"
+    ),
+    Mutant("backbones.layers.linear", "linear", 'y + call.arrays["bias"]', "y"),
+    Mutant("backbones.layers.mask_tokens", "masking", "order[: self.left]", "order[-self.left :]"),
+    Mutant("backbones.layers.position", "position", 'x + call.arrays[""]', "x"),
+    Mutant("backbones.layers.prelu", "prelu", "+ slopes * np.minimum", "- slopes * np.minimum"),
+    Mutant("backbones.layers.relu6", "relu6", "np.maximum(x, 0), 6", "np.maximum(x, 0), 60"),
+    Mutant("backbones.layers.restore_tokens", "masking", "y[i, place]", "y[i, rank]"),
+    Mutant(
+        "backbones.layers.tokens", "linear", "(*x.shape[:2], -1)", "(*x.shape[:2], -1)[..., ::-1]"
+    ),
+]
+ONNX = "onnx.layers"
+TABLE = [
+    Mutant(ONNX, "convolutions", "group=layer.groups", "group=1"),
+    Mutant(ONNX, "convolutions", "strides=[layer.stride] * 2", "strides=[1, layer.stride]"),
+    Mutant(ONNX, "relu6", '"Mul", [x.name, scale]', '"Div", [x.name, scale]'),
+    Mutant(ONNX, "prelu", 'slopes = arrays["weight"]', 'slopes = -arrays["weight"]'),
+    Mutant(ONNX, "linear", "layer.name, transB=1", "layer.name, transB=1, beta=0.5"),
+    Mutant(ONNX, "linear", '"Add", [x.name, y.name]', '"Sub", [x.name, y.name]'),
+    Mutant(ONNX, "linear", '"Add", [product,', '"Sub", [product,'),
+    Mutant(ONNX, "linear", "layer.name, axis=1)", "layer.name, axis=0)"),
+    Mutant(ONNX, "layer_norm", '"epsilon": layer.epsilon', '"epsilon": 1e-5'),
+    Mutant(ONNX, "layer_norm", "np.array(layer.epsilon)", "np.array(1e-5)"),
+    Mutant(ONNX, "relu6", "for end in (0, 6)", "for end in (0, 60)"),
+    Mutant(ONNX, "patches", "perm=[0, 2, 1])", "perm=[0, 1, 2])"),
+    Mutant(ONNX, "position", 'arrays[""]', '-arrays[""]'),
+    Mutant(ONNX, "attention", "math.sqrt(width)", "width"),
+    Mutant(ONNX, "attention", "perm=[0, 2, 1, 3]", "perm=[0, 1, 2, 3]"),
+    Mutant(ONNX, "attention", "axis=-1\n    )", "axis=-2\n    )"),
+]
+FOLDING = [
+    Mutant("onnx.folding", "batch_norm", "bias * scale + offset", "bias + offset"),
+    Mutant("onnx.folding", "batch_norm", "np.repeat(offset,", "np.tile(offset,"),
+    Mutant("onnx.folding", "batch_norm", "+ layer.epsilon", "+ 1e-5"),
+]
+CORE = [*REFERENCES, *TABLE, *FOLDING]
