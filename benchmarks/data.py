@@ -104,7 +104,7 @@ def real_faces() -> Path:
     if not named or not faces.is_dir():
         missing = f"there is no folder {faces}" if named else "MARGINFACE_FACES is not set"
         raise typer.BadParameter(
-            f"{missing}; give --data FOLDER, or set MARGINFACE_FACES to the folder with lfw112/train"
+            f"{missing}; give --data FOLDER, or set MARGINFACE_FACES to a folder with lfw112/train"
         )
     return faces
 
