@@ -1,6 +1,7 @@
 """Images a second of the input pipeline, against the bare decoder and PyTorch's DataLoader.
 
 python benchmarks/data.py --data faces/                             # figures: --rounds 15
+MARGINFACE_FACES=FOLDER python benchmarks/data.py                 # on FOLDER/lfw112/train
 python benchmarks/data.py --records 1000000                       # memory over so many records
 
 The limit is `decode_image` on images in memory, in one thread. A loader with N workers (threads, or
@@ -36,7 +37,6 @@ from marginface.data.packing.training_sets import pack
 from marginface.data.pipeline import PREFETCHED_BATCHES, TrainingPipeline
 from marginface.data.sources import LabelledImages
 
-FACES = Path(os.environ.get("MARGINFACE_FACES", "."), "lfw112", "train")
 SETTLED = 0.1  # seconds in which what was read ahead is there: it must not disturb the next loader
 Batches = Iterator[Sequence[Any]]  # images, labels, ...
 
@@ -72,7 +72,7 @@ class Orders(torch.utils.data.Sampler):
 
 
 def main(
-    data: Path = FACES,
+    data: Path | None = None,
     batch: int = 64,
     batches: int = 20,
     rounds: int = 7,
@@ -85,6 +85,7 @@ def main(
     if records:
         watch_memory(records)
         return
+    data = data or real_faces()
     counts = [int(count) for count in workers.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
         sources = packed(open_images(data), Path(temporary))
@@ -94,6 +95,18 @@ def main(
         }
     show_shares(results, batch, f"batch {batch}, augment '{augment}', {rounds} rounds")
     write(output, batch=batch, results=results)
+
+
+def real_faces() -> Path:
+    """Return the faces that are read where no others are given."""
+    named = os.environ.get("MARGINFACE_FACES", "")
+    faces = Path(named, "lfw112", "train")
+    if not named or not faces.is_dir():
+        missing = f"there is no folder {faces}" if named else "MARGINFACE_FACES is not set"
+        raise typer.BadParameter(
+            f"{missing}; give --data FOLDER, or set MARGINFACE_FACES to a folder with lfw112/train"
+        )
+    return faces
 
 
 def packed(folder: LabelledImages, target: Path) -> dict[str, LabelledImages]:

@@ -26,6 +26,8 @@ from marginface.backbones.weights import WEIGHTS
 from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.listing import open_set
 from marginface.data.opening import open_by_name, open_images, open_sets
+from marginface.data.sources import LabelledImages, OpenOptions
+from marginface.data.subsets import split, write_split
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
 from marginface.data.verification.opening import (
@@ -289,6 +291,22 @@ def test_images_in_a_format_of_ones_own(faces, tmp_path):
         MarginfaceError, match=r"expected a folder of images, a \.rec, .* or a \.tar"
     ):
         open_images(tmp_path / "gone")
+
+
+def test_a_replacement_of_rec_has_an_index_to_rebuild(faces, tmp_path):
+    asked = []
+
+    def open_mine(path: Path, options: OpenOptions) -> LabelledImages:
+        asked.append(options.rebuild_index)
+        return open_tar(path, options)
+
+    path = tarred(faces, tmp_path / "faces.rec")
+    IMAGE_SETS.register("a .rec of mine", open_mine, ".rec")
+    assert len(open_by_name(path, rebuild_index=True)[1]) == 4
+    images = open_images(path, size=SIZE)
+    write_split(images, split(images, 0.5), tmp_path / "parts")
+    assert asked == [True, False]
+    assert (tmp_path / "parts" / "train.rec").exists()
 
 
 def test_pairs_embeddings_weights_and_models_of_ones_own(tmp_path):

@@ -68,6 +68,7 @@ backend = marginface.load_backend("torch")
 head = backend.MarginHead("arcface", embedding_size=8, num_classes=10)
 backbone = backend.create_backbone("mbf", embedding_size=8)
 head(backbone(0), 0).backward()
+head.rate = 0.1
 params = [*backbone.parameters(), *head.parameters()]
 backend.save_weights(backbone, "mbf.safetensors")
 

@@ -29,7 +29,7 @@ MODULES = {"tf": "tensorflow", "torch": "torch"}  # what a backend's framework i
 
 
 class Backbone(Protocol):
-    """A network, a `torch.nn.Module` or `keras.Model`, of which it has all else."""
+    """A network, a `torch.nn.Module` or `keras.Model`, and all of that."""
 
     graph: Graph
 
@@ -40,11 +40,24 @@ class Backbone(Protocol):
 
 
 class Head(Protocol):
-    """A margin loss with its class weights, a `torch.nn.Module` or `keras.Layer`."""
+    """A margin loss with its class weights, a `torch.nn.Module` or `keras.Layer`, and all of that.
+
+    Attributes:
+        weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised.
+        bias: [num_classes], [1] or None.
+        state: what the loss carries from step to step, by name.
+        rate: the learning rate of `update`, to be set before the backward pass.
+        loss_scale: what a gradient scaler multiplies the loss by; None for nothing.
+    """
 
     loss: MarginLoss
     embedding_size: int
     num_classes: int
+    weight: Any
+    bias: Any
+    state: Any
+    rate: Any
+    loss_scale: Any
 
     def __call__(
         self, embeddings: Any, labels: Any, draw: Mapping[str, Any] | None = None, **options: Any

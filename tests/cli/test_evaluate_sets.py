@@ -167,7 +167,7 @@ def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
     monkeypatch.setattr("marginface.embeddings.embedder.Embedder.__call__", None)
     model = ("--model", models[0])
     assert "there is nothing to verify" in refusal("evaluate", *model)
-    assert "leave the folder" in refusal(
+    assert "leave the images" in refusal(
         "evaluate", *model, "--val", sets[0], "--images", tmp_path / "images"
     )
     assert "given 2 times" in refusal("evaluate", *model, *model, "--val", sets[0])

@@ -157,7 +157,8 @@ def test_a_written_list_means_what_was_written(tmp_path_factory, names, data) ->
     path.write_text(pair_list(pairs, names), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patched:
         for module in ("pairs", "pair_lists"):
-            patched.setattr(f"marginface.data.verification.{module}.list_images", lambda _: names)
+            opener = f"marginface.data.verification.{module}.open_by_name"
+            patched.setattr(opener, lambda _: (Named(), names))
         read = read_pair_list(path, "somewhere")
     assert (read.first, read.second, read.same.tolist()) == (first, second, same.tolist())
     assert read.fold.tolist() == pairs.fold.tolist()

@@ -143,7 +143,9 @@ def test_empty_missing_and_binary_files(tmp_path: Path, images: Path) -> None:
     assert "cannot read" in refusal(tmp_path, images)
     (tmp_path / "pairs.txt").write_bytes(b"\xff\xfe\x00\x01")
     assert "UTF-8" in refusal(tmp_path / "pairs.txt", images)
-    with pytest.raises(MarginfaceError, match="no such folder"):
+    with pytest.raises(
+        MarginfaceError, match=r"no such file or folder: .*; expected a folder of images"
+    ):
         read_pairs(written(tmp_path, ["2", *SAME, *DIFFERENT]), images / "gone")
 
 

@@ -223,7 +223,7 @@ def test_cfps_lists_are_checked(cfp, name, text, reason):
 def test_a_folder_that_is_not_cfps(cfp, tmp_path):
     assert "CFP's Protocol/Split/FP or FF" in refusal(cfp)
     (tmp_path / "FP").mkdir()
-    assert "no such folder" in refusal(tmp_path / "FP")
+    assert "no such file or folder" in refusal(tmp_path / "FP")
     assert "has no folders 01" in refusal(tmp_path / "FP", cfp)
     (cfp / "Protocol" / "Split" / "FP" / "01" / "same.txt").unlink()
     assert "same.txt: No such file" in refusal(cfp / "Protocol" / "Split" / "FP")
@@ -250,10 +250,10 @@ def test_several_sets_have_names_of_their_own(tmp_path, folder):
 
 def test_images_that_no_set_needs_or_that_are_missing(tmp_path, folder):
     write_bin(tmp_path / "lfw.bin", pairs_of())
-    with pytest.raises(MarginfaceError, match="every set holds its images; leave the folder"):
+    with pytest.raises(MarginfaceError, match="every set holds its images; leave the images"):
         open_all([tmp_path / "lfw.bin"], None, folder)
     assert "holds its images" in refusal(tmp_path / "lfw.bin", folder)
-    assert "holds no images; give their folder" in refusal(listed(folder, "a.jpg b.jpg 1\n"))
+    assert "holds no images; give them, too" in refusal(listed(folder, "a.jpg b.jpg 1\n"))
     with pytest.raises(MarginfaceError, match="given 2 times"):
         open_all([tmp_path / "lfw.bin"] * 2, None, None)
     assert "no such file or folder" in refusal(tmp_path / "none.bin")

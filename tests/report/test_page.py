@@ -390,7 +390,7 @@ def test_the_command_writes_the_page(cli, model, tiny_faces, pairs_file, tmp_pat
         ({"model": "absent.onnx"}, "absent.onnx; expected a run folder or an .onnx"),
         ({"model": "pairs.txt"}, "expected a run folder or an .onnx"),
         ({"pairs": None}, "there is nothing to verify"),
-        ({"images": None}, "give their folder"),
+        ({"images": None}, "give them, too"),
         ({"output": "pairs.txt"}, "needs a folder"),
         ({"again": "tiny.onnx"}, "is given 2 times"),
         ({"pairs": "tiny.onnx"}, "tiny.onnx"),

@@ -17,7 +17,8 @@ def identify(
     gallery: Annotated[
         Path,
         typer.Option(
-            "--gallery", help="Folder, or list of `subject/image` or `image<TAB>subject`."
+            "--gallery",
+            help="Folder, .rec or .tfrecord, or list of `subject/image` or `image<TAB>subject`.",
         ),
     ],
     probes: Annotated[

@@ -24,7 +24,12 @@ Val = Annotated[
 Pairs = Annotated[
     Path | None, typer.Option("--pairs", help="List of pairs of --images, such as LFW's.")
 ]
-PairImages = Annotated[Path | None, typer.Option("--images", help="Folder of aligned face images.")]
+PairImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", help="Aligned face images that the list names: folder, .rec, .tfrecord."
+    ),
+]
 Flip = Annotated[bool, typer.Option(help="Sum the embeddings of an image and of its mirror image.")]
 Backend = Annotated[
     str, typer.Option("--backend", help="What runs the network: onnx, or torch | tf for a run.")

@@ -60,6 +60,11 @@ class ImageNames:
         self._names = frozenset(names)
         self._called: dict[str, str] = {}  # images by what the list called them, with an ending
 
+    @property
+    def example(self) -> str:
+        """The first of the names, to show in a message what they are like; '' of none."""
+        return min(self._names, default="")
+
     def find(self, name: str, where: str = "") -> str | None:
         """Return the image that a name means, or None.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marginface.data.formats.folder import open_folder
 from marginface.data.formats.record_images import RecordImages
-from marginface.data.formats.registry import IMAGE_SETS, open_rec
+from marginface.data.formats.registry import IMAGE_SETS, is_rec
 from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form
@@ -85,18 +85,18 @@ def open_sets(
             which to join them.
     """
     check_different(paths)
-    records = [IMAGE_SETS.find(path).open is open_rec for path in paths]
+    records = [is_rec(path) for path in paths]
     sets = [
         open_images(
             path,
             size=size,
             resize=resize,
             skip_bad=skip_bad,
-            rebuild_index=rebuild_index and (is_rec or not any(records)),
+            rebuild_index=rebuild_index and (record or not any(records)),
             min_identities=2 if len(paths) == 1 else 1,
             on_progress=on_progress,
         )
-        for path, is_rec in zip(paths, records, strict=True)
+        for path, record in zip(paths, records, strict=True)
     ]
     if len(sets) == 1:
         return sets[0]
@@ -137,6 +137,7 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
     Raises:
         MarginfaceError: as these do.
     """
+    # A user's own kind of folder names its images itself.
     if IMAGE_SETS.find(path).open is open_folder and not rebuild_index:
         return FolderImages(path), list_images(path)
     images = open_listed(path, rebuild_index=rebuild_index)
@@ -147,7 +148,7 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
 
 def _open(path: Path, options: OpenOptions) -> LabelledImages:
     opener = IMAGE_SETS.find(path).open
-    if options.rebuild_index and opener is not open_rec:
+    if options.rebuild_index and not is_rec(path):
         raise MarginfaceError(
             f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.formats.folder import ImageFolder
-from marginface.data.formats.registry import IMAGE_SETS, open_rec
+from marginface.data.formats.registry import is_rec
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format
@@ -132,7 +132,9 @@ def write_split(
     pairs: Pairs | None = None,
     on_progress: OnProgress = silent,
 ) -> tuple[Summary, Summary]:
-    """Write a new folder of two sets, `train` and `validation`, in the format that they come from.
+    """Write a new folder of two sets, `train` and `validation`: folders, or record files.
+
+    Those of a folder are folders, those of a .rec are .rec files, all others .tfrecord files.
 
     Args:
         images: what was split.
@@ -148,7 +150,7 @@ def write_split(
     check_target(output, images.root)
     suffix = ""
     if not isinstance(images, ImageFolder):
-        suffix = ".rec" if IMAGE_SETS.find(images.root).open is open_rec else ".tfrecord"
+        suffix = ".rec" if is_rec(images.root) else ".tfrecord"
     with sole_writer(output), new_folder(output) as partial:
         summaries = [
             write_part(images, chosen, partial / f"{name}{suffix}", on_progress)

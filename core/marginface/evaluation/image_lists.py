@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from marginface.data.image_files import list_images
+from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.lines import numbered_lines
 from marginface.data.lookup import same_form
+from marginface.data.opening import open_by_name
 from marginface.errors import MarginfaceError
 
 
 def read_subjects_of_images(path: Path, *, all_known: bool = True) -> dict[str, str]:
-    """Return the subject of each image that a folder holds or a list names, in order.
+    """Return the subject of each image that a set holds or a list names, in order.
 
     A list has a line for each image: its name, or `name<TAB>subject`. Without a subject, as in a
-    folder, it is the name's first folder, as in `ann/1.jpg`.
+    set, it is the name's first folder, as in `ann/1.jpg`.
 
     Args:
-        path: the folder or the list.
+        path: the list, or a folder or file of images.
         all_known: refuse an image without a subject, which is '' otherwise.
 
     Raises:
         MarginfaceError: unreadable, empty, an image twice, or an image without a subject.
     """
-    if path.is_dir():
-        lines = [(str(path / name), name) for name in list_images(path)]
+    if path.exists() and IMAGE_SETS.get(path):
+        lines = [(str(path / name), name) for name in open_by_name(path)[1]]
     else:
-        rows = numbered_lines(path, "a list or a folder of images")
+        sets = ", ".join(IMAGE_SETS.names)
+        rows = numbered_lines(path, f"a list of images, or a set of them: {sets}")
         lines = [(f"{path}:{number}", line) for number, line in rows]
     subjects: dict[str, str] = {}
     for where, line in lines:

@@ -28,7 +28,7 @@ def split(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
 ) -> None:
-    """Split a set into train and validation, in the format that it has."""
+    """Split a set into train and validation: folders of a folder, .rec of .rec, else .tfrecord."""
     from marginface.data.listing import open_training_set
     from marginface.data.subsets import split as split_images
     from marginface.data.subsets import write_split

@@ -15,11 +15,10 @@ from marginface.data.sources import LabelledImages, OpenOptions
 from marginface.formats import Formats
 
 
-def open_rec(path: Path, options: OpenOptions) -> LabelledImages:
-    """Open a .rec; see `record_layout`."""
-    from marginface.data.formats import record_layout
+def _open_rec(path: Path, options: OpenOptions) -> LabelledImages:
+    from marginface.data.formats.record_layout import open_rec
 
-    return record_layout.open_rec(path, options)
+    return open_rec(path, options)
 
 
 def _open_tfrecord(path: Path, options: OpenOptions) -> LabelledImages:
@@ -32,7 +31,16 @@ IMAGE_SETS: Formats[Callable[[Path, OpenOptions], LabelledImages]] = Formats(
     use="to train on or to embed: give it as --data, or --images", returns=LabelledImages
 )
 IMAGE_SETS.register("a folder of images", open_folder, recognises=Path.is_dir)
-IMAGE_SETS.register("a .rec", open_rec, ".rec", recognises=is_recordio)
+IMAGE_SETS.register("a .rec", _open_rec, ".rec", recognises=is_recordio)
 IMAGE_SETS.register(
     "a .tfrecord", _open_tfrecord, ".tfrecord", ".tfrecords", recognises=is_tfrecord
 )
+
+
+def is_rec(path: Path) -> bool:
+    """Return whether what reads a set reads .rec files, be it this library's or a user's own.
+
+    Raises:
+        MarginfaceError: there is no such file or folder, or it is of another kind.
+    """
+    return ".rec" in IMAGE_SETS.find(path).suffixes

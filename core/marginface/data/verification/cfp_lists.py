@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from marginface.data.image_files import list_images
 from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
+from marginface.data.opening import open_by_name
 from marginface.data.verification.pair_lists import find_image, listed_pairs, split_fields
 from marginface.data.verification.pairs import (
     PAIR_LIST,
@@ -38,7 +38,7 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
 
     Args:
         split: the folder Protocol/Split/FP or Protocol/Split/FF.
-        images_root: the folder that holds 001/frontal/01.jpg and so on; Data/Images beside
+        images_root: the folder or file that holds 001/frontal/01.jpg and so on; Data/Images beside
             Protocol for None.
 
     Raises:
@@ -52,7 +52,8 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
         )
     protocol = split.absolute().parents[1]
     root = Path(images_root or protocol.parent / "Data" / "Images")
-    images = ImageNames(list_images(root))
+    source, image_names = open_by_name(root)
+    images = ImageNames(image_names)
     folds = sorted(path for path in split.iterdir() if path.is_dir() and is_number(path.name))
     if not folds:
         raise MarginfaceError(f"{split} has no folders 01, 02, ...; restore them")
@@ -76,7 +77,7 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
     if len(set(sizes)) > 1:
         raise MarginfaceError(f"{split}: folds have {sizes} pairs, expected equally many")
     fold_of = np.repeat(np.arange(len(sizes)), sizes)
-    return listed_pairs(root, pairs, fold_of, f"cfp_{split.name.lower()}")
+    return listed_pairs(source, pairs, fold_of, f"cfp_{split.name.lower()}")
 
 
 def _numbered_images(path: Path) -> dict[int, str]:

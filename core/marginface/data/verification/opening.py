@@ -50,7 +50,7 @@ def open_verification(path: str | Path, images: str | Path | None = None) -> Pai
     Args:
         path: InsightFace's .bin, a container of this library's, a list of pairs, or CFP's folder
             Protocol/Split/FP or FF.
-        images: the folder of the images that a list names; CFP's own for None.
+        images: the folder or file of the images that a list names; CFP's own for None.
 
     Raises:
         MarginfaceError: it is none of these or damaged, or a list lacks its images.
@@ -64,7 +64,7 @@ def open_verification(path: str | Path, images: str | Path | None = None) -> Pai
             raise unknown(path, VERIFICATION_SETS, PAIR_LISTS)
         return listed.open(path, images)
     if images is not None:
-        raise MarginfaceError(f"{path} holds its images; leave the folder {images} out")
+        raise MarginfaceError(f"{path} holds its images; leave the images {images} out")
     return held.open(path)
 
 
@@ -74,7 +74,7 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
     Args:
         sets: of any kind.
         pairs: one more, a list of pairs.
-        images: the folder of the images of those that hold none.
+        images: the folder or file of the images of those that hold none.
 
     Raises:
         MarginfaceError: as `open_verification`; one is given twice or has one kind of pair alone;
@@ -83,7 +83,7 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
     paths = [*sets, *([] if pairs is None else [pairs])]
     holding = [path.exists() and VERIFICATION_SETS.get(path) is not None for path in paths]
     if images is not None and all(holding):
-        raise MarginfaceError(f"every set holds its images; leave the folder {images} out")
+        raise MarginfaceError(f"every set holds its images; leave the images {images} out")
     opened = [
         open_verification(path, None if holds else images)
         for path, holds in zip(paths, holding, strict=True)
@@ -97,7 +97,7 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
 def _open_list(path: Path, images: Path | None) -> Pairs:
     if images is None:
         raise MarginfaceError(
-            f"{path} is a list of pairs and holds no images; give their folder, too (--images, in "
+            f"{path} is a list of pairs and holds no images; give them, too (--images, in "
             "training --val-images)"
         )
     return read_pair_list(path, images)

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.image_files import list_images
 from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
-from marginface.data.sources import FolderImages
+from marginface.data.opening import open_by_name
+from marginface.data.sources import ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import (
     PAIR_LIST,
@@ -55,7 +55,8 @@ def is_text(path: Path) -> bool:
 def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     """Read a list of pairs in any of the forms above, which its first line tells.
 
-    Images are paths under `images_root`, found as `ImageNames` says.
+    Images are paths under the folder `images_root`, or names in a file of labelled images, found as
+    `ImageNames` says.
 
     Raises:
         MarginfaceError: with the file and line: malformed, or an image that is missing
@@ -74,14 +75,15 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
         named = _one_line_a_pair(rows, len(fields))
     else:
         raise MarginfaceError(f"{path}:{number}: {FORMS}, got {quoted(line)}")
-    images = ImageNames(list_images(root))
+    source, image_names = open_by_name(root)
+    images = ImageNames(image_names)
     pairs, labels = [], []
     for where, (first, second, label) in named:
         one, other = (find_image(where, name, images, root) for name in (first, second))
         pairs.append((one, other, label > 0))
         labels.append(label)
     fold = _own_folds(np.array(labels), rows) if len(fields) == 4 else _folds(np.array(labels))
-    return listed_pairs(root, pairs, fold, short_name(path))
+    return listed_pairs(source, pairs, fold, short_name(path))
 
 
 def split_fields(line: str) -> list[str]:
@@ -96,10 +98,12 @@ def split_fields(line: str) -> list[str]:
     return line.split()
 
 
-def listed_pairs(root: Path, pairs: list[Pair], fold: NDArray[np.int64], name: str) -> Pairs:
-    """Return pairs of images under a folder."""
+def listed_pairs(
+    images: ImageSource, pairs: list[Pair], fold: NDArray[np.int64], name: str
+) -> Pairs:
+    """Return pairs of images of a set."""
     first, second, same = zip(*pairs, strict=True)
-    return Pairs(FolderImages(root), first, second, np.array(same, np.bool_), fold, name)
+    return Pairs(images, first, second, np.array(same, np.bool_), fold, name)
 
 
 def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -126,12 +130,13 @@ def _own_folds(labels: NDArray[np.int64], rows: list[tuple[str, list[str]]]) -> 
 
 
 def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
-    """Return the image that a list names; only what lies under the folder can be found."""
+    """Return the image that a list names; only what is in the set can be found."""
     image = images.find(name, f"{where}: ")
     if image is None:
         raise MarginfaceError(
-            f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...); add it, remove the pair, "
-            "or name the folder that the list's names are relative to"
+            f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...), where there is "
+            f"{images.example[:80]!r}; add it, remove the pair, "
+            "or name the images that the list's names are relative to"
         )
     return image
 

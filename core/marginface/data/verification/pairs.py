@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.image_files import list_images
 from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames, same_form
-from marginface.data.sources import FolderImages, ImageSource
+from marginface.data.opening import open_by_name
+from marginface.data.sources import ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
@@ -71,6 +71,10 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     `name1 i name2 j` of two. Fields are separated by tabs, or by spaces where a line has no tab.
     Image i of a person is `name/name_%04d` with an image's ending.
 
+    Args:
+        path: the pairs file.
+        images_root: a folder, or a file of labelled images; see `open_by_name`.
+
     Raises:
         MarginfaceError: with the file and line: malformed, an image that is missing or there with
             two endings, or counts that disagree with the first line.
@@ -78,13 +82,14 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     path = Path(path)
     lines = list(numbered_lines(path, PAIR_LIST))
     folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
-    images = ImageNames(list_images(images_root))
+    source, image_names = open_by_name(Path(images_root))
+    images = ImageNames(image_names)
     pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
     _check_counts(path, lines, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
     truth = np.array(same, np.bool_)
     fold = usual_folds(truth) if folds == 1 else contiguous_folds(len(pairs), folds)
-    return Pairs(FolderImages(Path(images_root)), first, second, truth, fold, short_name(path))
+    return Pairs(source, first, second, truth, fold, short_name(path))
 
 
 def is_number(text: str) -> bool:
@@ -132,7 +137,8 @@ def _find(where: str, name: str, index: int, images: ImageNames, root: str | Pat
     image = images.find(stem, f"{where}: ")
     if image is None:
         raise MarginfaceError(
-            f"{where}: no image {Path(root) / stem}.* (jpg, png, ...); add it or remove the pair"
+            f"{where}: no image {Path(root) / stem}.* (jpg, png, ...), where there is "
+            f"{images.example[:80]!r}; add it or remove the pair"
         )
     return image
 

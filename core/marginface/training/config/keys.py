@@ -161,7 +161,9 @@ class TrainConfig(BaseModel):
     loader_threads: int = key("Data", "Threads that read images.", 2, ge=1)
 
     val: Locations = key("Verification", VAL_HELP, ())
-    val_images: Path | None = key("Verification", "Images that lists of pairs name.", None)
+    val_images: Path | None = key(
+        "Verification", "Images that lists of pairs name: folder, .rec or .tfrecord.", None
+    )
     val_pairs: Path | None = key("Verification", "A list of pairs, such as LFW's.", None)
     val_every: int | None = key("Verification", "Steps; default: each epoch.", None, ge=1)
 
