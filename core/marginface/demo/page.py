@@ -79,7 +79,7 @@ def write_demo_page(demo: DemoResult, output: Path) -> Path:
                 f"{html.escape(demo.framework)}: largest difference {demo.difference:.1e} over "
                 f"{demo.compared} pictures."
             ),
-            framework=html.escape(demo.framework),
+            framework=html.escape(demo.framework.partition(" ")[0]),
             embedding_size=demo.embedding_size,
             commands=html.escape(demo.commands),
         ),
