@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import typer
 from harness import interleave, ratios, show, write
-from head_rivals import Rival, available, build, inputs, measure, needed
+from head_rivals import Rival, available, build, measure, needed
+
+from marginface.benchmarking.losses import inputs
 
 RIVALS = {
     "torch": ("ours", "dense", "pytorch-metric-learning", "products"),

@@ -13,10 +13,11 @@ import torch
 import typer
 from harness import interleave, ratios, write
 from head import Cost, show_costs
-from head_rivals import SIZE, inputs
+from head_rivals import SIZE
 from head_torch import ARCFACE, THEIRS, ArcfaceTorch
 from torch import Tensor, nn
 
+from marginface.benchmarking.losses import inputs
 from marginface_torch import MarginHead
 
 RIVALS = ("ours full", "ours bfloat16", "ours float16", "dense bfloat16", "products bfloat16")

@@ -8,9 +8,10 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import tensorflow as tf
-from head_rivals import RATE, SIZE, THREADS, Found, Rival, inputs
+from head_rivals import RATE, SIZE, THREADS, Found, Rival
 
 from marginface import losses
+from marginface.benchmarking.losses import inputs
 from marginface.heads import WEIGHT_STD
 from marginface.optimizers import SGD
 from marginface_tf import MarginHead

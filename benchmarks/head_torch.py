@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from head_rivals import RATE, SIZE, THREADS, Found, Rival, inputs
+from head_rivals import RATE, SIZE, THREADS, Found, Rival
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from marginface import losses
+from marginface.benchmarking.losses import inputs
 from marginface.heads import WEIGHT_STD
 from marginface.optimizers import SGD
 from marginface_torch import MarginHead

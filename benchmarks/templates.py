@@ -156,10 +156,17 @@ def blocks(folder: Path) -> Tars:
 
 def command(folder: Path) -> Tars:
     """The whole of `marginface templates`, from the files to metrics.json."""
-    from marginface.cli.templates import templates
+    from marginface.cli.main import app
 
-    names = ("embeddings.parquet", "media.txt", "scores.txt", "pairs.txt")
-    templates(*(folder / name for name in names), output=folder / "out")
+    files = {
+        "--embeddings": "embeddings.parquet",
+        "--media": "media.txt",
+        "--scores": "scores.txt",
+        "--pairs": "pairs.txt",
+        "--output": "out",
+    }
+    options = [word for option, name in files.items() for word in (option, str(folder / name))]
+    app(["templates", *options], standalone_mode=False)
     tars: Tars = json.loads((folder / "out" / "metrics.json").read_text())["tar_at_far"]
     return tars
 

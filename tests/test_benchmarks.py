@@ -1,0 +1,56 @@
+"""The benchmarks, which no test runs: what they import from here exists."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+BENCHMARKS = REPOSITORY / "benchmarks"
+ROOTS = [BENCHMARKS, *(REPOSITORY / name for name in ("core", "torch_impl", "tf_impl"))]
+
+
+def source(module: str) -> Path | None:
+    """Return the file or folder of a module of this repository; None for other packages."""
+    for root in ROOTS:
+        path = root.joinpath(*module.split("."))
+        for place in (path.with_suffix(".py"), path):
+            if place.exists():
+                return place
+    return None
+
+
+@cache
+def defined(path: Path) -> set[str]:
+    """List what a module defines or imports at any depth, and the modules of a package."""
+    if path.is_dir():
+        return {each.stem for each in path.iterdir()} | defined(path / "__init__.py")
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)  # of `__all__`, where names are loaded when they are asked for
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_what_benchmarks_import_exists(path):
+    missing = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            place = source(node.module)
+            if place is None:
+                assert not node.module.startswith("marginface"), node.module
+                continue
+            missing += [
+                f"{node.module}.{n.name}" for n in node.names if n.name not in defined(place)
+            ]
+    assert not missing
