@@ -9,6 +9,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from real_faces import FACES, needs_faces
 from tiny_scrfd import POINTS, photo_with, save_detector
 
@@ -186,6 +187,20 @@ def test_a_detector_without_points_or_for_four_photos_is_refused(tmp_path):
         FaceDetector(tmp_path / "none.onnx")
 
 
+def test_a_third_look_has_a_margin(detector, monkeypatch):
+    run, looks = detector._run, []
+
+    def blind_twice(images):
+        looks.append(images.shape[2:])
+        return run(images if len(looks) > 2 else np.full_like(images, -1))
+
+    monkeypatch.setattr(detector, "_run", blind_twice)
+    photo = photo_with(128, 256, (16, 5, 3)).repeat(4, 0).repeat(4, 1)
+    photo = photo[:, :640]  # no smaller, so that nothing is scaled before
+    check_face(detector([photo])[0], 0, 16, 5, 3, scale=4)
+    assert len(looks) == 3
+
+
 @needs_faces
 def test_the_given_landmarks_of_photos():
     given_points = json.loads((FACES / "photos" / "landmarks.json").read_text())
@@ -229,3 +244,17 @@ def test_a_face_that_fills_a_large_photo():
     crops = [read_image(root / name) for name in list_images(root)[::300]]
     large = [crop.repeat(8, 0).repeat(8, 1) for crop in crops]
     assert [len(faces) for faces in FaceDetector(SCRFD)(large)] == [1] * len(crops)
+
+
+@needs_faces
+@pytest.mark.parametrize("side", [(1024, 922), (1536, 1280), (2048, 2048), (700, 900)])
+def test_a_face_that_passes_the_edges_of_a_large_photo(side):
+    root = FACES / "lfw112" / "test"
+    tight = [read_image(root / name)[20:100, 20:92] for name in list_images(root)[::300]]
+    bicubic = Image.Resampling.BICUBIC
+    large = [np.asarray(Image.fromarray(face).resize(side[::-1], bicubic)) for face in tight]
+    looks = FaceDetector(SCRFD)(large)
+    assert min(map(len, looks)) >= 1
+    expected = (template() + 0.5 - 20) * np.array(side[::-1]) / (72, 80)
+    distances = [np.linalg.norm(faces.points[0] - expected, axis=1) for faces in looks]
+    assert np.median(distances) < 0.05 * max(side)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from difflib import SequenceMatcher
@@ -87,6 +88,9 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for letters that the terminal lacks
     warnings.formatwarning = _format_warning
+    # Pillow names no file; what matters is said with its name by `marginface.data.images`.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         sys.exit(app(prog_name="marginface", standalone_mode=False))
     except UsageProblem as error:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import struct
+import warnings
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from marginface.data.metadata import without_metadata
 from marginface.errors import MarginfaceError
+
+T = TypeVar("T")
 
 HEIF_ENDINGS = (".heic", ".heif", ".hif")
 EXTENSIONS = (
@@ -21,7 +27,22 @@ EXTENSIONS = (
     *(".webp", *HEIF_ENDINGS),
 )
 HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # at byte 8, behind 'ftyp'
+_TURNING = re.compile(rb"Exif\0|tiff:Orientation")  # EXIF, or XMP that has an orientation
+# By EXIF's orientation, what turns an image upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 NEEDS_HEIF = "HEIC, which needs pillow-heif: pip install 'marginface[heic]'"
+
+
+class DamagedMetadataWarning(UserWarning):
+    """Warns of an image whose pixels are read, though what else its file holds is damaged."""
 
 
 def read_image(
@@ -44,6 +65,8 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """Decode an image to RGB [height, width, 3], turned upright as its EXIF says.
 
+    Damaged metadata (EXIF, comments, profiles) is passed over with a warning that names the image.
+
     Args:
         encoded: what an image file holds; grey, palette and CMYK images become RGB, transparency is
             dropped.
@@ -58,8 +81,13 @@ def decode_image(
     """
     if (fast := _plain_jpeg(encoded, size)) is not None:
         return fast
-    with _opened(encoded, where) as file:
-        image = ImageOps.exif_transpose(file).convert("RGB")
+    (image, damage), lost = _with_image(encoded, where, _upright)
+    if lost or damage:
+        warnings.warn(  # always from the same place: Python then shows each message once
+            f"{where}: the pixels are read, but not all else in the file: {lost or damage}",
+            DamagedMetadataWarning,
+            stacklevel=1,
+        )
     if size is not None and (image.height, image.width) != size:
         if not resize:
             raise wrong_size(where, (image.height, image.width), size)
@@ -72,7 +100,7 @@ def _plain_jpeg(encoded: bytes, size: tuple[int, int] | None) -> NDArray[np.uint
 
     It takes half of Pillow's time, for the same pixels: both call libjpeg-turbo with its defaults.
     """
-    if not encoded.startswith(b"\xff\xd8\xff") or b"Exif\0" in encoded:  # it might need turning
+    if not encoded.startswith(b"\xff\xd8\xff") or _TURNING.search(encoded):  # it might need turning
         return None
     try:
         *header_size, colors, _ = simplejpeg.decode_jpeg_header(encoded)
@@ -90,12 +118,14 @@ def decoded_size(encoded: bytes, where: str | Path) -> tuple[int, int]:
     Raises:
         MarginfaceError: as `decode_image`, but for damage behind the header.
     """
-    with _opened(encoded, where) as file:
-        if file.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return file.height, file.width
-    # Formats differ in whether the header's size is that before or after turning.
-    height, width, _ = decode_image(encoded, where, None).shape
-    return height, width
+
+    def upright_size(file: Image.Image) -> tuple[int, int]:
+        if _orientation(file)[0] in TURNS:
+            # Formats differ in whether the header's size is that before or after turning.
+            file, _ = _upright(file)
+        return file.height, file.width
+
+    return _with_image(encoded, where, upright_size)[0]
 
 
 def encoded_format(encoded: bytes, where: str | Path) -> str:
@@ -104,8 +134,8 @@ def encoded_format(encoded: bytes, where: str | Path) -> str:
     Raises:
         MarginfaceError: as `decode_image`, but for damage behind the header.
     """
-    with _opened(encoded, where) as file:
-        return str(file.format).lower().replace("mpo", "jpeg")  # MPO: a camera's JPEG, and more
+    name, _ = _with_image(encoded, where, lambda file: str(file.format).lower())
+    return name.replace("mpo", "jpeg")  # MPO: a camera's JPEG, and more
 
 
 def read_file(path: str | Path) -> bytes:
@@ -166,28 +196,82 @@ def wrong_size(
     )
 
 
-@contextmanager
-def _opened(encoded: bytes, where: object) -> Iterator[Image.Image]:
-    """Open an encoded image; a failure here or in the block becomes one line that names it."""
-    maybe_heif = encoded[4:8] == b"ftyp"
-    if maybe_heif:
-        has_heif()
+def _with_image(encoded: bytes, where: object, use: Callable[[Image.Image], T]) -> tuple[T, str]:
+    """Return what `use` makes of an opened image, and which metadata were left out for it, if any.
+
+    Raises:
+        MarginfaceError: neither the whole file nor its picture alone can be read.
+    """
     try:
-        with Image.open(BytesIO(encoded)) as file:
-            # 16-bit and float pixels would be clipped to white on the way to RGB.
-            if file.mode.startswith("I") or file.mode == "F":
-                raise ValueError(f"pixel mode {file.mode} has more than 8 bits a channel")
-            yield file
-            return
-    except UnidentifiedImageError:
-        heif = maybe_heif and encoded[8:11] in HEIF_BRANDS and not has_heif()
-        reason = NEEDS_HEIF if heif else "not an image in a known format"
-    except OSError as error:
-        reason = error.strerror or str(error)
+        return _used(encoded, use), ""
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
-        reason = str(error) or type(error).__name__
-    raise MarginfaceError(_unreadable(where, reason))
+        failure = error
+    for orientation in (True, False):
+        bare = without_metadata(encoded, orientation=orientation)
+        if bare == encoded:
+            continue
+        try:
+            result = _used(bare, use)
+        except Exception:  # the first failure tells more
+            continue
+        unknown = isinstance(failure, UnidentifiedImageError)
+        return result, "damaged metadata" if unknown else _reason(failure)
+    reason = _reason(failure)
+    heif = encoded[4:8] == b"ftyp" and encoded[8:11] in HEIF_BRANDS
+    if isinstance(failure, UnidentifiedImageError) and heif and not has_heif():
+        reason = NEEDS_HEIF
+    raise MarginfaceError(_unreadable(where, reason)) from failure
+
+
+def _used(encoded: bytes, use: Callable[[Image.Image], T]) -> T:
+    if encoded[4:8] == b"ftyp":
+        has_heif()
+    with Image.open(BytesIO(encoded)) as file:
+        # 16-bit and float pixels would be clipped to white on the way to RGB.
+        if file.mode.startswith("I") or file.mode == "F":
+            raise ValueError(f"pixel mode {file.mode} has more than 8 bits a channel")
+        return use(file)
+
+
+def _upright(file: Image.Image) -> tuple[Image.Image, str]:
+    """Return an opened image as RGB, turned upright, and what is wrong with its EXIF, if any."""
+    file.load()  # of some formats, this turns it, or gives the EXIF
+    orientation, damage = _orientation(file)
+    image = file.transpose(TURNS[orientation]) if orientation in TURNS else file
+    return (image if image.mode == "RGB" else image.convert("RGB")), damage
+
+
+def _orientation(file: Image.Image) -> tuple[int, str]:
+    """Return EXIF's orientation, 1 where it tells none, and what is wrong with the EXIF, if any."""
+    orientation = 1
+    try:
+        exif = file.getexif()
+        told = exif.get(ExifTags.Base.Orientation, 1)
+        if not isinstance(told, int):
+            return 1, f"EXIF orientation {told!r}"
+        orientation = told
+        held = file.info.get("exif", b"").removeprefix(b"Exif\0\0")
+        if held:
+            order = "<" if held[:2] == b"II" else ">"
+            (start,) = struct.unpack_from(f"{order}I", held, 4)
+            (entries,) = struct.unpack_from(f"{order}H", held, start)
+            if len(exif) < entries:  # Pillow leaves out what it cannot read
+                return orientation, f"EXIF announces {entries} entries, {len(exif)} can be read"
+        if orientation in TURNS:
+            exif.tobytes()  # fails on values that are not of their tag's type
+    except Exception as error:  # as above
+        return orientation, f"EXIF: {_reason(error)}"
+    return orientation, ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in a known format"
+    if isinstance(error, struct.error):
+        return "a value of a wrong type or length"
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _unreadable(where: object, reason: str) -> str:
-    return f"{where}: cannot read the image: {' '.join(reason.split())}; replace it"
+    return f"{where}: cannot read the image: {reason}; replace it"

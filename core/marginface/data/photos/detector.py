@@ -28,8 +28,9 @@ class FaceDetector:
 
     A photo is scaled down to the model's input, or 640 pixels where the model leaves it open; small
     ones keep their size. It goes in as RGB, (x - 127.5) / 128, black to the right and below. Where
-    nothing is found it is looked at once more at half that size: SCRFD is blind to a face that
-    fills its input. A model for one photo at a time is given one photo at a time.
+    nothing is found it is looked at again, at half that size, then at a quarter with a margin:
+    SCRFD is blind to a face that fills its input or passes its edges. A model for one photo at a
+    time is given one photo at a time.
 
     Args:
         model: the ONNX file.
@@ -63,14 +64,16 @@ class FaceDetector:
     def __call__(self, photos: Sequence[Photo]) -> list[Faces]:
         """Return the faces of RGB photos, uint8 [height, width, 3] each."""
         detections = self._look(photos, 1)
-        again = [index for index, faces in enumerate(detections) if not len(faces)]
-        for index, faces in zip(again, self._look([photos[i] for i in again], 2), strict=True):
-            detections[index] = faces
+        for shrink, margin in ((2, False), (4, True)):
+            again = [index for index, faces in enumerate(detections) if not len(faces)]
+            looked = self._look([photos[index] for index in again], shrink, margin=margin)
+            for index, faces in zip(again, looked, strict=True):
+                detections[index] = faces
         return detections
 
-    def _look(self, photos: Sequence[Photo], shrink: int) -> list[Faces]:
+    def _look(self, photos: Sequence[Photo], shrink: int, *, margin: bool = False) -> list[Faces]:
         """Return the faces of photos at 1 / shrink of their size in the network."""
-        boxed = [self._letterboxed(photo, shrink) for photo in photos]
+        boxed = [self._letterboxed(photo, shrink, margin=margin) for photo in photos]
         order = sorted(range(len(photos)), key=lambda index: boxed[index][0].shape)
         # One by one, every index makes a group of its own.
         same_shape = groupby(
@@ -85,24 +88,36 @@ class FaceDetector:
                 of_photo = [output if output.ndim == 2 else output[place] for output in outputs]
                 levels = [(of_photo[a], of_photo[b], of_photo[c]) for a, b, c in self._levels]
                 faces = suppress(decode(levels, (pixels.shape[2], pixels.shape[3]), self.min_score))
-                scale = boxed[index][1]
-                boxes = faces.boxes.reshape(-1, 2, 2) / scale
-                detections[index] = Faces(faces.scores, boxes.reshape(-1, 4), faces.points / scale)
+                _, scale, corner = boxed[index]
+                boxes = (faces.boxes.reshape(-1, 2, 2) - corner) / scale
+                points = (faces.points - corner) / scale
+                detections[index] = Faces(faces.scores, boxes.reshape(-1, 4), points)
         return [detections[index] for index in range(len(photos))]
 
-    def _letterboxed(self, photo: Photo, shrink: int) -> tuple[Photo, Floats]:
-        """Return a photo as the network sees it, and by how much it is scaled, as (x, y)."""
+    def _letterboxed(
+        self, photo: Photo, shrink: int, *, margin: bool
+    ) -> tuple[Photo, Floats, Floats]:
+        """Return a photo as the network sees it, by how much it is scaled, and its corner there.
+
+        Scale and corner are (x, y). A margin is half of the photo's size on each side.
+        """
         height, width = photo.shape[:2]
         most = self._height or LONGEST_SIDE, self._width or LONGEST_SIDE
         scale = min(1, most[0] / height, most[1] / width) / shrink
         rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        top, left = (rows // 2, columns // 2) if margin else (0, 0)
         canvas = np.zeros(
-            (self._height or _whole_blocks(rows), self._width or _whole_blocks(columns), 3),
+            (
+                self._height or _whole_blocks(rows + 2 * top),
+                self._width or _whole_blocks(columns + 2 * left),
+                3,
+            ),
             np.uint8,
         )
         small = Image.fromarray(photo).resize((columns, rows), Image.Resampling.BILINEAR)
-        canvas[:rows, :columns] = np.asarray(small)
-        return canvas, np.array([columns / width, rows / height], np.float32)
+        canvas[top : top + rows, left : left + columns] = np.asarray(small)
+        scaled = np.array([columns / width, rows / height], np.float32)
+        return canvas, scaled, np.array([left, top], np.float32)
 
     def _levels_of(
         self, shapes: Sequence[tuple[int, ...]], height: int, width: int
