@@ -56,7 +56,8 @@ def faces(tmp_path):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    """What a test registers is gone after it."""
+    """What a test registers is gone after it, and nothing else."""
+    assert WEIGHTS.names  # what is installed is registered by now
     for formats in (IMAGE_SETS, VERIFICATION_SETS, EMBEDDINGS, WEIGHTS, MODELS):
         monkeypatch.setattr(formats, "_formats", [*formats._formats])
 

@@ -28,7 +28,8 @@ DOORS = (
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    """What a test registers is gone after it."""
+    """What a test registers is gone after it, and nothing else."""
+    assert WEIGHTS.names  # what is installed is registered by now
     for formats, _ in DOORS:
         monkeypatch.setattr(formats, "_formats", [*formats._formats])
 

@@ -31,6 +31,7 @@ REGISTRIES = {
     "VERIFICATION_SETS": "marginface.data.verification.opening",
     "IMAGE_SETS": "marginface.data.formats.registry",
 }
+REGISTERED_ABOVE = "marginface.runs.weights"  # formats of a room above their registry
 PART = re.compile(r"-[0-9]+-of-[0-9]+$")  # behind the suffix: s.tfrecord-00000-of-00002
 
 Opener = TypeVar("Opener")
@@ -247,7 +248,8 @@ def begins(path: Path, *starts: bytes) -> bool:
 
 @cache
 def _load_installed() -> None:
-    """Import what installed packages register."""
+    """Import what a room above its registry and installed packages register."""
+    import_module(REGISTERED_ABOVE)
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             entry.load()

@@ -154,7 +154,7 @@ def test_misfits_are_named(tmp_path) -> None:
         backbones.read_weights(tmp_path / "w.safetensors")
     with pytest.raises(
         MarginfaceError,
-        match=r"no such file or folder: .*absent\.pt; expected a \.safetensors or P",
+        match=r"no such file or folder: .*absent\.pt; expected a \.safetensors, P.* a run folder",
     ):
         backbones.read_weights(tmp_path / "absent.pt")
 

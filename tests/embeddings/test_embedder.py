@@ -182,7 +182,7 @@ def test_the_fingerprint_of_a_model_that_takes_pixels_has_their_scaling_in_it(tm
         ("grey", "expected 3 channels"),
         ("image out", r"output of .* has shape \(1, 3, 16, 16\)"),
         ("two in", r"has 2 inputs \(x, z\), expected exactly one"),
-        ("two out", r"has 2 outputs \(y, z\), expected exactly one"),
+        ("two out", r"has 2 outputs \(y, z\), expected one .*: y of 768, z of 768; name the emb"),
         ("text", r"is tensor\(string\), expected tensor\(float\)"),
     ],
 )

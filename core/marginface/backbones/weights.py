@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def check_weights(
 ) -> Arrays:
     """Return `weights` in the graph's order; names and shapes must be the graph's, numbers real.
 
+    They may lie under a common prefix, as `backbone.` in a checkpoint; a warning says what is left.
+
     What PyTorch adds is dropped: counters, and the prefixes of its wrappers (DataParallel and
     AveragedModel write `module.`, torch.compile `_orig_mod.`, both when one holds the other).
 
@@ -50,13 +53,14 @@ def check_weights(
         MarginfaceError: naming the parameter with both shapes or its type, or what is missing or
             left over.
     """
-    stripped = {
+    stripped: Mapping[str, NDArray[Any]] = {
         re.sub(r"^((module|_orig_mod)\.)+", "", name): array
         for name, array in weights.items()
         if not name.endswith(("num_batches_tracked", "n_averaged"))
     }
     expected = graph.parameters()
     label = f"{source} does not fit backbone '{graph.name}'"
+    stripped = _without_prefix(stripped, expected, source)
     missing = [name for name in expected if name not in stripped]
     if missing:
         raise MarginfaceError(
@@ -86,8 +90,40 @@ def check_weights(
     return arrays
 
 
+def _without_prefix(
+    weights: Mapping[str, NDArray[Any]], expected: Mapping[str, Any], source: str
+) -> Mapping[str, NDArray[Any]]:
+    """Return the arrays under the one prefix that has all expected names, without it.
+
+    Where none has, or there is no need of one, all are returned as they are.
+    """
+    first = next(iter(expected))
+    if first in weights:
+        return weights
+    prefixes = [name.removesuffix(first) for name in weights if name.endswith(f".{first}")]
+    whole = [each for each in prefixes if all(f"{each}{name}" in weights for name in expected)]
+    # The outermost: slots of an optimizer lie deeper, and have a backbone's names, too.
+    fits = [each for each in whole if each.count(".") == min(one.count(".") for one in whole)]
+    if not fits:
+        return weights
+    if len(fits) > 1:
+        raise MarginfaceError(
+            f"{source} holds several backbones, {' and '.join(map(repr, sorted(fits)))}; save the "
+            "arrays of one in a file of its own"
+        )
+    inside = {name: array for name, array in weights.items() if name.startswith(fits[0])}
+    if left := [name for name in weights if name not in inside]:
+        _say_left(source, fits[0].removesuffix("."), left)
+    return {name.removeprefix(fits[0]): array for name, array in inside.items()}
+
+
+def _say_left(source: str, taken: str, left: list[str]) -> None:
+    listed = ", ".join(f"'{name}'" for name in left[:5]) + (", ..." if len(left) > 5 else "")
+    warnings.warn(f"{source}: took '{taken}'; left {len(left)}: {listed}", stacklevel=3)
+
+
 def read_weights(path: str | Path) -> Arrays:
-    """Read a backbone's arrays from a file in one of the formats of `WEIGHTS`.
+    """Read a backbone's arrays from a run, or a file in one of the formats of `WEIGHTS`.
 
     PyTorch is not needed, and no code from a file is run.
 
@@ -117,16 +153,26 @@ def _read_torch(path: Path) -> Arrays:
     values = read_torch_file(path)
     if not isinstance(values, dict):
         raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
-    for wrapper in WRAPPERS:
-        if isinstance(values.get(wrapper), dict):
-            values = values[wrapper]
-            break
-    arrays = {
-        str(name): value.array() for name, value in values.items() if isinstance(value, Tensor)
-    }
+    while wrapper := next((n for n in WRAPPERS if isinstance(values.get(n), dict)), None):
+        if left := [str(name) for name in values if name != wrapper]:
+            _say_left(str(path), wrapper, left)
+        values = values[wrapper]
+    tensors = {str(name): value for name, value in values.items() if isinstance(value, Tensor)}
+    if not any("." in name for name in tensors):  # no names of parameters: they lie deeper
+        tensors = dict(_nested(values, ""))
+    arrays = {name: tensor.array() for name, tensor in tensors.items()}
     if not arrays:
         raise MarginfaceError(f"{path} holds no arrays; expected a backbone's state_dict")
     return arrays
+
+
+def _nested(values: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in dictionaries of dictionaries, under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, dict):
+            yield from _nested(value, f"{prefix}{name}.")
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -23,6 +23,7 @@ def embed(
     std: options.Std = None,
     channels: options.Channels = None,
     crop: options.Crop = None,
+    output_name: options.OutputName = None,
     batch_size: options.BatchSize = 64,
     resize: options.Resize = False,
     skip_bad: Annotated[
@@ -55,7 +56,7 @@ def embed(
     check_output(output, overwrite=overwrite)
     # Report faults of the images before a model is loaded.
     open_by_name(images, rebuild_index=rebuild_index)
-    embedder = options.open_model(model, backend, mean, std, channels, crop, threads)
+    embedder = options.open_model(model, backend, mean, std, channels, crop, threads, output_name)
     with image_progress("Embedding") as on_progress:
         summary = embed_folder(
             embedder,

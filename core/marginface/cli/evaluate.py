@@ -32,6 +32,7 @@ def evaluate(
     std: options.Std = None,
     channels: options.Channels = None,
     crop: options.Crop = None,
+    output_name: options.OutputName = None,
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
     resize: options.Resize = False,
@@ -59,7 +60,8 @@ def evaluate(
     labels = distinct_labels(model, "model")
     sets = open_sets(val, pairs, images)
     embedders = [
-        options.open_model(path, backend, mean, std, channels, crop, threads) for path in model
+        options.open_model(path, backend, mean, std, channels, crop, threads, output_name)
+        for path in model
     ]
     rows = [
         Comparison.of(each, embeddings, known.model, known)

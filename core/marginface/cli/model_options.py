@@ -49,6 +49,13 @@ Crop = Annotated[
     str | None,
     typer.Option("--crop", help="Cut out of each image: top,left,height,width in pixels."),
 ]
+OutputName = Annotated[
+    str | None,
+    typer.Option(
+        "--output-name",
+        help="Output of an ONNX file that is the embedding; by its shape for none given.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in one batch.")]
 Resize = Annotated[
     bool, typer.Option("--resize", help="Scale images of another size instead of refusing them.")
@@ -72,12 +79,15 @@ def open_model(
     channels: str | None,
     crop: str | None,
     threads: int | None,
+    output_name: str | None = None,
 ) -> Embedder:
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.embeddings.embedder import open_embedder
 
     preprocessing = given_preprocessing(mean, std, channels, crop)
-    return open_embedder(model, backend=backend, threads=threads, **preprocessing)
+    return open_embedder(
+        model, backend=backend, threads=threads, output_name=output_name, **preprocessing
+    )
 
 
 def given_preprocessing(

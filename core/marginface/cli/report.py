@@ -23,6 +23,7 @@ def report(
     std: options.Std = None,
     channels: options.Channels = None,
     crop: options.Crop = None,
+    output_name: options.OutputName = None,
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
     resize: options.Resize = False,
@@ -48,7 +49,8 @@ def report(
         ReportModel(name, read_training(path)) for name, path in zip(names, models, strict=True)
     )
     embedders = [
-        options.open_model(path, backend, mean, std, channels, crop, threads) for path in models
+        options.open_model(path, backend, mean, std, channels, crop, threads, output_name)
+        for path in models
     ]
     every = [
         measure(

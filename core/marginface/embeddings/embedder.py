@@ -94,11 +94,13 @@ class RunOptions:
         backend: "onnx", "torch" or "tf".
         overrides: fields of its `Preprocessing` that are replaced.
         threads: CPU threads; the framework's own choice for None.
+        output_name: the output of an ONNX file that is the embedding; found by shape for None.
     """
 
     backend: str
     overrides: dict[str, Any]
     threads: int | None
+    output_name: str | None = None
 
 
 MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats(
@@ -115,6 +117,7 @@ def open_embedder(
     channels: str | None = None,
     crop: Sequence[int] | None = None,
     threads: int | None = None,
+    output_name: str | None = None,
 ) -> Embedder:
     """Return the embedder of a run folder or an ONNX file.
 
@@ -124,6 +127,8 @@ def open_embedder(
         mean, std, channels, crop: override the model's own `Preprocessing`; a number stands for all
             three channels.
         threads: CPU threads; the framework's own choice for None.
+        output_name: the output of an ONNX file that alone is the embedding; for None the one
+            [N, D] with D > 1, whose length is the [N, 1] beside it where there is one.
 
     Raises:
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
@@ -133,7 +138,7 @@ def open_embedder(
     if backend not in backends:
         raise unknown_name("backend", backend, backends)
     overrides = _overrides(mean, std, channels, crop)
-    return MODELS.find(model).open(model, RunOptions(backend, overrides, threads))
+    return MODELS.find(model).open(model, RunOptions(backend, overrides, threads, output_name))
 
 
 def _overrides(
@@ -161,7 +166,9 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
     from marginface.onnx.session import OnnxSession
 
     digest = onnx_digest(path)  # first: it does not follow what the file names anywhere
-    session = OnnxSession(path, threads=threads)
+    session = OnnxSession(path, threads=threads, output_name=running.output_name)
+    if session.outputs:  # the same file has another embedding with another output
+        digest = f"{digest} outputs {session.outputs}"
     preprocessing = Preprocessing()
     if METADATA_KEY in session.metadata:
         try:
@@ -191,6 +198,10 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
 def _open_run(folder: Path, running: RunOptions) -> Embedder:
     from marginface.runs.folder import load_run
 
+    if running.output_name is not None:
+        raise MarginfaceError(
+            f"{folder} is a run, whose one output is the embedding; leave out --output-name"
+        )
     backend, overrides, threads = running.backend, running.overrides, running.threads
     loaded = load_run(folder)
     spec: ModelSpec = loaded.spec

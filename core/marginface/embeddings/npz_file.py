@@ -12,7 +12,8 @@ from numpy.lib import format as npy
 
 from marginface import zips
 from marginface.embeddings.origin import LONGEST, ORIGIN_KEY
-from marginface.embeddings.reading import BROKEN, ROWS_AT_ONCE, Batch, no_columns
+from marginface.embeddings.reading import BROKEN, ROWS_AT_ONCE, Batch, no_columns, single
+from marginface.errors import MarginfaceError
 
 
 def is_npz(path: Path) -> bool:
@@ -33,7 +34,7 @@ class NpzEmbeddings:
             if f"{ORIGIN_KEY}.npy" not in archive.namelist():
                 return None
             with archive.open(f"{ORIGIN_KEY}.npy") as file:
-                shape, kind = _header(file)
+                shape, _, kind = _header(file)
                 if shape or kind.kind != "U" or kind.itemsize > 4 * LONGEST:
                     raise ValueError(f"{ORIGIN_KEY} {kind} {shape}")
                 return str(np.frombuffer(file.read(kind.itemsize), kind)[0])
@@ -57,17 +58,28 @@ class NpzEmbeddings:
             with archive.open("path.npy") as file:
                 names = _names(file)
             with archive.open("embedding.npy") as file:
-                shape, kind = _header(file)
-                if len(shape) != 2 or shape[0] != len(names) or shape[1] < 1 or kind != np.float32:
+                shape, by_columns, kind = _header(file)
+                if kind.kind != "f":
+                    raise MarginfaceError(
+                        f"{self.path}: its embeddings are of type {kind}, expected floating "
+                        "numbers; save them as float32"
+                    )
+                if len(shape) != 2 or shape[0] != len(names) or shape[1] < 1:
                     raise ValueError(f"{len(names)} paths and embeddings {kind} {shape}")
+                if by_columns:  # a row's numbers lie all over it
+                    whole = np.frombuffer(file.read(), kind).reshape(shape, order="F")
                 for at in range(0, len(names), ROWS_AT_ONCE):
                     chosen = names[at : at + ROWS_AT_ONCE]
+                    if by_columns:
+                        yield chosen, single(whole[at : at + len(chosen)])
+                        continue
                     content = file.read(len(chosen) * shape[1] * kind.itemsize)
-                    yield chosen, np.frombuffer(content, kind).reshape(len(chosen), shape[1])
+                    values = np.frombuffer(content, kind).reshape(len(chosen), shape[1])
+                    yield chosen, single(values)
 
 
 def _names(file: IO[bytes]) -> list[str]:
-    shape, kind = _header(file)
+    shape, _, kind = _header(file)
     if len(shape) != 1 or kind.kind != "U":
         raise ValueError(f"paths {kind} {shape}")
     names: list[str] = np.frombuffer(file.read(), kind).tolist()
@@ -76,8 +88,11 @@ def _names(file: IO[bytes]) -> list[str]:
     return names
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read an array's shape and type; nothing is allocated by what they announce."""
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read an array's shape, whether it is in column order, and its type.
+
+    Nothing is allocated by what they announce.
+    """
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(file)
     if version not in readers:
@@ -88,6 +103,4 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise
     except Exception as error:  # NumPy reads Python's literals: whatever its parser stumbles over
         raise ValueError(f"no header of an array: {error!r}") from error
-    if by_columns:
-        raise ValueError("array in column order")
-    return shape, kind
+    return shape, by_columns, kind

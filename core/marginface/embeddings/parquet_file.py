@@ -7,17 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from marginface.embeddings.origin import ORIGIN_KEY
-from marginface.embeddings.reading import ROWS_AT_ONCE, Batch, no_columns
+from marginface.embeddings.reading import ROWS_AT_ONCE, Batch, no_columns, single
+from marginface.errors import MarginfaceError
 from marginface.extras import needs
 
 with needs("data"):
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from pyarrow import types
 
 
 class ParquetEmbeddings:
-    """A Parquet file with columns path and embedding; see `EmbeddingsFile`."""
+    """A Parquet file with columns path and embedding; see `EmbeddingsFile`.
+
+    Columns may be what other programs write: any kind of text and of list, of any floating type.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,8 +40,10 @@ class ParquetEmbeddings:
         with _opened(self.path) as file:
             if "path" not in file.schema_arrow.names:
                 raise no_columns(self.path, file.schema_arrow.names)
+            at = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path"]):
-                yield from map(str, batch.column("path").to_pylist())
+                yield from self._texts(batch.column("path"), at)
+                at += len(batch)
 
     def batches(self) -> Iterator[Batch]:
         """Yield paths and embeddings."""
@@ -42,19 +51,78 @@ class ParquetEmbeddings:
             schema = file.schema_arrow
             fields = [schema.field(at) for at in range(len(schema))]
             kinds = {field.name: field.type for field in fields}
-            vector = kinds.get("embedding", pa.null())
-            if kinds.get("path") != pa.string() or not _is_vector(vector):
+            if not _is_text(kinds.get("path")) or not _is_vector(kinds.get("embedding")):
                 raise no_columns(self.path, [f"{name} ({kind})" for name, kind in kinds.items()])
+            at = size = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path", "embedding"]):
-                names, values = batch.column("path"), batch.column("embedding")
-                numbers = values.flatten()
-                if names.null_count or values.null_count or numbers.null_count:
-                    raise ValueError("values are missing")
-                yield names.to_pylist(), numbers.to_numpy().reshape(len(names), vector.list_size)
+                names = self._texts(batch.column("path"), at)
+                lists = _plain(batch.column("embedding"))
+                if lists.null_count:
+                    raise self._missing(names[_first_null(lists)], "no embedding")
+                lengths = lists.value_lengths().to_numpy()
+                size = size or int(lengths[:1].sum())
+                if not size:
+                    raise self._missing(names[0], "an embedding of no numbers")
+                other = np.flatnonzero(lengths != size)
+                if len(other):
+                    raise MarginfaceError(
+                        f"{self.path}: the embedding of {names[other[0]]} has "
+                        f"{lengths[other[0]]} numbers, those before it have {size}; one model "
+                        "must have made all"
+                    )
+                numbers = _plain(lists.flatten())
+                if numbers.null_count:
+                    row = _first_null(numbers) // size
+                    raise self._missing(names[row], "an embedding with missing numbers (null)")
+                values = numbers.to_numpy(zero_copy_only=False)
+                yield names, single(values.reshape(len(names), size))
+                at += len(names)
+
+    def _texts(self, column: Any, at: int) -> list[str]:
+        """Return the paths of a batch that begins with row `at`."""
+        if column.null_count:
+            raise MarginfaceError(
+                f"{self.path}: row {at + _first_null(column) + 1} has no path (null); leave out "
+                "the rows without one"
+            )
+        return [str(each) for each in column.to_pylist()]
+
+    def _missing(self, name: str, what: str) -> MarginfaceError:
+        return MarginfaceError(f"{self.path}: {name} has {what}; embed it again, or leave it out")
+
+
+def _is_text(kind: Any) -> bool:
+    kind = _decoded(kind)
+    tests = (types.is_string, types.is_large_string, types.is_string_view)
+    return kind is not None and any(test(kind) for test in tests)
 
 
 def _is_vector(kind: Any) -> bool:
-    return bool(pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32())
+    kind = _decoded(kind)
+    tests = (types.is_fixed_size_list, types.is_list, types.is_large_list)
+    return (
+        kind is not None
+        and any(test(kind) for test in tests)
+        and types.is_floating(_decoded(kind.value_type))
+    )
+
+
+def _decoded(kind: Any) -> Any:
+    """Return the type that a dictionary or an extension stands for."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _decoded(kind.storage_type)
+    return _decoded(kind.value_type) if isinstance(kind, pa.DictionaryType) else kind
+
+
+def _plain(column: Any) -> Any:
+    """Return an array without its dictionary or extension."""
+    if isinstance(column, pa.ExtensionArray):
+        return _plain(column.storage)
+    return column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
+
+
+def _first_null(column: Any) -> int:
+    return int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
 
 
 @contextmanager

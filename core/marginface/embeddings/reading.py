@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,3 +46,9 @@ def no_columns(path: Path, columns: Sequence[str]) -> MarginfaceError:
         f"{path} has {', '.join(columns)[:200]!a}; expected path and embedding, as "
         "`marginface embed` writes them"
     )
+
+
+def single(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return embeddings [batch, size] of any floating type as float32."""
+    with np.errstate(over="ignore"):  # infinite: whoever needs the embedding names it
+        return values.astype(np.float32, order="C", copy=False)

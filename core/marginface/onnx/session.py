@@ -23,6 +23,7 @@ NUMBER_TYPES: dict[str, Any] = {
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
 }
+SAME_LENGTH = 1e-3  # relative; float16 rounds a norm by half of that
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # in order of preference
 UNREADABLE = (ort_state.InvalidProtobuf, ort_state.NoModel)
 RUN_ERRORS = (
@@ -65,10 +66,14 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> ort.Infe
 
 
 class OnnxSession:
-    """Runs a model with one image input and one embedding output.
+    """Runs a model with one image input and an embedding output, maybe with its norm beside it.
+
+    Of several outputs, the one [N, D] with D > 1 is the embedding. An [N, 1] beside it is its
+    norm: embeddings get that length, so that whoever asks their length reads it.
 
     Args:
         model: an ONNX file, or a serialised model.
+        output_name: the output that alone is the embedding.
         threads: CPU threads for one run, None for ONNX Runtime's choice.
 
     Attributes:
@@ -76,23 +81,29 @@ class OnnxSession:
         batch: the number of images that the model takes at once, None for any.
         input_size: (height, width) in pixels; the aligned face's where the model leaves them open.
         embedding_size: length of an embedding.
+        outputs: indices of the outputs that are read, embedding first; () where there is one.
         metadata: the model's own key-value properties.
 
     Raises:
         MarginfaceError: no such file, not an ONNX model, or not a face embedder's interface.
     """
 
-    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None:
+    def __init__(
+        self, model: Path | bytes, *, threads: int | None = None, output_name: str | None = None
+    ) -> None:
         self.name = _name(model)
         self._session = open_session(model, threads=threads)
-        entry = self._only("input", self._session.get_inputs())
-        self._only("output", self._session.get_outputs())
+        entry = self._only_input()
         self._input_name = entry.name
         self._read_input(entry.shape, entry.type)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.takes_pixels = self._dtype is np.uint8
-        probe = self._run(np.zeros((self.batch or 1, *self._image_shape), self._dtype))
-        self.embedding_size = probe.shape[1]
+        self._names = [each.name for each in self._session.get_outputs()]
+        probe = np.zeros((self.batch or 1, *self._image_shape), self._dtype)
+        chosen = self._choose(probe, output_name)
+        self.outputs = tuple(map(self._names.index, chosen)) if len(self._names) > 1 else ()
+        self._names = chosen
+        self.embedding_size = self._outputs(probe)[0].shape[1]
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return embeddings [N, D] for images [N, 3, H, W], or [N, H, W, 3] if `takes_pixels`."""
@@ -107,14 +118,43 @@ class OnnxSession:
         embeddings = np.concatenate([self._run(_padded(chunk, batch)) for chunk in chunks])
         return embeddings[: len(images)]
 
-    def _only(self, kind: str, entries: list[Any]) -> Any:
+    def _only_input(self) -> Any:
+        entries = self._session.get_inputs()
         if len(entries) != 1:
             names = ", ".join(entry.name for entry in entries) or "none"
             raise MarginfaceError(
-                f"{self.name} has {len(entries)} {kind}s ({names}), expected exactly one: "
-                f"{'images' if kind == 'input' else 'embeddings'}; is it a face recognition model?"
+                f"{self.name} has {len(entries)} inputs ({names}), expected exactly one: images; "
+                "is it a face recognition model?"
             )
         return entries[0]
+
+    def _choose(self, images: NDArray[Any], output_name: str | None) -> list[str]:
+        """Return the names of the embedding and, where it has one, of its norm."""
+        names = self._names
+        if output_name is not None:
+            if output_name not in names:
+                raise MarginfaceError(
+                    f"{self.name} has no output '{output_name}'; --output-name takes one of "
+                    f"{', '.join(names)}"
+                )
+            return [output_name]
+        if len(names) == 1:
+            return names
+        shapes = {
+            name: value.shape
+            for name, value in zip(names, self._results(images), strict=True)
+            if _is_table(value, len(images)) and value.dtype.kind == "f"
+        }
+        embeddings = [name for name, shape in shapes.items() if shape[1] > 1]
+        norms = [name for name, shape in shapes.items() if shape[1] == 1]
+        if len(embeddings) == 1 and len(norms) < 2:
+            return embeddings + norms
+        listed = ", ".join(f"{name} of {shapes[name][1]}" for name in embeddings + norms) or "none"
+        raise MarginfaceError(
+            f"{self.name} has {len(names)} outputs ({', '.join(names)}), expected one [N, "
+            f"embedding size], and at most one [N, 1] beside it, its norm; of such shapes: "
+            f"{listed}; name the embedding with --output-name"
+        )
 
     def _read_input(self, shape: list[int | str | None], type_name: str) -> None:
         if type_name not in NUMBER_TYPES:
@@ -141,23 +181,49 @@ class OnnxSession:
         self._image_shape = (*size, 3) if self._channels_last else (3, *size)
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        embeddings, *norms = self._outputs(images)
+        return self._with_length(embeddings, norms[0]) if norms else embeddings
+
+    def _outputs(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Return the chosen outputs, each [N, D]."""
+        outputs = self._results(images)
+        for output in outputs:
+            if not _is_table(output, len(images)):
+                raise MarginfaceError(
+                    f"the output of {self.name} has shape {output.shape} for {len(images)} "
+                    "images, expected [N, embedding size]; is it a face recognition model?"
+                )
+        return [np.asarray(output.reshape(output.shape[:2]), np.float32) for output in outputs]
+
+    def _results(self, images: NDArray[Any]) -> list[NDArray[Any]]:
         try:
-            (output,) = self._session.run(None, {self._input_name: images.astype(self._dtype)})
+            results = self._session.run(self._names, {self._input_name: images.astype(self._dtype)})
         except RUN_ERRORS as error:
             raise MarginfaceError(
                 f"{self.name} fails on an input of shape {images.shape}: {one_line(error)}"
             ) from error
-        # Some exports keep the 1x1 of their last convolution: [N, D, 1, 1].
-        if (
-            output.ndim < 2
-            or len(output) != len(images)
-            or output.size != math.prod(output.shape[:2])
-        ):
+        return [np.asarray(result) for result in results]
+
+    def _with_length(
+        self, embeddings: NDArray[np.float32], norms: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Scale embeddings [N, D] to norms [N, 1]; one that has its length stays as it is."""
+        embedding, norm = self._names
+        if not np.all((norms > 0) & np.isfinite(norms)):
             raise MarginfaceError(
-                f"the output of {self.name} has shape {output.shape} for {len(images)} images, "
-                "expected [N, embedding size]; is it a face recognition model?"
+                f"output '{norm}' of {self.name} is no norm: it gives zero, negative or infinite "
+                f"numbers; take the embedding alone with --output-name {embedding}"
             )
-        return np.asarray(output.reshape(output.shape[:2]), np.float32)
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        same = (np.abs(lengths - norms) <= SAME_LENGTH * norms) | (lengths == 0)
+        scale = np.divide(norms, lengths, out=np.ones_like(norms), where=~same)
+        scaled: NDArray[np.float32] = embeddings * scale
+        return scaled
+
+
+def _is_table(output: NDArray[Any], images: int) -> bool:
+    """Return whether an output is [N, D]; some keep their last convolution's 1x1: [N, D, 1, 1]."""
+    return output.ndim >= 2 and len(output) == images and output.size == math.prod(output.shape[:2])
 
 
 def check_file(model: Path) -> None:

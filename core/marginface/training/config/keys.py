@@ -118,7 +118,9 @@ class TrainConfig(BaseModel):
     data: TrainingSets = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
-    init_weights: Path | None = key("Run", "Backbone weights to start from.", None)
+    init_weights: Path | None = key(
+        "Run", "Backbone weights to start from: a file, a run or a checkpoint.", None
+    )
     seed: int = key("Run", "Of weights, data order and randomness.", 0, ge=0, lt=2**32)
 
     loss: str = key("Loss", f"{', '.join(losses.names())}; or module:Class.", "arcface")
