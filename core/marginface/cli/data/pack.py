@@ -26,7 +26,10 @@ def pack(
         str | None, typer.Option("--format", help="Encode images anew as jpeg | png.")
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out images that cannot be decoded, or pairs with such."
+        ),
     ] = False,
 ) -> None:
     """Convert a set of images; what has the size and format already is copied byte for byte.
@@ -36,6 +39,7 @@ def pack(
     from marginface.data.packing.conversion import convert
     from marginface.data.packing.encoding import Encoding
     from marginface.data.verification.bin_file import tells_folds
+    from marginface.data.verification.leaving_out import left_out_line
     from marginface.data.verification.pairs import Pairs
     from marginface.terminal import Terminal
 
@@ -53,6 +57,8 @@ def pack(
     if isinstance(packed, Pairs):
         same = packed.same.sum()
         contents = f"{same:,} pairs of one person, {len(packed) - same:,} of two"
+        if line := left_out_line(packed):
+            console.print(line)
     else:
         contents = str(packed)
         for name, reason in packed.skipped:

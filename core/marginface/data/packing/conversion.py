@@ -13,6 +13,7 @@ from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import ImageSource, OnProgress, silent
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
+from marginface.data.verification.leaving_out import without_bad
 from marginface.data.verification.pair_folder import write_pair_folder
 from marginface.data.verification.pair_lists import read_pair_list
 from marginface.data.verification.pairs import Pairs
@@ -40,7 +41,7 @@ def convert(
             folder, in which a list of the pairs lies then.
         pairs: a list of pairs whose images are in the folder `source`: makes a verification set.
         encoding: format and size of the images; None copies them.
-        skip_bad: of a training set, leave bad images out instead of refusing them.
+        skip_bad: leave out bad images, and pairs with missing or bad ones.
         on_progress: called with (images done, all images).
 
     Returns:
@@ -49,7 +50,12 @@ def convert(
     Raises:
         MarginfaceError: the target exists or does not suit the source; the source is damaged.
     """
-    opened = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
+    if pairs is None:
+        opened = open_set(source, on_progress)
+        if skip_bad and isinstance(opened, Pairs):
+            opened = without_bad(opened)
+    else:
+        opened = read_pair_list(pairs, source, skip_bad=skip_bad)
     if not isinstance(opened, Pairs):
         if target_format(target) in PAIRS_FILES:
             raise MarginfaceError(
@@ -65,10 +71,6 @@ def convert(
         raise MarginfaceError(
             f"cannot write a verification set to {target}; expected a name that ends in .bin or "
             f".zip, or another for a folder, not {written}"
-        )
-    if skip_bad:
-        raise MarginfaceError(
-            "bad images cannot be left out of a verification set; remove their pairs from its list"
         )
     check_target(target, opened.images.root)
     uses = 2 * len(opened) if written == ".bin" else len({*opened.first, *opened.second})

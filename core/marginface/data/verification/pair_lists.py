@@ -23,7 +23,10 @@ from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
+from marginface.data.verification.leaving_out import without_bad
 from marginface.data.verification.pairs import (
+    LEAVE_OUT,
+    MISSING,
     PAIR_LIST,
     Pair,
     Pairs,
@@ -52,11 +55,12 @@ def is_text(path: Path) -> bool:
         return CONTROL.search(file.read(LOOKED_AT)) is None
 
 
-def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
+def read_pair_list(path: str | Path, images_root: str | Path, *, skip_bad: bool = False) -> Pairs:
     """Read a list of pairs in any of the forms above, which its first line tells.
 
     Images are paths under the folder `images_root`, or names in a file of labelled images, found as
-    `ImageNames` says.
+    `ImageNames` says. With `skip_bad`, pairs with missing or broken images are left out and counted
+    by fold; see `without_bad`.
 
     Raises:
         MarginfaceError: with the file and line: malformed, or an image that is missing
@@ -67,7 +71,8 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     number, line = lines[0]
     fields = split_fields(line)
     if len(fields) <= 2 and all(map(is_number, fields)):
-        return read_pairs(path, root)
+        listed = read_pairs(path, root, keep_missing=skip_bad)
+        return without_bad(listed) if skip_bad else listed
     rows = [(f"{path}:{number}", split_fields(line)) for number, line in lines]
     if len(fields) == 2:
         named = _two_lines_a_pair(path, rows)
@@ -79,11 +84,11 @@ def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
     images = ImageNames(image_names)
     pairs, labels = [], []
     for where, (first, second, label) in named:
-        one, other = (find_image(where, name, images, root) for name in (first, second))
+        one, other = (find_image(where, name, images, root, skip_bad) for name in (first, second))
         pairs.append((one, other, label > 0))
         labels.append(label)
     fold = _own_folds(np.array(labels), rows) if len(fields) == 4 else _folds(np.array(labels))
-    return listed_pairs(source, pairs, fold, short_name(path))
+    return listed_pairs(source, pairs, fold, short_name(path), skip_bad=skip_bad)
 
 
 def split_fields(line: str) -> list[str]:
@@ -99,11 +104,12 @@ def split_fields(line: str) -> list[str]:
 
 
 def listed_pairs(
-    images: ImageSource, pairs: list[Pair], fold: NDArray[np.int64], name: str
+    images: ImageSource, pairs: list[Pair], fold: NDArray[np.int64], name: str, *, skip_bad: bool
 ) -> Pairs:
-    """Return pairs of images of a set."""
+    """Return pairs of images of a set; with `skip_bad` those whose images can be read."""
     first, second, same = zip(*pairs, strict=True)
-    return Pairs(images, first, second, np.array(same, np.bool_), fold, name)
+    listed = Pairs(images, first, second, np.array(same, np.bool_), fold, name)
+    return without_bad(listed) if skip_bad else listed
 
 
 def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -129,16 +135,16 @@ def _own_folds(labels: NDArray[np.int64], rows: list[tuple[str, list[str]]]) -> 
     return fold.astype(np.int64) if fold.any() else usual_folds(labels > 0)
 
 
-def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
-    """Return the image that a list names; only what is in the set can be found."""
+def find_image(where: str, name: str, images: ImageNames, root: Path, keep_missing: bool) -> str:
+    """Return the image that a list names; only what is in the set can be found, else `MISSING`."""
     image = images.find(name, f"{where}: ")
-    if image is None:
+    if image is None and not keep_missing:
         raise MarginfaceError(
             f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...), where there is "
-            f"{images.example[:80]!r}; add it, remove the pair, "
-            "or name the images that the list's names are relative to"
+            f"{images.example[:80]!r}; add it, name the images that the list's names are relative "
+            f"to, {LEAVE_OUT}"
         )
-    return image
+    return image or MISSING
 
 
 def _one_line_a_pair(
