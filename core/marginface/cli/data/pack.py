@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import RebuildIndex
 from marginface.cli.progress import image_progress
 
 
@@ -31,6 +32,7 @@ def pack(
             "--skip-bad", help="Leave out images that cannot be decoded, or pairs with such."
         ),
     ] = False,
+    rebuild_index: RebuildIndex = False,
 ) -> None:
     """Convert a set of images; what has the size and format already is copied byte for byte.
 
@@ -51,6 +53,7 @@ def pack(
             pairs=pairs,
             encoding=encoding,
             skip_bad=skip_bad,
+            rebuild_index=rebuild_index,
             on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marginface.data.listing import open_set
+from marginface.data.opening import open_by_name
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import telling_what_stays
 from marginface.data.packing.targets import target_format
@@ -31,6 +32,7 @@ def convert(
     pairs: Path | None = None,
     encoding: Encoding,
     skip_bad: bool = False,
+    rebuild_index: bool = False,
     on_progress: OnProgress = silent,
 ) -> Summary | Pairs:
     """Convert a set of images; `target`'s ending decides the format.
@@ -42,6 +44,7 @@ def convert(
         pairs: a list of pairs whose images are in the folder `source`: makes a verification set.
         encoding: format and size of the images; None copies them.
         skip_bad: leave out bad images, and pairs with missing or bad ones.
+        rebuild_index: write the .idx of a .rec anew where it is missing or stale.
         on_progress: called with (images done, all images).
 
     Returns:
@@ -51,10 +54,12 @@ def convert(
         MarginfaceError: the target exists or does not suit the source; the source is damaged.
     """
     if pairs is None:
-        opened = open_set(source, on_progress)
+        opened = open_set(source, on_progress, rebuild_index=rebuild_index)
         if skip_bad and isinstance(opened, Pairs):
             opened = without_bad(opened)
     else:
+        if rebuild_index:
+            open_by_name(source, rebuild_index=True)  # the list's reader finds a whole index
         opened = read_pair_list(pairs, source, skip_bad=skip_bad)
     if not isinstance(opened, Pairs):
         if target_format(target) in PAIRS_FILES:
