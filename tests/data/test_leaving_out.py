@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,13 @@ def test_broken_images_of_a_container_are_left_out_by_pack(images: Path, printed
     assert "cannot read the image" in refusal("data", "pack", whole, target)
     assert "whole: left out 1 of 16" in printed("data", "pack", whole, target, "--skip-bad")
     assert open_verification(target).same.sum() == 7
+
+
+def test_an_unpacked_containers_table_is_a_list(images: Path) -> None:
+    pairs = open_verification(agedb(images.parent), images)
+    table = images.parent / "pairs.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([["first", "second", "same", "fold"], *rows()])
+    read = open_verification(table, images)
+    assert (read.first, read.second) == (pairs.first, pairs.second)
+    assert (read.fold.tolist(), read.same.tolist()) == (pairs.fold.tolist(), pairs.same.tolist())

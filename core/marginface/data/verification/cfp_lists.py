@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from marginface.data.lines import numbered_lines
+from marginface.data.lines import numbered_lines, split_fields
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
-from marginface.data.verification.pair_lists import find_image, listed_pairs, split_fields
+from marginface.data.verification.pair_lists import find_image, listed_pairs
 from marginface.data.verification.pairs import (
     PAIR_LIST,
     Pair,

@@ -1,12 +1,13 @@
 """Lists of pairs beside a folder of images, by their form: LFW's, CALFW's and CPLFW's, AgeDB's.
 
-LFW           FOLDS N, then `name i j` and `name1 i name2 j` (see `read_pairs`)
+LFW           FOLDS N, then `name i j` and `name1 i name2 j` (see `read_pairs`), or these alone
 CALFW, CPLFW  two lines for a pair, `image label`: 0 for two persons, anything above for one
 AgeDB-30      `image1 image2 label`, 1 for one person, 0 or -1 for two; commas or blanks between;
               a fourth number in every line is the pair's fold
 
 CALFW numbers the folds of its same pairs, from 1; its different ones are in contiguous parts then.
-The others have no folds: `usual_folds` are formed. CFP's protocol is a folder: `read_cfp`.
+The others have no folds: `usual_folds` are formed. Fields
+may be quoted as in CSV, and a heading line may come first. CFP's protocol is a folder: `read_cfp`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.lines import numbered_lines
+from marginface.data.images import without_ending
+from marginface.data.lines import numbered_lines, split_fields
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
@@ -31,6 +33,8 @@ from marginface.data.verification.pairs import (
     Pair,
     Pairs,
     is_number,
+    lfw_fields,
+    lfw_pair,
     quoted,
     read_pairs,
 )
@@ -67,22 +71,28 @@ def read_pair_list(path: str | Path, images_root: str | Path, *, skip_bad: bool 
             or that two are meant by.
     """
     path, root = Path(path), Path(images_root)
-    lines = list(numbered_lines(path, PAIR_LIST))
-    number, line = lines[0]
-    fields = split_fields(line)
-    if len(fields) <= 2 and all(map(is_number, fields)):
-        listed = read_pairs(path, root, keep_missing=skip_bad)
-        return without_bad(listed) if skip_bad else listed
+    lines = numbered_lines(path, PAIR_LIST)
     rows = [(f"{path}:{number}", split_fields(line)) for number, line in lines]
+    if len(rows[0][1]) <= 2 and all(map(is_number, rows[0][1])):
+        counted = read_pairs(path, root, keep_missing=skip_bad)
+        return without_bad(counted) if skip_bad else counted
+    source, image_names = open_by_name(root)
+    images = ImageNames(image_names)
+    if _is_heading(rows, images):
+        rows = rows[1:]
+    fields = rows[0][1]
+    pairs: list[Pair] = []
+    if _is_uncounted_lfw(rows):
+        pairs = [lfw_pair(where, line, images, root, skip_bad) for where, line in rows]
+        fold = usual_folds(np.array([same for _, _, same in pairs]))
+        return listed_pairs(source, pairs, fold, short_name(path), skip_bad=skip_bad)
     if len(fields) == 2:
         named = _two_lines_a_pair(path, rows)
     elif len(fields) in (3, 4):
         named = _one_line_a_pair(rows, len(fields))
     else:
-        raise MarginfaceError(f"{path}:{number}: {FORMS}, got {quoted(line)}")
-    source, image_names = open_by_name(root)
-    images = ImageNames(image_names)
-    pairs, labels = [], []
+        raise MarginfaceError(f"{rows[0][0]}: {FORMS}, got {quoted(' '.join(fields))}")
+    labels = []
     for where, (first, second, label) in named:
         one, other = (find_image(where, name, images, root, skip_bad) for name in (first, second))
         pairs.append((one, other, label > 0))
@@ -91,16 +101,30 @@ def read_pair_list(path: str | Path, images_root: str | Path, *, skip_bad: bool 
     return listed_pairs(source, pairs, fold, short_name(path), skip_bad=skip_bad)
 
 
-def split_fields(line: str) -> list[str]:
-    """Split a line at tabs, else at commas, else at blanks.
+def _is_heading(rows: list[tuple[str, list[str]]], images: ImageNames) -> bool:
+    """Return whether the first line names columns: it has neither a number nor an image."""
+    if len(rows) < 2 or any(map(is_number, rows[0][1])):
+        return False
+    (_, names), (_, fields) = rows[:2]
+    numbers = any(map(is_number, fields))
+    return numbers and not any("/" in name or _names_image(name, images) for name in names)
 
-    >>> split_fields("a.jpg, b.jpg,1"), split_fields("Al Bo.jpg\\t1"), split_fields("a.jpg  1")
-    (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
-    """
-    for separator in ("\t", ","):
-        if separator in line.strip():
-            return [field.strip() for field in line.strip().split(separator)]
-    return line.split()
+
+def _names_image(name: str, images: ImageNames) -> bool:
+    return without_ending(name) != name or images.find(name) is not None
+
+
+def _is_uncounted_lfw(rows: list[tuple[str, list[str]]]) -> bool:
+    """Return whether a list is LFW's without its line of counts."""
+    first = rows[0][1]
+    return lfw_fields(first) is not None and not all(
+        _is_agedb(fields, len(first)) for _, fields in rows
+    )
+
+
+def _is_agedb(fields: list[str], columns: int) -> bool:
+    labelled = len(fields) == columns and fields[2] in ("1", "0", "-1")
+    return labelled and all(map(is_number, fields[3:]))
 
 
 def listed_pairs(
@@ -152,8 +176,7 @@ def _one_line_a_pair(
 ) -> Iterator[tuple[str, Labelled]]:
     expected = "image1 image2 label" + (" fold" if columns == 4 else "")
     for where, fields in rows:
-        is_agedb = len(fields) == columns and fields[2] in ("1", "0", "-1")
-        if not is_agedb or not all(map(is_number, fields[3:])):
+        if not _is_agedb(fields, columns):
             raise MarginfaceError(
                 f"{where}: expected '{expected}' with label 1, 0 or -1, got "
                 f"{quoted(' '.join(fields))}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.lines import numbered_lines
+from marginface.data.lines import numbered_lines, split_fields
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
@@ -90,7 +90,7 @@ def read_pairs(path: str | Path, images_root: str | Path, *, keep_missing: bool 
     source, image_names = open_by_name(Path(images_root))
     images = ImageNames(image_names)
     pairs = [
-        _pair(f"{path}:{number}", line, images, images_root, keep_missing)
+        lfw_pair(f"{path}:{number}", _fields(line), images, images_root, keep_missing)
         for number, line in lines[1:]
     ]
     _check_counts(path, lines, folds, size, pairs)
@@ -111,7 +111,7 @@ def quoted(line: str) -> str:
 
 
 def _header(where: str, line: str) -> tuple[int, int]:
-    fields = line.split()
+    fields = split_fields(line)
     if len(fields) > 2 or not all(is_number(field) and int(field) > 0 for field in fields):
         raise MarginfaceError(
             f"{where}: expected 'FOLDS N' or 'N' (positive whole numbers), got {quoted(line)}"
@@ -119,16 +119,38 @@ def _header(where: str, line: str) -> tuple[int, int]:
     return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
 
 
-def _pair(where: str, line: str, images: ImageNames, root: str | Path, keep_missing: bool) -> Pair:
-    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+def _fields(line: str) -> list[str]:
+    fields = split_fields(line)
+    # With blanks between fields, a name may have a comma.
+    return line.split() if lfw_fields(fields) is None and "\t" not in line else fields
+
+
+def lfw_fields(fields: list[str]) -> tuple[str, str, str, str] | None:
+    """Return the two names and numbers of a line in LFW's form, None of another line.
+
+    >>> lfw_fields(["ann", "1", "2"]), lfw_fields(["ann", "1", "bo", "2"]), lfw_fields(["ann", "1"])
+    (('ann', '1', 'ann', '2'), ('ann', '1', 'bo', '2'), None)
+    """
     if len(fields) == 3:
-        fields = [*fields[:2], fields[0], fields[2]]
-    elif len(fields) != 4 or same_form(fields[0]) == same_form(fields[2]):
-        fields = []
-    if not fields or not all(fields) or not is_number(fields[1]) or not is_number(fields[3]):
+        name, one, other = fields
+        fits, full = True, (name, one, name, other)
+    elif len(fields) == 4:
+        full = (fields[0], fields[1], fields[2], fields[3])
+        fits = same_form(fields[0]) != same_form(fields[2])
+    else:
+        return None
+    return full if fits and all(full) and is_number(full[1]) and is_number(full[3]) else None
+
+
+def lfw_pair(
+    where: str, line: list[str], images: ImageNames, root: str | Path, keep_missing: bool
+) -> Pair:
+    """Return the pair of a line's fields in LFW's form; raises as `read_pairs`."""
+    fields = lfw_fields(line)
+    if fields is None:
         raise MarginfaceError(
             f"{where}: expected 'name i j' or 'name1 i name2 j' with two names and whole numbers, "
-            f"got {quoted(line)}"
+            f"got {quoted(' '.join(line))}"
         )
     first, second = (
         _find(where, name, int(index), images, root, keep_missing)
