@@ -65,8 +65,6 @@ def test_bad_packing(refusal, faces, pairs, tmp_path):
     assert "ends in .rec, .tfrecord" in refusal("data", "pack", faces, out / "a.npz")
     assert "jpeg or png" in refusal("data", "pack", faces, out / "a.rec", "--format", "gif")
     assert "--size" in refusal("data", "pack", faces, out / "a.rec", "--size", 0)
-    skipped = ("--pairs", pairs, "--skip-bad")
-    assert "remove their pairs" in refusal("data", "pack", faces, out / "a.bin", *skipped)
     assert [*out.iterdir()] == []
     (out / "a.rec").write_text("mine")
     assert "exists already" in refusal("data", "pack", faces, out / "a.rec")

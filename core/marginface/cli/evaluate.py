@@ -36,6 +36,7 @@ def evaluate(
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
     resize: options.Resize = False,
+    skip_bad: options.SkipBad = False,
     threads: options.Threads = None,
 ) -> None:
     """Measure accuracy over folds, AUC, EER and TAR at FAR on pairs of images.
@@ -58,7 +59,7 @@ def evaluate(
         require("data", "pyarrow")
     claim_output(context, output)
     labels = distinct_labels(model, "model")
-    sets = open_sets(val, pairs, images)
+    sets = open_sets(val, pairs, images, skip_bad=skip_bad)
     embedders = [
         options.open_model(path, backend, mean, std, channels, crop, threads, output_name)
         for path in model

@@ -30,6 +30,12 @@ PairImages = Annotated[
         "--images", help="Aligned face images that the list names: folder, .rec, .tfrecord."
     ),
 ]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", help="Leave out pairs with missing or broken images; count them by fold."
+    ),
+]
 Flip = Annotated[bool, typer.Option(help="Sum the embeddings of an image and of its mirror image.")]
 Backend = Annotated[
     str, typer.Option("--backend", help="What runs the network: onnx, or torch | tf for a run.")

@@ -27,6 +27,7 @@ def report(
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
     resize: options.Resize = False,
+    skip_bad: options.SkipBad = False,
     threads: options.Threads = None,
 ) -> None:
     """Write a page with the figures, curves and hardest errors of models on verification sets.
@@ -43,7 +44,7 @@ def report(
     from marginface.terminal import Terminal
 
     check_output_dir(output)
-    sets = tuple(open_sets(val, pairs, images))
+    sets = tuple(open_sets(val, pairs, images, skip_bad=skip_bad))
     names = distinct_labels(models, "model")
     listed = tuple(
         ReportModel(name, read_training(path)) for name, path in zip(names, models, strict=True)

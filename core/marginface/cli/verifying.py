@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.cli.progress import image_progress
+from marginface.data.verification.leaving_out import left_out_line
 from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.embed import NormRange
@@ -17,15 +18,25 @@ from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import check_images, embed_pairs
 from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
+from marginface.terminal import Terminal
 
 
-def open_sets(val: list[Path] | None, pairs: Path | None, images: Path | None) -> list[Pairs]:
-    """Open the sets that --val, --pairs and --images name; raises as `open_all` does."""
+def open_sets(
+    val: list[Path] | None, pairs: Path | None, images: Path | None, *, skip_bad: bool
+) -> list[Pairs]:
+    """Open the sets that --val, --pairs and --images name, and say what is left out of them.
+
+    Raises:
+        MarginfaceError: as `open_all`.
+    """
     if not val and pairs is None:
         raise MarginfaceError(
             "there is nothing to verify; give --val lfw.bin, or --pairs pairs.txt and --images"
         )
-    return open_all(val or [], pairs, images)
+    sets = open_all(val or [], pairs, images, skip_bad=skip_bad)
+    for line in filter(None, map(left_out_line, sets)):
+        Terminal(stderr=True, soft_wrap=True).print(line)
+    return sets
 
 
 def embed_sets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ EXAMPLES = 3  # of what is passed over
 EXPECTED = frozenset(["alignment.csv", "pairs.txt"])
 CLUTTER = frozenset(["thumbs.db", "desktop.ini"])
 NO_IMAGE, NO_FILE = "no image", "no regular file"
+EXPECTED_FILES = "expected JPEG, PNG, WebP, BMP, TIFF or PPM files"
+RECORDS = re.compile(r"\.(rec|tfrecords?(-\d+-of-\d+)?)$", re.IGNORECASE)
 
 
 class PassedOverWarning(UserWarning):
@@ -66,9 +69,9 @@ def folder_files(root: str | Path) -> FolderFiles:
             others.append((name, why))
     if not images:
         seen = f" ({_told(root, others)})" if others else ""
-        raise MarginfaceError(
-            f"no images under {root}{seen}; expected JPEG, PNG, WebP, BMP, TIFF or PPM files"
-        )
+        instead = next((root / name for name, _ in sorted(others) if RECORDS.search(name)), None)
+        wanted = f"give {instead} instead" if instead else EXPECTED_FILES
+        raise MarginfaceError(f"no images under {root}{seen}; {wanted}")
     return FolderFiles(sorted(images), sorted(others))
 
 

@@ -13,7 +13,8 @@ from marginface.data.formats.folder import ImageFolder
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.lookup import require_one_form, same_form
-from marginface.data.sources import LabelledImages, OnProgress, OpenOptions, silent
+from marginface.data.opening import open_listed, require_rec
+from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.data.verification.opening import VERIFICATION_SETS
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
@@ -46,25 +47,35 @@ class Listing:
     pairs: Pairs | None = None
 
 
-def open_set(path: Path, on_progress: OnProgress = silent) -> LabelledImages | Pairs:
+def open_set(
+    path: Path, on_progress: OnProgress = silent, *, rebuild_index: bool = False
+) -> LabelledImages | Pairs:
     """Open a set of images of any kind but lists of pairs, which hold none; nothing is decoded.
+
+    Args:
+        path: of the set.
+        on_progress: called with (images seen, all images).
+        rebuild_index: write the .idx of a .rec anew where it is missing or stale.
 
     Raises:
         MarginfaceError: there is no such file, or it is of another kind, or damaged.
     """
     if path.exists():
-        if images := IMAGE_SETS.get(path):
-            return images.open(path, OpenOptions(on_progress=on_progress))
+        if IMAGE_SETS.get(path):
+            return open_listed(path, rebuild_index=rebuild_index, on_progress=on_progress)
         if pairs := VERIFICATION_SETS.get(path):
+            require_rec(path, rebuild_index=rebuild_index)
             return pairs.open(path)
     raise unknown(path, IMAGE_SETS, VERIFICATION_SETS)
 
 
-def open_training_set(path: Path, on_progress: OnProgress = silent) -> LabelledImages:
+def open_training_set(
+    path: Path, on_progress: OnProgress = silent, *, rebuild_index: bool = False
+) -> LabelledImages:
     """Open labelled images; see `open_set`. One name in two Unicode forms is refused."""
     if path.exists() and not IMAGE_SETS.get(path) and VERIFICATION_SETS.get(path):
         raise MarginfaceError(f"{path} is a verification set; {IMAGE_SETS}")
-    images = IMAGE_SETS.find(path).open(path, OpenOptions(on_progress=on_progress))
+    images = open_listed(path, rebuild_index=rebuild_index, on_progress=on_progress)
     require_one_form(images.identities, path)
     return images
 

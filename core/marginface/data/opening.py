@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marginface.data.formats.folder import open_folder
 from marginface.data.formats.record_images import RecordImages
-from marginface.data.formats.registry import IMAGE_SETS, is_rec
+from marginface.data.formats.registry import IMAGE_SETS, has_index, is_rec
 from marginface.data.image_files import list_images
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form
@@ -148,8 +148,13 @@ def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSourc
 
 def _open(path: Path, options: OpenOptions) -> LabelledImages:
     opener = IMAGE_SETS.find(path).open
-    if options.rebuild_index and not is_rec(path):
+    require_rec(path, rebuild_index=options.rebuild_index)
+    return opener(path, options)
+
+
+def require_rec(path: Path, *, rebuild_index: bool) -> None:
+    """Raise where an index shall be rebuilt of what has none."""
+    if rebuild_index and not has_index(path):
         raise MarginfaceError(
             f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
         )
-    return opener(path, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from shlex import quote
 
 from marginface.errors import TrainingDivergedError
 from marginface.learner import Group, Learner, StepResult
@@ -41,9 +42,12 @@ def _diverged(
     problem: str, config: TrainConfig, rate: float, checkpoint: Path | None
 ) -> TrainingDivergedError:
     margin = f", margin {config.margin}" if config.margin is not None else ""
-    advice = "no checkpoint exists yet"
+    again = (
+        f"`marginface train --output {quote(str(config.output))} --resume --lr {config.lr / 10:g}`"
+    )
+    advice = f"no checkpoint exists yet; {again} starts again at a tenth of the rate"
     if checkpoint:
-        advice = f"the last good checkpoint is {checkpoint}, from which --resume --lr RATE goes on"
+        advice = f"{again} goes on from the last good checkpoint, {checkpoint}"
     return TrainingDivergedError(
         f"{problem}; {advice}; likely causes: a learning rate (here {rate:.3g}, batch "
         f"{config.batch_size}) that is too high, too little warm-up ({config.warmup_steps} steps), "

@@ -18,6 +18,7 @@ from marginface.data.joined import JoinedImages, called
 from marginface.data.opening import open_sets
 from marginface.data.pipeline import TrainingPipeline
 from marginface.data.sources import LabelledImages
+from marginface.data.verification.leaving_out import left_out_line
 from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import AgreedError, MarginfaceError
@@ -158,7 +159,11 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     graph = config.model_spec().graph()
     verification = []
     if config.verifies():
-        verification = open_all(config.val, config.val_pairs, config.val_images)
+        verification = open_all(
+            config.val, config.val_pairs, config.val_images, skip_bad=config.skip_bad
+        )
+    for line in filter(None, map(left_out_line, verification)):
+        say(console, line)
     for pairs in verification:
         # Decoded whole, as the training images are: damage must not end the run hours later.
         reader = ImageReader(pairs.images, config.input_size, resize=config.resize)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import RebuildIndex
 from marginface.cli.progress import image_progress
 
 
@@ -17,11 +18,13 @@ def inspect(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for all that is found, with every name.")
     ] = None,
+    rebuild_index: RebuildIndex = False,
 ) -> None:
     """Count images and identities; find broken images, duplicates, and what two sets share."""
     import json
 
     from marginface.atomic import replacing
+    from marginface.data.formats.registry import has_index
     from marginface.data.inspection import inspect as inspect_set
     from marginface.data.listing import listing, open_set
     from marginface.labels import distinct_labels
@@ -32,7 +35,9 @@ def inspect(
     inspections = []
     for name, path in zip(names, sets, strict=True):
         with image_progress(f"Inspecting {name}") as on_progress:
-            inspections.append(inspect_set(listing(open_set(path, on_progress)), on_progress))
+            rebuild = rebuild_index and (has_index(path) or not any(map(has_index, sets)))
+            opened = open_set(path, on_progress, rebuild_index=rebuild)
+            inspections.append(inspect_set(listing(opened), on_progress))
     common = tables.compare(inspections)
     console = Terminal()
     console.print(tables.set_table(names, inspections))

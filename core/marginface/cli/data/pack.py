@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import RebuildIndex
 from marginface.cli.progress import image_progress
 
 
@@ -26,8 +27,12 @@ def pack(
         str | None, typer.Option("--format", help="Encode images anew as jpeg | png.")
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out images that cannot be decoded, or pairs with such."
+        ),
     ] = False,
+    rebuild_index: RebuildIndex = False,
 ) -> None:
     """Convert a set of images; what has the size and format already is copied byte for byte.
 
@@ -36,6 +41,7 @@ def pack(
     from marginface.data.packing.conversion import convert
     from marginface.data.packing.encoding import Encoding
     from marginface.data.verification.bin_file import tells_folds
+    from marginface.data.verification.leaving_out import left_out_line
     from marginface.data.verification.pairs import Pairs
     from marginface.terminal import Terminal
 
@@ -47,12 +53,15 @@ def pack(
             pairs=pairs,
             encoding=encoding,
             skip_bad=skip_bad,
+            rebuild_index=rebuild_index,
             on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)
     if isinstance(packed, Pairs):
         same = packed.same.sum()
         contents = f"{same:,} pairs of one person, {len(packed) - same:,} of two"
+        if line := left_out_line(packed):
+            console.print(line)
     else:
         contents = str(packed)
         for name, reason in packed.skipped:

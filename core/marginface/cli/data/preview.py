@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import RebuildIndex
+
 
 def preview(
     source: Annotated[Path, typer.Argument(help="Folder, .rec or .tfrecord.", show_default=False)],
@@ -17,6 +19,7 @@ def preview(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
     images: Annotated[int, typer.Option("--images", min=1, max=32, help="Columns.")] = 8,
+    rebuild_index: RebuildIndex = False,
 ) -> None:
     """Draw images as they are and as augmentations leave them.
 
@@ -36,7 +39,7 @@ def preview(
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
     names = None if augment is None else split_names(augment)
     expand_presets(names or [])  # an unknown name ends here
-    opened, image_names = open_by_name(source)
+    opened, image_names = open_by_name(source, rebuild_index=rebuild_index)
     # Spread over all of them: neighbours in a folder show the same person.
     count = min(images, len(image_names))
     chosen = [image_names[column * len(image_names) // count] for column in range(count)]

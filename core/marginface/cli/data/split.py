@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import RebuildIndex
 from marginface.cli.progress import image_progress
 
 
@@ -27,6 +28,7 @@ def split(
         typer.Option("--pairs", help="Also draw so many verification pairs, a multiple of 20."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+    rebuild_index: RebuildIndex = False,
 ) -> None:
     """Split a set into train and validation: folders of a folder, .rec of .rec, else .tfrecord."""
     from marginface.data.listing import open_training_set
@@ -41,7 +43,7 @@ def split(
             "--pairs needs identities that are not trained on; split with --by identity"
         )
     with image_progress("Opening") as on_progress:
-        images = open_training_set(source, on_progress)
+        images = open_training_set(source, on_progress, rebuild_index=rebuild_index)
     parts = split_images(images, fraction, by=by, seed=seed)
     drawn = None if pairs is None else draw_pairs(images, parts[1], pairs, seed=seed)
     with image_progress("Splitting") as on_progress:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import RebuildIndex
 from marginface.cli.progress import image_progress
 
 
@@ -27,6 +28,7 @@ def subset(
         int | None, typer.Option("--identities", min=1, help="Draw so many identities.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+    rebuild_index: RebuildIndex = False,
 ) -> None:
     """Take some images of a set, in this order: what is kept, large identities, so many of them."""
     from marginface.data.listing import open_training_set
@@ -35,7 +37,7 @@ def subset(
     from marginface.terminal import Terminal
 
     with image_progress("Opening") as on_progress:
-        images = open_training_set(source, on_progress)
+        images = open_training_set(source, on_progress, rebuild_index=rebuild_index)
     chosen = choose(
         images,
         kept=kept,

@@ -95,8 +95,6 @@ def open_folder(path: Path, options: OpenOptions = UNCHECKED) -> ImageFolder:
             identities, one name in two Unicode forms, or bad images not skipped.
     """
     require_folder(path)
-    if options.check:
-        _refuse_folder_of_records(path)
     files, empty = _layout(path)
     kept, bad = files.images, []
     if options.check:
@@ -202,12 +200,3 @@ def _problem(path: str, root: Path, size: tuple[int, int], resize: bool) -> str:
 def _first_of(root: Path, bad: list[tuple[str, str]]) -> str:
     path, reason = bad[0]
     return f"{len(bad)} bad images (the first, {root / path}: {reason})"
-
-
-def _refuse_folder_of_records(path: Path) -> None:
-    """Raise if a folder holds record files instead of folders of images."""
-    records = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".rec")
-    if records and not any(entry.is_dir() for entry in path.iterdir()):
-        raise MarginfaceError(
-            f"{path} holds no folders of images; give {path / records[0]} instead"
-        )

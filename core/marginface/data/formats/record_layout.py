@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,6 @@ from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
 
 LARGEST_KEY = 2**63 - 1
-# Commands that only read a set lack the option, so the message names those that have it.
-REBUILD = (
-    "if the .rec is whole, --rebuild-index (rebuild_index=True) of `marginface train`, `embed` or "
-    "`clean` writes its .idx anew"
-)
 
 
 def open_rec(path: Path, options: OpenOptions) -> RecordImages:
@@ -86,7 +82,10 @@ def _read(path: Path, rebuild_index: bool, on_progress: OnProgress) -> tuple[Int
         return keys, offsets, headers
     except MarginfaceError as error:
         if not rebuild_index:
-            raise MarginfaceError(f"{error}; {REBUILD}") from error
+            raise MarginfaceError(
+                f"{error}; if the .rec is whole, `marginface data inspect {quote(str(path))} "
+                "--rebuild-index` (rebuild_index=True) writes its .idx anew"
+            ) from error
     offsets = records.offsets()
     headers = read_headers(records, offsets, on_progress)
     keys = np.arange(len(offsets))

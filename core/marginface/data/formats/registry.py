@@ -44,3 +44,8 @@ def is_rec(path: Path) -> bool:
         MarginfaceError: there is no such file or folder, or it is of another kind.
     """
     return ".rec" in IMAGE_SETS.find(path).suffixes
+
+
+def has_index(path: Path) -> bool:
+    """Return whether a path is a .rec; False of nothing and of verification sets, too."""
+    return path.exists() and IMAGE_SETS.get(path) is not None and is_rec(path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marginface.data.listing import open_set
+from marginface.data.opening import open_by_name
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import telling_what_stays
 from marginface.data.packing.targets import target_format
@@ -13,6 +14,7 @@ from marginface.data.packing.training_sets import Summary, check_target, pack
 from marginface.data.sources import ImageSource, OnProgress, silent
 from marginface.data.verification.bin_file import write_bin
 from marginface.data.verification.container import write_container
+from marginface.data.verification.leaving_out import without_bad
 from marginface.data.verification.pair_folder import write_pair_folder
 from marginface.data.verification.pair_lists import read_pair_list
 from marginface.data.verification.pairs import Pairs
@@ -30,6 +32,7 @@ def convert(
     pairs: Path | None = None,
     encoding: Encoding,
     skip_bad: bool = False,
+    rebuild_index: bool = False,
     on_progress: OnProgress = silent,
 ) -> Summary | Pairs:
     """Convert a set of images; `target`'s ending decides the format.
@@ -40,7 +43,8 @@ def convert(
             folder, in which a list of the pairs lies then.
         pairs: a list of pairs whose images are in the folder `source`: makes a verification set.
         encoding: format and size of the images; None copies them.
-        skip_bad: of a training set, leave bad images out instead of refusing them.
+        skip_bad: leave out bad images, and pairs with missing or bad ones.
+        rebuild_index: write the .idx of a .rec anew where it is missing or stale.
         on_progress: called with (images done, all images).
 
     Returns:
@@ -49,7 +53,14 @@ def convert(
     Raises:
         MarginfaceError: the target exists or does not suit the source; the source is damaged.
     """
-    opened = open_set(source, on_progress) if pairs is None else read_pair_list(pairs, source)
+    if pairs is None:
+        opened = open_set(source, on_progress, rebuild_index=rebuild_index)
+        if skip_bad and isinstance(opened, Pairs):
+            opened = without_bad(opened)
+    else:
+        if rebuild_index:
+            open_by_name(source, rebuild_index=True)  # the list's reader finds a whole index
+        opened = read_pair_list(pairs, source, skip_bad=skip_bad)
     if not isinstance(opened, Pairs):
         if target_format(target) in PAIRS_FILES:
             raise MarginfaceError(
@@ -65,10 +76,6 @@ def convert(
         raise MarginfaceError(
             f"cannot write a verification set to {target}; expected a name that ends in .bin or "
             f".zip, or another for a folder, not {written}"
-        )
-    if skip_bad:
-        raise MarginfaceError(
-            "bad images cannot be left out of a verification set; remove their pairs from its list"
         )
     check_target(target, opened.images.root)
     uses = 2 * len(opened) if written == ".bin" else len({*opened.first, *opened.second})

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from marginface.data.lines import numbered_lines
+from marginface.data.lines import numbered_lines, split_fields
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
-from marginface.data.verification.pair_lists import find_image, listed_pairs, split_fields
+from marginface.data.verification.pair_lists import find_image, listed_pairs
 from marginface.data.verification.pairs import (
     PAIR_LIST,
     Pair,
@@ -33,13 +33,16 @@ def is_cfp(path: Path) -> bool:
     return path.is_dir() and path.name in LISTS
 
 
-def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
+def read_cfp(
+    split: str | Path, images_root: str | Path | None = None, *, skip_bad: bool = False
+) -> Pairs:
     """Read one of CFP's two protocols with its folds.
 
     Args:
         split: the folder Protocol/Split/FP or Protocol/Split/FF.
         images_root: the folder or file that holds 001/frontal/01.jpg and so on; Data/Images beside
             Protocol for None.
+        skip_bad: leave out pairs with missing or broken images, counted by fold; see `without_bad`.
 
     Raises:
         MarginfaceError: with the file and line: malformed, a number that is not listed, a missing
@@ -68,8 +71,8 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
                 one, other = _two_numbers(where, line)
                 pairs.append(
                     (
-                        _image(where, one, first, images, root),
-                        _image(where, other, second, images, root),
+                        _image(where, one, first, images, root, skip_bad),
+                        _image(where, other, second, images, root, skip_bad),
                         same,
                     )
                 )
@@ -77,7 +80,8 @@ def read_cfp(split: str | Path, images_root: str | Path | None = None) -> Pairs:
     if len(set(sizes)) > 1:
         raise MarginfaceError(f"{split}: folds have {sizes} pairs, expected equally many")
     fold_of = np.repeat(np.arange(len(sizes)), sizes)
-    return listed_pairs(source, pairs, fold_of, f"cfp_{split.name.lower()}")
+    name = f"cfp_{split.name.lower()}"
+    return listed_pairs(source, pairs, fold_of, name, skip_bad=skip_bad)
 
 
 def _numbered_images(path: Path) -> dict[int, str]:
@@ -99,7 +103,14 @@ def _two_numbers(where: str, line: str) -> tuple[int, int]:
     return int(fields[0]), int(fields[1])
 
 
-def _image(where: str, number: int, listed: dict[int, str], images: ImageNames, root: Path) -> str:
+def _image(
+    where: str,
+    number: int,
+    listed: dict[int, str],
+    images: ImageNames,
+    root: Path,
+    keep_missing: bool,
+) -> str:
     if number not in listed:
         raise MarginfaceError(f"{where}: image {number} is not in the list of images")
-    return find_image(where, listed[number], images, root)
+    return find_image(where, listed[number], images, root, keep_missing)

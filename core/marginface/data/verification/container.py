@@ -132,7 +132,7 @@ def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, 
     for name in row[:2]:
         image = known.find(name, f"{where}: ")
         if image is None:
-            raise MarginfaceError(f"{where}: no image {name[:80]!r}; add it or remove the pair")
+            raise MarginfaceError(f"{where}: no image {name[:80]!r}; pack the set again")
         images.append(image)
     return images[0], images[1], row[2], row[3]
 

@@ -11,6 +11,7 @@ from marginface import zips
 from marginface.data.verification.bin_file import read_bin
 from marginface.data.verification.cfp_lists import is_cfp, read_cfp
 from marginface.data.verification.container import TABLE, read_container
+from marginface.data.verification.leaving_out import without_bad
 from marginface.data.verification.pair_lists import is_text, read_pair_list
 from marginface.data.verification.pairs import Pairs, check_kinds
 from marginface.errors import MarginfaceError
@@ -41,16 +42,19 @@ VERIFICATION_SETS.register(
     ".zip",
     recognises=lambda path: TABLE in zips.names(path),
 )
-PAIR_LISTS: Formats[Callable[[Path, Path | None], Pairs]] = Formats(returns=Pairs)
+PAIR_LISTS: Formats[Callable[..., Pairs]] = Formats(returns=Pairs)  # of a path and its images
 
 
-def open_verification(path: str | Path, images: str | Path | None = None) -> Pairs:
+def open_verification(
+    path: str | Path, images: str | Path | None = None, *, skip_bad: bool = False
+) -> Pairs:
     """Return the pairs of a verification set.
 
     Args:
         path: InsightFace's .bin, a container of this library's, a list of pairs, or CFP's folder
             Protocol/Split/FP or FF.
         images: the folder or file of the images that a list names; CFP's own for None.
+        skip_bad: leave out pairs with missing or broken images, counted by fold; see `without_bad`.
 
     Raises:
         MarginfaceError: it is none of these or damaged, or a list lacks its images.
@@ -62,13 +66,19 @@ def open_verification(path: str | Path, images: str | Path | None = None) -> Pai
     if (held := VERIFICATION_SETS.get(path)) is None:
         if (listed := PAIR_LISTS.get(path)) is None:
             raise unknown(path, VERIFICATION_SETS, PAIR_LISTS)
-        return listed.open(path, images)
+        if not listed.own:  # ours tell the pairs of a missing image, too
+            return listed.open(path, images, skip_bad=skip_bad)
+        opened = listed.open(path, images)
+        return without_bad(opened) if skip_bad else opened
     if images is not None:
         raise MarginfaceError(f"{path} holds its images; leave the images {images} out")
-    return held.open(path)
+    opened = held.open(path)
+    return without_bad(opened) if skip_bad else opened
 
 
-def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> list[Pairs]:
+def open_all(
+    sets: Sequence[Path], pairs: Path | None, images: Path | None, *, skip_bad: bool = False
+) -> list[Pairs]:
     """Return several verification sets, each with a name of its own.
 
     Args:
@@ -85,7 +95,7 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
     if images is not None and all(holding):
         raise MarginfaceError(f"every set holds its images; leave the images {images} out")
     opened = [
-        open_verification(path, None if holds else images)
+        open_verification(path, None if holds else images, skip_bad=skip_bad)
         for path, holds in zip(paths, holding, strict=True)
     ]
     for path, each in zip(paths, opened, strict=True):
@@ -94,13 +104,13 @@ def open_all(sets: Sequence[Path], pairs: Path | None, images: Path | None) -> l
     return [replace(each, name=name) for each, name in zip(opened, names, strict=True)]
 
 
-def _open_list(path: Path, images: Path | None) -> Pairs:
+def _open_list(path: Path, images: Path | None, *, skip_bad: bool = False) -> Pairs:
     if images is None:
         raise MarginfaceError(
             f"{path} is a list of pairs and holds no images; give them, too (--images, in "
             "training --val-images)"
         )
-    return read_pair_list(path, images)
+    return read_pair_list(path, images, skip_bad=skip_bad)
 
 
 PAIR_LISTS.register("a list of pairs", _open_list, recognises=is_text)

@@ -1,12 +1,13 @@
 """Lists of pairs beside a folder of images, by their form: LFW's, CALFW's and CPLFW's, AgeDB's.
 
-LFW           FOLDS N, then `name i j` and `name1 i name2 j` (see `read_pairs`)
+LFW           FOLDS N, then `name i j` and `name1 i name2 j` (see `read_pairs`), or these alone
 CALFW, CPLFW  two lines for a pair, `image label`: 0 for two persons, anything above for one
 AgeDB-30      `image1 image2 label`, 1 for one person, 0 or -1 for two; commas or blanks between;
               a fourth number in every line is the pair's fold
 
 CALFW numbers the folds of its same pairs, from 1; its different ones are in contiguous parts then.
-The others have no folds: `usual_folds` are formed. CFP's protocol is a folder: `read_cfp`.
+The others have no folds: `usual_folds` are formed. Fields
+may be quoted as in CSV, and a heading line may come first. CFP's protocol is a folder: `read_cfp`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.lines import numbered_lines
+from marginface.data.images import without_ending
+from marginface.data.lines import numbered_lines, split_fields
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
+from marginface.data.verification.leaving_out import without_bad
 from marginface.data.verification.pairs import (
+    LEAVE_OUT,
+    MISSING,
     PAIR_LIST,
     Pair,
     Pairs,
     is_number,
+    lfw_fields,
+    lfw_pair,
     quoted,
     read_pairs,
 )
@@ -52,58 +59,81 @@ def is_text(path: Path) -> bool:
         return CONTROL.search(file.read(LOOKED_AT)) is None
 
 
-def read_pair_list(path: str | Path, images_root: str | Path) -> Pairs:
+def read_pair_list(path: str | Path, images_root: str | Path, *, skip_bad: bool = False) -> Pairs:
     """Read a list of pairs in any of the forms above, which its first line tells.
 
     Images are paths under the folder `images_root`, or names in a file of labelled images, found as
-    `ImageNames` says.
+    `ImageNames` says. With `skip_bad`, pairs with missing or broken images are left out and counted
+    by fold; see `without_bad`.
 
     Raises:
         MarginfaceError: with the file and line: malformed, or an image that is missing
             or that two are meant by.
     """
     path, root = Path(path), Path(images_root)
-    lines = list(numbered_lines(path, PAIR_LIST))
-    number, line = lines[0]
-    fields = split_fields(line)
-    if len(fields) <= 2 and all(map(is_number, fields)):
-        return read_pairs(path, root)
+    lines = numbered_lines(path, PAIR_LIST)
     rows = [(f"{path}:{number}", split_fields(line)) for number, line in lines]
+    if len(rows[0][1]) <= 2 and all(map(is_number, rows[0][1])):
+        counted = read_pairs(path, root, keep_missing=skip_bad)
+        return without_bad(counted) if skip_bad else counted
+    source, image_names = open_by_name(root)
+    images = ImageNames(image_names)
+    if _is_heading(rows, images):
+        rows = rows[1:]
+    fields = rows[0][1]
+    pairs: list[Pair] = []
+    if _is_uncounted_lfw(rows):
+        pairs = [lfw_pair(where, line, images, root, skip_bad) for where, line in rows]
+        fold = usual_folds(np.array([same for _, _, same in pairs]))
+        return listed_pairs(source, pairs, fold, short_name(path), skip_bad=skip_bad)
     if len(fields) == 2:
         named = _two_lines_a_pair(path, rows)
     elif len(fields) in (3, 4):
         named = _one_line_a_pair(rows, len(fields))
     else:
-        raise MarginfaceError(f"{path}:{number}: {FORMS}, got {quoted(line)}")
-    source, image_names = open_by_name(root)
-    images = ImageNames(image_names)
-    pairs, labels = [], []
+        raise MarginfaceError(f"{rows[0][0]}: {FORMS}, got {quoted(' '.join(fields))}")
+    labels = []
     for where, (first, second, label) in named:
-        one, other = (find_image(where, name, images, root) for name in (first, second))
+        one, other = (find_image(where, name, images, root, skip_bad) for name in (first, second))
         pairs.append((one, other, label > 0))
         labels.append(label)
     fold = _own_folds(np.array(labels), rows) if len(fields) == 4 else _folds(np.array(labels))
-    return listed_pairs(source, pairs, fold, short_name(path))
+    return listed_pairs(source, pairs, fold, short_name(path), skip_bad=skip_bad)
 
 
-def split_fields(line: str) -> list[str]:
-    """Split a line at tabs, else at commas, else at blanks.
+def _is_heading(rows: list[tuple[str, list[str]]], images: ImageNames) -> bool:
+    """Return whether the first line names columns: it has neither a number nor an image."""
+    if len(rows) < 2 or any(map(is_number, rows[0][1])):
+        return False
+    (_, names), (_, fields) = rows[:2]
+    numbers = any(map(is_number, fields))
+    return numbers and not any("/" in name or _names_image(name, images) for name in names)
 
-    >>> split_fields("a.jpg, b.jpg,1"), split_fields("Al Bo.jpg\\t1"), split_fields("a.jpg  1")
-    (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
-    """
-    for separator in ("\t", ","):
-        if separator in line.strip():
-            return [field.strip() for field in line.strip().split(separator)]
-    return line.split()
+
+def _names_image(name: str, images: ImageNames) -> bool:
+    return without_ending(name) != name or images.find(name) is not None
+
+
+def _is_uncounted_lfw(rows: list[tuple[str, list[str]]]) -> bool:
+    """Return whether a list is LFW's without its line of counts."""
+    first = rows[0][1]
+    return lfw_fields(first) is not None and not all(
+        _is_agedb(fields, len(first)) for _, fields in rows
+    )
+
+
+def _is_agedb(fields: list[str], columns: int) -> bool:
+    labelled = len(fields) == columns and fields[2] in ("1", "0", "-1")
+    return labelled and all(map(is_number, fields[3:]))
 
 
 def listed_pairs(
-    images: ImageSource, pairs: list[Pair], fold: NDArray[np.int64], name: str
+    images: ImageSource, pairs: list[Pair], fold: NDArray[np.int64], name: str, *, skip_bad: bool
 ) -> Pairs:
-    """Return pairs of images of a set."""
+    """Return pairs of images of a set; with `skip_bad` those whose images can be read."""
     first, second, same = zip(*pairs, strict=True)
-    return Pairs(images, first, second, np.array(same, np.bool_), fold, name)
+    listed = Pairs(images, first, second, np.array(same, np.bool_), fold, name)
+    return without_bad(listed) if skip_bad else listed
 
 
 def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -129,16 +159,16 @@ def _own_folds(labels: NDArray[np.int64], rows: list[tuple[str, list[str]]]) -> 
     return fold.astype(np.int64) if fold.any() else usual_folds(labels > 0)
 
 
-def find_image(where: str, name: str, images: ImageNames, root: Path) -> str:
-    """Return the image that a list names; only what is in the set can be found."""
+def find_image(where: str, name: str, images: ImageNames, root: Path, keep_missing: bool) -> str:
+    """Return the image that a list names; only what is in the set can be found, else `MISSING`."""
     image = images.find(name, f"{where}: ")
-    if image is None:
+    if image is None and not keep_missing:
         raise MarginfaceError(
             f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...), where there is "
-            f"{images.example[:80]!r}; add it, remove the pair, "
-            "or name the images that the list's names are relative to"
+            f"{images.example[:80]!r}; add it, name the images that the list's names are relative "
+            f"to, {LEAVE_OUT}"
         )
-    return image
+    return image or MISSING
 
 
 def _one_line_a_pair(
@@ -146,8 +176,7 @@ def _one_line_a_pair(
 ) -> Iterator[tuple[str, Labelled]]:
     expected = "image1 image2 label" + (" fold" if columns == 4 else "")
     for where, fields in rows:
-        is_agedb = len(fields) == columns and fields[2] in ("1", "0", "-1")
-        if not is_agedb or not all(map(is_number, fields[3:])):
+        if not _is_agedb(fields, columns):
             raise MarginfaceError(
                 f"{where}: expected '{expected}' with label 1, 0 or -1, got "
                 f"{quoted(' '.join(fields))}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.lines import numbered_lines
+from marginface.data.lines import numbered_lines, split_fields
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
@@ -18,6 +18,8 @@ from marginface.labels import short_name
 
 Pair = tuple[str, str, bool]
 PAIR_LIST = "a list of pairs"
+MISSING = ""  # the name of an image that is not there, until its pairs are left out
+LEAVE_OUT = "or leave out such pairs with --skip-bad (skip_bad=True)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class Pairs:
         fold: int64 [number of pairs], the number from 0 of the part that each belongs to, to
             cross-validate over: the file's own, or `usual_folds`.
         name: of the set, for tables.
+        left_out: how many pairs were left out of each fold; () for none.
     """
 
     images: ImageSource
@@ -39,6 +42,7 @@ class Pairs:
     same: NDArray[np.bool_]
     fold: NDArray[np.int64]
     name: str = "pairs"
+    left_out: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.first)
@@ -64,7 +68,7 @@ def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
         )
 
 
-def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
+def read_pairs(path: str | Path, images_root: str | Path, *, keep_missing: bool = False) -> Pairs:
     """Read a pairs file and find its images.
 
     The first line is `FOLDS N` or `N`: each fold has N pairs `name i j` of one person and N pairs
@@ -74,6 +78,7 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     Args:
         path: the pairs file.
         images_root: a folder, or a file of labelled images; see `open_by_name`.
+        keep_missing: call an image that is missing `MISSING` instead of refusing it.
 
     Raises:
         MarginfaceError: with the file and line: malformed, an image that is missing or there with
@@ -84,7 +89,10 @@ def read_pairs(path: str | Path, images_root: str | Path) -> Pairs:
     folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
     source, image_names = open_by_name(Path(images_root))
     images = ImageNames(image_names)
-    pairs = [_pair(f"{path}:{number}", line, images, images_root) for number, line in lines[1:]]
+    pairs = [
+        lfw_pair(f"{path}:{number}", _fields(line), images, images_root, keep_missing)
+        for number, line in lines[1:]
+    ]
     _check_counts(path, lines, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
     truth = np.array(same, np.bool_)
@@ -103,7 +111,7 @@ def quoted(line: str) -> str:
 
 
 def _header(where: str, line: str) -> tuple[int, int]:
-    fields = line.split()
+    fields = split_fields(line)
     if len(fields) > 2 or not all(is_number(field) and int(field) > 0 for field in fields):
         raise MarginfaceError(
             f"{where}: expected 'FOLDS N' or 'N' (positive whole numbers), got {quoted(line)}"
@@ -111,36 +119,61 @@ def _header(where: str, line: str) -> tuple[int, int]:
     return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
 
 
-def _pair(where: str, line: str, images: ImageNames, root: str | Path) -> Pair:
-    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+def _fields(line: str) -> list[str]:
+    fields = split_fields(line)
+    # With blanks between fields, a name may have a comma.
+    return line.split() if lfw_fields(fields) is None and "\t" not in line else fields
+
+
+def lfw_fields(fields: list[str]) -> tuple[str, str, str, str] | None:
+    """Return the two names and numbers of a line in LFW's form, None of another line.
+
+    >>> lfw_fields(["ann", "1", "2"]), lfw_fields(["ann", "1", "bo", "2"]), lfw_fields(["ann", "1"])
+    (('ann', '1', 'ann', '2'), ('ann', '1', 'bo', '2'), None)
+    """
     if len(fields) == 3:
-        fields = [*fields[:2], fields[0], fields[2]]
-    elif len(fields) != 4 or same_form(fields[0]) == same_form(fields[2]):
-        fields = []
-    if not fields or not all(fields) or not is_number(fields[1]) or not is_number(fields[3]):
+        name, one, other = fields
+        fits, full = True, (name, one, name, other)
+    elif len(fields) == 4:
+        full = (fields[0], fields[1], fields[2], fields[3])
+        fits = same_form(fields[0]) != same_form(fields[2])
+    else:
+        return None
+    return full if fits and all(full) and is_number(full[1]) and is_number(full[3]) else None
+
+
+def lfw_pair(
+    where: str, line: list[str], images: ImageNames, root: str | Path, keep_missing: bool
+) -> Pair:
+    """Return the pair of a line's fields in LFW's form; raises as `read_pairs`."""
+    fields = lfw_fields(line)
+    if fields is None:
         raise MarginfaceError(
             f"{where}: expected 'name i j' or 'name1 i name2 j' with two names and whole numbers, "
-            f"got {quoted(line)}"
+            f"got {quoted(' '.join(line))}"
         )
     first, second = (
-        _find(where, name, int(index), images, root) for name, index in (fields[:2], fields[2:])
+        _find(where, name, int(index), images, root, keep_missing)
+        for name, index in (fields[:2], fields[2:])
     )
     return first, second, fields[0] == fields[2]
 
 
-def _find(where: str, name: str, index: int, images: ImageNames, root: str | Path) -> str:
+def _find(
+    where: str, name: str, index: int, images: ImageNames, root: str | Path, keep_missing: bool
+) -> str:
     if "/" in name or "\\" in name or name in (".", ".."):
         raise MarginfaceError(
             f"{where}: '{name}' is a path, expected the plain name of a folder in {root}"
         )
     stem = f"{name}/{name}_{index:04d}"
     image = images.find(stem, f"{where}: ")
-    if image is None:
+    if image is None and not keep_missing:
         raise MarginfaceError(
             f"{where}: no image {Path(root) / stem}.* (jpg, png, ...), where there is "
-            f"{images.example[:80]!r}; add it or remove the pair"
+            f"{images.example[:80]!r}; add it, {LEAVE_OUT}"
         )
-    return image
+    return image or MISSING
 
 
 def _check_counts(
