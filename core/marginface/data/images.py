@@ -26,7 +26,7 @@ EXTENSIONS = (
     *(".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
     *(".webp", *HEIF_ENDINGS),
 )
-MAX_PIXELS = 268 * 10**6  # of an image: 1.9 GB while it is decoded
+MAX_PIXELS = 268 * 10**6  # of an image: decoding takes 10 bytes for each
 HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # at byte 8, behind 'ftyp'
 _TURNING = re.compile(rb"Exif\0|tiff:Orientation")  # EXIF, or XMP that has an orientation
 # By EXIF's orientation, what turns an image upright.
