@@ -145,6 +145,31 @@ def test_commands_take_them_and_name_each_once(tmp_path: Path, command: list[str
     assert named == {f"{number % 2}/{number}.jpg" for number in range(len(DAMAGED))}
 
 
+REPEATED = """
+import sys, warnings
+from marginface.cli import main
+from marginface.data.images import read_image
+
+def read_three_times(**_):
+    for _ in range(3):
+        read_image("1.png", None)
+        warnings.simplefilter("default", ResourceWarning)
+
+main.app = read_three_times
+main.main()
+"""
+
+
+def test_a_command_shows_a_warning_once_though_filters_change(tmp_path: Path) -> None:
+    """PyTorch and others change them while they work, and Python forgets what it has shown."""
+    (tmp_path / "1.png").write_bytes(DAMAGED["png-text"][0]())
+    done = subprocess.run(
+        [sys.executable, "-c", REPEATED], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("marginface: warning: 1.png: the pixels are read")
+
+
 @needs_faces
 @pytest.mark.parametrize(
     ("name", "shape"),

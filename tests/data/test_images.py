@@ -1,6 +1,4 @@
 import os
-import struct
-import zlib
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -179,18 +177,6 @@ def test_damaged_bytes_give_an_image_or_a_clear_error(
         assert message.startswith(f"{path}: ")
     else:
         assert image.shape == (16, 16, 3)
-
-
-def test_a_picture_of_too_many_pixels_is_refused() -> None:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
-    picture = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000)))
-    with pytest.raises(MarginfaceError, match=r"3600000000 pixels\) exceeds limit"):
-        decode_image(picture, "a.png")
 
 
 def test_listing_is_sorted_recursive_and_passes_over_hidden_files(tmp_path: Path) -> None:

@@ -71,15 +71,19 @@ def _usage_message(error: Any) -> str:
     return f"unknown option '{name}'; did you mean '{nearest}'?"
 
 
-def _format_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
-    del category, filename, lineno, line  # of the code: of no use to a command's user
-    return f"marginface: warning: {printable(str(message))}\n"
+class _WarningLines:
+    """Formats each warning once: Python forgets what it has shown where filters are changed."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, message: Warning | str, *about: object, **more: object) -> str:
+        del about, more  # category and place in the code: of no use to a command's user
+        text = str(message)
+        if text in self._shown:
+            return ""
+        self._shown.add(text)
+        return f"marginface: warning: {printable(text)}\n"
 
 
 def main() -> None:
@@ -87,7 +91,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for letters that the terminal lacks
-    warnings.formatwarning = _format_warning
+    warnings.formatwarning = cast("Any", _WarningLines())
     # Pillow names no file; what matters is said with its name by `marginface.data.images`.
     warnings.filterwarnings("ignore", module=r"PIL\b")
     logging.getLogger("PIL").addHandler(logging.NullHandler())

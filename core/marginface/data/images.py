@@ -26,6 +26,7 @@ EXTENSIONS = (
     *(".avif", ".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
     *(".webp", *HEIF_ENDINGS),
 )
+MAX_PIXELS = 268 * 10**6  # of an image: decoding takes 10 bytes for each
 HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # at byte 8, behind 'ftyp'
 _TURNING = re.compile(rb"Exif\0|tiff:Orientation")  # EXIF, or XMP that has an orientation
 # By EXIF's orientation, what turns an image upright.
@@ -46,14 +47,18 @@ class DamagedMetadataWarning(UserWarning):
 
 
 def read_image(
-    path: str | Path, size: tuple[int, int] | None = (112, 112), *, resize: bool = False
+    path: str | Path,
+    size: tuple[int, int] | None = (112, 112),
+    *,
+    resize: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """Read an image file as RGB [height, width, 3]; see `decode_image`.
 
     Raises:
         MarginfaceError: as `decode_image`, or the file cannot be read.
     """
-    return decode_image(read_file(path), path, size, resize=resize)
+    return decode_image(read_file(path), path, size, resize=resize, max_pixels=max_pixels)
 
 
 def decode_image(
@@ -62,6 +67,7 @@ def decode_image(
     size: tuple[int, int] | None = (112, 112),
     *,
     resize: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """Decode an image to RGB [height, width, 3], turned upright as its EXIF says.
 
@@ -74,14 +80,16 @@ def decode_image(
             the name, where a name for each image would cost too much.
         size: expected (height, width) in pixels; None takes any.
         resize: stretch an image of another size instead of refusing it.
+        max_pixels: what has more is not decoded.
 
     Raises:
-        MarginfaceError: truncated, no image, of more than 8 bits a channel, or of another size; the
-            message begins with `where`.
+        MarginfaceError: truncated, no image, of more than 8 bits a channel, too large, or of
+            another size; the message begins with `where`.
     """
-    if (fast := _plain_jpeg(encoded, size)) is not None:
+    small = size is not None and size[0] * size[1] <= max_pixels
+    if small and (fast := _plain_jpeg(encoded, size)) is not None:
         return fast
-    (image, damage), lost = _with_image(encoded, where, _upright)
+    (image, damage), lost = _with_image(encoded, where, _upright, max_pixels)
     if lost or damage:
         warnings.warn(  # always from the same place: Python then shows each message once
             f"{where}: the pixels are read, but not all else in the file: {lost or damage}",
@@ -126,6 +134,14 @@ def decoded_size(encoded: bytes, where: str | Path) -> tuple[int, int]:
         return file.height, file.width
 
     return _with_image(encoded, where, upright_size)[0]
+
+
+def pixel_count(path: str | Path) -> int:
+    """Return how many pixels an image file announces; 0 where it cannot be read."""
+    try:
+        return _with_image(read_file(path), path, lambda file: file.width * file.height)[0]
+    except MarginfaceError:
+        return 0
 
 
 def encoded_format(encoded: bytes, where: str | Path) -> str:
@@ -196,14 +212,21 @@ def wrong_size(
     )
 
 
-def _with_image(encoded: bytes, where: object, use: Callable[[Image.Image], T]) -> tuple[T, str]:
+def _with_image(
+    encoded: bytes, where: object, use: Callable[[Image.Image], T], max_pixels: int = MAX_PIXELS
+) -> tuple[T, str]:
     """Return what `use` makes of an opened image, and which metadata were left out for it, if any.
 
     Raises:
-        MarginfaceError: neither the whole file nor its picture alone can be read.
+        MarginfaceError: neither the whole file nor its picture alone can be read, or it is larger.
     """
     try:
-        return _used(encoded, use), ""
+        return _used(encoded, use, max_pixels), ""
+    except Image.DecompressionBombError as error:
+        raise MarginfaceError(
+            f"{where}: the image has more than {max_pixels / 1e6:,g} million pixels; scale it "
+            "down, or allow more (data align: --max-megapixels)"
+        ) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         failure = error
     for orientation in (True, False):
@@ -211,7 +234,7 @@ def _with_image(encoded: bytes, where: object, use: Callable[[Image.Image], T]) 
         if bare == encoded:
             continue
         try:
-            result = _used(bare, use)
+            result = _used(bare, use, max_pixels)
         except Exception:  # the first failure tells more
             continue
         unknown = isinstance(failure, UnidentifiedImageError)
@@ -223,10 +246,14 @@ def _with_image(encoded: bytes, where: object, use: Callable[[Image.Image], T]) 
     raise MarginfaceError(_unreadable(where, reason)) from failure
 
 
-def _used(encoded: bytes, use: Callable[[Image.Image], T]) -> T:
+def _used(encoded: bytes, use: Callable[[Image.Image], T], max_pixels: int) -> T:
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own, for all: it refuses what is twice that
     if encoded[4:8] == b"ftyp":
         has_heif()
     with Image.open(BytesIO(encoded)) as file:
+        if file.width * file.height > max_pixels:
+            raise Image.DecompressionBombError
         # 16-bit and float pixels would be clipped to white on the way to RGB.
         if file.mode.startswith("I") or file.mode == "F":
             raise ValueError(f"pixel mode {file.mode} has more than 8 bits a channel")

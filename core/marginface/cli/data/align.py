@@ -58,6 +58,10 @@ def align(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Photos in one batch.")
     ] = 8,
+    max_megapixels: Annotated[
+        int,
+        typer.Option("--max-megapixels", min=1, help="Larger photos are skipped, as unreadable."),
+    ] = 268,
 ) -> None:
     """Bring each photo's face onto the five-point template; write crops and alignment.csv.
 
@@ -80,7 +84,13 @@ def align(
     source = _face_source(detector, landmarks, face, min_score)
     with image_progress("Aligning") as on_progress:
         counts = align_photos(
-            photos, output, source, options, batch_size=batch_size, on_progress=on_progress
+            photos,
+            output,
+            source,
+            options,
+            batch_size=batch_size,
+            max_pixels=max_megapixels * 10**6,
+            on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)
     console.print(

@@ -20,7 +20,7 @@ import numpy as np
 
 from marginface.atomic import replacing
 from marginface.data.image_files import folder_files
-from marginface.data.images import file_stamp, read_image, without_ending
+from marginface.data.images import MAX_PIXELS, file_stamp, pixel_count, read_image, without_ending
 from marginface.data.lookup import ImageNames
 from marginface.data.ordered import in_order
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
@@ -35,6 +35,7 @@ from marginface.text import printable
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
 VERSION = 2  # of an interrupted run; in the first, a detector was known by its file alone
+PIXELS_AT_ONCE = 2**26  # of a batch; the next one is held as well
 COLUMNS = ("path", "status", "detail", "score", "faces", "turn", *POINT_COLUMNS)
 UNREADABLE, NO_PHOTO, NO_IMAGE = "unreadable", "no photo", "no image"
 
@@ -57,6 +58,7 @@ def align_photos(
     options: CropOptions,
     *,
     batch_size: int = 8,
+    max_pixels: int = MAX_PIXELS,
     on_progress: OnProgress = silent,
 ) -> Counter[str]:
     """Write an aligned crop of each photo's face, and `alignment.csv`; return counts by status.
@@ -69,7 +71,9 @@ def align_photos(
         output: a new folder.
         source: gives the faces of a batch of photos.
         options: which crops are made.
-        batch_size: photos for one call of `source.find`; as many are decoded ahead.
+        batch_size: photos for one call of `source.find`, fewer of large ones; the next ones are
+            decoded meanwhile.
+        max_pixels: a photo that has more is reported as unreadable.
         on_progress: called with (photos done, photos in all).
 
     Raises:
@@ -89,7 +93,11 @@ def align_photos(
             return source.find([entries.get(name, name) for name in batch], images)
 
         partial = output.with_name(f"{output.name}.partial")
-        inputs = {"faces": source.origin, "photos": _fingerprint(photos, names)}
+        inputs = {
+            "faces": source.origin,
+            "photos": _fingerprint(photos, names),
+            "max_pixels": max_pixels,
+        }
         _claim(partial, {"version": VERSION, **inputs, **asdict(options)})
         table = partial / TABLE_NAME
         done = _take_up(table, names)
@@ -101,7 +109,8 @@ def align_photos(
                     return Outcome(name, source.missing)
                 return crop_face(name, photo, faces, options, partial / crops[name])
 
-            for outcomes in _outcomes(photos, names[done:], find, crop, batch_size):
+            batches = _batches(photos, names[done:], batch_size)
+            for outcomes in _outcomes(photos, batches, find, crop, max_pixels):
                 writer.writerows(map(_row, outcomes))
                 file.flush()
                 done += len(outcomes)
@@ -123,24 +132,41 @@ def align_photos(
         return counts
 
 
+def _batches(root: Path, names: Sequence[str], batch_size: int) -> Iterator[list[str]]:
+    """Yield names by batches of so many photos, or of `PIXELS_AT_ONCE`: memory is bounded."""
+    batch: list[str] = []
+    pixels = 0
+    for name in names:
+        further = pixel_count(root / name)
+        if batch and (len(batch) == batch_size or pixels + further > PIXELS_AT_ONCE):
+            yield batch
+            batch, pixels = [], 0
+        batch.append(name)
+        pixels += further
+    if batch:
+        yield batch
+
+
 def _outcomes(
     root: Path,
-    names: Sequence[str],
+    batches: Iterator[list[str]],
     find: Callable[[Sequence[str], Sequence[Photo]], Sequence[Faces]],
     crop: Callable[[str, Photo, Faces], Outcome],
-    batch_size: int,
+    max_pixels: int,
 ) -> Iterator[list[Outcome]]:
     """Yield the outcomes of each batch; the next one is decoded meanwhile."""
 
     def decode(name: str) -> Photo | MarginfaceError:
         try:
-            return read_image(root / name, None)
+            return read_image(root / name, None, max_pixels=max_pixels)
         except MarginfaceError as error:
             return error
 
-    with closing(in_order(decode, names, ahead=batch_size)) as decoded:
-        for at in range(0, len(names), batch_size):
-            batch = dict(zip(names[at : at + batch_size], decoded, strict=False))
+    def decode_batch(batch: list[str]) -> dict[str, Photo | MarginfaceError]:
+        return dict(zip(batch, in_order(decode, batch), strict=True))
+
+    with closing(in_order(decode_batch, batches, threads=1, ahead=1)) as decoded:
+        for batch in decoded:
             photos = {name: each for name, each in batch.items() if isinstance(each, np.ndarray)}
             faces = find(list(photos), list(photos.values()))
             detected = zip(photos, photos.values(), faces, strict=True)

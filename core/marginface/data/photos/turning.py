@@ -40,7 +40,7 @@ def find_in_turns(detect: Detect, photos: Sequence[Photo]) -> list[Faces]:
     if not doubtful:
         return detections
     turned = [
-        detect([np.ascontiguousarray(np.rot90(photos[at], quarters)) for at in doubtful])
+        detect([np.rot90(photos[at], quarters) for at in doubtful])  # views: photos may be large
         for quarters in (1, 2, 3)
     ]
     for at, *others in zip(doubtful, *turned, strict=True):
