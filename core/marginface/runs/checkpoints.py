@@ -9,6 +9,7 @@ lists. It appears by one rename, so a folder of that name is whole.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
-from marginface.runs.stored_arrays import StoredArrays, StoredFile, damaged
+from marginface.runs.stored_arrays import (
+    DamagedCheckpointError,
+    StoredArrays,
+    StoredFile,
+    damaged,
+)
 
 FORMAT, SHARDED = 1, 2  # earlier versions read only the first
 ARRAYS = "state.safetensors"
@@ -105,6 +111,23 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return checkpoints[-1] if checkpoints else None
 
 
+def set_aside(path: Path) -> None:
+    """Rename a damaged checkpoint, so that it is none and the newest that are kept are whole."""
+    target = aside(path)
+    if target.exists():
+        shutil.rmtree(target)
+    path.rename(target)
+
+
+def aside(path: Path) -> Path:
+    """Return the name that `set_aside` gives.
+
+    >>> print(aside(Path("step-00000100")))
+    damaged-step-00000100
+    """
+    return path.with_name(f"damaged-{path.name}")
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint, whose arrays are read, and their files checked, when they are asked for.
 
@@ -113,6 +136,22 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         MarginfaceError: a file is missing, cut short or changed.
     """
+    record, state = _stored(path)
+    return Checkpoint(record.step, state, record.extra)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise unless every file of a checkpoint is what was written.
+
+    Raises:
+        MarginfaceError: a file is missing, cut short or changed.
+    """
+    _, state = _stored(path)
+    for array in state.values():
+        array.check(slice(None))
+
+
+def _stored(path: Path) -> tuple[Record, StoredArrays]:
     record = read_record(path)
     common = StoredFile(path / ARRAYS, record.crc32)
     common.check()
@@ -123,7 +162,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         )
         for each in record.shards
     ]
-    return Checkpoint(record.step, StoredArrays(common, shards), record.extra)
+    return record, StoredArrays(common, shards)
 
 
 def load_checkpoint(path: Path, prefix: str = "") -> Checkpoint:
@@ -167,7 +206,7 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def damaged_record(path: Path) -> MarginfaceError:
+def damaged_record(path: Path) -> DamagedCheckpointError:
     """Make the error of a checkpoint whose plain values are not what a run writes."""
     return damaged(path, f"{REST} is not what was written")
 

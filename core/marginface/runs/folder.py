@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,25 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files that a killed writer left; call it as the only writer."""
+        for path in self._files:
+            for rest in self.path.glob(f".{path.name}.*.tmp"):
+                rest.unlink(missing_ok=True)
+
+    def remove_start(self) -> None:
+        """Remove what a start writes before the first step."""
+        for path in self._files:
+            path.unlink(missing_ok=True)
+        for events in self.tensorboard.glob("events.out.tfevents.*.marginface.*"):
+            events.unlink()
+        with suppress(OSError):  # not empty, or never made
+            self.tensorboard.rmdir()
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return (self.config, self.environment, self.model, self.identities, self.metrics)
 
     def require_free(self) -> None:
         """Raise if a run or a file is here already; the remains of a failed start do not count."""

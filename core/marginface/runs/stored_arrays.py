@@ -19,6 +19,10 @@ from marginface.errors import MarginfaceError
 from marginface.text import brief
 
 
+class DamagedCheckpointError(MarginfaceError):
+    """A file of a checkpoint is missing, cut short or changed."""
+
+
 class StoredFile:
     """A safetensors file of a checkpoint, opened and checked when an array of it is asked for.
 
@@ -81,7 +85,7 @@ class StoredFile:
             if file.readinto(into.reshape(-1).view(np.uint8).data) != into.nbytes:
                 raise damaged(self.path.parent, f"{self.path.name} is cut short or changed")
 
-    def _damaged(self, reason: str) -> MarginfaceError:
+    def _damaged(self, reason: str) -> DamagedCheckpointError:
         return damaged(self.path.parent, f"{self.path.name}: {reason}")
 
 
@@ -194,9 +198,9 @@ def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
     return StoredArray(name, whole_spec, parts)
 
 
-def damaged(path: Path, reason: str) -> MarginfaceError:
+def damaged(path: Path, reason: str) -> DamagedCheckpointError:
     """Make the error of a checkpoint that cannot be read, with the way out."""
-    return MarginfaceError(
+    return DamagedCheckpointError(
         f"checkpoint {path} is damaged ({brief(reason)}); "
         "delete that folder to use the one before it"
     )

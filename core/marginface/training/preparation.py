@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
-from marginface.runs.checkpoints import Checkpoint, latest_checkpoint, open_checkpoint
+from marginface.runs.checkpoints import Checkpoint, aside, open_checkpoint, set_aside
 from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
@@ -40,6 +42,7 @@ from marginface.training.resuming import (
     changes_course,
     check_resumption,
     new_course,
+    newest_whole,
     standing,
 )
 from marginface.training.schedules import Schedule
@@ -62,6 +65,7 @@ class Training:
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
+    damaged: list[Path]  # later ones, which cannot be read
     course: str  # how the learning rate departs from the plan; "" if not
 
 
@@ -76,6 +80,7 @@ class _Opened:
     schedule: Schedule
     course: str
     path: Path | None
+    damaged: list[Path]
     checkpoint: Checkpoint | None
     progress: Progress
     init_weights: dict[str, NDArray[Any]]
@@ -120,6 +125,7 @@ def prepare_training(
         schedule=opened.schedule,
         progress=opened.progress,
         checkpoint=opened.path,
+        damaged=opened.damaged,
         course=opened.course,
     )
 
@@ -182,12 +188,18 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         size=group.size,
     )
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
-    newest = latest_checkpoint(run.checkpoints) if resume else None
+    newest, damaged = newest_whole(config) if resume else (None, [])
     checkpoint = open_checkpoint(newest) if newest else None
     progress, weights = Progress(), {}
     if checkpoint and newest:
         progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
         pipeline.restore(state)
+        for path in damaged:
+            say(
+                console,
+                f"checkpoint {path} is damaged: going on from {newest.name}, the one before it; "
+                f"it becomes {aside(path).name} (--refuse-damaged ends here instead)",
+            )
     elif config.init_weights:
         checked = backbones.check_weights(
             graph, backbones.read_weights(config.init_weights), str(config.init_weights)
@@ -201,6 +213,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
         schedule,
         course,
         newest,
+        damaged,
         checkpoint,
         progress,
         weights,
@@ -261,6 +274,17 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
     return facts
 
 
+@contextmanager
+def undoing_start(training: Training, *, resume: bool) -> Iterator[None]:
+    """Remove the files of a new run that cannot be written: on a full disk no half run stays."""
+    try:
+        yield
+    except OSError:
+        if training.group.rank == 0 and not resume:
+            training.run.remove_start()
+        raise
+
+
 def record_start(training: Training, *, resume: bool) -> None:
     """Create the run folder, or bring a resumed one back to its checkpoint; process 0 does it."""
     with together(training.group):
@@ -271,6 +295,9 @@ def record_start(training: Training, *, resume: bool) -> None:
 def _record(training: Training, *, resume: bool) -> None:
     run, progress = training.run, training.progress
     run.path.mkdir(parents=True, exist_ok=True)
+    run.remove_leftovers()
+    for path in training.damaged:
+        set_aside(path)
     starts = run.read_starts() if resume else []
     if resume:
         cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)

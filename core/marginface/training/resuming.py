@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from marginface.errors import MarginfaceError
-from marginface.runs.checkpoints import latest_checkpoint, read_record
+from marginface.runs.checkpoints import check_checkpoint, list_checkpoints, read_record
 from marginface.runs.folder import RunFolder
+from marginface.runs.stored_arrays import DamagedCheckpointError
 from marginface.training.config.files import COURSE, LENGTH, PLACES, read_config_file
 from marginface.training.config.keys import TrainConfig
 from marginface.training.progress import Progress, read_progress
 from marginface.training.schedules import Schedule
 
 
+def newest_whole(config: TrainConfig) -> tuple[Path | None, list[Path]]:
+    """Return the newest checkpoint that is whole, None without any, and the damaged after it.
+
+    Raises:
+        MarginfaceError: all are damaged, the newest is and `refuse_damaged` is set, or it is of
+            another version.
+    """
+    damaged: dict[Path, DamagedCheckpointError] = {}
+    for path in reversed(list_checkpoints(RunFolder(config.output).checkpoints)):
+        try:
+            record = read_record(path)
+            read_progress(path, record.step, record.extra)
+            _check_once(path, _signature(path))
+            return path, list(damaged)
+        except DamagedCheckpointError as error:
+            damaged[path] = error
+            if config.refuse_damaged:
+                break
+    if damaged:
+        raise next(iter(damaged.values()))
+    return None, []
+
+
+@lru_cache(maxsize=8)
+def _check_once(path: Path, signature: tuple[object, ...]) -> None:
+    """Check all files, which are large, once for those who ask for a run's standing."""
+    del signature
+    check_checkpoint(path)
+
+
+def _signature(path: Path) -> tuple[object, ...]:
+    files = ((each.name, each.stat()) for each in sorted(path.iterdir()))
+    return tuple((name, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in files)
+
+
 @dataclass(frozen=True)
 class Standing:
-    """State of a run on disk, from its configuration and newest checkpoint's record alone.
+    """State of a run on disk, from its configuration and newest whole checkpoint's record.
 
     Args:
         recorded: the run's configuration so far.
-        step: steps taken, those of its newest checkpoint.
+        step: steps taken, those of its newest whole checkpoint.
         progress: as recorded in that checkpoint.
         steps_per_epoch: 0 without a checkpoint.
     """
@@ -40,11 +78,11 @@ def standing(config: TrainConfig) -> Standing:
     """Return the state of the run in `config.output`: its configuration and last saved step.
 
     Raises:
-        MarginfaceError: its configuration or its newest checkpoint cannot be read.
+        MarginfaceError: its configuration cannot be read; as `newest_whole`.
     """
     run = RunFolder(config.output)
     recorded = TrainConfig(**read_config_file(run.config))
-    newest = latest_checkpoint(run.checkpoints)
+    newest, _ = newest_whole(config)
     if newest is None:
         return Standing(recorded, 0, Progress(), 0)
     record = read_record(newest)

@@ -23,7 +23,13 @@ from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
 from marginface.training.output import sole_run_writer
-from marginface.training.preparation import Training, join_group, prepare_training, record_start
+from marginface.training.preparation import (
+    Training,
+    join_group,
+    prepare_training,
+    record_start,
+    undoing_start,
+)
 from marginface.training.processes.groups import agree, this_process, together
 from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.saving import one_folder, save_checkpoint
@@ -83,8 +89,17 @@ def train(
 
 def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> TrainResult:
     training = prepare_training(config, group, resume=resume, console=console)
-    record_start(training, resume=resume)
-    shared = one_folder(group, training.run.path)
+    with undoing_start(training, resume=resume):
+        record_start(training, resume=resume)
+        shared = one_folder(group, training.run.path)
+        tracker: Tracker = Silence()
+        if group.rank == 0:
+            tracker = Tracker(
+                training.run,
+                total_steps=training.schedule.total_steps,
+                first_step=training.progress.step,
+                console=console,
+            )
 
     learner, pipeline, progress = training.learner, training.pipeline, training.progress
     first = group.rank == 0  # which alone writes and prints
@@ -99,11 +114,6 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
     seconds, steps = 0.0, 0  # since the last line of metrics
     grown = ""  # the last warning of a batch with more identities than are sampled
 
-    tracker: Tracker = Silence()
-    if first:
-        tracker = Tracker(
-            training.run, total_steps=total_steps, first_step=progress.step, console=console
-        )
     with StopRequest(quiet=not first) as stop, tracker:
         tracker.say(_summary(training))
         if training.course:

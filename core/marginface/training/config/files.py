@@ -23,6 +23,7 @@ Values = Mapping[str, Any]
 PLACES = (
     *("backend", "data", "output"),
     *("processes", "loader_threads", "threads", "compile", "rebuild_index"),
+    "refuse_damaged",
 )
 LENGTH = ("epochs", "max_steps")
 COURSE = ("lr", "schedule", "warmup_steps", "power", "milestones", "gamma")

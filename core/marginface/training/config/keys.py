@@ -100,6 +100,10 @@ AUGMENT_HELP = f"Augmentations, comma-separated, or a preset: {', '.join(PRESETS
 SKIP_HELP = "Skip images that are unreadable or of another size, pairs that miss one; count them."
 REBUILD_HELP = "Write the .idx of a .rec anew where it is missing or stale."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
+REFUSE_HELP = (
+    "Refuse to resume where the newest checkpoint is damaged, instead of going on from the one "
+    "before it."
+)
 CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
 
 
@@ -171,6 +175,7 @@ class TrainConfig(BaseModel):
 
     checkpoint_every: int | None = key("Records", CHECKPOINT_HELP, None, ge=1)
     keep_checkpoints: int = key("Records", "Older ones are deleted.", 3, ge=1)
+    refuse_damaged: bool = key("Records", REFUSE_HELP, False)
     log_every: int = key("Records", "Steps between lines of metrics.", 10, ge=1)
 
     processes: int = key("Speed", PROCESSES_HELP, 1, ge=1)

@@ -1,0 +1,151 @@
+"""Runs go on behind a damaged checkpoint; a start that fails and a kill leave nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from runs import QUIET, STEPS, final_state, record, resumed, stop_at
+
+from marginface.errors import MarginfaceError
+from marginface.runs.checkpoints import list_checkpoints
+from marginface.training import preparation, trainer
+from marginface.training.trainer import train
+
+pytestmark = pytest.mark.usefixtures("fake_backend")
+STOPPED = 12
+NEWEST = f"step-{STOPPED:08d}"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def turn(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def another_step(path: Path) -> None:
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(value | {"step": 3}))
+
+
+ARRAYS, REST = "state.safetensors", "state.json"
+DAMAGE = {
+    "arrays cut short": (ARRAYS, cut),
+    "a byte of the arrays turned": (ARRAYS, turn),
+    "arrays empty": (ARRAYS, empty),
+    "arrays missing": (ARRAYS, Path.unlink),
+    "record cut short": (REST, cut),
+    "record empty": (REST, empty),
+    "record missing": (REST, Path.unlink),
+    "record of another step": (REST, another_step),
+    "record nested deeply": (REST, lambda path: path.write_text("[" * 200_000)),
+    "nothing in it": (".", lambda path: (shutil.rmtree(path), path.mkdir())),
+}
+
+
+@pytest.fixture
+def stopped(make, fake_backend):
+    """A run with checkpoints of steps 5, 10 and 12, the last of which a test damages."""
+    config = make("stopped", checkpoint_every=5)
+    fake_backend.prepare = stop_at(STOPPED, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    return config
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_run_goes_on_from_the_checkpoint_before(make, stopped, kind):
+    checkpoints = stopped.output / "checkpoints"
+    name, damage = DAMAGE[kind]
+    damage(checkpoints / NEWEST / name)
+    with pytest.raises(MarginfaceError, match=f"{NEWEST} is damaged .*delete that folder"):
+        train(resumed(stopped, refuse_damaged=True), resume=True, console=QUIET)
+    assert (checkpoints / NEWEST).is_dir()
+
+    said = io.StringIO()
+    train(resumed(stopped, keep_checkpoints=2), resume=True, console=Console(file=said, width=999))
+    assert f"{NEWEST} is damaged: going on from step-00000010, the one before" in said.getvalue()
+    assert (checkpoints / f"damaged-{NEWEST}").is_dir()
+    assert [each.name for each in list_checkpoints(checkpoints)] == [
+        "step-00000020",
+        f"step-{STEPS:08d}",
+    ]
+    whole = make("whole", checkpoint_every=5)
+    train(whole, console=QUIET)
+    assert final_state(stopped.output) == final_state(whole.output)
+    assert record(stopped.output) == record(whole.output)
+
+
+def test_of_several_damaged_ones_all_are_passed_over(stopped):
+    checkpoints = stopped.output / "checkpoints"
+    for name in (NEWEST, "step-00000010"):
+        turn(checkpoints / name / ARRAYS)
+    assert train(resumed(stopped), resume=True, console=QUIET).step == STEPS
+    assert len(list(checkpoints.glob("damaged-*"))) == 2
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused_by_the_newest(stopped):
+    for path in list_checkpoints(stopped.output / "checkpoints"):
+        cut(path / ARRAYS)
+    with pytest.raises(MarginfaceError, match=f"{NEWEST} is damaged"):
+        train(resumed(stopped), resume=True, console=QUIET)
+    assert not list(stopped.output.glob("checkpoints/damaged-*"))
+
+
+def test_a_finished_run_with_a_damaged_end_is_finished_again(make):
+    config = make(checkpoint_every=5)
+    train(config, console=QUIET)
+    before = final_state(config.output)
+    turn(config.output / f"checkpoints/step-{STEPS:08d}" / ARRAYS)
+    train(resumed(config), resume=True, console=QUIET)
+    assert final_state(config.output) == before
+
+
+FILES = ["environment.json", "identities.txt", "model.json", "config.yaml"]
+
+
+@pytest.mark.parametrize("full_at", [*FILES, "events"])
+def test_a_start_on_a_full_disk_leaves_nothing(make, monkeypatch, full_at):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    write, config = preparation.write_text, make()
+
+    def write_text(path, text):
+        if path.name == full_at:
+            raise full
+        write(path, text)
+
+    def tracker(run, **_):
+        run.metrics.touch()
+        run.tensorboard.mkdir()
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "write_text", write_text)
+        if full_at == "events":
+            patch.setattr(trainer, "Tracker", tracker)
+        with pytest.raises(OSError, match="No space left"):
+            train(config, console=QUIET)
+    assert not config.output.exists()
+    assert train(config, console=QUIET).step == STEPS
+
+
+def test_what_a_kill_left_is_swept_at_the_next_start(stopped):
+    left = [f".{name}.0123abcd.tmp" for name in (*FILES, "metrics.jsonl")]
+    for name in (*left, ".notes.tmp", "mine.tmp"):
+        (stopped.output / name).write_text("x")
+    train(resumed(stopped), resume=True, console=QUIET)
+    assert {each.name for each in stopped.output.glob("*tmp")} == {".notes.tmp", "mine.tmp"}
