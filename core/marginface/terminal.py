@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.measure import measure_renderables
+from rich.table import Table
 from rich.text import Text
 
 from marginface.text import printable
+
+UNBOUNDED = 10_000  # columns: more than any cell has
 
 
 class Terminal(Console):
@@ -25,6 +29,29 @@ class Terminal(Console):
         self, *, stderr: bool = False, soft_wrap: bool = False, quiet: bool = False
     ) -> None:
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, quiet=quiet, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does, but a table rather wider than the terminal than with cut numbers."""
+        width = self.width
+        for table in objects:
+            if isinstance(table, Table):
+                self.width = max(self.width, self._least_width(table))
+                options["crop"] = False  # rich may still make it somewhat wider
+        try:
+            super().print(*objects, **options)
+        finally:
+            self.width = width
+
+    def _least_width(self, table: Table) -> int:
+        """Hold columns of numbers, which stand at the right, and of short names at full width."""
+        unbounded = self.options.update(max_width=UNBOUNDED)
+        for column in table.columns:
+            if column.justify == "right" or column.no_wrap:
+                folds_header = column.overflow == "fold"  # the name of a set, say
+                cells = [*column.cells] if folds_header else [column.header, *column.cells]
+                texts = [self.render_str(cell) if isinstance(cell, str) else cell for cell in cells]
+                column.min_width = measure_renderables(self, unbounded, texts).maximum
+        return self.measure(table, options=unbounded).minimum
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string for rich, escaped; every string for the terminal passes here."""

@@ -98,6 +98,10 @@ class SphereFaceRV1(AngularLoss):
     The default gradient is the paper's "characteristic gradient detachment", which the authors'
     code trains with: d target / d cos = scale.
 
+    In the wild:
+        - The authors' code (opensphere) multiplies the loss by lw / scale, lw = 50: with the
+          defaults here, by 5 / 3.
+
     >>> SphereFaceRV1(margin=1.5).target(-1.0, 1.0, {}).value
     -1.0
     """
@@ -131,6 +135,10 @@ class SphereFaceRV2(MarginLoss):
 
     The default gradient is the paper's "characteristic gradient detachment", which the authors'
     code trains with: d logit_j / d cos = scale.
+
+    In the wild:
+        - The authors' code (opensphere) multiplies the loss by lw / scale, lw = 50: with the
+          defaults here, by 5 / 6.
 
     >>> SphereFaceRV2(margin=2.0).negative(0.0, {}).value == math.cos(math.pi / 4)
     True

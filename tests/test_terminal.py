@@ -1,0 +1,73 @@
+"""Tables in a narrow terminal and, where rich takes 80 columns, in a pipe."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from reports import pairs_of
+from rich.table import Table
+
+from marginface.benchmarking.losses import Cost
+from marginface.evaluation.comparison import Comparison
+from marginface.evaluation.evaluate import distinct_images
+from marginface.losses.problems import DTYPES
+from marginface.parity.measure import Deviation
+from marginface.parity.page import QUANTITIES
+from marginface.tables.benchmarking import cost_table
+from marginface.tables.parity import parity_table
+from marginface.tables.verification import comparison_table, single_table
+from marginface.terminal import Terminal
+
+NUMBER = re.compile(r"-?[0-9][0-9.,]*(?:e-?[0-9]+)?%?")
+LONG = "elasticface_arc_plus_of_my_own"
+
+
+def parity() -> Table:
+    pair = ("torch", "spec")
+    return parity_table(
+        [
+            Deviation(LONG, dtype, pair, quantity, 2.1e-16, 1e-12, "case")
+            for dtype in DTYPES
+            for quantity in QUANTITIES
+        ],
+        pair,
+    )
+
+
+def comparison() -> Comparison:
+    pairs = pairs_of(("Ada", "Bo", "Cleo", "Dan"), "a set with a long name")
+    images = len(distinct_images(pairs))
+    embeddings = np.random.default_rng(0).normal(size=(images, 8)).astype(np.float32)
+    return Comparison.of(pairs, embeddings, LONG)
+
+
+TABLES = {
+    "parity": parity,
+    "single": lambda: single_table(comparison()),
+    "comparison": lambda: comparison_table([comparison(), comparison()]),
+    "costs": lambda: cost_table(
+        [Cost("torch", LONG, 512, 10**6, [1234.5], (1.25, 1.125, 2.5), 10**11)]
+    ),
+}
+
+
+def shown(table: Table, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    Terminal().print(table)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("columns", [20, 50, 80])
+@pytest.mark.parametrize("name", TABLES)
+def test_no_table_cuts_a_number(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = shown(TABLES[name](), 300, monkeypatch)
+    narrow = shown(TABLES[name](), columns, monkeypatch)
+    numbers = NUMBER.findall(wide)
+    assert len(numbers) > 3
+    assert sorted(NUMBER.findall(narrow)) == sorted(numbers)
+    assert "…" not in narrow
