@@ -41,11 +41,14 @@ def _diverged(
     problem: str, config: TrainConfig, rate: float, checkpoint: Path | None
 ) -> TrainingDivergedError:
     margin = f", margin {config.margin}" if config.margin is not None else ""
+    warmup = f"{config.warmup_steps} steps"
+    if config.warmup_share is not None:
+        warmup = f"{config.warmup_share:.0%} of the run"
     advice = "no checkpoint exists yet"
     if checkpoint:
         advice = f"the last good checkpoint is {checkpoint}, from which --resume --lr RATE goes on"
     return TrainingDivergedError(
         f"{problem}; {advice}; likely causes: a learning rate (here {rate:.3g}, batch "
-        f"{config.batch_size}) that is too high, too little warm-up ({config.warmup_steps} steps), "
+        f"{config.batch_size}) that is too high, too little warm-up ({warmup}), "
         f"or scale {config.scale}{margin} too large for {config.embedding_size} dimensions"
     )
