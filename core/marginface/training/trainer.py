@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from marginface.terminal import Terminal
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
+from marginface.training.ending import closing_words
 from marginface.training.output import sole_run_writer
 from marginface.training.preparation import Training, join_group, prepare_training, record_start
 from marginface.training.processes.groups import agree, this_process, together
@@ -224,7 +224,4 @@ def _ending(training: Training, received: int | None, checkpoint: Path | None) -
         return (
             f"stopped at step {step}, {saved}; continue: marginface train --output {path} --resume"
         )
-    evaluate = f"marginface evaluate --model {path}"
-    if not find_spec("onnxruntime"):  # which evaluation would use
-        evaluate += f" --backend {training.config.backend}"
-    return f"finished {step} steps; model: {path}; evaluate: {evaluate}"
+    return closing_words(training.config, step)
