@@ -21,6 +21,7 @@ from marginface.terminal import Terminal
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
+from marginface.training.duration import forecast
 from marginface.training.ending import closing_words
 from marginface.training.output import sole_run_writer
 from marginface.training.preparation import Training, join_group, prepare_training, record_start
@@ -30,6 +31,8 @@ from marginface.training.saving import one_folder, save_checkpoint
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Silence, Tracker
 from marginface.training.verifying import verify
+
+FORECAST_STEP = 2  # the first is slow: allocation, tracing
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
     auto_compile = start_compiling(training)
     own_loss = is_own(training.loss)
     seconds, steps = 0.0, 0  # since the last line of metrics
+    taken = 0  # steps of this start
     grown = ""  # the last warning of a batch with more identities than are sampled
 
     tracker: Tracker = Silence()
@@ -149,6 +153,10 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
             elapsed = time.perf_counter() - started
 
             progress.step = step = step + 1
+            taken += 1
+            if taken == FORECAST_STEP and step < total_steps:
+                steps_left = total_steps - step
+                tracker.say(forecast(config.backbone, steps_left, elapsed, config.batch_size))
             require_finite_step(result, config, step, rate, newest)
             progress.losses.append(result.loss)
             seconds, steps = seconds + elapsed, steps + 1
