@@ -34,6 +34,7 @@ from marginface.losses import MarginLoss
 from marginface.losses.tensor_code import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.optimizers import SGD, AdamW, Optimizer
+from marginface.other_names import KEYS as OTHER_KEYS
 from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
     height_and_width,
@@ -336,7 +337,7 @@ def check_keys(values: Mapping[str, Any]) -> None:
     """Raise for a key that the configuration does not have; the message names the nearest one."""
     for name in values:
         if name not in TrainConfig.model_fields:
-            raise unknown_name("config key", str(name), TrainConfig.model_fields)
+            raise unknown_name("config key", str(name), TrainConfig.model_fields, OTHER_KEYS)
 
 
 def _loss_keys(values: Mapping[str, Any]) -> dict[str, Any]:
