@@ -1,7 +1,7 @@
 """Errors that a user can mend: one line that says what was found, what was expected, what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 LONGEST = 100  # characters of a name that is unknown
 
@@ -38,14 +38,23 @@ def message_of(error: MarginfaceError | OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MarginfaceError:
+def unknown_name(
+    kind: str, name: object, choices: Iterable[str], others: Mapping[str, str] | None = None
+) -> MarginfaceError:
     """Return the error for a name that is not among `choices`, with the nearest one.
+
+    Args:
+        kind: of what is named.
+        name: as given.
+        choices: the names that there are.
+        others: names that people know some choices by, which come before the nearest.
 
     >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
     unknown loss 'arcfase'; did you mean 'arcface'? (known: arcface, cosface)
     """
     known, text = sorted(choices), str(name)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    near = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+    near = [others[text]] if others and text in others else None
+    near = near or difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return MarginfaceError(f"unknown {kind} '{text}'{hint} (known: {', '.join(known)})")

@@ -170,3 +170,14 @@ def test_a_worker_refuses_an_index_that_changed(tmp_path):
     open_images(path)
     with pytest.raises(MarginfaceError, match="has changed since it was opened"):
         pickle.loads(pickled)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077, 0o027])
+def test_the_cache_is_for_all_whom_the_umask_lets_read_it(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        open_images(insightface(tmp_path / "a.rec", [0, 0, 1]))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.rec.index").stat().st_mode & 0o777 == 0o666 & ~umask

@@ -187,6 +187,32 @@ def test_another_loss_keeps_the_scale_of_cosines_and_nothing_else(loss, kept):
     assert config.make_loss() == losses.get(loss, **kept)
 
 
+@pytest.mark.parametrize(
+    ("total", "warmup"), [(1, 0), (12, 1), (144, 12), (300, 24), (2496, 200), (20000, 1600)]
+)
+def test_the_small_set_recipe_warms_up_for_a_share_of_the_run(total, warmup):
+    schedule = resolve_config(NEEDED, {"recipe": "small-set"}).make_schedule(total)
+    schedule.require_reached()
+    assert schedule.warmup_steps == warmup
+
+
+@pytest.mark.parametrize("share", [0.0, 0.08, 0.5, 0.999])
+@pytest.mark.parametrize("total", [1, 2, 10, 999])
+def test_a_share_leaves_steps_at_the_full_rate(share, total):
+    make(warmup_share=share).make_schedule(total).require_reached()
+
+
+def test_steps_and_share_of_warm_up_replace_each_other_and_exclude_each_other():
+    recipe = resolve_config(NEEDED, {"recipe": "small-set", "warmup_steps": 7})
+    assert recipe.make_schedule(100).warmup_steps == 7
+    run = make(warmup_steps=200)
+    assert resume_config(run, {"warmup_share": 0.1}).make_schedule(100).warmup_steps == 10
+    old = make(recipe="small-set", warmup_steps=200)  # as runs recorded it before the share
+    assert resume_config(old, {"epochs": 30}).make_schedule(1000).warmup_steps == 200
+    with pytest.raises(MarginfaceError, match="both say how long the warm-up is; give one"):
+        make(warmup_steps=7, warmup_share=0.1)
+
+
 def test_sampling_has_a_default_below_rate_1_only():
     assert (make().sample_rate, make().sampling) == (1.0, None)
     assert make(sample_rate="0.1").sampling == "partial_fc"

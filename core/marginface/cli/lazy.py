@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from marginface.cli.once import OnceCommand
 from marginface.errors import unknown_name
+from marginface.other_names import COMMANDS
 
 
 def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
@@ -19,11 +20,13 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
     Each command is the function, or the group, of the same name in the module `package.<name>`.
     """
 
+    others = {name: known for name, known in COMMANDS.items() if known in commands}
+
     class Group(TyperGroup):
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             """Replace the listed stand-in by the command itself."""
             if args[0] not in commands:
-                raise unknown_name("command", args[0], commands)
+                raise unknown_name("command", args[0], commands, others)
             name, _, rest = super().resolve_command(ctx, args)
             command = build_command(str(name), load_command(package, str(name)))
             return name, command, rest

@@ -14,6 +14,7 @@ import typer
 from marginface import MarginfaceError, __version__
 from marginface.cli.lazy import lazy_app
 from marginface.errors import message_of
+from marginface.other_names import KEYS
 from marginface.text import print_error, printable
 
 COMMANDS = {
@@ -65,6 +66,10 @@ def _usage_message(error: Any) -> str:
     if not hasattr(error, "possibilities"):
         return str(error.format_message())
     name, near = error.option_name, error.possibilities
+    options = [each for parameter in error.ctx.command.params for each in parameter.opts]
+    meant = f"--{KEYS.get(name.lstrip('-').replace('-', '_'), '').replace('_', '-')}"
+    if meant in options:
+        return f"unknown option '{name}'; did you mean '{meant}'?"
     if not near:
         return f"unknown option '{name}'; see {error.ctx.command_path} --help"
     nearest = max(near, key=lambda other: SequenceMatcher(None, name, other).ratio())

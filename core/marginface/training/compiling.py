@@ -6,6 +6,7 @@ import statistics
 from typing import Protocol, cast
 
 from marginface.learner import Group
+from marginface.training.duration import in_words
 from marginface.training.preparation import Training
 from marginface.training.processes.groups import ALONE
 
@@ -48,7 +49,7 @@ class AutoCompile:
         typical = max(map(float, self._group.exchange(repr(mine))))
         left = typical * remaining_steps
         self.compiled = left > WORTHWHILE_SECONDS
-        facts = f"{remaining_steps} steps left at {typical:.3g} s are {left / 60:.3g} min eager"
+        facts = f"{remaining_steps} steps left at {typical:.3g} s are {in_words(left)} eager"
         if not self.compiled:
             return f"not compiling: {facts}, too few to win back what compiling takes"
         self._learner.compile()

@@ -46,10 +46,13 @@ def _diverged(
         f"`marginface train --output {quote(str(config.output))} --resume --lr {config.lr / 10:g}`"
     )
     advice = f"no checkpoint exists yet; {again} starts again at a tenth of the rate"
+    warmup = f"{config.warmup_steps} steps"
+    if config.warmup_share is not None:
+        warmup = f"{config.warmup_share:.0%} of the run"
     if checkpoint:
         advice = f"{again} goes on from the last good checkpoint, {checkpoint}"
     return TrainingDivergedError(
         f"{problem}; {advice}; likely causes: a learning rate (here {rate:.3g}, batch "
-        f"{config.batch_size}) that is too high, too little warm-up ({config.warmup_steps} steps), "
+        f"{config.batch_size}) that is too high, too little warm-up ({warmup}), "
         f"or scale {config.scale}{margin} too large for {config.embedding_size} dimensions"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from marginface.terminal import Terminal
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
+from marginface.training.duration import forecast
+from marginface.training.ending import closing_words
 from marginface.training.output import sole_run_writer
 from marginface.training.preparation import (
     Training,
@@ -36,6 +37,8 @@ from marginface.training.saving import one_folder, save_checkpoint
 from marginface.training.stopping import StopRequest
 from marginface.training.trackers import Silence, Tracker
 from marginface.training.verifying import verify
+
+FORECAST_STEP = 2  # the first is slow: allocation, tracing
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
     auto_compile = start_compiling(training)
     own_loss = is_own(training.loss)
     seconds, steps = 0.0, 0  # since the last line of metrics
+    taken = 0  # steps of this start
     grown = ""  # the last warning of a batch with more identities than are sampled
 
     with StopRequest(quiet=not first) as stop, tracker:
@@ -159,6 +163,10 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
             elapsed = time.perf_counter() - started
 
             progress.step = step = step + 1
+            taken += 1
+            if taken == FORECAST_STEP and step < total_steps:
+                steps_left = total_steps - step
+                tracker.say(forecast(config.backbone, steps_left, elapsed, config.batch_size))
             require_finite_step(result, config, step, rate, newest)
             progress.losses.append(result.loss)
             seconds, steps = seconds + elapsed, steps + 1
@@ -234,7 +242,4 @@ def _ending(training: Training, received: int | None, checkpoint: Path | None) -
         return (
             f"stopped at step {step}, {saved}; continue: marginface train --output {path} --resume"
         )
-    evaluate = f"marginface evaluate --model {path}"
-    if not find_spec("onnxruntime"):  # which evaluation would use
-        evaluate += f" --backend {training.config.backend}"
-    return f"finished {step} steps; model: {path}; evaluate: {evaluate}"
+    return closing_words(training.config, step)

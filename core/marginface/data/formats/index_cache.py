@@ -93,7 +93,10 @@ def _save(path: Path, index: RecordIndex, stamp: str) -> None:
     for name, text in texts.items():
         arrays |= {f"{name}.offsets": text.offsets, f"{name}.encoded": text.encoded}
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # the umask's; safetensors would leave 600
         save_file(arrays, temporary, {"stamp": stamp, "fingerprint": index.fingerprint})
+        temporary.chmod(mode)
 
 
 def _mapped(path: Path, stamp: str, fingerprint: str) -> MappedIndex:

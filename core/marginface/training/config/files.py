@@ -26,7 +26,7 @@ PLACES = (
     "refuse_damaged",
 )
 LENGTH = ("epochs", "max_steps")
-COURSE = ("lr", "schedule", "warmup_steps", "power", "milestones", "gamma")
+COURSE = ("lr", "schedule", "warmup_steps", "warmup_share", "power", "milestones", "gamma")
 RECORDS = (
     *("val", "val_images", "val_pairs", "val_every"),
     *("checkpoint_every", "keep_checkpoints", "log_every"),
@@ -134,6 +134,9 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
         if _replaces(choice, lower, upper):
             for name in {name for keys in table.values() for name in keys}:
                 values.pop(name, None)
+    for name, other in (("warmup_steps", "warmup_share"), ("warmup_share", "warmup_steps")):
+        if name in upper:  # the two say one thing
+            values.pop(other, None)
     if "sample_rate" in upper and coerce("sample_rate", upper["sample_rate"]) == 1:
         values.pop("sampling", None)
     parameters = name_value_pairs(values.pop("loss_parameters", {}))

@@ -34,6 +34,7 @@ from marginface.losses import MarginLoss
 from marginface.losses.tensor_code import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
 from marginface.optimizers import SGD, AdamW, Optimizer
+from marginface.other_names import KEYS as OTHER_KEYS
 from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
     height_and_width,
@@ -87,6 +88,7 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 
 
 DECAY_HELP = f"Default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
+WARMUP_HELP = "Instead: share of the run's steps, 0 to 1."
 RATE_HELP = "Share of the identities that a step looks at; below 1: sgd only."
 SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_fc."
 PRECISION_HELP = "Of the head's matrix products: full, or bfloat16 or float16 (faster on GPUs)."
@@ -158,6 +160,7 @@ class TrainConfig(BaseModel):
     milestones: Steps | None = key("Optimizer", "Steps at which schedule step decays.", None)
     gamma: float | None = key("Optimizer", "Factor at milestones; default: 0.1.", None, gt=0, le=1)
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
+    warmup_share: float | None = key("Optimizer", WARMUP_HELP, None, ge=0, lt=1)
 
     join_identities: bool = key("Data", JOIN_HELP, False)
     augment: Augmentations = key("Data", AUGMENT_HELP, ("flip",))
@@ -227,6 +230,11 @@ class TrainConfig(BaseModel):
                         )
         if self.schedule == "step" and not self.milestones:
             raise MarginfaceError("schedule step needs milestones, such as --milestones 1000,2000")
+        if self.warmup_share is not None and self.warmup_steps:
+            raise MarginfaceError(
+                f"warmup_steps {self.warmup_steps} and warmup_share {self.warmup_share:g} both say "
+                "how long the warm-up is; give one of them"
+            )
         if self.join_identities and len(self.data) == 1:
             raise MarginfaceError(
                 "join_identities has no effect with one set of training images; leave it out or "
@@ -285,9 +293,15 @@ class TrainConfig(BaseModel):
             kind=self.schedule,
             lr=self.lr,
             total_steps=total_steps,
-            warmup_steps=self.warmup_steps,
+            warmup_steps=self._warmup(total_steps),
             **shape,
         )
+
+    def _warmup(self, total_steps: int) -> int:
+        """Return the steps of warm-up; a share leaves at least one step at the full rate."""
+        if self.warmup_share is None:
+            return self.warmup_steps
+        return min(round(self.warmup_share * total_steps), total_steps - 1)
 
     def model_spec(self) -> ModelSpec:
         """Return the description of the model, without its weights."""
@@ -330,7 +344,7 @@ def check_keys(values: Mapping[str, Any]) -> None:
     """Raise for a key that the configuration does not have; the message names the nearest one."""
     for name in values:
         if name not in TrainConfig.model_fields:
-            raise unknown_name("config key", str(name), TrainConfig.model_fields)
+            raise unknown_name("config key", str(name), TrainConfig.model_fields, OTHER_KEYS)
 
 
 def _loss_keys(values: Mapping[str, Any]) -> dict[str, Any]:

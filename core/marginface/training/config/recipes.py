@@ -88,7 +88,7 @@ RECIPES = {
             "weight_decay": 5e-4,
             "schedule": "polynomial",
             "power": 1.0,
-            "warmup_steps": 200,
+            "warmup_share": 0.08,  # of the run measured, 200 steps
             "epochs": 12,
             "augment": ["flip", "affine"],
         },

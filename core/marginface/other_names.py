@@ -1,0 +1,37 @@
+"""Other names that people know options, keys and commands by, for "did you mean"."""
+
+KEYS = {
+    "learning_rate": "lr",
+    "num_epochs": "epochs",
+    "steps": "max_steps",
+    "warmup": "warmup_steps",
+    "scheduler": "schedule",
+    "lr_scheduler": "schedule",
+    "wd": "weight_decay",
+    "workers": "loader_threads",
+    "num_workers": "loader_threads",
+    "network": "backbone",
+    "arch": "backbone",
+    "embedding_dim": "embedding_size",
+    "augmentation": "augment",
+    "dataset": "data",
+    "output_dir": "output",
+    "pretrained": "init_weights",
+    "validation": "val",
+    "accumulation": "batch_size",
+    "accumulation_steps": "batch_size",
+    "gradient_accumulation": "batch_size",
+}
+COMMANDS = {
+    "compare": "evaluate",
+    "verify": "evaluate",
+    "test": "evaluate",
+    "validate": "evaluate",
+    "fit": "train",
+    "search": "identify",
+    "convert": "export",
+    "align": "data",
+    "pack": "data",
+    "inspect": "data",
+    "split": "data",
+}

@@ -1,0 +1,37 @@
+import pytest
+
+from marginface.errors import MarginfaceError
+from marginface.training.config.keys import check_keys
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["train", "--learning-rate", "0.1"], "option '--learning-rate'; did you mean '--lr'?"),
+        (["train", "--num-workers", "2"], "did you mean '--loader-threads'?"),
+        (["train", "--accumulation", "2"], "did you mean '--batch-size'?"),
+        (["train", "--lrr", "2"], "did you mean '--lr'?"),
+        (["compare"], "unknown command 'compare'; did you mean 'evaluate'?"),
+        (["verify"], "did you mean 'evaluate'?"),
+        (["fit"], "did you mean 'train'?"),
+        (["templat"], "did you mean 'templates'?"),
+    ],
+)
+def test_names_of_other_programs_lead_to_ours(cli, typed, meant):
+    status, _, err = cli(*typed)
+    assert status == 2
+    assert meant in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("learning_rate", "lr"),
+        ("accumulation", "batch_size"),
+        ("arch", "backbone"),
+        ("los", "loss"),
+    ],
+)
+def test_keys_of_other_programs_lead_to_ours(typed, meant):
+    with pytest.raises(MarginfaceError, match=f"unknown config key '{typed}'; .* '{meant}'"):
+        check_keys({typed: 1})

@@ -1,0 +1,58 @@
+import re
+import shlex
+
+import pytest
+from rich.console import Console
+
+from marginface.training.config.keys import TrainConfig
+from marginface.training.ending import closing_words, not_fallen
+from marginface.training.trainer import train
+
+
+@pytest.mark.parametrize(
+    ("losses", "fell"),
+    [
+        ([9.0, 6.0, 3.0], True),
+        ([9.0, 9.1, 8.95], False),
+        ([9.0, 30.0, 300.0], False),
+        ([40.0] * 50, False),
+        ([40.0 - 0.1 * k for k in range(50)], True),
+        ([], True),
+        ([9.0], True),
+    ],
+)
+def test_a_loss_that_did_not_fall_is_named(losses, fell):
+    assert ("the loss did not fall" in not_fallen(losses)) is not fell
+
+
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [
+        ({"val": "lfw.bin"}, ["--val", "lfw.bin"]),
+        ({"val": ["a b.bin", "c.bin"]}, ["--val", "a b.bin", "--val", "c.bin"]),
+        (
+            {"val_pairs": "pairs.txt", "val_images": "im ages"},
+            ["--pairs", "pairs.txt", "--images", "im ages"],
+        ),
+        (
+            {"val": "list.txt", "val_images": "images", "resize": True},
+            ["--val", "list.txt", "--images", "images", "--resize"],
+        ),
+    ],
+)
+def test_the_end_evaluates_on_the_runs_own_pairs(tmp_path, keys, options):
+    run = tmp_path / "my run"
+    told = closing_words(TrainConfig(data="faces", output=run, **keys), 7)
+    command = shlex.split(told.partition("evaluate: ")[2])
+    assert command[: 4 + len(options)] == ["marginface", "evaluate", "--model", str(run), *options]
+
+
+def test_without_pairs_no_command_that_fails_is_given(tmp_path):
+    told = closing_words(TrainConfig(data="faces", output=tmp_path / "run"), 7)
+    assert re.search(r"no pairs .* marginface evaluate --help", told)
+
+
+@pytest.mark.usefixtures("fake_backend")
+def test_a_run_that_learns_says_nothing_of_it(make, capsys):
+    train(make(), console=Console(stderr=True, width=500))
+    assert "did not fall" not in capsys.readouterr().err
