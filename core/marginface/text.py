@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 
@@ -10,6 +11,7 @@ import unicodedata
 ESCAPED = {"Cc", "Cs", "Zl", "Zp", "Cf"}
 JOINERS = "\u200c\u200d"  # between letters of Persian or Hindi, and in emoji: spelling
 LONGEST = 200  # characters of a foreign text in a message
+UNDECODABLE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `as_utf8` writes such a byte
 SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -59,6 +61,15 @@ def as_utf8(name: str) -> str:
     José\xff.jpg
     """
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def from_utf8(name: str) -> str:
+    r"""Return a name as the system gives it, from what `as_utf8` made of it.
+
+    >>> from_utf8(r"José\xff.jpg") == "José\udcff.jpg"
+    True
+    """
+    return UNDECODABLE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), name)
 
 
 def print_error(message: str) -> None:

@@ -82,7 +82,7 @@ def test_what_a_container_must_not_have(tmp_path, values, reason):
     assert message.count(" expected ") == 1 or ": no image " in message
 
 
-@pytest.mark.parametrize("name", ["a/\udce9.jpg", "\udcff/1.jpg", "z/1\n.jpg", "../z.jpg"])
+@pytest.mark.parametrize("name", ["a\\xe9.jpg", "c:/1.jpg", "z/1\n.jpg", "../z.jpg"])
 def test_a_name_that_does_not_do_is_refused_before_an_image_is_read(tmp_path, name):
     class Unread:
         root = tmp_path / "images"
@@ -92,7 +92,7 @@ def test_a_name_that_does_not_do_is_refused_before_an_image_is_read(tmp_path, na
 
     same = np.array([True, False])
     pairs = Pairs(Unread(), ("a/2.jpg",) * 2, (name, "b/1.jpg"), same, usual_folds(same))
-    with pytest.raises(MarginfaceError, match=r"images: '.*' is no name in a folder; .* in UTF-8"):
+    with pytest.raises(MarginfaceError, match=r"images: '.*' is no name in a folder; .*identity"):
         write_container(tmp_path / "a.zip", pairs)
     assert not list(tmp_path.iterdir())
 

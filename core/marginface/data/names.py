@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from marginface.data.formats.compact import encoded_name
 from marginface.errors import MarginfaceError
 
 LONGEST = 255  # bytes of one part: what common file systems take
@@ -30,7 +32,7 @@ expected such as IDENTITY/IMAGE, without a leading dot, colon or backslash
             f"{name[:80]!r} does not do for a file in a folder; expected such as IDENTITY/IMAGE, "
             "without a leading dot, colon or backslash"
         )
-    return root.joinpath(*parts)
+    return root.joinpath(*(os.fsdecode(encoded_name(part)) for part in parts))
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.data.formats.compact import encoded_name
 from marginface.data.image_files import (
     FolderFiles,
     folder_files,
@@ -80,7 +81,7 @@ class ImageFolder:
 
         It is the same in any Unicode form, since copies on another system may have another.
         """
-        names = (os.fsencode(same_form(path)) for path in self.paths)
+        names = (encoded_name(same_form(path)) for path in self.paths)
         return hashlib.sha256(b"\0".join(names)).hexdigest()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 
 from marginface.atomic import replacing
 from marginface.data.formats import recordio
+from marginface.data.formats.compact import encoded_name
 from marginface.data.formats.recordio import LARGEST_LABEL, pack_labelled
 from marginface.data.images import decoded_size
 from marginface.data.names import split_name
@@ -43,7 +43,7 @@ class RecordChunks(Streams):
             raise MarginfaceError(
                 f"a .rec takes at most {LARGEST_LABEL + 1:,} identities; write a .tfrecord instead"
             )
-        line = os.fsencode(f"{key}\t{image.label}\t{image.name}\n")
+        line = encoded_name(f"{key}\t{image.label}\t{image.name}\n")
         self._append(key, pack_labelled(image.encoded, key, image.label), line)
 
     def finish(self, sizes: Sequence[int]) -> None:

@@ -25,6 +25,7 @@ from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
+from marginface.text import UNDECODABLE, as_utf8, from_utf8
 
 TABLE = "pairs.csv"
 COLUMNS = ["first", "second", "same", "fold"]
@@ -42,7 +43,7 @@ class ContainerImages:
     def encoded(self, name: str) -> bytes:
         """Return an image as it is stored, its checksum tested."""
         try:
-            return self.archive.read(FOLDER + name)
+            return self.archive.read(FOLDER + as_utf8(name))
         except KeyError:
             raise MarginfaceError(f"{self.root} has no image {name}") from None
         except (OSError, *zips.ERRORS) as error:
@@ -53,12 +54,14 @@ def write_container(path: str | Path, pairs: Pairs) -> None:
     """Write pairs with their images and folds as one file; one image is in memory at a time.
 
     Raises:
-        MarginfaceError: an image cannot be read, or its name leads out of a folder or is no UTF-8;
-            `path` is as it was.
+        MarginfaceError: an image cannot be read, or its name leads out of a folder; `path`
+            is as it was.
     """
     names = sorted({*pairs.first, *pairs.second})
     for name in names:
-        _check_name(pairs.images.root, name)
+        _check_name(
+            pairs.images.root, name.encode(errors="surrogateescape").decode(errors="replace")
+        )
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -68,9 +71,11 @@ def write_container(path: str | Path, pairs: Pairs) -> None:
         replacing(Path(path)) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
-        archive.writestr(zipfile.ZipInfo(TABLE, DATE), table.getvalue())
+        archive.writestr(zipfile.ZipInfo(TABLE, DATE), as_utf8(table.getvalue()))
         for name in names:
-            archive.writestr(zipfile.ZipInfo(FOLDER + name, DATE), pairs.images.encoded(name))
+            archive.writestr(
+                zipfile.ZipInfo(FOLDER + as_utf8(name), DATE), pairs.images.encoded(name)
+            )
 
 
 def read_container(path: str | Path) -> Pairs:
@@ -84,7 +89,7 @@ def read_container(path: str | Path) -> Pairs:
     try:
         archive = zipfile.ZipFile(path)
         for name in zips.stored_entries(archive, path.stat().st_size):
-            _check_name(path, name)
+            _check_name(path, UNDECODABLE.sub("\ufffd", name))
         text = archive.read(TABLE).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except MarginfaceError:  # a ValueError, too
@@ -100,7 +105,9 @@ def read_container(path: str | Path) -> Pairs:
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
     image_names = ImageNames(
-        name.removeprefix(FOLDER) for name in archive.namelist() if name.startswith(FOLDER)
+        from_utf8(name.removeprefix(FOLDER))
+        for name in archive.namelist()
+        if name.startswith(FOLDER)
     )
     parsed = [
         _row(f"{path}:{TABLE}:{number}", row, image_names) for number, row in enumerate(rows[1:], 2)
@@ -112,12 +119,13 @@ def read_container(path: str | Path) -> Pairs:
 
 
 def _check_name(where: Path, name: str) -> None:
+    """Refuse a name that is not inside a folder; in it `U+FFFD` stands for bytes not UTF-8."""
     path = PureWindowsPath(name)  # both kinds of slash, and drives
     inside = path.parts and not path.anchor and ".." not in path.parts and "\\" not in name
     if not inside or not name.isprintable():
         raise MarginfaceError(
             f"{where}: {name[:80]!r} is no name in a folder; expected such as identity/image.jpg, "
-            "in UTF-8 and without control characters"
+            "without control characters"
         )
 
 

@@ -15,6 +15,7 @@ from marginface.data.packing.encoding import with_extension
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.text import as_utf8
 
 LIST = "pairs.txt"
 LFW_NAME = re.compile(r"([^/\\\s](?:[^/\\\t\n]*[^/\\\s])?)/\1_([0-9]{4}|[1-9][0-9]{4,8})\.\w+")
@@ -48,7 +49,7 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
         )
         written = Pairs(pairs.images, first, second, pairs.same, pairs.fold)
         text = pair_list(written, renamed.values())
-        (partial / LIST).write_bytes(text.encode())
+        (partial / LIST).write_bytes(as_utf8(text).encode())
 
 
 def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
@@ -83,17 +84,18 @@ def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
 def _require_listed(pairs: Pairs) -> None:
     """Raise unless a list can tell each name, so that reading it gives that back."""
     for name in sorted({*pairs.first, *pairs.second}):
-        read = name.encode(errors="replace").decode("utf-8-sig").strip()
-        if read != name or not UNLISTED.isdisjoint(name):
+        written = as_utf8(name)
+        read = written.encode().decode("utf-8-sig").strip()
+        if read != written or not UNLISTED.isdisjoint(name):
             raise MarginfaceError(
                 f"{pairs.images.root}: a list of pairs cannot tell the name {name[:80]!a}; rename "
-                "the image, in UTF-8, without blanks at an end, tabs and line breaks"
+                "the image, without blanks at an end, tabs and line breaks"
             )
 
 
 def _lfw_line(first: str, second: str, same: bool, images: ImageNames) -> str | None:
     """Return `name i j` or `name1 i name2 j`, or None for images that it would not mean."""
-    one, other = LFW_NAME.fullmatch(first), LFW_NAME.fullmatch(second)
+    one, other = (LFW_NAME.fullmatch(as_utf8(name)) for name in (first, second))
     if one is None or other is None or (same_form(one[1]) == same_form(other[1])) != same:
         return None
     if same and one[1] != other[1]:
