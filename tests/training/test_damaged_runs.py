@@ -16,6 +16,7 @@ from runs import QUIET, STEPS, final_state, record, resumed, stop_at
 from marginface.errors import MarginfaceError
 from marginface.runs.checkpoints import list_checkpoints
 from marginface.training import preparation, trainer
+from marginface.training.event_file import EventFile
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
@@ -141,6 +142,12 @@ def test_a_start_on_a_full_disk_leaves_nothing(make, monkeypatch, full_at):
             train(config, console=QUIET)
     assert not config.output.exists()
     assert train(config, console=QUIET).step == STEPS
+
+
+def test_events_are_on_the_disk_from_the_start(tmp_path):
+    events = EventFile(tmp_path)  # so that a full disk is found before the first step
+    assert [each.stat().st_size > 0 for each in tmp_path.iterdir()] == [True]
+    events.close()
 
 
 def test_what_a_kill_left_is_swept_at_the_next_start(stopped):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from marginface.atomic import naming
 from marginface.data.formats.tfrecord_head import crc32c, masked
 from marginface.text import printable
 
@@ -43,10 +44,12 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         stem = f"events.out.tfevents.{int(time.time())}.marginface"
         number = len(list(folder.glob("events.out.tfevents.*")))
-        self._file: BinaryIO = (folder / f"{stem}.{number}").open("xb")
+        self._path = folder / f"{stem}.{number}"
+        self._file: BinaryIO = self._path.open("xb")
         self._event(_message(3, b"brain.Event:2"))
         session_log_start = _message(7, _number(1, 1))
         self._event(_number(2, start_step) + session_log_start)
+        self._flush()  # a full disk is found before the first step
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Record `values` at `step`."""
@@ -57,7 +60,11 @@ class EventFile:
             for tag, value in values.items()
         )
         self._event(_number(2, step) + _message(5, body))
-        self._file.flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        with naming(self._path, self._path):
+            self._file.flush()
 
     def _event(self, body: bytes) -> None:
         record = struct.pack("<Bd", 1 << 3 | 1, time.time()) + body

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from marginface.atomic import naming
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, VERIFICATION
 from marginface.terminal import say
@@ -39,6 +40,7 @@ class Tracker:
     ) -> None:
         self._console = console
         self._total = total_steps
+        self._path = run.metrics
         self._metrics = run.metrics.open("a", encoding="utf-8")
         self._events = EventFile(run.tensorboard, start_step=first_step + 1)
         self._progress = Progress(
@@ -91,8 +93,9 @@ class Tracker:
         say(self._progress.console, text)
 
     def _record(self, kind: str, step: int, metrics: dict[str, float]) -> None:
-        self._metrics.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
-        self._metrics.flush()
+        with naming(self._path, self._path):
+            self._metrics.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
+            self._metrics.flush()
         self._events.scalars(step, {f"{kind}/{name}": value for name, value in metrics.items()})
 
     def __enter__(self) -> Self:
@@ -102,7 +105,8 @@ class Tracker:
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
         self._events.close()
-        self._metrics.close()
+        with naming(self._path, self._path):  # what could not be written is tried again
+            self._metrics.close()
 
 
 class Silence(Tracker):
