@@ -17,6 +17,7 @@ from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import check_images, embed_pairs
 from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
+from marginface.evaluation.verification import require_folds
 
 
 def open_sets(val: list[Path] | None, pairs: Path | None, images: Path | None) -> list[Pairs]:
@@ -25,7 +26,10 @@ def open_sets(val: list[Path] | None, pairs: Path | None, images: Path | None) -
         raise MarginfaceError(
             "there is nothing to verify; give --val lfw.bin, or --pairs pairs.txt and --images"
         )
-    return open_all(val or [], pairs, images)
+    sets = open_all(val or [], pairs, images)
+    for each in sets:
+        require_folds(each.name, each.fold)
+    return sets
 
 
 def embed_sets(
