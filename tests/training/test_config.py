@@ -395,3 +395,11 @@ def test_every_key_has_a_default_for_the_runs_of_before():
     assert required == {"data", "output"}, (
         "config.yaml files that are there lack it: they must load"
     )
+
+
+@pytest.mark.parametrize(
+    "lines", ["data: []", "data: [ ]\noutput: run", "data:\n  []", "data: !!seq []"]
+)
+def test_an_empty_list_is_told_in_plain_words(tmp_path, lines):
+    with pytest.raises(MarginfaceError, match="data is an empty list; give at least one"):
+        read_config_file(file_with(tmp_path, lines))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +60,7 @@ def embed(
     # Report faults of the images before a model is loaded.
     open_by_name(images, rebuild_index=rebuild_index)
     embedder = options.open_model(model, backend, mean, std, channels, crop, threads, output_name)
-    with image_progress("Embedding") as on_progress:
+    with _saying_how_to_go_on(), image_progress("Embedding") as on_progress:
         summary = embed_folder(
             embedder,
             images,
@@ -81,3 +84,15 @@ def embed(
         console.print(f"skipped: {reason}")
     if len(summary.skipped) > 10:
         console.print(f"skipped: {len(summary.skipped) - 10:,} more")
+
+
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            "marginface: what is embedded is kept; the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,14 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
     others = {name: known for name, known in COMMANDS.items() if known in commands}
 
     class Group(TyperGroup):
+        def invoke(self, ctx: Any) -> Any:
+            """Run a command; Ctrl-C ends it in one line, where typer says nothing."""
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                print("marginface: stopped by Ctrl-C", file=sys.stderr)
+                raise typer.Exit(130) from None
+
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             """Replace the listed stand-in by the command itself."""
             if args[0] not in commands:

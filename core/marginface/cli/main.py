@@ -109,15 +109,13 @@ def main() -> None:
     except MarginfaceError as error:
         print_error(str(error))
         sys.exit(2)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except OSError as error:
         if error.errno is None:
             raise
         print_error(message_of(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import check_images, embed_pairs
 from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
+from marginface.evaluation.verification import require_folds
 from marginface.terminal import Terminal
 
 
@@ -36,6 +37,8 @@ def open_sets(
     sets = open_all(val or [], pairs, images, skip_bad=skip_bad)
     for line in filter(None, map(left_out_line, sets)):
         Terminal(stderr=True, soft_wrap=True).print(line)
+    for each in sets:
+        require_folds(each.name, each.fold)
     return sets
 
 

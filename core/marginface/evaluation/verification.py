@@ -130,6 +130,21 @@ def roc(scores: ArrayLike, same: ArrayLike) -> RocCurve:
     return _rates(*accepts(score[order], truth[order]))
 
 
+def require_folds(name: str, folds: NDArray[np.int64]) -> None:
+    """Raise before any work if a set has no two folds; call it when the set is opened.
+
+    >>> require_folds("FP", np.array([0, 0]))
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: FP has one fold, expected at least 2 to cross-validate \
+over; give all folds of the protocol, or more pairs
+    """
+    if len(np.unique(folds)) < 2:
+        raise MarginfaceError(
+            f"{name} has one fold, expected at least 2 to cross-validate over; give all folds of "
+            "the protocol, or more pairs"
+        )
+
+
 def check_folds(folds: int | ArrayLike | None, same: Bools) -> NDArray[np.int64]:
     """Return the fold of each pair from 0, [pairs], none empty; raises as `verify` says.
 

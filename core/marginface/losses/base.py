@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from marginface.checks import check_labels
 from marginface.errors import MarginfaceError
-from marginface.losses.hyperparameters import declared, parameter
+from marginface.losses.hyperparameters import declared, in_radians, parameter
 
 Float = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -98,14 +98,16 @@ class MarginLoss:
                 value = value.item()
                 object.__setattr__(self, name, value)
             allowed = declaration.problem(value)
-            self._require(name, allowed is None, str(allowed))
+            self._require(name, allowed is None, str(allowed), in_radians(value, allowed))
             if type(declaration.default) is int:
                 object.__setattr__(self, name, int(value))
 
-    def _require(self, parameter: str, ok: bool, allowed: str) -> None:
+    def _require(self, parameter: str, ok: bool, allowed: str, hint: str = "") -> None:
         if not ok:
             value = getattr(self, parameter)
-            raise MarginfaceError(f"{self.name}: {parameter} must be {allowed}, got {value!r}")
+            raise MarginfaceError(
+                f"{self.name}: {parameter} must be {allowed}, got {value!r}{hint}"
+            )
 
     @property
     def num_centers(self) -> int:

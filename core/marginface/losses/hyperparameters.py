@@ -70,6 +70,18 @@ class Limits:
         )
 
 
+def in_radians(value: Any, allowed: str | None) -> str:
+    """Return a hint for an angle that is refused as radians and may be in degrees; else "".
+
+    >>> in_radians(28.6, "in [0, pi) radians")
+    '; 28.6 degrees are 0.4992 radians'
+    """
+    angle = allowed is not None and "radians" in allowed
+    if not angle or not isinstance(value, int | float) or not math.pi < value < 180:
+        return ""
+    return f"; {value:g} degrees are {math.radians(value):.4g} radians"
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A parameter as a loss declares it.

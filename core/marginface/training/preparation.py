@@ -25,6 +25,7 @@ from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import AgreedError, MarginfaceError
 from marginface.evaluation.evaluate import distinct_images
+from marginface.evaluation.verification import require_folds
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
 from marginface.runs.checkpoints import Checkpoint, aside, open_checkpoint, set_aside
@@ -171,6 +172,7 @@ def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) 
     for line in filter(None, map(left_out_line, verification)):
         say(console, line)
     for pairs in verification:
+        require_folds(pairs.name, pairs.fold)
         # Decoded whole, as the training images are: damage must not end the run hours later.
         reader = ImageReader(pairs.images, config.input_size, resize=config.resize)
         for _ in reader.batches(distinct_images(pairs), config.batch_size):

@@ -123,6 +123,8 @@ def one_line(error: ValidationError, key: str = "") -> str:
         elif isinstance(cause := detail.get("ctx", {}).get("error"), MarginfaceError):
             named = not path or name in str(cause)
             complaints.append(str(cause) if named else f"{name}: {cause}")
+        elif detail["type"] == "too_short":
+            complaints.append(f"{name} is an empty list; give at least one")
         else:
             wish = detail["msg"].partition(", unable")[0].replace("Input should be", "must be", 1)
             wish = "must be a path" if detail["type"] == "path_type" else wish
