@@ -118,7 +118,7 @@ folder
         What a file holds counts for more than its suffix.
 
         Raises:
-            MarginfaceError: it cannot be read.
+            MarginfaceError: it cannot be read, or is a pipe, a socket or a device.
         """
         if found := self.recognise(path):
             return found
@@ -128,6 +128,8 @@ folder
     def recognise(self, path: Path) -> Format[Opener] | None:
         """Return the format that knows a path by what it holds; raises as `get` does."""
         _load_installed()
+        if path.exists() and not (path.is_file() or path.is_dir()):  # to open it could wait forever
+            raise MarginfaceError(f"{path} is no regular file (a pipe, socket or device); {self}")
         try:
             for each in self._formats[::-1]:
                 if each.recognises is not None and each.recognises(path):

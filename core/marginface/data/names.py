@@ -20,17 +20,18 @@ def inner_path(root: Path, name: str) -> Path:
     >>> inner_path(Path("faces"), "ann/../../1.jpg")
     Traceback (most recent call last):
     marginface.errors.MarginfaceError: 'ann/../../1.jpg' does not do for a file in a folder; \
-expected such as IDENTITY/IMAGE, without a leading dot, colon or backslash
+expected such as IDENTITY/IMAGE, without a leading dot or tilde, colons, backslashes and control \
+characters
 
     Raises:
         MarginfaceError: the name could lead out of the folder on some system, is hidden there (a
-            leading dot), or no file system takes it.
+            leading dot), is a home (a leading tilde), or no file system takes it.
     """
     parts = name.split("/")
     if not all(map(_plain, parts)):
         raise MarginfaceError(
             f"{name[:80]!r} does not do for a file in a folder; expected such as IDENTITY/IMAGE, "
-            "without a leading dot, colon or backslash"
+            "without a leading dot or tilde, colons, backslashes and control characters"
         )
     return root.joinpath(*(os.fsdecode(encoded_name(part)) for part in parts))
 
