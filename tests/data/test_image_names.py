@@ -168,7 +168,7 @@ def test_a_written_list_means_what_was_written(tmp_path_factory, names, data) ->
     "name",
     [
         *(" a/1.jpg", "a/1.jpg ", "a/\t1.jpg", "a/1\n.jpg", "a/1\r.jpg"),
-        *("a/\udce9.jpg", "a\udcff/a\udcff_0001.jpg", "\ufeffa/1.jpg"),
+        "\ufeffa/1.jpg",
     ],
 )
 def test_a_name_that_no_list_can_tell_is_refused(name: str) -> None:
