@@ -209,7 +209,8 @@ MEANT = {  # by suffix: what it is said to be, and the option that takes it
     ".bin": "it is a .bin of InsightFace, pairs to verify: give it as --val",
     ".zip": "it is a .zip of images and pairs, pairs to verify: give it as --val",
     ".npz": "it is an .npz, embeddings: give them as --embeddings",
-    ".pt": "it is PyTorch's .pt, .pth or .ckpt, a backbone's weights: give them as --weights",
+    ".pt": "it is PyTorch's .pt, .pth or .ckpt, a backbone's weights: give them as "
+    "--weights to `marginface export`, which makes an .onnx",
     ".rec": "it is a .rec, to train on or to embed: give it as --data, or --images",
     "": "it is a folder of images, to train on or to embed: give it as --data, or --images",
 }

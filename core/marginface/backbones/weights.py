@@ -185,7 +185,8 @@ def _is_safetensors(path: Path) -> bool:
 
 
 WEIGHTS: Formats[Callable[[Path], Arrays]] = Formats(
-    use="a backbone's weights: give them as --weights, or in training --init-weights",
+    use="a backbone's weights: give them as --weights to `marginface export`, which makes an .onnx "
+    "model of them, or in training as --init-weights",
     returns=dict,
 )
 WEIGHTS.register("a .safetensors", _read_safetensors, ".safetensors", recognises=_is_safetensors)
