@@ -117,7 +117,7 @@ def test_a_file_names_one_set_or_several(tmp_path):
     assert (list(map(str, several.data)), several.join_identities) == (["a", "b.rec"], True)
     assert list(map(str, read("data: a,b").data)) == ["a,b"]  # a path may have a comma
     for text, message in (
-        ("data: []", "data .*at least 1 item"),
+        ("data: []", "data is an empty list; give at least one"),
         ("data: [a, '']", "expected a folder, got an empty name"),
         ("data: a\ndata: b", "line 3: not valid YAML: 'data' is given twice"),
         ("data: [a]\njoin_identities: true", "join_identities has no effect with one set"),

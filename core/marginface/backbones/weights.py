@@ -97,8 +97,8 @@ def _without_prefix(
 
     Where none has, or there is no need of one, all are returned as they are.
     """
-    first = next(iter(expected))
-    if first in weights:
+    first = next(iter(expected), None)
+    if first is None or first in weights:
         return weights
     prefixes = [name.removesuffix(first) for name in weights if name.endswith(f".{first}")]
     whole = [each for each in prefixes if all(f"{each}{name}" in weights for name in expected)]
