@@ -45,7 +45,7 @@ def telling_own_errors(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # a user's code raises anything
         chain = list(_chain(error))
         known = [each for each in chain if isinstance(each, MarginfaceError)]
         if known:
