@@ -132,6 +132,8 @@ def in_torch(cases: list[Case], out: str) -> None:
         for number, step in enumerate(case.steps()):
             x, labels, draw = case.part(step, rank, size)
             draws = {name: torch.tensor(value) for name, value in draw.items()}
+            metrics = head.measure(torch.tensor(x) @ table, torch.tensor(labels), draws)
+            results[case.key(f"metrics.{number}")] = torch.stack(metrics).numpy()
             value = head(torch.tensor(x) @ table, torch.tensor(labels), draws)
             table.grad = None
             head.zero_grad()
@@ -174,6 +176,7 @@ def in_tf(cases: list[Case], out: str) -> None:
         def call(
             x: Any, labels: Any, draw: Any, case: Case = case, head: Any = head, table: Any = table
         ) -> Any:
+            metrics = tf.stack(head.measure(x @ table, labels, draw))
             with tf.GradientTape() as tape:
                 value = head(x @ table, labels, draw, training=True)
                 scaled = value * (case.scale or 1)
@@ -183,17 +186,18 @@ def in_tf(cases: list[Case], out: str) -> None:
                 table.assign_sub(RATE * add_up(d_table) / size)
             for variable, gradient in zip(own, gradients, strict=True):
                 variable.assign_sub(RATE * gradient)
-            return add_up(value) / size
+            return add_up(value) / size, metrics
 
         step = tf.function(lambda *given, call=call: strategy.run(call, given))
         for number, each in enumerate(case.steps()):
             x, labels, draw = case.part(each, rank, size)
-            value = step(
+            value, metrics = step(
                 tf.constant(x),
                 tf.constant(labels),
                 {k: tf.constant(v) for k, v in draw.items()},
             )
             results[case.key(f"loss.{number}")] = value.numpy()
+            results[case.key(f"metrics.{number}")] = metrics.numpy()
         results[case.key("table")] = table.numpy()
         with strategy.scope():
             saved = head.arrays()

@@ -15,7 +15,7 @@ from processes import run_all
 from sharded import MODES, RATE, STEP, Case
 
 from marginface import MarginfaceError, losses
-from marginface.heads import Shard
+from marginface.heads import Shard, measure
 
 ALL = tuple(Case(name, mode) for name in losses.names() for mode in MODES)
 # What differs between losses as a shard sees it: a bias for each class or for all, several centres,
@@ -85,11 +85,12 @@ def reference(case: Case) -> dict[str, Any]:
             rows["bias"] = classes
         centers = np.arange(loss.num_centers)
         rows["weight"] = (classes[:, None] * loss.num_centers + centers).ravel()
+        given = x @ table, arrays["weight"][rows["weight"]], np.searchsorted(classes, labels)
+        bias = arrays["bias"][rows["bias"]] if "bias" in arrays else None
+        found[f"metrics.{number}"] = np.array(measure(loss, *given, bias))
         each = loss.evaluate(
-            x @ table,
-            arrays["weight"][rows["weight"]],
-            np.searchsorted(classes, labels),
-            bias=arrays["bias"][rows["bias"]] if "bias" in arrays else None,
+            *given,
+            bias=bias,
             state=state,
             draw={name: draw[name] for name in loss.draws},
         )

@@ -123,3 +123,16 @@ def test_dropout_is_for_training(framework: Framework, images: Any) -> None:
     np.testing.assert_array_equal(*quiet)
     noisy = [framework.embed(made, images, training=True) for _ in range(2)]
     assert np.abs(noisy[0] - noisy[1]).max() > 0.1
+
+
+def test_a_loss_by_name_takes_its_parameters(framework: Framework) -> None:
+    make_head = framework.backend.MarginHead
+    head = make_head("cosface", 4, 5, margin=0.3, scale=8)
+    assert head.loss == losses.get("cosface", margin=0.3, scale=8)
+    with pytest.raises(MarginfaceError, match="unknown cosface parameter 'marign'; did you mean"):
+        make_head("cosface", 4, 5, marign=0.3)
+    with pytest.raises(MarginfaceError, match="cosface: margin must be in"):
+        make_head("cosface", 4, 5, margin=-1)
+    message = r"margin beside the loss CosFace\(.*\), which has its parameters; give its name"
+    with pytest.raises(MarginfaceError, match=message):
+        make_head(losses.get("cosface"), 4, 5, margin=0.3)

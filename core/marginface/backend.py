@@ -16,7 +16,7 @@ from marginface.own_code import in_one_line
 
 if TYPE_CHECKING:
     from marginface.backbones import Graph
-    from marginface.heads import HeadPlan, Precision, Sampling, Shard
+    from marginface.heads import HeadMetrics, HeadPlan, Precision, Sampling, Shard
     from marginface.learner import Group, Learner, LearnerSpec
     from marginface.losses import Evaluation, MarginLoss
     from marginface.losses.problems import Problem
@@ -67,6 +67,19 @@ class Head(Protocol):
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Any]:
         """Draw all that a call on a batch with these labels [batch] takes."""
 
+    def cosines(self, embeddings: Any) -> Any:
+        """Return the cosine of each embedding with each class, [batch, num_classes]."""
+
+    def logits(
+        self, embeddings: Any, labels: Any = None, draw: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return the logits of all classes, [batch, num_classes]; with labels, with margins."""
+
+    def measure(
+        self, embeddings: Any, labels: Any, draw: Mapping[str, Any] | None = None
+    ) -> HeadMetrics[Any]:
+        """Measure accuracy and mean target angle of a batch, without margins; nothing moves."""
+
     def plan(self, batch: int, itemsize: int = 4, classes: int | None = None) -> HeadPlan:
         """Plan the computation of a batch: its blocks and its memory. The plan prints as text."""
 
@@ -90,6 +103,7 @@ class HeadClass(Protocol):
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
         shard: Shard | None = None,
+        **parameters: Any,
     ) -> Head:
         """Create a head."""
 

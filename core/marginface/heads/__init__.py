@@ -2,6 +2,7 @@
 
 from marginface.heads.checks import check_call, check_head, check_logits
 from marginface.heads.initial import WEIGHT_STD
+from marginface.heads.measuring import HeadMetrics, check_unshared, measure
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
 from marginface.heads.sampling import (
     Sampling,
@@ -27,6 +28,7 @@ __all__ = [
     "SCALED",
     "UPDATE_APART",
     "WEIGHT_STD",
+    "HeadMetrics",
     "HeadPlan",
     "Precision",
     "Sampling",
@@ -36,10 +38,12 @@ __all__ = [
     "check_logits",
     "check_loss_scale",
     "check_precision",
+    "check_unshared",
     "check_update",
     "check_upstream",
     "draw_classes",
     "draw_step",
+    "measure",
     "own_draw",
     "own_rows",
     "plan_head",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -99,13 +100,22 @@ def get(name: str, /, **values: Any) -> MarginLoss:
     return loss(**values)
 
 
-def as_loss(loss: MarginLoss | str) -> MarginLoss:
-    """Return a loss that an argument gives by name, or as it is."""
+def as_loss(loss: MarginLoss | str, parameters: Mapping[str, Any] | None = None) -> MarginLoss:
+    """Return a loss that an argument gives by name, with its parameters, or as it is.
+
+    Raises:
+        MarginfaceError: as `get`, or parameters beside a loss that has its own.
+    """
     if isinstance(loss, str):
-        return get(loss)
+        return get(loss, **(parameters or {}))
     if not isinstance(loss, MarginLoss):
         raise MarginfaceError(
             f"loss must be a name or what marginface.losses.get returns, got {loss!r}"
+        )
+    if parameters:
+        raise MarginfaceError(
+            f"{', '.join(parameters)} beside the loss {loss!r}, which has its parameters; give "
+            f"its name, '{loss.name}', or all of them to marginface.losses.get"
         )
     return loss
 

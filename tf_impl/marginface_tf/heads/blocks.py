@@ -163,7 +163,7 @@ class Block:
         return tf.slice(values, first, [self.size * rows_per_class, *values.shape[1:]])
 
 
-class _Masks:
+class Masks:
     """Masks of logits [batch, block]: a sample's own class, and all that the sum leaves out."""
 
     def __init__(self, block: Block, inputs: BlockInputs) -> None:
@@ -269,9 +269,9 @@ def forward_block(
         `top` and `total` with the block, and the block's products.
     """
     spec, block = ops.spec, Block(k, plan)
-    left_out = _Masks(block, inputs).left_out
+    left_out = Masks(block, inputs).left_out
     w = tf.cast(parameters.weight, inputs.embeddings.dtype)
-    products = block_products(_scaled(ops, inputs), w, _inverse_norms(spec, w), plan.precision)
+    products = block_products(_scaled(ops, inputs), w, inverse_norms(spec, w), plan.precision)
     block_logits = BlockLogits(ops, products, inputs, parameters, block)
     logits, log_weights = block_logits.logits, block_logits.log_weights
     if spec.binary:
@@ -313,11 +313,11 @@ def backward_block(
     """
     # The block's weights and products.
     spec, block = ops.spec, Block(k, plan)
-    masks, scaled = _Masks(block, inputs), _scaled(ops, inputs)
+    masks, scaled = Masks(block, inputs), _scaled(ops, inputs)
     w = tf.cast(parameters.weight, inputs.embeddings.dtype)
-    inverse_norms = _inverse_norms(spec, w)
+    class_inverse_norms = inverse_norms(spec, w)
     if products is None:
-        products = block_products(scaled, w, inverse_norms, plan.precision)
+        products = block_products(scaled, w, class_inverse_norms, plan.precision)
     # From the terms to logits. Each sample's weight in the loss comes in before products are
     # rounded: rounding must know it.
     block_logits = BlockLogits(ops, products, inputs, parameters, block)
@@ -332,9 +332,9 @@ def backward_block(
     d_products, d_norms = block_logits.backward(d_logits)
     # d products / d w = x / |w| - products w / |w|^2: the second part lies along w.
     along = None
-    if inverse_norms is not None:
-        along = tf.reduce_sum(d_products * products, 0) * inverse_norms**2
-        d_products *= inverse_norms
+    if class_inverse_norms is not None:
+        along = tf.reduce_sum(d_products * products, 0) * class_inverse_norms**2
+        d_products *= class_inverse_norms
     # Matrix product 2: to the class weights.
     by_class, by_sample = (rounded(d_products, plan.precision, axis) for axis in (0, 1))
     d_weight = tf.matmul(by_class, rounded(scaled, plan.precision), transpose_a=True)
@@ -374,7 +374,7 @@ def _scaled(ops: LossOps[MarginLoss], inputs: BlockInputs) -> Tensor:
     return inputs.embeddings * ops.spec.scale if folded else inputs.embeddings
 
 
-def _inverse_norms(spec: MarginLoss, w: Tensor) -> Tensor | None:
+def inverse_norms(spec: MarginLoss, w: Tensor) -> Tensor | None:
     """Return 1 / |w| of a block's weights, [block * centers]; None where the loss is of w . x."""
     return safe_inverse(tf.norm(w, axis=1)) if spec.normalized else None
 

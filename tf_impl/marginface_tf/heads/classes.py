@@ -30,7 +30,7 @@ def target_cosines(
 ) -> Tensor:
     """Return each sample's cosine with its own class, [batch]: `Terms.cosines`, no gradient."""
     target = TargetClasses(inputs.ops.spec, inputs.plan, inputs.labels)
-    weight = tf.cast(_source(parameters, inputs).target(target).weight, embeddings.dtype)
+    weight = tf.cast(parameter_source(parameters, inputs).target(target).weight, embeddings.dtype)
     return target.cosines(tf.stop_gradient(embeddings), tf.stop_gradient(weight))
 
 
@@ -84,12 +84,15 @@ def _passes(
     fixed: Tensors, parameters: Parameters | Update, inputs: PassInputs
 ) -> tuple[Forward, Backward]:
     if isinstance(parameters, Update):
-        return passes(inputs.ops, inputs.plan, _source(parameters, inputs))
+        return passes(inputs.ops, inputs.plan, parameter_source(parameters, inputs))
     constant = Parameters(fixed["weight"], fixed.get("bias"))
     return gradient_passes(inputs.ops, inputs.plan, constant)
 
 
-def _source(parameters: Parameters | Update, inputs: PassInputs) -> GradientSource | UpdateSource:
+def parameter_source(
+    parameters: Parameters | Update, inputs: PassInputs
+) -> GradientSource | UpdateSource:
+    """Return where a pass reads parameters, and leaves their gradients."""
     spec, plan = inputs.ops.spec, inputs.plan
     if isinstance(parameters, Update):
         return UpdateSource(parameters, plan, spec.num_centers, inputs.sampled, inputs.used)

@@ -20,6 +20,7 @@ from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
     WEIGHT_STD,
+    HeadMetrics,
     HeadPlan,
     Precision,
     Sampling,
@@ -28,6 +29,7 @@ from marginface.heads import (
     check_head,
     check_logits,
     check_precision,
+    check_unshared,
     check_update,
     draw_step,
     own_draw,
@@ -42,6 +44,13 @@ from marginface_tf.arrays import as_tensor
 from marginface_tf.fitting import check_moves
 from marginface_tf.heads.blocks import Parameters, PassInputs, Terms, unit_vectors
 from marginface_tf.heads.classes import class_terms, target_cosines
+from marginface_tf.heads.measuring import (
+    add_margin,
+    dense_cosines,
+    metrics_of,
+    nearest_classes,
+    nearest_of_all,
+)
 from marginface_tf.heads.sampling import LocalClasses, local_classes
 from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all
 from marginface_tf.heads.state import carry_state, prepare_step
@@ -51,6 +60,7 @@ from marginface_tf.losses.base import Tensors
 from marginface_tf.processes import check_processes, gather, gather_rows, in_replica, replicas
 
 USUAL_BATCH = 256  # where a graph is made for any: more costs a little time, fewer the memory
+OF_EVERY_LAYER = {"name", "trainable", "activity_regularizer"}
 BLOCK_LOGITS = 2**19  # of a block that XLA is fastest with; a single block is not compiled at all
 
 
@@ -79,7 +89,8 @@ class MarginHead(keras.layers.Layer):
         shard: which of the classes this process owns; None for all. The loss is the mean over this
             process's samples, over all classes. A drawn sample is of all classes, the same on every
             process, and `draw` takes the labels of all.
-        options: what every Keras layer takes, such as `name`.
+        parameters: of a loss that is given by name, such as `margin` and `scale`; and what
+            every Keras layer takes, such as `name`.
 
     In a replica of tf.distribute, a call in training gathers target cosines, norms and draws, so
     that state and margins are those of the whole batch. A head with a shard is made outside the
@@ -99,9 +110,10 @@ class MarginHead(keras.layers.Layer):
             pass; steps are by the gradient divided by it. None for nothing.
 
     Raises:
-        MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
+        MarginfaceError: an unknown loss or parameter, or a size that is no whole number of at
+            least 1.
 
-    >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+    >>> head = MarginHead("arcface", embedding_size=8, num_classes=5, margin=0.3)
     >>> head(tf.ones([2, 8]), tf.constant([0, 4])).shape
     TensorShape([])
     """
@@ -120,11 +132,12 @@ class MarginHead(keras.layers.Layer):
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
         shard: Shard | None = None,
-        **options: Any,
+        **parameters: Any,
     ) -> None:
+        of_layer = {name: parameters.pop(name) for name in OF_EVERY_LAYER & parameters.keys()}
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
-        super().__init__(dtype=dtype, autocast=False, **options)
-        self.loss = losses.as_loss(loss)
+        super().__init__(dtype=dtype, autocast=False, **of_layer)
+        self.loss = losses.as_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
@@ -220,20 +233,11 @@ class MarginHead(keras.layers.Layer):
     ) -> Any:
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""
         check_moves(self.weight, steps_itself=self.update is not None)
-        embeddings, labels = as_tensor(embeddings), as_tensor(labels)
-        check_call(
-            embeddings.shape,
-            labels.shape,
-            integer_labels=keras.backend.is_int_dtype(labels.dtype),
-            embedding_size=self.embedding_size,
-        )
+        embeddings, labels = self._check_batch(embeddings, labels)
         given = {name: as_tensor(value) for name, value in (draw or {}).items()}
         whole = options.get("training") is False
         sample, draws = split_sample(given, 1 if whole else self.sample_rate)
         self.loss.check_draw({k: v.shape for k, v in draws.items()}, embeddings.shape[0])
-        if tf.executing_eagerly() and isinstance(labels, tf.Tensor):
-            smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
-            check_labels(int(smallest), int(largest), self.num_classes)
         return super().__call__(embeddings, labels, sample | draws, **options)
 
     def call(
@@ -256,23 +260,12 @@ class MarginHead(keras.layers.Layer):
                 graph, where Python sees no values, that is TensorFlow's InvalidArgumentError; in
                 one compiled by XLA, which cannot raise, the loss of such a label is NaN.
         """
-        labels, learning = tf.cast(labels, tf.int64), training is not False
+        learning = training is not False
         sample, draws = split_sample(draw or {}, self.sample_rate if learning else 1)
         self._check_replicas(learning=learning)
-        inside = (labels >= 0) & (labels < self.num_classes)
-        if not tf.executing_eagerly():
-            labels = _require(inside, labels, self.num_classes)
-        # Angles need float32: half precision cannot tell cosines near 1 apart.
-        compute = keras.backend.result_type(embeddings.dtype.name, "float32", self.weight.dtype)
-        x = tf.cast(embeddings, compute)
-        units, norms = unit_vectors(x)
-        all_norms = norms
-        if self.shard is not None:  # every process sees the whole batch
-            labels, x = gather(labels), embeddings_of_all(x, self.shard)
-            units, all_norms = unit_vectors(x)
-        x = units if self.loss.normalized else x
-        inputs = self._pass_inputs(labels, sample, x)
-        parameters = self._parameters(learning=learning)
+        labels, inside = self._in_range(labels)
+        x, norms, all_norms, inputs = self._inputs(embeddings, labels, sample)
+        compute, parameters = x.dtype.name, self._parameters(learning=learning)
         # From the target cosines alone the loss prepares margins and its next state.
         all_prepared, prepared, next_state = prepare_step(
             self._ops,
@@ -298,6 +291,152 @@ class MarginHead(keras.layers.Layer):
             loss = with_gradient_check(loss, parameters)
         return loss
 
+    def cosines(self, embeddings: Any) -> Tensor:
+        """Return the cosine of each embedding with each class, [batch, num_classes].
+
+        Of several centres the nearest counts.
+
+        Args:
+            embeddings: [batch, embedding_size], not normalised.
+
+        Raises:
+            MarginfaceError: a wrong shape or type, or a head in shards.
+
+        >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+        >>> head.cosines(tf.ones([2, 8])).shape
+        TensorShape([2, 5])
+        """
+        embeddings, _ = self._check_batch(embeddings)
+        check_unshared(self.shard)
+        weight = tf.convert_to_tensor(self.weight)
+        return dense_cosines(self._wide(embeddings), weight, self.loss.num_centers)
+
+    def logits(
+        self,
+        embeddings: Any,
+        labels: Any = None,
+        draw: Tensors | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
+        """Return the logits of all classes, [batch, num_classes]; a call never makes this array.
+
+        With labels, those that the loss is made of: the margin is on each sample's own class. The
+        loss's state stays as it is.
+
+        Args:
+            embeddings: [batch, embedding_size], not normalised.
+            labels: [batch], integers in 0 .. num_classes - 1; None for no margins.
+            draw: with labels, as in a call.
+            training: as in a call.
+
+        Raises:
+            MarginfaceError: as a call does, or for a head in shards.
+
+        >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+        >>> x, labels = tf.ones([2, 8]), tf.constant([0, 4])
+        >>> logits = head.logits(x, labels)
+        >>> losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        >>> bool(abs(tf.reduce_mean(losses) - head(x, labels)) < 1e-4)
+        True
+        """
+        logits = self.cosines(embeddings)
+        embeddings, labels = self._check_batch(embeddings, labels)
+        x = self._wide(embeddings)
+        norms = unit_vectors(x)[1]
+        if not self.loss.normalized:
+            logits = tf.matmul(x, tf.cast(self.weight, x.dtype), transpose_b=True)
+        if labels is not None:
+            draws = {n: as_tensor(v) for n, v in (draw or {}).items() if n in self.loss.draws}
+            self.loss.check_draw({n: v.shape for n, v in draws.items()}, embeddings.shape[0])
+            labels, _ = self._in_range(labels)
+            _, prepared, _ = prepare_step(
+                self._ops,
+                tf.stop_gradient(tf.gather(logits, labels, batch_dims=1)),
+                tf.stop_gradient(norms),
+                _cast({n: variable.value for n, variable in self.state.items()}, x.dtype.name),
+                _cast(draws, x.dtype.name),
+                None,
+                training=training is not False,
+            )
+            logits = add_margin(self._ops, logits, norms, labels, prepared)
+        bias = 0 if self.bias is None else tf.cast(self.bias, x.dtype)
+        return self._logits(logits, norms[:, None], bias)
+
+    def measure(
+        self, embeddings: Any, labels: Any, draw: Tensors | None = None
+    ) -> HeadMetrics[Tensor]:
+        """Measure accuracy and mean target angle of a batch, without margins; nothing moves.
+
+        It goes over the classes in blocks, as a call does. With shards all processes call it
+        together, and each gets the metrics of the whole batch.
+
+        Args:
+            embeddings: [batch, embedding_size], not normalised.
+            labels: [batch], integers in 0 .. num_classes - 1.
+            draw: from `draw`, to look at the classes that it sampled; None for all classes.
+
+        Raises:
+            MarginfaceError: as a call does.
+
+        >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+        >>> metrics = head.measure(head.weight, tf.range(5))
+        >>> float(metrics.accuracy), round(float(metrics.target_angle), 2)
+        (1.0, 0.0)
+        """
+        embeddings, labels = self._check_batch(embeddings, labels)
+        given = {name: as_tensor(value) for name, value in (draw or {}).items()}
+        sample = split_sample(given, self.sample_rate)[0] if given else {}
+        if self.shard is not None:
+            check_processes(self.shard)
+        labels, _ = self._in_range(labels)
+        x, _, _, inputs = self._inputs(tf.stop_gradient(embeddings), labels, sample)
+        nearest = nearest_classes(x, self._parameters(learning=False), inputs)
+        return metrics_of(nearest if self.shard is None else nearest_of_all(nearest))
+
+    def _check_batch(self, embeddings: Any, labels: Any = None) -> tuple[Any, Any]:
+        """Return embeddings and labels as tensors; raise unless they are what the head takes."""
+        embeddings = as_tensor(embeddings)
+        labels = None if labels is None else as_tensor(labels)
+        check_call(
+            embeddings.shape,
+            embeddings.shape[:1] if labels is None else labels.shape,
+            integer_labels=labels is None or keras.backend.is_int_dtype(labels.dtype),
+            embedding_size=self.embedding_size,
+        )
+        if labels is not None and tf.executing_eagerly() and isinstance(labels, tf.Tensor):
+            smallest, largest = tf.reduce_min(labels), tf.reduce_max(labels)
+            check_labels(int(smallest), int(largest), self.num_classes)
+        return embeddings, labels
+
+    def _in_range(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return labels, in a graph after a check that they are in range, and which are."""
+        labels = tf.cast(labels, tf.int64)
+        inside = (labels >= 0) & (labels < self.num_classes)
+        if not tf.executing_eagerly():
+            labels = _require(inside, labels, self.num_classes)
+        return labels, inside
+
+    def _wide(self, embeddings: Tensor) -> Tensor:
+        """Return embeddings in the type of the computation.
+
+        Angles need float32: half precision cannot tell cosines near 1 apart.
+        """
+        kinds = embeddings.dtype.name, "float32", self.weight.dtype
+        return tf.cast(embeddings, keras.backend.result_type(*kinds))
+
+    def _inputs(
+        self, embeddings: Tensor, labels: Tensor, sample: Tensors
+    ) -> tuple[Tensor, Tensor, Tensor, PassInputs]:
+        """Begin a pass: embeddings as the loss takes them, norms, everybody's norms, the rest."""
+        x = self._wide(embeddings)
+        units, norms = unit_vectors(x)
+        all_norms = norms
+        if self.shard is not None:  # every process sees the whole batch
+            labels, x = gather(labels), embeddings_of_all(x, self.shard)
+            units, all_norms = unit_vectors(x)
+        x = units if self.loss.normalized else x
+        return x, norms, all_norms, self._pass_inputs(labels, sample, x)
+
     def _check_replicas(self, *, learning: bool) -> None:
         """Raise unless as many processes run as the head is made for."""
         if self.shard is not None:
@@ -320,13 +459,16 @@ class MarginHead(keras.layers.Layer):
         """Return the logits of this process's samples' own classes [batch], with the margin."""
         target = self._ops.target(terms.cosines, norms, prepared)
         check_logits(self.loss.name, "target", target, terms.cosines)
-        target *= self.loss.scale
+        return self._logits(target, norms, terms.bias)
+
+    def _logits(self, values: Tensor, norms: Tensor, bias: Tensor | float) -> Tensor:
+        """Return logits of cosines, or of values with a margin: scaled, with bias and limit."""
+        logits = values * self.loss.scale
         if self.loss.norm_scaled:
-            target *= norms
-        target += terms.bias
-        if self.loss.logit_limit is not None:
-            target = tf.clip_by_value(target, -self.loss.logit_limit, self.loss.logit_limit)
-        return target
+            logits *= norms
+        logits += bias
+        limit = self.loss.logit_limit
+        return logits if limit is None else tf.clip_by_value(logits, -limit, limit)
 
     def _parameters(self, *, learning: bool) -> Parameters | Update:
         """Return class weights and bias, or the in-backward SGD update of them."""

@@ -268,7 +268,7 @@ def _forward(
         return top, total, kept_products.write(k, products) if keep else kept_products
 
     # All blocks: the running sum over the other classes.
-    top, total, kept_products = _loop_over_blocks(
+    top, total, kept_products = loop_over_blocks(
         plan,
         body,
         tf.fill([batch], dtype.min),
@@ -327,7 +327,7 @@ def _backward(
 
     # All blocks, after it is known whether a step may be taken.
     loop_vars, writes = source.begin(embeddings, d_terms)
-    d_embeddings, d_norms, *last = _loop_over_blocks(
+    d_embeddings, d_norms, *last = loop_over_blocks(
         plan, body, after(writes, d_embeddings), tf.zeros_like(others), *loop_vars
     )
     # The gradients of parameters, or the step of a bias that all classes share.
@@ -341,9 +341,7 @@ def after(writes: Writes | list[Tensor], value: Tensor) -> Tensor:
         return tf.identity(value)
 
 
-def _loop_over_blocks(
-    plan: HeadPlan, body: Callable[..., LoopVars], *loop_vars: Tensor
-) -> LoopVars:
+def loop_over_blocks(plan: HeadPlan, body: Callable[..., LoopVars], *loop_vars: Tensor) -> LoopVars:
     """Run `body` on each block; return the loop variables after the last.
 
     First come the blocks whose products are kept: `body` gets `keep=True` for these.

@@ -19,6 +19,7 @@ from marginface.errors import MarginfaceError
 from marginface.heads import (
     UPDATE_APART,
     WEIGHT_STD,
+    HeadMetrics,
     HeadPlan,
     Precision,
     Sampling,
@@ -27,6 +28,7 @@ from marginface.heads import (
     check_head,
     check_logits,
     check_precision,
+    check_unshared,
     check_update,
     draw_step,
     own_draw,
@@ -40,6 +42,13 @@ from marginface.optimizers import SGD
 from marginface_torch.arrays import to_numpy
 from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
+from marginface_torch.heads.measuring import (
+    add_margin,
+    dense_cosines,
+    metrics_of,
+    nearest_classes,
+    nearest_of_all,
+)
 from marginface_torch.heads.sampling import LocalClasses, local_classes
 from marginface_torch.heads.sharding import added_gradient, combine, embeddings_of_all
 from marginface_torch.heads.state import carry_state, prepare_step
@@ -76,6 +85,7 @@ class MarginHead(nn.Module):
         shard: which of the classes this process owns; None for all. The loss is the mean over this
             process's samples, over all classes. A drawn sample is of all classes, the same on every
             process, and `draw` takes the labels of all.
+        parameters: of a loss that is given by name, such as `margin` and `scale`.
 
     Where torch.distributed runs on several processes, a call in training gathers target cosines,
     norms and draws, so that state and margins are those of the whole batch. All processes call
@@ -93,9 +103,10 @@ class MarginHead(nn.Module):
             pass; steps are by the gradient divided by it. None for nothing.
 
     Raises:
-        MarginfaceError: an unknown loss, or a size that is no whole number of at least 1.
+        MarginfaceError: an unknown loss or parameter, or a size that is no whole number of at
+            least 1.
 
-    >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+    >>> head = MarginHead("arcface", embedding_size=8, num_classes=5, margin=0.3)
     >>> head(torch.ones(2, 8), torch.tensor([0, 4])).shape
     torch.Size([])
     """
@@ -117,9 +128,10 @@ class MarginHead(nn.Module):
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
         shard: Shard | None = None,
+        **parameters: Any,
     ) -> None:
         super().__init__()
-        self.loss = losses.as_loss(loss)
+        self.loss = losses.as_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
@@ -199,23 +211,9 @@ class MarginHead(nn.Module):
 
     def _mean(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None) -> Tensor:
         sample, draws = self._check(embeddings, labels, draw)
-        labels = labels.long() if self.shard is None else gather(labels.long())
-        smallest, largest = torch.aminmax(labels)
-        check_labels(int(smallest), int(largest), self.num_classes)
-        # Angles need float32: half precision cannot tell cosines near 1 apart.
-        compute = torch.promote_types(embeddings.dtype, torch.float32)
-        compute = torch.promote_types(compute, self.weight.dtype)
         with torch.autocast(embeddings.device.type, enabled=False):
-            x = embeddings.to(compute)
-            if x.is_inference():  # autograd keeps no such tensor for the way back
-                x = x.clone()
-            units, norms = unit_vectors(x)
-            all_norms = norms
-            if self.shard is not None:  # every process sees the whole batch
-                x = embeddings_of_all(x, self.shard)
-                units, all_norms = unit_vectors(x)
-            x = units if self.loss.normalized else x
-            inputs = self._pass_inputs(labels, sample, compute)
+            x, norms, all_norms, inputs = self._inputs(embeddings, labels, sample)
+            compute = x.dtype
             # From the target cosines alone the loss prepares margins and its next state.
             state: dict[str, Tensor] = dict(self.state.named_buffers())
             all_prepared, prepared, next_state = prepare_step(
@@ -239,37 +237,171 @@ class MarginHead(nn.Module):
         loss = sample_losses.mean()
         return loss if inputs.update is None else with_gradient_check(loss, inputs.update)
 
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """Return the cosine of each embedding with each class, [batch, num_classes].
+
+        Of several centres the nearest counts.
+
+        Args:
+            embeddings: [batch, embedding_size], not normalised.
+
+        Raises:
+            MarginfaceError: a wrong shape or type, or a head in shards.
+
+        >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+        >>> head.cosines(torch.ones(2, 8)).shape
+        torch.Size([2, 5])
+        """
+        self._check_batch(embeddings)
+        check_unshared(self.shard)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return dense_cosines(self._wide(embeddings), self.weight, self.loss.num_centers)
+
+    def logits(
+        self, embeddings: Tensor, labels: Tensor | None = None, draw: Tensors | None = None
+    ) -> Tensor:
+        """Return the logits of all classes, [batch, num_classes]; a call never makes this array.
+
+        With labels, those that the loss is made of: the margin is on each sample's own class. The
+        loss's state stays as it is.
+
+        Args:
+            embeddings: [batch, embedding_size], not normalised.
+            labels: [batch], integers in 0 .. num_classes - 1; None for no margins.
+            draw: with labels, as in a call.
+
+        Raises:
+            MarginfaceError: as a call does, or for a head in shards.
+
+        >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+        >>> x, labels = torch.ones(2, 8), torch.tensor([0, 4])
+        >>> mean = torch.nn.functional.cross_entropy(head.logits(x, labels), labels)
+        >>> torch.allclose(mean, head(x, labels))
+        True
+        """
+        logits = self.cosines(embeddings)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            x = self._wide(embeddings)
+            norms = unit_vectors(x)[1]
+            if not self.loss.normalized:
+                logits = x @ self.weight.to(x.dtype).T
+            if labels is not None:
+                self._check_batch(embeddings, labels)
+                draws = {n: v for n, v in (draw or {}).items() if n in self.loss.draws}
+                self.loss.check_draw({n: v.shape for n, v in draws.items()}, len(labels))
+                labels = self._check_range(labels.long())
+                _, prepared, _ = prepare_step(
+                    self._ops,
+                    logits.detach().gather(1, labels[:, None])[:, 0],
+                    norms.detach(),
+                    _cast(dict(self.state.named_buffers()), logits.dtype),
+                    _cast(draws, logits.dtype),
+                    None,
+                    training=self.training,
+                )
+                logits = add_margin(self._ops, logits, norms, labels, prepared)
+            return self._logits(logits, norms[:, None], self.bias)
+
+    @torch.no_grad()
+    def measure(
+        self, embeddings: Tensor, labels: Tensor, draw: Tensors | None = None
+    ) -> HeadMetrics[Tensor]:
+        """Measure accuracy and mean target angle of a batch, without margins; nothing moves.
+
+        It goes over the classes in blocks, as a call does. With shards all processes call it
+        together, and each gets the metrics of the whole batch.
+
+        Args:
+            embeddings: [batch, embedding_size], not normalised.
+            labels: [batch], integers in 0 .. num_classes - 1.
+            draw: from `draw`, to look at the classes that it sampled; None for all classes.
+
+        Raises:
+            MarginfaceError: as a call does.
+
+        >>> head = MarginHead("arcface", embedding_size=8, num_classes=5)
+        >>> metrics = head.measure(head.weight, torch.arange(5))
+        >>> metrics.accuracy.item(), round(metrics.target_angle.item(), 2)
+        (1.0, 0.0)
+        """
+        self._check_batch(embeddings, labels)
+        sample = split_sample(draw, self.sample_rate)[0] if draw else {}
+        with torch.autocast(embeddings.device.type, enabled=False):
+            x, _, _, inputs = self._inputs(embeddings, labels, sample)
+            nearest = nearest_classes(x, self.weight, None if self._one_bias else self.bias, inputs)
+            return metrics_of(nearest if self.shard is None else nearest_of_all(nearest))
+
     def _check(
         self, embeddings: Tensor, labels: Tensor, draw: Tensors | None
     ) -> tuple[Tensors, Tensors]:
         """Check a call; split its draw into the sampled classes and the loss's part."""
-        for name, value in (("embeddings", embeddings), ("labels", labels)):
-            check_type(name, value, Tensor, "torch.as_tensor makes one")
-        check_call(
-            embeddings.shape,
-            labels.shape,
-            integer_labels=not (labels.is_floating_point() or labels.dtype is torch.bool),
-            embedding_size=self.embedding_size,
-        )
+        self._check_batch(embeddings, labels)
         sample, draws = split_sample(draw or {}, self.sample_rate if self.training else 1)
         self.loss.check_draw({k: v.shape for k, v in draws.items()}, len(labels))
-        if self.shard is not None:
-            check_processes(self.shard)
-        elif self.update is not None and self.training and replicas() > 1:
+        if self.shard is None and self.update is not None and self.training and replicas() > 1:
             raise MarginfaceError(UPDATE_APART)
         return sample, draws
+
+    def _check_batch(self, embeddings: Tensor, labels: Tensor | None = None) -> None:
+        """Raise unless the types, shapes and processes are those that the head takes."""
+        given = {"embeddings": embeddings} | ({} if labels is None else {"labels": labels})
+        for name, value in given.items():
+            check_type(name, value, Tensor, "torch.as_tensor makes one")
+        whole = labels is None or not (labels.is_floating_point() or labels.dtype is torch.bool)
+        check_call(
+            embeddings.shape,
+            embeddings.shape[:1] if labels is None else labels.shape,
+            integer_labels=whole,
+            embedding_size=self.embedding_size,
+        )
+        if self.shard is not None and labels is not None:
+            check_processes(self.shard)
+
+    def _check_range(self, labels: Tensor) -> Tensor:
+        smallest, largest = torch.aminmax(labels)
+        check_labels(int(smallest), int(largest), self.num_classes)
+        return labels
+
+    def _wide(self, embeddings: Tensor) -> Tensor:
+        """Return embeddings in the type of the computation.
+
+        Angles need float32: half precision cannot tell cosines near 1 apart.
+        """
+        compute = torch.promote_types(embeddings.dtype, torch.float32)
+        return embeddings.to(torch.promote_types(compute, self.weight.dtype))
+
+    def _inputs(
+        self, embeddings: Tensor, labels: Tensor, sample: Tensors
+    ) -> tuple[Tensor, Tensor, Tensor, PassInputs]:
+        """Begin a pass: embeddings as the loss takes them, norms, everybody's norms, the rest."""
+        labels = labels.long() if self.shard is None else gather(labels.long())
+        self._check_range(labels)
+        x = self._wide(embeddings)
+        if x.is_inference():  # autograd keeps no such tensor for the way back
+            x = x.clone()
+        units, norms = unit_vectors(x)
+        all_norms = norms
+        if self.shard is not None:  # every process sees the whole batch
+            x = embeddings_of_all(x, self.shard)
+            units, all_norms = unit_vectors(x)
+        x = units if self.loss.normalized else x
+        return x, norms, all_norms, self._pass_inputs(labels, sample, x.dtype)
 
     def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""
         target = self._ops.target(terms.cosines, norms, prepared)
         check_logits(self.loss.name, "target", target, terms.cosines)
-        target = target * self.loss.scale
+        return self._logits(target, norms, terms.bias)
+
+    def _logits(self, values: Tensor, norms: Tensor, bias: Tensor | None) -> Tensor:
+        """Return logits of cosines, or of values with a margin: scaled, with bias and limit."""
+        logits = values * self.loss.scale
         if self.loss.norm_scaled:
-            target = target * norms
-        target = target + terms.bias
-        if self.loss.logit_limit is not None:
-            target = target.clamp(-self.loss.logit_limit, self.loss.logit_limit)
-        return target
+            logits = logits * norms
+        if bias is not None:
+            logits = logits + bias
+        limit = self.loss.logit_limit
+        return logits if limit is None else logits.clamp(-limit, limit)
 
     def _terms(self, embeddings: Tensor, norms: Tensor | None, inputs: PassInputs) -> Terms:
         """Return the terms of this process's samples, over the classes of all processes."""
