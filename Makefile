@@ -1,11 +1,11 @@
-# make demo | test | check | test-slow: each makes what it needs; a second call installs nothing.
+# make demo | test | check | test-slow | docs: each makes what it needs; a second call installs nothing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # ONNX Runtime, OpenMP and TensorFlow spin while they wait: one thread each where tests run side by side.
 TEST_ENV := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3
 
-.PHONY: demo demo-tf test test-slow check format lock clean
+.PHONY: demo demo-tf test test-slow check docs format lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/marginface demo --backend torch
@@ -24,7 +24,13 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
 	$(MAKE) test
+
+# The documentation as a site, in site/: any warning is an error.
+docs: $(VENV)/installed
+	$(BIN)/python docs/assemble.py build/docs
+	$(BIN)/zensical build --strict
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .
@@ -42,4 +48,4 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site
