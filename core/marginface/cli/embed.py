@@ -56,7 +56,7 @@ def embed(
     from marginface.embeddings.store import check_output, embed_folder
     from marginface.terminal import Terminal
 
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, inputs=[model, images])
     # Report faults of the images before a model is loaded.
     open_by_name(images, rebuild_index=rebuild_index)
     embedder = options.open_model(model, backend, mean, std, channels, crop, threads, output_name)

@@ -67,8 +67,8 @@ def markdown(rows: Sequence[Deviation], frameworks: Sequence[str], picture: str)
     lines = [
         "# Parity of the losses",
         "",
-        "Written by `marginface parity --report docs/parity.md`. Each figure is the largest error",
-        "of a value, a gradient or a next state against the float64 reference, or between",
+        "Written by `marginface parity --report docs/parity.md --overwrite`. Each figure is the largest",
+        "error of a value, a gradient or a next state against the float64 reference, or between",
         "frameworks, relative to the array's largest value, over every combination of a loss's",
         f"named choices and {SEEDS} drawn problems with target angles from 0.05 to pi - 0.05.",
         "",

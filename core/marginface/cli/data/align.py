@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marginface.cli.output_options import Overwrite
 from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
 
@@ -62,6 +63,7 @@ def align(
         int,
         typer.Option("--max-megapixels", min=1, help="Larger photos are skipped, as unreadable."),
     ] = 268,
+    overwrite: Overwrite = False,
 ) -> None:
     """Bring each photo's face onto the five-point template; write crops and alignment.csv.
 
@@ -80,7 +82,7 @@ def align(
         image_format,
         QUALITY if quality is None else quality,
     )
-    check_output(photos, output)
+    check_output(photos, output, overwrite=overwrite, inputs=[detector, landmarks])
     source = _face_source(detector, landmarks, face, min_score)
     with image_progress("Aligning") as on_progress:
         counts = align_photos(
@@ -90,6 +92,7 @@ def align(
             options,
             batch_size=batch_size,
             max_pixels=max_megapixels * 10**6,
+            overwrite=overwrite,
             on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)

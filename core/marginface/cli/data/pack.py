@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from marginface.cli.model_options import RebuildIndex
+from marginface.cli.output_options import Overwrite
 from marginface.cli.progress import image_progress
 
 
@@ -32,6 +33,7 @@ def pack(
             "--skip-bad", help="Leave out images that cannot be decoded, or pairs with such."
         ),
     ] = False,
+    overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
     """Convert a set of images; what has the size and format already is copied byte for byte.
@@ -54,6 +56,7 @@ def pack(
             encoding=encoding,
             skip_bad=skip_bad,
             rebuild_index=rebuild_index,
+            overwrite=overwrite,
             on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)
