@@ -33,14 +33,16 @@ def check_file(path: Path, *, overwrite: bool, inputs: Iterable[Path | None] = (
         inputs: what the command reads.
 
     Raises:
-        MarginfaceError: it exists, is a folder or a device, is read, or lies in a file.
+        MarginfaceError: it exists, is a folder, a link or a device, is read, or lies in a file.
     """
     refuse_inputs(path, inputs)
     if path.is_dir():
         raise MarginfaceError(f"output {path} is a folder, expected the name of a file")
+    if path.is_symlink():  # /dev/stdout is one
+        raise _is_link(path)
     if path.exists() and not path.is_file():
         raise MarginfaceError(f"output {path} is no regular file; give another name")
-    if os.path.lexists(path) and not overwrite:
+    if path.exists() and not overwrite:
         raise _exists(path)
     check_place(path.absolute().parent, path)
 
@@ -62,9 +64,7 @@ def check_folder(
     refuse_inputs(path, inputs)
     if not path.is_dir():
         if path.is_symlink() and not path.exists():
-            raise MarginfaceError(
-                f"output {path} exists already, a link to nothing; give another name, or remove it"
-            )
+            raise _is_link(path)
         check_place(path)
         return
     if not _is_empty(path):
@@ -180,7 +180,7 @@ def _digest(folder: Path) -> str:
     names: list[str] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not PASSING.fullmatch(name)]
-        inside = os.path.relpath(parent, folder)
+        inside = Path(parent).relative_to(folder).as_posix()
         names += [f"{inside}/{name}" for name in (*folders, *files) if not PASSING.fullmatch(name)]
     text = "\0".join(sorted(name for name in names if name != f"./{SIGNATURE}"))
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
@@ -207,6 +207,13 @@ def refuse_inputs(path: Path, inputs: Iterable[Path | None]) -> None:
             raise MarginfaceError(
                 f"output {path} holds what the command reads, {each}; give another name"
             )
+
+
+def _is_link(path: Path) -> MarginfaceError:
+    return MarginfaceError(
+        f"output {path} exists already, a link to {path.readlink()}; give another name, or remove "
+        "the link"
+    )
 
 
 def _exists(path: Path) -> MarginfaceError:

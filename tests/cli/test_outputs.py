@@ -79,9 +79,11 @@ def test_a_file_that_exists(refusal, command: str, tmp_path: Path) -> None:
         assert f"output {path} is what the command reads" in said
         assert path.read_text() == "mine"
     path.unlink()
-    path.symlink_to(tmp_path / "nowhere")
-    assert "exists already; pass --overwrite" in refusal(*words(given, out))
-    path.unlink()
+    (tmp_path / "precious.txt").write_text("mine")
+    for target in ("nowhere", "precious.txt"):
+        path.symlink_to(target)
+        assert f"a link to {target}; give another" in refusal(*words(given, out), "--overwrite")
+        path.unlink()
     os.mkfifo(path)
     assert "is no regular file" in refusal(*words(given, out), "--overwrite")
     path.unlink()
@@ -93,7 +95,9 @@ def test_a_file_that_exists(refusal, command: str, tmp_path: Path) -> None:
         said = refusal(*words(given, out))
         assert f"{path.with_suffix(side)} exists already; pass --overwrite" in said
         path.with_suffix(side).unlink()
-    assert [*tmp_path.iterdir()] == []
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [
+        ("precious.txt", "mine")
+    ]
 
 
 @pytest.mark.parametrize("command", FOLDERS)
@@ -250,15 +254,6 @@ def test_a_link_to_a_folder_is_filled(cli, inputs, tmp_path: Path) -> None:
     assert cli(*given, "--overwrite").status == 0
     assert (tmp_path / "out").is_symlink()
     assert (tmp_path / "there" / "metrics.json").is_file()
-
-
-def test_a_link_to_a_file_is_replaced_itself(cli, inputs, tmp_path: Path) -> None:
-    (tmp_path / "precious.json").write_text("mine")
-    (tmp_path / "out.json").symlink_to(tmp_path / "precious.json")
-    given = WORK["inspect"].format(out=tmp_path / "out", **inputs).split()
-    assert cli(*given, "--overwrite").status == 0
-    assert not (tmp_path / "out.json").is_symlink()
-    assert (tmp_path / "precious.json").read_text() == "mine"
 
 
 def test_clutter_of_file_managers_does_not_count(tmp_path: Path) -> None:
