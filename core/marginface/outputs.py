@@ -98,8 +98,8 @@ def check_place(folder: Path, output: Path | None = None) -> None:
 def not_ours(path: Path) -> MarginfaceError:
     """Return the error for a folder that --overwrite does not replace."""
     return MarginfaceError(
-        f"output {path} exists already, and --overwrite replaces only what marginface wrote and "
-        "nobody changed since; give another name, or remove it"
+        f"output {path} exists already, and --overwrite replaces only what marginface wrote, if "
+        "nothing came or went since; give another name, or remove it"
     )
 
 

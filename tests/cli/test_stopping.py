@@ -17,11 +17,21 @@ import importlib.abc, signal, sys, time
 class Stop(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == {module!r}:
-            try:
-                signal.raise_signal(signal.SIGINT)
-                time.sleep(0)
-            except KeyboardInterrupt:
-                raise {error}
+            {how}
+
+def stop():
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(0)
+
+def stop_with(error):
+    try:
+        stop()
+    except KeyboardInterrupt:
+        raise error
+
+class StopAtEnd:
+    def __del__(self):
+        stop()
 
 sys.meta_path.insert(0, Stop())
 sys.argv = ["marginface", *{command}]
@@ -61,22 +71,52 @@ def test_embed_says_how_to_go_on(cli, monkeypatch, tmp_path):
     assert "the same command goes on from there" in err
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize(
-    ("module", "command", "error"),
+    ("command", "function", "partial"),
     [
-        ("marginface.cli.app", ["--version"], "KeyboardInterrupt"),
-        ("typer", ["--version"], "KeyboardInterrupt"),
-        ("marginface.cli.losses", ["losses"], "KeyboardInterrupt"),
-        ("numpy", ["losses", "arcface"], "KeyboardInterrupt"),
-        ("torch", [*PARITY, "torch"], "KeyboardInterrupt"),
-        ("tensorflow", [*PARITY, "tf"], "KeyboardInterrupt"),
-        # Some code takes whatever ends an import for a missing package.
-        ("torch", [*PARITY, "torch"], "ImportError(name)"),
+        (["pack", "faces", "out"], "packing.conversion.convert", ".out.partial"),
+        (
+            ["align", "faces", "out", "--landmarks", "a"],
+            "photos.photos.align_photos",
+            "out.partial",
+        ),
     ],
 )
-def test_ctrl_c_at_an_import(module: str, command: list[str], error: str) -> None:
+def test_data_commands_say_how_to_go_on(
+    cli, monkeypatch, tmp_path: Path, command: list[str], function: str, partial: str, kept: bool
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        if kept:
+            (tmp_path / partial).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"marginface.data.{function}", work)
+    monkeypatch.setattr("marginface.cli.data.align._face_source", lambda *_: None)
+    status, _, err = cli("data", *command)
+    assert (status, "the same command goes on from there" in err) == (130, kept)
+    assert err.endswith(STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "how"),
+    [
+        ("marginface.cli.app", ["--version"], "stop()"),
+        ("typer", ["--version"], "stop()"),
+        ("marginface.cli.losses", ["losses"], "stop()"),
+        ("numpy", ["losses", "arcface"], "stop()"),
+        ("torch", [*PARITY, "torch"], "stop()"),
+        ("tensorflow", [*PARITY, "tf"], "stop()"),
+        # Some code takes whatever ends an import for a missing package.
+        ("torch", [*PARITY, "torch"], "stop_with(ImportError(name))"),
+        # Python drops what a destructor raises.
+        ("numpy", ["losses", "arcface"], "StopAtEnd()"),
+    ],
+)
+def test_ctrl_c_at_an_import(module: str, command: list[str], how: str) -> None:
     pytest.importorskip(module.partition(".")[0])
-    code = CTRL_C_AT_AN_IMPORT.format(module=module, command=command, error=error)
+    code = CTRL_C_AT_AN_IMPORT.format(module=module, command=command, how=how)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", STOPPED)
 

@@ -23,13 +23,27 @@ def main() -> None:
     """Run the command line: SystemExit has its status."""
     _received.clear()
     heard = _hear(_leave)
+    import _thread
+    import threading
+
     from marginface.cli.app import run
+
+    before = sys.unraisablehook
+
+    def again(swallowed: sys.UnraisableHookArgs) -> None:
+        """Let Ctrl-C come again where Python drops it, as in a destructor or while it imports."""
+        if issubclass(swallowed.exc_type, KeyboardInterrupt):
+            threading.Timer(0.01, _thread.interrupt_main).start()
+        else:
+            before(swallowed)
 
     try:
         if heard:
+            sys.unraisablehook = again
             _hear(_stop)
         run(lambda: bool(_received))
     finally:
+        sys.unraisablehook = before
         if heard:
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # no traceback from there
             signal.signal(signal.SIGINT, signal.default_int_handler)

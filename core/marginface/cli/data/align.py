@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marginface.cli.output_options import Overwrite
-from marginface.cli.progress import image_progress
+from marginface.cli.progress import image_progress, saying_how_to_go_on
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
@@ -70,7 +70,13 @@ def align(
     Crops keep the photos' folders and names. After an interruption the same command goes on.
     """
     from marginface.data.photos.cropping import ALIGNED, CropOptions
-    from marginface.data.photos.photos import NO_IMAGE, TABLE_NAME, align_photos, check_output
+    from marginface.data.photos.photos import (
+        NO_IMAGE,
+        TABLE_NAME,
+        align_photos,
+        check_output,
+        partial_path,
+    )
     from marginface.terminal import Terminal
 
     if quality is not None and image_format == "png":
@@ -84,7 +90,8 @@ def align(
     )
     check_output(photos, output, overwrite=overwrite, inputs=[detector, landmarks])
     source = _face_source(detector, landmarks, face, min_score)
-    with image_progress("Aligning") as on_progress:
+    going_on = saying_how_to_go_on(partial_path(output))
+    with going_on, image_progress("Aligning") as on_progress:
         counts = align_photos(
             photos,
             output,

@@ -9,7 +9,7 @@ import typer
 
 from marginface.cli.model_options import RebuildIndex
 from marginface.cli.output_options import Overwrite
-from marginface.cli.progress import image_progress
+from marginface.cli.progress import image_progress, saying_how_to_go_on
 
 
 def pack(
@@ -42,13 +42,15 @@ def pack(
     """
     from marginface.data.packing.conversion import convert
     from marginface.data.packing.encoding import Encoding
+    from marginface.data.packing.partial import partial_path
     from marginface.data.verification.bin_file import tells_folds
     from marginface.data.verification.leaving_out import left_out_line
     from marginface.data.verification.pairs import Pairs
     from marginface.terminal import Terminal
 
     encoding = Encoding(None if size is None else (size, size), image_format)
-    with image_progress("Packing") as on_progress:
+    going_on = saying_how_to_go_on(partial_path(target))
+    with going_on, image_progress("Packing") as on_progress:
         packed = convert(
             source,
             target,

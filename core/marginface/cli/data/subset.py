@@ -9,7 +9,7 @@ import typer
 
 from marginface.cli.model_options import RebuildIndex
 from marginface.cli.output_options import Overwrite
-from marginface.cli.progress import image_progress
+from marginface.cli.progress import image_progress, saying_how_to_go_on
 
 
 def subset(
@@ -34,7 +34,7 @@ def subset(
 ) -> None:
     """Take some images of a set, in this order: what is kept, large identities, so many of them."""
     from marginface.data.listing import open_training_set
-    from marginface.data.packing.partial import telling_what_stays
+    from marginface.data.packing.partial import partial_path, telling_what_stays
     from marginface.data.packing.training_sets import check_target
     from marginface.data.subsets import choose, write_part
     from marginface.terminal import Terminal
@@ -50,7 +50,8 @@ def subset(
         identities=identities,
         seed=seed,
     )
-    with image_progress("Copying") as on_progress, telling_what_stays(target):
+    going_on = saying_how_to_go_on(partial_path(target))
+    with going_on, image_progress("Copying") as on_progress, telling_what_stays(target):
         summary = write_part(images, chosen, target, on_progress, overwrite=overwrite)
     console = Terminal(soft_wrap=True)
     console.print(f"{summary}; wrote {target}")

@@ -50,6 +50,11 @@ def check_output(
         raise MarginfaceError(f"{output} lies in {photos}, among the photos; choose another place")
 
 
+def partial_path(output: Path) -> Path:
+    """Return the folder in which crops wait until all are done."""
+    return output.with_name(f"{output.name}.partial")
+
+
 def align_photos(
     photos: Path,
     output: Path,
@@ -95,7 +100,7 @@ def align_photos(
         def find(batch: Sequence[str], images: Sequence[Photo]) -> Sequence[Faces]:
             return source.find([entries.get(name, name) for name in batch], images)
 
-        partial = output.with_name(f"{output.name}.partial")
+        partial = partial_path(output)
         inputs = {
             "faces": source.origin,
             "photos": _fingerprint(photos, names),
