@@ -8,8 +8,11 @@ import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
+from packing_faces import contents, write_faces
 
 from marginface.cli import app, data, lazy
+from marginface.data.packing.conversion import convert
+from marginface.data.packing.encoding import Encoding
 from marginface.embeddings.files import embeddings_table
 from marginface.outputs import SIGNATURE, check_file, check_folder
 
@@ -254,6 +257,31 @@ def test_a_link_to_a_folder_is_filled(cli, inputs, tmp_path: Path) -> None:
     assert cli(*given, "--overwrite").status == 0
     assert (tmp_path / "out").is_symlink()
     assert (tmp_path / "there" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["a.rec", "a.tfrecord", "a"])
+def test_replacing_can_be_interrupted_and_goes_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marginface.data.packing.training_sets.CHUNK", 8)
+    monkeypatch.setattr("marginface.data.packing.training_sets.STRIDE", 8)
+    faces, out = write_faces(tmp_path / "faces"), tmp_path / "out"
+    convert(faces, out / name, encoding=Encoding())
+    before = contents(out)
+
+    def stop(done: int, _: int) -> None:
+        if done == 24:
+            raise KeyboardInterrupt
+
+    changed = {"encoding": Encoding((12, 12), "png"), "overwrite": True}
+    with pytest.raises(KeyboardInterrupt):
+        convert(faces, out / name, **changed, on_progress=stop)
+    assert before.items() <= contents(out).items()
+    steps: list[int] = []
+    convert(faces, out / name, **changed, on_progress=lambda done, _: steps.append(done))
+    assert steps == [32]  # of 32: three chunks were done
+    convert(faces, tmp_path / "new" / name, **changed)
+    assert contents(out) == contents(tmp_path / "new")
 
 
 def test_clutter_of_file_managers_does_not_count(tmp_path: Path) -> None:
