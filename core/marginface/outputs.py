@@ -209,6 +209,14 @@ def refuse_inputs(path: Path, inputs: Iterable[Path | None]) -> None:
             )
 
 
+def refuse_among(path: Path, images: Path | None) -> None:
+    """Raise if an output lies in a folder of images, where it would be taken for one of them."""
+    if images is not None and images.is_dir() and path.resolve().is_relative_to(images.resolve()):
+        raise MarginfaceError(
+            f"output {path} lies in {images}, among the images; choose a place outside"
+        )
+
+
 def _is_link(path: Path) -> MarginfaceError:
     return MarginfaceError(
         f"output {path} exists already, a link to {path.readlink()}; give another name, or remove "

@@ -284,6 +284,14 @@ def test_replacing_can_be_interrupted_and_goes_on(
     assert contents(out) == contents(tmp_path / "new")
 
 
+@pytest.mark.parametrize(
+    "command", ["pack", "subset .rec", "split", "evaluate", "report", "preview"]
+)
+def test_no_output_lies_among_the_images(refusal, inputs, command: str) -> None:
+    given = WORK[command].format(out=inputs["faces"] / "out", **inputs).split()
+    assert "among the images" in refusal(*given)
+
+
 def test_clutter_of_file_managers_does_not_count(tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").touch()
     check_folder(tmp_path, overwrite=False)

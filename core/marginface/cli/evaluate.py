@@ -53,7 +53,7 @@ def evaluate(
     from marginface.evaluation.output import METRICS_NAME
     from marginface.extras import require
     from marginface.labels import distinct_labels
-    from marginface.outputs import filling
+    from marginface.outputs import filling, refuse_among
     from marginface.tables.verification import comparison_table, single_table
     from marginface.terminal import Terminal
 
@@ -61,6 +61,8 @@ def evaluate(
         require("report", "matplotlib")
         require("data", "pyarrow")
     inputs = [*model, *(val or []), pairs, images]
+    if output is not None:
+        refuse_among(output, images)
     claim_folder(context, output, METRICS_NAME, overwrite=overwrite, inputs=inputs)
     labels = distinct_labels(model, "model")
     sets = open_sets(val, pairs, images, skip_bad=skip_bad)

@@ -40,13 +40,14 @@ def report(
     from marginface.cli.verifying import embed_sets, open_sets
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.labels import distinct_labels
-    from marginface.outputs import filling
+    from marginface.outputs import filling, refuse_among
     from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import PAGE_NAME, write_page
     from marginface.report.training import read_training
     from marginface.terminal import Terminal
 
     inputs = [*models, *(val or []), pairs, images]
+    refuse_among(output, images)
     claim_folder(context, output, PAGE_NAME, overwrite=overwrite, inputs=inputs)
     sets = tuple(open_sets(val, pairs, images, skip_bad=skip_bad))
     names = distinct_labels(models, "model")

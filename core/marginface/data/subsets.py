@@ -23,7 +23,7 @@ from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
-from marginface.outputs import check_folder, put_folder
+from marginface.outputs import check_folder, put_folder, refuse_among
 from marginface.text import as_utf8, printable
 
 Indices = NDArray[np.int64]
@@ -133,10 +133,7 @@ def write_part(
 def check_split(output: Path, source: Path, *, overwrite: bool) -> None:
     """Raise before the work if a folder of two sets cannot be written."""
     check_folder(output, overwrite=overwrite, inputs=[source], whole=True)
-    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise MarginfaceError(
-            f"{output} lies in {source}, among the images; choose a place outside"
-        )
+    refuse_among(output, source)
 
 
 def write_split(

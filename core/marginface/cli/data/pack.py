@@ -43,12 +43,14 @@ def pack(
     from marginface.data.packing.conversion import convert
     from marginface.data.packing.encoding import Encoding
     from marginface.data.packing.partial import partial_path
+    from marginface.data.packing.training_sets import check_target
     from marginface.data.verification.bin_file import tells_folds
     from marginface.data.verification.leaving_out import left_out_line
     from marginface.data.verification.pairs import Pairs
     from marginface.terminal import Terminal
 
     encoding = Encoding(None if size is None else (size, size), image_format)
+    check_target(target, source, pairs, overwrite=overwrite)
     going_on = saying_how_to_go_on(partial_path(target))
     with going_on, image_progress("Packing") as on_progress:
         packed = convert(

@@ -35,11 +35,13 @@ def preview(
     from marginface.data.opening import open_by_name
     from marginface.data.preview import contact_sheet, drawn_rows, rows_of_all
     from marginface.errors import MarginfaceError
+    from marginface.outputs import refuse_among
     from marginface.terminal import Terminal
     from marginface.training.config.values import split_names
 
     if output.suffix.lower() != ".png":
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
+    refuse_among(output, source)
     claim_file(context, output, overwrite=overwrite, inputs=[source])
     names = None if augment is None else split_names(augment)
     expand_presets(names or [])  # an unknown name ends here

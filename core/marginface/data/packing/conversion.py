@@ -55,7 +55,6 @@ def convert(
     Raises:
         MarginfaceError: the target exists or does not suit the source; the source is damaged.
     """
-    check_target(target, source, pairs, overwrite=overwrite)  # before the work
     if pairs is None:
         opened = open_set(source, on_progress, rebuild_index=rebuild_index)
         if skip_bad and isinstance(opened, Pairs):

@@ -25,7 +25,7 @@ from marginface.data.packing.partial import Partial, partial_output, partial_pat
 from marginface.data.packing.targets import target_format
 from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.errors import MarginfaceError
-from marginface.outputs import check_file, check_folder
+from marginface.outputs import check_file, check_folder, refuse_among
 
 CHUNK = 1024  # images between two lines of the journal
 STRIDE = 32  # images between two calls of on_progress
@@ -133,11 +133,7 @@ def check_target(target: Path, *sources: Path | None, overwrite: bool = False) -
             paths += beside(target)
         for path in paths:
             check_file(path, overwrite=overwrite, inputs=sources)
-    source = sources[0]
-    if source is not None and source.is_dir() and target.resolve().is_relative_to(source.resolve()):
-        raise MarginfaceError(
-            f"{target} lies in {source}, among the images; choose a place outside"
-        )
+    refuse_among(target, sources[0])
 
 
 def _refuse_same_stems(
