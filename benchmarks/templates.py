@@ -156,7 +156,7 @@ def blocks(folder: Path) -> Tars:
 
 def command(folder: Path) -> Tars:
     """The whole of `marginface templates`, from the files to metrics.json."""
-    from marginface.cli.main import app
+    from marginface.cli.app import app
 
     files = {
         "--embeddings": "embeddings.parquet",

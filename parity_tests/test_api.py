@@ -44,7 +44,10 @@ DIFFERENCES = {
     # A module has `forward`, a Keras layer `call`, and options of every layer.
     "backbones.backbone": Difference(
         {"channels_last", "Backbone.forward"},
-        {"Backbone.build", "Backbone.call", "Backbone.from_config", "Backbone.get_config"},
+        {
+            *("Backbone.build", "Backbone.call", "Backbone.export", "Backbone.from_config"),
+            "Backbone.get_config",
+        },
         {"Backbone"},
     ),
     # A module that holds parameters, or a function that is given them. What computes the kinds of

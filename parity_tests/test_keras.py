@@ -82,6 +82,24 @@ def test_exported_as_saved_model(tf: Framework, reloaded: bool, tmp_path: Path) 
     np.testing.assert_allclose(loaded.serve(IMAGES), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["new", "reloaded", "weights loaded", "compiled"])
+def test_exported_before_the_first_call(tf: Framework, how: str, tmp_path: Path) -> None:
+    import keras
+
+    backbone, _ = parts(tf)
+    if how == "reloaded":
+        backbone.save(tmp_path / "backbone.keras")
+        backbone = keras.models.load_model(tmp_path / "backbone.keras")
+    elif how == "weights loaded":
+        tf.backend.save_weights(parts(tf)[0], tmp_path / "weights.safetensors")
+        tf.backend.load_weights(backbone, tmp_path / "weights.safetensors")
+    elif how == "compiled":
+        backbone.compile("sgd", "mse")
+    backbone.export(tmp_path / "saved", verbose=False)
+    loaded = tf.tf.saved_model.load(tmp_path / "saved")
+    np.testing.assert_allclose(loaded.serve(IMAGES), backbone(IMAGES), rtol=0, atol=1e-5)
+
+
 def test_cloned_with_new_weights(tf: Framework) -> None:
     import keras
 

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from record_files import pack
 
 from marginface import extras
-from marginface.cli import data, main
+from marginface.cli import app, data
 from marginface.errors import MissingPackageError
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,7 @@ def test_all_is_all() -> None:
 
 
 def test_every_help_and_the_losses_need_no_extra() -> None:
-    names = [*main.COMMANDS, *(f"data {name}" for name in data.COMMANDS)]
+    names = [*app.COMMANDS, *(f"data {name}" for name in data.COMMANDS)]
     commands = ["--help", "--version", "losses", "losses arcface"]
     commands += [f"{name} --help" for name in names]
     for command, (status, out, err) in zip(commands, run_without(ABSENT, commands), strict=True):

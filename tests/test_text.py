@@ -102,8 +102,8 @@ def test_a_progress_bar_shows_its_description_as_it_is(capsys, monkeypatch):
 def test_warnings_are_one_line_of_text():
     code = f"""
 import warnings
-from marginface.cli import main
-main.app = lambda **_: warnings.warn({HOSTILE!r})
+from marginface.cli import app, main
+app.app = lambda **_: warnings.warn({HOSTILE!r})
 main.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -148,5 +148,5 @@ def test_consoles_and_prints_are_made_in_one_place():
     assert by_function["Console"] == set()  # Terminal is the one, and derives from it
     # A number for the parent process; words of ours (the version, what Ctrl-C stopped); what is
     # escaped before it is printed.
-    assert by_function["print"] == {"losses.py", "main.py", "lazy.py", "embed.py", "text.py"}
+    assert by_function["print"] == {"losses.py", "app.py", "progress.py", "text.py"}
     assert by_function["echo"] == by_function["secho"] == set()

@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,17 +61,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, put: Callable[[Path, Path], object] = Path.rename) -> Iterator[Path]:
     """Yield a temporary folder next to `path` to write to; it becomes `path` at the end.
 
-    If the block raises, nothing stays.
+    If the block raises, nothing stays. `put` renames the one to the other.
     """
     temporary = _temporary(path)
     try:
         with naming(path, temporary, inside=True):
             temporary.mkdir(parents=True)
             yield temporary
-            temporary.rename(path)
+            put(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

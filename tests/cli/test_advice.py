@@ -15,7 +15,7 @@ import typer
 from record_files import insightface
 
 import marginface
-from marginface.cli.main import app
+from marginface.cli.app import app
 
 CORE = Path(marginface.__file__).parent
 ADVISED = re.compile(r"`marginface (.*?)`")

@@ -218,11 +218,10 @@ def test_refusals(cli, refusal, run, data, parts, tmp_path):
     inside = refusal("clean", "--run", run, *given, "--link-to", data / "kept")
     assert "among the images" in inside
     taken = refusal("clean", "--run", run, *given, "--link-to", tmp_path / "one")
-    assert "--link-to" in taken
-    assert "exists already" in taken
+    assert "one exists already" in taken
     assert not output.exists()
     output.write_text("mine")
-    assert "--output" in refusal("clean", "--run", run, *given)
+    assert "clean.csv exists already; pass --overwrite" in refusal("clean", "--run", run, *given)
     assert output.read_text() == "mine"
 
 

@@ -136,6 +136,7 @@ def test_split(cli, faces, tmp_path):
     assert out.splitlines()[0].startswith("train: 5 identities, ")
     assert "pairs: 20 in 10 folds" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".marginface",
         "pairs.txt",
         "train",
         "validation",
@@ -151,7 +152,7 @@ def test_bad_splitting(refusal, faces, tmp_path):
     )
     assert "identity or image" in refusal("data", "split", faces, *output, "--by", "age")
     assert "among the images" in refusal("data", "split", faces, "--output", faces / "out")
-    assert "exists already" in refusal("data", "split", faces, "--output", tmp_path)
+    assert "holds what the command reads" in refusal("data", "split", faces, "--output", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces"]
 
 

@@ -21,6 +21,7 @@ from marginface import MarginfaceError
 from marginface.data.photos import photos as photos_module
 from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
+from marginface.outputs import SIGNATURE
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
@@ -29,7 +30,7 @@ def table(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file())
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != SIGNATURE)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
@@ -293,9 +294,9 @@ def test_options_that_do_not_go_together(refusal, photos, detector, tmp_path):
 
 def test_folders_that_do_not_fit(refusal, photos, detector, tmp_path):
     detect = ("--detector", detector)
-    assert "exists already" in refusal("data", "align", photos, photos, *detect)
+    assert "what the command reads" in refusal("data", "align", photos, photos, *detect)
     assert "among the photos" in refusal("data", "align", photos, photos / "crops", *detect)
-    assert "is a file, not a folder" in refusal(
+    assert "crops needs a folder, but" in refusal(
         "data", "align", photos, detector / "crops", *detect
     )
     assert "no such folder" in refusal(

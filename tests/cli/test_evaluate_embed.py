@@ -78,10 +78,19 @@ def test_evaluate_takes_the_folds_that_the_pairs_file_declares(cli, model, image
         line for at in range(0, PEOPLE, 2) for line in same[at : at + 2] + different[at : at + 2]
     ]
     pairs.write_text("\n".join(["3\t2", *folds]) + "\n")
-    arguments = ("--model", model, "--images", images, "--pairs", pairs, "--output", tmp_path)
+    arguments = (
+        "--model",
+        model,
+        "--images",
+        images,
+        "--pairs",
+        pairs,
+        "--output",
+        tmp_path / "out",
+    )
     result = cli("evaluate", *arguments)
     assert "accuracy, 3 folds" in result.stdout
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["folds"] == len(metrics["fold_accuracies"]) == 3
 
 
@@ -231,6 +240,8 @@ def test_a_public_model_separates_real_faces(cli, tmp_path):
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("\n".join(["20", *lines[:20], *lines[500:520]]) + "\n")
     arguments = ("--images", FACES / "lfw112" / "test", "--pairs", pairs, "--std", 128)
-    result = cli("evaluate", "--model", weights, *arguments, "--output", tmp_path, "--no-flip")
+    result = cli(
+        "evaluate", "--model", weights, *arguments, "--output", tmp_path / "out", "--no-flip"
+    )
     assert result.status == 0, result.stderr
-    assert json.loads((tmp_path / "metrics.json").read_text())["best_accuracy"] >= 0.97
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["best_accuracy"] >= 0.97

@@ -72,6 +72,7 @@ def test_one_model_on_one_set(printed, models, sets, pairs, tmp_path):
     out = tmp_path / "out"
     text = printed("evaluate", "--model", models[0], "--val", sets[0], "--output", out)
     assert {path.name for path in out.iterdir()} == {
+        ".marginface",
         "metrics.json",
         "verification.png",
         "scores.parquet",
@@ -181,9 +182,10 @@ def test_what_cannot_be_evaluated_is_refused_before_a_model_runs(
         "evaluate", *model, "--val", alike, *images
     )
     monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)  # root may write anywhere
-    for output in (tmp_path, tmp_path / "new" / "folder"):
+    (tmp_path / "out").mkdir()
+    for output in (tmp_path / "out", tmp_path / "out" / "new" / "folder"):
         message = refusal("evaluate", *model, "--val", sets[0], "--output", output)
-        assert f"--output {output} cannot be written, {tmp_path} is not yours" in message
+        assert f"output {output} cannot be written, {tmp_path / 'out'} is not yours" in message
     sets[1].write_bytes(b"cposix\nsystem\n(S'echo'\ntR.")
     assert "asks for posix.system" in refusal(
         "evaluate", *model, "--val", sets[0], "--val", sets[1]

@@ -11,8 +11,8 @@ import yaml
 from PIL import Image
 
 from marginface import __version__
+from marginface.cli.app import COMMANDS
 from marginface.cli.lazy import load_command
-from marginface.cli.main import COMMANDS
 from marginface.runs.checkpoints import latest_checkpoint
 from marginface.training.config.keys import TrainConfig
 

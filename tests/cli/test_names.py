@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tiny_scrfd import photo_with, save_detector
 
-from marginface.cli.main import COMMANDS
+from marginface.cli.app import COMMANDS
 from marginface.data.cleaning import Judged, write_table
 from marginface.data.formats.folder import open_folder
 from marginface.text import printable

@@ -3,14 +3,14 @@
 import pytest
 import typer
 
-from marginface.cli import data, lazy, main
+from marginface.cli import app, data, lazy
 from marginface.errors import MarginfaceError
 
 
 def commands():
     """Yield every command's words and its options that are no lists, as typer builds them."""
     for names, package in (
-        (main.COMMANDS, "marginface.cli"),
+        (app.COMMANDS, "marginface.cli"),
         (data.COMMANDS, "marginface.cli.data"),
     ):
         for name in names:

@@ -147,7 +147,7 @@ def test_commands_take_them_and_name_each_once(tmp_path: Path, command: list[str
 
 REPEATED = """
 import sys, warnings
-from marginface.cli import main
+from marginface.cli import app, main
 from marginface.data.images import read_image
 
 def read_three_times(**_):
@@ -155,7 +155,7 @@ def read_three_times(**_):
         read_image("1.png", None)
         warnings.simplefilter("default", ResourceWarning)
 
-main.app = read_three_times
+app.app = read_three_times
 main.main()
 """
 

@@ -204,7 +204,7 @@ def test_a_split_of_a_record_file_is_of_record_files(faces: Path, tmp_path: Path
     pairs = draw_pairs(images, parts[1], 20)
     write_split(images, parts, tmp_path / "out", pairs=pairs)
     names = [path.name for path in sorted((tmp_path / "out").iterdir())]
-    assert names == ["pairs.zip", "train.tfrecord", "validation.tfrecord"]
+    assert names == [".marginface", "pairs.zip", "train.tfrecord", "validation.tfrecord"]
     found = open_verification(tmp_path / "out" / "pairs.zip")
     assert (found.first, found.second) == (pairs.first, pairs.second)
     assert found.images.encoded(found.first[0]) == (faces / found.first[0]).read_bytes()

@@ -6,6 +6,7 @@ import pytest
 
 from marginface.demo import run
 from marginface.errors import MarginfaceError
+from marginface.outputs import SIGNATURE, check_folder
 
 
 @pytest.fixture
@@ -24,13 +25,15 @@ def test_the_demo_trains_exports_and_reports(
     output = tmp_path / "demo"
     done = cli("demo", "--backend", backend, "--output", output)
     assert done.status == 0, done.stderr
-    assert {path.name for path in output.iterdir()} == {"faces", "run", "model.onnx", "index.html"}
+    made = {path.name for path in output.iterdir()}
+    assert made == {"faces", "run", "model.onnx", "index.html", SIGNATURE}
     assert str(output / "index.html") in done.stdout
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "16 drawn people, 3 pictures each" in page
     assert "over 5 pictures" in page
-    with pytest.raises(MarginfaceError, match="choose another --output"):
+    with pytest.raises(MarginfaceError, match="exists already; pass --overwrite"):
         run.run_demo(output, backend=backend)
+    check_folder(output, overwrite=True)
 
 
 def test_an_unknown_backend_leaves_nothing(tmp_path: Path) -> None:

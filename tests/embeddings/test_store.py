@@ -334,7 +334,7 @@ def test_embeddings_without_direction_name_the_image(faces, tmp_path, value):
     [
         ("out.csv", r"ends in '\.csv', expected \.parquet or \.npz"),
         ("folder.npz", "is a folder, expected the name of a file"),
-        ("file/out.npz", "is a file, not a folder"),
+        ("file/out.npz", "out.npz needs a folder, but .*file is a file"),
     ],
 )
 def test_outputs_that_cannot_be_written_are_refused(faces, tmp_path, name, words):

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from marginface.outputs import SIGNATURE
+
 COUNTS = {"Al Bo": 7, "ann": 12, "bob": 3, "cid": 1, "dee": 9}
 
 
@@ -24,9 +26,9 @@ def write_faces(root: Path, counts: dict[str, int] | None = None, side: int = 12
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Return the bytes of every file under a folder, by relative path."""
+    """Return the bytes of every file under a folder, by relative path, but marginface's mark."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != SIGNATURE
     }

@@ -79,7 +79,9 @@ def test_every_variant_gives_the_same_embeddings(
 def test_what_the_file_says_of_itself(printed, run: Path, tmp_path: Path) -> None:
     output = tmp_path / "model.onnx"
     output.write_text("an older one")
-    printed("export", "--run", run, "--output", output, "--preprocess", "--opset", 21)
+    printed(
+        "export", "--run", run, "--output", output, "--preprocess", "--opset", 21, "--overwrite"
+    )
     model, metadata = read(output)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 21)]
     shapes = {
@@ -215,6 +217,7 @@ def test_weights_that_do_not_fit(cli, weights, options, words, tmp_path) -> None
     output = tmp_path / "model.onnx"
     output.write_text("an older one")
     size = [] if "--embedding-size" in options else ["--embedding-size", 16]
+    size.append("--overwrite")
     status, _, said = cli("export", "--weights", weights, "--output", output, *size, *options)
     assert status == 2
     assert words in said
@@ -228,9 +231,10 @@ def test_half_precision_weights(printed, weights: Path, tmp_path: Path) -> None:
 
     values = load_file(weights)
     for kind in (torch.bfloat16, torch.float16):
+        output = tmp_path / f"{kind}.onnx"
         save_file({name: value.to(kind) for name, value in values.items()}, weights)
         arguments = ("--backbone", "mbf", "--embedding-size", 16)
-        printed("export", "--weights", weights, *arguments, "--output", tmp_path / "model.onnx")
+        printed("export", "--weights", weights, *arguments, "--output", output)
 
 
 def test_metadata_of_the_caller_replaces_none_of_ours() -> None:

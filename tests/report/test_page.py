@@ -391,7 +391,7 @@ def test_the_command_writes_the_page(cli, model, tiny_faces, pairs_file, tmp_pat
         ({"model": "pairs.txt"}, "expected a run folder or an .onnx"),
         ({"pairs": None}, "there is nothing to verify"),
         ({"images": None}, "give them, too"),
-        ({"output": "pairs.txt"}, "needs a folder"),
+        ({"output": "pairs.txt"}, "what the command reads"),
         ({"again": "tiny.onnx"}, "is given 2 times"),
         ({"pairs": "tiny.onnx"}, "tiny.onnx"),
     ],

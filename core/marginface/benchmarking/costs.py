@@ -16,13 +16,14 @@ from marginface.extras import needs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+RECORD_NAME = "losses.json"
 COLOURS = {"torch": "#d1495b", "tf": "#e08e1b"}
 
 
 def write_costs(costs: Sequence[Cost], folder: Path) -> tuple[Path, Path]:
     """Write losses.json and losses.png into a folder, made if absent, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    record, picture = folder / "losses.json", folder / "losses.png"
+    record, picture = folder / RECORD_NAME, folder / "losses.png"
     with replacing(record) as temporary:
         contents = {"machine": machine(), "base": BASE, "costs": [asdict(cost) for cost in costs]}
         temporary.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")

@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from marginface.cli.output_options import Overwrite, claim_folder
+
 
 def bench(
+    context: typer.Context,
     what: Annotated[Literal["losses"], typer.Argument(help="What to measure.")],
     backend: Annotated[
         str, typer.Option("--backend", help="torch | tf | all; all that are installed by default.")
@@ -27,25 +30,26 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for losses.json and losses.png.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Time forward and backward of each loss beside normface's, and their peak memory."""
     del what  # losses are the only choice so far
     from marginface import losses
     from marginface.backend import backend_names, installed_backends
-    from marginface.benchmarking.costs import write_costs
+    from marginface.benchmarking.costs import RECORD_NAME, write_costs
     from marginface.benchmarking.losses import measure, parse_sizes
     from marginface.checks import check_distinct
     from marginface.errors import unknown_name
-    from marginface.evaluation.output import check_output_dir
     from marginface.extras import require
     from marginface.losses.registry import usable
     from marginface.losses.tensor_code import check_runs_in, left_out, runs_in
+    from marginface.outputs import filling
     from marginface.tables.benchmarking import cost_table
     from marginface.terminal import Terminal
 
     if output is not None:
         require("report", "matplotlib")
-        check_output_dir(output)
+        claim_folder(context, output, RECORD_NAME, overwrite=overwrite)
     chosen = names.split(",") if names else usable()
     for name in chosen:
         losses.load(name)  # an unknown name ends here
@@ -68,5 +72,7 @@ def bench(
             console.print(cost_table(measured))
             costs += measured
     if output is not None:
-        for path in write_costs(costs, output):
-            console.print(f"wrote {path}", soft_wrap=True)
+        with filling(output) as folder:
+            written = write_costs(costs, folder)
+        for path in written:
+            console.print(f"wrote {output / path.name}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marginface.cli import model_options as options
+from marginface.cli.output_options import Overwrite, claim_file
 from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
 
@@ -39,6 +40,7 @@ def clean(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out what training left out with it.")
     ] = False,
+    overwrite: Overwrite = False,
     rebuild_index: options.RebuildIndex = False,
     threads: options.Threads = None,
 ) -> None:
@@ -52,14 +54,14 @@ def clean(
     from marginface.data.linking import link_files
     from marginface.data.opening import open_sets
     from marginface.data.sources import ImagesByName
-    from marginface.locking import sole_writer
     from marginface.model import ALIGNED_SIZE
     from marginface.runs.folder import RunFolder
     from marginface.terminal import Terminal
     from marginface.training.config.files import read_config_file
 
-    _require_free(output, link_to, data)
-    context.with_resource(sole_writer(output))
+    inputs = [run, *data]
+    _check_links(link_to, data, output, overwrite=overwrite, inputs=inputs)
+    claim_file(context, output, overwrite=overwrite, inputs=inputs)
     chosen = run if run.parent.name == "checkpoints" else None
     where = RunFolder(run.parents[1] if chosen else run)
     embedder = options.open_model(run, backend, None, None, None, None, threads)
@@ -123,15 +125,20 @@ def _file(images: LabelledImages, number: int) -> tuple[Path, str]:
     return root / inside, name
 
 
-def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> None:
-    """Raise if an output exists already, before the work."""
-    for option, path in (("output", output), ("link-to", link_to)):
-        if path is not None and path.exists():
-            raise MarginfaceError(
-                f"--{option} {path} exists already; give another name, or remove it"
-            )
+def _check_links(
+    link_to: Path | None,
+    data: Sequence[Path],
+    output: Path,
+    *,
+    overwrite: bool,
+    inputs: Sequence[Path],
+) -> None:
+    """Raise before the work if no folder of links can be made."""
+    from marginface.outputs import check_folder
+
     if link_to is None:
         return
+    check_folder(link_to, overwrite=overwrite, inputs=inputs, whole=True)
     for path in data:
         if path.is_file():
             raise MarginfaceError(

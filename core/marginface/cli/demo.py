@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.output_options import Overwrite
+
 
 def demo(
     backend: Annotated[
@@ -25,6 +27,7 @@ def demo(
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of faces, weights and batches.")
     ] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw faces, train on them, verify before and after, export, and write a page about it."""
     # PyTorch's OpenMP threads spin while they wait; on cores that other programs use too, training
@@ -39,9 +42,10 @@ def demo(
     from marginface.terminal import Terminal
 
     backend = backend or default_backend()
-    folder = output or free_folder(f"demo-{backend}")
+    default = f"demo-{backend}"
+    folder = output or (Path(default) if overwrite else free_folder(default))
     started = time.monotonic()
-    found = run_demo(folder, backend=backend, seed=seed)
+    found = run_demo(folder, backend=backend, seed=seed, overwrite=overwrite)
     console = Terminal(soft_wrap=True)
     console.print()
     console.print(

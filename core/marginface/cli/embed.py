@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from marginface.cli import model_options as options
-from marginface.cli.progress import image_progress
+from marginface.cli.progress import image_progress, saying_how_to_go_on
 
 
 def embed(
@@ -56,11 +53,11 @@ def embed(
     from marginface.embeddings.store import check_output, embed_folder
     from marginface.terminal import Terminal
 
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, inputs=[model, images])
     # Report faults of the images before a model is loaded.
     open_by_name(images, rebuild_index=rebuild_index)
     embedder = options.open_model(model, backend, mean, std, channels, crop, threads, output_name)
-    with _saying_how_to_go_on(), image_progress("Embedding") as on_progress:
+    with saying_how_to_go_on(), image_progress("Embedding") as on_progress:
         summary = embed_folder(
             embedder,
             images,
@@ -84,15 +81,3 @@ def embed(
         console.print(f"skipped: {reason}")
     if len(summary.skipped) > 10:
         console.print(f"skipped: {len(summary.skipped) - 10:,} more")
-
-
-@contextmanager
-def _saying_how_to_go_on() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(
-            "marginface: what is embedded is kept; the same command goes on from there",
-            file=sys.stderr,
-        )
-        raise

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from marginface.cli import model_options as options
-from marginface.cli.metrics_output import claim_output
+from marginface.cli.output_options import Overwrite, claim_folder
 
 
 def evaluate(
@@ -37,6 +37,7 @@ def evaluate(
     flip: options.Flip = True,
     resize: options.Resize = False,
     skip_bad: options.SkipBad = False,
+    overwrite: Overwrite = False,
     threads: options.Threads = None,
 ) -> None:
     """Measure accuracy over folds, AUC, EER and TAR at FAR on pairs of images.
@@ -49,15 +50,20 @@ def evaluate(
         write_comparison,
         write_single,
     )
+    from marginface.evaluation.output import METRICS_NAME
     from marginface.extras import require
     from marginface.labels import distinct_labels
+    from marginface.outputs import filling, refuse_among
     from marginface.tables.verification import comparison_table, single_table
     from marginface.terminal import Terminal
 
     if output is not None:
         require("report", "matplotlib")
         require("data", "pyarrow")
-    claim_output(context, output)
+    inputs = [*model, *(val or []), pairs, images]
+    if output is not None:
+        refuse_among(output, images)
+    claim_folder(context, output, METRICS_NAME, overwrite=overwrite, inputs=inputs)
     labels = distinct_labels(model, "model")
     sets = open_sets(val, pairs, images, skip_bad=skip_bad)
     embedders = [
@@ -74,5 +80,7 @@ def evaluate(
     console.print(single_table(rows[0]) if len(rows) == 1 else comparison_table(rows))
     if output is not None:
         single = len(rows) == 1
-        written = write_single(rows[0], output) if single else write_comparison(rows, output)
-        console.print("wrote " + ", ".join(str(path) for path in written), soft_wrap=True)
+        with filling(output) as folder:
+            written = write_single(rows[0], folder) if single else write_comparison(rows, folder)
+        names = (str(output / path.relative_to(folder)) for path in written)
+        console.print(f"wrote {', '.join(names)}", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marginface.cli import model_options as options
+from marginface.cli.output_options import Overwrite, claim_file
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def export(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
     run: Annotated[
         Path | None, typer.Option("--run", help="Run folder of marginface train.")
@@ -53,16 +55,19 @@ def export(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Give embeddings of length 1.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the ONNX contract, once ONNX Runtime and the framework give the same embeddings."""
     from marginface import backbones
     from marginface.backend import default_backend, load_backend
-    from marginface.onnx.export import TOLERANCE, export_model
+    from marginface.onnx.export import TOLERANCE, check_path, export_model
     from marginface.runs.folder import load_run
     from marginface.terminal import Terminal
 
     if (run is None) == (weights is None):
         raise MarginfaceError("export takes either --run RUN or --weights FILE")
+    check_path(output)
+    claim_file(context, output, overwrite=overwrite, inputs=[run, weights])
     of_weights = {
         "--backbone": backbone,
         "--embedding-size": embedding_size,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from marginface.cli import metrics_output as options
+from marginface.cli.output_options import Overwrite, claim_folder
 from marginface.errors import MarginfaceError
 
 
@@ -35,6 +36,7 @@ def identify(
         Path | None,
         typer.Option("--output", help="Folder for metrics.json and candidates.parquet."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Name the persons whom probe images look like most, and measure that (1:N).
 
@@ -49,12 +51,14 @@ def identify(
     from marginface.evaluation import identification
     from marginface.evaluation.image_lists import read_subjects_of_images
     from marginface.evaluation.listed_images import by_image
+    from marginface.evaluation.output import METRICS_NAME
     from marginface.tables.identification import candidates_table, identification_table
     from marginface.terminal import Terminal
 
     if output is not None:  # before any work: it needs Arrow, which the rest may not
         from marginface.evaluation import candidates
-    options.claim_output(context, output)
+    inputs = [*embeddings, gallery, probes]
+    claim_folder(context, output, METRICS_NAME, overwrite=overwrite, inputs=inputs)
     origin = options.open_origin(embeddings)
     embedded = frozenset(read_names(embeddings))  # for several lists
     enrolled = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
@@ -82,8 +86,10 @@ def identify(
         "embeddings": None if origin is None else origin.to_json(),
         **result.to_json(),
     }
-    options.write_metrics(output, metrics, console)
-    if output is not None:
-        path = output / candidates.CANDIDATES_NAME
+
+    def write_candidates(folder: Path) -> Path:
+        path = folder / candidates.CANDIDATES_NAME
         candidates.write_candidates(path, names, truth, searches)
-        console.print(f"wrote {path}", soft_wrap=True)
+        return path
+
+    options.write_metrics(output, metrics, console, write_candidates)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,12 +24,11 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
 
     class Group(TyperGroup):
         def invoke(self, ctx: Any) -> Any:
-            """Run a command; Ctrl-C ends it in one line, where typer says nothing."""
+            """Run a command; Ctrl-C is told from its statuses, which typer does not do."""
             try:
                 return super().invoke(ctx)
-            except KeyboardInterrupt:
-                print("marginface: stopped by Ctrl-C", file=sys.stderr)
-                raise typer.Exit(130) from None
+            except KeyboardInterrupt as error:
+                raise typer.Abort from error
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             """Replace the listed stand-in by the command itself."""

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marginface.cli.output_options import Overwrite, claim_file
+
 if TYPE_CHECKING:
     from marginface.losses.describe import Description
     from marginface.terminal import Terminal
 
 
 def losses(
+    context: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(help="Explain this one, of your own: module:Class; list all without."),
@@ -23,6 +26,7 @@ def losses(
             "--plot", help="PNG to draw: target logits, gradients and decision boundaries."
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """List the losses, explain one, or draw them."""
     from marginface.losses import load
@@ -36,8 +40,10 @@ def losses(
     chosen = usable() if name is None else [name]
     described = [describe(each) for each in chosen]
     if plot is not None:
-        from marginface.losses.plot import write_plot
+        from marginface.losses.plot import check_plot, write_plot
 
+        check_plot(plot)
+        claim_file(context, plot, overwrite=overwrite)
         write_plot(chosen, plot)
         console.print(f"wrote {plot}", soft_wrap=True)
     elif name is None:

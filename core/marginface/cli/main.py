@@ -1,121 +1,84 @@
-"""The `marginface` command."""
+"""The `marginface` command: Ctrl-C ends it with one line and status 130, from its first import on.
+
+What takes time to import is imported where Ctrl-C is heard already.
+"""
 
 from __future__ import annotations
 
-import logging
+import atexit
+import os
+import signal
 import sys
-import warnings
-from difflib import SequenceMatcher
-from io import TextIOWrapper
-from typing import Annotated, Any, cast
 
-import typer
+TYPE_CHECKING = False  # typing's own would have to be imported
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
-from marginface import MarginfaceError, __version__
-from marginface.cli.lazy import lazy_app
-from marginface.errors import message_of
-from marginface.other_names import KEYS
-from marginface.text import print_error, printable
-
-COMMANDS = {
-    "train": "Train a model on a folder of face images.",
-    "evaluate": "Measure verification accuracy on pairs of images.",
-    "templates": "Measure IJB's protocols: templates of images, 1:1 and 1:N.",
-    "identify": "Search probe images in a gallery: names and rates.",
-    "report": "Write a page with the curves and hardest errors of models.",
-    "embed": "Write the embeddings of a folder of images.",
-    "export": "Write a trained model as ONNX.",
-    "clean": "Find images that do not belong to their identity, by sub-centres.",
-    "data": "Pack, inspect, split, align and preview images.",
-    "losses": "List the losses, explain one, or draw them.",
-    "parity": "Compare every loss in every framework with the reference.",
-    "bench": "Time the losses of the installed frameworks.",
-    "demo": "Train, evaluate and export on drawn faces; needs no data.",
-}
-
-
-# The base of typer's usage errors: newer versions of typer carry a click of their own.
-UsageProblem = cast(
-    "type[typer.BadParameter]",
-    next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"),
-)
-
-
-app = lazy_app("marginface.cli", COMMANDS)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"marginface {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def marginface(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
-    ] = False,
-) -> None:
-    """Margin-based face recognition: train, evaluate and deploy in PyTorch or TensorFlow."""
-    del version
-
-
-def _usage_message(error: Any) -> str:
-    """Describe a usage error; for an unknown option, name the nearest or where all are listed."""
-    if not hasattr(error, "possibilities"):
-        return str(error.format_message())
-    name, near = error.option_name, error.possibilities
-    options = [each for parameter in error.ctx.command.params for each in parameter.opts]
-    meant = f"--{KEYS.get(name.lstrip('-').replace('-', '_'), '').replace('_', '-')}"
-    if meant in options:
-        return f"unknown option '{name}'; did you mean '{meant}'?"
-    if not near:
-        return f"unknown option '{name}'; see {error.ctx.command_path} --help"
-    nearest = max(near, key=lambda other: SequenceMatcher(None, name, other).ratio())
-    return f"unknown option '{name}'; did you mean '{nearest}'?"
-
-
-class _WarningLines:
-    """Formats each warning once: Python forgets what it has shown where filters are changed."""
-
-    def __init__(self) -> None:
-        self._shown: set[str] = set()
-
-    def __call__(self, message: Warning | str, *about: object, **more: object) -> str:
-        del about, more  # category and place in the code: of no use to a command's user
-        text = str(message)
-        if text in self._shown:
-            return ""
-        self._shown.add(text)
-        return f"marginface: warning: {printable(text)}\n"
+STATUS = 130
+_received: list[int] = []
 
 
 def main() -> None:
-    """Run the command line; what the user can mend ends in one line and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # for letters that the terminal lacks
-    warnings.formatwarning = cast("Any", _WarningLines())
-    # Pillow names no file; what matters is said with its name by `marginface.data.images`.
-    warnings.filterwarnings("ignore", module=r"PIL\b")
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    """Run the command line: SystemExit has its status."""
+    _received.clear()
+    heard = _hear(_leave)
+    import _thread
+    import threading
+
+    from marginface.cli.app import run
+
+    before = sys.unraisablehook
+
+    def again(swallowed: sys.UnraisableHookArgs) -> None:
+        """Let Ctrl-C come again where Python drops it, as in a destructor or while it imports."""
+        if issubclass(swallowed.exc_type, KeyboardInterrupt):
+            threading.Timer(0.01, _thread.interrupt_main).start()
+        else:
+            before(swallowed)
+
     try:
-        sys.exit(app(prog_name="marginface", standalone_mode=False))
-    except UsageProblem as error:
-        if message := _usage_message(error):  # none where typer has shown the help instead
-            print_error(" ".join(message.split()))
-        sys.exit(2)
-    except MarginfaceError as error:
-        print_error(str(error))
-        sys.exit(2)
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print_error(message_of(error))
-        sys.exit(2)
+        if heard:
+            sys.unraisablehook = again
+            _hear(_stop)
+        run(lambda: bool(_received))
+    finally:
+        sys.unraisablehook = before
+        if heard:
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # no traceback from there
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _hear(handler: Callable[[int, FrameType | None], None]) -> bool:
+    """Let Ctrl-C call a handler; not where a shell in the background or a caller sees to it."""
+    if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, _leave):
+        return False
+    try:
+        signal.signal(signal.SIGINT, handler)
+    except ValueError:  # in a thread, which hears no signals
+        return False
+    return True
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End the process: nothing has begun that would have to be undone."""
+    del number, frame
+    os.write(2, b"marginface: stopped by Ctrl-C\n")
+    os._exit(STATUS)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    del frame
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+@atexit.register
+def _end() -> None:
+    """Keep the status: Python's own is another once the interrupt has passed through `exec`."""
+    if _received:
+        sys.stderr.flush()
+        os._exit(STATUS)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,19 +22,6 @@ Embeddings = Annotated[
     ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder for metrics.json.")]
-
-
-def claim_output(context: typer.Context, output: Path | None) -> None:
-    """Claim the folder `output`, if it is given, for this command's metrics.json.
-
-    Before the work, and until the command ends: the files there belong together.
-    """
-    from marginface.evaluation.output import METRICS_NAME, check_output_dir
-    from marginface.locking import sole_writer
-
-    if output is not None:
-        check_output_dir(output)
-        context.with_resource(sole_writer(output / METRICS_NAME))
 
 
 def open_origin(embeddings: list[Path]) -> Origin | None:
@@ -75,14 +62,22 @@ def _note(text: str) -> None:
     Terminal(stderr=True, soft_wrap=True).print(f"marginface: note: {text}")
 
 
-def write_metrics(output: Path | None, metrics: dict[str, Any], console: Terminal) -> None:
-    """Write metrics.json to the folder `output`, if it is given, and say so."""
-    from marginface.atomic import replacing
+def write_metrics(
+    output: Path | None,
+    metrics: dict[str, Any],
+    console: Terminal,
+    write_more: Callable[[Path], Path] | None = None,
+) -> None:
+    """Write metrics.json, and what `write_more` writes, to the folder `output`, if it is given."""
     from marginface.evaluation.output import METRICS_NAME
+    from marginface.outputs import filling
 
     if output is None:
         return
-    output.mkdir(parents=True, exist_ok=True)
-    with replacing(output / METRICS_NAME) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    console.print(f"wrote {output / METRICS_NAME}", soft_wrap=True)
+    with filling(output) as folder:
+        written = [folder / METRICS_NAME]
+        written[0].write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+        if write_more is not None:
+            written.append(write_more(folder))
+    for path in written:
+        console.print(f"wrote {output / path.name}", soft_wrap=True)

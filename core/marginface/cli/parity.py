@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.output_options import Overwrite, claim_file
+
 
 def parity(
+    context: typer.Context,
     more: Annotated[
         list[str] | None,
         typer.Argument(metavar="[BACKEND]...", help="Further backends: --backend torch tf."),
@@ -25,6 +28,7 @@ def parity(
         Path | None,
         typer.Option("--report", help="Markdown file to write, with a heat map beside it."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare values, gradients and states of losses with the float64 reference."""
     from rich.progress import track
@@ -34,6 +38,7 @@ def parity(
     from marginface.checks import check_distinct
     from marginface.losses.registry import usable
     from marginface.losses.tensor_code import check_runs_in, left_out, runs_in
+    from marginface.outputs import check_file
     from marginface.parity import DTYPES, broken, compare
     from marginface.parity.page import check_page, pairs, write_page
     from marginface.tables.parity import parity_table
@@ -41,6 +46,8 @@ def parity(
 
     if page is not None:
         check_page(page)
+        check_file(page.with_suffix(".png"), overwrite=overwrite)
+        claim_file(context, page, overwrite=overwrite)
     chosen = [losses.load(name).name for name in loss or usable()]
     check_distinct("loss", chosen)
     named = [*(backend or []), *(more or [])]

@@ -1,9 +1,11 @@
-"""A progress bar over images, on stderr."""
+"""A progress bar over images, on stderr, and what Ctrl-C leaves of the work."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -44,3 +46,17 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+@contextmanager
+def saying_how_to_go_on(kept: Path | None = None) -> Iterator[None]:
+    """Say at Ctrl-C that the same command goes on; only if `kept` is there, where it is given."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept is None or kept.exists():
+            print(
+                "marginface: what is done is kept; the same command goes on from there",
+                file=sys.stderr,
+            )
+        raise

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from marginface.cli import model_options as options
+from marginface.cli.output_options import Overwrite, claim_folder
 
 
 def report(
+    context: typer.Context,
     models: Annotated[
         list[Path], typer.Argument(metavar="MODELS...", help="Run folders or ONNX files.")
     ],
@@ -28,6 +30,7 @@ def report(
     flip: options.Flip = True,
     resize: options.Resize = False,
     skip_bad: options.SkipBad = False,
+    overwrite: Overwrite = False,
     threads: options.Threads = None,
 ) -> None:
     """Write a page with the figures, curves and hardest errors of models on verification sets.
@@ -35,15 +38,17 @@ def report(
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
     from marginface.cli.verifying import embed_sets, open_sets
-    from marginface.evaluation.output import check_output_dir
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.labels import distinct_labels
+    from marginface.outputs import filling, refuse_among
     from marginface.report.collect import Report, ReportModel, measure
-    from marginface.report.page import write_page
+    from marginface.report.page import PAGE_NAME, write_page
     from marginface.report.training import read_training
     from marginface.terminal import Terminal
 
-    check_output_dir(output)
+    inputs = [*models, *(val or []), pairs, images]
+    refuse_among(output, images)
+    claim_folder(context, output, PAGE_NAME, overwrite=overwrite, inputs=inputs)
     sets = tuple(open_sets(val, pairs, images, skip_bad=skip_bad))
     names = distinct_labels(models, "model")
     listed = tuple(
@@ -66,10 +71,11 @@ def report(
         )
     ]
     measured = [tuple(every[at : at + len(sets)]) for at in range(0, len(every), len(sets))]
-    page = write_page(Report(listed, sets, tuple(measured)), output)
-    megabytes = page.stat().st_size / 1e6
+    with filling(output) as folder:
+        page = write_page(Report(listed, sets, tuple(measured)), folder)
+        megabytes = page.stat().st_size / 1e6
     console = Terminal(soft_wrap=True)
     for name, results in zip(names, measured, strict=True):
         if any(each.rejection is None for each in results):
             console.print(f"{name}: {NO_CURVE}")
-    console.print(f"wrote {page} ({megabytes:.1f} MB)")
+    console.print(f"wrote {output / page.name} ({megabytes:.1f} MB)")

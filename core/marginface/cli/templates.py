@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from marginface.cli import metrics_output as options
+from marginface.cli.output_options import Overwrite, claim_folder
 from marginface.errors import MarginfaceError
 
 
@@ -33,6 +34,7 @@ def templates(
         Path | None, typer.Option("--probes", help="1:N: ijbc_1N_probe_mixed.csv.")
     ] = None,
     output: options.Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure templates of images as IJB-B and IJB-C do: pairs (1:1), search in galleries (1:N).
 
@@ -43,6 +45,7 @@ def templates(
     from marginface.evaluation import template_files as files
     from marginface.evaluation.identification import galleries_json
     from marginface.evaluation.listed_images import by_image, media_by_image
+    from marginface.evaluation.output import METRICS_NAME
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.evaluation.template_search import search_galleries
     from marginface.evaluation.template_verification import score_pairs, verify_templates
@@ -56,7 +59,8 @@ def templates(
         raise MarginfaceError("--gallery and --probes go together; give both or neither")
     if not (pairs or gallery):
         raise MarginfaceError("nothing to measure; give --pairs, or --gallery and --probes")
-    options.claim_output(context, output)
+    inputs = [*embeddings, media, scores, pairs, *(gallery or []), probes]
+    claim_folder(context, output, METRICS_NAME, overwrite=overwrite, inputs=inputs)
     listed_in = gallery or []
     names = distinct_labels(listed_in, "gallery")
     origin = options.open_origin(embeddings)

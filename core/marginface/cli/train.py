@@ -15,6 +15,7 @@ from marginface import losses
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.losses.registry import awaits_import
+from marginface.outputs import refuse_inputs
 from marginface.runs.folder import RunFolder
 from marginface.training.config.files import (
     coerce,
@@ -37,12 +38,16 @@ METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again
 
 
-def train(config: Path | None, resume: bool, **options: Any) -> None:
+def train(config: Path | None, resume: bool, overwrite: bool, **options: Any) -> None:
     """Train a model on face images: a folder with one for each identity, a .rec or a .tfrecord.
 
     Values come from the defaults, then the recipe, the config file and these options. A run that
     was stopped continues with --output RUN --resume, in the other framework too.
     """
+    if resume and overwrite:
+        raise MarginfaceError(
+            "--resume continues the run in --output and --overwrite replaces it; give one of them"
+        )
     typed = {name: value for name, value in options.items() if value is not None}
     file = read_config_file(config) if config else {}
     run: dict[str, Any] = {}
@@ -63,11 +68,12 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
         settings = resume_config(TrainConfig(**run), {**file, **typed})
     else:
         settings = resolve_config(file, typed)
+        refuse_inputs(settings.output, [config])
 
     if settings.processes > 1 and not place.named:
         command = this_program()
         with sole_run_writer(settings, resume=resume):  # else process 0 finds out, in a while
-            check_output(settings, resume=resume)
+            check_output(settings, resume=resume, overwrite=overwrite)
             if resume:
                 check_resumption(settings)
         raise typer.Exit(launch(command, settings.processes, settings.output))
@@ -77,7 +83,7 @@ def train(config: Path | None, resume: bool, **options: Any) -> None:
     from marginface.training.trainer import train as run_training
 
     try:
-        result = run_training(settings, resume=resume)
+        result = run_training(settings, resume=resume, overwrite=overwrite)
     except (AgreedError, TrainingDivergedError):
         if place.rank == 0:
             raise
@@ -146,10 +152,15 @@ def _signature() -> inspect.Signature:
     resume = Annotated[
         bool, typer.Option("--resume", help="Continue the run in --output.", rich_help_panel="Run")
     ]
+    overwrite = Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the run in --output.", rich_help_panel="Run"),
+    ]
     keyword = inspect.Parameter.KEYWORD_ONLY
     options = [
         inspect.Parameter("config", keyword, default=None, annotation=config),
         inspect.Parameter("resume", keyword, default=False, annotation=resume),
+        inspect.Parameter("overwrite", keyword, default=False, annotation=overwrite),
     ]
     return inspect.Signature([*map(_parameter, TrainConfig.model_fields), *options])
 

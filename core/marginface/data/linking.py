@@ -9,6 +9,7 @@ from pathlib import Path
 
 from marginface.atomic import new_folder
 from marginface.data.names import inner_path
+from marginface.outputs import put_folder
 
 
 def link_images(root: Path, names: Iterable[str], target: Path) -> None:
@@ -21,7 +22,7 @@ def link_images(root: Path, names: Iterable[str], target: Path) -> None:
 
 def link_files(files: Iterable[tuple[Path, str]], target: Path) -> None:
     """Make a folder of files, each with its name there; see `link_images`."""
-    with new_folder(target) as partial:
+    with new_folder(target, put_folder) as partial:
         for old, name in files:
             destination = inner_path(partial, name)
             destination.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
+from marginface.outputs import check_folder, put_folder, refuse_among
 from marginface.text import as_utf8, printable
 
 Indices = NDArray[np.int64]
@@ -108,7 +109,12 @@ def split(
 
 
 def write_part(
-    images: LabelledImages, chosen: Indices, target: Path, on_progress: OnProgress = silent
+    images: LabelledImages,
+    chosen: Indices,
+    target: Path,
+    on_progress: OnProgress = silent,
+    *,
+    overwrite: bool = False,
 ) -> Summary:
     """Write some images to a new folder, .rec or .tfrecord, as they are.
 
@@ -118,10 +124,16 @@ def write_part(
         MarginfaceError: as `pack`.
     """
     if isinstance(images, ImageFolder) and not target_format(target):
-        check_target(target, images.root)
+        check_target(target, images.root, overwrite=overwrite)
         link_images(images.root, map(images.name, chosen.tolist()), target)
         return Summary(len(chosen), len(np.unique(images.labels[chosen])))
-    return pack(images, target, chosen=chosen, on_progress=on_progress)
+    return pack(images, target, chosen=chosen, overwrite=overwrite, on_progress=on_progress)
+
+
+def check_split(output: Path, source: Path, *, overwrite: bool) -> None:
+    """Raise before the work if a folder of two sets cannot be written."""
+    check_folder(output, overwrite=overwrite, inputs=[source], whole=True)
+    refuse_among(output, source)
 
 
 def write_split(
@@ -130,6 +142,7 @@ def write_split(
     output: Path,
     *,
     pairs: Pairs | None = None,
+    overwrite: bool = False,
     on_progress: OnProgress = silent,
 ) -> tuple[Summary, Summary]:
     """Write a new folder of two sets, `train` and `validation`: folders, or record files.
@@ -142,16 +155,17 @@ def write_split(
         output: the folder; it appears when all is written.
         pairs: of the second part: `pairs.txt`, a list for images in `validation`, or where these
             are in a record file `pairs.zip`, which holds its own.
+        overwrite: replace a folder that marginface wrote.
         on_progress: called with (images done, all images) of each part.
 
     Raises:
         MarginfaceError: as `pack`.
     """
-    check_target(output, images.root)
+    check_split(output, images.root, overwrite=overwrite)
     suffix = ""
     if not isinstance(images, ImageFolder):
         suffix = ".rec" if is_rec(images.root) else ".tfrecord"
-    with sole_writer(output), new_folder(output) as partial:
+    with sole_writer(output), new_folder(output, put_folder) as partial:
         summaries = [
             write_part(images, chosen, partial / f"{name}{suffix}", on_progress)
             for name, chosen in zip(("train", "validation"), parts, strict=True)

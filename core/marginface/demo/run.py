@@ -20,10 +20,10 @@ from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.demo.faces import write_demo_set
 from marginface.demo.page import DemoResult, write_demo_page
 from marginface.embeddings.embedder import open_embedder
-from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import distinct_images, embed_pairs
 from marginface.model import ModelSpec
 from marginface.onnx.export import export_model
+from marginface.outputs import check_folder, clear, sign
 from marginface.report.collect import Measured, Report, ReportModel, measure
 from marginface.report.training import read_training
 from marginface.runs.folder import load_run
@@ -68,6 +68,7 @@ def run_demo(
     *,
     backend: str,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> DemoResult:
     """Run the demo, leave faces, run, model.onnx and index.html in `output`, return what it found.
 
@@ -75,6 +76,7 @@ def run_demo(
         output: folder to create.
         backend: the framework.
         seed: of faces, weights and batches.
+        overwrite: replace the folder of a finished demo.
 
     Raises:
         MarginfaceError: `output` exists, or the backend is unknown or not installed.
@@ -82,10 +84,10 @@ def run_demo(
     """
     started = time.monotonic()
     console = Terminal(stderr=True)
-    if output.exists():
-        raise MarginfaceError(f"output {output} exists; choose another --output or remove it")
+    check_folder(output, overwrite=overwrite)
     framework = load_backend(backend)
-    output.mkdir(parents=True)
+    output.mkdir(parents=True, exist_ok=True)
+    clear(output)
 
     say(console, f"drawing {IDENTITIES + HELD_OUT} people into {output / 'faces'}")
     with console.status("drawing") as status:
@@ -152,6 +154,7 @@ def run_demo(
         ),
     )
     write_demo_page(result, output)
+    sign(output)
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.locking import sole_writer
+from marginface.outputs import check_file
 from marginface.vectors import directionless
 
 with needs("data"):
@@ -50,21 +51,13 @@ class EmbedSummary:
     skipped: tuple[tuple[str, str], ...]  # path, reason
 
 
-def check_output(output: Path, *, overwrite: bool) -> None:
+def check_output(output: Path, *, overwrite: bool, inputs: Iterable[Path | None] = ()) -> None:
     """Raise if `output` is no file that can be written; cheap, so call it before the work."""
     if output.suffix.lower() not in MERGERS:
         raise MarginfaceError(
             f"output {output} ends in '{output.suffix}', expected .parquet or .npz"
         )
-    if output.is_dir():
-        raise MarginfaceError(f"output {output} is a folder, expected the name of a file")
-    if output.exists() and not overwrite:
-        raise MarginfaceError(
-            f"output {output} exists already; pass --overwrite to replace it, or give another name"
-        )
-    above = next(path for path in output.absolute().parents if path.exists())
-    if not above.is_dir():
-        raise MarginfaceError(f"output {output} cannot be made: {above} is a file, not a folder")
+    check_file(output, overwrite=overwrite, inputs=inputs)
 
 
 def embed_folder(

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
-from marginface.evaluation.output import METRICS_NAME, check_output_dir
+from marginface.evaluation.output import METRICS_NAME
 from marginface.evaluation.verification import RocCurve, VerificationResult, roc
 from marginface.extras import needs
+from marginface.outputs import check_place
 
 with needs("report"):
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def write_result(
     Raises:
         MarginfaceError: `output_dir` is a file.
     """
-    check_output_dir(output_dir)
+    check_place(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     record, figure = output_dir / METRICS_NAME, output_dir / FIGURE_NAME
     with replacing(figure) as temporary:

@@ -23,16 +23,17 @@ COLOURS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e1b", "#7b4fa3", "#3aa6b9")
 GREY = "#9a9a9a"
 
 
-def write_plot(names: Sequence[str], path: Path) -> None:
-    """Draw these losses into a PNG.
-
-    Raises:
-        MarginfaceError: a name that does not end in .png, or a folder that is not there.
-    """
+def check_plot(path: Path) -> None:
+    """Raise for a name that does not end in .png, or a folder that is not there."""
     if path.suffix.lower() != ".png":
         raise MarginfaceError(f"--plot {path}: expected a name that ends in .png")
     if not path.parent.is_dir():
         raise MarginfaceError(f"--plot {path}: there is no folder {path.parent}; make it first")
+
+
+def write_plot(names: Sequence[str], path: Path) -> None:
+    """Draw these losses into a PNG; raises as `check_plot`."""
+    check_plot(path)
     with replacing(path) as temporary:
         draw(names).savefig(temporary, format="png", dpi=75)
 

@@ -22,6 +22,16 @@ BATCHES = (1, 3)
 Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
+def check_path(path: Path) -> None:
+    """Raise unless a model can be written there."""
+    if path.suffix.lower() != ".onnx":
+        raise MarginfaceError(f"the model is written as .onnx, got '{path.name}'")
+    if path.is_dir():
+        raise MarginfaceError(f"output {path} is a folder, expected the name of a file")
+    if not path.parent.is_dir():
+        raise MarginfaceError(f"{path.parent} is not an existing folder; create it first")
+
+
 def export_model(
     spec: ModelSpec,
     weights: Mapping[str, NDArray[Any]],
@@ -44,12 +54,7 @@ def export_model(
         MarginfaceError: ONNX Runtime and the framework disagree, or the path is no .onnx file.
     """
     path = Path(path)
-    if path.suffix.lower() != ".onnx":
-        raise MarginfaceError(f"the model is written as .onnx, got '{path.name}'")
-    if path.is_dir():
-        raise MarginfaceError(f"output {path} is a folder, expected the name of a file")
-    if not path.parent.is_dir():
-        raise MarginfaceError(f"{path.parent} is not an existing folder; create it first")
+    check_path(path)
     model = build_onnx(
         spec,
         weights,

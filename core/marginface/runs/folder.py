@@ -12,6 +12,7 @@ checkpoints/        step-00000100/ and so on
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from marginface.atomic import replacing
 from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 from marginface.model import ModelSpec
+from marginface.outputs import PASSING, not_ours
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.strict_yaml import load_yaml
 from marginface.text import printable
@@ -98,14 +100,41 @@ class RunFolder:
     def _files(self) -> tuple[Path, ...]:
         return (self.config, self.environment, self.model, self.identities, self.metrics)
 
-    def require_free(self) -> None:
-        """Raise if a run or a file is here already; the remains of a failed start do not count."""
+    def remove_run(self) -> None:
+        """Remove a run that `require_free` let be replaced."""
+        for folder in (self.checkpoints, self.tensorboard):
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        for path in self._files:
+            path.unlink(missing_ok=True)
+
+    def _foreign(self) -> str | None:
+        """Return the name of something here that no run leaves, or None."""
+        ours = {each.name for each in (*self._files, self.tensorboard, self.checkpoints)}
+        names = (each.name for each in self.path.iterdir())
+        return next((n for n in names if n not in ours and not PASSING.fullmatch(n)), None)
+
+    def require_free(self, *, overwrite: bool = False) -> None:
+        """Raise if a run or a file is here already; the remains of a failed start do not count.
+
+        Args:
+            overwrite: a run may be replaced, if there is nothing else in its folder.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise MarginfaceError(f"output {self.path} is a file; choose a folder with --output")
-        if any(part.exists() for part in (self.config, self.checkpoints)):
+        foreign = self._foreign() if self.path.exists() else None
+        holds_run = any(part.exists() for part in (self.config, self.checkpoints))
+        if foreign and not holds_run:
+            raise not_ours(self.path)
+        if foreign:
             raise MarginfaceError(
-                f"output {self.path} already holds a run; "
-                "continue it with --resume, or choose another --output"
+                f"output {self.path} already holds a run, and {foreign}, so that --overwrite does "
+                "not replace it; continue it with --resume, or choose another --output"
+            )
+        if holds_run and not overwrite:
+            raise MarginfaceError(
+                f"output {self.path} already holds a run; continue it with --resume, or choose "
+                "another --output; --overwrite replaces it"
             )
 
     def require_run(self) -> None:

@@ -7,17 +7,26 @@ from contextlib import contextmanager
 
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
+from marginface.outputs import refuse_inputs
 from marginface.runs.folder import RunFolder
 from marginface.training.config.keys import TrainConfig
 
 
-def check_output(config: TrainConfig, *, resume: bool) -> None:
-    """Raise if a run cannot be written, or resumed, in the configured folder."""
+def check_output(config: TrainConfig, *, resume: bool, overwrite: bool = False) -> None:
+    """Raise if a run cannot be written, or resumed, in the configured folder.
+
+    Args:
+        config: the configuration.
+        resume: continue the run that is there.
+        overwrite: replace the run that is there.
+    """
     run = RunFolder(config.output)
     if resume:
         run.require_run()
         return
-    run.require_free()
+    inputs = [*config.data, *config.val, config.val_images, config.val_pairs]
+    refuse_inputs(config.output, [*inputs, config.init_weights])
+    run.require_free(overwrite=overwrite)
     # Among the images it would be read as identities next time.
     output = config.output.resolve()
     folders = [("data", path) for path in config.data] + [("val", path) for path in config.val]

@@ -88,7 +88,7 @@ class _Opened:
 
 
 def prepare_training(
-    config: TrainConfig, group: Group, *, resume: bool, console: Console
+    config: TrainConfig, group: Group, *, resume: bool, overwrite: bool = False, console: Console
 ) -> Training:
     """Return a new or resumed run, having created nothing.
 
@@ -98,13 +98,14 @@ def prepare_training(
         config: the configuration.
         group: of `join_group`.
         resume: continue the run from its newest checkpoint.
+        overwrite: a run that is there will be replaced.
         console: where progress is shown.
 
     Raises:
         MarginfaceError: anything that would keep the run from working.
     """
     with together(group):
-        opened = _open(config, group, resume=resume, console=console)
+        opened = _open(config, group, resume=resume, overwrite=overwrite, console=console)
     require_same(
         group,
         _facts(config, opened),
@@ -157,10 +158,12 @@ def join_group(config: TrainConfig) -> Group:
     return group
 
 
-def _open(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> _Opened:
+def _open(
+    config: TrainConfig, group: Group, *, resume: bool, overwrite: bool, console: Console
+) -> _Opened:
     """Open and check everything that needs no other process."""
     run = RunFolder(config.output)
-    check_output(config, resume=resume)
+    check_output(config, resume=resume, overwrite=overwrite)
     if resume:
         check_resumption(config)
     graph = config.model_spec().graph()
@@ -287,10 +290,12 @@ def undoing_start(training: Training, *, resume: bool) -> Iterator[None]:
         raise
 
 
-def record_start(training: Training, *, resume: bool) -> None:
+def record_start(training: Training, *, resume: bool, overwrite: bool = False) -> None:
     """Create the run folder, or bring a resumed one back to its checkpoint; process 0 does it."""
     with together(training.group):
         if training.group.rank == 0:
+            if overwrite:
+                training.run.remove_run()
             _record(training, resume=resume)
 
 

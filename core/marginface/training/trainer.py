@@ -59,7 +59,11 @@ class TrainResult:
 
 
 def train(
-    config: TrainConfig, *, resume: bool = False, console: Console | None = None
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
 ) -> TrainResult:
     """Train as `config` says and leave everything in its run folder.
 
@@ -70,6 +74,7 @@ def train(
         config: the configuration; for a resumed run from `resume_config`.
         resume: continue the run in `config.output` from its newest checkpoint; one that has all
             of its steps is left as it is.
+        overwrite: replace a run that is in `config.output`, once its successor can start.
         console: where progress is shown; standard error by default.
 
     Raises:
@@ -87,13 +92,15 @@ def train(
         with together(group):
             if group.rank == 0:
                 held.enter_context(sole_run_writer(config, resume=resume))
-        return _train(config, group, resume=resume, console=console)
+        return _train(config, group, resume=resume, overwrite=overwrite, console=console)
 
 
-def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> TrainResult:
-    training = prepare_training(config, group, resume=resume, console=console)
+def _train(
+    config: TrainConfig, group: Group, *, resume: bool, overwrite: bool, console: Console
+) -> TrainResult:
+    training = prepare_training(config, group, resume=resume, overwrite=overwrite, console=console)
     with undoing_start(training, resume=resume):
-        record_start(training, resume=resume)
+        record_start(training, resume=resume, overwrite=overwrite)
         shared = one_folder(group, training.run.path)
         tracker: Tracker = Silence()
         if group.rank == 0:

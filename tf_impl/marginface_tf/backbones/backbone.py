@@ -71,7 +71,14 @@ class Backbone(keras.Model):
         self.set_arrays(backbones.initial_weights(graph, drawn))
 
     def build(self, input_shape: Any) -> None:
-        """Make nothing, for all is there; Keras notes the shape, which its `export` asks for."""
+        """Make nothing, for all is there; Keras notes the shape."""
+
+    def export(self, filepath: Any, *args: Any, input_signature: Any = None, **options: Any) -> Any:
+        """Export as Keras does, called before or not: what goes in is known."""
+        if input_signature is None:
+            shape = (None, 3, *self.graph.input_size)
+            input_signature = [keras.InputSpec(shape=shape, dtype=keras.config.floatx())]
+        return super().export(filepath, *args, input_signature=input_signature, **options)
 
     def __call__(self, images: Any, draw: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Check the arguments, then call; inside `call` Keras would wrap the messages."""

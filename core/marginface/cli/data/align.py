@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marginface.cli.progress import image_progress
+from marginface.cli.output_options import Overwrite
+from marginface.cli.progress import image_progress, saying_how_to_go_on
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
@@ -62,13 +63,20 @@ def align(
         int,
         typer.Option("--max-megapixels", min=1, help="Larger photos are skipped, as unreadable."),
     ] = 268,
+    overwrite: Overwrite = False,
 ) -> None:
     """Bring each photo's face onto the five-point template; write crops and alignment.csv.
 
     Crops keep the photos' folders and names. After an interruption the same command goes on.
     """
     from marginface.data.photos.cropping import ALIGNED, CropOptions
-    from marginface.data.photos.photos import NO_IMAGE, TABLE_NAME, align_photos, check_output
+    from marginface.data.photos.photos import (
+        NO_IMAGE,
+        TABLE_NAME,
+        align_photos,
+        check_output,
+        partial_path,
+    )
     from marginface.terminal import Terminal
 
     if quality is not None and image_format == "png":
@@ -80,9 +88,10 @@ def align(
         image_format,
         QUALITY if quality is None else quality,
     )
-    check_output(photos, output)
+    check_output(photos, output, overwrite=overwrite, inputs=[detector, landmarks])
     source = _face_source(detector, landmarks, face, min_score)
-    with image_progress("Aligning") as on_progress:
+    going_on = saying_how_to_go_on(partial_path(output))
+    with going_on, image_progress("Aligning") as on_progress:
         counts = align_photos(
             photos,
             output,
@@ -90,6 +99,7 @@ def align(
             options,
             batch_size=batch_size,
             max_pixels=max_megapixels * 10**6,
+            overwrite=overwrite,
             on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)

@@ -8,16 +8,19 @@ from typing import Annotated
 import typer
 
 from marginface.cli.model_options import RebuildIndex
+from marginface.cli.output_options import Overwrite, claim_file
 from marginface.cli.progress import image_progress
 
 
 def inspect(
+    context: typer.Context,
     sets: Annotated[
         list[Path], typer.Argument(help="Folders, .rec, .tfrecord, or verification sets.")
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for all that is found, with every name.")
     ] = None,
+    overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
     """Count images and identities; find broken images, duplicates, and what two sets share."""
@@ -31,6 +34,7 @@ def inspect(
     from marginface.tables import inspection as tables
     from marginface.terminal import Terminal
 
+    claim_file(context, json_file, overwrite=overwrite, inputs=sets)
     names = distinct_labels(sets, "set")
     inspections = []
     for name, path in zip(names, sets, strict=True):

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from marginface.cli.model_options import RebuildIndex
-from marginface.cli.progress import image_progress
+from marginface.cli.output_options import Overwrite
+from marginface.cli.progress import image_progress, saying_how_to_go_on
 
 
 def pack(
@@ -32,6 +33,7 @@ def pack(
             "--skip-bad", help="Leave out images that cannot be decoded, or pairs with such."
         ),
     ] = False,
+    overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
     """Convert a set of images; what has the size and format already is copied byte for byte.
@@ -40,13 +42,17 @@ def pack(
     """
     from marginface.data.packing.conversion import convert
     from marginface.data.packing.encoding import Encoding
+    from marginface.data.packing.partial import partial_path
+    from marginface.data.packing.training_sets import check_target
     from marginface.data.verification.bin_file import tells_folds
     from marginface.data.verification.leaving_out import left_out_line
     from marginface.data.verification.pairs import Pairs
     from marginface.terminal import Terminal
 
     encoding = Encoding(None if size is None else (size, size), image_format)
-    with image_progress("Packing") as on_progress:
+    check_target(target, source, pairs, overwrite=overwrite)
+    going_on = saying_how_to_go_on(partial_path(target))
+    with going_on, image_progress("Packing") as on_progress:
         packed = convert(
             source,
             target,
@@ -54,6 +60,7 @@ def pack(
             encoding=encoding,
             skip_bad=skip_bad,
             rebuild_index=rebuild_index,
+            overwrite=overwrite,
             on_progress=on_progress,
         )
     console = Terminal(soft_wrap=True)

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from marginface.cli.model_options import RebuildIndex
+from marginface.cli.output_options import Overwrite, claim_file
 
 
 def preview(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Folder, .rec or .tfrecord.", show_default=False)],
     output: Annotated[Path, typer.Argument(help="PNG file to write.", show_default=False)],
     augment: Annotated[
@@ -19,6 +21,7 @@ def preview(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
     images: Annotated[int, typer.Option("--images", min=1, max=32, help="Columns.")] = 8,
+    overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
     """Draw images as they are and as augmentations leave them.
@@ -32,11 +35,14 @@ def preview(
     from marginface.data.opening import open_by_name
     from marginface.data.preview import contact_sheet, drawn_rows, rows_of_all
     from marginface.errors import MarginfaceError
+    from marginface.outputs import refuse_among
     from marginface.terminal import Terminal
     from marginface.training.config.values import split_names
 
     if output.suffix.lower() != ".png":
         raise MarginfaceError(f"the sheet is a PNG file, got {output}; end its name in .png")
+    refuse_among(output, source)
+    claim_file(context, output, overwrite=overwrite, inputs=[source])
     names = None if augment is None else split_names(augment)
     expand_presets(names or [])  # an unknown name ends here
     opened, image_names = open_by_name(source, rebuild_index=rebuild_index)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from marginface.cli.model_options import RebuildIndex
+from marginface.cli.output_options import Overwrite
 from marginface.cli.progress import image_progress
 
 
@@ -28,12 +29,13 @@ def split(
         typer.Option("--pairs", help="Also draw so many verification pairs, a multiple of 20."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+    overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
     """Split a set into train and validation: folders of a folder, .rec of .rec, else .tfrecord."""
     from marginface.data.listing import open_training_set
+    from marginface.data.subsets import check_split, write_split
     from marginface.data.subsets import split as split_images
-    from marginface.data.subsets import write_split
     from marginface.data.verification.pair_drawing import draw_pairs
     from marginface.errors import MarginfaceError
     from marginface.terminal import Terminal
@@ -42,12 +44,15 @@ def split(
         raise MarginfaceError(
             "--pairs needs identities that are not trained on; split with --by identity"
         )
+    check_split(output, source, overwrite=overwrite)
     with image_progress("Opening") as on_progress:
         images = open_training_set(source, on_progress, rebuild_index=rebuild_index)
     parts = split_images(images, fraction, by=by, seed=seed)
     drawn = None if pairs is None else draw_pairs(images, parts[1], pairs, seed=seed)
     with image_progress("Splitting") as on_progress:
-        train, validation = write_split(images, parts, output, pairs=drawn, on_progress=on_progress)
+        train, validation = write_split(
+            images, parts, output, pairs=drawn, overwrite=overwrite, on_progress=on_progress
+        )
     console = Terminal(soft_wrap=True)
     console.print(f"train: {train}")
     console.print(f"validation: {validation}")

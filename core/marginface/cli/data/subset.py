@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from marginface.cli.model_options import RebuildIndex
-from marginface.cli.progress import image_progress
+from marginface.cli.output_options import Overwrite
+from marginface.cli.progress import image_progress, saying_how_to_go_on
 
 
 def subset(
@@ -28,14 +29,17 @@ def subset(
         int | None, typer.Option("--identities", min=1, help="Draw so many identities.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+    overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
     """Take some images of a set, in this order: what is kept, large identities, so many of them."""
     from marginface.data.listing import open_training_set
-    from marginface.data.packing.partial import telling_what_stays
+    from marginface.data.packing.partial import partial_path, telling_what_stays
+    from marginface.data.packing.training_sets import check_target
     from marginface.data.subsets import choose, write_part
     from marginface.terminal import Terminal
 
+    check_target(target, source, kept, overwrite=overwrite)
     with image_progress("Opening") as on_progress:
         images = open_training_set(source, on_progress, rebuild_index=rebuild_index)
     chosen = choose(
@@ -46,7 +50,8 @@ def subset(
         identities=identities,
         seed=seed,
     )
-    with image_progress("Copying") as on_progress, telling_what_stays(target):
-        summary = write_part(images, chosen, target, on_progress)
+    going_on = saying_how_to_go_on(partial_path(target))
+    with going_on, image_progress("Copying") as on_progress, telling_what_stays(target):
+        summary = write_part(images, chosen, target, on_progress, overwrite=overwrite)
     console = Terminal(soft_wrap=True)
     console.print(f"{summary}; wrote {target}")

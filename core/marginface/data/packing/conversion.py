@@ -33,6 +33,7 @@ def convert(
     encoding: Encoding,
     skip_bad: bool = False,
     rebuild_index: bool = False,
+    overwrite: bool = False,
     on_progress: OnProgress = silent,
 ) -> Summary | Pairs:
     """Convert a set of images; `target`'s ending decides the format.
@@ -45,6 +46,7 @@ def convert(
         encoding: format and size of the images; None copies them.
         skip_bad: leave out bad images, and pairs with missing or bad ones.
         rebuild_index: write the .idx of a .rec anew where it is missing or stale.
+        overwrite: replace a file that exists, or a folder that marginface wrote.
         on_progress: called with (images done, all images).
 
     Returns:
@@ -69,7 +71,12 @@ def convert(
             )
         with telling_what_stays(target):
             return pack(
-                opened, target, encoding=encoding, skip_bad=skip_bad, on_progress=on_progress
+                opened,
+                target,
+                encoding=encoding,
+                skip_bad=skip_bad,
+                overwrite=overwrite,
+                on_progress=on_progress,
             )
     written = target_format(target)
     if written not in WRITERS:
@@ -77,11 +84,11 @@ def convert(
             f"cannot write a verification set to {target}; expected a name that ends in .bin or "
             f".zip, or another for a folder, not {written}"
         )
-    check_target(target, opened.images.root)
     uses = 2 * len(opened) if written == ".bin" else len({*opened.first, *opened.second})
     encoded = _EncodedImages(opened.images, encoding, uses, on_progress)
     with sole_writer(target):
-        check_target(target, opened.images.root)  # another process may have written it just now
+        # Another process may have written it just now.
+        check_target(target, opened.images.root, source, pairs, overwrite=overwrite)
         WRITERS[written](target, replace(opened, images=encoded))
     return opened
 

@@ -12,6 +12,7 @@ from typing import Any
 from marginface.data.names import inner_path, split_name
 from marginface.data.packing.packed import Packed
 from marginface.errors import MarginfaceError
+from marginface.outputs import put_folder
 
 
 class FolderBlocks:
@@ -55,7 +56,7 @@ class FolderBlocks:
         del sizes
         if hasattr(os, "sync"):  # not on Windows
             os.sync()
-        self._root.rename(self._target)
+        put_folder(self._root, self._target)
 
     def close(self) -> None:
         """Do nothing: each file is closed already."""

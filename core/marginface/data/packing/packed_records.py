@@ -16,6 +16,8 @@ from marginface.data.packing.packed import Packed
 from marginface.data.packing.streams import Streams
 from marginface.errors import MarginfaceError
 
+PROPERTY = "property"
+
 
 class RecordChunks(Streams):
     """Writes a .rec in InsightFace's layout with .idx, property, and an .lst that keeps the names.
@@ -52,6 +54,7 @@ class RecordChunks(Streams):
             self._append_ranges(sizes)
         self.end()
         idx, lst, rec = self.paths
+        self._target.unlink(missing_ok=True)  # an old one has another index
         for path, target in zip((idx, lst), sidecars(self._target), strict=True):
             path.replace(target)
         self._write_property(len(sizes), rec)
@@ -67,10 +70,10 @@ class RecordChunks(Streams):
 
     def _write_property(self, classes: int, rec: Path) -> None:
         """Write the file that tells number of identities and size, for the folder's only .rec."""
-        if not any(other != self._target for other in self._target.parent.glob("*.rec")):
+        if is_alone(self._target):
             first = recordio.RecordFile(rec).image(0)
             height, width = decoded_size(first, self._target)
-            with replacing(self._target.with_name("property")) as temporary:
+            with replacing(self._target.with_name(PROPERTY)) as temporary:
                 temporary.write_text(f"{classes},{height},{width}\n")
 
     def _append(self, key: int, payload: bytes, line: bytes = b"") -> None:
@@ -79,5 +82,15 @@ class RecordChunks(Streams):
 
 
 def sidecars(target: Path) -> list[Path]:
-    """Return the files that lie next to a .rec."""
+    """Return the index and the list that lie next to a .rec."""
     return [target.with_suffix(".idx"), target.with_suffix(".lst")]
+
+
+def beside(target: Path) -> list[Path]:
+    """Return all files that are written next to a .rec."""
+    return [*sidecars(target), *([target.with_name(PROPERTY)] if is_alone(target) else [])]
+
+
+def is_alone(target: Path) -> bool:
+    """Return whether a .rec is the only one in its folder, of which the property then tells."""
+    return not any(other != target for other in target.parent.glob("*.rec"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
 from marginface.data.packing.packed import ChunkWriter, Packed
 from marginface.data.packing.packed_folder import FolderBlocks
-from marginface.data.packing.packed_records import RecordChunks, sidecars
+from marginface.data.packing.packed_records import RecordChunks, beside
 from marginface.data.packing.partial import Partial, partial_output, partial_path
 from marginface.data.packing.targets import target_format
 from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.errors import MarginfaceError
+from marginface.outputs import check_file, check_folder, refuse_among
 
 CHUNK = 1024  # images between two lines of the journal
 STRIDE = 32  # images between two calls of on_progress
@@ -66,6 +66,7 @@ def pack(
     chosen: NDArray[np.int64] | None = None,
     encoding: Encoding | None = None,
     skip_bad: bool = False,
+    overwrite: bool = False,
     on_progress: OnProgress = silent,
 ) -> Summary:
     """Write labelled images to a new folder, .rec or .tfrecord, one identity after the other.
@@ -80,13 +81,14 @@ def pack(
         encoding: what the images shall be; each is decoded then, which finds the bad ones. None
             copies them unseen.
         skip_bad: leave bad images out instead of refusing them.
+        overwrite: replace a file that exists, or a folder that marginface wrote.
         on_progress: called with (images done, all images).
 
     Raises:
         MarginfaceError: the target exists, an image is bad, or a name does not do for a file.
     """
     make_writer = training_format(target)
-    check_target(target, images.root)
+    check_target(target, images.root, overwrite=overwrite)
     order = np.arange(len(images)) if chosen is None else np.sort(chosen)
     order = order[np.argsort(images.labels[order], kind="stable")]
     job = _job(images, order, target, encoding)
@@ -95,6 +97,7 @@ def pack(
         partial_output(target, job) as partial,
         closing(make_writer(partial.path, target, len(order) + len(images.identities))) as writer,
     ):
+        check_target(target, images.root, overwrite=overwrite)  # another may have written it
         run = _Run(images, order, partial, writer, encoding, skip_bad)
         run.resume()
         run.write(on_progress)
@@ -113,19 +116,24 @@ def training_format(target: Path) -> MakeWriter:
     return WRITERS[written]()
 
 
-def check_target(target: Path, source: Path) -> None:
-    """Raise if the target or one of its files exists, or lies among the source's images."""
-    paths = [target]
-    # A run that was killed at its very end may have left some of its own.
-    if target_format(target) == ".rec" and not partial_path(target).exists():
-        paths += sidecars(target)
-    for path in paths:
-        if os.path.lexists(path):
-            raise MarginfaceError(f"{path} exists already; give another name, or remove it")
-    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
-        raise MarginfaceError(
-            f"{target} lies in {source}, among the images; choose a place outside"
-        )
+def check_target(target: Path, *sources: Path | None, overwrite: bool = False) -> None:
+    """Raise if the target or one of its files cannot be written, or lies among the images.
+
+    Args:
+        target: the folder or file.
+        sources: the images and what else is read.
+        overwrite: what exists may be replaced.
+    """
+    if not target_format(target):
+        check_folder(target, overwrite=overwrite, inputs=sources, whole=True)
+    else:
+        paths = [target]
+        # A run that was killed at its very end may have left some of its own.
+        if target_format(target) == ".rec" and not partial_path(target).exists():
+            paths += beside(target)
+        for path in paths:
+            check_file(path, overwrite=overwrite, inputs=sources)
+    refuse_among(target, sources[0])
 
 
 def _refuse_same_stems(

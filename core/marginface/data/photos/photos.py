@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
@@ -30,6 +30,7 @@ from marginface.data.photos.landmarks import POINT_COLUMNS
 from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
+from marginface.outputs import check_folder, put_folder
 from marginface.text import printable
 
 TABLE_NAME = "alignment.csv"
@@ -40,15 +41,18 @@ COLUMNS = ("path", "status", "detail", "score", "faces", "turn", *POINT_COLUMNS)
 UNREADABLE, NO_PHOTO, NO_IMAGE = "unreadable", "no photo", "no image"
 
 
-def check_output(photos: Path, output: Path) -> None:
+def check_output(
+    photos: Path, output: Path, *, overwrite: bool = False, inputs: Iterable[Path | None] = ()
+) -> None:
     """Raise where crops cannot be written to a folder; cheap, so call it before the work."""
-    if output.exists():
-        raise MarginfaceError(f"{output} exists already; give another name, or remove it")
+    check_folder(output, overwrite=overwrite, inputs=[photos, *inputs], whole=True)
     if output.resolve().is_relative_to(photos.resolve()):
         raise MarginfaceError(f"{output} lies in {photos}, among the photos; choose another place")
-    above = next(path for path in output.absolute().parents if path.exists())
-    if not above.is_dir():
-        raise MarginfaceError(f"{output} cannot be made: {above} is a file, not a folder")
+
+
+def partial_path(output: Path) -> Path:
+    """Return the folder in which crops wait until all are done."""
+    return output.with_name(f"{output.name}.partial")
 
 
 def align_photos(
@@ -59,6 +63,7 @@ def align_photos(
     *,
     batch_size: int = 8,
     max_pixels: int = MAX_PIXELS,
+    overwrite: bool = False,
     on_progress: OnProgress = silent,
 ) -> Counter[str]:
     """Write an aligned crop of each photo's face, and `alignment.csv`; return counts by status.
@@ -74,6 +79,7 @@ def align_photos(
         batch_size: photos for one call of `source.find`, fewer of large ones; the next ones are
             decoded meanwhile.
         max_pixels: a photo that has more is reported as unreadable.
+        overwrite: replace a folder that marginface wrote.
         on_progress: called with (photos done, photos in all).
 
     Raises:
@@ -81,9 +87,11 @@ def align_photos(
             interrupted run was another, or no photo can be aligned.
         BusyError: another process is at it.
     """
-    check_output(photos, output)
+    check_output(photos, output, overwrite=overwrite)
     with sole_writer(output):
-        check_output(photos, output)  # another process may have written it just now
+        check_output(
+            photos, output, overwrite=overwrite
+        )  # another process may have written it just now
         files = folder_files(photos)
         names = files.images
         crops = crop_names(names, options.format)
@@ -92,7 +100,7 @@ def align_photos(
         def find(batch: Sequence[str], images: Sequence[Photo]) -> Sequence[Faces]:
             return source.find([entries.get(name, name) for name in batch], images)
 
-        partial = output.with_name(f"{output.name}.partial")
+        partial = partial_path(output)
         inputs = {
             "faces": source.origin,
             "photos": _fingerprint(photos, names),
@@ -128,7 +136,7 @@ def align_photos(
                 "least score or size of a face, or give landmarks of these photos"
             )
         (partial / MANIFEST_NAME).unlink()
-        partial.rename(output)
+        put_folder(partial, output)
         return counts
 
 

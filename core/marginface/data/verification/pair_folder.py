@@ -15,6 +15,7 @@ from marginface.data.packing.encoding import with_extension
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
+from marginface.outputs import put_folder
 from marginface.text import as_utf8
 
 LIST = "pairs.txt"
@@ -30,7 +31,7 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
             the folds; nothing is written then.
     """
     renamed = {}
-    with new_folder(target) as partial:
+    with new_folder(target, put_folder) as partial:
         for name in sorted({*pairs.first, *pairs.second}):
             encoded = pairs.images.encoded(name)
             renamed[name] = with_extension(name, encoded)
