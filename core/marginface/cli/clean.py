@@ -60,11 +60,11 @@ def clean(
 
     _require_free(output, link_to, data)
     context.with_resource(sole_writer(output))
-    chosen = run if run.parent.name == "checkpoints" else None
-    where = RunFolder(run.parents[1] if chosen else run)
-    embedder = options.open_model(run, backend, None, None, None, None, threads)
+    named = run.parent.name == "checkpoints"
+    where = RunFolder(run.parents[1] if named else run)
     where.require_model()
-    weight = _class_weights(where, chosen)
+    checkpoint, weight = _class_weights(where, run if named else None)
+    embedder = options.open_model(checkpoint, backend, None, None, None, None, threads)
     identities = where.read_identities()
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
     centers = centers_per_class(weight, identities, f"run {run}")
@@ -144,17 +144,23 @@ def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> N
             )
 
 
-def _class_weights(run: RunFolder, chosen: Path | None) -> Any:
-    """Return the head's weight of the newest checkpoint, or of the chosen one."""
-    from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
+def _class_weights(run: RunFolder, named: Path | None) -> tuple[Path, Any]:
+    """Return the named checkpoint, or the newest that is whole, and its head's weight."""
+    from marginface.runs.checkpoints import check_checkpoint, load_checkpoint
+    from marginface.runs.folder import no_checkpoint
+    from marginface.runs.newest import read_newest
 
-    path = chosen or latest_checkpoint(run.checkpoints)
-    if path is None:
-        raise MarginfaceError(f"run {run.path} has no checkpoint yet; train it further")
-    state = load_checkpoint(path, prefix="head.weight").state
-    if "head.weight" not in state:
-        raise MarginfaceError(
-            f"checkpoint {path} has no class weights (head.weight), from which images are judged; "
-            "give a run of marginface train --loss subcenter_arcface"
-        )
-    return state["head.weight"]
+    def read(path: Path) -> tuple[Path, Any]:
+        check_checkpoint(path)  # all of it: backbone and head are to be of one checkpoint
+        state = load_checkpoint(path, prefix="head.weight").state
+        if "head.weight" not in state:
+            raise MarginfaceError(
+                f"checkpoint {path} has no class weights (head.weight), from which images are "
+                "judged; give a run of marginface train --loss subcenter_arcface"
+            )
+        return path, state["head.weight"]
+
+    read_from = read(named) if named else read_newest(run.checkpoints, read)
+    if read_from is None:
+        raise no_checkpoint(run.path)
+    return read_from

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from marginface.arrays import ArraySpec, write_arrays
 from marginface.errors import MarginfaceError
-from marginface.runs.checkpoints import FORMAT, REST, SHARDED, folder_name, list_checkpoints
+from marginface.runs.checkpoints import (
+    FORMAT,
+    REST,
+    SHARDED,
+    folder_name,
+    list_checkpoints,
+    remove,
+)
 
 
 class CheckpointWriter:
@@ -85,7 +92,7 @@ class CheckpointWriter:
             self._partial.rename(self.path)
             _sync(self.folder)
         for old in list_checkpoints(self.folder)[:-keep]:
-            shutil.rmtree(old)
+            remove(old)
 
     def discard(self) -> None:
         """Remove what was written."""
