@@ -52,6 +52,7 @@ def clean(
     from marginface.data.linking import link_files
     from marginface.data.opening import open_sets
     from marginface.data.sources import ImagesByName
+    from marginface.embeddings.embedder import MODELS
     from marginface.locking import sole_writer
     from marginface.model import ALIGNED_SIZE
     from marginface.runs.folder import RunFolder
@@ -60,6 +61,7 @@ def clean(
 
     _require_free(output, link_to, data)
     context.with_resource(sole_writer(output))
+    MODELS.find(run)  # there is such a file or folder
     named = run.parent.name == "checkpoints"
     where = RunFolder(run.parents[1] if named else run)
     where.require_model()
