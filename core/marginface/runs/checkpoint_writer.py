@@ -104,9 +104,11 @@ class CheckpointWriter:
         try:
             yield
         except OSError as error:
+            way_out = "make room or mend the folder, then give the same command again"
+            if list_checkpoints(self.folder):
+                way_out = "older ones are untouched: make room or mend the folder, then --resume"
             raise MarginfaceError(
-                f"cannot write checkpoint {self.path}: {error}; older ones are untouched: make "
-                "room or mend the folder, then --resume"
+                f"cannot write checkpoint {self.path}: {error}; {way_out}"
             ) from error
 
 

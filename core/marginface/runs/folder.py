@@ -88,13 +88,14 @@ class RunFolder:
                 rest.unlink(missing_ok=True)
 
     def remove_start(self) -> None:
-        """Remove what a start writes before the first step."""
+        """Remove what a start writes before the first checkpoint."""
         for path in self._files:
             path.unlink(missing_ok=True)
         for events in self.tensorboard.glob("events.out.tfevents.*.marginface.*"):
             events.unlink()
-        with suppress(OSError):  # not empty, or never made
-            self.tensorboard.rmdir()
+        for folder in (self.tensorboard, self.checkpoints):
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
 
     @property
     def _files(self) -> tuple[Path, ...]:

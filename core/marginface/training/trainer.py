@@ -14,7 +14,6 @@ from rich.console import Console
 
 from marginface.backbones import draw_backbone
 from marginface.heads import draw_step, split_sample
-from marginface.learner import Group
 from marginface.losses.registry import is_own
 from marginface.own_code import telling_own_errors
 from marginface.terminal import Terminal
@@ -22,7 +21,7 @@ from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
 from marginface.training.duration import forecast
-from marginface.training.ending import closing_words
+from marginface.training.ending import LOOKED_AT, closing_words
 from marginface.training.output import sole_run_writer
 from marginface.training.preparation import (
     Training,
@@ -87,22 +86,23 @@ def train(
         with together(group):
             if group.rank == 0:
                 held.enter_context(sole_run_writer(config, resume=resume))
-        return _train(config, group, resume=resume, console=console)
+        training = prepare_training(config, group, resume=resume, console=console)
+        with undoing_start(training, resume=resume):
+            return _train(training, resume=resume, console=console)
 
 
-def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console) -> TrainResult:
-    training = prepare_training(config, group, resume=resume, console=console)
-    with undoing_start(training, resume=resume):
-        record_start(training, resume=resume)
-        shared = one_folder(group, training.run.path)
-        tracker: Tracker = Silence()
-        if group.rank == 0:
-            tracker = Tracker(
-                training.run,
-                total_steps=training.schedule.total_steps,
-                first_step=training.progress.step,
-                console=console,
-            )
+def _train(training: Training, *, resume: bool, console: Console) -> TrainResult:
+    config, group = training.config, training.group
+    record_start(training, resume=resume)
+    shared = one_folder(group, training.run.path)
+    tracker: Tracker = Silence()
+    if group.rank == 0:
+        tracker = Tracker(
+            training.run,
+            total_steps=training.schedule.total_steps,
+            first_step=training.progress.step,
+            console=console,
+        )
 
     learner, pipeline, progress = training.learner, training.pipeline, training.progress
     first = group.rank == 0  # which alone writes and prints
@@ -190,7 +190,10 @@ def _train(config: TrainConfig, group: Group, *, resume: bool, console: Console)
                 progress.compiled_backend = config.backend if auto_compile.compiled else None
                 tracker.say(decision)
 
-        tracker.say(_ending(training, received, newest))
+        seen = None
+        if first and received is None and taken:
+            seen = learner.embed(batch.images[:LOOKED_AT])
+        tracker.say(_ending(training, received, newest, seen))
     return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
 
 
@@ -234,7 +237,12 @@ def _summary(training: Training) -> str:
     )
 
 
-def _ending(training: Training, received: int | None, checkpoint: Path | None) -> str:
+def _ending(
+    training: Training,
+    received: int | None,
+    checkpoint: Path | None,
+    embeddings: NDArray[np.float32] | None,
+) -> str:
     """Say how the run ended and what to do with it."""
     path, step = training.run.path, training.progress.step
     if received:
@@ -242,4 +250,4 @@ def _ending(training: Training, received: int | None, checkpoint: Path | None) -
         return (
             f"stopped at step {step}, {saved}; continue: marginface train --output {path} --resume"
         )
-    return closing_words(training.config, step)
+    return closing_words(training.config, step, embeddings)
