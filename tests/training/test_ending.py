@@ -1,6 +1,7 @@
 import re
 import shlex
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -50,6 +51,26 @@ def test_the_end_evaluates_on_the_runs_own_pairs(tmp_path, keys, options):
 def test_without_pairs_no_command_that_fails_is_given(tmp_path):
     told = closing_words(TrainConfig(data="faces", output=tmp_path / "run"), 7)
     assert re.search(r"no pairs .* marginface evaluate --help", told)
+
+
+ALIKE = np.full((4, 8), 0.3, np.float32) + np.arange(4, dtype=np.float32)[:, None] * 1e-7
+MODELS = {
+    "one embedding": (ALIKE, 30, True),
+    "one direction": (ALIKE * np.arange(1, 5)[:, None], 400, True),
+    "zero": (np.zeros((4, 8)), 400, True),
+    "hardly trained": (ALIKE, 29, False),
+    "near": (np.eye(4) * 0.01 + 1, 400, False),
+    "apart": (np.eye(4), 400, False),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_that_tells_nothing_apart_is_named(tmp_path, kind):
+    embeddings, step, named = MODELS[kind]
+    config = TrainConfig(data="faces", output=tmp_path / "run", lr=500)
+    told = closing_words(config, step, embeddings)
+    assert ("all images the same embedding, so it learned nothing" in told) is named
+    assert ("another --lr (it was 500)" in told) is named
 
 
 @pytest.mark.usefixtures("fake_backend")

@@ -20,7 +20,7 @@ from marginface.terminal import Terminal
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
-from marginface.training.duration import forecast
+from marginface.training.duration import first_forecast, forecast
 from marginface.training.ending import LOOKED_AT, closing_words
 from marginface.training.output import sole_run_writer
 from marginface.training.preparation import (
@@ -122,6 +122,14 @@ def _train(training: Training, *, resume: bool, console: Console) -> TrainResult
         tracker.say(_summary(training))
         if training.course:
             tracker.say(training.course)
+        if first and progress.step < total_steps:
+            share = config.batch_size // group.size
+            steps_left = total_steps - progress.step
+            told = first_forecast(
+                learner, training.graph, config.backbone, steps_left, config.batch_size, share
+            )
+            if told:
+                tracker.say(f"{told}; a better figure follows after {FORECAST_STEP} steps")
         while True:
             step = progress.step
             finished = step >= total_steps
