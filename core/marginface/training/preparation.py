@@ -317,11 +317,13 @@ def _record(training: Training, *, resume: bool) -> None:
     starts = run.read_starts() if resume else []
     if resume:
         cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
+    left_out = {each.name: each.left_out for each in training.verification if each.left_out}
     starts.append(
         environment(
             training.backend.version(), first_step=progress.step, processes=training.group.size
         )
         | {"schedule": asdict(training.schedule)}
+        | ({"left_out": left_out} if left_out else {})
     )
     model = training.config.model_spec().to_json()
     for path, text in (
