@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -137,8 +138,9 @@ def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> N
     for path in data:
         if path.is_file():
             raise MarginfaceError(
-                f"--link-to links files of images, but {path} is one file; leave it out, and write "
-                f"the images that are kept with: marginface data subset {path} NEW --kept {output}"
+                f"--link-to links files of images, but {path} is one file; leave it out, and then "
+                f"write the images that are kept with `marginface data subset {quote(str(path))} "
+                f"NEW --kept {quote(str(output))}`"
             )
         if link_to.resolve().is_relative_to(path.resolve()):
             raise MarginfaceError(

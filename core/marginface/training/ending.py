@@ -33,13 +33,13 @@ def closing_words(
     run = RunFolder(config.output)
     records = read_metrics(run.metrics)
     losses = [record["loss"] for record in records if record["kind"] == TRAIN]
-    parts = [f"finished {step} steps", f"model: {config.output}", _evaluate(config)]
+    parts = [f"finished {step} steps", f"model: {config.output}"]
     complaint = not_fallen(losses)
     if not complaint and step >= SOON and embeddings is not None and all_alike(embeddings):
         complaint = "the model gives all images the same embedding, so it learned nothing"
     if complaint:
         parts.append(f"{complaint}; try another --lr (it was {config.lr:g})")
-    return "; ".join(parts)
+    return "; ".join([*parts, _evaluate(config)])  # the last: to be copied to the line's end
 
 
 def not_fallen(losses: Sequence[float]) -> str:
@@ -89,6 +89,8 @@ def _evaluate(config: TrainConfig) -> str:
         command += ["--images", str(config.val_images)]
     if config.resize:
         command.append("--resize")
+    if config.skip_bad:
+        command.append("--skip-bad")
     if not find_spec("onnxruntime"):  # which evaluation would use
         command += ["--backend", config.backend]
     return f"evaluate: {shlex.join(command)}"

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -256,6 +257,7 @@ def _ending(
     if received:
         saved = f"saved {checkpoint}" if checkpoint else "nothing to save yet"
         return (
-            f"stopped at step {step}, {saved}; continue: marginface train --output {path} --resume"
+            f"stopped at step {step}, {saved}; continue: marginface train --output "
+            f"{quote(str(path))} --resume"
         )
     return closing_words(training.config, step, embeddings)
