@@ -268,3 +268,15 @@ def test_joined_sets_are_cleaned_by_the_identities_of_the_run(cli, run, data, tm
     output.unlink()
     status, _, err = cli(*given, "--data", data, "--data", data)
     assert (status, "is given twice" in err) == (2, True)
+
+
+def test_behind_a_damaged_checkpoint_the_one_before_is_taken(cli, refusal, run, data, tmp_path):
+    arguments = ("clean", "--run", run, "--data", data, "--output")
+    assert cli(*arguments, tmp_path / "before.csv").status == 0
+    newest = run / "checkpoints/step-00000002"
+    shutil.copytree(newest.with_name("step-00000001"), newest)  # whose record says step 1
+    with pytest.warns(match="step-00000002 is damaged .*: took step-00000001"):
+        assert cli(*arguments, tmp_path / "after.csv").status == 0
+    assert (tmp_path / "after.csv").read_bytes() == (tmp_path / "before.csv").read_bytes()
+    named = ("clean", "--run", newest, *arguments[3:], tmp_path / "named.csv")
+    assert "step-00000002 is damaged" in refusal(*named)

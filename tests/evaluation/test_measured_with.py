@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,3 +246,35 @@ def test_the_report_says_it_too(printed, model, pairs, tmp_path):
     assert shown["measured_with"] == PLAIN | changes
     assert f"≥ {shown['tar_at_far_threshold']['1e-1']:.4f}" in page
     assert "mirror image" not in render(example())  # measured by hand: nothing to say
+
+
+def test_what_was_left_out_is_told_by_set_and_fold(printed, model, pairs, tmp_path):
+    whole = shutil.copytree(pairs[3], tmp_path / "whole")
+    (pairs[3] / "0_1.png").unlink()  # of a same pair and a different one
+    (pairs[3] / "4_2.png").write_bytes(b"broken")  # likewise
+    for name, folds in (("agedb", (1, 1, 2, 2, 3, 3)), ("two", (1, 2, 1, 2, 1, 2))):
+        rows = [
+            f"{person}_1.png,{(person + step) % 6}_2.png,{1 - step},{fold}\n"
+            for person, fold in enumerate(folds)
+            for step in (0, 1)
+        ]
+        (tmp_path / f"{name}.csv").write_text("first,second,same,fold\n" + "".join(rows))
+    sets = ("--val", tmp_path / "agedb.csv", "--val", tmp_path / "two.csv", "--skip-bad")
+    out = tmp_path / "out"
+    given = ("--images", pairs[3], *sets, "--output")
+    text = printed("evaluate", "--model", model, *given, out)
+    lost = {"agedb": [2, 1, 1], "two": [3, 1]}
+    lines = json.loads((out / "comparison.json").read_text())
+    assert {line["set"]: line["measured_with"]["left_out"] for line in lines} == lost
+    with (out / "comparison.csv").open() as file:
+        assert {row["set"]: json.loads(row["left_out"]) for row in csv.DictReader(file)} == lost
+    assert "agedb: 4 pairs left out" in text
+    for name, each in lost.items():
+        record = records(out / "m" / name)
+        assert (record["pairs"], record["left_out"]) == (8, each)
+    printed("report", model, *given, tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text("utf-8")
+    assert "4 + 4 pairs; 4 left out: 2 of fold 1, 1 of fold 2, 1 of fold 3" in page
+    one = ("--images", whole, *sets[:2], "--skip-bad", "--output", tmp_path / "one")
+    assert "left out" not in printed("evaluate", "--model", model, *one)
+    assert "left_out" not in records(tmp_path / "one")

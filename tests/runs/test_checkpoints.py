@@ -108,7 +108,7 @@ def test_damage_is_named_with_the_way_out(tmp_path, name, damage):
     message = str(caught.value)
     assert f"checkpoint {path} is damaged" in message
     assert name in message
-    assert "delete that folder to use the one before it" in message
+    assert "give the run's folder for its newest whole one" in message
     assert "\n" not in message
 
 
@@ -138,7 +138,7 @@ def test_a_record_of_other_values_is_damaged(tmp_path, change):
         read_record(path)
     assert str(caught.value) == (
         f"checkpoint {path} is damaged (state.json is not what was written); "
-        "delete that folder to use the one before it"
+        "give the run's folder for its newest whole one"
     )
 
 

@@ -143,7 +143,7 @@ def test_a_damaged_or_missing_shard_is_named(fake_backend, tmp_path, damage):
         load_checkpoint(path)
     message = str(caught.value)
     assert f"checkpoint {path} is damaged (head-1-of-2.safetensors" in message
-    assert "delete that folder to use the one before it" in message
+    assert "give the run's folder for its newest whole one" in message
     assert "\n" not in message
 
 

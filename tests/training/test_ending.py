@@ -1,12 +1,16 @@
 import re
 import shlex
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from marginface.training.config.keys import TrainConfig
 from marginface.training.ending import closing_words, not_fallen
 from marginface.training.trainer import train
+
+ALIKE = np.full((4, 8), 0.3, np.float32) + np.arange(4, dtype=np.float32)[:, None] * 1e-7
 
 
 @pytest.mark.parametrize(
@@ -38,18 +42,40 @@ def test_a_loss_that_did_not_fall_is_named(losses, fell):
             {"val": "list.txt", "val_images": "images", "resize": True},
             ["--val", "list.txt", "--images", "images", "--resize"],
         ),
+        ({"val": "lfw.zip", "skip_bad": True}, ["--val", "lfw.zip", "--skip-bad"]),
     ],
 )
 def test_the_end_evaluates_on_the_runs_own_pairs(tmp_path, keys, options):
-    run = tmp_path / "my run"
-    told = closing_words(TrainConfig(data="faces", output=run, **keys), 7)
+    run = tmp_path / "o'ne run"
+    told = closing_words(TrainConfig(data="faces", output=run, **keys), 40, ALIKE)
+    assert "learned nothing" in told  # which stands before the command, not behind it
     command = shlex.split(told.partition("evaluate: ")[2])
-    assert command[: 4 + len(options)] == ["marginface", "evaluate", "--model", str(run), *options]
+    backend = [] if find_spec("onnxruntime") else ["--backend", "torch"]
+    assert command == ["marginface", "evaluate", "--model", str(run), *options, *backend]
 
 
 def test_without_pairs_no_command_that_fails_is_given(tmp_path):
     told = closing_words(TrainConfig(data="faces", output=tmp_path / "run"), 7)
     assert re.search(r"no pairs .* marginface evaluate --help", told)
+
+
+MODELS = {
+    "one embedding": (ALIKE, 30, True),
+    "one direction": (ALIKE * np.arange(1, 5)[:, None], 400, True),
+    "zero": (np.zeros((4, 8)), 400, True),
+    "hardly trained": (ALIKE, 29, False),
+    "near": (np.eye(4) * 0.01 + 1, 400, False),
+    "apart": (np.eye(4), 400, False),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_that_tells_nothing_apart_is_named(tmp_path, kind):
+    embeddings, step, named = MODELS[kind]
+    config = TrainConfig(data="faces", output=tmp_path / "run", lr=500)
+    told = closing_words(config, step, embeddings)
+    assert ("all images the same embedding, so it learned nothing" in told) is named
+    assert ("another --lr (it was 500)" in told) is named
 
 
 @pytest.mark.usefixtures("fake_backend")

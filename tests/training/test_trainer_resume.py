@@ -239,6 +239,7 @@ def test_a_checkpoint_that_a_run_did_not_write_is_damaged(make, fake_backend, pa
     with pytest.raises(MarginfaceError) as caught:
         train(resumed(config), resume=True, console=QUIET)
     assert str(caught.value) == (
-        f"checkpoint {path} is damaged (state.json is not what was written); "
-        "delete that folder to use the one before it"
+        f"checkpoint {path} is damaged (state.json is not what was written), and there is no "
+        "other; restore one from a copy, or train again: `marginface train --config "
+        f"{config.output}/config.yaml --output NEW`"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,6 +55,7 @@ def clean(
     from marginface.data.linking import link_files
     from marginface.data.opening import open_sets
     from marginface.data.sources import ImagesByName
+    from marginface.embeddings.embedder import MODELS
     from marginface.model import ALIGNED_SIZE
     from marginface.runs.folder import RunFolder
     from marginface.terminal import Terminal
@@ -62,11 +64,12 @@ def clean(
     inputs = [run, *data]
     _check_links(link_to, data, output, overwrite=overwrite, inputs=inputs)
     claim_file(context, output, overwrite=overwrite, inputs=inputs)
-    chosen = run if run.parent.name == "checkpoints" else None
-    where = RunFolder(run.parents[1] if chosen else run)
-    embedder = options.open_model(run, backend, None, None, None, None, threads)
+    MODELS.find(run)  # there is such a file or folder
+    named = run.parent.name == "checkpoints"
+    where = RunFolder(run.parents[1] if named else run)
     where.require_model()
-    weight = _class_weights(where, chosen)
+    checkpoint, weight = _class_weights(where, run if named else None)
+    embedder = options.open_model(checkpoint, backend, None, None, None, None, threads)
     identities = where.read_identities()
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
     centers = centers_per_class(weight, identities, f"run {run}")
@@ -142,8 +145,9 @@ def _check_links(
     for path in data:
         if path.is_file():
             raise MarginfaceError(
-                f"--link-to links files of images, but {path} is one file; leave it out, and write "
-                f"the images that are kept with: marginface data subset {path} NEW --kept {output}"
+                f"--link-to links files of images, but {path} is one file; leave it out, and then "
+                f"write the images that are kept with `marginface data subset {quote(str(path))} "
+                f"NEW --kept {quote(str(output))}`"
             )
         if link_to.resolve().is_relative_to(path.resolve()):
             raise MarginfaceError(
@@ -151,17 +155,23 @@ def _check_links(
             )
 
 
-def _class_weights(run: RunFolder, chosen: Path | None) -> Any:
-    """Return the head's weight of the newest checkpoint, or of the chosen one."""
-    from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
+def _class_weights(run: RunFolder, named: Path | None) -> tuple[Path, Any]:
+    """Return the named checkpoint, or the newest that is whole, and its head's weight."""
+    from marginface.runs.checkpoints import check_checkpoint, load_checkpoint
+    from marginface.runs.folder import no_checkpoint
+    from marginface.runs.newest import read_newest
 
-    path = chosen or latest_checkpoint(run.checkpoints)
-    if path is None:
-        raise MarginfaceError(f"run {run.path} has no checkpoint yet; train it further")
-    state = load_checkpoint(path, prefix="head.weight").state
-    if "head.weight" not in state:
-        raise MarginfaceError(
-            f"checkpoint {path} has no class weights (head.weight), from which images are judged; "
-            "give a run of marginface train --loss subcenter_arcface"
-        )
-    return state["head.weight"]
+    def read(path: Path) -> tuple[Path, Any]:
+        check_checkpoint(path)  # all of it: backbone and head are to be of one checkpoint
+        state = load_checkpoint(path, prefix="head.weight").state
+        if "head.weight" not in state:
+            raise MarginfaceError(
+                f"checkpoint {path} has no class weights (head.weight), from which images are "
+                "judged; give a run of marginface train --loss subcenter_arcface"
+            )
+        return path, state["head.weight"]
+
+    read_from = read(named) if named else read_newest(run.checkpoints, read)
+    if read_from is None:
+        raise no_checkpoint(run.path)
+    return read_from

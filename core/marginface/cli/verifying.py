@@ -81,6 +81,6 @@ def embed_sets(
                 )
             origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)
             measured_with = MeasuredWith(
-                label, origin, pairs.name, fingerprints[pairs.name], len(pairs)
+                label, origin, pairs.name, fingerprints[pairs.name], len(pairs), pairs.left_out
             )
             yield pairs, embeddings, measured_with

@@ -96,7 +96,8 @@ def write_comparison(rows: Sequence[Comparison], output: Path) -> list[Path]:
         temporary.write_text(text + "\n", encoding="utf-8")
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = [_flat(row) for row in rows]
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(column for line in lines for column in line))
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
     return [*written, record, table]

@@ -30,6 +30,7 @@ class MeasuredWith:
         set: the set's name.
         set_fingerprint: see `set_fingerprint`.
         pairs: number of pairs in the set.
+        left_out: how many more were left out of each of its folds; () for none.
     """
 
     model: str
@@ -37,6 +38,7 @@ class MeasuredWith:
     set: str
     set_fingerprint: str
     pairs: int
+    left_out: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; those of the origin have the keys that embeddings files have."""
@@ -47,6 +49,7 @@ class MeasuredWith:
             "set": self.set,
             "set_fingerprint": self.set_fingerprint,
             "pairs": self.pairs,
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
         }
 
     def summary(self) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 from marginface import __version__
 from marginface.atomic import replacing
+from marginface.data.verification.leaving_out import by_fold
+from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.intervals import LEVEL, Intervals
 from marginface.evaluation.rejection import FMR
@@ -175,9 +177,16 @@ def _row(number: int, row: Comparison) -> str:
     values = "".join(f"<td>{cell}</td>" for cell in cells)
     return (
         f'<tr data-set="{number}"><th scope="row">{_name(row.pairs.name)}'
-        f"<small>{result.same_pairs:,} + {result.different_pairs:,} pairs</small></th>"
+        f"<small>{result.same_pairs:,} + {result.different_pairs:,} pairs"
+        f"{_left_out(row.pairs)}</small></th>"
         f'<th scope="row">{_name(row.model)}</th>{values}</tr>'
     )
+
+
+def _left_out(pairs: Pairs) -> str:
+    if not pairs.left_out:
+        return ""
+    return f"; {sum(pairs.left_out):,} left out: {by_fold(pairs.left_out)}"
 
 
 def _interval(ends: Intervals) -> str:

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from marginface.arrays import ArraySpec, write_arrays
 from marginface.errors import MarginfaceError
-from marginface.runs.checkpoints import FORMAT, REST, SHARDED, folder_name, list_checkpoints
+from marginface.runs.checkpoints import (
+    FORMAT,
+    REST,
+    SHARDED,
+    folder_name,
+    list_checkpoints,
+    remove,
+)
 
 
 class CheckpointWriter:
@@ -85,7 +92,7 @@ class CheckpointWriter:
             self._partial.rename(self.path)
             _sync(self.folder)
         for old in list_checkpoints(self.folder)[:-keep]:
-            shutil.rmtree(old)
+            remove(old)
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -97,9 +104,11 @@ class CheckpointWriter:
         try:
             yield
         except OSError as error:
+            way_out = "make room or mend the folder, then give the same command again"
+            if list_checkpoints(self.folder):
+                way_out = "older ones are untouched: make room or mend the folder, then --resume"
             raise MarginfaceError(
-                f"cannot write checkpoint {self.path}: {error}; older ones are untouched: make "
-                "room or mend the folder, then --resume"
+                f"cannot write checkpoint {self.path}: {error}; {way_out}"
             ) from error
 
 

@@ -25,6 +25,7 @@ from marginface.runs.stored_arrays import (
     StoredArrays,
     StoredFile,
     damaged,
+    require_regular,
 )
 
 FORMAT, SHARDED = 1, 2  # earlier versions read only the first
@@ -114,9 +115,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def set_aside(path: Path) -> None:
     """Rename a damaged checkpoint, so that it is none and the newest that are kept are whole."""
     target = aside(path)
-    if target.exists():
-        shutil.rmtree(target)
+    remove(target)
     path.rename(target)
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint, or what stands in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def aside(path: Path) -> Path:
@@ -188,6 +196,7 @@ def read_record(path: Path) -> Record:
     Raises:
         MarginfaceError: they are missing or changed.
     """
+    require_regular(path / REST)
     try:
         text = (path / REST).read_bytes()
         written_as = _Format.model_validate_json(text).format

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 from marginface.model import ModelSpec
 from marginface.outputs import PASSING, not_ours
-from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
+from marginface.runs.checkpoints import load_checkpoint
+from marginface.runs.newest import read_newest
 from marginface.strict_yaml import load_yaml
 from marginface.text import printable
 
@@ -88,13 +90,14 @@ class RunFolder:
                 rest.unlink(missing_ok=True)
 
     def remove_start(self) -> None:
-        """Remove what a start writes before the first step."""
+        """Remove what a start writes before the first checkpoint."""
         for path in self._files:
             path.unlink(missing_ok=True)
         for events in self.tensorboard.glob("events.out.tfevents.*.marginface.*"):
             events.unlink()
-        with suppress(OSError):  # not empty, or never made
-            self.tensorboard.rmdir()
+        for folder in (self.tensorboard, self.checkpoints):
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
 
     @property
     def _files(self) -> tuple[Path, ...]:
@@ -207,21 +210,20 @@ class LoadedRun:
 
 
 def load_run(path: str | Path) -> LoadedRun:
-    """Return the model of a run from its newest checkpoint.
+    """Return the model of a run from its newest checkpoint that is whole; a warning names others.
 
     Args:
-        path: a run folder, or one of its checkpoints (RUN/checkpoints/step-00000100).
+        path: a run folder, or one of its checkpoints (RUN/checkpoints/step-00000100), which is
+            read or refused.
 
     Raises:
-        MarginfaceError: no run is there, it has no checkpoint yet, or the checkpoint is damaged.
+        MarginfaceError: no run is there, it has no checkpoint yet, the named one is damaged, or
+            all are.
     """
     path = Path(path)
-    chosen = path if path.parent.name == "checkpoints" and path.is_dir() else None
-    run = RunFolder(path.parents[1] if chosen else path)
+    named = path.parent.name == "checkpoints" and path.is_dir()
+    run = RunFolder(path.parents[1] if named else path)
     run.require_model()
-    checkpoint_path = chosen or latest_checkpoint(run.checkpoints)
-    if checkpoint_path is None:
-        raise MarginfaceError(f"run {path} has no checkpoint yet; train it further with --resume")
     try:
         spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
     except MarginfaceError as error:
@@ -235,12 +237,20 @@ def load_run(path: str | Path) -> LoadedRun:
         config = None
     if not isinstance(config, dict):
         raise MarginfaceError(f"{run.config} is no configuration in YAML; restore it")
-    checkpoint = load_checkpoint(checkpoint_path, prefix="backbone.")
+    read = partial(load_checkpoint, prefix="backbone.")
+    checkpoint = read(path) if named else read_newest(run.checkpoints, read)
+    if checkpoint is None:
+        raise no_checkpoint(path)
     weights = {
         name.removeprefix("backbone."): np.asarray(value)
         for name, value in checkpoint.state.items()
     }
     return LoadedRun(spec, weights, config, checkpoint.step)
+
+
+def no_checkpoint(run: Path) -> MarginfaceError:
+    """Make the error of a run that has saved nothing yet."""
+    return MarginfaceError(f"run {run} has no checkpoint yet; train it further with --resume")
 
 
 def _no_run(path: Path, lacks: str) -> str:

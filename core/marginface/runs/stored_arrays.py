@@ -20,7 +20,16 @@ from marginface.text import brief
 
 
 class DamagedCheckpointError(MarginfaceError):
-    """A file of a checkpoint is missing, cut short or changed."""
+    """A file of a checkpoint is missing, cut short or changed.
+
+    Args:
+        message: with the way out.
+        found: the message without it.
+    """
+
+    def __init__(self, message: str, *, found: str) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 class StoredFile:
@@ -42,6 +51,7 @@ class StoredFile:
     @cached_property
     def _header(self) -> tuple[dict[str, ArraySpec], dict[str, int]]:
         """Types and shapes of the arrays, and the byte where each begins."""
+        require_regular(self.path)
         try:
             with self.path.open("rb") as file:
                 with safe_open(self.path, framework="numpy"):  # checks the header, lengths in it
@@ -64,6 +74,7 @@ class StoredFile:
         """Raise MarginfaceError unless the file is what was written."""
         if self._checked:
             return
+        require_regular(self.path)
         value = 0
         try:
             with self.path.open("rb") as file:
@@ -198,9 +209,16 @@ def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
     return StoredArray(name, whole_spec, parts)
 
 
+def require_regular(path: Path) -> None:
+    """Raise for a folder, a pipe or another thing in the place of a checkpoint's file."""
+    if path.exists() and not path.is_file():
+        raise damaged(path.parent, f"{path.name} is no regular file")
+
+
 def damaged(path: Path, reason: str) -> DamagedCheckpointError:
-    """Make the error of a checkpoint that cannot be read, with the way out."""
+    """Make the error of a checkpoint that cannot be read, with the way out where it was named."""
+    found = f"checkpoint {path} is damaged ({brief(reason)})"
     return DamagedCheckpointError(
-        f"checkpoint {path} is damaged ({brief(reason)}); "
-        "delete that folder to use the one before it"
+        f"{found}; give the run's folder for its newest whole one",
+        found=found,
     )

@@ -12,25 +12,27 @@ from marginface.errors import MarginfaceError
 from marginface.runs.checkpoints import (
     ARRAYS,
     REST,
-    latest_checkpoint,
+    list_checkpoints,
     load_checkpoint,
     open_checkpoint,
 )
-from marginface.runs.folder import RunFolder
+from marginface.runs.folder import RunFolder, no_checkpoint
+from marginface.runs.newest import read_newest
 
 PREFIX = "backbone."
 
 
 def _is_run(path: Path) -> bool:
     run = RunFolder(path)
-    return run.model.is_file() or run.checkpoints.is_dir() or latest_checkpoint(path) is not None
+    return run.model.is_file() or run.checkpoints.is_dir() or bool(list_checkpoints(path))
 
 
 def _read_run(path: Path) -> Arrays:
-    newest = latest_checkpoint(RunFolder(path).checkpoints) or latest_checkpoint(path)
-    if newest is None:
-        raise MarginfaceError(f"run {path} has no checkpoint yet; train it further with --resume")
-    return _read_checkpoint(newest)
+    checkpoints = RunFolder(path).checkpoints
+    arrays = read_newest(checkpoints if checkpoints.is_dir() else path, _read_checkpoint)
+    if arrays is None:
+        raise no_checkpoint(path)
+    return arrays
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -39,6 +39,8 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
     if any(row.result.admits_none(SHOWN_TARGET) for row in rows):
         notes.append(f"* too few different pairs to allow one false accept at {SHOWN_TARGET}")
     notes += sorted({f"** {row.intervals.accuracy_note}" for row in rows} - {"** "})
+    left_out = {each.pairs.name: each.pairs.left_out for each in rows if each.pairs.left_out}
+    notes += [f"{name}: {sum(lost):,} pairs left out" for name, lost in left_out.items()]
     if rows[0].measured_with is not None:
         flip = rows[0].measured_with.origin.flip
         notes.append(f"Mirror image: {MIRROR[flip]}. {THRESHOLDS[flip]}")
@@ -71,6 +73,8 @@ def single_table(row: Comparison) -> Table:
         interval = _percent(ends.tar_at_far[target])
         add(f"TAR at FAR {target}{note}", f"{tar:.2%}", interval, threshold)
     table.add_row("pairs, same / different", f"{result.same_pairs:,} / {result.different_pairs:,}")
+    if row.pairs.left_out:
+        table.add_row("pairs left out", f"{sum(row.pairs.left_out):,}")
     if row.measured_with is not None:
         flip = row.measured_with.origin.flip
         table.add_row("mirror image", MIRROR[flip])

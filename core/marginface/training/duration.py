@@ -1,11 +1,24 @@
-"""Say early in a run about how long it takes."""
+"""Say about how long a run takes: at once for a network that is heavy, then by its own steps."""
 
 from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+
+from marginface.backbones import Graph
+from marginface.learner import Learner
 
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
 LONG_SECONDS = 3600.0
 SLOW = 30.0  # images a second; a GPU trains every network here faster
 CPU_NETWORK = "mobilefacenet"
+HEAVY = (
+    1e11  # multiply-adds of a step's forward pass: a CPU takes ten seconds and more for the step
+)
+TRIED = 4  # images
+STEP_TO_FORWARD = 3  # a step is the forward pass and twice as much for the gradients
 
 
 def in_words(seconds: float) -> str:
@@ -34,10 +47,63 @@ def forecast(backbone: str, steps_left: int, seconds: float, batch_size: int) ->
     about 1 minute for the 100 steps left
     """
     left = steps_left * seconds
-    text = f"{in_words(left)} for the {steps_left:,} steps left"
-    if left < LONG_SECONDS or batch_size > SLOW * seconds or backbone == CPU_NETWORK:
+    text = _for_the_steps(left, steps_left)
+    if left < LONG_SECONDS or batch_size > SLOW * seconds:
         return text
+    return text + _for_a_cpu(backbone)
+
+
+def first_forecast(
+    learner: Learner, graph: Graph, backbone: str, steps_left: int, batch_size: int, share: int
+) -> str:
+    """Say how long a run takes before its first step, by a trial on few images.
+
+    Args:
+        learner: which is not changed.
+        graph: of the backbone.
+        backbone: its name.
+        steps_left: in the run.
+        batch_size: images in a step, of all processes.
+        share: of them, those of this process.
+
+    Returns:
+        "" for a network or a device that is so fast that its first steps tell soon.
+    """
+    if multiply_adds(graph) * share < HEAVY:
+        return ""
+    images = np.zeros((TRIED, *graph.input_size, 3), np.uint8)
+    learner.embed(images)  # the first is slow: allocation, tracing
+    started = time.perf_counter()
+    learner.embed(images)
+    seconds = (time.perf_counter() - started) / TRIED * STEP_TO_FORWARD * share
+    if batch_size > SLOW * seconds:
+        return ""
+    text = _for_the_steps(steps_left * seconds, steps_left)
+    return f"at a first guess {text}{_for_a_cpu(backbone)}"
+
+
+def _for_the_steps(seconds: float, steps_left: int) -> str:
+    return f"{in_words(seconds)} for the {steps_left:,} steps left"
+
+
+def _for_a_cpu(backbone: str) -> str:
+    if backbone == CPU_NETWORK:
+        return ""
     return (
-        f"{text}; {backbone} is slow here: on a CPU --backbone {CPU_NETWORK} suits better, in a "
-        "new run"
+        f"; {backbone} is slow here: on a CPU --backbone {CPU_NETWORK} suits better, in a new run"
     )
+
+
+def multiply_adds(graph: Graph) -> int:
+    """Return the multiplications of one image's forward pass, those of its weights.
+
+    >>> from marginface.backbones import describe
+    >>> round(multiply_adds(describe("iresnet50")) / 1e9, 1)
+    6.3
+    """
+    total = 0
+    for node in graph.nodes:
+        weight = node.layer.parameters().get("weight")
+        if weight is not None and len(weight.shape) > 1:  # a place of the output for each row
+            total += math.prod(weight.shape) * math.prod(node.shape) // weight.shape[0]
+    return total

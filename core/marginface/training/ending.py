@@ -6,27 +6,40 @@ import shlex
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+import numpy as np
+from numpy.typing import NDArray
+
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, read_metrics
 from marginface.training.config.keys import TrainConfig
+from marginface.vectors import directionless, unit_embeddings
 
 LEAST_FALL = 0.02  # of the loss at first; less is within what batches vary by
+ALIKE = 1e-5  # 1 - cosine: untrained networks have less, some 30 good steps 10 times as much
+LOOKED_AT = 32  # images
+SOON = 30  # steps; before, the statistics of BatchNorm are near their start
 
 
-def closing_words(config: TrainConfig, step: int) -> str:
+def closing_words(
+    config: TrainConfig, step: int, embeddings: NDArray[np.float32] | None = None
+) -> str:
     """Say that a run has ended, where its model is, how to evaluate it, and if it learned nothing.
 
     Args:
         config: the run's.
         step: steps taken.
+        embeddings: [images, size], of some training images at the end.
     """
     run = RunFolder(config.output)
     records = read_metrics(run.metrics)
     losses = [record["loss"] for record in records if record["kind"] == TRAIN]
-    parts = [f"finished {step} steps", f"model: {config.output}", _evaluate(config)]
-    if complaint := not_fallen(losses):
+    parts = [f"finished {step} steps", f"model: {config.output}"]
+    complaint = not_fallen(losses)
+    if not complaint and step >= SOON and embeddings is not None and all_alike(embeddings):
+        complaint = "the model gives all images the same embedding, so it learned nothing"
+    if complaint:
         parts.append(f"{complaint}; try another --lr (it was {config.lr:g})")
-    return "; ".join(parts)
+    return "; ".join([*parts, _evaluate(config)])  # the last: to be copied to the line's end
 
 
 def not_fallen(losses: Sequence[float]) -> str:
@@ -49,6 +62,20 @@ def not_fallen(losses: Sequence[float]) -> str:
     )
 
 
+def all_alike(embeddings: NDArray[np.float32]) -> bool:
+    """Return whether embeddings [images, size] tell nothing apart, as where a rate is too high.
+
+    The loss of such a model may have fallen: from where the rate had thrown it.
+
+    >>> all_alike(np.array([[1, 2], [2, 4.00001]])), all_alike(np.array([[1, 2], [2, 4.1]]))
+    (True, False)
+    """
+    if len(directionless(embeddings)):
+        return True
+    cosines = unit_embeddings(embeddings) @ unit_embeddings(embeddings[:1])[0]
+    return bool(cosines.min() > 1 - ALIKE)
+
+
 def _evaluate(config: TrainConfig) -> str:
     """Return the command that evaluates the run on its own pairs, to be pasted as it is."""
     if not config.verifies():
@@ -62,6 +89,8 @@ def _evaluate(config: TrainConfig) -> str:
         command += ["--images", str(config.val_images)]
     if config.resize:
         command.append("--resize")
+    if config.skip_bad:
+        command.append("--skip-bad")
     if not find_spec("onnxruntime"):  # which evaluation would use
         command += ["--backend", config.backend]
     return f"evaluate: {shlex.join(command)}"

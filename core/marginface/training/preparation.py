@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,18 @@ from marginface.data.sources import LabelledImages
 from marginface.data.verification.leaving_out import left_out_line
 from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
-from marginface.errors import AgreedError, MarginfaceError
+from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.verification import require_folds
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
-from marginface.runs.checkpoints import Checkpoint, aside, open_checkpoint, set_aside
+from marginface.runs.checkpoints import (
+    Checkpoint,
+    aside,
+    list_checkpoints,
+    open_checkpoint,
+    set_aside,
+)
 from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
@@ -281,12 +287,20 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
 @contextmanager
 def undoing_start(training: Training, *, resume: bool) -> Iterator[None]:
-    """Remove the files of a new run that cannot be written: on a full disk no half run stays."""
+    """Remove the files of a new run that fails before its first checkpoint.
+
+    On a full disk no half run stays, and the same command may be given again. One that diverged
+    stays: its error says how to go on in its folder.
+    """
     try:
         yield
-    except OSError:
-        if training.group.rank == 0 and not resume:
-            training.run.remove_start()
+    except TrainingDivergedError:
+        raise
+    except (MarginfaceError, OSError):
+        run = training.run
+        if training.group.rank == 0 and not resume and not list_checkpoints(run.checkpoints):
+            with suppress(OSError):  # that of the disk is the one to tell
+                run.remove_start()
         raise
 
 
@@ -308,11 +322,13 @@ def _record(training: Training, *, resume: bool) -> None:
     starts = run.read_starts() if resume else []
     if resume:
         cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
+    left_out = {each.name: each.left_out for each in training.verification if each.left_out}
     starts.append(
         environment(
             training.backend.version(), first_step=progress.step, processes=training.group.size
         )
         | {"schedule": asdict(training.schedule)}
+        | ({"left_out": left_out} if left_out else {})
     )
     model = training.config.model_spec().to_json()
     for path, text in (

@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from marginface.errors import MarginfaceError
-from marginface.runs.checkpoints import check_checkpoint, list_checkpoints, read_record
+from marginface.runs.checkpoints import check_checkpoint, read_record
 from marginface.runs.folder import RunFolder
+from marginface.runs.newest import find_newest
 from marginface.runs.stored_arrays import DamagedCheckpointError
 from marginface.training.config.files import COURSE, LENGTH, PLACES, read_config_file
 from marginface.training.config.keys import TrainConfig
@@ -23,20 +24,23 @@ def newest_whole(config: TrainConfig) -> tuple[Path | None, list[Path]]:
         MarginfaceError: all are damaged, the newest is and `refuse_damaged` is set, or it is of
             another version.
     """
-    damaged: dict[Path, DamagedCheckpointError] = {}
-    for path in reversed(list_checkpoints(RunFolder(config.output).checkpoints)):
-        try:
-            record = read_record(path)
-            read_progress(path, record.step, record.extra)
-            _check_once(path, _signature(path))
-            return path, list(damaged)
-        except DamagedCheckpointError as error:
-            damaged[path] = error
-            if config.refuse_damaged:
-                break
-    if damaged:
-        raise next(iter(damaged.values()))
-    return None, []
+    found = find_newest(RunFolder(config.output).checkpoints, _check)
+    if found is None:
+        return None, []
+    if config.refuse_damaged and found.damaged:
+        error = next(iter(found.damaged.values()))
+        raise DamagedCheckpointError(
+            f"{error.found}; delete that folder to use the one before it, or give "
+            "--no-refuse-damaged",
+            found=error.found,
+        )
+    return found.path, list(found.damaged)
+
+
+def _check(path: Path) -> None:
+    record = read_record(path)
+    read_progress(path, record.step, record.extra)
+    _check_once(path, _signature(path))
 
 
 @lru_cache(maxsize=8)

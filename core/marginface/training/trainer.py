@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,14 @@ from rich.console import Console
 
 from marginface.backbones import draw_backbone
 from marginface.heads import draw_step, split_sample
-from marginface.learner import Group
 from marginface.losses.registry import is_own
 from marginface.own_code import telling_own_errors
 from marginface.terminal import Terminal
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
-from marginface.training.duration import forecast
-from marginface.training.ending import closing_words
+from marginface.training.duration import first_forecast, forecast
+from marginface.training.ending import LOOKED_AT, closing_words
 from marginface.training.output import sole_run_writer
 from marginface.training.preparation import (
     Training,
@@ -92,24 +92,25 @@ def train(
         with together(group):
             if group.rank == 0:
                 held.enter_context(sole_run_writer(config, resume=resume))
-        return _train(config, group, resume=resume, overwrite=overwrite, console=console)
+        training = prepare_training(
+            config, group, resume=resume, overwrite=overwrite, console=console
+        )
+        with undoing_start(training, resume=resume):
+            return _train(training, resume=resume, overwrite=overwrite, console=console)
 
 
-def _train(
-    config: TrainConfig, group: Group, *, resume: bool, overwrite: bool, console: Console
-) -> TrainResult:
-    training = prepare_training(config, group, resume=resume, overwrite=overwrite, console=console)
-    with undoing_start(training, resume=resume):
-        record_start(training, resume=resume, overwrite=overwrite)
-        shared = one_folder(group, training.run.path)
-        tracker: Tracker = Silence()
-        if group.rank == 0:
-            tracker = Tracker(
-                training.run,
-                total_steps=training.schedule.total_steps,
-                first_step=training.progress.step,
-                console=console,
-            )
+def _train(training: Training, *, resume: bool, overwrite: bool, console: Console) -> TrainResult:
+    config, group = training.config, training.group
+    record_start(training, resume=resume, overwrite=overwrite)
+    shared = one_folder(group, training.run.path)
+    tracker: Tracker = Silence()
+    if group.rank == 0:
+        tracker = Tracker(
+            training.run,
+            total_steps=training.schedule.total_steps,
+            first_step=training.progress.step,
+            console=console,
+        )
 
     learner, pipeline, progress = training.learner, training.pipeline, training.progress
     first = group.rank == 0  # which alone writes and prints
@@ -129,6 +130,14 @@ def _train(
         tracker.say(_summary(training))
         if training.course:
             tracker.say(training.course)
+        if first and progress.step < total_steps:
+            share = config.batch_size // group.size
+            steps_left = total_steps - progress.step
+            told = first_forecast(
+                learner, training.graph, config.backbone, steps_left, config.batch_size, share
+            )
+            if told:
+                tracker.say(f"{told}; a better figure follows after {FORECAST_STEP} steps")
         while True:
             step = progress.step
             finished = step >= total_steps
@@ -197,7 +206,10 @@ def _train(
                 progress.compiled_backend = config.backend if auto_compile.compiled else None
                 tracker.say(decision)
 
-        tracker.say(_ending(training, received, newest))
+        seen = None
+        if first and received is None and taken:
+            seen = learner.embed(batch.images[:LOOKED_AT])
+        tracker.say(_ending(training, received, newest, seen))
     return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
 
 
@@ -241,12 +253,18 @@ def _summary(training: Training) -> str:
     )
 
 
-def _ending(training: Training, received: int | None, checkpoint: Path | None) -> str:
+def _ending(
+    training: Training,
+    received: int | None,
+    checkpoint: Path | None,
+    embeddings: NDArray[np.float32] | None,
+) -> str:
     """Say how the run ended and what to do with it."""
     path, step = training.run.path, training.progress.step
     if received:
         saved = f"saved {checkpoint}" if checkpoint else "nothing to save yet"
         return (
-            f"stopped at step {step}, {saved}; continue: marginface train --output {path} --resume"
+            f"stopped at step {step}, {saved}; continue: marginface train --output "
+            f"{quote(str(path))} --resume"
         )
-    return closing_words(training.config, step)
+    return closing_words(training.config, step, embeddings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -46,12 +47,20 @@ def left_out_line(pairs: Pairs) -> str:
     """Say how many pairs were left out, in all and of each fold; "" for none."""
     if not any(pairs.left_out):
         return ""
-    folds = ", ".join(f"{n} of fold {fold}" for fold, n in enumerate(pairs.left_out, 1) if n)
     total = sum(pairs.left_out)
     return (
         f"{pairs.name}: left out {total:,} of {len(pairs) + total:,} pairs with missing or broken "
-        f"images: {folds}"
+        f"images: {by_fold(pairs.left_out)}"
     )
+
+
+def by_fold(left_out: Sequence[int]) -> str:
+    """List how many pairs each fold has lost.
+
+    >>> by_fold((2, 0, 1))
+    '2 of fold 1, 1 of fold 3'
+    """
+    return ", ".join(f"{n:,} of fold {fold}" for fold, n in enumerate(left_out, 1) if n)
 
 
 def _decodes(pairs: Pairs, name: str) -> bool:

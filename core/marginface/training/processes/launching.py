@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 
 from marginface.errors import MarginfaceError
@@ -183,7 +184,7 @@ def _account(culprit: int, children: Sequence[subprocess.Popen[bytes]], output: 
         how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
     text = f"process {culprit} of {len(children)} {how}; the others were ended"
     if RunFolder(output).config.is_file():
-        text += f"; continue: marginface train --output {output} --resume"
+        text += f"; continue: marginface train --output {quote(str(output))} --resume"
     return text
 
 
