@@ -11,6 +11,7 @@ import typer
 from marginface.cli import model_options as options
 from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
+from marginface.regular import real_path
 
 if TYPE_CHECKING:
     from marginface.data.sources import LabelledImages
@@ -138,7 +139,7 @@ def _require_free(output: Path, link_to: Path | None, data: Sequence[Path]) -> N
                 f"--link-to links files of images, but {path} is one file; leave it out, and write "
                 f"the images that are kept with: marginface data subset {path} NEW --kept {output}"
             )
-        if link_to.resolve().is_relative_to(path.resolve()):
+        if real_path(link_to).is_relative_to(real_path(path)):
             raise MarginfaceError(
                 f"--link-to {link_to} lies in {path}, among the images; choose a folder outside"
             )

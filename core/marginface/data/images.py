@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from marginface.data.metadata import without_metadata
 from marginface.errors import MarginfaceError
+from marginface.regular import special_kind
 
 T = TypeVar("T")
 
@@ -160,6 +161,8 @@ def read_file(path: str | Path) -> bytes:
     Raises:
         MarginfaceError: it cannot be read; the message begins with the path.
     """
+    if kind := special_kind(path):
+        raise MarginfaceError(_unreadable(path, f"it is {kind}"))
     try:
         # Without a buffer, a small file takes a fifth less.
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes twice as long

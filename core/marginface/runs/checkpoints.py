@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from marginface.arrays import ArraySource
 from marginface.errors import MarginfaceError
+from marginface.regular import special_kind
 from marginface.runs.stored_arrays import (
     DamagedCheckpointError,
     StoredArrays,
@@ -188,6 +189,8 @@ def read_record(path: Path) -> Record:
     Raises:
         MarginfaceError: they are missing or changed.
     """
+    if kind := special_kind(path / REST):
+        raise damaged(path, f"{REST} is {kind}")
     try:
         text = (path / REST).read_bytes()
         written_as = _Format.model_validate_json(text).format

@@ -26,6 +26,7 @@ from marginface.atomic import replacing
 from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 from marginface.model import ModelSpec
+from marginface.regular import require_regular
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
 from marginface.strict_yaml import load_yaml
 from marginface.text import printable
@@ -98,8 +99,14 @@ class RunFolder:
     def _files(self) -> tuple[Path, ...]:
         return (self.config, self.environment, self.model, self.identities, self.metrics)
 
+    def _require_regular(self) -> None:
+        require_regular(self.path, "expected a run folder")
+        for path in self._files:
+            require_regular(path)
+
     def require_free(self) -> None:
         """Raise if a run or a file is here already; the remains of a failed start do not count."""
+        self._require_regular()
         if self.path.exists() and not self.path.is_dir():
             raise MarginfaceError(f"output {self.path} is a file; choose a folder with --output")
         if any(part.exists() for part in (self.config, self.checkpoints)):
@@ -110,6 +117,7 @@ class RunFolder:
 
     def require_run(self) -> None:
         """Raise if no run with a configuration is here."""
+        self._require_regular()
         if not self.config.is_file():
             raise MarginfaceError(
                 f"cannot resume: {self.path} {_no_run(self.path, self.config.name)}; "
@@ -118,6 +126,7 @@ class RunFolder:
 
     def require_model(self) -> None:
         """Raise if no run with a model is here."""
+        self._require_regular()
         if not self.model.is_file():
             raise MarginfaceError(
                 f"{self.path} {_no_run(self.path, self.model.name)}; expected the --output folder "

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from marginface.arrays import DTYPES, ArraySpec
 from marginface.errors import MarginfaceError
+from marginface.regular import special_kind
 from marginface.text import brief
 
 
@@ -42,6 +43,7 @@ class StoredFile:
     @cached_property
     def _header(self) -> tuple[dict[str, ArraySpec], dict[str, int]]:
         """Types and shapes of the arrays, and the byte where each begins."""
+        self._require_regular()
         try:
             with self.path.open("rb") as file:
                 with safe_open(self.path, framework="numpy"):  # checks the header, lengths in it
@@ -64,6 +66,7 @@ class StoredFile:
         """Raise MarginfaceError unless the file is what was written."""
         if self._checked:
             return
+        self._require_regular()
         value = 0
         try:
             with self.path.open("rb") as file:
@@ -84,6 +87,10 @@ class StoredFile:
             file.seek(self._header[1][name] + first * row)
             if file.readinto(into.reshape(-1).view(np.uint8).data) != into.nbytes:
                 raise damaged(self.path.parent, f"{self.path.name} is cut short or changed")
+
+    def _require_regular(self) -> None:
+        if kind := special_kind(self.path):
+            raise self._damaged(kind)
 
     def _damaged(self, reason: str) -> DamagedCheckpointError:
         return damaged(self.path.parent, f"{self.path.name}: {reason}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
+from marginface.regular import real_path
 from marginface.runs.folder import RunFolder
 from marginface.training.config.keys import TrainConfig
 
@@ -19,10 +20,10 @@ def check_output(config: TrainConfig, *, resume: bool) -> None:
         return
     run.require_free()
     # Among the images it would be read as identities next time.
-    output = config.output.resolve()
+    output = real_path(config.output)
     folders = [("data", path) for path in config.data] + [("val", path) for path in config.val]
     for name, images in [*folders, ("val_images", config.val_images)]:
-        if images is not None and output.is_relative_to(images.resolve()):
+        if images is not None and output.is_relative_to(real_path(images)):
             raise MarginfaceError(
                 f"output {config.output} lies in {name} {images}, among the images; "
                 "choose a folder outside"

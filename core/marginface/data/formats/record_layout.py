@@ -23,6 +23,7 @@ from marginface.data.formats.shards import warn_of_parts
 from marginface.data.formats.tables import Ints, distinct, read_idx, read_names, write_idx
 from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
+from marginface.regular import require_regular
 
 LARGEST_KEY = 2**63 - 1
 
@@ -58,6 +59,7 @@ def index_of_records(
             .rec and shall not be rebuilt.
     """
     lst = path.with_suffix(".lst")
+    require_regular(lst, "expected lines of key TAB label TAB path")
     sources = [path, lst] if lst.is_file() else [path]
 
     def build() -> RecordIndex:

@@ -26,6 +26,7 @@ from marginface.data.packing.partial import Partial, partial_output, partial_pat
 from marginface.data.packing.targets import target_format
 from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.errors import MarginfaceError
+from marginface.regular import real_path
 
 CHUNK = 1024  # images between two lines of the journal
 STRIDE = 32  # images between two calls of on_progress
@@ -122,7 +123,7 @@ def check_target(target: Path, source: Path) -> None:
     for path in paths:
         if os.path.lexists(path):
             raise MarginfaceError(f"{path} exists already; give another name, or remove it")
-    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+    if source.is_dir() and real_path(target).is_relative_to(real_path(source)):
         raise MarginfaceError(
             f"{target} lies in {source}, among the images; choose a place outside"
         )

@@ -30,6 +30,7 @@ from marginface.data.photos.landmarks import POINT_COLUMNS
 from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
+from marginface.regular import real_path, require_regular
 from marginface.text import printable
 
 TABLE_NAME = "alignment.csv"
@@ -44,7 +45,7 @@ def check_output(photos: Path, output: Path) -> None:
     """Raise where crops cannot be written to a folder; cheap, so call it before the work."""
     if output.exists():
         raise MarginfaceError(f"{output} exists already; give another name, or remove it")
-    if output.resolve().is_relative_to(photos.resolve()):
+    if real_path(output).is_relative_to(real_path(photos)):
         raise MarginfaceError(f"{output} lies in {photos}, among the photos; choose another place")
     above = next(path for path in output.absolute().parents if path.exists())
     if not above.is_dir():
@@ -228,6 +229,8 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:
     """Make `folder` hold the work that `manifest` describes, and no other."""
     path = folder / MANIFEST_NAME
+    for each in (path, folder / TABLE_NAME):
+        require_regular(each)
     manifest = json.loads(json.dumps(manifest))  # tuples as lists, to compare
     if folder.exists():
         try:
