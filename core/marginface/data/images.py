@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import struct
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from marginface.data.metadata import without_metadata
 from marginface.errors import MarginfaceError
@@ -29,7 +31,8 @@ EXTENSIONS = (
 )
 MAX_PIXELS = 268 * 10**6  # of an image: decoding takes 10 bytes for each
 HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # at byte 8, behind 'ftyp'
-_TURNING = re.compile(rb"Exif\0|tiff:Orientation")  # EXIF, or XMP that has an orientation
+# What Pillow looks into: EXIF, an orientation in XMP, a profile too short to have a number.
+_TOLD = re.compile(rb"Exif\0|tiff:Orientation|\xff\xe2\0[\x0e\x0f]ICC_PROFILE\0")
 # By EXIF's orientation, what turns an image upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,7 +112,7 @@ def _plain_jpeg(encoded: bytes, size: tuple[int, int] | None) -> NDArray[np.uint
 
     It takes half of Pillow's time, for the same pixels: both call libjpeg-turbo with its defaults.
     """
-    if not encoded.startswith(b"\xff\xd8\xff") or _TURNING.search(encoded):  # it might need turning
+    if not encoded.startswith(b"\xff\xd8\xff") or _TOLD.search(encoded):
         return None
     try:
         *header_size, colors, _ = simplejpeg.decode_jpeg_header(encoded)
@@ -193,6 +196,15 @@ def has_heif() -> bool:
     return True
 
 
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to the terminal what it names no file in; Pillow raises, too."""
+    with suppress(AttributeError, OSError):  # a Pillow built without it, or around it
+        library = ctypes.CDLL(_imaging.__file__)  # and what that was linked to
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
+
+
 def file_stamp(path: Path) -> str:
     """Return a stamp that changes with the file; "none" where there is no file to look at."""
     try:
@@ -254,6 +266,8 @@ def _used(encoded: bytes, use: Callable[[Image.Image], T], max_pixels: int) -> T
         Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own, for all: it refuses what is twice that
     if encoded[4:8] == b"ftyp":
         has_heif()
+    if encoded.startswith((b"II", b"MM")):
+        _silence_libtiff()
     with Image.open(BytesIO(encoded)) as file:
         if file.width * file.height > max_pixels:
             raise Image.DecompressionBombError
@@ -280,7 +294,7 @@ def _orientation(file: Image.Image) -> tuple[int, str]:
         if not isinstance(told, int):
             return 1, f"EXIF orientation {told!r}"
         orientation = told
-        held = file.info.get("exif", b"").removeprefix(b"Exif\0\0")
+        held = (file.info.get("exif") or b"").removeprefix(b"Exif\0\0")
         if held:
             order = "<" if held[:2] == b"II" else ">"
             (start,) = struct.unpack_from(f"{order}I", held, 4)
