@@ -18,6 +18,7 @@ from embedded_people import SEARCH, options, write_people
 from record_files import png
 from runs import save_checkpoint
 
+from marginface.atomic import replacing
 from marginface.data.formats.tfrecord import frame
 from marginface.data.image_files import folder_files
 from marginface.data.images import read_image
@@ -144,12 +145,12 @@ def test_a_pipe_beside_a_record_file_is_named(records: Path, beside: str):
         open_images(records)
 
 
-def test_a_pipe_in_place_of_the_cached_index_is_replaced(records: Path):
+def test_a_pipe_in_place_of_the_cached_index_is_left_alone(records: Path):
     cached = records.with_name("s.rec.index")
     cached.unlink(missing_ok=True)
     os.mkfifo(cached)
     assert len(open_images(records)) == 2
-    assert cached.is_file()
+    assert cached.is_fifo()
 
 
 def test_a_pipe_among_shards_is_named(tmp_path: Path):
@@ -200,6 +201,20 @@ def test_links_in_a_circle_are_passed_over(leads: str, tmp_path: Path):
     shutil.move(tmp_path / "faces" / "ann", tmp_path / "elsewhere")
     (tmp_path / "faces" / "bo").symlink_to("../elsewhere")  # no circle
     assert folder_files(tmp_path / "faces").images == ["bo/1.png"]
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "/dev/zero", "pipe", "link"])
+def test_an_output_that_is_no_file_stays(cli, records: Path, target: str, monkeypatch):
+    monkeypatch.chdir(records.parent)
+    os.mkfifo("pipe")
+    Path("link").symlink_to("/dev/full")
+    refused = pytest.raises(MarginfaceError, match=f"{target} is no regular file .*; give the name")
+    with refused, replacing(Path(target)):
+        raise AssertionError("it would be replaced")
+    done = cli("data", "inspect", records, "--json", target)
+    assert done.status == 2
+    assert f"{target} is no regular file" in done.stderr
+    assert special_kind(target) == ("a pipe" if target == "pipe" else "a device")
 
 
 def test_an_output_that_links_to_itself_is_no_traceback(tmp_path: Path):

@@ -77,6 +77,7 @@ def index_of_records(
 def _read(path: Path, rebuild_index: bool, on_progress: OnProgress) -> tuple[Ints, Ints, Headers]:
     """Return key, offset and headers of every record."""
     records, idx = RecordFile(path), path.with_suffix(".idx")
+    require_regular(idx, "expected lines of key TAB offset")
     try:
         keys, offsets = read_idx(idx)
         headers = read_headers(records, offsets, on_progress)

@@ -14,7 +14,6 @@ from marginface.atomic import replacing
 from marginface.data.formats.compact import Texts
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
-from marginface.regular import require_regular
 
 with needs("data"):
     import pyarrow as pa
@@ -104,7 +103,6 @@ def _names_keys(path: Path) -> bool:
 
 
 def _read(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
-    require_regular(path, f"expected lines of {' TAB '.join(columns)}")
     try:
         return csv.read_csv(
             path,
