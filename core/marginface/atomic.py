@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from marginface.regular import require_regular
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, largest file
 
 
@@ -41,6 +43,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If the block raises, the temporary file goes and `path` stays as it was.
 
+    Raises:
+        MarginfaceError: `path` is a pipe, a socket or a device, such as /dev/null, and would go.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with replacing(Path(folder) / "notes.txt") as temporary:
@@ -48,6 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
     [('notes.txt', 'whole')]
     """
+    require_regular(path, "give the name of a file to write")
     temporary = _temporary(path)
     try:
         with naming(path, temporary):

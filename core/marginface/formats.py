@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from marginface.errors import MarginfaceError
 from marginface.own_code import in_one_line, said
+from marginface.regular import require_regular
 
 ENTRY_POINTS = "marginface.formats"
 ZIP = b"PK\x03\x04"
@@ -123,13 +124,14 @@ folder
         if found := self.recognise(path):
             return found
         name = PART.sub("", path.name.lower())
-        return next((each for each in self._formats[::-1] if name.endswith(each.suffixes)), None)
+        held = [each for each in self._formats[::-1] if name.endswith(each.suffixes)]
+        # Folders may be called anything: ours are known by what they hold.
+        return next((each for each in held if each.own or not path.is_dir()), None)
 
     def recognise(self, path: Path) -> Format[Opener] | None:
         """Return the format that knows a path by what it holds; raises as `get` does."""
         _load_installed()
-        if path.exists() and not (path.is_file() or path.is_dir()):  # to open it could wait forever
-            raise MarginfaceError(f"{path} is no regular file (a pipe, socket or device); {self}")
+        require_regular(path, str(self))
         try:
             for each in self._formats[::-1]:
                 if each.recognises is not None and each.recognises(path):

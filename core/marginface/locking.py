@@ -16,6 +16,7 @@ from pathlib import Path
 
 from marginface.atomic import naming
 from marginface.errors import BusyError
+from marginface.regular import require_regular
 from marginface.text import printable
 
 if sys.platform == "win32":
@@ -82,6 +83,7 @@ def _acquire(path: Path, output: Path) -> int:
     A writer that ends removes its lock file, so the file that was opened and locked here may be
     gone already: then this tries again.
     """
+    require_regular(path)
     for _ in range(ATTEMPTS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

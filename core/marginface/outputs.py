@@ -18,6 +18,7 @@ from pathlib import Path
 
 from marginface.atomic import naming
 from marginface.errors import MarginfaceError
+from marginface.regular import real_path
 
 SIGNATURE = ".marginface"
 # Locks and what a kill left of ours; what file managers leave behind.
@@ -195,15 +196,15 @@ def _remove(path: Path) -> None:
 
 def refuse_inputs(path: Path, inputs: Iterable[Path | None]) -> None:
     """Raise if an output is, or holds, what the command reads."""
-    output = path.resolve()
+    output = real_path(path)
     for each in inputs:
         if each is None or not each.exists():
             continue
-        if each.resolve() == output or (path.exists() and path.samefile(each)):
+        if real_path(each) == output or (path.exists() and path.samefile(each)):
             raise MarginfaceError(
                 f"output {path} is what the command reads, {each}; give another name"
             )
-        if each.resolve().is_relative_to(output):
+        if real_path(each).is_relative_to(output):
             raise MarginfaceError(
                 f"output {path} holds what the command reads, {each}; give another name"
             )
@@ -211,7 +212,7 @@ def refuse_inputs(path: Path, inputs: Iterable[Path | None]) -> None:
 
 def refuse_among(path: Path, images: Path | None) -> None:
     """Raise if an output lies in a folder of images, where it would be taken for one of them."""
-    if images is not None and images.is_dir() and path.resolve().is_relative_to(images.resolve()):
+    if images is not None and images.is_dir() and real_path(path).is_relative_to(real_path(images)):
         raise MarginfaceError(
             f"output {path} lies in {images}, among the images; choose a place outside"
         )

@@ -17,6 +17,7 @@ from marginface import MarginfaceError
 from marginface.data.image_files import list_images
 from marginface.data.images import read_image
 from marginface.data.photos.alignment import fit_similarity, template, warp
+from marginface.data.photos.cropping import ALIGNED, CropOptions, crop_face
 from marginface.data.photos.detection import Faces, decode, suppress
 from marginface.data.photos.detector import FaceDetector
 from marginface.embeddings.embedder import open_embedder
@@ -258,3 +259,27 @@ def test_a_face_that_passes_the_edges_of_a_large_photo(side):
     expected = (template() + 0.5 - 20) * np.array(side[::-1]) / (72, 80)
     distances = [np.linalg.norm(faces.points[0] - expected, axis=1) for faces in looks]
     assert np.median(distances) < 0.05 * max(side)
+
+
+@needs_faces
+@pytest.mark.parametrize(
+    ("mode", "degrees", "cut"),
+    [
+        ("RGB", 0, (14, 12, 95, 112)),
+        ("L", 0, (14, 12, 95, 112)),
+        ("RGB", 20, (10, 8, 98, 112)),
+        ("L", -20, (14, 12, 95, 112)),
+        ("RGB", 0, (0, 6, 112, 106)),
+    ],
+)
+def test_a_face_cut_at_its_box_is_aligned(mode, degrees, cut, tmp_path):
+    root = FACES / "lfw112" / "test"
+    for name in list_images(root)[::500]:
+        face = Image.fromarray(read_image(root / name)).convert(mode)
+        turned = face.rotate(degrees, Image.Resampling.BICUBIC)
+        large = turned.crop(cut).resize((922, 1024), Image.Resampling.BICUBIC).convert("RGB")
+        photo = np.asarray(large)
+        (faces,) = FaceDetector(SCRFD)([photo])
+        assert len(faces) >= 1
+        outcome = crop_face(name, photo, faces, CropOptions(), tmp_path / "crop.jpg")
+        assert outcome.status == ALIGNED

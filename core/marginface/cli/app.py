@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -41,6 +42,9 @@ UsageProblem = cast(
     next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"),
 )
 
+
+# Its warnings name no image; what matters is said with the name by `marginface.data.images`.
+PILLOW = re.compile(r"[/\\](PIL|pillow_heif)[/\\]")
 
 app = lazy_app("marginface.cli", COMMANDS)
 
@@ -83,8 +87,12 @@ class _WarningLines:
     def __init__(self) -> None:
         self._shown: set[str] = set()
 
-    def __call__(self, message: Warning | str, *about: object, **more: object) -> str:
-        del about, more  # category and place in the code: of no use to a command's user
+    def __call__(
+        self, message: Warning | str, category: object, filename: str, *about: object
+    ) -> str:
+        del category, about  # and the line in the code: of no use to a command's user
+        if PILLOW.search(filename):
+            return ""
         text = str(message)
         if text in self._shown:
             return ""
@@ -102,8 +110,6 @@ def run(stopped: Callable[[], bool]) -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for letters that the terminal lacks
     warnings.formatwarning = cast("Any", _WarningLines())
-    # Pillow names no file; what matters is said with its name by `marginface.data.images`.
-    warnings.filterwarnings("ignore", module=r"PIL\b")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         sys.exit(_status(stopped))

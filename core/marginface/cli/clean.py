@@ -13,6 +13,7 @@ from marginface.cli import model_options as options
 from marginface.cli.output_options import Overwrite, claim_file
 from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
+from marginface.regular import real_path
 
 if TYPE_CHECKING:
     from marginface.data.sources import LabelledImages
@@ -149,7 +150,7 @@ def _check_links(
                 f"write the images that are kept with `marginface data subset {quote(str(path))} "
                 f"NEW --kept {quote(str(output))}`"
             )
-        if link_to.resolve().is_relative_to(path.resolve()):
+        if real_path(link_to).is_relative_to(real_path(path)):
             raise MarginfaceError(
                 f"--link-to {link_to} lies in {path}, among the images; choose a folder outside"
             )

@@ -17,6 +17,7 @@ from marginface.data.joined import JoinedImages
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.losses import angles_to_dominant
+from marginface.regular import real_path
 from marginface.text import printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
@@ -101,6 +102,6 @@ def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) 
             row = (printable(image.identity), f"{image.angle:.4f}", int(image.kept))
             if isinstance(images, JoinedImages):
                 root, path = images.origin(image.number)
-                writer.writerow((printable(path), *row, printable(str(root.resolve()))))
+                writer.writerow((printable(path), *row, printable(str(real_path(root)))))
             else:
                 writer.writerow((printable(images.name(image.number)), *row))

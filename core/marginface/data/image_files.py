@@ -13,6 +13,7 @@ from PIL import features
 
 from marginface.data.images import EXTENSIONS, HEIF_BRANDS, HEIF_ENDINGS, NEEDS_HEIF, has_heif
 from marginface.errors import MarginfaceError
+from marginface.regular import require_regular
 
 BEGINNING = 32  # bytes of a file that tell what it is
 EXAMPLES = 3  # of what is passed over
@@ -20,6 +21,7 @@ EXAMPLES = 3  # of what is passed over
 EXPECTED = frozenset(["alignment.csv", "pairs.txt"])
 CLUTTER = frozenset(["thumbs.db", "desktop.ini"])
 NO_IMAGE, NO_FILE = "no image", "no regular file"
+CIRCLE = "a link to a folder around it"
 EXPECTED_FILES = "expected JPEG, PNG, WebP, BMP, TIFF or PPM files"
 RECORDS = re.compile(r"\.(rec|tfrecords?(-\d+-of-\d+)?)$", re.IGNORECASE)
 
@@ -62,7 +64,7 @@ def folder_files(root: str | Path) -> FolderFiles:
     images: list[str] = []
     others: list[tuple[str, str]] = []
     for name, entry in _walk(root, ""):
-        why = _why_no_image(entry)
+        why = CIRCLE if _is(entry.is_dir) else _why_no_image(entry)
         if not why:
             images.append(name)
         elif name not in EXPECTED and entry.name.lower() not in CLUTTER:
@@ -95,6 +97,7 @@ def warn_of_empty(root: Path, identities: list[str]) -> None:
 
 def require_folder(path: Path) -> None:
     """Refuse a path that is no folder of images."""
+    require_regular(path, "expected a folder of images")
     if not path.exists():
         raise MarginfaceError(f"no such folder: {path}; expected a folder of images")
     if not path.is_dir():
@@ -110,7 +113,7 @@ def _told(root: str | Path, others: list[tuple[str, str]]) -> str:
 
 
 def _walk(folder: Path | str, inside: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield the path of each file from `inside` on, links followed."""
+    """Yield the path of each file from `inside` on, links followed, and of links in a circle."""
     try:
         with os.scandir(folder) as scan:
             entries = [entry for entry in scan if not entry.name.startswith(".")]
@@ -120,10 +123,17 @@ def _walk(folder: Path | str, inside: str) -> Iterator[tuple[str, os.DirEntry[st
         ) from error
     for entry in entries:
         name = inside + entry.name
-        if _is(entry.is_dir):
+        if _is(entry.is_dir) and not _leads_back(entry):
             yield from _walk(entry.path, f"{name}/")
         else:
             yield name, entry
+
+
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a link to one that it lies in, by which a walk would not end."""
+    return entry.is_symlink() and any(
+        os.path.samestat(entry.stat(), above.stat()) for above in Path(entry.path).parents
+    )
 
 
 def _is(question: Callable[[], bool]) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import struct
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +16,11 @@ from typing import TypeVar
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from marginface.data.metadata import without_metadata
 from marginface.errors import MarginfaceError
+from marginface.regular import special_kind
 
 T = TypeVar("T")
 
@@ -27,8 +30,10 @@ EXTENSIONS = (
     *(".webp", *HEIF_ENDINGS),
 )
 MAX_PIXELS = 268 * 10**6  # of an image: decoding takes 10 bytes for each
+HELD_PIXELS = 2**26  # what has more and is scaled down anyway is halved as it is decoded
 HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # at byte 8, behind 'ftyp'
-_TURNING = re.compile(rb"Exif\0|tiff:Orientation")  # EXIF, or XMP that has an orientation
+# What Pillow looks into: EXIF, an orientation in XMP, a profile too short to have a number.
+_TOLD = re.compile(rb"Exif\0|tiff:Orientation|\xff\xe2\0[\x0e\x0f]ICC_PROFILE\0")
 # By EXIF's orientation, what turns an image upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,6 +66,19 @@ def read_image(
     return decode_image(read_file(path), path, size, resize=resize, max_pixels=max_pixels)
 
 
+def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], int]:
+    """Read a photo as RGB, of more than `HELD_PIXELS` at a half, quarter, ... of its size.
+
+    Returns:
+        The pixels [height, width, 3], and by what its sides were divided: 1, 2, 4, ...
+
+    Raises:
+        MarginfaceError: as `read_image`.
+    """
+    image, factor = _decoded(read_file(path), path, 1, max_pixels)
+    return np.array(image), factor
+
+
 def decode_image(
     encoded: bytes,
     where: object,
@@ -79,7 +97,8 @@ def decode_image(
         where: its origin, with which messages begin: a file, a name, or an object whose `str` makes
             the name, where a name for each image would cost too much.
         size: expected (height, width) in pixels; None takes any.
-        resize: stretch an image of another size instead of refusing it.
+        resize: stretch an image of another size instead of refusing it; one of more than
+            `HELD_PIXELS` is halved first, as often as it takes.
         max_pixels: what has more is not decoded.
 
     Raises:
@@ -89,13 +108,8 @@ def decode_image(
     small = size is not None and size[0] * size[1] <= max_pixels
     if small and (fast := _plain_jpeg(encoded, size)) is not None:
         return fast
-    (image, damage), lost = _with_image(encoded, where, _upright, max_pixels)
-    if lost or damage:
-        warnings.warn(  # always from the same place: Python then shows each message once
-            f"{where}: the pixels are read, but not all else in the file: {lost or damage}",
-            DamagedMetadataWarning,
-            stacklevel=1,
-        )
+    least = max(size) if resize and size is not None else None
+    image, _ = _decoded(encoded, where, least, max_pixels)
     if size is not None and (image.height, image.width) != size:
         if not resize:
             raise wrong_size(where, (image.height, image.width), size)
@@ -103,12 +117,50 @@ def decode_image(
     return np.array(image)
 
 
+def _decoded(
+    encoded: bytes, where: object, least: int | None, max_pixels: int
+) -> tuple[Image.Image, int]:
+    """Return a decoded image, and by what its sides were divided; warn of damaged metadata.
+
+    Args:
+        encoded: the file.
+        where: its origin.
+        least: pixels that the shorter side keeps where it is reduced; None never reduces it.
+        max_pixels: what has more is not decoded.
+    """
+
+    def use(file: Image.Image) -> tuple[Image.Image, str, int]:
+        factor = 1 if least is None else _reduction(file.size, least)
+        return *_upright(file, factor), factor
+
+    (image, damage, factor), lost = _with_image(encoded, where, use, max_pixels)
+    if lost or damage:
+        warnings.warn(  # always from the same place: Python then shows each message once
+            f"{where}: the pixels are read, but not all else in the file: {lost or damage}",
+            DamagedMetadataWarning,
+            stacklevel=1,
+        )
+    return image, factor
+
+
+def _reduction(size: tuple[int, int], least: int) -> int:
+    """Return by what the sides of an image are divided to leave `HELD_PIXELS` or fewer.
+
+    >>> [_reduction(size, 112) for size in ((8192, 8192), (8192, 8193), (20_000, 14_000))]
+    [1, 2, 4]
+    """
+    factor = 1
+    while size[0] * size[1] > HELD_PIXELS * factor**2 and min(size) >= 2 * factor * least:
+        factor *= 2
+    return factor
+
+
 def _plain_jpeg(encoded: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
     """Decode a sound JPEG of the expected size, or return None: the rest is Pillow's, errors too.
 
     It takes half of Pillow's time, for the same pixels: both call libjpeg-turbo with its defaults.
     """
-    if not encoded.startswith(b"\xff\xd8\xff") or _TURNING.search(encoded):  # it might need turning
+    if not encoded.startswith(b"\xff\xd8\xff") or _TOLD.search(encoded):
         return None
     try:
         *header_size, colors, _ = simplejpeg.decode_jpeg_header(encoded)
@@ -160,6 +212,8 @@ def read_file(path: str | Path) -> bytes:
     Raises:
         MarginfaceError: it cannot be read; the message begins with the path.
     """
+    if kind := special_kind(path):
+        raise MarginfaceError(_unreadable(path, f"it is {kind}"))
     try:
         # Without a buffer, a small file takes a fifth less.
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes twice as long
@@ -188,6 +242,15 @@ def has_heif() -> bool:
         return False
     register_heif_opener()
     return True
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to the terminal what it names no file in; Pillow raises, too."""
+    with suppress(AttributeError, OSError):  # a Pillow built without it, or around it
+        library = ctypes.CDLL(_imaging.__file__)  # and what that was linked to
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def file_stamp(path: Path) -> str:
@@ -251,6 +314,8 @@ def _used(encoded: bytes, use: Callable[[Image.Image], T], max_pixels: int) -> T
         Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own, for all: it refuses what is twice that
     if encoded[4:8] == b"ftyp":
         has_heif()
+    if encoded.startswith((b"II", b"MM")):
+        _silence_libtiff()
     with Image.open(BytesIO(encoded)) as file:
         if file.width * file.height > max_pixels:
             raise Image.DecompressionBombError
@@ -260,12 +325,20 @@ def _used(encoded: bytes, use: Callable[[Image.Image], T], max_pixels: int) -> T
         return use(file)
 
 
-def _upright(file: Image.Image) -> tuple[Image.Image, str]:
-    """Return an opened image as RGB, turned upright, and what is wrong with its EXIF, if any."""
+def _upright(file: Image.Image, factor: int = 1) -> tuple[Image.Image, str]:
+    """Return an opened image as RGB, turned upright, and what is wrong with its EXIF, if any.
+
+    Its sides are divided by `factor`, a power of two: of a JPEG while it is decoded, up to 8.
+    """
+    width = file.width
+    if factor > 1:
+        file.draft(None, (width // factor, file.height // factor))
+    left = factor // round(width / file.width)
     file.load()  # of some formats, this turns it, or gives the EXIF
     orientation, damage = _orientation(file)
     image = file.transpose(TURNS[orientation]) if orientation in TURNS else file
-    return (image if image.mode == "RGB" else image.convert("RGB")), damage
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    return (image if left == 1 else image.reduce(left)), damage
 
 
 def _orientation(file: Image.Image) -> tuple[int, str]:
@@ -277,7 +350,7 @@ def _orientation(file: Image.Image) -> tuple[int, str]:
         if not isinstance(told, int):
             return 1, f"EXIF orientation {told!r}"
         orientation = told
-        held = file.info.get("exif", b"").removeprefix(b"Exif\0\0")
+        held = (file.info.get("exif") or b"").removeprefix(b"Exif\0\0")
         if held:
             order = "<" if held[:2] == b"II" else ">"
             (start,) = struct.unpack_from(f"{order}I", held, 4)

@@ -9,21 +9,24 @@ from contextlib import suppress
 from pathlib import Path
 
 from marginface.errors import MarginfaceError
+from marginface.regular import require_regular
 
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
-def numbered_lines(path: Path, expected: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path, expected: str, *, piped: bool = False) -> Iterator[tuple[int, str]]:
     """Yield the lines of a UTF-8 text that are not blank, with their numbers; at least one.
 
     Args:
         path: the file.
         expected: what it ought to be, for messages.
+        piped: take a pipe of the shell, which can be read once.
 
     Raises:
         MarginfaceError: it cannot be read, or is another file.
     """
     empty = True
+    require_regular(path, f"expected {expected}", piped=piped)
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):

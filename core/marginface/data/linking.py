@@ -10,6 +10,7 @@ from pathlib import Path
 from marginface.atomic import new_folder
 from marginface.data.names import inner_path
 from marginface.outputs import put_folder
+from marginface.regular import real_path
 
 
 def link_images(root: Path, names: Iterable[str], target: Path) -> None:
@@ -31,6 +32,6 @@ def link_files(files: Iterable[tuple[Path, str]], target: Path) -> None:
 
 def _link(old: Path, new: Path) -> None:
     try:
-        os.link(old.resolve(), new)
+        os.link(real_path(old), new)
     except OSError:  # another file system, or one without links
         shutil.copy2(old, new)

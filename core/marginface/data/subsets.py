@@ -24,6 +24,7 @@ from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.outputs import check_folder, put_folder, refuse_among
+from marginface.regular import real_path, require_regular
 from marginface.text import as_utf8, printable
 
 Indices = NDArray[np.int64]
@@ -205,8 +206,9 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
     chosen, others = [], set()
-    this_root = printable(str(images.root.resolve()))
-    is_here = cache(lambda name: str(Path(name).resolve()) == this_root)
+    this_root = printable(str(real_path(images.root)))
+    is_here = cache(lambda name: str(real_path(Path(name))) == this_root)
+    require_regular(path, expected, piped=True)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
         columns = tuple(next(rows, ()))

@@ -26,6 +26,7 @@ from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.locking import sole_writer
 from marginface.outputs import check_file
+from marginface.regular import require_regular
 from marginface.vectors import directionless
 
 with needs("data"):
@@ -172,6 +173,7 @@ def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
 def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
     """Make `folder` hold the parts of the work that `manifest` describes, and of no other."""
     path = folder / MANIFEST_NAME
+    require_regular(path)
     if folder.exists():
         try:
             recorded = json.loads(path.read_text())

@@ -24,11 +24,11 @@ def read_subjects_of_images(path: Path, *, all_known: bool = True) -> dict[str, 
     Raises:
         MarginfaceError: unreadable, empty, an image twice, or an image without a subject.
     """
-    if path.exists() and IMAGE_SETS.get(path):
+    if (path.is_file() or path.is_dir()) and IMAGE_SETS.get(path):
         lines = [(str(path / name), name) for name in open_by_name(path)[1]]
     else:
         sets = ", ".join(IMAGE_SETS.names)
-        rows = numbered_lines(path, f"a list of images, or a set of them: {sets}")
+        rows = numbered_lines(path, f"a list of images, or a set of them: {sets}", piped=True)
         lines = [(f"{path}:{number}", line) for number, line in rows]
     subjects: dict[str, str] = {}
     for where, line in lines:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from marginface.data.lines import numbered_lines
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
+from marginface.regular import require_regular
 
 with needs("data"):
     import pyarrow as pa
@@ -106,6 +107,7 @@ def read_template_pairs(path: Path) -> Iterator[TemplatePairs]:
     Raises:
         MarginfaceError: unreadable, malformed or empty.
     """
+    require_regular(path, f"expected lines '{PAIRS_LINE}'", piped=True)
     integer = pa.int64()
     try:
         reader = pa.csv.open_csv(
@@ -163,7 +165,7 @@ def read_subjects(path: Path) -> dict[int, int]:
 
 def _lines(path: Path, expected: str) -> Iterator[tuple[str, str]]:
     """Yield each line that is not blank with `file:number`; at least one."""
-    for number, line in numbered_lines(path, f"lines '{expected}'"):
+    for number, line in numbered_lines(path, f"lines '{expected}'", piped=True):
         yield f"{path}:{number}", line
 
 

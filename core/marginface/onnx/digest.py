@@ -12,6 +12,7 @@ import numpy as np
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.onnx.session import check_file
+from marginface.regular import real_path
 
 with needs("onnx"):
     import onnx
@@ -150,8 +151,8 @@ def _beside(path: Path, tensor: str, location: str) -> Path:
     Either of two is its own: where the model lies, and where a link to the model leads.
     """
     try:
-        source = (path.parent / location).resolve()
-        folders = path.parent.resolve(), path.resolve().parent
+        source = real_path(path.parent / location)
+        folders = real_path(path.parent), real_path(path).parent
         inside = any(source.is_relative_to(folder) for folder in folders)
         exists = inside and source.is_file()
     except (OSError, ValueError):  # a name that the system does not take

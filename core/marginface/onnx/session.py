@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.model import ALIGNED_SIZE
+from marginface.regular import require_regular
 
 with needs("onnx"):
     import onnxruntime as ort
@@ -228,6 +229,7 @@ def _is_table(output: NDArray[Any], images: int) -> bool:
 
 def check_file(model: Path) -> None:
     """Raise unless there is such a file."""
+    require_regular(model, "expected an ONNX file")
     if not model.is_file():
         problem = "is a folder" if model.is_dir() else "does not exist"
         raise MarginfaceError(f"{model} {problem}; expected an ONNX file")

@@ -25,7 +25,7 @@ from marginface.runs.stored_arrays import (
     StoredArrays,
     StoredFile,
     damaged,
-    require_regular,
+    require_file,
 )
 
 FORMAT, SHARDED = 1, 2  # earlier versions read only the first
@@ -196,7 +196,7 @@ def read_record(path: Path) -> Record:
     Raises:
         MarginfaceError: they are missing or changed.
     """
-    require_regular(path / REST)
+    require_file(path / REST)
     try:
         text = (path / REST).read_bytes()
         written_as = _Format.model_validate_json(text).format

@@ -29,6 +29,7 @@ from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
 from marginface.model import ModelSpec
 from marginface.outputs import PASSING, not_ours
+from marginface.regular import require_regular
 from marginface.runs.checkpoints import load_checkpoint
 from marginface.runs.newest import read_newest
 from marginface.strict_yaml import load_yaml
@@ -103,6 +104,11 @@ class RunFolder:
     def _files(self) -> tuple[Path, ...]:
         return (self.config, self.environment, self.model, self.identities, self.metrics)
 
+    def _require_regular(self) -> None:
+        require_regular(self.path, "expected a run folder")
+        for path in self._files:
+            require_regular(path)
+
     def remove_run(self) -> None:
         """Remove a run that `require_free` let be replaced."""
         for folder in (self.checkpoints, self.tensorboard):
@@ -123,6 +129,7 @@ class RunFolder:
         Args:
             overwrite: a run may be replaced, if there is nothing else in its folder.
         """
+        self._require_regular()
         if self.path.exists() and not self.path.is_dir():
             raise MarginfaceError(f"output {self.path} is a file; choose a folder with --output")
         foreign = self._foreign() if self.path.exists() else None
@@ -142,6 +149,7 @@ class RunFolder:
 
     def require_run(self) -> None:
         """Raise if no run with a configuration is here."""
+        self._require_regular()
         if not self.config.is_file():
             raise MarginfaceError(
                 f"cannot resume: {self.path} {_no_run(self.path, self.config.name)}; "
@@ -150,6 +158,7 @@ class RunFolder:
 
     def require_model(self) -> None:
         """Raise if no run with a model is here."""
+        self._require_regular()
         if not self.model.is_file():
             raise MarginfaceError(
                 f"{self.path} {_no_run(self.path, self.model.name)}; expected the --output folder "

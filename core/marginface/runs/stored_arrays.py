@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from marginface.arrays import DTYPES, ArraySpec
 from marginface.errors import MarginfaceError
+from marginface.regular import special_kind
 from marginface.text import brief
 
 
@@ -51,7 +52,7 @@ class StoredFile:
     @cached_property
     def _header(self) -> tuple[dict[str, ArraySpec], dict[str, int]]:
         """Types and shapes of the arrays, and the byte where each begins."""
-        require_regular(self.path)
+        require_file(self.path)
         try:
             with self.path.open("rb") as file:
                 with safe_open(self.path, framework="numpy"):  # checks the header, lengths in it
@@ -74,7 +75,7 @@ class StoredFile:
         """Raise MarginfaceError unless the file is what was written."""
         if self._checked:
             return
-        require_regular(self.path)
+        require_file(self.path)
         value = 0
         try:
             with self.path.open("rb") as file:
@@ -209,10 +210,10 @@ def _joined(name: str, parts: Sequence[Part]) -> StoredArray:
     return StoredArray(name, whole_spec, parts)
 
 
-def require_regular(path: Path) -> None:
+def require_file(path: Path) -> None:
     """Raise for a folder, a pipe or another thing in the place of a checkpoint's file."""
     if path.exists() and not path.is_file():
-        raise damaged(path.parent, f"{path.name} is no regular file")
+        raise damaged(path.parent, f"{path.name} is {special_kind(path) or 'a folder'}")
 
 
 def damaged(path: Path, reason: str) -> DamagedCheckpointError:

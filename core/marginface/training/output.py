@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.outputs import refuse_inputs
+from marginface.regular import real_path
 from marginface.runs.folder import RunFolder
 from marginface.training.config.keys import TrainConfig
 
@@ -28,10 +29,10 @@ def check_output(config: TrainConfig, *, resume: bool, overwrite: bool = False) 
     refuse_inputs(config.output, [*inputs, config.init_weights])
     run.require_free(overwrite=overwrite)
     # Among the images it would be read as identities next time.
-    output = config.output.resolve()
+    output = real_path(config.output)
     folders = [("data", path) for path in config.data] + [("val", path) for path in config.val]
     for name, images in [*folders, ("val_images", config.val_images)]:
-        if images is not None and output.is_relative_to(images.resolve()):
+        if images is not None and output.is_relative_to(real_path(images)):
             raise MarginfaceError(
                 f"output {config.output} lies in {name} {images}, among the images; "
                 "choose a folder outside"

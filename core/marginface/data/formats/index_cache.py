@@ -17,6 +17,7 @@ from marginface.atomic import replacing
 from marginface.data.formats.compact import Texts
 from marginface.data.formats.record_index import RecordIndex, fit_for_files
 from marginface.errors import MarginfaceError
+from marginface.regular import require_regular
 
 VERSION = 2  # version 1 had labels beyond float32, and fingerprints that varied by Unicode form
 SUFFIX = ".index"  # train.rec.index
@@ -69,6 +70,7 @@ def load_index(path: Path, stamp: str) -> MappedIndex:
     Raises:
         MarginfaceError: there is none, it is of other files than the stamp, or damaged.
     """
+    require_regular(path)
     try:
         with safe_open(path, framework="numpy") as file:  # checks the header
             metadata = file.metadata() or {}

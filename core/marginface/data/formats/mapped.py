@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
+from marginface.regular import require_regular
 
 
 def map_file(path: Path, shortest: int) -> mmap.mmap:
@@ -19,6 +20,7 @@ def map_file(path: Path, shortest: int) -> mmap.mmap:
     Raises:
         MarginfaceError: it cannot be read, or has fewer bytes than the shortest record.
     """
+    require_regular(path, "expected records")
     try:
         with path.open("rb") as file:
             size = path.stat().st_size

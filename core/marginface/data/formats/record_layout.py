@@ -23,6 +23,7 @@ from marginface.data.formats.shards import warn_of_parts
 from marginface.data.formats.tables import Ints, distinct, read_idx, read_names, write_idx
 from marginface.data.sources import OnProgress, OpenOptions, silent
 from marginface.errors import MarginfaceError
+from marginface.regular import require_regular
 
 LARGEST_KEY = 2**63 - 1
 
@@ -58,6 +59,7 @@ def index_of_records(
             .rec and shall not be rebuilt.
     """
     lst = path.with_suffix(".lst")
+    require_regular(lst, "expected lines of key TAB label TAB path")
     sources = [path, lst] if lst.is_file() else [path]
 
     def build() -> RecordIndex:
@@ -75,6 +77,7 @@ def index_of_records(
 def _read(path: Path, rebuild_index: bool, on_progress: OnProgress) -> tuple[Ints, Ints, Headers]:
     """Return key, offset and headers of every record."""
     records, idx = RecordFile(path), path.with_suffix(".idx")
+    require_regular(idx, "expected lines of key TAB offset")
     try:
         keys, offsets = read_idx(idx)
         headers = read_headers(records, offsets, on_progress)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from marginface.data.formats.example import ImageExample
 from marginface.data.formats.tfrecord import TFRecordFile
 from marginface.errors import MarginfaceError
+from marginface.regular import require_regular
 
 MAPPED = 128  # files at a time
 
@@ -26,6 +27,8 @@ class ShardedRecords:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            require_regular(path, "expected records")
         self.path = paths[0]
         self.paths = tuple(paths)
         filled = [path for path in paths if path.stat().st_size] or paths[:1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from marginface.data.images import decode_image, encoded_format, without_ending
+from marginface.data.images import decode_image, decoded_size, encoded_format, without_ending
 from marginface.errors import MarginfaceError
 
 FORMATS = ("jpeg", "png")
@@ -51,13 +51,12 @@ class Encoding:
         Raises:
             MarginfaceError: it cannot be decoded; the message begins with `where`.
         """
-        pixels = decode_image(encoded, where, None)
         image_format = encoded_format(encoded, where)
-        if self.format in (None, image_format) and self.size in (None, pixels.shape[:2]):
+        fits = self.size in (None, decoded_size(encoded, where))
+        pixels = decode_image(encoded, where, self.size, resize=not fits)
+        if fits and self.format in (None, image_format):
             return encoded
         image = Image.fromarray(pixels)
-        if self.size is not None:
-            image = image.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
         written = BytesIO()
         if (self.format or image_format) == "jpeg":
             image.save(written, "jpeg", quality=QUALITY, subsampling=0)

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from marginface.atomic import naming
 from marginface.errors import BusyError, MarginfaceError, message_of
 from marginface.locking import sole_writer
+from marginface.regular import require_regular
 
 JOURNAL, LOCK = "journal.jsonl", "lock"
 
@@ -81,6 +82,7 @@ def partial_output(target: Path, job: str) -> Iterator[Partial]:
         BusyError: another process is at it.
     """
     path = partial_path(target)
+    require_regular(path / JOURNAL)
     with (
         naming(target, path),
         sole_writer(target, path / LOCK),

@@ -43,7 +43,7 @@ class CropOptions:
 
     size: tuple[int, int] = (112, 112)
     face: str = "largest"
-    min_face: int = 0
+    min_face: float = 0
     format: str = "jpg"
     quality: int = 95
 
@@ -68,6 +68,7 @@ class Outcome:
         score: the detector's, of the face that was chosen; NaN where there is none.
         faces: how many were found.
         points: [5, 2] of the chosen face in pixels of the photo.
+        scale: pixels of the crop for one of the photo; 0 without one.
         turn: 0, 90, 180 or 270 degrees clockwise, what is nearest to how the crop is turned; None
             without one.
     """
@@ -79,6 +80,7 @@ class Outcome:
     faces: int = 0
     points: NDArray[np.float64] | None = None
     turn: int | None = None
+    scale: float = 0
 
 
 def crop_face(path: str, photo: Photo, faces: Faces, options: CropOptions, target: Path) -> Outcome:
@@ -86,8 +88,9 @@ def crop_face(path: str, photo: Photo, faces: Faces, options: CropOptions, targe
     chosen = choose(faces, photo, options.face)
     points = np.asarray(faces.points[chosen], np.float64)
     status, similarity = _judged(points, photo, options)
-    turn = None
+    turn, scale = None, 0.0
     if similarity is not None:
+        scale = similarity.scale
         turn = round(np.angle(similarity.factor) / (np.pi / 2)) % 4 * 90
         crop = Image.fromarray(warp(photo, similarity, options.size))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,7 @@ def crop_face(path: str, photo: Photo, faces: Faces, options: CropOptions, targe
             file.flush()
             os.fsync(file.fileno())  # it is whole before the table says so
     score = float(faces.scores[chosen])
-    return Outcome(path, status, "", score, len(faces), points, turn)
+    return Outcome(path, status, "", score, len(faces), points, turn, scale)
 
 
 def choose(faces: Faces, photo: Photo, which: str) -> int:

@@ -35,6 +35,13 @@ class Faces:
         """Return some of the faces."""
         return Faces(self.scores[chosen], self.boxes[chosen], self.points[chosen])
 
+    def magnified(self, factor: float) -> Faces:
+        """Return the faces in a photo of so many times the size; pixels are counted by centres."""
+        if factor == 1:
+            return self
+        boxes, points = ((places + 0.5) * factor - 0.5 for places in (self.boxes, self.points))
+        return Faces(self.scores, boxes, points)
+
 
 NO_FACES = Faces(*(np.empty((0, *shape), np.float32) for shape in ((), (4,), (5, 2))))
 

@@ -23,12 +23,14 @@ class FaceSource:
         origin: everything that decides the faces: same origin, same faces.
         missing: the detail to report of a photo without faces.
         names: photos that should be there, as `printable`.
+        whole: the faces are in pixels of the whole photo, of which `find` may get a reduced one.
     """
 
     find: Callable[[Sequence[str], Sequence[NDArray[np.uint8]]], Sequence[Faces]]
     origin: str
     missing: str
     names: Collection[str] = ()
+    whole: bool = False
 
 
 def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
@@ -55,6 +57,7 @@ def annotated(landmarks: Path) -> FaceSource:
         _digest(landmarks),
         "no landmarks",
         faces.keys(),
+        whole=True,
     )
 
 

@@ -11,16 +11,21 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from marginface.atomic import replacing
 from marginface.data.image_files import folder_files
-from marginface.data.images import MAX_PIXELS, file_stamp, pixel_count, read_image, without_ending
+from marginface.data.images import (
+    MAX_PIXELS,
+    file_stamp,
+    pixel_count,
+    read_image,
+    read_photo,
+    without_ending,
+)
 from marginface.data.lookup import ImageNames
 from marginface.data.ordered import in_order
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
@@ -31,11 +36,13 @@ from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.outputs import check_folder, put_folder
+from marginface.regular import real_path, require_regular
 from marginface.text import printable
 
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
 VERSION = 2  # of an interrupted run; in the first, a detector was known by its file alone
+LARGEST_SCALE = 0.5  # of a crop of a reduced photo; else the whole one shows more of the face
 PIXELS_AT_ONCE = 2**26  # of a batch; the next one is held as well
 COLUMNS = ("path", "status", "detail", "score", "faces", "turn", *POINT_COLUMNS)
 UNREADABLE, NO_PHOTO, NO_IMAGE = "unreadable", "no photo", "no image"
@@ -46,7 +53,7 @@ def check_output(
 ) -> None:
     """Raise where crops cannot be written to a folder; cheap, so call it before the work."""
     check_folder(output, overwrite=overwrite, inputs=[photos, *inputs], whole=True)
-    if output.resolve().is_relative_to(photos.resolve()):
+    if real_path(output).is_relative_to(real_path(photos)):
         raise MarginfaceError(f"{output} lies in {photos}, among the photos; choose another place")
 
 
@@ -112,10 +119,15 @@ def align_photos(
         with table.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
 
-            def crop(name: str, photo: Photo, faces: Faces) -> Outcome:
+            def crop(name: str, photo: Photo, factor: int, faces: Faces) -> Outcome:
                 if not len(faces):
                     return Outcome(name, source.missing)
-                return crop_face(name, photo, faces, options, partial / crops[name])
+                whole = faces if source.whole else faces.magnified(factor)
+                outcome = _cropped(name, photo, factor, whole, options, partial / crops[name])
+                if factor > 1 and outcome.scale > LARGEST_SCALE:
+                    photo = read_image(photos / name, None, max_pixels=max_pixels)
+                    outcome = _cropped(name, photo, 1, whole, options, partial / crops[name])
+                return outcome
 
             batches = _batches(photos, names[done:], batch_size)
             for outcomes in _outcomes(photos, batches, find, crop, max_pixels):
@@ -159,31 +171,43 @@ def _outcomes(
     root: Path,
     batches: Iterator[list[str]],
     find: Callable[[Sequence[str], Sequence[Photo]], Sequence[Faces]],
-    crop: Callable[[str, Photo, Faces], Outcome],
+    crop: Callable[[str, Photo, int, Faces], Outcome],
     max_pixels: int,
 ) -> Iterator[list[Outcome]]:
     """Yield the outcomes of each batch; the next one is decoded meanwhile."""
 
-    def decode(name: str) -> Photo | MarginfaceError:
+    def decode(name: str) -> tuple[Photo, int] | MarginfaceError:
         try:
-            return read_image(root / name, None, max_pixels=max_pixels)
+            return read_photo(root / name, max_pixels=max_pixels)
         except MarginfaceError as error:
             return error
 
-    def decode_batch(batch: list[str]) -> dict[str, Photo | MarginfaceError]:
+    def decode_batch(batch: list[str]) -> dict[str, tuple[Photo, int] | MarginfaceError]:
         return dict(zip(batch, in_order(decode, batch), strict=True))
 
     with closing(in_order(decode_batch, batches, threads=1, ahead=1)) as decoded:
         for batch in decoded:
-            photos = {name: each for name, each in batch.items() if isinstance(each, np.ndarray)}
-            faces = find(list(photos), list(photos.values()))
-            detected = zip(photos, photos.values(), faces, strict=True)
+            photos = {name: each for name, each in batch.items() if isinstance(each, tuple)}
+            images, factors = zip(*photos.values(), strict=True) if photos else ((), ())
+            faces = find(list(photos), images)
+            detected = zip(photos, images, factors, faces, strict=True)
             outcomes = dict(zip(photos, in_order(lambda each: crop(*each), detected), strict=True))
             for name, reason in batch.items():
                 if name not in photos:
                     detail = str(reason).removeprefix(f"{root / name}: ")
                     outcomes[name] = Outcome(name, UNREADABLE, detail)
             yield [outcomes[name] for name in batch]
+
+
+def _cropped(
+    name: str, photo: Photo, factor: int, faces: Faces, options: CropOptions, target: Path
+) -> Outcome:
+    """Crop a face of a photo whose sides were divided by `factor`; the faces are of the whole."""
+    fewer = replace(options, min_face=options.min_face / factor)
+    outcome = crop_face(name, photo, faces.magnified(1 / factor), fewer, target)
+    if factor == 1 or outcome.points is None:
+        return outcome
+    return replace(outcome, points=(outcome.points + 0.5) * factor - 0.5)
 
 
 def _entries(listed: Collection[str], photos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -236,6 +260,8 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:
     """Make `folder` hold the work that `manifest` describes, and no other."""
     path = folder / MANIFEST_NAME
+    for each in (path, folder / TABLE_NAME):
+        require_regular(each)
     manifest = json.loads(json.dumps(manifest))  # tuples as lists, to compare
     if folder.exists():
         try:

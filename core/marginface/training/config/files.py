@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from marginface import losses
 from marginface.errors import MarginfaceError
 from marginface.losses.registry import awaits_import
+from marginface.regular import require_regular
 from marginface.strict_yaml import load_yaml
 from marginface.training.config.keys import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
 from marginface.training.config.recipes import get_recipe
@@ -41,6 +42,7 @@ LOCAL = (
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """Read the keys of a YAML file and validate each by itself; messages name the file."""
+    require_regular(path, "expected a configuration in YAML", piped=True)
     try:
         values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
