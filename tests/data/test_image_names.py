@@ -28,7 +28,7 @@ from marginface.data.verification.pair_lists import read_pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_lists import read_subjects_of_images
-from marginface.evaluation.listed_images import by_image, media_by_image
+from marginface.evaluation.listed_images import media_by_image
 from marginface.evaluation.template_files import read_media
 
 COMPOSED, DECOMPOSED = (normalize(form, "José") for form in ("NFC", "NFD"))
@@ -265,11 +265,11 @@ def test_lists_of_subjects_and_templates_meet_the_embeddings(tmp_path: Path) -> 
     there = [f"{DECOMPOSED}/1.jpg", "bo/1.5.jpg", "bo/1.jpg"]
     images = ImageNames(there)  # for the gallery; another list has its own
     (tmp_path / "gallery").write_text(f"{COMPOSED}/1.jpg\nbo/1.5\tBo\n", encoding="utf-8")
-    known = by_image(read_subjects_of_images(tmp_path / "gallery"), images, tmp_path / "gallery")
+    known = read_subjects_of_images(tmp_path / "gallery", images)
     assert known == {there[0]: COMPOSED, there[1]: "Bo"}
     (tmp_path / "gallery").write_text("bo/1\nbo/1.jpg\n")
     with pytest.raises(MarginfaceError, match=r"'bo/1' and 'bo/1.jpg' are both image bo/1.jpg"):
-        by_image(read_subjects_of_images(tmp_path / "gallery"), images, tmp_path / "gallery")
+        read_subjects_of_images(tmp_path / "gallery", images)
     images = ImageNames(there)
     (tmp_path / "media").write_text(f"{COMPOSED}/1.png 1 1\nbo/1 2 1\n", encoding="utf-8")
     assert media_by_image(read_media(tmp_path / "media"), images).names == (there[0], there[2])

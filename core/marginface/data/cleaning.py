@@ -17,7 +17,7 @@ from marginface.data.joined import JoinedImages
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.losses import angles_to_dominant
-from marginface.text import printable
+from marginface.text import from_system, printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
 OF_SEVERAL = (*COLUMNS, "data")  # of several sets: `data` names the path's set
@@ -101,6 +101,8 @@ def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) 
             row = (printable(image.identity), f"{image.angle:.4f}", int(image.kept))
             if isinstance(images, JoinedImages):
                 root, path = images.origin(image.number)
-                writer.writerow((printable(path), *row, printable(str(root.resolve()))))
+                writer.writerow(
+                    (printable(path), *row, printable(from_system(str(root.resolve()))))
+                )
             else:
                 writer.writerow((printable(images.name(image.number)), *row))

@@ -7,14 +7,21 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from marginface.errors import MarginfaceError
+from marginface.text import as_utf8
 
+NUMBER = re.compile(r":\d+$")  # of a line
+UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its marks, as undecodable bytes
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def numbered_lines(path: Path, expected: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of a UTF-8 text that are not blank, with their numbers; at least one.
+
+    Bytes that are no UTF-8 stay as the system gives those of files' names: a list in Latin-1 means
+    files whose names are Latin-1.
 
     Args:
         path: the file.
@@ -25,19 +32,39 @@ def numbered_lines(path: Path, expected: str) -> Iterator[tuple[int, str]]:
     """
     empty = True
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
+                if number == 1 and line.startswith(UTF_16):
+                    command = f"iconv -f UTF-16 -t UTF-8 {quote(str(path))} > utf8.txt"
+                    raise MarginfaceError(
+                        f"{path} is UTF-16, no UTF-8 text; convert it ({command})"
+                    )
+                if "\0" in line:
+                    raise MarginfaceError(f"{path} is no UTF-8 text; expected {expected}")
                 if line.strip():
                     empty = False
                     yield number, line
-    except UnicodeDecodeError as error:
-        raise MarginfaceError(f"{path} is no UTF-8 text; expected {expected}") from error
     except OSError as error:
         raise MarginfaceError(
             f"cannot read {path}: {error.strerror}; expected {expected}"
         ) from error
     if empty:
         raise MarginfaceError(f"{path} is empty; expected {expected}")
+
+
+def how_to_convert(name: str, where: str) -> str:
+    """Return what to do where a list's name is not found and is no UTF-8; '' of any other name.
+
+    Args:
+        name: as in the list.
+        where: the list, with the line or without: `list.txt:3`.
+    """
+    if as_utf8(name) == name:
+        return ""
+    return (
+        "; the name is no UTF-8: where those of the images are, convert the list (such as "
+        f"iconv -f ISO-8859-1 -t UTF-8 {quote(NUMBER.sub('', where))} > utf8.txt)"
+    )
 
 
 def split_fields(line: str) -> list[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from marginface.data.formats.compact import encoded_name
 from marginface.errors import MarginfaceError
+from marginface.text import to_system
 
 LONGEST = 255  # bytes of one part: what common file systems take
 FORBIDDEN = frozenset([*map(chr, range(32)), "\x7f", "/", "\\", ":"])
+
+
+def image_path(root: Path, name: str) -> Path:
+    """Return the path of an image in a folder, by the name that `folder_files` gives it."""
+    return root / to_system(name)
 
 
 def inner_path(root: Path, name: str) -> Path:
@@ -33,7 +37,7 @@ characters
             f"{name[:80]!r} does not do for a file in a folder; expected such as IDENTITY/IMAGE, "
             "without a leading dot or tilde, colons, backslashes and control characters"
         )
-    return root.joinpath(*(os.fsdecode(encoded_name(part)) for part in parts))
+    return root.joinpath(*map(to_system, parts))
 
 
 def split_name(name: str) -> tuple[str, str]:

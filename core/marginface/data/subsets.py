@@ -23,7 +23,7 @@ from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
-from marginface.text import as_utf8, printable
+from marginface.text import as_utf8, from_system, printable, to_system
 
 Indices = NDArray[np.int64]
 
@@ -191,8 +191,8 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
     chosen, others = [], set()
-    this_root = printable(str(images.root.resolve()))
-    is_here = cache(lambda name: str(Path(name).resolve()) == this_root)
+    this_root = printable(from_system(str(images.root.resolve())))
+    is_here = cache(lambda name: from_system(str(Path(to_system(name)).resolve())) == this_root)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
         columns = tuple(next(rows, ()))

@@ -12,6 +12,7 @@ from typing import Any
 from marginface.data.names import inner_path, split_name
 from marginface.data.packing.packed import Packed
 from marginface.errors import MarginfaceError
+from marginface.text import from_system
 
 
 class FolderBlocks:
@@ -73,7 +74,7 @@ class FolderBlocks:
         for folder, subfolders, files in os.walk(self._root, topdown=False):
             for path in (Path(folder, name) for name in (*subfolders, *files)):
                 if path.is_symlink() or path.is_file():
-                    if path.relative_to(self._root).as_posix() not in names:
+                    if from_system(path.relative_to(self._root).as_posix()) not in names:
                         path.unlink()
                 elif not any(path.iterdir()):
                     path.rmdir()

@@ -22,6 +22,7 @@ from marginface.atomic import replacing
 from marginface.data.image_files import folder_files
 from marginface.data.images import MAX_PIXELS, file_stamp, pixel_count, read_image, without_ending
 from marginface.data.lookup import ImageNames
+from marginface.data.names import image_path
 from marginface.data.ordered import in_order
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces
@@ -107,7 +108,7 @@ def align_photos(
             def crop(name: str, photo: Photo, faces: Faces) -> Outcome:
                 if not len(faces):
                     return Outcome(name, source.missing)
-                return crop_face(name, photo, faces, options, partial / crops[name])
+                return crop_face(name, photo, faces, options, image_path(partial, crops[name]))
 
             batches = _batches(photos, names[done:], batch_size)
             for outcomes in _outcomes(photos, batches, find, crop, max_pixels):
@@ -137,7 +138,7 @@ def _batches(root: Path, names: Sequence[str], batch_size: int) -> Iterator[list
     batch: list[str] = []
     pixels = 0
     for name in names:
-        further = pixel_count(root / name)
+        further = pixel_count(image_path(root, name))
         if batch and (len(batch) == batch_size or pixels + further > PIXELS_AT_ONCE):
             yield batch
             batch, pixels = [], 0
@@ -158,7 +159,7 @@ def _outcomes(
 
     def decode(name: str) -> Photo | MarginfaceError:
         try:
-            return read_image(root / name, None, max_pixels=max_pixels)
+            return read_image(image_path(root, name), None, max_pixels=max_pixels)
         except MarginfaceError as error:
             return error
 
@@ -173,7 +174,7 @@ def _outcomes(
             outcomes = dict(zip(photos, in_order(lambda each: crop(*each), detected), strict=True))
             for name, reason in batch.items():
                 if name not in photos:
-                    detail = str(reason).removeprefix(f"{root / name}: ")
+                    detail = str(reason).removeprefix(f"{image_path(root, name)}: ")
                     outcomes[name] = Outcome(name, UNREADABLE, detail)
             yield [outcomes[name] for name in batch]
 
@@ -221,7 +222,7 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
     """Return a digest that changes with any of the photos."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(f"{name!r} {file_stamp(root / name)}\n".encode())
+        digest.update(f"{name!r} {file_stamp(image_path(root, name))}\n".encode())
     return digest.hexdigest()
 
 

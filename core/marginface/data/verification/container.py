@@ -25,7 +25,7 @@ from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
-from marginface.text import UNDECODABLE, as_utf8, from_utf8
+from marginface.text import UNDECODABLE, as_utf8, from_utf8, in_quotes
 
 TABLE = "pairs.csv"
 COLUMNS = ["first", "second", "same", "fold"]
@@ -90,7 +90,7 @@ def read_container(path: str | Path) -> Pairs:
         archive = zipfile.ZipFile(path)
         for name in zips.stored_entries(archive, path.stat().st_size):
             _check_name(path, UNDECODABLE.sub("\ufffd", name))
-        text = archive.read(TABLE).decode("utf-8-sig")
+        text = archive.read(TABLE).decode("utf-8-sig", errors="surrogateescape")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except MarginfaceError:  # a ValueError, too
         raise
@@ -140,7 +140,7 @@ def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, 
     for name in row[:2]:
         image = known.find(name, f"{where}: ")
         if image is None:
-            raise MarginfaceError(f"{where}: no image {name[:80]!r}; pack the set again")
+            raise MarginfaceError(f"{where}: no image {in_quotes(name)}; pack the set again")
         images.append(image)
     return images[0], images[1], row[2], row[3]
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import without_ending
-from marginface.data.lines import numbered_lines, split_fields
+from marginface.data.lines import how_to_convert, numbered_lines, split_fields
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
@@ -40,6 +40,7 @@ from marginface.data.verification.pairs import (
 )
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
+from marginface.text import in_quotes
 
 Labelled = tuple[str, str, int]  # two images and a label: 0 for two persons
 
@@ -164,9 +165,9 @@ def find_image(where: str, name: str, images: ImageNames, root: Path, keep_missi
     image = images.find(name, f"{where}: ")
     if image is None and not keep_missing:
         raise MarginfaceError(
-            f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...), where there is "
-            f"{images.example[:80]!r}; add it, name the images that the list's names are relative "
-            f"to, {LEAVE_OUT}"
+            f"{where}: no image {in_quotes(name)} in {root} (jpg, png, ...), where there is "
+            f"{in_quotes(images.example)}; add it, name the images that the list's names are "
+            f"relative to, {LEAVE_OUT}{how_to_convert(name, where)}"
         )
     return image or MISSING
 

@@ -13,6 +13,7 @@ from marginface import losses
 from marginface.errors import MarginfaceError
 from marginface.losses.registry import awaits_import
 from marginface.strict_yaml import load_yaml
+from marginface.text import change_texts, from_system, to_system
 from marginface.training.config.keys import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
 from marginface.training.config.recipes import get_recipe
 from marginface.training.config.values import name_value_pairs, one_line
@@ -42,7 +43,7 @@ LOCAL = (
 def read_config_file(path: Path) -> dict[str, Any]:
     """Read the keys of a YAML file and validate each by itself; messages name the file."""
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        values = change_texts(load_yaml(path.read_text(encoding="utf-8")), to_system)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise MarginfaceError(f"cannot read the config file {path}: {reason}") from None
@@ -64,7 +65,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def config_text(config: TrainConfig) -> str:
     """Write every key as YAML; `read_config_file` reads the same configuration back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = change_texts(config.model_dump(mode="json"), from_system)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def resolve_config(file: Values, command_line: Values) -> TrainConfig:
