@@ -11,11 +11,12 @@ from typing import Any
 
 # Controls, halves of characters, line and paragraph separators, and what has no ink of its own:
 # marks that turn the direction of text, hide in it, or make two names look alike.
-ESCAPED = {"Cc", "Cs", "Zl", "Zp", "Cf"}
+ACTING = {"Cc", "Cs", "Zl", "Zp", "Cf"}
 JOINERS = "\u200c\u200d"  # between letters of Persian or Hindi, and in emoji: spelling
 LONGEST = 200  # characters of a foreign text in a message
 BYTES = re.compile("[\udc80-\udcff]+")  # as Python carries bytes that it cannot decode
-UNDECODABLE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `as_utf8` writes such a byte
+# A byte of a name, as `as_utf8` and lists of names write it: none of them is a dot or a slash.
+ESCAPED = re.compile(r"\\x(0[1-9a-f]|1[0-9a-f]|2[02]|5c|7f|[89a-f][0-9a-f])")
 SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -77,12 +78,12 @@ def as_utf8(name: str) -> str:
 
 
 def from_utf8(name: str) -> str:
-    r"""Return a name as the system gives it, from what `as_utf8` made of it.
+    r"""Return a name from what `as_utf8` made of it, or a list that escapes more.
 
-    >>> from_utf8(r"José\xff.jpg") == "José\udcff.jpg"
+    >>> from_utf8(r"José\xff\x20.jpg") == "José\udcff .jpg"
     True
     """
-    return UNDECODABLE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), name)
+    return BYTES.sub(_decoded, ESCAPED.sub(_unescaped, name))
 
 
 def from_system(path: str) -> str:
@@ -123,8 +124,13 @@ def _decoded(match: re.Match[str]) -> str:
     return match[0].encode(errors="surrogateescape").decode(errors="surrogateescape")
 
 
+def _unescaped(match: re.Match[str]) -> str:
+    code = int(match[1], 16)
+    return chr(code if code < 0x80 else 0xDC00 + code)
+
+
 def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in ESCAPED or character in JOINERS:
+    if unicodedata.category(character) not in ACTING or character in JOINERS:
         return character
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # how Python carries an undecodable byte

@@ -168,14 +168,27 @@ def test_a_written_list_means_what_was_written(tmp_path_factory, names, data) ->
     "name",
     [
         *(" a/1.jpg", "a/1.jpg ", "a/\t1.jpg", "a/1\n.jpg", "a/1\r.jpg"),
-        "\ufeffa/1.jpg",
+        *("\ufeffa/1.jpg", '"a"/1.jpg', "a/\\x0a.jpg", "\u3000a/1.jpg", "a/\udce9.jpg", "a:/~.jpg"),
     ],
 )
-def test_a_name_that_no_list_can_tell_is_refused(name: str) -> None:
+def test_a_list_tells_any_name(name: str, tmp_path, monkeypatch) -> None:
+    names = [name, "b/1.jpg"]
     same = np.array([True, False] * 2)
     pairs = Pairs(Named(), (name,) * 4, ("b/1.jpg",) * 4, same, usual_folds(same))
-    with pytest.raises(MarginfaceError, match="a list of pairs cannot tell the name"):
-        pair_list(pairs, [name, "b/1.jpg"])
+    (tmp_path / "list").write_text(pair_list(pairs, names), encoding="utf-8")
+    for module in ("pairs", "pair_lists"):
+        opener = f"marginface.data.verification.{module}.open_by_name"
+        monkeypatch.setattr(opener, lambda _: (Named(), names))
+    read = read_pair_list(tmp_path / "list", "somewhere")
+    assert (read.first, read.second) == (pairs.first, pairs.second)
+
+
+@pytest.mark.parametrize("names", [("a/\udce9.jpg", r"a/\xe9.jpg"), ("a/\n.jpg", r"a/\x0a.jpg")])
+def test_a_name_that_would_be_read_as_anothers_is_refused(names) -> None:
+    same = np.array([True, False])
+    pairs = Pairs(Named(), names[:1] * 2, ("b/1.jpg",) * 2, same, usual_folds(same))
+    with pytest.raises(MarginfaceError, match=r"would have .*, which is another image's name"):
+        pair_list(pairs, [*names, "b/1.jpg"])
 
 
 def test_images_of_one_stem_stay_two_in_every_form(tmp_path: Path) -> None:

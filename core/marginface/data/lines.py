@@ -34,13 +34,11 @@ def numbered_lines(path: Path, expected: str) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
-                if number == 1 and line.startswith(UTF_16):
-                    command = f"iconv -f UTF-16 -t UTF-8 {quote(str(path))} > utf8.txt"
+                if "\0" in line or line.startswith(UTF_16):
                     raise MarginfaceError(
-                        f"{path} is UTF-16, no UTF-8 text; convert it ({command})"
+                        f"{path} is no UTF-8 text; expected {expected} (convert a list in UTF-16: "
+                        f"iconv -f UTF-16 -t UTF-8 {quote(str(path))} > utf8.txt)"
                     )
-                if "\0" in line:
-                    raise MarginfaceError(f"{path} is no UTF-8 text; expected {expected}")
                 if line.strip():
                     empty = False
                     yield number, line

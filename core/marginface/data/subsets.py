@@ -23,7 +23,7 @@ from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
-from marginface.text import as_utf8, from_system, printable, to_system
+from marginface.text import from_system, printable, to_system
 
 Indices = NDArray[np.int64]
 
@@ -160,7 +160,7 @@ def write_split(
             write_container(partial / "pairs.zip", pairs)
         elif pairs is not None:
             text = pair_list(pairs, map(images.name, parts[1].tolist()))
-            (partial / "pairs.txt").write_bytes(as_utf8(text).encode())
+            (partial / "pairs.txt").write_bytes(text.encode())
     return summaries[0], summaries[1]
 
 

@@ -33,7 +33,8 @@ class FolderBlocks:
 
     def add(self, image: Packed) -> None:
         """Write a file."""
-        path = self._root.joinpath(*split_name(image.name))
+        split_name(image.name)  # raises for other names
+        path = inner_path(self._root, image.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("xb") as file:
