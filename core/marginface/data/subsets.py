@@ -13,6 +13,7 @@ from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.formats.folder import ImageFolder
 from marginface.data.formats.registry import is_rec
+from marginface.data.lines import how_to_convert
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format
@@ -23,7 +24,7 @@ from marginface.data.verification.pair_folder import pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
-from marginface.text import from_system, printable, to_system
+from marginface.text import from_system, in_quotes, printable, to_system
 
 Indices = NDArray[np.int64]
 
@@ -207,8 +208,8 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
             image = names.find(printable(row[0]), f"{path}:{line}: ")
             if image is None:
                 raise MarginfaceError(
-                    f"{path}:{line}: {images.root} has no image '{row[0][:80]}'; give the data "
-                    "that was cleaned"
+                    f"{path}:{line}: {images.root} has no image {in_quotes(row[0])}; give the data "
+                    f"that was cleaned{how_to_convert(row[0], str(path))}"
                 )
             if row[3] == "1":
                 chosen.append(number_of[image])

@@ -31,7 +31,7 @@ from marginface.data.photos.landmarks import POINT_COLUMNS
 from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
-from marginface.text import printable
+from marginface.text import ESCAPED, printable
 
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
@@ -124,9 +124,11 @@ def align_photos(
         if not counts[ALIGNED]:
             shutil.rmtree(partial)
             statuses = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+            foreign = next(filter(ESCAPED.search, absent), None)
             raise MarginfaceError(
                 f"none of the {len(names):,} photos in {photos} is aligned: {statuses}; lower the "
                 "least score or size of a face, or give landmarks of these photos"
+                + (f" (in UTF-8, {foreign} is not)" if foreign else "")
             )
         (partial / MANIFEST_NAME).unlink()
         partial.rename(output)

@@ -12,6 +12,7 @@ may be quoted as in CSV, and a heading line may come first. CFP's protocol is a 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,11 +54,16 @@ FORMS = (
 
 
 def is_text(path: Path) -> bool:
-    """Return whether a file begins with text: no control characters but tabs and line breaks."""
+    """Return whether a file begins with text: no control characters but tabs and line breaks.
+
+    UTF-16 is text, too, which reading refuses.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return CONTROL.search(file.read(LOOKED_AT)) is None
+        begin = file.read(LOOKED_AT)
+    utf_16 = begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return utf_16 or CONTROL.search(begin) is None
 
 
 def read_pair_list(path: str | Path, images_root: str | Path, *, skip_bad: bool = False) -> Pairs:

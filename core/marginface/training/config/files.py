@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, get_args
 
 import yaml
@@ -44,9 +45,14 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """Read the keys of a YAML file and validate each by itself; messages name the file."""
     try:
         values = change_texts(load_yaml(path.read_text(encoding="utf-8")), to_system)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise MarginfaceError(f"cannot read the config file {path}: {reason}") from None
+    except OSError as error:
+        raise MarginfaceError(f"cannot read the config file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise MarginfaceError(
+            f"cannot read the config file {path}: line {number} is no UTF-8 text; convert the file "
+            f"(such as iconv -f ISO-8859-1 -t UTF-8 {quote(str(path))} > utf8.yaml)"
+        ) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
