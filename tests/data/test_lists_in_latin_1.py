@@ -78,7 +78,7 @@ def test_galleries_and_templates(tmp_path):
         read_subjects_of_images(names, utf8)
     media = read_media(written(tmp_path / "m.txt", "José/1.png 1 1\nMüller/1.png 2 2\n"))
     assert media_by_image(media, stored).names == (r"Jos\xe9/1.png", r"M\xfcller/1.png")
-    with pytest.raises(MarginfaceError, match=r"m.txt: no embedding of 'Jos\\xe9/1.png'.* iconv"):
+    with pytest.raises(MarginfaceError, match=r"m.txt: no .* 'Jos\\xe9/1.png'.* line 1 is .*iconv"):
         media_by_image(media, utf8)
     subject = written(tmp_path / "s.txt", "ann/1.png\tJosé\n")
     with pytest.warns(NoUTF8Warning, match=r"s.txt:1: the subject 'Jos\\xe9' is no UTF-8"):
@@ -126,3 +126,17 @@ def test_identify_finds_images_as_lists_of_pairs_do(name, tmp_path):
     assert read_subjects_of_images(path, ImageNames(there)) == {
         expected: "ann" if expected == there[0] else "José"
     }
+
+
+def test_cfps_lists(in_latin, tmp_path):
+    fold = tmp_path / "Protocol" / "Split" / "FF" / "01"
+    fold.mkdir(parents=True)
+    (fold / "same.txt").write_text("1,2\n")
+    (fold / "diff.txt").write_text("1,3\n")
+    numbered = "1 latin/José/José_0001.png\n2 latin/José/José_0002\n3 latin/ann/ann_0001\n"
+    written(tmp_path / "Protocol" / "Pair_list_F.txt", numbered)
+    read = open_verification(fold.parent, in_latin.parent)
+    assert read.first == (f"latin/{latin('José')}/{latin('José')}_0001.png",) * 2
+    (in_latin / latin("José")).rename(in_latin / "José")
+    with pytest.raises(MarginfaceError, match=r"same.txt:1: .* convert the list that has it"):
+        open_verification(fold.parent, in_latin.parent)

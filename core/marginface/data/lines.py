@@ -59,10 +59,23 @@ def how_to_convert(name: str, where: str) -> str:
     """
     if as_utf8(name) == name:
         return ""
+    path = Path(NUMBER.sub("", where))
+    with path.open("rb") as file:
+        number = next((at for at, line in enumerate(file, 1) if not _is_utf8(line)), None)
+    if number is None:  # CFP's pairs are numbers of names in another file
+        return "; the name is no UTF-8: where those of the images are, convert the list that has it"
     return (
-        "; the name is no UTF-8: where those of the images are, convert the list (such as "
-        f"iconv -f ISO-8859-1 -t UTF-8 {quote(NUMBER.sub('', where))} > utf8.txt)"
+        f"; line {number} is no UTF-8: where the images' names are, convert the list (such as "
+        f"iconv -f ISO-8859-1 -t UTF-8 {quote(str(path))} > utf8.txt)"
     )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def split_fields(line: str) -> list[str]:
