@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from marginface.errors import MarginfaceError
+from marginface.text import as_utf8, from_system
 
 # Suffixes that a label drops; any other dot belongs to the name, as in arcface_m0.5.
 ENDING = re.compile(
@@ -24,7 +25,8 @@ def short_name(path: Path) -> str:
     >>> [short_name(Path(name)) for name in ("runs/arcface_m0.5", "r50_m0.5.onnx", "lfw.v2")]
     ['arcface_m0.5', 'r50_m0.5', 'lfw.v2']
     """
-    return ENDING.sub("", path.name) or path.name
+    name = _name(path)
+    return ENDING.sub("", name) or name
 
 
 def distinct_labels(
@@ -54,7 +56,7 @@ def distinct_labels(
         if times > 1:
             raise MarginfaceError(f"{kind} {path} is given {times} times; give it once")
     chosen = list(labels or map(short_name, absolute))
-    endings = [path.name.removeprefix(short_name(path))[1:] for path in absolute]
+    endings = [_name(path).removeprefix(short_name(path))[1:] for path in absolute]
     beside = Counter((path.parent, label) for path, label in zip(absolute, chosen, strict=True))
     chosen = [
         f"{label}_{ending}" if ending and beside[path.parent, label] > 1 else label
@@ -65,12 +67,16 @@ def distinct_labels(
         for path, label in zip(absolute, chosen, strict=True):
             folders[label].add(path.parent)
         chosen = [
-            f"{path.parents[level].name}_{label}"
+            f"{_name(path.parents[level])}_{label}"
             if len(folders[label]) > 1 and level < len(path.parents)
             else label
             for path, label in zip(absolute, chosen, strict=True)
         ]
     return _numbered(chosen)
+
+
+def _name(path: Path) -> str:
+    return as_utf8(from_system(path.name))
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 
 # Controls, halves of characters, line and paragraph separators, and what has no ink of its own:
 # marks that turn the direction of text, hide in it, or make two names look alike.
-ESCAPED = {"Cc", "Cs", "Zl", "Zp", "Cf"}
+ACTING = {"Cc", "Cs", "Zl", "Zp", "Cf"}
 JOINERS = "\u200c\u200d"  # between letters of Persian or Hindi, and in emoji: spelling
 LONGEST = 200  # characters of a foreign text in a message
-UNDECODABLE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `as_utf8` writes such a byte
+BYTES = re.compile("[\udc80-\udcff]+")  # as Python carries bytes that it cannot decode
+# A byte of a name, as `as_utf8` and lists of names write it: none of them is a dot or a slash.
+ESCAPED = re.compile(r"\\x(0[1-9a-f]|1[0-9a-f]|2[02]|5c|7f|[89a-f][0-9a-f])")
 SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def printable(text: str) -> str:
     r"""Escape control characters: return text as one line that is harmless wherever it is shown.
 
-    Letters of any script, spaces, combining marks and backslashes stay as they are. A byte of a
-    file's name that is no UTF-8 becomes `\xNN`.
+    Letters of any script, spaces, combining marks and backslashes stay as they are, also where the
+    system gave their UTF-8 as bytes. A byte of a file's name that is no UTF-8 becomes `\xNN`.
 
     >>> print(printable("José/\x1b[31m1\n.jpg"))
     José/\x1b[31m1\n.jpg
     """
     if text.isprintable():
         return text
-    return "".join(map(_escaped, text))
+    return "".join(map(_escaped, BYTES.sub(_decoded, text)))
 
 
 def shown(value: object) -> str:
@@ -54,6 +59,15 @@ def brief(text: str) -> str:
     return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
+def in_quotes(name: str) -> str:
+    r"""Return the beginning of a name or a line from a file, as `printable`, for a message.
+
+    >>> print(in_quotes("Jos\udce9.jpg"))
+    'Jos\xe9.jpg'
+    """
+    return f"'{printable(name[:80])}'"
+
+
 def as_utf8(name: str) -> str:
     r"""Return a name that UTF-8 can hold: an undecodable byte of a file's name becomes `\xNN`.
 
@@ -64,12 +78,41 @@ def as_utf8(name: str) -> str:
 
 
 def from_utf8(name: str) -> str:
-    r"""Return a name as the system gives it, from what `as_utf8` made of it.
+    r"""Return a name from what `as_utf8` made of it, or a list that escapes more.
 
-    >>> from_utf8(r"José\xff.jpg") == "José\udcff.jpg"
+    >>> from_utf8(r"José\xff\x20.jpg") == "José\udcff .jpg"
     True
     """
-    return UNDECODABLE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), name)
+    return BYTES.sub(_decoded, ESCAPED.sub(_unescaped, name))
+
+
+def from_system(path: str) -> str:
+    """Return a path that the system gave as text that is the same whatever the locale: UTF-8.
+
+    Where Python's UTF-8 is off, letters are bytes or other letters: names, and what is written of
+    them, would differ from those that another locale gives. Bytes that are no UTF-8 stay.
+    """
+    return os.fsencode(path).decode(errors="surrogateescape")
+
+
+def to_system(path: str) -> str:
+    """Return a path as the system takes it, from what `from_system` made of it."""
+    return os.fsdecode(path.encode(errors="surrogateescape"))
+
+
+def change_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return plain values, lists and dictionaries with each text in them changed, but for keys.
+
+    >>> change_texts({"path": ["a", 1]}, str.upper)
+    {'path': ['A', 1]}
+    """
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return [change_texts(each, change) for each in value]
+    if isinstance(value, dict):
+        return {name: change_texts(each, change) for name, each in value.items()}
+    return value
 
 
 def print_error(message: str) -> None:
@@ -77,8 +120,17 @@ def print_error(message: str) -> None:
     print(f"marginface: error: {printable(message)}", file=sys.stderr)
 
 
+def _decoded(match: re.Match[str]) -> str:
+    return match[0].encode(errors="surrogateescape").decode(errors="surrogateescape")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = int(match[1], 16)
+    return chr(code if code < 0x80 else 0xDC00 + code)
+
+
 def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in ESCAPED or character in JOINERS:
+    if unicodedata.category(character) not in ACTING or character in JOINERS:
         return character
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # how Python carries an undecodable byte

@@ -82,7 +82,7 @@ def test_what_a_container_must_not_have(tmp_path, values, reason):
     assert message.count(" expected ") == 1 or ": no image " in message
 
 
-@pytest.mark.parametrize("name", ["a\\xe9.jpg", "c:/1.jpg", "z/1\n.jpg", "../z.jpg"])
+@pytest.mark.parametrize("name", ["/z.jpg", "a/../z.jpg", "../z.jpg", ""])
 def test_a_name_that_does_not_do_is_refused_before_an_image_is_read(tmp_path, name):
     class Unread:
         root = tmp_path / "images"

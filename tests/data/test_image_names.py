@@ -28,7 +28,7 @@ from marginface.data.verification.pair_lists import read_pair_list
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.evaluation.image_lists import read_subjects_of_images
-from marginface.evaluation.listed_images import by_image, media_by_image
+from marginface.evaluation.listed_images import media_by_image
 from marginface.evaluation.template_files import read_media
 
 COMPOSED, DECOMPOSED = (normalize(form, "José") for form in ("NFC", "NFD"))
@@ -168,14 +168,27 @@ def test_a_written_list_means_what_was_written(tmp_path_factory, names, data) ->
     "name",
     [
         *(" a/1.jpg", "a/1.jpg ", "a/\t1.jpg", "a/1\n.jpg", "a/1\r.jpg"),
-        "\ufeffa/1.jpg",
+        *("\ufeffa/1.jpg", '"a"/1.jpg', "a/\\x0a.jpg", "\u3000a/1.jpg", "a/\udce9.jpg", "a:/~.jpg"),
     ],
 )
-def test_a_name_that_no_list_can_tell_is_refused(name: str) -> None:
+def test_a_list_tells_any_name(name: str, tmp_path, monkeypatch) -> None:
+    names = [name, "b/1.jpg"]
     same = np.array([True, False] * 2)
     pairs = Pairs(Named(), (name,) * 4, ("b/1.jpg",) * 4, same, usual_folds(same))
-    with pytest.raises(MarginfaceError, match="a list of pairs cannot tell the name"):
-        pair_list(pairs, [name, "b/1.jpg"])
+    (tmp_path / "list").write_text(pair_list(pairs, names), encoding="utf-8")
+    for module in ("pairs", "pair_lists"):
+        opener = f"marginface.data.verification.{module}.open_by_name"
+        monkeypatch.setattr(opener, lambda _: (Named(), names))
+    read = read_pair_list(tmp_path / "list", "somewhere")
+    assert (read.first, read.second) == (pairs.first, pairs.second)
+
+
+@pytest.mark.parametrize("names", [("a/\udce9.jpg", r"a/\xe9.jpg"), ("a/\n.jpg", r"a/\x0a.jpg")])
+def test_a_name_that_would_be_read_as_anothers_is_refused(names) -> None:
+    same = np.array([True, False])
+    pairs = Pairs(Named(), names[:1] * 2, ("b/1.jpg",) * 2, same, usual_folds(same))
+    with pytest.raises(MarginfaceError, match=r"would have .*, which is another image's name"):
+        pair_list(pairs, [*names, "b/1.jpg"])
 
 
 def test_images_of_one_stem_stay_two_in_every_form(tmp_path: Path) -> None:
@@ -265,11 +278,11 @@ def test_lists_of_subjects_and_templates_meet_the_embeddings(tmp_path: Path) -> 
     there = [f"{DECOMPOSED}/1.jpg", "bo/1.5.jpg", "bo/1.jpg"]
     images = ImageNames(there)  # for the gallery; another list has its own
     (tmp_path / "gallery").write_text(f"{COMPOSED}/1.jpg\nbo/1.5\tBo\n", encoding="utf-8")
-    known = by_image(read_subjects_of_images(tmp_path / "gallery"), images, tmp_path / "gallery")
+    known = read_subjects_of_images(tmp_path / "gallery", images)
     assert known == {there[0]: COMPOSED, there[1]: "Bo"}
     (tmp_path / "gallery").write_text("bo/1\nbo/1.jpg\n")
     with pytest.raises(MarginfaceError, match=r"'bo/1' and 'bo/1.jpg' are both image bo/1.jpg"):
-        by_image(read_subjects_of_images(tmp_path / "gallery"), images, tmp_path / "gallery")
+        read_subjects_of_images(tmp_path / "gallery", images)
     images = ImageNames(there)
     (tmp_path / "media").write_text(f"{COMPOSED}/1.png 1 1\nbo/1 2 1\n", encoding="utf-8")
     assert media_by_image(read_media(tmp_path / "media"), images).names == (there[0], there[2])

@@ -121,12 +121,13 @@ def clean(
 def _file(images: LabelledImages, number: int) -> tuple[Path, str]:
     """Return the file that holds an image, and its name in the whole set."""
     from marginface.data.joined import JoinedImages
+    from marginface.data.names import image_path
 
     name = images.name(number)
     root, inside = (
         images.origin(number) if isinstance(images, JoinedImages) else (images.root, name)
     )
-    return root / inside, name
+    return image_path(root, inside), name
 
 
 def _check_links(

@@ -50,7 +50,6 @@ def identify(
     from marginface.embeddings.reader import embeddings_of, read_names
     from marginface.evaluation import identification
     from marginface.evaluation.image_lists import read_subjects_of_images
-    from marginface.evaluation.listed_images import by_image
     from marginface.evaluation.output import METRICS_NAME
     from marginface.tables.identification import candidates_table, identification_table
     from marginface.terminal import Terminal
@@ -61,10 +60,8 @@ def identify(
     claim_folder(context, output, METRICS_NAME, overwrite=overwrite, inputs=inputs)
     origin = options.open_origin(embeddings)
     embedded = frozenset(read_names(embeddings))  # for several lists
-    enrolled = by_image(read_subjects_of_images(gallery), ImageNames(embedded), gallery)
-    searched = by_image(
-        read_subjects_of_images(probes, all_known=False), ImageNames(embedded), probes
-    )
+    enrolled = read_subjects_of_images(gallery, ImageNames(embedded))
+    searched = read_subjects_of_images(probes, ImageNames(embedded), all_known=False)
     for name in searched:
         if name in enrolled:
             raise MarginfaceError(

@@ -18,7 +18,7 @@ from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.losses import angles_to_dominant
 from marginface.regular import real_path
-from marginface.text import printable
+from marginface.text import from_system, printable
 
 COLUMNS = ("path", "identity", "angle", "kept")
 OF_SEVERAL = (*COLUMNS, "data")  # of several sets: `data` names the path's set
@@ -102,6 +102,7 @@ def write_table(images: LabelledImages, judged: Sequence[Judged], output: Path) 
             row = (printable(image.identity), f"{image.angle:.4f}", int(image.kept))
             if isinstance(images, JoinedImages):
                 root, path = images.origin(image.number)
-                writer.writerow((printable(path), *row, printable(str(real_path(root)))))
+                place = printable(from_system(str(real_path(root))))
+                writer.writerow((printable(path), *row, place))
             else:
                 writer.writerow((printable(images.name(image.number)), *row))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import decode_image, wrong_size
+from marginface.data.names import image_path
 from marginface.data.ordered import in_order
 from marginface.data.sources import ImageSource
 from marginface.errors import MarginfaceError
@@ -61,7 +62,9 @@ class ImageReader:
     def _read(self, path: str) -> Image | MarginfaceError:
         try:
             encoded = self.source.encoded(path)
-            return decode_image(encoded, self.source.root / path, self.size, resize=self.resize)
+            return decode_image(
+                encoded, image_path(self.source.root, path), self.size, resize=self.resize
+            )
         except MarginfaceError as error:
             return error
 
@@ -79,7 +82,7 @@ class ImageReader:
             self._common_size = self._common_size or size
             if size != self._common_size:
                 why = " as the first image is"
-                raise wrong_size(self.source.root / path, size, self._common_size, why)
+                raise wrong_size(image_path(self.source.root, path), size, self._common_size, why)
             paths.append(path)
             images.append(image)
         if images:

@@ -12,8 +12,10 @@ from pathlib import Path
 from PIL import features
 
 from marginface.data.images import EXTENSIONS, HEIF_BRANDS, HEIF_ENDINGS, NEEDS_HEIF, has_heif
+from marginface.data.names import image_path
 from marginface.errors import MarginfaceError
 from marginface.regular import require_regular
+from marginface.text import from_system
 
 BEGINNING = 32  # bytes of a file that tell what it is
 EXAMPLES = 3  # of what is passed over
@@ -71,8 +73,8 @@ def folder_files(root: str | Path) -> FolderFiles:
             others.append((name, why))
     if not images:
         seen = f" ({_told(root, others)})" if others else ""
-        instead = next((root / name for name, _ in sorted(others) if RECORDS.search(name)), None)
-        wanted = f"give {instead} instead" if instead else EXPECTED_FILES
+        instead = next((name for name, _ in sorted(others) if RECORDS.search(name)), None)
+        wanted = f"give {image_path(root, instead)} instead" if instead else EXPECTED_FILES
         raise MarginfaceError(f"no images under {root}{seen}; {wanted}")
     return FolderFiles(sorted(images), sorted(others))
 
@@ -122,7 +124,7 @@ def _walk(folder: Path | str, inside: str) -> Iterator[tuple[str, os.DirEntry[st
             f"cannot list the folder {error.filename}: {error.strerror}; make it readable"
         ) from error
     for entry in entries:
-        name = inside + entry.name
+        name = inside + from_system(entry.name)
         if _is(entry.is_dir) and not _leads_back(entry):
             yield from _walk(entry.path, f"{name}/")
         else:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from marginface.data.images import decode_image, encoded_format
 from marginface.data.listing import Listing
 from marginface.data.lookup import look_alike, same_form
+from marginface.data.names import image_path
 from marginface.data.ordered import in_order
 from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
@@ -89,7 +90,7 @@ def inspect(listing: Listing, on_progress: OnProgress = silent) -> Inspection:
         if isinstance(decoded, MarginfaceError):
             whole[index] = False
             name = listing.name(index)
-            broken.append((name, str(decoded).removeprefix(f"{listing.root / name}: ")))
+            broken.append((name, str(decoded).removeprefix(f"{image_path(listing.root, name)}: ")))
         else:
             image_format, size, digest = decoded
             formats[image_format] += 1
@@ -102,7 +103,7 @@ def inspect(listing: Listing, on_progress: OnProgress = silent) -> Inspection:
 
 
 def _look(listing: Listing, index: int) -> tuple[str, tuple[int, int], bytes] | MarginfaceError:
-    where = listing.root / listing.name(index)
+    where = image_path(listing.root, listing.name(index))
     try:
         encoded = listing.encoded(index)
         pixels = decode_image(encoded, where, None)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from marginface.atomic import new_folder
-from marginface.data.names import inner_path
+from marginface.data.names import image_path, inner_path
 from marginface.outputs import put_folder
 from marginface.regular import real_path
 
@@ -18,7 +18,7 @@ def link_images(root: Path, names: Iterable[str], target: Path) -> None:
 
     It appears by one rename, so a folder of that name is whole.
     """
-    link_files(((root / name, name) for name in names), target)
+    link_files(((image_path(root, name), name) for name in names), target)
 
 
 def link_files(files: Iterable[tuple[Path, str]], target: Path) -> None:

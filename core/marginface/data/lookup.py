@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 from marginface.data.images import without_ending
 from marginface.errors import MarginfaceError
-from marginface.text import as_utf8, from_utf8
+from marginface.text import from_utf8
 
 
 def same_form(name: str) -> str:
@@ -103,19 +103,20 @@ class ImageNames:
         """Return the images that a name may mean, and the name in NFC; None if it has no ending."""
         if name in self._names:
             return [name], same_form(name)
-        full_name = same_form(str(PurePosixPath(name.replace("\\", "/"))))
-        if meant := self._by_form.get(full_name):
-            return meant, full_name
-        if meant := self._by_stem.get(full_name):
-            return meant, None
-        if meant := self._by_stem.get(without_ending(full_name)):
-            return meant, full_name
+        for path in dict.fromkeys((name, name.replace("\\", "/"))):
+            full_name = same_form(str(PurePosixPath(path)))
+            if meant := self._by_form.get(full_name):
+                return meant, full_name
+            if meant := self._by_stem.get(full_name):
+                return meant, None
+            if meant := self._by_stem.get(without_ending(full_name)):
+                return meant, full_name
         unescaped = from_utf8(name)
         return ([], full_name) if unescaped == name else self._meant(unescaped)
 
     @cached_property
     def _by_form(self) -> dict[str, list[str]]:
-        return _grouped((_written(name), name) for name in self._names)
+        return _grouped((same_form(name), name) for name in self._names)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -123,11 +124,6 @@ class ImageNames:
         return _grouped(
             (stem, name) for stem, form in stems if stem != form for name in self._by_form[form]
         )
-
-
-def _written(name: str) -> str:
-    """Return a name in NFC, its UTF-8 read where the system gave bytes; other bytes stay."""
-    return name if name.isascii() else same_form(from_utf8(as_utf8(name)))
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

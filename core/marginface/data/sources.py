@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import read_file
+from marginface.data.names import image_path
 from marginface.errors import MarginfaceError
 
 OnProgress = Callable[[int, int], None]  # called with what is done, and what there is in all
@@ -131,4 +132,4 @@ class FolderImages:
 
     def encoded(self, name: str) -> bytes:
         """Return the bytes of a file."""
-        return read_file(self.root / name)
+        return read_file(image_path(self.root, name))

@@ -13,6 +13,7 @@ from marginface.atomic import new_folder
 from marginface.data.cleaning import COLUMNS, OF_SEVERAL
 from marginface.data.formats.folder import ImageFolder
 from marginface.data.formats.registry import is_rec
+from marginface.data.lines import how_to_convert
 from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format
@@ -25,7 +26,7 @@ from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.outputs import check_folder, put_folder, refuse_among
 from marginface.regular import real_path, require_regular
-from marginface.text import as_utf8, printable
+from marginface.text import from_system, in_quotes, printable, to_system
 
 Indices = NDArray[np.int64]
 
@@ -175,7 +176,7 @@ def write_split(
             write_container(partial / "pairs.zip", pairs)
         elif pairs is not None:
             text = pair_list(pairs, map(images.name, parts[1].tolist()))
-            (partial / "pairs.txt").write_bytes(as_utf8(text).encode())
+            (partial / "pairs.txt").write_bytes(text.encode())
     return summaries[0], summaries[1]
 
 
@@ -206,8 +207,8 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     names = ImageNames(number_of)
     expected = f"expected {','.join(COLUMNS)}"
     chosen, others = [], set()
-    this_root = printable(str(real_path(images.root)))
-    is_here = cache(lambda name: str(real_path(Path(name))) == this_root)
+    this_root = printable(from_system(str(real_path(images.root))))
+    is_here = cache(lambda name: from_system(str(real_path(Path(to_system(name))))) == this_root)
     require_regular(path, expected, piped=True)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
@@ -223,8 +224,8 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
             image = names.find(printable(row[0]), f"{path}:{line}: ")
             if image is None:
                 raise MarginfaceError(
-                    f"{path}:{line}: {images.root} has no image '{row[0][:80]}'; give the data "
-                    "that was cleaned"
+                    f"{path}:{line}: {images.root} has no image {in_quotes(row[0])}; give the data "
+                    f"that was cleaned{how_to_convert(row[0], str(path))}"
                 )
             if row[3] == "1":
                 chosen.append(number_of[image])

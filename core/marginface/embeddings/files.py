@@ -49,11 +49,11 @@ def merge_to_parquet(parts: Sequence[Path], target: Path, origin: Origin | None 
     Its metadata says what made them, where that is known.
     """
     metadata = None if origin is None else {ORIGIN_KEY: origin.to_text()}
-    schema = pq.read_schema(parts[0]).with_metadata(metadata)
-    with pq.ParquetWriter(target, schema) as writer:
+    schema = read_part(parts[0]).schema.with_metadata(metadata)
+    with target.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         for at in range(0, len(parts), PARTS_IN_A_ROW_GROUP):
             group = parts[at : at + PARTS_IN_A_ROW_GROUP]
-            tables = [pq.read_table(part).replace_schema_metadata() for part in group]
+            tables = [read_part(part).replace_schema_metadata() for part in group]
             writer.write_table(pa.concat_tables(tables).combine_chunks())
 
 
@@ -76,15 +76,21 @@ def merge_to_npz(parts: Sequence[Path], target: Path, origin: Origin | None = No
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, column, allow_pickle=False)
         with archive.open("embedding.npy", "w", force_zip64=True) as file:
-            size = pq.read_schema(parts[0]).field("embedding").type.list_size
+            size = read_part(parts[0]).schema.field("embedding").type.list_size
             header = {"descr": "<f4", "fortran_order": False, "shape": (rows, size)}
             np.lib.format.write_array_header_1_0(file, header)
             for values in _embeddings(parts):
                 file.write(values.astype("<f4").tobytes())
 
 
+def read_part(part: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return a Parquet file, or some of its columns; Arrow takes paths in UTF-8 alone."""
+    with part.open("rb") as file:
+        return pq.read_table(file, columns=columns)
+
+
 def _column(part: Path, name: str) -> pa.ChunkedArray:
-    return pq.read_table(part, columns=[name]).column(name)
+    return read_part(part, [name]).column(name)
 
 
 def _embeddings(parts: Sequence[Path]) -> Iterator[NDArray[np.float32]]:

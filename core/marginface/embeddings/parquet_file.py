@@ -129,7 +129,7 @@ def _first_null(column: Any) -> int:
 def _opened(path: Path) -> Iterator[Any]:
     """Open a file; errors of Arrow become a ValueError, as in other formats."""
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as opened, pq.ParquetFile(opened) as file:
             yield file
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error

@@ -16,6 +16,7 @@ import numpy as np
 from marginface.atomic import replacing
 from marginface.data.formats.shards import shard_paths
 from marginface.data.image_batches import ImageReader
+from marginface.data.names import image_path
 from marginface.data.opening import open_by_name
 from marginface.data.sources import FolderImages, ImageSource, OnProgress, silent
 from marginface.embeddings.embed import Embed, NormRange, embed_images
@@ -126,8 +127,8 @@ def embed_folder(
                 )
                 known = json.dumps(model.norms if len(table) else []).encode()
                 metadata = {**table.schema.metadata, FILES_KEY: files, NORMS_KEY: known}
-                with replacing(part) as temporary:
-                    pq.write_table(table.replace_schema_metadata(metadata), temporary)
+                with replacing(part) as temporary, temporary.open("wb") as file:
+                    pq.write_table(table.replace_schema_metadata(metadata), file)
         finally:
             if not any(part.exists() for part in parts):
                 shutil.rmtree(folder)  # nothing to take up
@@ -142,7 +143,7 @@ def embed_folder(
         merged = folder / f"merged{output.suffix}"
         with replacing(merged) as temporary:
             MERGERS[output.suffix.lower()](
-                [part for part in parts if pq.read_metadata(part).num_rows], temporary, origin
+                [part for part in parts if _rows(part)], temporary, origin
             )
         merged.replace(output)
         shutil.rmtree(folder)
@@ -165,7 +166,7 @@ def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool
 def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
     """Return a digest that changes with any of the files."""
     root, in_folder = source.root, isinstance(source, FolderImages)
-    files = [root / path for path in paths] if in_folder else shard_paths(root)
+    files = [image_path(root, path) for path in paths] if in_folder else shard_paths(root)
     listed = [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, files)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
 
@@ -220,7 +221,8 @@ def _embed_part(
         if len(bad):
             raise MarginfaceError(
                 f"the model gives an embedding of length zero, NaN or infinite for "
-                f"{reader.source.root / batch[bad[0]]}; its weights or preprocessing are broken"
+                f"{image_path(reader.source.root, batch[bad[0]])}; its weights or preprocessing "
+                "are broken"
             )
         names += batch
         embeddings.append(values)
@@ -238,7 +240,7 @@ def _contents(
     rows, skipped, norms = 0, [], []
     for part in parts:
         metadata = _metadata(part)
-        rows += pq.read_metadata(part).num_rows
+        rows += _rows(part)
         skipped += [(path, reason) for path, reason in json.loads(metadata[SKIPPED_KEY])]
         norms += json.loads(metadata[NORMS_KEY])
     return rows, tuple(skipped), (min(norms, default=0.0), max(norms, default=0.0))
@@ -250,9 +252,15 @@ def _can_be_taken_up(part: Path, files: bytes, skip_bad: bool) -> bool:
     return metadata[FILES_KEY] == files and (skip_bad or metadata[SKIPPED_KEY] == b"[]")
 
 
+def _rows(part: Path) -> int:
+    with part.open("rb") as file:
+        return int(pq.read_metadata(file).num_rows)
+
+
 def _metadata(part: Path) -> dict[bytes, bytes]:
     try:
-        metadata: dict[bytes, bytes] = pq.read_schema(part).metadata
+        with part.open("rb") as file:
+            metadata: dict[bytes, bytes] = pq.read_schema(file).metadata
     except pa.ArrowInvalid as error:
         raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
     return metadata

@@ -3,6 +3,7 @@
 Columns: probe (name of the image), rank (int32, from 1), person (the subject at that rank), score
 (float64, cosine, as thresholds are), truth (whom the list says that the probe shows, null where it
 does not say), truth_rank (int32, the rank of that subject, null where the gallery has it not).
+Names are as `as_utf8` makes them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from marginface.atomic import replacing
 from marginface.evaluation.identification import Searches
 from marginface.extras import needs
+from marginface.text import as_utf8
 
 with needs("data"):
     import pyarrow as pa
@@ -39,16 +41,21 @@ def write_candidates(
 ) -> None:
     """Write a row for each probe and each of its best subjects, whole or not at all."""
     top = searches.best.shape[1]
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+    people = np.array([as_utf8(str(name)) for name in searches.names], object)
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+        pq.ParquetWriter(file, SCHEMA) as writer,
+    ):
         for at in range(0, len(probes), PROBES_AT_ONCE):
             chunk = slice(at, at + PROBES_AT_ONCE)
             rank = np.repeat(searches.rank[chunk], top)
             columns = [
-                np.repeat(np.array(probes[chunk], object), top),
+                np.repeat(np.array([*map(as_utf8, probes[chunk])], object), top),
                 np.tile(np.arange(1, top + 1), len(probes[chunk])),
-                searches.names[searches.best[chunk].ravel()].astype(object),
+                people[searches.best[chunk].ravel()],
                 searches.best_score[chunk].ravel().astype(np.float64),
-                np.repeat(np.array([each or None for each in truth[chunk]], object), top),
+                np.repeat(np.array([as_utf8(each) or None for each in truth[chunk]], object), top),
                 pa.array(rank, pa.int32(), mask=rank == 0),
             ]
             writer.write_table(pa.table(columns, schema=SCHEMA))

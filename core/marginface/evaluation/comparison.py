@@ -18,7 +18,7 @@ from marginface.evaluation.evaluate import PairScores, score_pairs
 from marginface.evaluation.intervals import Intervals, intervals
 from marginface.evaluation.measured_with import MeasuredWith, columns_of
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult, verify
-from marginface.text import printable
+from marginface.text import printable, to_system
 
 COMPARISON_NAMES = ("comparison.json", "comparison.csv")
 
@@ -87,7 +87,7 @@ def write_comparison(rows: Sequence[Comparison], output: Path) -> list[Path]:
     """Write output/MODEL/SET/ as `write_single` does, comparison.json and comparison.csv."""
     written = []
     for row in rows:
-        folder = output / row.model / row.pairs.name
+        folder = output / to_system(row.model) / to_system(row.pairs.name)
         write_single(row, folder)
         written.append(folder)
     record, table = (output / name for name in COMPARISON_NAMES)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from marginface.data.image_batches import ImageReader
 from marginface.data.images import decoded_size, wrong_size
+from marginface.data.names import image_path
 from marginface.data.sources import OnProgress, silent
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.embed import Embed, embed_images
@@ -100,7 +101,7 @@ def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) ->
     """
     common = size
     for name in distinct_images(pairs):
-        where = pairs.images.root / name
+        where = image_path(pairs.images.root, name)
         actual = decoded_size(pairs.images.encoded(name), where)
         common = common or actual
         if actual != common and not resize:

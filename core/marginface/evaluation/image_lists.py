@@ -2,45 +2,77 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from marginface.data.formats.registry import IMAGE_SETS
 from marginface.data.lines import numbered_lines
-from marginface.data.lookup import same_form
+from marginface.data.lookup import ImageNames, same_form
 from marginface.data.opening import open_by_name
 from marginface.errors import MarginfaceError
+from marginface.evaluation.listed_images import find_embedded
+from marginface.text import as_utf8, in_quotes
 
 
-def read_subjects_of_images(path: Path, *, all_known: bool = True) -> dict[str, str]:
+class NoUTF8Warning(UserWarning):
+    """Warns of a subject's name that is no UTF-8."""
+
+
+def read_subjects_of_images(
+    path: Path, images: ImageNames | None = None, *, all_known: bool = True
+) -> dict[str, str]:
     """Return the subject of each image that a set holds or a list names, in order.
 
-    A list has a line for each image: its name, or `name<TAB>subject`. Without a subject, as in a
-    set, it is the name's first folder, as in `ann/1.jpg`.
+    A list has a line for each image: its name, found as `ImageNames` says, or `name<TAB>subject`.
+    Without a subject, as in a set, it is the image's first folder, as in `ann/1.jpg`. A name that
+    no image has stays as it is.
 
     Args:
         path: the list, or a folder or file of images.
+        images: that have embeddings, of this list alone; None leaves all names as they are.
         all_known: refuse an image without a subject, which is '' otherwise.
 
     Raises:
-        MarginfaceError: unreadable, empty, an image twice, or an image without a subject.
+        MarginfaceError: unreadable, empty, an image twice, an image without a subject, or a name
+            that means two images.
     """
-    if (path.is_file() or path.is_dir()) and IMAGE_SETS.get(path):
-        lines = [(str(path / name), name) for name in open_by_name(path)[1]]
-    else:
-        sets = ", ".join(IMAGE_SETS.names)
-        rows = numbered_lines(path, f"a list of images, or a set of them: {sets}", piped=True)
-        lines = [(f"{path}:{number}", line) for number, line in rows]
     subjects: dict[str, str] = {}
-    for where, line in lines:
-        name, _, subject = (part.strip() for part in line.partition("\t"))
-        folder, slash, _ = name.partition("/")
+    named: dict[str, str] = {}
+    for where, name, subject in _entries(path):
+        image = name if images is None else find_embedded(name, images, where)
+        folder, slash, _ = image.partition("/")
         subject = same_form(subject or (folder if slash else ""))
         if not name or (all_known and not subject):
             raise MarginfaceError(
                 f"{where}: no subject; expected 'subject/image' or 'image<TAB>subject', got "
-                f"{line.strip()[:80]!r}"
+                f"{in_quotes(name)}"
             )
-        if name in subjects:
-            raise MarginfaceError(f"{where}: image {name} is listed already; remove one")
-        subjects[name] = subject
+        if image in subjects:
+            both = f"{in_quotes(named[image])} and {in_quotes(name)} are both image {image}"
+            already = named[image] == name
+            raise MarginfaceError(
+                f"{where}: {f'image {name} is listed already' if already else both}; remove one"
+            )
+        subjects[image], named[image] = subject, name
     return subjects
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield where each image is named, its name, and its subject or ''."""
+    if (path.is_file() or path.is_dir()) and IMAGE_SETS.get(path):
+        for name in open_by_name(path)[1]:
+            yield f"{path}: {name}", as_utf8(name), ""
+        return
+    sets = ", ".join(IMAGE_SETS.names)
+    expected = f"a list of images, or a set of them: {sets}"
+    for number, line in numbered_lines(path, expected, piped=True):
+        name, _, subject = (part.strip() for part in line.partition("\t"))
+        if as_utf8(subject) != subject:
+            warnings.warn(
+                f"{path}:{number}: the subject {in_quotes(subject)} is no UTF-8; it is another one "
+                "than the same name in UTF-8",
+                NoUTF8Warning,
+                stacklevel=1,
+            )
+        yield f"{path}:{number}", name, subject

@@ -49,5 +49,6 @@ def write_scores(
         pairs.fold.astype("int32"),
     ]
     metadata = {} if measured_with is None else {KEY: json.dumps(measured_with.to_json())}
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(metadata)), temporary)
+    # Files that Python opens, here and elsewhere: Arrow takes paths in UTF-8 alone.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.table(columns, schema=SCHEMA.with_metadata(metadata)), file)

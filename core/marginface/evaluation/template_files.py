@@ -110,20 +110,26 @@ def read_template_pairs(path: Path) -> Iterator[TemplatePairs]:
     require_regular(path, f"expected lines '{PAIRS_LINE}'", piped=True)
     integer = pa.int64()
     try:
-        reader = pa.csv.open_csv(
-            path,
-            pa.csv.ReadOptions(column_names=["first", "second", "same"], block_size=BYTES_AT_ONCE),
-            pa.csv.ParseOptions(delimiter=" ", quote_char=False),
-            pa.csv.ConvertOptions(
-                column_types={"first": integer, "second": integer, "same": integer}, null_values=[]
-            ),
-        )
-        for batch in reader:
-            first, second, label = (column.to_numpy() for column in batch.columns)
-            if np.any((label != 0) & (label != 1)):
-                wrong = label[(label != 0) & (label != 1)][0]
-                raise MarginfaceError(f"{path}: label {wrong}, expected 1 (same) or 0 (different)")
-            yield TemplatePairs(first, second, label == 1)
+        with path.open("rb") as file:  # Arrow takes paths in UTF-8 alone
+            reader = pa.csv.open_csv(
+                file,
+                pa.csv.ReadOptions(
+                    column_names=["first", "second", "same"], block_size=BYTES_AT_ONCE
+                ),
+                pa.csv.ParseOptions(delimiter=" ", quote_char=False),
+                pa.csv.ConvertOptions(
+                    column_types={"first": integer, "second": integer, "same": integer},
+                    null_values=[],
+                ),
+            )
+            for batch in reader:
+                first, second, label = (column.to_numpy() for column in batch.columns)
+                if np.any((label != 0) & (label != 1)):
+                    wrong = label[(label != 0) & (label != 1)][0]
+                    raise MarginfaceError(
+                        f"{path}: label {wrong}, expected 1 (same) or 0 (different)"
+                    )
+                yield TemplatePairs(first, second, label == 1)
     except OSError as error:
         raise MarginfaceError(f"cannot read {path}: {error.strerror or error}") from error
     except pa.ArrowInvalid as error:

@@ -13,6 +13,7 @@ from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.model import ALIGNED_SIZE
 from marginface.regular import require_regular
+from marginface.text import as_utf8, from_system
 
 with needs("onnx"):
     import onnxruntime as ort
@@ -54,7 +55,7 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> ort.Infe
     available = ort.get_available_providers()
     providers = [provider for provider in PROVIDERS if provider in available]
     try:
-        source = str(model) if isinstance(model, Path) else model
+        source = _source(model) if isinstance(model, Path) else model
         return ort.InferenceSession(source, options, providers=providers)
     except UNREADABLE as error:
         raise MarginfaceError(
@@ -233,6 +234,12 @@ def check_file(model: Path) -> None:
     if not model.is_file():
         problem = "is a folder" if model.is_dir() else "does not exist"
         raise MarginfaceError(f"{model} {problem}; expected an ONNX file")
+
+
+def _source(path: Path) -> str | bytes:
+    """Return a file for ONNX Runtime: it takes paths in UTF-8 alone, else what the file holds."""
+    text = from_system(str(path))
+    return text if as_utf8(text) == text else path.read_bytes()
 
 
 def _name(model: Path | bytes) -> str:

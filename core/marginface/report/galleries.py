@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marginface.data.images import decode_image
+from marginface.data.names import image_path
 from marginface.data.sources import ImageSource
 from marginface.evaluation.comparison import Comparison
 from marginface.report.collect import identities
@@ -55,7 +56,7 @@ def thumbnail(images: ImageSource, name: str) -> str:
     Raises:
         MarginfaceError: the image cannot be read.
     """
-    pixels = decode_image(images.encoded(name), images.root / name, None)
+    pixels = decode_image(images.encoded(name), image_path(images.root, name), None)
     picture, buffer = Image.fromarray(pixels), BytesIO()
     picture.thumbnail((SIDE, SIDE))
     picture.save(buffer, format="JPEG", quality=85)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marginface.data.inspection import Indices, Inspection, Shared, shared
-from marginface.text import printable
+from marginface.text import as_utf8, change_texts, from_system, printable
 
 BINS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)  # first of each, in images an identity
 SHOWN = 5  # examples of what is wrong, and kinds in a cell; the JSON has all
@@ -29,25 +29,30 @@ def compare(inspections: Sequence[Inspection]) -> Common:
 
 
 def to_json(inspections: Sequence[Inspection], common: Common) -> dict[str, Any]:
-    """Build the JSON of inspections and overlaps, with every name."""
-    return {
+    """Build the JSON of inspections and overlaps, with every name, as `as_utf8`."""
+    values = {
         "sets": [_set_to_json(each) for each in inspections],
         "shared": [
             {
-                "sets": [str(inspections[one].listing.root), str(inspections[other].listing.root)],
+                "sets": [_path(inspections[one]), _path(inspections[other])],
                 "identities": each.identities,
                 "images": each.images,
             }
             for (one, other), each in common.items()
         ],
     }
+    return {name: change_texts(value, as_utf8) for name, value in values.items()}
+
+
+def _path(inspection: Inspection) -> str:
+    return from_system(str(inspection.listing.root))
 
 
 def _set_to_json(inspection: Inspection) -> dict[str, Any]:
     listing, counts = inspection.listing, inspection.images_an_identity
     pairs = listing.pairs
     values: dict[str, Any] = {
-        "path": str(listing.root),
+        "path": _path(inspection),
         "images": listing.count,
         "identities": None if counts is None else len(counts),
         "images_an_identity": None if counts is None else _histogram(counts),

@@ -24,8 +24,10 @@ from marginface.data.image_files import (
 )
 from marginface.data.images import read_file, read_image
 from marginface.data.lookup import by_form, require_one_form, same_form
+from marginface.data.names import image_path
 from marginface.data.sources import OnProgress, OpenOptions
 from marginface.errors import MarginfaceError
+from marginface.text import from_system, to_system
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
 CHUNK = 256  # images handed to the thread pool at a time, so that Ctrl-C does not wait for millions
@@ -65,7 +67,8 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], np.int64]:
         """Return image `index`, RGB [height, width, 3], and its label."""
-        path = os.path.join(self.root, self.paths[index])  # noqa: PTH118 - a tenth of pathlib's time
+        name = to_system(self.paths[index])
+        path = os.path.join(self.root, name)  # noqa: PTH118 - a tenth of pathlib's time
         return read_image(path, self.size, resize=self.resize), self.labels[index]
 
     def name(self, index: int) -> str:
@@ -74,7 +77,7 @@ class ImageFolder:
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of the file of image `index`."""
-        return read_file(self.root / self.paths[index])
+        return read_file(image_path(self.root, self.paths[index]))
 
     def fingerprint(self) -> str:
         """Return a digest of the image paths, relative to the root, in order.
@@ -167,7 +170,9 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
         )
     filled = {_identity(path) for path in paths}
     folders = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        from_system(entry.name)
+        for entry in root.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
     )
     empty = [name for name in folders if name not in filled]
     warn_of_others(root, files.others)
@@ -191,13 +196,14 @@ def bad_images(
 
 def _problem(path: str, root: Path, size: tuple[int, int], resize: bool) -> str:
     """Return why an image cannot be used, or an empty string."""
+    file = image_path(root, path)
     try:
-        read_image(root / path, size, resize=resize)
+        read_image(file, size, resize=resize)
     except MarginfaceError as error:
-        return str(error).removeprefix(f"{root / path}: ")
+        return str(error).removeprefix(f"{file}: ")
     return ""
 
 
 def _first_of(root: Path, bad: list[tuple[str, str]]) -> str:
     path, reason = bad[0]
-    return f"{len(bad)} bad images (the first, {root / path}: {reason})"
+    return f"{len(bad)} bad images (the first, {image_path(root, path)}: {reason})"

@@ -19,7 +19,9 @@ from marginface.data.formats.record_index import RecordIndex, fit_for_files
 from marginface.errors import MarginfaceError
 from marginface.regular import require_regular
 
-VERSION = 2  # version 1 had labels beyond float32, and fingerprints that varied by Unicode form
+# Version 1 had labels beyond float32, and fingerprints that varied by Unicode form; version 2 had
+# numbers for names with a colon or a leading tilde.
+VERSION = 3
 SUFFIX = ".index"  # train.rec.index
 
 INT64 = ("offsets", "labels", "keys", "identities.offsets", "files.offsets")  # others are bytes

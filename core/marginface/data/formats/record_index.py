@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from marginface.data.formats.compact import Texts, encoded_name
 from marginface.data.lookup import same_form
+from marginface.data.names import HIDDEN, LONGEST, NEVER
 from marginface.extras import needs
+from marginface.text import ESCAPED, from_utf8
 
-LONGEST_NAME = 255  # bytes of a file's name: what common file systems take
 CHUNK = 2**20  # bytes looked at together
 
 _NOT_IN_NAMES = np.zeros(256, np.bool_)
-_NOT_IN_NAMES[[*range(32), 127, *b"/\\:"]] = True
-_NOT_AT_THEIR_BEGINNING = np.zeros(256, np.bool_)
-_NOT_AT_THEIR_BEGINNING[[*b".~"]] = True
+_NOT_IN_NAMES[[*NEVER.encode()]] = True
+_CONTROL = np.zeros(256, np.bool_)
+_CONTROL[[*range(32), 127]] = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,21 +99,18 @@ def make_index(
                     several.add(label)
                 yield file
 
-        files = Texts.of(listed())
-        folder_names = tuple(folders[label] for label in range(len(values)))
-        if (
-            not several
-            and len(set(folder_names)) == len(folder_names)
-            and fit_for_files(Texts.of(folder_names))
-        ):
-            identities = folder_names
-        if not (fit_for_files(files) and _distinct(labels, files)):
+        files = _names(Texts.of(listed()))
+        folder_names = _names(Texts.of(folders[label] for label in range(len(values))))
+        if not several and folder_names is not None and fit_for_files(folder_names):
+            distinct = tuple(folder_names)
+            identities = distinct if len(set(distinct)) == len(distinct) else identities
+        if files is not None and not (fit_for_files(files) and _distinct(labels, files)):
             files = None
     return _with_fingerprint(RecordIndex(offsets, labels, keys, identities, files))
 
 
 def fit_for_files(texts: Texts) -> bool:
-    """Return whether every text can name a file, on any system and in its folder only.
+    """Return whether every text can name a file, in its folder only; see `inner_path`.
 
     >>> fit_for_files(Texts.of(["ann", "1.jpg"])), fit_for_files(Texts.of(["ann", "../1.jpg"]))
     (True, False)
@@ -122,13 +120,29 @@ def fit_for_files(texts: Texts) -> bool:
     return not len(texts) or bool(
         (offsets[0], offsets[-1]) == (0, len(encoded))
         and lengths.min() > 0
-        and lengths.max() <= LONGEST_NAME
-        and not _NOT_AT_THEIR_BEGINNING[encoded[offsets[:-1]]].any()
-        and not any(
-            _NOT_IN_NAMES[encoded[begin : begin + CHUNK]].any()
-            for begin in range(0, len(encoded), CHUNK)
-        )
+        and lengths.max() <= LONGEST
+        and not (encoded[offsets[:-1]] == ord(HIDDEN)).any()
+        and not _any_of(encoded, _NOT_IN_NAMES)
     )
+
+
+def _any_of(encoded: NDArray[np.uint8], kind: NDArray[np.bool_]) -> bool:
+    starts = range(0, len(encoded), CHUNK)
+    return any(kind[encoded[begin : begin + CHUNK]].any() for begin in starts)
+
+
+def _names(texts: Texts) -> Texts | None:
+    """Return the names of which a record file holds the `escaped` texts, or None.
+
+    Control characters and other backslashes are some other program's: a path of Windows, say.
+    """
+    if _any_of(texts.encoded, _CONTROL):
+        return None
+    if not _any_of(texts.encoded, np.arange(256) == ord("\\")):
+        return texts
+    if any("\\" in ESCAPED.sub("", text) for text in texts):
+        return None
+    return Texts.of(map(from_utf8, texts))
 
 
 def _distinct(labels: NDArray[np.int64], files: Texts) -> bool:

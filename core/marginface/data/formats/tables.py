@@ -47,8 +47,8 @@ def distinct(keys: NDArray[Any]) -> bool:
 def write_idx(path: Path, keys: Ints, offsets: Ints) -> None:
     """Write an .idx file, whole or not at all."""
     options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
-    with replacing(path) as temporary:
-        csv.write_csv(pa.table({"key": keys, "offset": offsets}), temporary, options)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        csv.write_csv(pa.table({"key": keys, "offset": offsets}), file, options)
 
 
 def read_names(path: Path, keys: Ints, numbers: Ints) -> Iterable[tuple[str, str]] | None:
@@ -104,12 +104,13 @@ def _names_keys(path: Path) -> bool:
 
 def _read(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
     try:
-        return csv.read_csv(
-            path,
-            csv.ReadOptions(column_names=list(columns)),
-            csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
-            csv.ConvertOptions(column_types=columns, null_values=[]),
-        )
+        with path.open("rb") as file:  # Arrow takes paths in UTF-8 alone
+            return csv.read_csv(
+                file,
+                csv.ReadOptions(column_names=list(columns)),
+                csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
+                csv.ConvertOptions(column_types=columns, null_values=[]),
+            )
     except FileNotFoundError as error:
         raise MarginfaceError(f"no such file: {path}") from error
     except OSError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marginface.data.listing import open_set
+from marginface.data.names import image_path
 from marginface.data.opening import open_by_name
 from marginface.data.packing.encoding import Encoding
 from marginface.data.packing.partial import telling_what_stays
@@ -110,7 +111,7 @@ class _EncodedImages:
 
     def encoded(self, name: str) -> bytes:
         """Return an image's bytes in the wanted encoding."""
-        encoded = self.encoding(self.source.encoded(name), self.root / name)
+        encoded = self.encoding(self.source.encoded(name), image_path(self.root, name))
         self.done += 1
         self.on_progress(self.done, self.uses)
         return encoded

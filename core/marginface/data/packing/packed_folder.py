@@ -13,6 +13,7 @@ from marginface.data.names import inner_path, split_name
 from marginface.data.packing.packed import Packed
 from marginface.errors import MarginfaceError
 from marginface.outputs import put_folder
+from marginface.text import from_system
 
 
 class FolderBlocks:
@@ -33,7 +34,8 @@ class FolderBlocks:
 
     def add(self, image: Packed) -> None:
         """Write a file."""
-        path = self._root.joinpath(*split_name(image.name))
+        split_name(image.name)  # raises for other names
+        path = inner_path(self._root, image.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("xb") as file:
@@ -74,7 +76,7 @@ class FolderBlocks:
         for folder, subfolders, files in os.walk(self._root, topdown=False):
             for path in (Path(folder, name) for name in (*subfolders, *files)):
                 if path.is_symlink() or path.is_file():
-                    if path.relative_to(self._root).as_posix() not in names:
+                    if from_system(path.relative_to(self._root).as_posix()) not in names:
                         path.unlink()
                 elif not any(path.iterdir()):
                     path.rmdir()

@@ -11,7 +11,7 @@ from marginface.data.formats import recordio
 from marginface.data.formats.compact import encoded_name
 from marginface.data.formats.recordio import LARGEST_LABEL, pack_labelled
 from marginface.data.images import decoded_size
-from marginface.data.names import split_name
+from marginface.data.names import escaped, split_name
 from marginface.data.packing.packed import Packed
 from marginface.data.packing.streams import Streams
 from marginface.errors import MarginfaceError
@@ -39,13 +39,13 @@ class RecordChunks(Streams):
 
     def add(self, image: Packed) -> None:
         """Write an image's record."""
-        split_name(image.name)  # readers refuse other names
+        split_name(image.name)  # raises for other names
         key = image.number + self._first_key
         if image.label > LARGEST_LABEL:
             raise MarginfaceError(
                 f"a .rec takes at most {LARGEST_LABEL + 1:,} identities; write a .tfrecord instead"
             )
-        line = encoded_name(f"{key}\t{image.label}\t{image.name}\n")
+        line = encoded_name(f"{key}\t{image.label}\t{escaped(image.name)}\n")
         self._append(key, pack_labelled(image.encoded, key, image.label), line)
 
     def finish(self, sizes: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marginface.data.formats import tfrecord
 from marginface.data.formats.example import ImageExample, pack_example
-from marginface.data.names import split_name
+from marginface.data.names import escaped, split_name
 from marginface.data.packing.packed import Packed
 from marginface.data.packing.streams import Streams
 
@@ -23,7 +23,8 @@ class TFRecordChunks(Streams):
     def add(self, image: Packed) -> None:
         """Write an image's record."""
         identity, _ = split_name(image.name)
-        example = ImageExample(image.encoded, image.label, identity, image.name)
+        names = escaped(identity), escaped(image.name)
+        example = ImageExample(image.encoded, image.label, *names)
         self.append(tfrecord.frame(pack_example(example)))
 
     def finish(self, sizes: Sequence[int]) -> None:

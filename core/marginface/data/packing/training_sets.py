@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from marginface.data.formats.shards import shard_paths
 from marginface.data.images import EXTENSIONS, file_stamp, without_ending
+from marginface.data.names import image_path
 from marginface.data.ordered import in_order
 from marginface.data.packing.encoding import Encoding, with_extension
 from marginface.data.packing.packed import ChunkWriter, Packed
@@ -239,7 +240,7 @@ class _Run:
         try:
             original = encoded = self.images.encoded(index)
             if self.encoding is not None:
-                encoded = self.encoding(original, self.images.root / name)
+                encoded = self.encoding(original, image_path(self.images.root, name))
             if encoded is not original or not name.lower().endswith(EXTENSIONS):
                 name = with_extension(name, encoded)
         except MarginfaceError as error:
@@ -258,7 +259,7 @@ class _Run:
     def _skip(self, place: int, reason: str) -> None:
         self._bad.append((place, reason))
         name = self.images.name(int(self.order[place]))
-        self.skipped.append((name, reason.removeprefix(f"{self.images.root / name}: ")))
+        self.skipped.append((name, reason.removeprefix(f"{image_path(self.images.root, name)}: ")))
 
     def _end_block(self) -> None:
         places = {"begin": self._begun, "end": self.done}
@@ -283,6 +284,7 @@ class _Run:
 
     def _files(self, begin: int, end: int) -> Iterator[Path]:
         if self.images.root.is_dir():
-            yield from (self.images.root / self.images.name(int(i)) for i in self.order[begin:end])
+            for index in self.order[begin:end].tolist():
+                yield image_path(self.images.root, self.images.name(index))
         else:
             yield from shard_paths(self.images.root)

@@ -67,7 +67,9 @@ def _json_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
             raise MarginfaceError(f"landmarks {path} have two entries for {twice!r}")
         return values
 
-    values = json.loads(path.read_bytes(), object_pairs_hook=unique)
+    content = path.read_bytes()
+    text = content.decode(json.detect_encoding(content), errors="surrogateescape")
+    values = json.loads(text, object_pairs_hook=unique)
     if not isinstance(values, dict):
         raise MarginfaceError(f"landmarks {path} are no JSON object of photos: {{path: ...}}")
     for name, entry in values.items():

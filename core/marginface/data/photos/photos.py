@@ -27,6 +27,7 @@ from marginface.data.images import (
     without_ending,
 )
 from marginface.data.lookup import ImageNames
+from marginface.data.names import image_path
 from marginface.data.ordered import in_order
 from marginface.data.photos.cropping import ALIGNED, CropOptions, Outcome, Photo, crop_face
 from marginface.data.photos.detection import Faces
@@ -37,7 +38,7 @@ from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.outputs import check_folder, put_folder
 from marginface.regular import real_path, require_regular
-from marginface.text import printable
+from marginface.text import ESCAPED, printable
 
 TABLE_NAME = "alignment.csv"
 MANIFEST_NAME = "manifest.json"
@@ -123,10 +124,11 @@ def align_photos(
                 if not len(faces):
                     return Outcome(name, source.missing)
                 whole = faces if source.whole else faces.magnified(factor)
-                outcome = _cropped(name, photo, factor, whole, options, partial / crops[name])
+                target = image_path(partial, crops[name])
+                outcome = _cropped(name, photo, factor, whole, options, target)
                 if factor > 1 and outcome.scale > LARGEST_SCALE:
-                    photo = read_image(photos / name, None, max_pixels=max_pixels)
-                    outcome = _cropped(name, photo, 1, whole, options, partial / crops[name])
+                    photo = read_image(image_path(photos, name), None, max_pixels=max_pixels)
+                    outcome = _cropped(name, photo, 1, whole, options, target)
                 return outcome
 
             batches = _batches(photos, names[done:], batch_size)
@@ -143,9 +145,11 @@ def align_photos(
         if not counts[ALIGNED]:
             shutil.rmtree(partial)
             statuses = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+            foreign = next(filter(ESCAPED.search, absent), None)
             raise MarginfaceError(
                 f"none of the {len(names):,} photos in {photos} is aligned: {statuses}; lower the "
                 "least score or size of a face, or give landmarks of these photos"
+                + (f" (in UTF-8, {foreign} is not)" if foreign else "")
             )
         (partial / MANIFEST_NAME).unlink()
         put_folder(partial, output)
@@ -157,7 +161,7 @@ def _batches(root: Path, names: Sequence[str], batch_size: int) -> Iterator[list
     batch: list[str] = []
     pixels = 0
     for name in names:
-        further = pixel_count(root / name)
+        further = pixel_count(image_path(root, name))
         if batch and (len(batch) == batch_size or pixels + further > PIXELS_AT_ONCE):
             yield batch
             batch, pixels = [], 0
@@ -178,7 +182,7 @@ def _outcomes(
 
     def decode(name: str) -> tuple[Photo, int] | MarginfaceError:
         try:
-            return read_photo(root / name, max_pixels=max_pixels)
+            return read_photo(image_path(root, name), max_pixels=max_pixels)
         except MarginfaceError as error:
             return error
 
@@ -194,7 +198,7 @@ def _outcomes(
             outcomes = dict(zip(photos, in_order(lambda each: crop(*each), detected), strict=True))
             for name, reason in batch.items():
                 if name not in photos:
-                    detail = str(reason).removeprefix(f"{root / name}: ")
+                    detail = str(reason).removeprefix(f"{image_path(root, name)}: ")
                     outcomes[name] = Outcome(name, UNREADABLE, detail)
             yield [outcomes[name] for name in batch]
 
@@ -253,7 +257,7 @@ def _fingerprint(root: Path, names: Sequence[str]) -> str:
     """Return a digest that changes with any of the photos."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(f"{name!r} {file_stamp(root / name)}\n".encode())
+        digest.update(f"{name!r} {file_stamp(image_path(root, name))}\n".encode())
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
+from marginface.data.names import image_path
 from marginface.data.verification.folds import usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
@@ -93,7 +94,9 @@ def write_bin(path: str | Path, pairs: Pairs) -> None:
             for name in names:
                 image = pairs.images.encoded(name)
                 if len(image) > LARGEST_IMAGE:
-                    raise MarginfaceError(f"{pairs.images.root / name} is too large for a .bin")
+                    raise MarginfaceError(
+                        f"{image_path(pairs.images.root, name)} is too large for a .bin"
+                    )
                 file.write(b"B" + struct.pack("<I", len(image)))  # bytes
                 file.write(image)
         file.write(b"e](")  # into the list; another one

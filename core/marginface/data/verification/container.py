@@ -12,8 +12,9 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 from marginface import zips
 from marginface.atomic import replacing
 from marginface.data.lookup import ImageNames
+from marginface.data.names import is_listed, listed
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
-from marginface.text import UNDECODABLE, as_utf8, from_utf8
+from marginface.text import from_utf8, in_quotes
 
 TABLE = "pairs.csv"
 COLUMNS = ["first", "second", "same", "fold"]
@@ -39,11 +41,12 @@ class ContainerImages:
 
     root: Path
     archive: zipfile.ZipFile  # reads from several threads
+    entries: Mapping[str, str]  # in the archive, by image
 
     def encoded(self, name: str) -> bytes:
         """Return an image as it is stored, its checksum tested."""
         try:
-            return self.archive.read(FOLDER + as_utf8(name))
+            return self.archive.read(self.entries[name])
         except KeyError:
             raise MarginfaceError(f"{self.root} has no image {name}") from None
         except (OSError, *zips.ERRORS) as error:
@@ -59,22 +62,21 @@ def write_container(path: str | Path, pairs: Pairs) -> None:
     """
     names = sorted({*pairs.first, *pairs.second})
     for name in names:
-        _check_name(
-            pairs.images.root, name.encode(errors="surrogateescape").decode(errors="replace")
-        )
+        _check_name(pairs.images.root, listed(name))
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)
     same, folds = pairs.same.astype(int).tolist(), (pairs.fold + 1).tolist()
-    rows.writerows(zip(pairs.first, pairs.second, same, folds, strict=True))
+    named = (map(listed, each) for each in (pairs.first, pairs.second))
+    rows.writerows(zip(*named, same, folds, strict=True))
     with (
         replacing(Path(path)) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
-        archive.writestr(zipfile.ZipInfo(TABLE, DATE), as_utf8(table.getvalue()))
+        archive.writestr(zipfile.ZipInfo(TABLE, DATE), table.getvalue())
         for name in names:
             archive.writestr(
-                zipfile.ZipInfo(FOLDER + as_utf8(name), DATE), pairs.images.encoded(name)
+                zipfile.ZipInfo(FOLDER + listed(name), DATE), pairs.images.encoded(name)
             )
 
 
@@ -89,8 +91,8 @@ def read_container(path: str | Path) -> Pairs:
     try:
         archive = zipfile.ZipFile(path)
         for name in zips.stored_entries(archive, path.stat().st_size):
-            _check_name(path, UNDECODABLE.sub("\ufffd", name))
-        text = archive.read(TABLE).decode("utf-8-sig")
+            _check_name(path, name)
+        text = archive.read(TABLE).decode("utf-8-sig", errors="surrogateescape")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except MarginfaceError:  # a ValueError, too
         raise
@@ -104,25 +106,27 @@ def read_container(path: str | Path) -> Pairs:
         raise _unfit(path, str(error)) from None
     if not rows or rows[0] != COLUMNS or len(rows) < 2:
         raise _unfit(path, f"{TABLE} must begin with {','.join(COLUMNS)} and have pairs")
-    image_names = ImageNames(
-        from_utf8(name.removeprefix(FOLDER))
-        for name in archive.namelist()
-        if name.startswith(FOLDER)
-    )
+    entries = {
+        from_utf8(entry.removeprefix(FOLDER)): entry
+        for entry in archive.namelist()
+        if entry.startswith(FOLDER)
+    }
+    image_names = ImageNames(entries)
     parsed = [
         _row(f"{path}:{TABLE}:{number}", row, image_names) for number, row in enumerate(rows[1:], 2)
     ]
     first, second, same, fold = zip(*parsed, strict=True)
     truth = np.array(same) == "1"
     folds = _folds(path, np.array(fold, np.int64), truth)
-    return Pairs(ContainerImages(path, archive), first, second, truth, folds, short_name(path))
+    return Pairs(
+        ContainerImages(path, archive, entries), first, second, truth, folds, short_name(path)
+    )
 
 
 def _check_name(where: Path, name: str) -> None:
-    """Refuse a name that is not inside a folder; in it `U+FFFD` stands for bytes not UTF-8."""
-    path = PureWindowsPath(name)  # both kinds of slash, and drives
-    inside = path.parts and not path.anchor and ".." not in path.parts and "\\" not in name
-    if not inside or not name.isprintable():
+    """Refuse what `listed` would not make of a name in a folder."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or not is_listed(name):
         raise MarginfaceError(
             f"{where}: {name[:80]!r} is no name in a folder; expected such as identity/image.jpg, "
             "without control characters"
@@ -138,9 +142,9 @@ def _row(where: str, row: list[str], known: ImageNames) -> tuple[str, str, str, 
         )
     images = []
     for name in row[:2]:
-        image = known.find(name, f"{where}: ")
+        image = known.find(from_utf8(name), f"{where}: ")
         if image is None:
-            raise MarginfaceError(f"{where}: no image {name[:80]!r}; pack the set again")
+            raise MarginfaceError(f"{where}: no image {in_quotes(name)}; pack the set again")
         images.append(image)
     return images[0], images[1], row[2], row[3]
 

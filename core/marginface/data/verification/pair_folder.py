@@ -10,17 +10,15 @@ import numpy as np
 
 from marginface.atomic import new_folder
 from marginface.data.lookup import ImageNames, same_form
-from marginface.data.names import inner_path
+from marginface.data.names import inner_path, listed
 from marginface.data.packing.encoding import with_extension
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.outputs import put_folder
-from marginface.text import as_utf8
 
 LIST = "pairs.txt"
 LFW_NAME = re.compile(r"([^/\\\s](?:[^/\\\t\n]*[^/\\\s])?)/\1_([0-9]{4}|[1-9][0-9]{4,8})\.\w+")
-UNLISTED = frozenset("\t\n\r")
 
 
 def write_pair_folder(target: Path, pairs: Pairs) -> None:
@@ -50,7 +48,7 @@ def write_pair_folder(target: Path, pairs: Pairs) -> None:
         )
         written = Pairs(pairs.images, first, second, pairs.same, pairs.fold)
         text = pair_list(written, renamed.values())
-        (partial / LIST).write_bytes(as_utf8(text).encode())
+        (partial / LIST).write_bytes(text.encode())
 
 
 def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
@@ -63,8 +61,8 @@ def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
     Raises:
         MarginfaceError: neither can tell the folds, or a name.
     """
-    _require_listed(pairs)
     images = ImageNames(names)
+    written = {name: _listed(name, images, pairs) for name in {*pairs.first, *pairs.second}}
     same = pairs.same.tolist()
     lines = [
         _lfw_line(one, other, alike, images)
@@ -79,24 +77,25 @@ def pair_list(pairs: Pairs, names: Iterable[str]) -> str:
             "keep it as .zip"
         )
     rows = zip(pairs.first, pairs.second, same, strict=True)
-    return "".join(f"{one}\t{other}\t{int(alike)}\n" for one, other, alike in rows)
+    return "".join(
+        f"{written[one]}\t{written[other]}\t{int(alike)}\n" for one, other, alike in rows
+    )
 
 
-def _require_listed(pairs: Pairs) -> None:
-    """Raise unless a list can tell each name, so that reading it gives that back."""
-    for name in sorted({*pairs.first, *pairs.second}):
-        written = as_utf8(name)
-        read = written.encode().decode("utf-8-sig").strip()
-        if read != written or not UNLISTED.isdisjoint(name):
-            raise MarginfaceError(
-                f"{pairs.images.root}: a list of pairs cannot tell the name {name[:80]!a}; rename "
-                "the image, without blanks at an end, tabs and line breaks"
-            )
+def _listed(name: str, images: ImageNames, pairs: Pairs) -> str:
+    """Return a name as the list has it; raise if reading that would give another image."""
+    text = listed(name)
+    if not images.means(text, name):
+        raise MarginfaceError(
+            f"{pairs.images.root}: a list of pairs would have {name[:80]!a} as {text[:80]}, which "
+            "is another image's name; rename one of them"
+        )
+    return text
 
 
 def _lfw_line(first: str, second: str, same: bool, images: ImageNames) -> str | None:
     """Return `name i j` or `name1 i name2 j`, or None for images that it would not mean."""
-    one, other = (LFW_NAME.fullmatch(as_utf8(name)) for name in (first, second))
+    one, other = (LFW_NAME.fullmatch(listed(name)) for name in (first, second))
     if one is None or other is None or (same_form(one[1]) == same_form(other[1])) != same:
         return None
     if same and one[1] != other[1]:

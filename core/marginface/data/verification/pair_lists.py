@@ -12,6 +12,7 @@ may be quoted as in CSV, and a heading line may come first. CFP's protocol is a 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.images import without_ending
-from marginface.data.lines import numbered_lines, split_fields
+from marginface.data.lines import how_to_convert, numbered_lines, split_fields
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
@@ -40,6 +41,7 @@ from marginface.data.verification.pairs import (
 )
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
+from marginface.text import in_quotes
 
 Labelled = tuple[str, str, int]  # two images and a label: 0 for two persons
 
@@ -52,11 +54,16 @@ FORMS = (
 
 
 def is_text(path: Path) -> bool:
-    """Return whether a file begins with text: no control characters but tabs and line breaks."""
+    """Return whether a file begins with text: no control characters but tabs and line breaks.
+
+    UTF-16 is text, too, which reading refuses.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return CONTROL.search(file.read(LOOKED_AT)) is None
+        begin = file.read(LOOKED_AT)
+    utf_16 = begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return utf_16 or CONTROL.search(begin) is None
 
 
 def read_pair_list(path: str | Path, images_root: str | Path, *, skip_bad: bool = False) -> Pairs:
@@ -164,9 +171,9 @@ def find_image(where: str, name: str, images: ImageNames, root: Path, keep_missi
     image = images.find(name, f"{where}: ")
     if image is None and not keep_missing:
         raise MarginfaceError(
-            f"{where}: no image {name[:80]!r} in {root} (jpg, png, ...), where there is "
-            f"{images.example[:80]!r}; add it, name the images that the list's names are relative "
-            f"to, {LEAVE_OUT}"
+            f"{where}: no image {in_quotes(name)} in {root} (jpg, png, ...), where there is "
+            f"{in_quotes(images.example)}; add it, name the images that the list's names are "
+            f"relative to, {LEAVE_OUT}{how_to_convert(name, where)}"
         )
     return image or MISSING
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.lines import numbered_lines, split_fields
+from marginface.data.lines import how_to_convert, numbered_lines, split_fields
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.opening import open_by_name
 from marginface.data.sources import ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.errors import MarginfaceError
 from marginface.labels import short_name
+from marginface.text import in_quotes
 
 Pair = tuple[str, str, bool]
 PAIR_LIST = "a list of pairs"
@@ -107,7 +108,7 @@ def is_number(text: str) -> bool:
 
 def quoted(line: str) -> str:
     """Return the beginning of a line for a message."""
-    return repr(line.strip()[:80])
+    return in_quotes(line.strip())
 
 
 def _header(where: str, line: str) -> tuple[int, int]:
@@ -171,7 +172,7 @@ def _find(
     if image is None and not keep_missing:
         raise MarginfaceError(
             f"{where}: no image {Path(root) / stem}.* (jpg, png, ...), where there is "
-            f"{images.example[:80]!r}; add it, {LEAVE_OUT}"
+            f"{in_quotes(images.example)}; add it, {LEAVE_OUT}{how_to_convert(stem, where)}"
         )
     return image or MISSING
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, get_args
 
 import yaml
@@ -14,6 +15,7 @@ from marginface.errors import MarginfaceError
 from marginface.losses.registry import awaits_import
 from marginface.regular import require_regular
 from marginface.strict_yaml import load_yaml
+from marginface.text import change_texts, from_system, to_system
 from marginface.training.config.keys import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
 from marginface.training.config.recipes import get_recipe
 from marginface.training.config.values import name_value_pairs, one_line
@@ -44,10 +46,15 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """Read the keys of a YAML file and validate each by itself; messages name the file."""
     require_regular(path, "expected a configuration in YAML", piped=True)
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise MarginfaceError(f"cannot read the config file {path}: {reason}") from None
+        values = change_texts(load_yaml(path.read_text(encoding="utf-8")), to_system)
+    except OSError as error:
+        raise MarginfaceError(f"cannot read the config file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise MarginfaceError(
+            f"cannot read the config file {path}: line {number} is no UTF-8 text; convert the file "
+            f"(such as iconv -f ISO-8859-1 -t UTF-8 {quote(str(path))} > utf8.yaml)"
+        ) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
@@ -66,7 +73,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def config_text(config: TrainConfig) -> str:
     """Write every key as YAML; `read_config_file` reads the same configuration back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = change_texts(config.model_dump(mode="json"), from_system)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def resolve_config(file: Values, command_line: Values) -> TrainConfig:
