@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from marginface.errors import MarginfaceError
 
-QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
-
-def numbered_lines(path: Path, expected: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(
+    path: Path, expected: str, *, errors: str = "strict"
+) -> Iterator[tuple[int, str]]:
     """Yield the lines of a UTF-8 text that are not blank, with their numbers; at least one.
 
     Args:
         path: the file.
         expected: what it ought to be, for messages.
+        errors: what becomes of other bytes, as `open` takes it.
 
     Raises:
         MarginfaceError: it cannot be read, or is another file.
     """
     empty = True
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", errors=errors) as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     empty = False
@@ -38,30 +36,3 @@ def numbered_lines(path: Path, expected: str) -> Iterator[tuple[int, str]]:
         ) from error
     if empty:
         raise MarginfaceError(f"{path} is empty; expected {expected}")
-
-
-def split_fields(line: str) -> list[str]:
-    """Split a line at tabs, else at commas, else at blanks; fields may be quoted as in CSV.
-
-    A comma at the end ends the last field: tables with shorter lines are written so.
-
-    >>> split_fields("a.jpg, b.jpg,1"), split_fields("Al Bo.jpg\\t1"), split_fields("a.jpg  1")
-    (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
-    >>> split_fields('"a.jpg","Bo, Al.jpg",1'), split_fields("ann,1,2,")
-    (['a.jpg', 'Bo, Al.jpg', '1'], ['ann', '1', '2'])
-    """
-    text = line.strip()
-    if '"' in text:
-        outside = QUOTED.sub("", text)
-        separator = next((each for each in ("\t", ",") if each in outside), " ")
-        with suppress(csv.Error):  # not CSV: the quotes are the names'
-            (fields,) = csv.reader([text], delimiter=separator, skipinitialspace=True, strict=True)
-            return _without_empty_end([field.strip() for field in fields])
-    for separator in ("\t", ","):
-        if separator in text:
-            return _without_empty_end([field.strip() for field in text.split(separator)])
-    return text.split()
-
-
-def _without_empty_end(fields: list[str]) -> list[str]:
-    return fields if fields[-1] else fields[:-1]
