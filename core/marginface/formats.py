@@ -22,7 +22,12 @@ from marginface.errors import MarginfaceError
 from marginface.own_code import in_one_line, said
 
 ENTRY_POINTS = "marginface.formats"
-ZIP = b"PK\x03\x04"
+ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+KERAS = (".keras", ".h5", ".hdf5")
+FROM_KERAS = (
+    "load it in Python (`import marginface_tf` first; weights into its create_backbone) and write "
+    "an .onnx with marginface_tf.export_onnx"
+)
 # Where each registry is: a message about a file looks whether it is of another one's.
 REGISTRIES = {
     "MODELS": "marginface.embeddings.embedder",  # before images: a run is a folder, too
@@ -227,7 +232,15 @@ def _meant(path: Path, kinds: Sequence[Formats[Any]]) -> str:
         with suppress(MarginfaceError):  # what keeps it from being read is not the question
             if other not in kinds and (found := other.recognise(path)):
                 return f"; it is {found.name}, {other.use}"
+    if is_of_keras(path):
+        return f"; it is of Keras: {FROM_KERAS}"
     return "; it is a zip, which has to be unpacked" if begins(path, ZIP) else ""
+
+
+def is_of_keras(path: Path) -> bool:
+    """Return whether a path is a model or weights as Keras or TensorFlow save them."""
+    saved_model = (path / "saved_model.pb").is_file()
+    return saved_model or path.suffix.lower() in KERAS or begins(path, HDF5)
 
 
 def expected(names: Iterable[str]) -> str:
