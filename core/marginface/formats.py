@@ -8,6 +8,7 @@ point of `marginface.formats`.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from marginface.own_code import in_one_line, said
 
 ENTRY_POINTS = "marginface.formats"
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 KERAS = (".keras", ".h5", ".hdf5")
 FROM_KERAS = (
     "load it in Python (`import marginface_tf` first; weights into its create_backbone) and write "
@@ -234,6 +236,8 @@ def _meant(path: Path, kinds: Sequence[Formats[Any]]) -> str:
                 return f"; it is {found.name}, {other.use}"
     if is_of_keras(path):
         return f"; it is of Keras: {FROM_KERAS}"
+    if begins(path, *UTF_16):
+        return "; it is text in UTF-16, as PowerShell and Excel write it: save it as UTF-8"
     return "; it is a zip, which has to be unpacked" if begins(path, ZIP) else ""
 
 

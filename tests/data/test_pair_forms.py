@@ -164,6 +164,12 @@ def test_what_is_neither_is_refused_by_its_line(images: Path, text: str, reason:
     assert re.search(reason, refusal(path, images))
 
 
+def test_text_in_utf_16_is_told_the_way(images: Path) -> None:
+    path = images.parent / "pairs.csv"
+    path.write_text("a.jpg,12.jpg,1\n", encoding="utf-16")
+    assert "text in UTF-16, as PowerShell and Excel write it: save it" in refusal(path, images)
+
+
 @needs_faces
 def test_real_pairs_without_their_counts(tmp_path: Path) -> None:
     whole, images = FACES / "lfw112" / "pairsDevTest.txt", FACES / "lfw112" / "test"
