@@ -9,6 +9,7 @@ import pytest
 from packing_faces import write_faces
 
 from marginface.data.formats.folder import open_folder
+from marginface.data.lookup import ImageNames
 from marginface.data.photos.landmarks import POINT_COLUMNS, read_landmarks
 from marginface.data.subsets import choose
 from marginface.errors import MarginfaceError
@@ -142,6 +143,12 @@ def test_pairs_of_templates(tmp_path: Path, text: str) -> None:
     (block,) = files.read_template_pairs(tmp_path / "pairs")
     assert (block.first.tolist(), block.second.tolist()) == ([1, 1], [2, 3])
     assert block.same.tolist() == [True, False]
+
+
+def test_blanks_at_the_ends_of_a_name_may_be_lost_in_a_table() -> None:
+    images = ImageNames([" ann/1.jpg", "bo/1.jpg"])
+    assert images.find("ann/1.jpg") == images.find(" ann/1.jpg") == " ann/1.jpg"
+    assert ImageNames([" bo/1.jpg", "bo/1.jpg"]).find("bo/1.jpg") == "bo/1.jpg"
 
 
 def test_a_row_longer_than_its_heading_is_refused(tmp_path: Path) -> None:
