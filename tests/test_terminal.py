@@ -11,6 +11,7 @@ from reports import pairs_of
 from rich.table import Table
 
 from marginface.benchmarking.losses import Cost
+from marginface.cli.progress import image_progress
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import distinct_images
 from marginface.losses.problems import DTYPES
@@ -71,3 +72,24 @@ def test_no_table_cuts_a_number(name: str, columns: int, monkeypatch: pytest.Mon
     assert len(numbers) > 3
     assert sorted(NUMBER.findall(narrow)) == sorted(numbers)
     assert "…" not in narrow
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_bar_of_progress_cuts_no_number(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with image_progress("a_model_with_a_long_name, a_set_of_many_images") as show:
+        show(12_345, 12_345)
+    shown = capsys.readouterr().err
+    assert "12345/12345" in shown
+    assert "0:00:00" in shown
+    assert "…" not in shown
+
+
+def test_a_text_in_a_narrow_table_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table("name", "parameters")
+    table.add_row("a", "gradient=straight_through_of_my_own")
+    lines = shown(table, 20, monkeypatch).splitlines()
+    cells = "".join(line.split("│")[2].strip() for line in lines if line.count("│") > 2)
+    assert cells == "gradient=straight_through_of_my_own"

@@ -54,7 +54,8 @@ def unknown_name(
     """
     known, text = sorted(choices), str(name)
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    near = [others[text]] if others and text in others else None
-    near = near or difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+    plain = text.lower().replace("-", "_")
+    meant = plain if plain in known else (others or {}).get(plain)
+    near = [meant] if meant else difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return MarginfaceError(f"unknown {kind} '{text}'{hint} (known: {', '.join(known)})")

@@ -8,6 +8,7 @@ point of `marginface.formats`.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -23,7 +24,13 @@ from marginface.own_code import in_one_line, said
 from marginface.regular import require_regular
 
 ENTRY_POINTS = "marginface.formats"
-ZIP = b"PK\x03\x04"
+ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+KERAS = (".keras", ".h5", ".hdf5")
+FROM_KERAS = (
+    "load it in Python (`import marginface_tf` first; weights into its create_backbone) and write "
+    "an .onnx with marginface_tf.export_onnx"
+)
 # Where each registry is: a message about a file looks whether it is of another one's.
 REGISTRIES = {
     "MODELS": "marginface.embeddings.embedder",  # before images: a run is a folder, too
@@ -229,7 +236,17 @@ def _meant(path: Path, kinds: Sequence[Formats[Any]]) -> str:
         with suppress(MarginfaceError):  # what keeps it from being read is not the question
             if other not in kinds and (found := other.recognise(path)):
                 return f"; it is {found.name}, {other.use}"
+    if is_of_keras(path):
+        return f"; it is of Keras: {FROM_KERAS}"
+    if begins(path, *UTF_16):
+        return "; it is text in UTF-16, as PowerShell and Excel write it: save it as UTF-8"
     return "; it is a zip, which has to be unpacked" if begins(path, ZIP) else ""
+
+
+def is_of_keras(path: Path) -> bool:
+    """Return whether a path is a model or weights as Keras or TensorFlow save them."""
+    saved_model = (path / "saved_model.pb").is_file()
+    return saved_model or path.suffix.lower() in KERAS or begins(path, HDF5)
 
 
 def expected(names: Iterable[str]) -> str:

@@ -51,6 +51,8 @@ class Terminal(Console):
                 cells = [*column.cells] if folds_header else [column.header, *column.cells]
                 texts = [self.render_str(cell) if isinstance(cell, str) else cell for cell in cells]
                 column.min_width = measure_renderables(self, unbounded, texts).maximum
+            else:
+                column.overflow = "fold"  # a text goes on in the next line, whole
         return self.measure(table, options=unbounded).minimum
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -139,7 +139,7 @@ def test_a_table_of_clean_says_what_is_kept(faces: Path, tmp_path: Path) -> None
     assert len(kept) == 6 + 11 + 8
     table.write_text("path,identity,angle,kept\nann/none.png,ann,1.0,1\n")
     assert "no image 'ann/none.png'" in refusal(choose, images, kept=table)
-    table.write_text("path,identity,angle,kept\nann/ann_0001.png,ann,1.0,yes\n")
+    table.write_text("path,identity,angle,kept\nann/ann_0001.png,ann,1.0,maybe\n")
     assert "clean.csv:2: expected" in refusal(choose, images, kept=table)
     table.write_text("a,b\n")
     assert "no table of" in refusal(choose, images, kept=table)

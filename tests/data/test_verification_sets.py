@@ -208,7 +208,7 @@ def test_cfps_images_may_lie_elsewhere_and_be_of_another_type(cfp, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("Split/FP/01/same.txt", "1;1\n", "same.txt:1: expected 'i,j'"),
+        ("Split/FP/01/same.txt", "1:1\n", "same.txt:1: expected 'i,j'"),
         ("Split/FP/01/diff.txt", "1,9\n", "diff.txt:1: image 9 is not in the list"),
         ("Split/FP/01/diff.txt", "1,2\n1,3\n", "folds have [3, 2] pairs"),
         ("Pair_list_F.txt", "one ../Data/Images/001/frontal/01.jpg\n", "expected 'number path'"),

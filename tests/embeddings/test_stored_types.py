@@ -59,12 +59,14 @@ COLUMNS = {
     "large list": lists(pa.float64()).cast(pa.large_list(pa.float64())),
     "fixed double": fixed(pa.float64()),
     "fixed half": fixed(pa.float32()).cast(pa.list_(pa.float16(), 4)),
+    "list view": pa.array(VALUES.tolist(), pa.list_view(pa.float64())),
     "tensor": pa.ExtensionArray.from_storage(TENSORS, fixed(pa.float32())),
 }
 TEXTS = {
     "string": pa.array(NAMES),
     "large_string": pa.array(NAMES, pa.large_string()),
     "string_view": pa.array(NAMES, pa.string_view()),
+    "bytes": pa.array([name.encode() for name in NAMES]),
     "dictionary": pa.array(NAMES).dictionary_encode(),
     "large dictionary": pa.array(NAMES, pa.large_string()).dictionary_encode(),
 }
@@ -104,3 +106,41 @@ def test_other_types_in_npz_are_refused_by_name(tmp_path, kind):
     np.savez(tmp_path / "e.npz", path=np.array(NAMES), embedding=VALUES.astype(kind))
     with pytest.raises(MarginfaceError, match=r"its embeddings are of type .*, expected floating"):
         list(read_embeddings(tmp_path / "e.npz"))
+
+
+def test_paths_in_npz_may_be_bytes(tmp_path):
+    paths = np.array([name.encode() for name in NAMES])
+    np.savez(tmp_path / "e.npz", path=paths, embedding=VALUES)
+    check(tmp_path / "e.npz")
+
+
+@pytest.mark.parametrize(
+    ("paths", "embeddings", "words"),
+    [
+        (NAMES, VALUES[:, 0], r"they have shape \(11,\), expected \[11, size\]"),
+        (NAMES, VALUES[:, None], r"they have shape \(11, 1, 4\), expected \[11, size\]"),
+        (NAMES, VALUES[:, :0], r"they have shape \(11, 0\), expected \[11, size\]"),
+        (NAMES[1:], VALUES, r"they have shape \(11, 4\), expected \[10, size\]"),
+        ([NAMES], VALUES, r"their paths are of type <U11 and shape \(1, 11\); expected one text"),
+        (range(11), VALUES, r"their paths are of type int64 and shape \(11,\); expected one text"),
+        (
+            np.array(NAMES, object),
+            VALUES,
+            r"which a pickle alone holds; .*np.array\(paths, dtype=str",
+        ),
+        (NAMES, VALUES.astype(object), "its embeddings are of type object, expected floating"),
+        (NAMES, np.zeros(11, "f4,f4"), r"of type \[\('f0', '<f4'\), .*, expected floating"),
+    ],
+)
+def test_other_shapes_in_npz_are_told(tmp_path, paths, embeddings, words):
+    np.savez(tmp_path / "e.npz", path=paths, embedding=embeddings)
+    with pytest.raises(MarginfaceError, match=words):
+        list(read_embeddings(tmp_path / "e.npz"))
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    columns = [TEXTS["string"], TEXTS["string"], COLUMNS["list of float"]]
+    pq.write_table(pa.table(columns, ["path", "path", "embedding"]), tmp_path / "e.parquet")
+    for read in (read_embeddings, read_names):
+        with pytest.raises(MarginfaceError, match=r"has 'path.*, path.*; expected path and emb"):
+            list(read(tmp_path / "e.parquet"))

@@ -254,12 +254,12 @@ def test_the_published_files_are_read(tmp_path):
         (2, "1 2 1\n1 x 0\n", "invalid value 'x'; expected lines 'template_id template_id 1|0'"),
         (2, "1 2\n", "Expected 3 columns, got 2: 1 2"),
         (2, "1 2 7\n", r"label 7, expected 1 \(same\) or 0"),
-        (2, "", "Empty CSV file"),
+        (2, "", "is empty; expected lines"),
         (3, "A,B\n1,2\n", "has the columns A, B; expected TEMPLATE_ID and SUBJECT_ID"),
         (3, "TEMPLATE_ID,SUBJECT_ID\n1\n", "file:2: expected 'TEMPLATE_ID,SUBJECT_ID,...'"),
         (3, "TEMPLATE_ID,SUBJECT_ID\n1,2\n1,3\n", "file:3: template 1 is of subject 3 here and"),
         (3, "TEMPLATE_ID,SUBJECT_ID\n", "has a header alone"),
-        (3, "TEMPLATE_ID,SUBJECT_ID\n1," + "9" * 200_000, "file:2: field larger than"),
+        (3, "TEMPLATE_ID,SUBJECT_ID\n1," + "9" * 200_000, "file:2: expected 'TEMPLATE_ID"),
     ],
 )
 def test_broken_files_are_refused_in_one_line(tmp_path, reader, content, words):

@@ -24,6 +24,14 @@ MODELS = {
     "map between": f"{IMAGES} => (float[N, 1] n, float[N, 3, 16, 16] m, float[N, 768] e) "
     f"{{ {NORM} m = Identity(x) }}",
     "fixed batch": f"(float[2, 3, 16, 16] x) => (float[2, 1] n, float[2, 768] e) {{ {NORM} }}",
+    "flat norm": f"{IMAGES} => (float[N] m, float[N, 768] e) {{ {NORM} "
+    "m = ReduceL2<axes = [1], keepdims = 0>(f) }",
+    "dimensions of 1": f"{IMAGES} => (float[N, 1, 1, 768] d, float[N, 1, 1, 1] m) {{ {NORM} "
+    "s = Constant<value_ints = [0, 1, 1, 768]>() d = Reshape(e, s) "
+    "t = Constant<value_ints = [0, 1, 1, 1]>() m = Reshape(n, t) }",
+    "shapes unknown": f"{IMAGES} => (float[a, b] n, float[c, d] e) {{ {NORM} }}",
+    "quality beside": f"{IMAGES} => (float[N, 768] e, float[N, 1] q, float[N, 1] norm) "
+    f"{{ {NORM} q = Sigmoid(n) norm = Identity(n) }}",
     "class beside": f"{IMAGES} => (int64[N, 1] c, float[N, 1] n, float[N, 768] e) "
     f"{{ {NORM} c = ArgMax<axis = 1>(f) }}",
 }
@@ -60,6 +68,23 @@ def test_a_named_output_is_the_embedding_alone(tmp_path):
     assert alone.fingerprint != open_embedder(path).fingerprint
     with pytest.raises(MarginfaceError, match="no output 'z'; --output-name takes one of n, e"):
         open_embedder(path, output_name="z")
+
+
+HALF = f"{IMAGES} => (float16[N, 1] m, float16[N, 768] d) {{ {NORM} "
+HALF += "d = Cast<to = 10>(e) m = Cast<to = 10>(n) }"
+
+
+def test_halves(tmp_path):
+    embeddings = open_embedder(model_file(tmp_path, HALF))(pictures(2))
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, flat(pictures(2)), rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["n", None])
+def test_one_number_for_each_image_is_no_embedding(tmp_path, name):
+    text = MODELS["norm first"] if name else f"{IMAGES} => (float[N, 1] n) {{ {NORM} }}"
+    with pytest.raises(MarginfaceError, match=r"output 'n' .* is one number for each image"):
+        open_embedder(model_file(tmp_path, text), output_name=name)
 
 
 def test_of_two_embeddings_the_name_decides(tmp_path):

@@ -19,6 +19,7 @@ from marginface.errors import MarginfaceError, message_of
 from marginface.other_names import KEYS
 from marginface.text import print_error, printable
 
+LEAST_LIKENESS = 0.6  # of an option to one that it may have been meant for
 COMMANDS = {
     "train": "Train a model on a folder of face images.",
     "evaluate": "Measure verification accuracy on pairs of images.",
@@ -72,12 +73,14 @@ def _usage_message(error: Any) -> str:
         return str(error.format_message())
     name, near = error.option_name, error.possibilities
     options = [each for parameter in error.ctx.command.params for each in parameter.opts]
-    meant = f"--{KEYS.get(name.lstrip('-').replace('-', '_'), '').replace('_', '-')}"
+    plain = name.lstrip("-").lower().replace("-", "_")
+    meant = f"--{KEYS.get(plain, plain).replace('_', '-')}"
     if meant in options:
         return f"unknown option '{name}'; did you mean '{meant}'?"
-    if not near:
+    likeness = {other: SequenceMatcher(None, meant[2:], other[2:]).ratio() for other in near}
+    nearest = max(likeness, key=likeness.__getitem__, default="")
+    if likeness.get(nearest, 0) < LEAST_LIKENESS:
         return f"unknown option '{name}'; see {error.ctx.command_path} --help"
-    nearest = max(near, key=lambda other: SequenceMatcher(None, name, other).ratio())
     return f"unknown option '{name}'; did you mean '{nearest}'?"
 
 

@@ -20,6 +20,7 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
     from rich.text import Text
 
     from marginface.terminal import Terminal
@@ -31,10 +32,12 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} images/s")
 
-    label = TextColumn("{task.description}", markup=False)
-    columns = (label, BarColumn(), MofNCompleteColumn())
-    console = Terminal(stderr=True)
-    bar = Progress(*columns, ImagesPerSecond(), TimeRemainingColumn(), console=console)
+    label = TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold"))
+    numbers = [
+        kind(table_column=Column(no_wrap=True))  # the name and the bar give way to them
+        for kind in (MofNCompleteColumn, ImagesPerSecond, TimeRemainingColumn)
+    ]
+    bar = Progress(label, BarColumn(), *numbers, console=Terminal(stderr=True))
     task = bar.add_task(printable(description), total=None)
 
     def show(done: int, total: int) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -15,7 +13,6 @@ from marginface.text import as_utf8
 
 NUMBER = re.compile(r":\d+$")  # of a line
 UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # its marks, as undecodable bytes
-QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def numbered_lines(path: Path, expected: str, *, piped: bool = False) -> Iterator[tuple[int, str]]:
@@ -79,30 +76,3 @@ def _is_utf8(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def split_fields(line: str) -> list[str]:
-    """Split a line at tabs, else at commas, else at blanks; fields may be quoted as in CSV.
-
-    A comma at the end ends the last field: tables with shorter lines are written so.
-
-    >>> split_fields("a.jpg, b.jpg,1"), split_fields("Al Bo.jpg\\t1"), split_fields("a.jpg  1")
-    (['a.jpg', 'b.jpg', '1'], ['Al Bo.jpg', '1'], ['a.jpg', '1'])
-    >>> split_fields('"a.jpg","Bo, Al.jpg",1'), split_fields("ann,1,2,")
-    (['a.jpg', 'Bo, Al.jpg', '1'], ['ann', '1', '2'])
-    """
-    text = line.strip()
-    if '"' in text:
-        outside = QUOTED.sub("", text)
-        separator = next((each for each in ("\t", ",") if each in outside), " ")
-        with suppress(csv.Error):  # not CSV: the quotes are the names'
-            (fields,) = csv.reader([text], delimiter=separator, skipinitialspace=True, strict=True)
-            return _without_empty_end([field.strip() for field in fields])
-    for separator in ("\t", ","):
-        if separator in text:
-            return _without_empty_end([field.strip() for field in text.split(separator)])
-    return text.split()
-
-
-def _without_empty_end(fields: list[str]) -> list[str]:
-    return fields if fields[-1] else fields[:-1]

@@ -111,12 +111,25 @@ class ImageNames:
                 return meant, None
             if meant := self._by_stem.get(without_ending(full_name)):
                 return meant, full_name
+            if meant := self._without_blanks.get(full_name):
+                return meant, None
         unescaped = from_utf8(name)
         return ([], full_name) if unescaped == name else self._meant(unescaped)
 
     @cached_property
     def _by_form(self) -> dict[str, list[str]]:
         return _grouped((same_form(name), name) for name in self._names)
+
+    @cached_property
+    def _without_blanks(self) -> dict[str, list[str]]:
+        """Names by what is left of them in a table, whose fields have no blanks at their ends."""
+        stripped = ((form.strip(), form) for form in self._by_form)
+        return _grouped(
+            (short, name)
+            for short, form in stripped
+            if short != form
+            for name in self._by_form[form]
+        )
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from marginface.data.linking import link_images
 from marginface.data.lookup import ImageNames
 from marginface.data.packing.targets import target_format
 from marginface.data.packing.training_sets import Summary, check_target, pack
+from marginface.data.rows import by_name, find_columns, read_rows, truth
 from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.data.verification.container import write_container
 from marginface.data.verification.pair_folder import pair_list
@@ -25,10 +25,12 @@ from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 from marginface.locking import sole_writer
 from marginface.outputs import check_folder, put_folder, refuse_among
-from marginface.regular import real_path, require_regular
+from marginface.regular import real_path
 from marginface.text import from_system, in_quotes, printable, to_system
 
 Indices = NDArray[np.int64]
+
+_USED = ("path", "kept", "data")  # of a table of `marginface clean`
 
 
 def choose(
@@ -199,7 +201,7 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     """Return the numbers of the images that a table keeps."""
     number_of: dict[str, int] = {}
     for index in range(len(images)):
-        name = printable(images.name(index))
+        name = printable(images.name(index)).strip()
         if number_of.setdefault(name, index) != index:
             raise MarginfaceError(
                 f"{images.root} has two images that a table calls {name}; rename one of them"
@@ -209,26 +211,28 @@ def _kept(images: LabelledImages, path: Path) -> Indices:
     chosen, others = [], set()
     this_root = printable(from_system(str(real_path(images.root))))
     is_here = cache(lambda name: from_system(str(real_path(Path(to_system(name))))) == this_root)
-    require_regular(path, expected, piped=True)
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = csv.reader(file)
-        columns = tuple(next(rows, ()))
-        if columns not in (COLUMNS, OF_SEVERAL):
-            raise MarginfaceError(f"{path} is no table of `marginface clean`; {expected}")
-        for line, row in enumerate(rows, 2):
-            if len(row) != len(columns) or row[3] not in ("0", "1"):
-                raise MarginfaceError(f"{path}:{line}: {expected} with kept 0 or 1")
-            if columns == OF_SEVERAL and not is_here(row[4]):
-                others.add(row[4])
-                continue
-            image = names.find(printable(row[0]), f"{path}:{line}: ")
-            if image is None:
-                raise MarginfaceError(
-                    f"{path}:{line}: {images.root} has no image {in_quotes(row[0])}; give the data "
-                    f"that was cleaned{how_to_convert(row[0], str(path))}"
-                )
-            if row[3] == "1":
-                chosen.append(number_of[image])
+    table = f"a table of `marginface clean`; {expected}"
+    rows = read_rows(path, table, heading=OF_SEVERAL, piped=True)
+    heading = next(rows)
+    found = find_columns(str(path), heading.fields, dict.fromkeys(OF_SEVERAL, ()))
+    if not {"path", "kept"} <= found.keys():
+        raise MarginfaceError(f"{path} is no table of `marginface clean`; {expected}")
+    columns = {name: found[name] for name in _USED if name in found}
+    for row in by_name(rows, columns, len(heading.fields)):
+        name, kept, *data = row.fields
+        if (keeps := truth(kept)) is None:
+            raise MarginfaceError(f"{row.where}: {expected} with kept 0 or 1, got {row.shown}")
+        if data and not is_here(data[0]):
+            others.add(data[0])
+            continue
+        image = names.find(printable(name), f"{row.where}: ")
+        if image is None:
+            raise MarginfaceError(
+                f"{row.where}: {images.root} has no image {in_quotes(name)}; give the data that "
+                f"was cleaned{how_to_convert(name, row.where)}"
+            )
+        if keeps:
+            chosen.append(number_of[image])
     if others and not chosen:
         raise MarginfaceError(
             f"{path} keeps no image of {images.root}; its sets are {', '.join(sorted(others))}"

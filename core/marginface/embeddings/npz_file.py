@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 
 from marginface import zips
 from marginface.embeddings.origin import LONGEST, ORIGIN_KEY
-from marginface.embeddings.reading import BROKEN, ROWS_AT_ONCE, Batch, no_columns, single
+from marginface.embeddings.reading import BROKEN, ROWS_AT_ONCE, Batch, as_text, no_columns, single
 from marginface.errors import MarginfaceError
 
 
@@ -45,7 +45,7 @@ class NpzEmbeddings:
             if "path.npy" not in archive.namelist():
                 raise no_columns(self.path, archive.namelist())
             with archive.open("path.npy") as file:
-                yield from _names(file)
+                yield from self._names(file)
 
     def batches(self) -> Iterator[Batch]:
         """Yield paths and embeddings."""
@@ -56,7 +56,7 @@ class NpzEmbeddings:
             if sum(each.compress_size for each in archive.infolist()) > self.path.stat().st_size:
                 raise ValueError("its arrays are larger than the file")
             with archive.open("path.npy") as file:
-                names = _names(file)
+                names = self._names(file)
             with archive.open("embedding.npy") as file:
                 shape, by_columns, kind = _header(file)
                 if kind.kind != "f":
@@ -65,7 +65,10 @@ class NpzEmbeddings:
                         "numbers; save them as float32"
                     )
                 if len(shape) != 2 or shape[0] != len(names) or shape[1] < 1:
-                    raise ValueError(f"{len(names)} paths and embeddings {kind} {shape}")
+                    raise MarginfaceError(
+                        f"{self.path} holds no embeddings that can be read: they have shape "
+                        f"{shape}, expected [{len(names)}, size], a row for each of its paths"
+                    )
                 if by_columns:  # a row's numbers lie all over it
                     whole = np.frombuffer(file.read(), kind).reshape(shape, order="F")
                 for at in range(0, len(names), ROWS_AT_ONCE):
@@ -77,15 +80,19 @@ class NpzEmbeddings:
                     values = np.frombuffer(content, kind).reshape(len(chosen), shape[1])
                     yield chosen, single(values)
 
-
-def _names(file: IO[bytes]) -> list[str]:
-    shape, _, kind = _header(file)
-    if len(shape) != 1 or kind.kind != "U":
-        raise ValueError(f"paths {kind} {shape}")
-    names: list[str] = np.frombuffer(file.read(), kind).tolist()
-    if len(names) != shape[0]:
-        raise ValueError(f"{len(names)} paths, {shape[0]} announced")
-    return names
+    def _names(self, file: IO[bytes]) -> list[str]:
+        shape, _, kind = _header(file)
+        if len(shape) != 1 or kind.kind not in "US":
+            objects = ", which a pickle alone holds" if kind.hasobject else ""
+            raise MarginfaceError(
+                f"{self.path} holds no embeddings that can be read: their paths are of type {kind} "
+                f"and shape {shape}{objects}; expected one text for each embedding, as "
+                "np.array(paths, dtype=str)"
+            )
+        names = np.frombuffer(file.read(), kind)
+        if len(names) != shape[0]:
+            raise ValueError(f"{len(names)} paths, {shape[0]} announced")
+        return [as_text(name) for name in names.tolist()]
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

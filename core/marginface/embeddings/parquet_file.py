@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from marginface.embeddings.origin import ORIGIN_KEY
-from marginface.embeddings.reading import ROWS_AT_ONCE, Batch, no_columns, single
+from marginface.embeddings.reading import ROWS_AT_ONCE, Batch, as_text, no_columns, single
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 
@@ -38,7 +38,7 @@ class ParquetEmbeddings:
     def names(self) -> Iterator[str]:
         """Yield the column of paths."""
         with _opened(self.path) as file:
-            if "path" not in file.schema_arrow.names:
+            if file.schema_arrow.names.count("path") != 1:
                 raise no_columns(self.path, file.schema_arrow.names)
             at = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path"]):
@@ -51,8 +51,10 @@ class ParquetEmbeddings:
             schema = file.schema_arrow
             fields = [schema.field(at) for at in range(len(schema))]
             kinds = {field.name: field.type for field in fields}
-            if not _is_text(kinds.get("path")) or not _is_vector(kinds.get("embedding")):
-                raise no_columns(self.path, [f"{name} ({kind})" for name, kind in kinds.items()])
+            once = all(schema.names.count(name) == 1 for name in ("path", "embedding"))
+            if not (once and _is_text(kinds["path"]) and _is_vector(kinds["embedding"])):
+                columns = [f"{field.name} ({field.type})" for field in fields]
+                raise no_columns(self.path, columns)
             at = size = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path", "embedding"]):
                 names = self._texts(batch.column("path"), at)
@@ -85,7 +87,7 @@ class ParquetEmbeddings:
                 f"{self.path}: row {at + _first_null(column) + 1} has no path (null); leave out "
                 "the rows without one"
             )
-        return [str(each) for each in column.to_pylist()]
+        return [as_text(each) for each in column.to_pylist()]
 
     def _missing(self, name: str, what: str) -> MarginfaceError:
         return MarginfaceError(f"{self.path}: {name} has {what}; embed it again, or leave it out")
@@ -93,13 +95,14 @@ class ParquetEmbeddings:
 
 def _is_text(kind: Any) -> bool:
     kind = _decoded(kind)
-    tests = (types.is_string, types.is_large_string, types.is_string_view)
+    tests = [types.is_string, types.is_large_string, types.is_string_view]
+    tests += [types.is_binary, types.is_large_binary]  # texts of writers that do not say so
     return kind is not None and any(test(kind) for test in tests)
 
 
 def _is_vector(kind: Any) -> bool:
     kind = _decoded(kind)
-    tests = (types.is_fixed_size_list, types.is_list, types.is_large_list)
+    tests = (types.is_fixed_size_list, types.is_list, types.is_large_list, types.is_list_view)
     return (
         kind is not None
         and any(test(kind) for test in tests)
@@ -115,9 +118,11 @@ def _decoded(kind: Any) -> Any:
 
 
 def _plain(column: Any) -> Any:
-    """Return an array without its dictionary or extension."""
+    """Return an array without its dictionary or extension, a view of lists as lists."""
     if isinstance(column, pa.ExtensionArray):
         return _plain(column.storage)
+    if isinstance(column, pa.ListViewArray):
+        return column.cast(pa.list_(column.type.value_type))
     return column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
 
 

@@ -145,5 +145,6 @@ def _guarded(path: Path, read: Callable[[EmbeddingsFile], Iterator[T]]) -> Itera
             raise
         reason = (str(error) or repr(error)).partition("\n")[0][:120]
         raise MarginfaceError(
-            f"{path} holds no embeddings that can be read ({reason}); embed the images again"
+            f"{path} holds no embeddings that can be read ({reason}); it is damaged or of another "
+            "kind: embed the images again, or give another file"
         ) from error

@@ -43,9 +43,14 @@ class EmbeddingsFile(Protocol):
 def no_columns(path: Path, columns: Sequence[str]) -> MarginfaceError:
     """Return the error for a file that lacks paths or embeddings."""
     return MarginfaceError(
-        f"{path} has {', '.join(columns)[:200]!a}; expected path and embedding, as "
-        "`marginface embed` writes them"
+        f"{path} has {', '.join(columns)[:200]!a}; expected path and embedding, texts and lists of "
+        "floating numbers, as `marginface embed` writes them; rename its own or convert them"
     )
+
+
+def as_text(name: str | bytes) -> str:
+    """Return a path as text: some programs store UTF-8 as bytes; others are escaped."""
+    return name if isinstance(name, str) else name.decode(errors="backslashreplace")
 
 
 def single(values: NDArray[Any]) -> NDArray[np.float32]:

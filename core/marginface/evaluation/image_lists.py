@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from marginface.data.formats.registry import IMAGE_SETS
-from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.opening import open_by_name
+from marginface.data.rows import Known, Row, by_name, find_columns, is_image, read_rows
 from marginface.errors import MarginfaceError
 from marginface.evaluation.listed_images import find_embedded
 from marginface.text import as_utf8, in_quotes
+
+COLUMNS: Known = {
+    "image": ["path", "filepath", "file", "filename", "img", "imagepath", "imagename", "name"],
+    "subject": ["subjectid", "identity", "person", "label", "id", "class", "who"],
+}
+WORDS = {*COLUMNS, *(word for words in COLUMNS.values() for word in words)}
 
 
 class NoUTF8Warning(UserWarning):
@@ -24,9 +30,10 @@ def read_subjects_of_images(
 ) -> dict[str, str]:
     """Return the subject of each image that a set holds or a list names, in order.
 
-    A list has a line for each image: its name, found as `ImageNames` says, or `name<TAB>subject`.
-    Without a subject, as in a set, it is the image's first folder, as in `ann/1.jpg`. A name that
-    no image has stays as it is.
+    A list has a line for each image: its name, found as `ImageNames` says, or `name<TAB>subject`,
+    or a table's row, where a heading names the columns image and subject or every line is
+    `name.jpg,subject`. Without a subject, as in a set, it is the image's first folder, as in
+    `ann/1.jpg`. A name that no image has stays as it is.
 
     Args:
         path: the list, or a folder or file of images.
@@ -64,15 +71,39 @@ def _entries(path: Path) -> Iterator[tuple[str, str, str]]:
         for name in open_by_name(path)[1]:
             yield f"{path}: {name}", as_utf8(name), ""
         return
-    sets = ", ".join(IMAGE_SETS.names)
-    expected = f"a list of images, or a set of them: {sets}"
-    for number, line in numbered_lines(path, expected, piped=True):
-        name, _, subject = (part.strip() for part in line.partition("\t"))
+    for where, name, subject in _listed(path):
         if as_utf8(subject) != subject:
             warnings.warn(
-                f"{path}:{number}: the subject {in_quotes(subject)} is no UTF-8; it is another one "
-                "than the same name in UTF-8",
+                f"{where}: the subject {in_quotes(subject)} is no UTF-8; it is another one than "
+                "the same name in UTF-8",
                 NoUTF8Warning,
                 stacklevel=1,
             )
-        yield f"{path}:{number}", name, subject
+        yield where, name, subject
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield a list's lines: `file:number`, image and subject, '' for none."""
+    expected = f"a list of images, or a set of them: {', '.join(IMAGE_SETS.names)}"
+    rows = list(read_rows(path, expected, heading=WORDS, piped=True))
+    heading = rows[0].fields
+    columns = find_columns(str(path), heading, COLUMNS)
+    if len(columns) == 2:
+        places = {name: columns[name] for name in COLUMNS}
+        rows = list(by_name(rows[1:], places, len(heading)))
+    elif not all(map(_is_table_row, rows)):
+        titled = len(heading) == len(columns) == 1 and len(rows) > 1
+        for row in rows[titled:]:
+            name, _, subject = row.line.partition("\t")
+            yield row.where, name.strip(), subject.strip()
+        return
+    for row in rows:
+        yield row.where, row.fields[0], row.fields[1]
+
+
+def _is_table_row(row: Row) -> bool:
+    """Return whether a line is an image and a subject, not a name with a separator in it."""
+    match row.fields:
+        case [image, subject]:
+            return is_image(image) and not is_image(subject) and "/" not in subject
+    return False

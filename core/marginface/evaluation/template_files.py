@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.lines import numbered_lines
+from marginface.data.rows import Known, Row, by_name, find_columns, first_of, read_rows, rows_of
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.regular import require_regular
@@ -20,11 +21,21 @@ with needs("data"):
     import pyarrow as pa
     import pyarrow.csv
 
+BEGINNING = 1 << 16  # bytes of a pairs file that tell its form
 BYTES_AT_ONCE = 1 << 22  # of a pairs file
 MEDIA_LINE = "name template_id media_id"
 SCORES_LINE = "name x1 y1 x2 y2 x3 y3 x4 y4 x5 y5 score"
 PAIRS_LINE = "template_id template_id 1|0"
 SUBJECTS_LINE = "TEMPLATE_ID,SUBJECT_ID,..."
+
+# Columns, and what else they are called.
+MEDIA: Known = {
+    "name": ("image", "path", "file", "filename"),
+    "templateid": ("template", "tid"),
+    "mediaid": ("media", "mid", "sightingid"),
+}
+SCORES: Known = {"name": ("image", "path", "file", "filename"), "score": ("detectorscore",)}
+SUBJECTS: Known = {"templateid": (), "subjectid": ()}
 
 Ids = NDArray[np.int64]
 
@@ -63,18 +74,18 @@ def read_media(path: Path) -> TemplateMedia:
     names: list[str] = []
     ids: list[tuple[int, int]] = []
     seen: set[tuple[str, int]] = set()
-    for where, line in _lines(path, MEDIA_LINE):
-        fields = line.split()
-        if len(fields) != 3:
-            raise _malformed(where, line, MEDIA_LINE)
-        row = _id(where, line, fields[1], MEDIA_LINE), _id(where, line, fields[2], MEDIA_LINE)
-        if (fields[0], row[0]) in seen:
+    for row in _listed(path, MEDIA, MEDIA_LINE):
+        if len(row.fields) != 3:
+            raise _malformed(row, MEDIA_LINE)
+        name, template, medium = row.fields
+        numbers = _id(row, template, MEDIA_LINE), _id(row, medium, MEDIA_LINE)
+        if (name, numbers[0]) in seen:
             raise MarginfaceError(
-                f"{where}: image {fields[0]} is in template {row[0]} already; remove one"
+                f"{row.where}: image {name} is in template {numbers[0]} already; remove one"
             )
-        seen.add((fields[0], row[0]))
-        names.append(fields[0])
-        ids.append(row)
+        seen.add((name, numbers[0]))
+        names.append(name)
+        ids.append(numbers)
     columns = np.array(ids, np.int64)
     return TemplateMedia(path, tuple(names), columns[:, 0], columns[:, 1])
 
@@ -86,15 +97,16 @@ def read_detector_scores(path: Path) -> dict[str, float]:
         MarginfaceError: with file and line: malformed, a score below 0, or an image twice.
     """
     scores: dict[str, float] = {}
-    for where, line in _lines(path, SCORES_LINE):
-        fields = line.split()
-        if len(fields) != 12:
-            raise _malformed(where, line, SCORES_LINE)
-        name, score = fields[0], _number(fields[-1])
+    for row in _listed(path, SCORES, SCORES_LINE):
+        if len(row.fields) not in (2, 12):
+            raise _malformed(row, SCORES_LINE)
+        name, score = row.fields[0], _number(row.fields[-1])
         if not 0 <= score < math.inf:
-            raise MarginfaceError(f"{where}: score {fields[-1]!r} of {name}, expected 0 or more")
+            raise MarginfaceError(
+                f"{row.where}: score {row.fields[-1]!r} of {name}, expected 0 or more"
+            )
         if name in scores:
-            raise MarginfaceError(f"{where}: image {name} has a score already; remove one")
+            raise MarginfaceError(f"{row.where}: image {name} has a score already; remove one")
         scores[name] = score
     return scores
 
@@ -110,13 +122,22 @@ def read_template_pairs(path: Path) -> Iterator[TemplatePairs]:
     require_regular(path, f"expected lines '{PAIRS_LINE}'", piped=True)
     integer = pa.int64()
     try:
-        with path.open("rb") as file:  # Arrow takes paths in UTF-8 alone
+        # Arrow takes paths in UTF-8 alone.
+        with BufferedReader(path.open("rb", buffering=0), BEGINNING) as file:
+            first_row = _first_row(path, file.peek(BEGINNING))
+            before = int(first_row.where.rpartition(":")[2]) - 1
+            has_heading = not any(field.isdecimal() for field in first_row.fields)
             reader = pa.csv.open_csv(
                 file,
                 pa.csv.ReadOptions(
-                    column_names=["first", "second", "same"], block_size=BYTES_AT_ONCE
+                    column_names=["first", "second", "same"],
+                    block_size=BYTES_AT_ONCE,
+                    skip_rows=before + has_heading,
                 ),
-                pa.csv.ParseOptions(delimiter=" ", quote_char=False),
+                pa.csv.ParseOptions(
+                    delimiter=next((each for each in "\t,;" if each in first_row.line), " "),
+                    quote_char=False,
+                ),
                 pa.csv.ConvertOptions(
                     column_types={"first": integer, "second": integer, "same": integer},
                     null_values=[],
@@ -146,22 +167,21 @@ def read_subjects(path: Path) -> dict[int, int]:
     Raises:
         MarginfaceError: with file and line: malformed, or a template of two subjects.
     """
-    lines = _lines(path, SUBJECTS_LINE)
-    header = [name.strip().upper() for name in _fields(*next(lines))]
-    if not {"TEMPLATE_ID", "SUBJECT_ID"} <= set(header):
+    rows = read_rows(path, f"lines '{SUBJECTS_LINE}'", heading={"templateid", "subjectid"})
+    heading = next(rows)
+    columns = find_columns(str(path), heading.fields, SUBJECTS)
+    if len(columns) < 2:
         raise MarginfaceError(
-            f"{path} has the columns {', '.join(header)[:80]}; expected TEMPLATE_ID and SUBJECT_ID"
+            f"{path} has the columns {', '.join(heading.fields)[:80]}; expected TEMPLATE_ID and "
+            "SUBJECT_ID"
         )
-    columns = header.index("TEMPLATE_ID"), header.index("SUBJECT_ID")
+    columns = {name: columns[name] for name in SUBJECTS}
     subjects: dict[int, int] = {}
-    for where, line in lines:
-        fields = _fields(where, line)
-        if len(fields) <= max(columns):
-            raise _malformed(where, line, SUBJECTS_LINE)
-        template, subject = (_id(where, line, fields[at], SUBJECTS_LINE) for at in columns)
+    for row in by_name(rows, columns, len(heading.fields)):
+        template, subject = (_id(row, field, SUBJECTS_LINE) for field in row.fields)
         if subjects.setdefault(template, subject) != subject:
             raise MarginfaceError(
-                f"{where}: template {template} is of subject {subject} here and of "
+                f"{row.where}: template {template} is of subject {subject} here and of "
                 f"{subjects[template]} above; a template shows one subject"
             )
     if not subjects:
@@ -169,23 +189,28 @@ def read_subjects(path: Path) -> dict[int, int]:
     return subjects
 
 
-def _lines(path: Path, expected: str) -> Iterator[tuple[str, str]]:
-    """Yield each line that is not blank with `file:number`; at least one."""
-    for number, line in numbered_lines(path, f"lines '{expected}'", piped=True):
-        yield f"{path}:{number}", line
+def _first_row(path: Path, beginning: bytes) -> Row:
+    """Return the first row of a pairs file, which is read once: a pipe can be."""
+    text = beginning.decode("utf-8-sig", errors="surrogateescape")
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise MarginfaceError(f"{path} is empty; expected lines '{PAIRS_LINE}'")
+    return first_of(rows_of(path, iter(lines)), path, f"lines '{PAIRS_LINE}'")
 
 
-def _fields(where: str, line: str) -> list[str]:
-    try:
-        return next(csv.reader([line]))
-    except csv.Error as error:
-        raise MarginfaceError(f"{where}: {error}; expected '{SUBJECTS_LINE}'") from error
+def _listed(path: Path, known: Known, expected: str) -> Iterator[Row]:
+    """Yield the lines of a list, the columns in the order of `known` where a heading names them."""
+    rows = read_rows(path, f"lines '{expected}'", heading=known, piped=True)
+    first = next(rows)
+    columns = find_columns(str(path), first.fields, known)
+    if len(columns) < len(known):
+        return chain([first], rows)
+    return by_name(rows, {name: columns[name] for name in known}, len(first.fields))
 
 
-def _id(where: str, line: str, text: str, expected: str) -> int:
-    text = text.strip()
+def _id(row: Row, text: str, expected: str) -> int:
     if not (text.isdecimal() and len(text) <= 18):
-        raise _malformed(where, line, expected)
+        raise _malformed(row, expected)
     return int(text)
 
 
@@ -196,5 +221,5 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _malformed(where: str, line: str, expected: str) -> MarginfaceError:
-    return MarginfaceError(f"{where}: expected '{expected}', got {line.strip()[:80]!r}")
+def _malformed(row: Row, expected: str) -> MarginfaceError:
+    return MarginfaceError(f"{row.where}: expected '{expected}', got {row.shown}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,9 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> ort.Infe
 class OnnxSession:
     """Runs a model with one image input and an embedding output, maybe with its norm beside it.
 
-    Of several outputs, the one [N, D] with D > 1 is the embedding. An [N, 1] beside it is its
-    norm: embeddings get that length, so that whoever asks their length reads it.
+    Of several outputs, the one [N, D] with D > 1 is the embedding. An [N, 1] or [N] beside it is
+    its norm, of several the one that is called so: embeddings get that length, so that whoever
+    asks their length reads it. Other dimensions of 1 do not count.
 
     Args:
         model: an ONNX file, or a serialised model.
@@ -106,6 +106,11 @@ class OnnxSession:
         self.outputs = tuple(map(self._names.index, chosen)) if len(self._names) > 1 else ()
         self._names = chosen
         self.embedding_size = self._outputs(probe)[0].shape[1]
+        if self.embedding_size == 1:
+            raise MarginfaceError(
+                f"output '{chosen[0]}' of {self.name} is one number for each image, no embedding; "
+                f"its outputs are {', '.join(each.name for each in self._session.get_outputs())}"
+            )
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return embeddings [N, D] for images [N, 3, H, W], or [N, H, W, 3] if `takes_pixels`."""
@@ -142,16 +147,18 @@ class OnnxSession:
             return [output_name]
         if len(names) == 1:
             return names
-        shapes = {
-            name: value.shape
+        sizes = {
+            name: size
             for name, value in zip(names, self._results(images), strict=True)
-            if _is_table(value, len(images)) and value.dtype.kind == "f"
+            if (size := _row_size(value, len(images))) and value.dtype.kind == "f"
         }
-        embeddings = [name for name, shape in shapes.items() if shape[1] > 1]
-        norms = [name for name, shape in shapes.items() if shape[1] == 1]
+        embeddings = [name for name, size in sizes.items() if size > 1]
+        norms = [name for name, size in sizes.items() if size == 1]
+        if len(norms) > 1:
+            norms = [name for name in norms if "norm" in name.lower()] or norms
         if len(embeddings) == 1 and len(norms) < 2:
             return embeddings + norms
-        listed = ", ".join(f"{name} of {shapes[name][1]}" for name in embeddings + norms) or "none"
+        listed = ", ".join(f"{name} of {size}" for name, size in sizes.items()) or "none"
         raise MarginfaceError(
             f"{self.name} has {len(names)} outputs ({', '.join(names)}), expected one [N, "
             f"embedding size], and at most one [N, 1] beside it, its norm; of such shapes: "
@@ -190,12 +197,12 @@ class OnnxSession:
         """Return the chosen outputs, each [N, D]."""
         outputs = self._results(images)
         for output in outputs:
-            if not _is_table(output, len(images)):
+            if not _row_size(output, len(images)):
                 raise MarginfaceError(
                     f"the output of {self.name} has shape {output.shape} for {len(images)} "
                     "images, expected [N, embedding size]; is it a face recognition model?"
                 )
-        return [np.asarray(output.reshape(output.shape[:2]), np.float32) for output in outputs]
+        return [np.asarray(output.reshape(len(images), -1), np.float32) for output in outputs]
 
     def _results(self, images: NDArray[Any]) -> list[NDArray[Any]]:
         try:
@@ -223,9 +230,14 @@ class OnnxSession:
         return scaled
 
 
-def _is_table(output: NDArray[Any], images: int) -> bool:
-    """Return whether an output is [N, D]; some keep their last convolution's 1x1: [N, D, 1, 1]."""
-    return output.ndim >= 2 and len(output) == images and output.size == math.prod(output.shape[:2])
+def _row_size(output: NDArray[Any], images: int) -> int:
+    """Return the size D of an output [N, D], 0 of another.
+
+    Dimensions of 1 do not count: some keep their last convolution's, as [N, D, 1, 1], [N, 1, 1, D].
+    """
+    size = output.size // images
+    rows = output.ndim > 0 and len(output) == images
+    return size if rows and max(output.shape[1:], default=1) == size else 0
 
 
 def check_file(model: Path) -> None:

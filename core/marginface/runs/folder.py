@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from marginface.atomic import replacing
 from marginface.data.lookup import same_form
 from marginface.errors import MarginfaceError
+from marginface.formats import FROM_KERAS, is_of_keras
 from marginface.model import ModelSpec
 from marginface.outputs import PASSING, not_ours
 from marginface.regular import require_regular
@@ -265,7 +266,13 @@ def no_checkpoint(run: Path) -> MarginfaceError:
 def _no_run(path: Path, lacks: str) -> str:
     if path.is_file():
         return "is a file, no run folder"
-    return f"holds no run (no {lacks})" if path.is_dir() else "does not exist"
+    if not path.is_dir():
+        return "does not exist"
+    if is_of_keras(path):
+        return f"holds no run but a model of TensorFlow: {FROM_KERAS}"
+    runs = sorted(each.parent for each in path.glob(f"*/{lacks}"))
+    inside = f", but {runs[0]} does" if runs else ""
+    return f"holds no run (no {lacks}){inside}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from marginface.checks import check_distinct
 from marginface.data.photos.detection import Faces
+from marginface.data.rows import Known, by_name, find_columns, read_rows, split_fields
 from marginface.errors import MarginfaceError
 from marginface.formats import Formats
 from marginface.text import printable
 
 POINT_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "x5", "y5")
+COLUMNS: Known = {"path": (), **dict.fromkeys(POINT_COLUMNS, ()), "score": ()}
+FEWEST = 1 + len(POINT_COLUMNS)
 FARTHEST = 1e6  # pixels: what lies farther out is no coordinate
 IN_JSON = "expected [score, [[x, y], ...]] with five points in pixels"
 IN_CSV = f"expected path,{','.join(POINT_COLUMNS)} with five points in pixels"
@@ -31,7 +33,8 @@ def read_landmarks(path: Path) -> dict[str, Faces]:
     """Return the face that a file gives for each photo, by the photo's path, as `printable`.
 
     JSON: `{"ann/1.jpg": [score, [[x, y], ...]], ...}`. CSV: a line for each photo, with the columns
-    path, x1, y1, ... y5 and, if it has one, score; the first line may name the columns. What
+    path, x1, y1, ... y5 and, if it has one, score; the first line may name the columns, in any
+    order and among others. What
     `marginface data align` writes as alignment.csv is such a file: rows without points are passed
     over. The points are left eye, right eye, nose, left and right mouth corner, in pixels.
 
@@ -51,7 +54,7 @@ def read_landmarks(path: Path) -> dict[str, Faces]:
         raise MarginfaceError(f"cannot read {path}: {error.strerror or error}") from error
     except MarginfaceError:
         raise
-    except (csv.Error, RecursionError, ValueError) as error:  # ValueError: a number too long, too
+    except (RecursionError, ValueError) as error:  # such as a number too long
         raise MarginfaceError(f"{path} is not a {kind} file: {error}") from error
     if not found:
         raise MarginfaceError(f"landmarks {path} have no entries; {expected}")
@@ -81,26 +84,23 @@ def _json_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
 
 
 def _csv_entries(path: Path) -> Iterator[tuple[str, Any, list[Any]]]:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        columns: list[str] = []
-        for row in csv.reader(file):
-            if not columns:
-                columns = [name.strip() for name in row]
-                if "path" in columns:
-                    check_distinct(f"landmarks {path}: column", filter(None, columns))
-                    missing = [name for name in POINT_COLUMNS if name not in columns]
-                    if missing:
-                        raise MarginfaceError(f"landmarks {path} have no column {missing[0]!r}")
-                    continue
-                columns = ["path", *POINT_COLUMNS]
-            if not row:
-                continue
-            values = dict(zip(columns, row, strict=False))
-            numbers = [values.get(name) for name in POINT_COLUMNS]
-            if len(row) != len(columns):
-                raise _bad_entry(path, row[0], IN_CSV)
-            if any(numbers):
-                yield values["path"], values.get("score") or math.nan, numbers
+    rows = read_rows(path, IN_CSV, heading=COLUMNS)
+    first = next(rows)
+    columns = find_columns(f"landmarks {path}", first.fields, COLUMNS)
+    if "path" in columns:
+        missing = [name for name in POINT_COLUMNS if name not in columns]
+        if missing:
+            raise MarginfaceError(f"landmarks {path} have no column {missing[0]!r}")
+        rows, names = by_name(rows, columns, len(first.fields)), tuple(columns)
+    else:
+        rows, names = chain([first], rows), ("path", *POINT_COLUMNS)
+    for row in rows:
+        values = dict(zip(names, row.fields, strict=False))
+        numbers = [values.get(name) for name in POINT_COLUMNS]
+        if len(row.fields) != len(names):
+            raise _bad_entry(path, row.fields[0], IN_CSV)
+        if any(numbers):
+            yield values["path"], values.get("score") or math.nan, numbers
 
 
 def _checked_name(path: Path, name: str) -> str:
@@ -136,8 +136,10 @@ def _is_json(path: Path) -> bool:
 
 def _is_csv(path: Path) -> bool:
     """Return whether a file begins with a line of a path and five points."""
-    head = _head(path)
-    return head.partition(b"\n")[0].count(b",") >= len(POINT_COLUMNS) and not _is_json(path)
+    lines = _head(path).decode(errors="replace").splitlines()
+    line = next((line for line in lines if not line.startswith("#")), "")
+    fields = max(len(split_fields(line, separator)) for separator in (None, ";"))
+    return fields >= FEWEST and not _is_json(path)
 
 
 def _head(path: Path) -> bytes:

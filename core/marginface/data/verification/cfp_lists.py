@@ -10,16 +10,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from marginface.data.lines import numbered_lines, split_fields
+from marginface.data.lines import numbered_lines
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
+from marginface.data.rows import Row, read_rows, whole_number
 from marginface.data.verification.pair_lists import find_image, listed_pairs
 from marginface.data.verification.pairs import (
     PAIR_LIST,
     Pair,
     Pairs,
     is_number,
-    quoted,
 )
 from marginface.errors import MarginfaceError
 
@@ -66,13 +66,12 @@ def read_cfp(
     for fold in folds:
         before = len(pairs)
         for name, same in (("same.txt", True), ("diff.txt", False)):
-            for number, line in numbered_lines(fold / name, PAIR_LIST):
-                where = f"{fold / name}:{number}"
-                one, other = _two_numbers(where, line)
+            for row in read_rows(fold / name, PAIR_LIST):
+                one, other = _two_numbers(row)
                 pairs.append(
                     (
-                        _image(where, one, first, images, root, skip_bad),
-                        _image(where, other, second, images, root, skip_bad),
+                        _image(row.where, one, first, images, root, skip_bad),
+                        _image(row.where, other, second, images, root, skip_bad),
                         same,
                     )
                 )
@@ -90,17 +89,19 @@ def _numbered_images(path: Path) -> dict[int, str]:
     for number, line in numbered_lines(path, "a list of images"):
         fields = line.split(maxsplit=1)
         if len(fields) != 2 or not is_number(fields[0]):
-            raise MarginfaceError(f"{path}:{number}: expected 'number path', got {quoted(line)}")
+            shown = repr(line.strip()[:80])
+            raise MarginfaceError(f"{path}:{number}: expected 'number path', got {shown}")
         parts = PurePosixPath(fields[1].strip().replace("\\", "/")).parts[-KEPT_PARTS:]
         images[int(fields[0])] = "/".join(parts)
     return images
 
 
-def _two_numbers(where: str, line: str) -> tuple[int, int]:
-    fields = split_fields(line)
-    if len(fields) != 2 or not all(map(is_number, fields)):
-        raise MarginfaceError(f"{where}: expected 'i,j', two whole numbers, got {quoted(line)}")
-    return int(fields[0]), int(fields[1])
+def _two_numbers(row: Row) -> tuple[int, int]:
+    numbers = [whole_number(field) for field in row.fields]
+    match numbers:
+        case [int(one), int(other)]:
+            return one, other
+    raise MarginfaceError(f"{row.where}: expected 'i,j', two whole numbers, got {row.shown}")
 
 
 def _image(

@@ -6,8 +6,9 @@ AgeDB-30      `image1 image2 label`, 1 for one person, 0 or -1 for two; commas o
               a fourth number in every line is the pair's fold
 
 CALFW numbers the folds of its same pairs, from 1; its different ones are in contiguous parts then.
-The others have no folds: `usual_folds` are formed. Fields
-may be quoted as in CSV, and a heading line may come first. CFP's protocol is a folder: `read_cfp`.
+The others have no folds: `usual_folds` are formed. A heading line may come first, whose names tell
+the columns where it says which is the label; see `rows` for what else tables in text may be. CFP's
+protocol is a folder: `read_cfp`.
 """
 
 from __future__ import annotations
@@ -20,23 +21,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.images import without_ending
-from marginface.data.lines import how_to_convert, numbered_lines, split_fields
+from marginface.data.lines import how_to_convert
 from marginface.data.lookup import ImageNames
 from marginface.data.opening import open_by_name
+from marginface.data.rows import (
+    Row,
+    is_image,
+    plain_name,
+    read_rows,
+    truth,
+    usual_length,
+    whole_number,
+    without_numbers,
+)
 from marginface.data.sources import ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.data.verification.leaving_out import without_bad
+from marginface.data.verification.pair_headings import WORDS, check_unnamed, named_fields
 from marginface.data.verification.pairs import (
     LEAVE_OUT,
     MISSING,
     PAIR_LIST,
     Pair,
     Pairs,
+    is_counts,
     is_number,
     lfw_fields,
     lfw_pair,
-    quoted,
     read_pairs,
 )
 from marginface.errors import MarginfaceError
@@ -49,7 +60,7 @@ LOOKED_AT = 4096  # bytes of a file that tell whether it is text
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 FORMS = (
     "expected LFW's 'FOLDS N' and 'name i j', CALFW's two lines 'image label', or 'image1 image2 "
-    "label', with or without a fold"
+    "label', with or without a fold; a first line with such names may tell these among others"
 )
 
 
@@ -78,60 +89,86 @@ def read_pair_list(path: str | Path, images_root: str | Path, *, skip_bad: bool 
             or that two are meant by.
     """
     path, root = Path(path), Path(images_root)
-    lines = numbered_lines(path, PAIR_LIST)
-    rows = [(f"{path}:{number}", split_fields(line)) for number, line in lines]
-    if len(rows[0][1]) <= 2 and all(map(is_number, rows[0][1])):
+    if is_counts(next(read_rows(path, PAIR_LIST))):
         counted = read_pairs(path, root, keep_missing=skip_bad)
         return without_bad(counted) if skip_bad else counted
     source, image_names = open_by_name(root)
-    images = ImageNames(image_names)
-    if _is_heading(rows, images):
-        rows = rows[1:]
-    fields = rows[0][1]
-    pairs: list[Pair] = []
-    if _is_uncounted_lfw(rows):
-        pairs = [lfw_pair(where, line, images, root, skip_bad) for where, line in rows]
+    images, name = ImageNames(image_names), short_name(path)
+    hashed = [image for image in image_names if image.startswith("#")]  # that are no comments
+    rows = list(
+        read_rows(
+            path,
+            PAIR_LIST,
+            heading=WORDS,
+            is_name=lambda field: field != "#" and any(image.startswith(field) for image in hashed),
+        )
+    )
+    heading, rows = (rows[0], rows[1:]) if _is_heading(rows, images) else (None, rows)
+    if not _is_lfw(rows, images):
+        heading, rows = without_numbers(heading, rows, lambda field: _names_image(field, images))
+    named = named_fields(heading, rows) if heading else None
+    if named is None and _is_lfw(rows, images):
+        pairs = [lfw_pair(row, images, root, skip_bad) for row in rows]
         fold = usual_folds(np.array([same for _, _, same in pairs]))
-        return listed_pairs(source, pairs, fold, short_name(path), skip_bad=skip_bad)
-    if len(fields) == 2:
-        named = _two_lines_a_pair(path, rows)
-    elif len(fields) in (3, 4):
-        named = _one_line_a_pair(rows, len(fields))
-    else:
-        raise MarginfaceError(f"{rows[0][0]}: {FORMS}, got {quoted(' '.join(fields))}")
-    labels = []
+        return listed_pairs(source, pairs, fold, name, skip_bad=skip_bad)
+    if named is None and heading:
+        check_unnamed(heading)
+    pairs, fold = _labelled_pairs(path, named or rows, images, root, skip_bad)
+    return listed_pairs(source, pairs, fold, name, skip_bad=skip_bad)
+
+
+def _labelled_pairs(
+    path: Path, rows: list[Row], images: ImageNames, root: Path, skip_bad: bool
+) -> tuple[list[Pair], NDArray[np.int64]]:
+    """Return the pairs of rows in CALFW's or AgeDB's form, and their folds."""
+    columns = usual_length(rows)
+    if columns not in (2, 3, 4):
+        raise MarginfaceError(f"{rows[0].where}: {FORMS}, got {rows[0].shown}")
+    named = _two_lines_a_pair(path, rows) if columns == 2 else _one_line_a_pair(rows, columns)
+    pairs, labels = [], []
     for where, (first, second, label) in named:
         one, other = (find_image(where, name, images, root, skip_bad) for name in (first, second))
         pairs.append((one, other, label > 0))
         labels.append(label)
-    fold = _own_folds(np.array(labels), rows) if len(fields) == 4 else _folds(np.array(labels))
-    return listed_pairs(source, pairs, fold, short_name(path), skip_bad=skip_bad)
+    numbers = np.array(labels)
+    return pairs, _own_folds(numbers, rows) if columns == 4 else _folds(numbers)
 
 
-def _is_heading(rows: list[tuple[str, list[str]]], images: ImageNames) -> bool:
+def _is_heading(rows: list[Row], images: ImageNames) -> bool:
     """Return whether the first line names columns: it has neither a number nor an image."""
-    if len(rows) < 2 or any(map(is_number, rows[0][1])):
+    if len(rows) < 2:
         return False
-    (_, names), (_, fields) = rows[:2]
-    numbers = any(map(is_number, fields))
-    return numbers and not any("/" in name or _names_image(name, images) for name in names)
-
-
-def _names_image(name: str, images: ImageNames) -> bool:
-    return without_ending(name) != name or images.find(name) is not None
-
-
-def _is_uncounted_lfw(rows: list[tuple[str, list[str]]]) -> bool:
-    """Return whether a list is LFW's without its line of counts."""
-    first = rows[0][1]
-    return lfw_fields(first) is not None and not all(
-        _is_agedb(fields, len(first)) for _, fields in rows
+    names, fields = rows[0].fields, rows[1].fields
+    names = names[1:] if not names[0] else names
+    if names == [str(number) for number in range(len(names))]:  # pandas' own names
+        return any(is_image(field) or "/" in field for field in fields)
+    if any(map(is_number, names)):
+        return False
+    known = sum(plain_name(name) in WORDS for name in names) > 1
+    labelled = any(is_number(field) or truth(field) is not None for field in fields)
+    return (known or labelled) and not any(
+        "/" in name or _names_image(name, images) for name in names
     )
 
 
+def _names_image(name: str, images: ImageNames) -> bool:
+    return is_image(name) or images.find(name) is not None
+
+
+def _is_lfw(rows: list[Row], images: ImageNames) -> bool:
+    """Return whether half of the lines or more are LFW's, and none names two images by number."""
+    fitting = [row for row in rows if lfw_fields(row.fields)]
+    if not fitting or 2 * len(fitting) < len(rows):
+        return False
+    columns = len(fitting[0].fields)
+    if all(_is_agedb(row.fields, columns) for row in rows):
+        return False
+    return not any(all(map(images.find, row.fields[:2])) for row in fitting)
+
+
 def _is_agedb(fields: list[str], columns: int) -> bool:
-    labelled = len(fields) == columns and fields[2] in ("1", "0", "-1")
-    return labelled and all(map(is_number, fields[3:]))
+    labelled = len(fields) == columns and truth(fields[2]) is not None
+    return labelled and all(whole_number(field) is not None for field in fields[3:])
 
 
 def listed_pairs(
@@ -160,9 +197,9 @@ def _folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return fold
 
 
-def _own_folds(labels: NDArray[np.int64], rows: list[tuple[str, list[str]]]) -> NDArray[np.int64]:
+def _own_folds(labels: NDArray[np.int64], rows: list[Row]) -> NDArray[np.int64]:
     """Return the fold of each pair, from 0, by the fourth field of its line; one fold is none."""
-    _, fold = np.unique([int(fields[3]) for _, fields in rows], return_inverse=True)
+    _, fold = np.unique([whole_number(row.fields[3]) for row in rows], return_inverse=True)
     return fold.astype(np.int64) if fold.any() else usual_folds(labels > 0)
 
 
@@ -178,36 +215,43 @@ def find_image(where: str, name: str, images: ImageNames, root: Path, keep_missi
     return image or MISSING
 
 
-def _one_line_a_pair(
-    rows: list[tuple[str, list[str]]], columns: int
-) -> Iterator[tuple[str, Labelled]]:
+def _one_line_a_pair(rows: list[Row], columns: int) -> Iterator[tuple[str, Labelled]]:
     expected = "image1 image2 label" + (" fold" if columns == 4 else "")
-    for where, fields in rows:
-        if not _is_agedb(fields, columns):
+    for row in rows:
+        fields = row.fields
+        if not _is_agedb(fields, columns) or not all(fields[:2]):
             raise MarginfaceError(
-                f"{where}: expected '{expected}' with label 1, 0 or -1, got "
-                f"{quoted(' '.join(fields))}"
+                f"{row.where}: expected '{expected}' with label 1, 0 or -1 (or True and False, yes "
+                "and no, same and different) and tabs, commas or quotes about names with blanks, "
+                f"got {row.shown}"
             )
-        yield where, (fields[0], fields[1], int(fields[2] == "1"))
+        yield row.where, (fields[0], fields[1], int(bool(truth(fields[2]))))
 
 
-def _two_lines_a_pair(
-    path: Path, rows: list[tuple[str, list[str]]]
-) -> Iterator[tuple[str, Labelled]]:
-    for where, fields in rows:
-        if len(fields) != 2 or not re.fullmatch(r"[0-9]{1,9}", fields[1]):
+def _two_lines_a_pair(path: Path, rows: list[Row]) -> Iterator[tuple[str, Labelled]]:
+    labels = [_count(row.fields[1]) if len(row.fields) == 2 else None for row in rows]
+    for row, label in zip(rows, labels, strict=True):
+        if label is None:
             raise MarginfaceError(
-                f"{where}: expected 'image label' with a whole number, got "
-                f"{quoted(' '.join(fields))}"
+                f"{row.where}: expected 'image label' with a whole number, or 'image1 image2 "
+                f"label', got {row.shown}"
             )
     if len(rows) % 2:
         raise MarginfaceError(
             f"{path} has {len(rows)} lines, expected two for each pair; restore the missing one"
         )
-    for (where, first), (_, second) in zip(rows[::2], rows[1::2], strict=True):
-        if first[1] != second[1]:
+    for at in range(0, len(rows), 2):
+        first, second = rows[at : at + 2]
+        label = labels[at]
+        if label is None or label != labels[at + 1]:
             raise MarginfaceError(
-                f"{where}: the two lines of a pair have labels {first[1]} and {second[1]}, "
-                "expected the same; a line before may be missing"
+                f"{first.where}: the two lines of a pair have labels {first.fields[1]} and "
+                f"{second.fields[1]}, expected the same; a line before may be missing"
             )
-        yield where, (first[0], second[0], int(first[1]))
+        yield first.where, (first.fields[0], second.fields[0], label)
+
+
+def _count(text: str) -> int | None:
+    """Return the label of a line of CALFW: 0 of two persons."""
+    number, same = whole_number(text), truth(text)
+    return int(same) if text.isalpha() and same is not None else number

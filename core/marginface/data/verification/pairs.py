@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.lines import how_to_convert, numbered_lines, split_fields
+from marginface.data.lines import how_to_convert
 from marginface.data.lookup import ImageNames, same_form
 from marginface.data.opening import open_by_name
+from marginface.data.rows import Row, read_rows, whole_number
 from marginface.data.sources import ImageSource
 from marginface.data.verification.folds import contiguous_folds, usual_folds
 from marginface.errors import MarginfaceError
@@ -86,15 +87,12 @@ def read_pairs(path: str | Path, images_root: str | Path, *, keep_missing: bool 
             two endings, or counts that disagree with the first line.
     """
     path = Path(path)
-    lines = list(numbered_lines(path, PAIR_LIST))
-    folds, size = _header(f"{path}:{lines[0][0]}", lines[0][1])
+    rows = list(read_rows(path, PAIR_LIST))
+    folds, size = _counts(rows[0])
     source, image_names = open_by_name(Path(images_root))
     images = ImageNames(image_names)
-    pairs = [
-        lfw_pair(f"{path}:{number}", _fields(line), images, images_root, keep_missing)
-        for number, line in lines[1:]
-    ]
-    _check_counts(path, lines, folds, size, pairs)
+    pairs = [lfw_pair(row, images, images_root, keep_missing) for row in rows[1:]]
+    _check_counts(rows, folds, size, pairs)
     first, second, same = zip(*pairs, strict=True)
     truth = np.array(same, np.bool_)
     fold = usual_folds(truth) if folds == 1 else contiguous_folds(len(pairs), folds)
@@ -106,24 +104,18 @@ def is_number(text: str) -> bool:
     return text.isdecimal() and len(text) <= 9
 
 
-def quoted(line: str) -> str:
-    """Return the beginning of a line for a message."""
-    return in_quotes(line.strip())
+def is_counts(row: Row) -> bool:
+    """Return whether a line tells LFW's folds and pairs of each."""
+    return len(row.fields) <= 2 and all(map(is_number, row.fields))
 
 
-def _header(where: str, line: str) -> tuple[int, int]:
-    fields = split_fields(line)
-    if len(fields) > 2 or not all(is_number(field) and int(field) > 0 for field in fields):
+def _counts(row: Row) -> tuple[int, int]:
+    fields = row.fields
+    if not is_counts(row) or not all(map(int, fields)):
         raise MarginfaceError(
-            f"{where}: expected 'FOLDS N' or 'N' (positive whole numbers), got {quoted(line)}"
+            f"{row.where}: expected 'FOLDS N' or 'N' (positive whole numbers), got {row.shown}"
         )
     return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
-
-
-def _fields(line: str) -> list[str]:
-    fields = split_fields(line)
-    # With blanks between fields, a name may have a comma.
-    return line.split() if lfw_fields(fields) is None and "\t" not in line else fields
 
 
 def lfw_fields(fields: list[str]) -> tuple[str, str, str, str] | None:
@@ -140,21 +132,21 @@ def lfw_fields(fields: list[str]) -> tuple[str, str, str, str] | None:
         fits = same_form(fields[0]) != same_form(fields[2])
     else:
         return None
-    return full if fits and all(full) and is_number(full[1]) and is_number(full[3]) else None
+    numbers = whole_number(full[1]), whole_number(full[3])
+    return full if fits and all(full) and None not in numbers else None
 
 
-def lfw_pair(
-    where: str, line: list[str], images: ImageNames, root: str | Path, keep_missing: bool
-) -> Pair:
-    """Return the pair of a line's fields in LFW's form; raises as `read_pairs`."""
-    fields = lfw_fields(line)
+def lfw_pair(row: Row, images: ImageNames, root: str | Path, keep_missing: bool) -> Pair:
+    """Return the pair of a line in LFW's form; raises as `read_pairs`."""
+    # With blanks between fields, a name may have a comma.
+    fields = lfw_fields(row.fields) or lfw_fields([] if "\t" in row.line else row.line.split())
     if fields is None:
         raise MarginfaceError(
-            f"{where}: expected 'name i j' or 'name1 i name2 j' with two names and whole numbers, "
-            f"got {quoted(' '.join(line))}"
+            f"{row.where}: expected 'name i j' or 'name1 i name2 j' with two names and whole "
+            f"numbers, got {row.shown}"
         )
     first, second = (
-        _find(where, name, int(index), images, root, keep_missing)
+        _find(row.where, name, int(float(index)), images, root, keep_missing)
         for name, index in (fields[:2], fields[2:])
     )
     return first, second, fields[0] == fields[2]
@@ -177,13 +169,11 @@ def _find(
     return image or MISSING
 
 
-def _check_counts(
-    path: Path, lines: list[tuple[int, str]], folds: int, size: int, pairs: list[Pair]
-) -> None:
-    header = lines[0][0]
+def _check_counts(rows: list[Row], folds: int, size: int, pairs: list[Pair]) -> None:
+    header = rows[0].where
     if len(pairs) != 2 * folds * size:
         raise MarginfaceError(
-            f"{path}:{header}: {folds} x ({size} same + {size} different) pairs announced, "
+            f"{header}: {folds} x ({size} same + {size} different) pairs announced, "
             f"{len(pairs)} found; correct that line or restore the missing ones"
         )
     for fold in range(folds):
@@ -191,7 +181,7 @@ def _check_counts(
         same = sum(pair[2] for pair in pairs[begin:end])
         if same != size:
             raise MarginfaceError(
-                f"{path}:{lines[1 + begin][0]}: fold {fold + 1} begins here and has {same} same "
-                f"and {2 * size - same} different pairs, expected {size} of each (line {header}); "
-                "move or correct its pairs"
+                f"{rows[1 + begin].where}: fold {fold + 1} begins here and has {same} same and "
+                f"{2 * size - same} different pairs, expected {size} of each "
+                f"(line {header.rpartition(':')[2]}); move or correct its pairs"
             )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -32,11 +31,12 @@ from marginface.heads import Precision, Sampling
 from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
 from marginface.losses.tensor_code import check_runs_in
-from marginface.model import ModelSpec, Preprocessing, Triple, for_each_channel
+from marginface.model import ModelSpec, Preprocessing, Triple
 from marginface.optimizers import SGD, AdamW, Optimizer
 from marginface.other_names import KEYS as OTHER_KEYS
 from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
+    channels_of,
     height_and_width,
     name_value_pairs,
     not_empty,
@@ -44,13 +44,13 @@ from marginface.training.config.values import (
     one_of,
     one_or_several,
     split_all_commas,
-    split_commas,
     split_names,
+    split_steps,
 )
 from marginface.training.schedules import SCHEDULES, Schedule
 
-Mean = Annotated[Triple, BeforeValidator(partial(for_each_channel, "mean"))]
-Std = Annotated[Triple, BeforeValidator(partial(for_each_channel, "std"))]
+Mean = Annotated[Triple, channels_of("mean")]
+Std = Annotated[Triple, channels_of("std")]
 Location = Annotated[Path, BeforeValidator(not_empty)]
 # In the file, too, one set is its path, not a list of one.
 TrainingSets = Annotated[
@@ -59,13 +59,14 @@ TrainingSets = Annotated[
     PlainSerializer(lambda paths: [*map(str, paths)] if len(paths) > 1 else str(paths[0])),
     Field(min_length=1),
 ]
-Size = Annotated[tuple[int, int], BeforeValidator(height_and_width)]
+Pixels = Annotated[int, Field(ge=1)]
+Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(height_and_width)]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
 # A run records the operations of a preset at its start, and goes on with these.
 Augmentations = Annotated[
     tuple[str, ...], BeforeValidator(split_names), AfterValidator(expand_presets)
 ]
-Steps = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
+Steps = Annotated[tuple[int, ...], BeforeValidator(split_steps)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 
 Channels = Annotated[Literal["rgb", "bgr"], one_of("channels", "rgb", "bgr")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import yaml
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.model import for_each_channel
 
 
 def one_of(kind: str, *choices: str) -> BeforeValidator:
@@ -19,9 +21,23 @@ def one_of(kind: str, *choices: str) -> BeforeValidator:
 
     def check(value: Any) -> Any:
         typed = {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+        if not isinstance(typed, str):
+            expected = f"must be one of {', '.join(choices)}"
+            raise MarginfaceError(f"{kind} {expected}, got {as_typed(value)}")
         if typed not in choices:
-            raise unknown_name(kind, str(typed), choices)
+            raise unknown_name(kind, typed, choices)
         return typed
+
+    return BeforeValidator(check)
+
+
+def channels_of(name: str) -> BeforeValidator:
+    """Build a validator that takes one number or three, or such as text."""
+
+    def check(value: Any) -> Any:
+        if value is None or isinstance(value, date):
+            raise MarginfaceError(f"{name} must be one number or three, got {as_typed(value)}")
+        return for_each_channel(name, value)
 
     return BeforeValidator(check)
 
@@ -53,6 +69,11 @@ def split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def split_steps(value: Any) -> Any:
+    """Split "a,b" as `split_commas` does; one number is a list of it."""
+    return [value] if isinstance(value, int) else split_commas(value)
+
+
 def split_names(value: Any) -> Any:
     """Split "a,b" as `split_commas` does, and refuse a name that is typed twice."""
     names = split_commas(value)
@@ -82,7 +103,9 @@ def height_and_width(value: Any) -> Any:
     values = split_commas(value.replace("x", ",")) if isinstance(value, str) else value
     listed = [values] if isinstance(values, int) else values
     if not isinstance(listed, list | tuple) or len(listed) not in (1, 2):
-        raise MarginfaceError(f"input_size must be height,width or one number, got {value!r}")
+        raise MarginfaceError(
+            f"input_size must be height,width or one number, got {as_typed(value)}"
+        )
     return list(listed) * (2 // len(listed))
 
 
@@ -103,6 +126,39 @@ def name_value_pairs(value: Any) -> Any:
             raise MarginfaceError(f"'{name.strip()}' is given twice in '{value}'")
         pairs[name.strip()] = yaml.safe_load(text)
     return pairs
+
+
+# What a value of another type should have been, by the type of pydantic's complaint.
+EXPECTED = {
+    **dict.fromkeys(["string_type", "string_unicode"], "a text"),
+    **dict.fromkeys(["int_type", "int_parsing", "int_from_float"], "a whole number"),
+    "int_parsing_size": "a whole number of fewer digits",
+    **dict.fromkeys(["float_type", "float_parsing"], "a number"),
+    **dict.fromkeys(["bool_type", "bool_parsing"], "true or false"),
+    **dict.fromkeys(["tuple_type", "list_type"], "a list"),
+    "dict_type": "a list of names with values, such as {m3: 0.2}",
+    "path_type": "a path",
+}
+TEXTS = ("a text", "a path")
+
+
+def as_typed(value: Any) -> str:
+    """Return a value of a file as it is written there, for a message.
+
+    >>> as_typed(None), as_typed(True), as_typed([1, {"a": None}]), as_typed("x")
+    ('nothing', 'yes', '[1, {a: null}]', "'x'")
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str | int | float | bytes):
+        return repr(value)
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    except yaml.YAMLError:  # from Python
+        return repr(value)
+    return " ".join(text.removesuffix("...\n").split())
 
 
 def one_line(error: ValidationError, key: str = "") -> str:
@@ -126,7 +182,12 @@ def one_line(error: ValidationError, key: str = "") -> str:
         elif detail["type"] == "too_short":
             complaints.append(f"{name} is an empty list; give at least one")
         else:
-            wish = detail["msg"].partition(", unable")[0].replace("Input should be", "must be", 1)
-            wish = "must be a path" if detail["type"] == "path_type" else wish
-            complaints.append(f"{name} {wish}, got {detail['input']!r}")
+            value = detail["input"]
+            wish = detail["msg"].replace("Input should be", "must be", 1)
+            if expected := EXPECTED.get(detail["type"]):
+                wish = f"must be {expected}"
+            # Text such as on, 5 or 2024-01-02, which YAML reads as something else.
+            plain = isinstance(value, bool | int | float | date)
+            hint = "; put it in quotes" if expected in TEXTS and plain else ""
+            complaints.append(f"{name} {wish}, got {as_typed(value)}{hint}")
     return "; ".join(dict.fromkeys(complaints))
