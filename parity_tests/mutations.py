@@ -127,7 +127,12 @@ HEADS = [
         ("products = kept_products[k]", "kept_products.read(k) if keep else"),
         ("products = kept_products[0]", "kept_products.read(tf.constant(0)) if keep else"),
     ),
-    Mutant("heads.head", "uniface", "if self.loss.logit_limit is not None", "if False"),
+    Mutant(
+        "heads.head",
+        "uniface",
+        ("else logits.clamp(-limit, limit)", "else tf.clip_by_value(logits, -limit, limit)"),
+        "else logits",
+    ),
     # the head
     Mutant(
         "heads.blocks",
@@ -135,19 +140,19 @@ HEADS = [
         (".amax(2)", "tf.reduce_max(tf.reshape(best, centers), 2)"),
         (".mean(2)", "tf.reduce_mean(tf.reshape(best, centers), 2)"),
     ),
-    Mutant("heads.head", "sphereface", ("target * norms", "target *= norms"), ("target", "pass")),
+    Mutant("heads.head", "sphereface", ("logits * norms", "logits *= norms"), ("logits", "pass")),
     Mutant("heads.head", "magface", " + self._ops.penalty(norms)", ""),
     Mutant(
         "heads.head",
         "arcface",
-        ("target * self.loss.scale", "target *= self.loss.scale"),
-        ("target", "pass"),
+        "values * self.loss.scale",
+        "values",
     ),
     Mutant(
         "heads.head",
         "sphereface2",
-        ("target + terms.bias", "target += terms.bias"),
-        ("target", "pass"),
+        ("logits + bias", "logits += bias"),
+        ("logits", "pass"),
     ),
     # steps in the backward pass, and samples of classes
     Mutant(
