@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from marginface.cli.lazy import build_command, load_command
-from marginface.cli.main import COMMANDS
+from marginface.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/marginface/marginface/blob/main"
