@@ -288,6 +288,28 @@ HEADS = [
         ("rate = self.settings.rate", "inside &= parameters.steps_before != REFUSED"),
         ("rate = 0.1", "pass"),
     ),
+    # what a head tells beside its loss
+    Mutant(
+        "heads.measuring",
+        "head_measuring",
+        (
+            "of_block.fill_target(logits, -torch.inf)",
+            "tf.where(Masks(block, of_blocks).left_out, dtype.min, logits)",
+        ),
+        "logits",
+    ),
+    Mutant(
+        "heads.measuring",
+        "head_measuring",
+        ("torch.where(target.here, own_bias, 0)", "target.zero_elsewhere(tf.cast(of_target"),
+        ("own_bias * 0", "0 * target.zero_elsewhere(tf.cast(of_target"),
+    ),
+    Mutant(
+        "heads.measuring",
+        "head_measuring",
+        ("negatives.scatter(1, labels[:, None], target[:, None])", "tf.where(is_own, target"),
+        ("cosines.scatter(1, labels[:, None], target[:, None])", "tf.where(is_own, own"),
+    ),
     # half precision
     Mutant(
         "heads.rounding",
