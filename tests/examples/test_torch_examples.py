@@ -41,3 +41,26 @@ def test_two_processes_share_the_loop() -> None:
     assert len(lines) == 3, done.stdout  # one process prints
     losses = [float(line.split()[3]) for line in lines]
     assert losses[2] < 0.7 * losses[0]
+
+
+def test_lightning_learns_and_loads_its_checkpoint(example: Example) -> None:
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    found = example("lightning_module").main()
+    assert found["loss"] < 2
+    assert found["accuracy"] > 0.6
+    assert found["same"] == 1
+
+
+def test_arcface_torch_is_the_same_loss(example: Example, tmp_path: Path) -> None:
+    import torch
+
+    from marginface_torch import create_backbone
+
+    trained = create_backbone("iresnet50", 512, seed=1)
+    torch.save(trained.state_dict(), tmp_path / "backbone.pth")
+    found = example("from_arcface_torch").main(str(tmp_path / "backbone.pth"))
+    assert found["loss"] < 1e-4
+    assert found["embeddings' gradient"] < 1e-6
+    assert found["weights' gradient"] < 1e-4
+    norm = trained.eval()(torch.zeros(1, 3, 112, 112)).norm().item()
+    assert found["norm"] == pytest.approx(norm, rel=1e-5)
