@@ -4,7 +4,7 @@
     python examples/embed_and_compare.py       # trains a small model, and draws the photos
 
 MODEL is what `marginface export` writes, or the folder of a run. Photos are aligned crops, as
-`marginface data align` makes them. The last number is the threshold: `marginface evaluate` finds it.
+`marginface data align` makes them. The number is the threshold; `marginface evaluate` finds it.
 """
 
 import sys

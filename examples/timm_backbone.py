@@ -1,7 +1,7 @@
 """Any network with a margin head on it: here one of timm's, by its name there.
 
-    pip install timm
-    python examples/timm_backbone.py resnet18
+pip install timm
+python examples/timm_backbone.py resnet18
 """
 
 import sys
@@ -16,8 +16,8 @@ from marginface_torch import MarginHead
 PEOPLE, EMBEDDING_SIZE = 8, 64
 
 
-def main(name: str = "resnet10t", epochs: int = 6) -> dict[str, list[float]]:
-    """Train; return the loss of each epoch, and accuracy and angle (radians) at the end."""
+def main(name: str = "resnet10t", epochs: int = 10) -> dict[str, list[float]]:
+    """Train; return loss of each epoch, accuracy and angle (radians) at the end."""
     torch.manual_seed(0)
     images, labels = (torch.from_numpy(each) for each in draw_faces(PEOPLE, pictures=12))
 
