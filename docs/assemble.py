@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from marginface.cli.app import COMMANDS
 from marginface.cli.lazy import build_command, load_command
-from marginface.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/marginface/marginface/blob/main"

@@ -217,7 +217,8 @@ PARSERS: dict[str, Parser] = {
         lambda path: compare(read_costs(path).costs, read_costs(path).costs),
         texts(
             '{"machine": {"cores": 2}, "base": "a", "costs": [{"backend": "tf", "name": "a", '
-            '"case": "b", "seconds": [1.5], "base_seconds": [2.5], "to_base": [1, 1, 1], "memory": null}]}'
+            '"case": "b", "seconds": [1.5], "base_seconds": [2.5], '
+            '"to_base": [1, 1, 1], "memory": null}]}'
         ),
     ),
     "media": Parser("m.txt", read_media, texts("1.jpg 1 2\n2.jpg 1 3\n")),
