@@ -47,7 +47,7 @@ UsageProblem = cast(
 # Its warnings name no image; what matters is said with the name by `marginface.data.images`.
 PILLOW = re.compile(r"[/\\](PIL|pillow_heif)[/\\]")
 
-app = lazy_app("marginface.cli", COMMANDS)
+app = lazy_app("marginface.cli", COMMANDS, completion=True)
 
 
 def _show_version(wanted: bool) -> None:
