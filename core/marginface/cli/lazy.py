@@ -40,7 +40,8 @@ def lazy_app(package: str, commands: Mapping[str, str], *, completion: bool = Fa
             if args[0] not in commands:
                 if ctx.resilient_parsing:  # a shell completes: nothing is said while one types
                     return None, None, args
-                raise unknown_name("command", args[0], commands, others)
+                listed_by = f"{ctx.command_path} --help"
+                raise unknown_name("command", args[0], commands, others, listed_by=listed_by)
             name, _, rest = super().resolve_command(ctx, args)
             command = build_command(str(name), load_command(package, str(name)))
             return name, command, rest
