@@ -180,6 +180,9 @@ class Backend(Protocol):
         labels: NDArray[Any],
         num_classes: int,
         draw: Arrays,
+        *,
+        threads: int | None = None,
+        **options: Any,
     ) -> Callable[[], float]:
         """Return a function that computes the loss and the gradients of embeddings and weights."""
 

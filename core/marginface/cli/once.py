@@ -17,6 +17,8 @@ class OnceCommand(TyperCommand):
         """Read the command line; --help and what else is wrong with it come first."""
         typed_args = list(args)  # reading empties the list
         remaining_args: list[str] = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # a shell completes: nothing is said while one types
+            return remaining_args
         for option, values in _given_options(self, ctx, typed_args):
             if len(values) > 1 and not option.multiple:
                 name = max(option.opts, key=len)
