@@ -18,7 +18,7 @@ def read(name: str) -> Any:
     return nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", ["train_torch", pytest.param("train_tf", marks=pytest.mark.slow)])
 def test_it_runs_and_its_network_has_learned(name: str) -> None:
     pytest.importorskip(NOTEBOOKS[name])
     notebook = read(name)

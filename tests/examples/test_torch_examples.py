@@ -32,6 +32,7 @@ def test_so_it_does_compiled(example: Example) -> None:
     assert_it_learned(example("torch_loop").main(compiled=True))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_loop() -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc-per-node=2", EXAMPLES / "torch_loop.py", "--epochs=3"]
