@@ -128,6 +128,8 @@ def _train(training: Training, *, resume: bool, overwrite: bool, console: Consol
 
     with StopRequest(quiet=not first) as stop, tracker:
         tracker.say(_summary(training))
+        if first and overwrite and training.run.replaced.is_dir():
+            tracker.say(f"the run before waits in {training.run.replaced} for a checkpoint of this")
         if training.course:
             tracker.say(training.course)
         if first and progress.step < total_steps:
@@ -162,6 +164,8 @@ def _train(training: Training, *, resume: bool, overwrite: bool, console: Consol
                     keep=config.keep_checkpoints,
                 )
                 saved_step = step
+                if first and overwrite:
+                    training.run.drop_replaced()
 
             if stopping:
                 break
