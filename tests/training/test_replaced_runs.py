@@ -84,3 +84,16 @@ def test_it_goes_with_the_first_checkpoint(make, monkeypatch) -> None:
     assert waits[0]
     assert not any(waits[1:])
     assert len(waits) > 1
+
+
+def test_a_folder_of_that_name_stays_where_nothing_is_replaced(make, monkeypatch) -> None:
+    config = make()
+    other = RunFolder(config.output).replaced
+    other.mkdir(parents=True)
+    (other / "config.yaml").write_text("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_writer, "write_arrays", full)
+        with pytest.raises(MarginfaceError):
+            train(config, console=QUIET)
+    assert contents(other) == {"config.yaml": b"mine"}
+    assert not config.output.exists()

@@ -141,7 +141,7 @@ def _status(stopped: Callable[[], bool]) -> Any:
     """
     try:
         status = app(prog_name="marginface", standalone_mode=False)
-    except Exception as error:
+    except Exception as error:  # an import that Ctrl-C cuts short raises anything
         if stopped():
             raise typer.Abort from error
         raise

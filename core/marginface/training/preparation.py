@@ -286,7 +286,7 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
 
 @contextmanager
-def undoing_start(training: Training, *, resume: bool) -> Iterator[None]:
+def undoing_start(training: Training, *, resume: bool, overwrite: bool = False) -> Iterator[None]:
     """Remove the files of a new run that fails before its first checkpoint.
 
     On a full disk no half run stays, the same command may be given again, and a run that was to be
@@ -301,7 +301,8 @@ def undoing_start(training: Training, *, resume: bool) -> Iterator[None]:
         if training.group.rank == 0 and not resume and not list_checkpoints(run.checkpoints):
             with suppress(OSError):  # that of the disk is the one to tell
                 run.remove_start()
-                run.put_back()
+                if overwrite:
+                    run.put_back()
         raise
 
 

@@ -95,7 +95,7 @@ def train(
         training = prepare_training(
             config, group, resume=resume, overwrite=overwrite, console=console
         )
-        with undoing_start(training, resume=resume):
+        with undoing_start(training, resume=resume, overwrite=overwrite):
             return _train(training, resume=resume, overwrite=overwrite, console=console)
 
 
