@@ -27,13 +27,14 @@ PAGES = {
     "RELEASE.md": "release.md",
     "benchmarks/README.md": "benchmarks.md",
 }
+NOT_SHOWN = ("*.py", "__pycache__", "*.npz", "numbers.json")  # what pages are made with
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
 
 def assemble(folder: Path) -> None:
     """Write all pages and pictures to a folder, which is made anew."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns(*NOT_SHOWN))
     for path in folder.rglob("*.md"):
         source = f"docs/{path.relative_to(folder).as_posix()}"
         path.write_text(relinked(path.read_text(encoding="utf-8"), source), encoding="utf-8")
