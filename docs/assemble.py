@@ -63,7 +63,7 @@ def command_line() -> str:
     parts = [
         "# The command line",
         "Each command says the same with `--help`. Exit status 0 is success, 2 an error that one "
-        "line explains, 130 Ctrl-C.",
+        "line explains, 130 Ctrl-C; [others](environment.md#exit-codes) are rare.",
     ]
     for name in COMMANDS:
         command = build_command(name, load_command("marginface.cli", name))

@@ -40,7 +40,13 @@ from marginface.vectors import pair_scores, unit_embeddings
 
 FOLDER = Path(__file__).parent / "concepts"
 COLOURS = ("#1f77b4", "#d95f02", "#2e8b57", "#b8860b", "#7b4fa3", "#c0392b")
-STYLE = {"font.size": 12, "axes.edgecolor": FAINT, "savefig.dpi": 150, "figure.dpi": 150}
+STYLE = {
+    "font.size": 12,
+    "axes.edgecolor": FAINT,
+    "figure.constrained_layout.h_pad": 0.08,  # inches
+    "savefig.dpi": 150,
+    "figure.dpi": 150,
+}
 WIDTH = 5.2  # inches: a phone shows 12 points of it as 12 pixels
 
 Floats = NDArray[np.float64]
@@ -76,7 +82,7 @@ def draw_plane() -> tuple[Figure, Numbers]:
                 extent=(x - 0.3, x + 0.3, y - 0.3, y + 0.3),
             )
         axis.set_xlim(-1.75, 1.75)
-        axis.set_ylim(-1.75, 1.75)
+        axis.set_ylim(-1.65, 1.65)
         axis.set_axis_off()
         axis.set_title(f"{name} a margin")
     return figure, numbers
