@@ -61,8 +61,8 @@ def draw(
     """Return the figure: ROC over a logarithmic FAR axis, and the scores of both kinds of pair."""
     figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    _draw_roc(left, result, roc(scores, same))
-    _draw_histograms(right, result, scores, same)
+    draw_roc(left, result, roc(scores, same))
+    draw_scores(right, result, scores, same)
     figure.suptitle(
         f"Verification accuracy {result.accuracy:.2%} ± {100 * result.accuracy_std:.2f} "
         f"over {len(result.fold_accuracies)} folds",
@@ -74,7 +74,8 @@ def draw(
     return figure
 
 
-def _draw_roc(axes: Axes, result: VerificationResult, curve: RocCurve) -> None:
+def draw_roc(axes: Axes, result: VerificationResult, curve: RocCurve) -> None:
+    """Draw a ROC over a logarithmic FAR axis."""
     floor = 0.5 / result.different_pairs  # where FAR 0, which has no place there, is drawn
     chance = np.geomspace(floor, 1, 200)
     axes.plot(chance, chance, color=FAINT, linewidth=1, linestyle=":", label="chance")
@@ -95,9 +96,10 @@ def _draw_roc(axes: Axes, result: VerificationResult, curve: RocCurve) -> None:
     axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
 
-def _draw_histograms(
+def draw_scores(
     axes: Axes, result: VerificationResult, scores: NDArray[np.float64], same: NDArray[np.bool_]
 ) -> None:
+    """Draw histograms of the scores [pairs] of both kinds of pair, and the threshold."""
     bins: Any = np.histogram_bin_edges(scores, bins=50)
     for kind, colour, label in (
         (same, SAME, f"same ({result.same_pairs:,} pairs)"),
