@@ -24,14 +24,20 @@ def draw_plane() -> tuple[Figure, Numbers]:
     persons = [draw_person(rng) for _ in range(people)]
     faces = np.stack([draw_face(each, draw_shot(rng)) for each in persons for _ in range(pictures)])
     labels = np.repeat(np.arange(people), pictures)
-    figure, numbers = Figure(figsize=(WIDTH, 3.1), layout="constrained"), {}
+    figure = Figure(figsize=(WIDTH, 2.75), layout="constrained")
+    numbers: Numbers = {}
     axes = figure.subplots(1, 2)
     for axis, (name, value) in zip(axes, (("without", 0.0), ("with", margin)), strict=True):
         loss = losses.get("arcface", scale=scale, margin=value)
         embeddings, centres = _train_on_plane(loss, faces, labels)
         unit, centre = unit_embeddings(embeddings), unit_embeddings(centres)
-        own = np.degrees(np.arccos(np.clip((unit * centre[labels]).sum(1), -1, 1)))
-        numbers |= {f"angle_{name}": f"{own.mean():.1f}", f"angle_{name}_most": f"{own.max():.0f}"}
+        cosines = np.clip(unit @ centre.T, -1, 1)
+        own = np.degrees(np.arccos(cosines[np.arange(len(labels)), labels]))
+        numbers |= {
+            f"angle_{name}": f"{own.mean():.1f} degrees",
+            f"angle_{name}_most": f"{own.max():.0f} degrees",
+            f"right_{name}": f"{np.mean(cosines.argmax(1) == labels):.0%}",
+        }
         axis.add_patch(mpl.patches.Circle((0, 0), 1, fill=False, color=FAINT))
         for person in range(people):
             mine = unit[labels == person]
