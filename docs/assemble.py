@@ -27,7 +27,7 @@ PAGES = {
     "RELEASE.md": "release.md",
     "benchmarks/README.md": "benchmarks.md",
 }
-NOT_SHOWN = ("*.py", "__pycache__", "*.npz", "numbers.json")  # what pages are made with
+NOT_SHOWN = ("*.py", "pictures", "__pycache__", "*.npz", "numbers.json")  # what pages are made with
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
 
