@@ -20,13 +20,14 @@ from marginface.backend import load_backend
 from marginface.data.images import read_image
 from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.embeddings.embedder import open_embedder
+from marginface.evaluation.curves import DIFFERENT, SAME
 from marginface.evaluation.evaluate import embed_pairs, score_pairs
 from marginface.runs.folder import load_run
 
 SHOWN = 4  # pairs of a kind: the first of the list whose people are not shown yet
-COLOURS = {True: "#2a78b5", False: "#d1603d"}
+COLOURS = {True: SAME, False: DIFFERENT}
 NAMES = {True: "one person", False: "two people"}
-BINS = np.linspace(-0.8, 1, 73)
+BINS = np.linspace(-0.8, 1, 73).tolist()
 
 
 def draw(demo: Path, output: Path) -> None:
