@@ -5,43 +5,20 @@ from __future__ import annotations
 import importlib.util
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from blocks import ROOT, Block, read_all_blocks
-from command_lines import commands
+from command_lines import commands, parse
 
-from marginface.cli.app import UsageProblem, app
+from marginface.cli.app import UsageProblem
 from marginface.errors import MarginfaceError
-from marginface.training.config.files import coerce
-from marginface.training.config.keys import TrainConfig
 
 BLOCKS = [block for block in read_all_blocks() if block.language in ("sh", "console")]
 # Others' programs, of which nothing is checked.
 OTHERS = {"apt-get", "cd", "cp", "curl", "docker", "echo", "eval", "export", "git", "ls", "mkdir"}
 OTHERS |= {"pipx", "rm", "source", "tar", "unzip"}
-
-
-def parse(words: Sequence[str]) -> None:
-    """Read a command line of marginface as it would be read; run nothing."""
-    group: Any = typer.main.get_command(app)
-    arguments, context = list(words), None
-    while arguments or not hasattr(group, "resolve_command"):  # a group alone shows its help
-        try:
-            context = group.make_context("marginface", arguments, parent=context)
-        except typer.Exit:  # so does an option
-            return
-        if not hasattr(group, "resolve_command"):
-            break
-        left = [*getattr(context, "_protected_args", []), *context.args]
-        _, group, arguments = group.resolve_command(context, left)
-    if context is not None and group.name == "train":  # which takes any text and reads it later
-        for name, value in context.params.items():
-            if name in TrainConfig.model_fields and value not in (None, [], ()):
-                coerce(name, value)
 
 
 def marginface(words: list[str]) -> None:

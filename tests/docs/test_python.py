@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 from blocks import PAGES, Block, read_blocks
 from own_losses import forgetting
-from stage import set_stage
+from stage import set_stage, shorten_training
 
 from marginface import backbones
 from marginface.backbones.weights import WEIGHTS
@@ -34,6 +34,7 @@ def namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Modul
     assert WEIGHTS.names  # what is installed is registered by now
     monkeypatch.setattr(IMAGE_SETS, "_formats", [*IMAGE_SETS._formats])
     monkeypatch.syspath_prepend(tmp_path)
+    shorten_training(monkeypatch)
     for _ in forgetting(monkeypatch, tmp_path):
         yield module
 

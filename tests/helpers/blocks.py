@@ -54,6 +54,12 @@ def read_blocks(page: Path) -> list[Block]:
     return blocks
 
 
+def files(page: str) -> dict[str, str]:
+    """Return the files that a page of docs shows, by name."""
+    blocks = read_blocks(ROOT / "docs" / page)
+    return {block.file: block.text for block in blocks if block.file}
+
+
 def read_all_blocks() -> list[Block]:
     """Return the blocks of all pages."""
     return [block for page in PAGES for block in read_blocks(page)]
