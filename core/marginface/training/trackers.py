@@ -11,17 +11,20 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from marginface.atomic import naming
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, VERIFICATION
-from marginface.terminal import say
+from marginface.terminal import ROOMY, say
 from marginface.training.event_file import EventFile
 
+WIDE = 100  # columns: enough for the time since the start, too
 OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
 
 
@@ -44,17 +47,10 @@ class Tracker:
         self._metrics = run.metrics.open("a", encoding="utf-8")
         self._events = EventFile(run.tensorboard, start_step=first_step + 1)
         self._progress = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.2g}"),
-            TextColumn("{task.fields[speed]:.1f} images/s"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            *_columns(console.width),
             console=console,
             speed_estimate_period=300.0,  # steps of large models take many seconds
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._task = self._progress.add_task(
             "train", total=total_steps, completed=first_step, loss=0.0, lr=0.0, speed=0.0
@@ -67,7 +63,7 @@ class Tracker:
     def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:
         """Record training metrics; `seconds_left` is shown where there is no progress bar."""
         self._record(TRAIN, step, metrics)
-        if not self._console.is_terminal:
+        if not self._console.is_interactive:
             left = timedelta(seconds=round(seconds_left))
             self.say(
                 f"step {step}/{self._total}  loss {metrics['loss']:.3f}  lr {metrics['lr']:.3g}  "
@@ -107,6 +103,28 @@ class Tracker:
         self._events.close()
         with naming(self._path, self._path):  # what could not be written is tried again
             self._metrics.close()
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Choose what the bar shows: in a narrow terminal the step, the loss and the time left."""
+
+    def text(format_: str) -> TextColumn:
+        fold = Column(overflow="fold", no_wrap=width >= ROOMY)
+        return TextColumn(format_, table_column=fold)
+
+    steps = [text("step"), MofNCompleteColumn(table_column=Column(no_wrap=True))]
+    left = TimeRemainingColumn(elapsed_when_finished=False, table_column=Column(no_wrap=True))
+    if width < ROOMY:
+        return [*steps, text("loss {task.fields[loss]:.3f}"), text("left"), left]
+    return [
+        *steps,
+        BarColumn(bar_width=None),
+        text("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.2g}"),
+        text("{task.fields[speed]:.1f} images/s"),
+        *[TimeElapsedColumn()] * (width >= WIDE),
+        text("left"),
+        left,
+    ]
 
 
 class Silence(Tracker):
