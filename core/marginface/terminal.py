@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,7 @@ from rich.text import Text
 from marginface.table_layout import UNBOUNDED, fitted
 from marginface.text import printable
 
+NOTEBOOK = 100  # columns
 ROOMY = 80  # columns: in less, progress is shown without a bar
 
 
@@ -27,7 +28,7 @@ class Terminal(Console):
         stderr: print to standard error.
         soft_wrap: let the terminal break long lines.
         quiet: print nothing.
-        options: what else rich's console takes, to print elsewhere.
+        file: print to it as to no terminal, without colours, in a notebook too.
     """
 
     def __init__(
@@ -36,18 +37,24 @@ class Terminal(Console):
         stderr: bool = False,
         soft_wrap: bool = False,
         quiet: bool = False,
-        **options: Any,
+        file: IO[str] | None = None,
     ) -> None:
-        file = options.get("file") or (sys.stderr if stderr else sys.stdout)
-        watched = file is not None and file.isatty()
-        options = {"force_terminal": None if watched else False, **options}  # whatever FORCE_COLOR
+        stream = file or (sys.stderr if stderr else sys.stdout)
+        watched = stream is not None and stream.isatty()
         super().__init__(
-            stderr=stderr, soft_wrap=soft_wrap, quiet=quiet, highlight=False, **options
+            stderr=stderr,
+            soft_wrap=soft_wrap,
+            quiet=quiet,
+            highlight=False,
+            file=file,
+            force_terminal=None if watched else False,  # whatever FORCE_COLOR says
+            force_jupyter=None if file is None else False,
         )
         if self.is_dumb_terminal:
             self.size = shutil.get_terminal_size()  # rich takes all of them to have 80 columns
-        sized = "width" in options or os.environ.get("COLUMNS") or self.is_jupyter
-        if not watched and not sized:
+        if self.is_jupyter:
+            self.width, self.soft_wrap = NOTEBOOK, False  # a long line would scroll there
+        elif file is None and not watched and not os.environ.get("COLUMNS"):
             self.width = UNBOUNDED
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -65,4 +72,4 @@ class Terminal(Console):
 
 def say(console: Console, text: str) -> None:
     """Print a line of text on a console, which may be a caller's own."""
-    console.print(Text(printable(text)), soft_wrap=True)
+    console.print(Text(printable(text)), soft_wrap=not console.is_jupyter)

@@ -22,15 +22,22 @@ if TYPE_CHECKING:
 
 def clean(
     context: typer.Context,
-    run: Annotated[Path, typer.Option("--run", help="Run folder, of --loss subcenter_arcface.")],
+    run: Annotated[
+        Path, typer.Option("--run", help="Run folder of a run with --loss subcenter_arcface.")
+    ],
     data: Annotated[
         list[Path],
-        typer.Option("--data", help="The images that it was trained on; again for more sets."),
+        typer.Option("--data", help="Images that it was trained on; repeat for more sets."),
     ],
     output: Annotated[Path, typer.Option("--output", help="CSV file to write.")],
     max_angle: Annotated[
         float,
-        typer.Option("--max-angle", min=0, max=180, help="Degrees; what is farther is dropped."),
+        typer.Option(
+            "--max-angle",
+            min=0,
+            max=180,
+            help="Largest angle in degrees; images farther away are dropped.",
+        ),
     ] = 75.0,
     link_to: Annotated[
         Path | None,
@@ -40,13 +47,16 @@ def clean(
     batch_size: options.BatchSize = 64,
     resize: options.Resize = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out what training left out with it.")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out the images that training left out with --skip-bad."
+        ),
     ] = False,
     overwrite: Overwrite = False,
     rebuild_index: options.RebuildIndex = False,
     threads: options.Threads = None,
 ) -> None:
-    """Measure each image's angle to its identity's dominant centre; keep what is near.
+    """Measure each image's angle to its identity's dominant centre, and keep images that are near.
 
     Sub-center ArcFace's cleaning step: train with it, clean, train again on what is kept.
     """

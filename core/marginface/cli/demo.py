@@ -17,7 +17,7 @@ def demo(
         str | None,
         typer.Option(
             "--backend",
-            help="Framework: torch or tf; default: the one that is installed, torch of both.",
+            help="Framework: torch or tf; default: the one that is installed, torch if both are.",
         ),
     ] = None,
     output: Annotated[
@@ -25,7 +25,8 @@ def demo(
         typer.Option("--output", help="Folder to create; default: demo-BACKEND, numbered."),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of faces, weights and batches.")
+        int,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of faces, weights and batches."),
     ] = 0,
     overwrite: Overwrite = False,
 ) -> None:

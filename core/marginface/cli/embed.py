@@ -29,18 +29,21 @@ def embed(
     skip_bad: Annotated[
         bool,
         typer.Option(
-            "--skip-bad", help="Skip images that are unreadable or of another size; count them."
+            "--skip-bad", help="Skip and count images that are unreadable or of another size."
         ),
     ] = False,
     flip: Annotated[
         bool,
         typer.Option(
             "--flip",
-            help="Sum the embeddings of an image and of its mirror image, as evaluate does.",
+            help="Add the embedding of the mirror image to each image's, as evaluate does.",
         ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing file, or parts of other work.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace an existing file, or unfinished parts of other work."
+        ),
     ] = False,
     rebuild_index: options.RebuildIndex = False,
     threads: options.Threads = None,

@@ -14,7 +14,7 @@ from marginface.cli.output_options import Overwrite, claim_folder
 def evaluate(
     context: typer.Context,
     model: Annotated[
-        list[Path], typer.Option("--model", help="Run folder or ONNX file; again for more.")
+        list[Path], typer.Option("--model", help="Run folder or ONNX file; repeat for more.")
     ],
     val: options.Val = None,
     pairs: options.Pairs = None,
@@ -23,8 +23,8 @@ def evaluate(
         Path | None,
         typer.Option(
             "--output",
-            help="Folder for metrics.json, verification.png and scores.parquet; for several, one "
-            "in it for each, and comparison.json and .csv.",
+            help="Folder for metrics.json, verification.png and scores.parquet; with several "
+            "models or sets, one folder in it for each, and comparison.json and .csv.",
         ),
     ] = None,
     backend: options.Backend = "onnx",
@@ -42,7 +42,7 @@ def evaluate(
 ) -> None:
     """Measure accuracy over folds, AUC, EER and TAR at FAR on pairs of images.
 
-    Several models and sets give one table. Options on how images enter a model hold for all.
+    Several models and sets make one table. Options on how images enter a model hold for all.
     """
     from marginface.cli.verifying import embed_sets, open_sets
     from marginface.evaluation.comparison import (

@@ -26,14 +26,20 @@ def export(
         typer.Option("--weights", help="Instead of a run: .safetensors, .pt, .pth or .ckpt file."),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="With --weights: what they belong to.")
+        str | None,
+        typer.Option("--backbone", help="With --weights: the backbone that they belong to."),
     ] = None,
     embedding_size: Annotated[
-        int | None, typer.Option("--embedding-size", help="With --weights: 512 by default.")
+        int | None,
+        typer.Option(
+            "--embedding-size", help="With --weights: length of an embedding; default: 512."
+        ),
     ] = None,
     input_size: Annotated[
         str | None,
-        typer.Option("--input-size", help="With --weights: height,width; 112,112 by default."),
+        typer.Option(
+            "--input-size", help="With --weights: height,width of images; default: 112,112."
+        ),
     ] = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -43,21 +49,23 @@ def export(
         str | None,
         typer.Option(
             "--backend",
-            help="The framework to check against, torch | tf; default: the run's; of weights, the "
-            "one that is installed, torch of both.",
+            help="Framework to check against, torch | tf; default: the run's, or for weights the "
+            "one that is installed (torch if both are).",
         ),
     ] = None,
     opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 13 to 23.")] = 17,
     preprocess: Annotated[
         bool,
-        typer.Option("--preprocess", help="Take uint8 [N, H, W, 3]; mean and std in the graph."),
+        typer.Option(
+            "--preprocess", help="Let the graph take uint8 [N, H, W, 3] and apply mean and std."
+        ),
     ] = False,
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Give embeddings of length 1.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the ONNX contract, once ONNX Runtime and the framework give the same embeddings."""
+    """Write an ONNX file, once ONNX Runtime and the framework give the same embeddings."""
     from marginface import backbones
     from marginface.backend import default_backend, load_backend
     from marginface.onnx.export import TOLERANCE, check_path, export_model

@@ -26,11 +26,13 @@ def identify(
         Path,
         typer.Option(
             "--probes",
-            help="As --gallery, the images to search; those without a subject are named alone.",
+            help="Images to search for, given as --gallery is; without a subject they are searched "
+            "for but not measured.",
         ),
     ],
     top: Annotated[
-        int, typer.Option("--top", min=1, help="Persons to name for each probe in the file.")
+        int,
+        typer.Option("--top", min=1, help="People to list for each probe in candidates.parquet."),
     ] = 5,
     output: Annotated[
         Path | None,
@@ -38,7 +40,7 @@ def identify(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Name the persons whom probe images look like most, and measure that (1:N).
+    """Find the people whom probe images resemble most, and measure how often that is right (1:N).
 
     Rank rates of the probes whose person is in the gallery, FPIR of the others, TPIR at FPIR where
     there are both. Probes of whom the list says nothing do not count. Images are named as in the

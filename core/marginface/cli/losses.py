@@ -18,7 +18,7 @@ def losses(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(help="Explain this one, of your own: module:Class; list all without."),
+        typer.Argument(help="Loss to explain, or module:Class; without a name, list all."),
     ] = None,
     plot: Annotated[
         Path | None,

@@ -17,28 +17,29 @@ Val = Annotated[
     list[Path] | None,
     typer.Option(
         "--val",
-        help="Verification set: .bin, container, CFP's Split/FP or FF, or with --images a list of "
-        "pairs; again for more.",
+        help="Verification set: .bin, container, CFP's Split/FP or FF, or a list of pairs with "
+        "--images; repeat for more.",
     ),
 ]
 Pairs = Annotated[
-    Path | None, typer.Option("--pairs", help="List of pairs of --images, such as LFW's.")
+    Path | None, typer.Option("--pairs", help="List of pairs, such as LFW's; needs --images.")
 ]
 PairImages = Annotated[
     Path | None,
     typer.Option(
-        "--images", help="Aligned face images that the list names: folder, .rec, .tfrecord."
+        "--images", help="Aligned face images that the lists name: folder, .rec, .tfrecord."
     ),
 ]
 SkipBad = Annotated[
     bool,
     typer.Option(
-        "--skip-bad", help="Leave out pairs with missing or broken images; count them by fold."
+        "--skip-bad", help="Leave out pairs with missing or broken images, and count them by fold."
     ),
 ]
-Flip = Annotated[bool, typer.Option(help="Sum the embeddings of an image and of its mirror image.")]
+Flip = Annotated[bool, typer.Option(help="Add the embedding of the mirror image to each image's.")]
 Backend = Annotated[
-    str, typer.Option("--backend", help="What runs the network: onnx, or torch | tf for a run.")
+    str,
+    typer.Option("--backend", help="What runs the network: onnx, or for a run also torch | tf."),
 ]
 Mean = Annotated[
     str | None,
@@ -53,13 +54,13 @@ Channels = Annotated[
 ]
 Crop = Annotated[
     str | None,
-    typer.Option("--crop", help="Cut out of each image: top,left,height,width in pixels."),
+    typer.Option("--crop", help="Part of each image to use: top,left,height,width in pixels."),
 ]
 OutputName = Annotated[
     str | None,
     typer.Option(
         "--output-name",
-        help="Output of an ONNX file that is the embedding; by its shape for none given.",
+        help="Which output of an ONNX file is the embedding; default: found by its shape.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in one batch.")]
@@ -69,12 +70,10 @@ Resize = Annotated[
 RebuildIndex = Annotated[
     bool,
     typer.Option(
-        "--rebuild-index", help="Write the .idx of a .rec anew where it is missing or stale."
+        "--rebuild-index", help="Write the .idx of a .rec again if it is missing or stale."
     ),
 ]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads; all for none given.")
-]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: all.")]
 
 
 def open_model(

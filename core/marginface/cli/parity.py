@@ -14,15 +14,17 @@ def parity(
     context: typer.Context,
     more: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[BACKEND]...", help="Further backends: --backend torch tf."),
+        typer.Argument(metavar="[BACKEND]...", help="More backends: --backend torch tf."),
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option("--backend", help="torch | tf; both, or the one installed, by default."),
+        typer.Option("--backend", help="torch | tf; default: what is installed."),
     ] = None,
     loss: Annotated[
         list[str] | None,
-        typer.Option("--loss", help="A loss's name, or module:Class; all by default. Repeatable."),
+        typer.Option(
+            "--loss", help="A loss's name, or module:Class; repeat for more; default: all."
+        ),
     ] = None,
     page: Annotated[
         Path | None,

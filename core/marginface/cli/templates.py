@@ -20,18 +20,20 @@ def templates(
     ],
     scores: Annotated[
         Path | None,
-        typer.Option("--scores", help="Detector's scores of images: ijbc_name_5pts_score.txt."),
+        typer.Option(
+            "--scores", help="The detector's scores of the images: ijbc_name_5pts_score.txt."
+        ),
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option("--pairs", help="1:1: ijbc_template_pair_label.txt."),
+        typer.Option("--pairs", help="For 1:1: ijbc_template_pair_label.txt."),
     ] = None,
     gallery: Annotated[
         list[Path] | None,
-        typer.Option("--gallery", help="1:N: ijbc_1N_gallery_G1.csv; again for each gallery."),
+        typer.Option("--gallery", help="For 1:N: ijbc_1N_gallery_G1.csv; repeat for each gallery."),
     ] = None,
     probes: Annotated[
-        Path | None, typer.Option("--probes", help="1:N: ijbc_1N_probe_mixed.csv.")
+        Path | None, typer.Option("--probes", help="For 1:N: ijbc_1N_probe_mixed.csv.")
     ] = None,
     output: options.Output = None,
     overwrite: Overwrite = False,

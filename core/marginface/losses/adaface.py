@@ -25,21 +25,24 @@ STD_OFFSET = 1e-3  # keeps the standard deviation away from 0
 
 @dataclass(frozen=True, kw_only=True)
 class AdaFace(MarginLoss):
-    """AdaFace (2204.00964): hard samples count where the embedding's norm speaks for quality.
+    """AdaFace (2204.00964): hard samples count more if the embedding's norm indicates a good
+    image.
 
     target logit = scale * (cos(theta - margin k) - (margin + margin k))
     k = clip(h (|x| - mu) / (sigma + 0.001), -1, 1)
 
-    mu and sigma are running mean and standard deviation (unbiased) of the norms, the loss's state;
-    they start at 20 and 100 and take in a batch, t_alpha of it, before they are used. No gradient
-    flows through k. A batch of one sample has no deviation and leaves sigma alone.
+    mu and sigma are the running mean and standard deviation (unbiased) of the norms. They are the
+    loss's state: they start at 20 and 100, and each batch enters them with weight t_alpha before
+    they are used. No gradient flows through k. A batch of one sample has no deviation and leaves
+    sigma alone.
 
     In the wild:
-        - The authors' class has t_alpha = 1.0, their command line 0.01, the default here.
-        - Their code keeps every cosine in +-(1 - eps), the other classes' too, and the target angle
-          in eps .. pi - eps; the paper does not. The default is the code's, which the published
-          models were trained with; eps = 0 is the paper's formula.
-        - In data-parallel training each process keeps statistics of its own; here they are of all.
+        - The authors' class has t_alpha = 1.0; their command line has 0.01, the default here.
+        - Their code keeps every cosine in +-(1 - eps), also those of the other classes, and the
+          target angle in eps .. pi - eps; the paper does not. The default is the code's value,
+          with which the published models were trained; eps = 0 is the paper's formula.
+        - In their data-parallel training each process keeps statistics of its own; here they
+          cover the whole batch.
 
     >>> round(AdaFace(eps=0.0).target(0.0, 1.0, {"quality": 0.0}).value, 6)
     -0.4
@@ -49,13 +52,15 @@ class AdaFace(MarginLoss):
     panel: ClassVar[str] = "Norm as quality"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
-    margin: float = parameter(0.4, low=0, below=1, help="of both kinds")
+    margin: float = parameter(
+        0.4, low=0, below=1, help="size of both margins, on the angle and on the cosine"
+    )
     h: float = parameter(0.333, low=0, help="how strongly the norm counts")
     t_alpha: float = parameter(
         0.01, above=0, high=1, help="weight of a new batch in the running statistics"
     )
     eps: float = parameter(
-        1e-3, low=0, below=0.5, help="keeps cosines and angles from their ends; 0 is the paper"
+        1e-3, low=0, below=0.5, help="keeps cosines and angles off their ends; 0 in the paper"
     )
     gradient: Gradient = parameter(
         "exact", help="`exact`, or `straight_through`, d target / d cos = scale"

@@ -16,14 +16,15 @@ class ArcFace(AngularLoss):
     target logit = scale * cos(theta + margin)
 
     In the wild:
-        - InsightFace's arcface_torch, since December 2022, and CVLface edit the target logit in
-          place without recording it: their gradient d target / d cos is `scale` for every sample,
-          not scale sin(theta + margin) / sin(theta). That is gradient="straight_through".
-        - arcface_torch does nothing past theta + margin = pi, where its logit rises again
+        - InsightFace's arcface_torch (since December 2022) and CVLface change the target logit in
+          place, without autograd recording it. Their gradient d target / d cos is `scale` for
+          every sample, not scale sin(theta + margin) / sin(theta). This is
+          gradient="straight_through".
+        - arcface_torch does nothing past theta + margin = pi, so its logit rises again there
           (past_pi="none"). Older InsightFace continues with cos(theta) - margin sin(margin), the
-          default here, so that a larger angle always costs more (for margins up to 2.33).
-        - Its sharded cross entropy clamps probabilities, so that it reports no loss above
-          -ln(1e-30) = 69.0776, while the gradients are right.
+          default here, so a larger angle always costs more (for margins up to 2.33).
+        - Its sharded cross entropy clamps probabilities, so it never reports a loss above
+          -ln(1e-30) = 69.0776; the gradients are right.
 
     >>> round(ArcFace(margin=0.5).target(0.0, 1.0, {}).value, 6) == round(-math.sin(0.5), 6)
     True
@@ -73,8 +74,8 @@ class CombinedMargin(AngularLoss):
     - "none": nothing, as InsightFace's arcface_torch does.
 
     In the wild:
-        - arcface_torch takes (m1, m2, m3), drops m2 without a word when m3 > 0 as well, and
-          raises a bare error for m1 != 1.
+        - arcface_torch takes (m1, m2, m3). It silently drops m2 if m3 > 0, and raises a bare
+          error for m1 != 1.
 
     >>> round(CombinedMargin(m2=0.5).target(1.0, 1.0, {}).value, 6) == round(math.cos(0.5), 6)
     True
@@ -112,11 +113,12 @@ class CombinedMargin(AngularLoss):
 
 @dataclass(frozen=True, kw_only=True)
 class SubCenterArcFace(ArcFace):
-    """Sub-center ArcFace (ECCV 2020): several centres a class, the nearest one counts.
+    """Sub-center ArcFace (ECCV 2020): several centres for each class, of which the nearest
+    counts.
 
     target logit = scale * cos(theta + margin), cos(theta_j) = max over k of cos(theta_jk)
 
-    Noisy images gather at the lesser centres. `angles_to_dominant` finds them after training.
+    Noisy images gather at the minor centres. `angles_to_dominant` finds them after training.
 
     >>> SubCenterArcFace(centers=3).num_centers
     3
@@ -126,7 +128,7 @@ class SubCenterArcFace(ArcFace):
     shows_boundary: ClassVar[bool] = False  # ArcFace's
 
     centers: int = parameter(
-        3, low=1, help="K, centres a class; the head's weight is [classes * K, embedding_size]"
+        3, low=1, help="K, centres of a class; the head's weight is [classes * K, embedding_size]"
     )
 
     @property

@@ -9,14 +9,15 @@ from marginface.losses.hyperparameters import parameter
 
 @dataclass(frozen=True, kw_only=True)
 class Circle(MarginLoss):
-    """Circle loss (2002.10857, eq. 6): each similarity to a class weighed by what it lacks.
+    """Circle loss (2002.10857, eq. 6): each similarity is weighted by its distance to the optimum.
 
     target logit = scale * a_p (cos(theta) - (1 - margin)), a_p = max(1 + margin - cos(theta), 0)
     logit_j = scale * a_n (cos(theta_j) - margin), a_n = max(cos(theta_j) + margin, 0)
 
     In the wild:
-        - The paper's gradient takes the weights a_p, a_n as constants, and so do implementations:
-          gradient="detached", the default. "exact" is the derivative of the formula as it stands.
+        - The paper's gradient treats the weights a_p, a_n as constants, and so do
+          implementations: gradient="detached", the default. "exact" is the derivative of the
+          formula itself.
 
     >>> Circle(margin=0.25).target(0.75, 1.0, {}).value
     0.0

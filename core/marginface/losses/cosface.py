@@ -26,7 +26,7 @@ class CosFace(MarginLoss):
         0.40,
         low=0,
         below=2,
-        help="subtracted from the target cosine; InsightFace uses 0.40, 0.35 is common too",
+        help="subtracted from the target cosine; InsightFace uses 0.40, and 0.35 is common, too",
     )
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:

@@ -14,19 +14,19 @@ from marginface.losses.hyperparameters import parameter
 
 @dataclass(frozen=True, kw_only=True)
 class CurricularFace(AngularLoss):
-    """CurricularFace (2004.00288): ArcFace that weighs hard negatives by a running mean t.
+    """CurricularFace (2004.00288): ArcFace that weights hard negatives by a running mean t.
 
     target logit = scale * cos(theta + margin)
     logit_j = scale * cos(theta_j)                        where cos(theta_j) <= cos(theta + margin)
     logit_j = scale * cos(theta_j) (t + cos(theta_j))     for the others, the hard ones
     t = alpha mean(cos(theta)) + (1 - alpha) t
 
-    t is the loss's state, starts at 0 and takes in a batch before it is used.
+    t is the loss's state. It starts at 0, and each batch enters it before it is used.
 
     In the wild:
-        - The paper says "alpha = 0.99" of the momentum; the code gives the new batch 0.01, and so
-          does this alpha.
-        - The code updates t in evaluation as well; here only in training.
+        - The paper's "alpha = 0.99" is the momentum. The code gives the new batch a weight of
+          0.01, which is this alpha.
+        - The code also updates t in evaluation; here it changes only in training.
 
     >>> CurricularFace().negative(0.5, {"t": 0.1, "threshold": 0.4}).value
     0.3

@@ -24,7 +24,8 @@ INTRODUCTION = """\
 
 Written by `python -m marginface.losses.describe docs/losses.md` from the code's own docstrings.
 
-Every loss is the mean over a batch of
+Which loss does what, with which parameters, and where does public code differ from its paper? Every
+loss is the mean over a batch of
 
 ```text
 loss_i = logaddexp(t_i, n_i) - t_i
@@ -32,18 +33,21 @@ t_i = scale * psi(cos(theta_y)) + b                         the target logit
 n_i = logsumexp over j != y of scale * nu(cos(theta_j)) + b     the other classes
 ```
 
-where theta_j is the angle between an embedding and class weight j; nu is the cosine itself and b
-is 0 unless a loss says otherwise. SphereFace2 and UniFace sum softplus terms instead. Margins are
-radians where they are angles. [A loss of one's own](#a-loss-of-ones-own) needs a class and a few
-lines of tensor code. These choices, which public code makes silently, are parameters:
+Here theta_j is the angle between an embedding and class weight j. psi is the loss's own function,
+with the margin in it. Unless a loss says otherwise, nu is the cosine itself and b is 0. SphereFace2
+and UniFace sum softplus terms instead. Margins on angles are in radians. [A loss of one's
+own](#a-loss-of-ones-own) needs a class and a few lines of tensor code.
+
+Public code makes some choices silently. Here they are parameters:
 
 - `gradient`: `exact` is the derivative of the formula. `straight_through` takes d psi / d cos as
   1, as InsightFace's code has done since December 2022. The exact slope has a pole at theta = 0;
   below sin(theta) = 0.001 it is held constant, so that it is finite in every dtype.
-- `past_pi`: what happens where theta + m passes pi and the cosine would rise again: `monotone` goes
-  on falling, `clip` stops at pi, `none` does nothing.
-- State (running statistics, annealing) is an explicit array in `head.state` and in checkpoints,
-  that of the whole batch under data parallelism. Randomness comes in from outside.
+- `past_pi`: what happens if theta + m passes pi, where the cosine would rise again. With `monotone`
+  the logit keeps falling, with `clip` the angle stops at pi, with `none` nothing is done.
+
+State (running statistics, annealing) is an explicit array in `head.state` and in checkpoints. Under
+data parallelism it is the state of the whole batch. Random numbers come from outside, by `draw`.
 
 ![Target logits, their gradients and decision boundaries](losses.png)
 """
@@ -51,8 +55,9 @@ lines of tensor code. These choices, which public code makes silently, are param
 ONE_OF_YOUR_OWN = """
 ## A loss of one's own
 
-A loss is a dataclass with its formula in NumPy, and some lines of tensor code for each framework
-that is to compute it; one is enough. `my_losses.py`, in the folder where commands are called:
+A loss is a dataclass with its formula in NumPy, and a few lines of tensor code for each framework
+that is to compute it; one framework is enough. Put this `my_losses.py` into the folder where you
+call commands:
 
 ```python title="my_losses.py"
 from dataclasses import dataclass
@@ -115,25 +120,27 @@ marginface losses my_losses:EasyCosFace --plot easy.png
 marginface bench losses --losses cosface,my_losses:EasyCosFace
 ```
 
-In Python, importing `my_losses` is enough: `MarginHead("easy_cosface", ...)`. Embeddings of a
-trained model do not need the loss: `evaluate`, `embed` and `export` work without its code. Code is
-imported only where the command line names it, never because a run's file does, so `--resume` wants
-`--loss` again. A package that is installed offers its losses by an entry point, and they need no
-colon:
+In Python, import `my_losses` and use `MarginHead("easy_cosface", ...)`. Embeddings of a trained
+model do not need the loss, so `evaluate`, `embed` and `export` work without its code. Code is
+imported only if the command line names it, never because a file of a run does; this is why
+`--resume` needs `--loss` again. An installed package offers its losses by an entry point, and then
+the name alone is enough:
 
 ```toml
 [project.entry-points."marginface.losses"]
 easy_cosface = "my_losses:EasyCosFace"
 ```
 
-What else a loss may have: `negative` (another class's logit), `initial_state` and `prepare`
-(running statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty`,
-`num_centers`; `help(marginface.losses.MarginLoss)` has them all. Ops have the same in tensors.
+A loss may also have `negative` (another class's logit), `initial_state` and `prepare` (running
+statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty` and `num_centers`;
+`help(marginface.losses.MarginLoss)` explains them all. Ops have the same methods on tensors.
+
 Both are tried on two samples of three classes, the loss when it is registered and its Ops when a
-head is made, so that a wrong name, shape or type is told before training.
-Gradients are what autograd makes of the tensor code; where that has a pole, as an arccosine has at
-cos = +-1, compute value and slope apart and join them: `with_slope` in
-`marginface_torch.losses.base`, as `li_arcface` does.
+head is made. So a wrong name, shape or type is reported before training.
+
+Gradients are what autograd derives from the tensor code. If that has a pole, as an arccosine has at
+cos = +-1, compute value and slope separately and join them with `with_slope` of
+`marginface_torch.losses.base`; `li_arcface` is an example.
 """
 
 

@@ -29,7 +29,7 @@ class ElasticFaceArc(AngularLoss):
 
     target logit = scale * cos(theta + m_i), m_i ~ N(margin, std)
 
-    `draw` draws the margins; every framework takes the same.
+    `draw` draws the margins, so that all frameworks use the same.
 
     >>> ElasticFaceArc(std=0.0).draw(np.random.default_rng(0), 2)["margin"].tolist()
     [0.5, 0.5]
@@ -41,7 +41,7 @@ class ElasticFaceArc(AngularLoss):
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(0.5, low=0, below=math.pi, unit="radians", help="mean of the margins")
-    std: float = parameter(0.05, low=0, help="their standard deviation")
+    std: float = parameter(0.05, low=0, help="standard deviation of the margins")
     gradient: Gradient = parameter(
         "exact", help="`exact`, or `straight_through`, d target / d cos = scale"
     )
@@ -71,14 +71,14 @@ class ElasticFaceArc(AngularLoss):
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticFaceArcPlus(ElasticFaceArc):
-    """ElasticFace-Arc+ (2109.09416): the larger of the drawn margins go to the farther samples.
+    """ElasticFace-Arc+ (2109.09416): larger drawn margins go to the farther samples.
 
     target logit = scale * cos(theta + m_i), m_i ~ N(margin, std), sorted by theta
 
     In the wild:
-        - The released code means to sort, but indexes the sorted margins with the order of the
-          cosines instead of scattering them by it: sample i gets the margin whose rank is the
-          number of the sample that stands at place i. assignment="released" does the same; the
+        - The released code means to sort, but it indexes the sorted margins by the order of the
+          cosines instead of scattering them by it. So sample i gets the margin whose rank is the
+          number of the sample at place i in that order. assignment="released" does the same; the
           default does what the paper says.
 
     >>> loss = ElasticFaceArcPlus()
@@ -89,7 +89,7 @@ class ElasticFaceArcPlus(ElasticFaceArc):
 
     name: ClassVar[str] = "elasticface_arc_plus"
 
-    std: float = parameter(0.0175, low=0, help="their standard deviation")
+    std: float = parameter(0.0175, low=0, help="standard deviation of the margins")
     assignment: Assignment = parameter(
         "sorted", help="`sorted`, the paper's, or `released`, the code's"
     )
@@ -117,7 +117,7 @@ class ElasticFaceCos(MarginLoss):
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")
     margin: float = parameter(0.35, low=0, below=2, help="mean of the margins")
-    std: float = parameter(0.05, low=0, help="their standard deviation")
+    std: float = parameter(0.05, low=0, help="standard deviation of the margins")
 
     @classmethod
     def curves(cls) -> list[Curve]:
@@ -141,12 +141,12 @@ class ElasticFaceCos(MarginLoss):
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticFaceCosPlus(ElasticFaceCos):
-    """ElasticFace-Cos+ (2109.09416): the larger of the drawn margins go to the farther samples.
+    """ElasticFace-Cos+ (2109.09416): larger drawn margins go to the farther samples.
 
     target logit = scale * (cos(theta) - m_i), m_i ~ N(margin, std), sorted by theta
 
     In the wild:
-        - As for elasticface_arc_plus: the released code gives the margins out in another order.
+        - As with elasticface_arc_plus, the released code assigns the margins in another order.
 
     >>> ElasticFaceCosPlus().std
     0.02
@@ -154,7 +154,7 @@ class ElasticFaceCosPlus(ElasticFaceCos):
 
     name: ClassVar[str] = "elasticface_cos_plus"
 
-    std: float = parameter(0.02, low=0, help="their standard deviation")
+    std: float = parameter(0.02, low=0, help="standard deviation of the margins")
     assignment: Assignment = parameter(
         "sorted", help="`sorted`, the paper's, or `released`, the code's"
     )

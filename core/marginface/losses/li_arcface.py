@@ -15,11 +15,11 @@ class LiArcFace(MarginLoss):
     target logit = scale * (pi - 2 (theta + margin)) / pi
     logit_j = scale * (pi - 2 theta_j) / pi
 
-    The target falls with the angle all the way, so it needs no policy past pi.
+    The target falls with the angle over the whole range, so it needs no policy past pi.
 
     In the wild:
-        - There is no official code; third parties take a margin of 0.40 to 0.45.
-        - Some make the target linear only and leave the other classes their cosines.
+        - There is no official code; third parties use a margin of 0.40 to 0.45.
+        - Some make only the target linear and leave the other classes their cosines.
         - Unguarded arccosines give NaN gradients at cos = +-1; here the slope 2 / (pi sin(theta))
           is held below sin(theta) = 0.001.
 

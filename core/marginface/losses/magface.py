@@ -11,15 +11,16 @@ from marginface.losses.hyperparameters import parameter
 
 @dataclass(frozen=True, kw_only=True)
 class MagFace(AngularLoss):
-    """MagFace (2103.06627): ArcFace whose margin grows with the norm, which becomes a quality.
+    """MagFace (2103.06627): ArcFace with a margin that grows with the norm, which comes to
+    measure quality.
 
     target logit = scale * cos(theta + m(a)), a = clamp(|x|, l_a, u_a)
     m(a) = l_margin + (u_margin - l_margin) / (u_a - l_a) * (a - l_a)
     loss = softmax loss + lambda_g * mean(g(a)), g(a) = 1 / a + a / u_a^2
 
-    Gradient flows through the norm in both terms, and stops where it is clamped: embeddings that
-    start shorter than l_a get no pull. The paper asks for a lambda_g large enough to keep the
-    optimal norm inside.
+    Gradient flows through the norm in both terms, but not where the norm is clamped: embeddings
+    that start shorter than l_a are not pulled. The paper asks for a lambda_g large enough to keep
+    the best norm inside.
 
     In the wild:
         - The authors' script trains with easy_margin and lambda_g = 35, the defaults here; the

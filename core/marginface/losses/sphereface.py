@@ -31,14 +31,14 @@ class SphereFace(AngularLoss):
     logit_j = scale * |x| * cos(theta_j)
     lambda = max(lambda_min, lambda_base / (1 + gamma step))
 
-    Embeddings keep their norm, through which gradient flows. The step counts calls in training,
-    from 1, and is the loss's state.
+    Embeddings keep their norm, and gradient flows through it. The step counts calls in training,
+    from 1; it is the loss's state.
 
     In the wild:
         - The authors' Caffe layer normalises its gradient; gradient="exact" is the formula's.
-        - A much used PyTorch port anneals with lambda_base=1500, gamma=0.1.
-        - Ports keep the counter on the module, where no checkpoint saves it: a resumed run starts
-          annealing again.
+        - A widely used PyTorch port anneals with lambda_base=1500, gamma=0.1.
+        - Ports keep the counter on the module, where no checkpoint saves it, so a resumed run
+          starts annealing again.
 
     >>> SphereFace().target(1.0, 1.0, {"annealing": 5.0}).value
     1.0
@@ -53,8 +53,8 @@ class SphereFace(AngularLoss):
         4.0, low=1, why="below, a larger angle is rewarded", help="multiplies the target angle"
     )
     lambda_base: float = parameter(1000.0, low=0, help="where lambda starts")
-    lambda_min: float = parameter(5.0, low=0, help="where it ends")
-    gamma: float = parameter(0.12, low=0, help="how fast it falls")
+    lambda_min: float = parameter(5.0, low=0, help="where lambda ends")
+    gamma: float = parameter(0.12, low=0, help="how fast lambda falls")
     gradient: Gradient = parameter("exact", help="`exact` or `straight_through`, d psi / d cos = 1")
     past_pi: PastPi = parameter(
         "monotone",
@@ -95,8 +95,8 @@ class SphereFaceRV1(AngularLoss):
 
     target logit = scale * cos(min(margin theta, pi))
 
-    The default gradient is the paper's "characteristic gradient detachment", which the authors'
-    code trains with: d target / d cos = scale.
+    The default gradient is the paper's "characteristic gradient detachment", with which the
+    authors' code trains: d target / d cos = scale.
 
     In the wild:
         - The authors' code (opensphere) multiplies the loss by lw / scale, lw = 50: with the
@@ -133,8 +133,8 @@ class SphereFaceRV2(MarginLoss):
     target logit = scale * cos(theta)
     logit_j = scale * cos(theta_j / margin)
 
-    The default gradient is the paper's "characteristic gradient detachment", which the authors'
-    code trains with: d logit_j / d cos = scale.
+    The default gradient is the paper's "characteristic gradient detachment", with which the
+    authors' code trains: d logit_j / d cos = scale.
 
     In the wild:
         - The authors' code (opensphere) multiplies the loss by lw / scale, lw = 50: with the

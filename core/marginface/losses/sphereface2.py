@@ -19,13 +19,14 @@ class SphereFace2(MarginLoss):
     n_j = scale * (g(cos(theta_j)) + margin) + b
     g(c) = 2 ((c + 1) / 2)^t - 1
 
-    The bias b is learned. It starts where it minimises the loss while all cosines are 0.
+    The bias b is learned. It starts at the value that minimises the loss if all cosines are 0.
 
     In the wild:
-        - The authors' code (opensphere) takes d g / d cos as 1, gradient="straight_through", the
-          default here: the published figures were trained so. "exact" is the formula's
+        - The authors' code (opensphere) takes d g / d cos as 1, and the published models were
+          trained so: gradient="straight_through", the default here. "exact" is the formula's
           derivative.
-        - It writes the mean over batch and classes of weights lw classes / scale: this sum.
+        - It takes the mean over batch and classes with weights lw classes / scale, which equals
+          this sum.
 
     >>> SphereFace2(t=1.0, margin=0.25).target(0.5, 1.0, {}).value
     0.25
@@ -36,12 +37,14 @@ class SphereFace2(MarginLoss):
     panel: ClassVar[str] = "Binary"
 
     scale: float = parameter(40.0, above=0, help="r in the paper; 64 for millions of images")
-    margin: float = parameter(0.4, low=0, below=1, help="0.5 for millions of images")
+    margin: float = parameter(
+        0.4, low=0, below=1, help="of target and negatives; 0.5 for millions of images"
+    )
     alpha: float = parameter(
         0.7,
         above=0,
         below=1,
-        help="weight of the target's term; lambda in the paper; 0.8 for millions",
+        help="weight of the target's term; lambda in the paper; 0.8 for millions of images",
     )
     t: float = parameter(3.0, low=1, help="exponent that spreads the similarities")
     lw: float = parameter(50.0, above=0, help="weight of the whole loss")

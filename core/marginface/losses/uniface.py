@@ -18,12 +18,11 @@ class UniFace(MarginLoss):
     t = scale * (cos(theta) - margin) + b
     n_j = scale * cos(theta_j) + b
 
-    The bias b is learned, minus the paper's, and starts at -ln(10 classes).
+    The bias b is learned and starts at -ln(10 classes). It is the negative of the paper's.
 
     In the wild:
-        - The released code clamps t and n_j to +-scale, which takes the gradient from the samples
-          with the largest loss: clamp=True. The paper does not, nor
-          does the default.
+        - The released code clamps t and n_j to +-scale, so the samples with the largest loss have
+          no gradient: clamp=True. The paper does not clamp, nor does the default.
 
     >>> UniFace(margin=0.25).target(0.5, 1.0, {}).value
     0.25

@@ -14,7 +14,7 @@ def compare(
 ) -> None:
     """Compare times, new over old, with 95 % intervals over the rounds.
 
-    "faster" and "slower" are said where the interval of the times over the base's excludes 1: what
+    "faster" or "slower" is said if the interval of the times over the base's excludes 1: what
     the machine did meanwhile slows the base as well.
     """
     from marginface.benchmarking.comparing import compare

@@ -16,19 +16,19 @@ def data(
     context: typer.Context,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Images to read: folder, .rec, .tfrecord; noise by default."),
+        typer.Option("--data", help="Images to read: folder, .rec, .tfrecord; default: noise."),
     ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Images in one batch.")
     ] = 64,
     rounds: Rounds = 5,
     threads: Annotated[
-        int, typer.Option("--threads", min=0, help="Threads that decode ahead; 0 for none.")
+        int, typer.Option("--threads", min=0, help="Threads that read ahead; 0: none.")
     ] = 0,
     output: Output = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Time batches of images as given, of a .rec and of a .tfrecord, beside the bare decoder."""
+    """Time batches of images from --data, a .rec and a .tfrecord beside the bare decoder."""
     from marginface.benchmarking.data import BASE, measure
 
     claim(context, output, "data", overwrite=overwrite)

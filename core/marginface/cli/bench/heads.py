@@ -23,7 +23,7 @@ def heads(
     context: typer.Context,
     backend: Backend = "all",
     sizes: Annotated[
-        str, typer.Option("--sizes", help="Comma-separated batch x classes.")
+        str, typer.Option("--sizes", help="Batch x classes, comma-separated.")
     ] = "128x100000",
     rounds: Rounds = 5,
     threads: Threads = None,

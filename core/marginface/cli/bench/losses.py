@@ -24,21 +24,26 @@ def losses(
     backend: Backend = "all",
     names: Annotated[
         str | None,
-        typer.Option("--losses", help="Names or module:Class, comma-separated; all by default."),
+        typer.Option("--losses", help="Names or module:Class, comma-separated; default: all."),
     ] = None,
     sizes: Annotated[
         str,
-        typer.Option("--sizes", help="Comma-separated batch x classes; 128x100000,512x10000 too."),
+        typer.Option(
+            "--sizes", help="Batch x classes, comma-separated, such as 128x100000,512x10000."
+        ),
     ] = "128x10000",
     rounds: Rounds = 3,
     threads: Threads = None,
     memory: Annotated[
-        bool, typer.Option(help="Take the peak memory too, each in a process of its own: minutes.")
+        bool,
+        typer.Option(
+            help="Also measure peak memory, each loss in a process of its own; takes minutes."
+        ),
     ] = False,
     output: Output = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Time forward and backward of each loss beside normface's, and their peak memory."""
+    """Time forward and backward of each loss, and take its peak memory, beside normface's."""
     from marginface.benchmarking.losses import BASE, case_of, measure, parse_sizes
     from marginface.checks import check_distinct
     from marginface.losses import load

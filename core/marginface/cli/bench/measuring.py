@@ -13,13 +13,11 @@ from marginface.cli.output_options import claim_folder
 if TYPE_CHECKING:
     from marginface.benchmarking.cost import Cost
 
-Backend = Annotated[
-    str, typer.Option("--backend", help="torch | tf | all; all that are installed by default.")
+Backend = Annotated[str, typer.Option("--backend", help="torch | tf | all that are installed.")]
+Rounds = Annotated[
+    int, typer.Option("--rounds", min=1, help="Rounds; in each, everything is timed once.")
 ]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Turns of each rival.")]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads; all for none given.")
-]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: all.")]
 Output = Annotated[
     Path | None, typer.Option("--output", help="Folder for a .json, a .md and a .png.")
 ]

@@ -24,7 +24,10 @@ def step(
     backend: Backend = "all",
     names: Annotated[
         str,
-        typer.Option("--backbones", help="Comma-separated; the first is what others are held to."),
+        typer.Option(
+            "--backbones",
+            help="Comma-separated names; the first is what the others are compared with.",
+        ),
     ] = "mobilefacenet,mbf",
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=2, help="Images in one batch.")

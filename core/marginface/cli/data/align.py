@@ -21,51 +21,61 @@ QUALITY = 95
 
 def align(
     photos: Annotated[
-        Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, with folders in it or not.")
+        Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, which may contain folders.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the crops.")],
     detector: Annotated[
-        Path | None, typer.Option("--detector", help="SCRFD model that gives five points, ONNX.")
+        Path | None, typer.Option("--detector", help="SCRFD model in ONNX that gives five points.")
     ] = None,
     landmarks: Annotated[
         Path | None,
-        typer.Option("--landmarks", help="JSON or CSV with five points for each photo, instead."),
+        typer.Option(
+            "--landmarks",
+            help="Instead of a detector: JSON or CSV with five points for each photo.",
+        ),
     ] = None,
     size: Annotated[
-        str, typer.Option("--size", help="Of the crops, height x width in pixels.")
+        str, typer.Option("--size", help="Size of the crops, height x width in pixels.")
     ] = "112x112",
     face: Annotated[
         str | None,
         typer.Option(
-            "--face", help="Where there are several: largest | central.", show_default=FACE
+            "--face", help="Which face, if there are several: largest | central.", show_default=FACE
         ),
     ] = None,
     min_score: Annotated[
         float | None,
-        typer.Option(
-            "--min-score", help="What scores less is no face.", show_default=str(MIN_SCORE)
-        ),
+        typer.Option("--min-score", help="Lowest score of a face.", show_default=str(MIN_SCORE)),
     ] = None,
     min_face: Annotated[
         int,
-        typer.Option("--min-face", min=0, help="Least pixels of the photo that a crop must span."),
+        typer.Option(
+            "--min-face",
+            min=0,
+            help="Smallest number of pixels of the photo that a crop must span.",
+        ),
     ] = 0,
     image_format: Annotated[
-        str, typer.Option("--format", help="Of the crops: jpg | png (lossless).")
+        str, typer.Option("--format", help="Format of the crops: jpg | png (lossless).")
     ] = "jpg",
     quality: Annotated[
-        int | None, typer.Option("--quality", help="Of JPEG, 1 to 100.", show_default=str(QUALITY))
+        int | None,
+        typer.Option("--quality", help="JPEG quality, 1 to 100.", show_default=str(QUALITY)),
     ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Photos in one batch.")
     ] = 8,
     max_megapixels: Annotated[
         int,
-        typer.Option("--max-megapixels", min=1, help="Larger photos are skipped, as unreadable."),
+        typer.Option(
+            "--max-megapixels",
+            min=1,
+            help="Largest photo to read, in millions of pixels; larger ones are skipped.",
+        ),
     ] = 268,
     overwrite: Overwrite = False,
 ) -> None:
-    """Bring each photo's face onto the five-point template; write crops and alignment.csv.
+    """Align each photo's face to the five-point template; write crops and alignment.csv.
 
     Crops keep the photos' folders and names. After an interruption the same command goes on.
     """

@@ -18,7 +18,7 @@ def inspect(
         list[Path], typer.Argument(help="Folders, .rec, .tfrecord, or verification sets.")
     ],
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for all that is found, with every name.")
+        Path | None, typer.Option("--json", help="JSON file for all findings, with every name.")
     ] = None,
     overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,

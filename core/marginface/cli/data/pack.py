@@ -19,24 +19,27 @@ def pack(
     target: Annotated[Path, typer.Argument(help="New .rec, .tfrecord, .bin, .zip, or folder.")],
     pairs: Annotated[
         Path | None,
-        typer.Option("--pairs", help="List of pairs in SOURCE: makes a verification set."),
+        typer.Option(
+            "--pairs", help="List of pairs of images in SOURCE, to make a verification set."
+        ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", min=1, help="Scale images to so many pixels each way.")
+        int | None, typer.Option("--size", min=1, help="Scale images to this many pixels each way.")
     ] = None,
     image_format: Annotated[
-        str | None, typer.Option("--format", help="Encode images anew as jpeg | png.")
+        str | None, typer.Option("--format", help="Encode images again as jpeg | png.")
     ] = None,
     skip_bad: Annotated[
         bool,
         typer.Option(
-            "--skip-bad", help="Leave out images that cannot be decoded, or pairs with such."
+            "--skip-bad",
+            help="Leave out images that cannot be decoded, and pairs with such images.",
         ),
     ] = False,
     overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
-    """Convert a set of images; what has the size and format already is copied byte for byte.
+    """Convert a set of images; those of the right size and format are copied byte for byte.
 
     A run that was killed goes on where it was when the same command runs again.
     """

@@ -17,10 +17,12 @@ def preview(
     output: Annotated[Path, typer.Argument(help="PNG file to write.", show_default=False)],
     augment: Annotated[
         str | None,
-        typer.Option("--augment", help="As training takes it; default: all, one by one."),
+        typer.Option("--augment", help="Augmentations, as for training; default: all, one by one."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
-    images: Annotated[int, typer.Option("--images", min=1, max=32, help="Columns.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the augmentations.")] = 0,
+    images: Annotated[
+        int, typer.Option("--images", min=1, max=32, help="Images, one in each column.")
+    ] = 8,
     overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:

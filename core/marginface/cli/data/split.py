@@ -18,17 +18,19 @@ def split(
         Path, typer.Option("--output", help="New folder for train, validation and pairs.")
     ],
     fraction: Annotated[
-        float, typer.Option("--fraction", help="How much goes to validation, between 0 and 1.")
+        float, typer.Option("--fraction", help="Share that goes to validation, between 0 and 1.")
     ] = 0.1,
     by: Annotated[
         str,
-        typer.Option("--by", help="identity: none is in both parts | image: each stays in train."),
+        typer.Option(
+            "--by", help="identity: none is in both parts | image: all identities stay in train."
+        ),
     ] = "identity",
     pairs: Annotated[
         int | None,
-        typer.Option("--pairs", help="Also draw so many verification pairs, a multiple of 20."),
+        typer.Option("--pairs", help="Also draw this many verification pairs, a multiple of 20."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
     overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:

@@ -17,22 +17,24 @@ def subset(
     target: Annotated[Path, typer.Argument(help="New .rec, .tfrecord, or folder.")],
     kept: Annotated[
         Path | None,
-        typer.Option("--kept", help="Table of `marginface clean`: only what it keeps."),
+        typer.Option("--kept", help="Table of `marginface clean`: take only images that it keeps."),
     ] = None,
     min_images: Annotated[
-        int, typer.Option("--min-images", min=1, help="Only identities with at least so many.")
+        int,
+        typer.Option("--min-images", min=1, help="Only identities with at least this many images."),
     ] = 1,
     max_images: Annotated[
-        int | None, typer.Option("--max-images", min=1, help="Draw at most so many of each.")
+        int | None,
+        typer.Option("--max-images", min=1, help="Draw at most this many images of each identity."),
     ] = None,
     identities: Annotated[
-        int | None, typer.Option("--identities", min=1, help="Draw so many identities.")
+        int | None, typer.Option("--identities", min=1, help="Draw this many identities.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
     overwrite: Overwrite = False,
     rebuild_index: RebuildIndex = False,
 ) -> None:
-    """Take some images of a set, in this order: what is kept, large identities, so many of them."""
+    """Take a part of a set: --kept, then --min-images, --identities and --max-images."""
     from marginface.data.listing import open_training_set
     from marginface.data.packing.partial import partial_path, telling_what_stays
     from marginface.data.packing.training_sets import check_target

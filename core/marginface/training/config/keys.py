@@ -88,26 +88,36 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 }
 
 
-DECAY_HELP = f"Default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
-WARMUP_HELP = "Instead: share of the run's steps, 0 to 1."
-RATE_HELP = "Share of the identities that a step looks at; below 1: sgd only."
-SAMPLING_HELP = "partial_fc or corrected; default below sample-rate 1: partial_fc."
-PRECISION_HELP = "Of the head's matrix products: full, or bfloat16 or float16 (faster on GPUs)."
-PROCESSES_HELP = "Processes on this machine that share each step, and the identities."
-THREADS_HELP = "CPU threads of each process; default: the framework's, or an equal share."
-BACKEND_HELP = "Framework: torch or tf; default: the one that is installed, torch of both."
-DATA_HELP = "Training images: a folder of identities, .rec or .tfrecord; again for more sets."
-JOIN_HELP = "Take a name that several sets have for one identity."
-VAL_HELP = "Sets: .bin, container, CFP's Split/FP, list with --images; several: commas, or again."
+DECAY_HELP = (
+    f"Weight decay; default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
+)
+WARMUP_HELP = "Warm-up as a share of the run's steps, instead; 0 to 1."
+RATE_HELP = "Share of the identities that each step looks at; below 1 only with sgd."
+SAMPLING_HELP = (
+    "How a sample is used, if sample-rate is below 1: partial_fc (default) or corrected."
+)
+PRECISION_HELP = (
+    "Precision of the head's matrix products: full, bfloat16 or float16 (faster on GPUs)."
+)
+PROCESSES_HELP = "Processes on this machine that share each step and the identities."
+THREADS_HELP = "CPU threads of each process; default: the framework's choice, or an equal share."
+BACKEND_HELP = "Framework: torch or tf; default: the one that is installed, torch if both are."
+DATA_HELP = "Training images: a folder of identities, .rec or .tfrecord; repeat for more sets."
+JOIN_HELP = "Treat a name that occurs in several sets as one identity."
+VAL_HELP = (
+    "Verification sets: .bin, container, CFP's Split/FP, or a list of pairs with --images; "
+    "separate several by commas, or repeat the option."
+)
 AUGMENT_HELP = f"Augmentations, comma-separated, or a preset: {', '.join(PRESETS)}; '' for none."
-SKIP_HELP = "Skip images that are unreadable or of another size, pairs that miss one; count them."
-REBUILD_HELP = "Write the .idx of a .rec anew where it is missing or stale."
+SKIP_HELP = "Skip and count images that are unreadable or of another size, and pairs that miss one."
+REBUILD_HELP = "Write the .idx of a .rec again if it is missing or stale."
 MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 REFUSE_HELP = (
-    "Refuse to resume where the newest checkpoint is damaged, instead of going on from the one "
-    "before it."
+    "If the newest checkpoint is damaged, refuse to resume; otherwise the one before it is used."
 )
-CHECKPOINT_HELP = f"Steps; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS} steps."
+CHECKPOINT_HELP = (
+    f"Steps between checkpoints; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS}."
+)
 
 
 def key(panel: str, help_text: str, default: Any = ..., **limits: Any) -> Any:
@@ -128,38 +138,58 @@ class TrainConfig(BaseModel):
     init_weights: Path | None = key(
         "Run", "Backbone weights to start from: a file, a run or a checkpoint.", None
     )
-    seed: int = key("Run", "Of weights, data order and randomness.", 0, ge=0, lt=2**32)
+    seed: int = key(
+        "Run", "Seed of weights, data order and all else that is random.", 0, ge=0, lt=2**32
+    )
 
-    loss: str = key("Loss", f"{', '.join(losses.names())}; or module:Class.", "arcface")
-    scale: float | None = key("Loss", "Scale s; default: the loss's.", None)
+    loss: str = key("Loss", f"One of {', '.join(losses.names())}; or module:Class.", "arcface")
+    scale: float | None = key("Loss", "Scale s of the logits; default: the loss's.", None)
     margin: float | None = key("Loss", "Margin m, radians for angles; default: the loss's.", None)
-    loss_parameters: Parameters = key("Loss", "Further ones: name=value,name=value.", {})
-    num_classes: int | None = key("Loss", "Identities expected in the data; checked.", None, ge=2)
+    loss_parameters: Parameters = key(
+        "Loss", "Other parameters of the loss: name=value,name=value.", {}
+    )
+    num_classes: int | None = key(
+        "Loss", "Number of identities that the data must have.", None, ge=2
+    )
     sample_rate: float = key("Loss", RATE_HELP, 1.0, gt=0, le=1)
     sampling: SamplingName | None = key("Loss", SAMPLING_HELP, None)
 
-    backbone: str = key("Model", f"{', '.join(backbones.names())}.", "iresnet50")
+    backbone: str = key("Model", f"One of {', '.join(backbones.names())}.", "iresnet50")
     embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1, le=65_536)
     input_size: Size = key("Model", "Height and width of images, in pixels.", (112, 112))
-    dropout: float = key("Model", "Share dropped before the embedding layer.", 0.0, ge=0, lt=1)
-    mean: Mean = key("Model", "Subtracted, on the 0..255 scale; one or three.", (127.5,) * 3)
-    std: Std = key("Model", "Divides, on the 0..255 scale; one or three.", (127.5,) * 3)
+    dropout: float = key(
+        "Model", "Share of the features dropped before the embedding layer.", 0.0, ge=0, lt=1
+    )
+    mean: Mean = key("Model", "Subtracted from pixels (0..255); one number or three.", (127.5,) * 3)
+    std: Std = key("Model", "Divides pixels after the mean; one number or three.", (127.5,) * 3)
     channels: Channels = key("Model", "Channel order that the network sees: rgb or bgr.", "rgb")
 
-    epochs: int | None = key("Length", "Passes; default: 20 without max-steps.", None, ge=1)
-    max_steps: int | None = key("Length", "Steps; with epochs, whichever ends first.", None, ge=1)
+    epochs: int | None = key(
+        "Length", "Passes over the data; default: 20, or none with max-steps.", None, ge=1
+    )
+    max_steps: int | None = key(
+        "Length", "Number of steps; with epochs, whichever ends first.", None, ge=1
+    )
     batch_size: int = key("Length", "Images in a step.", 128, ge=2)
 
     lr: float = key("Optimizer", "Highest learning rate.", 0.1, gt=0)
     optimizer: OptimizerName = key("Optimizer", "sgd or adamw.", "sgd")
-    momentum: float | None = key("Optimizer", "Of sgd; default: 0.9.", None, ge=0, lt=1)
+    momentum: float | None = key("Optimizer", "Momentum of sgd; default: 0.9.", None, ge=0, lt=1)
     weight_decay: float | None = key("Optimizer", DECAY_HELP, None, ge=0)
-    decay_norm_and_bias: bool = key("Optimizer", "Decay BatchNorm, PReLU and biases too.", True)
-    clip_norm: float = key("Optimizer", "Largest gradient norm of the backbone; 0: any.", 5.0, ge=0)
-    schedule: ScheduleName = key("Optimizer", "polynomial, cosine or step.", "polynomial")
-    power: float | None = key("Optimizer", "Of the polynomial; default: 1.", None, gt=0)
-    milestones: Steps | None = key("Optimizer", "Steps at which schedule step decays.", None)
-    gamma: float | None = key("Optimizer", "Factor at milestones; default: 0.1.", None, gt=0, le=1)
+    decay_norm_and_bias: bool = key(
+        "Optimizer", "Apply weight decay to norms, PReLU and biases, too.", True
+    )
+    clip_norm: float = key(
+        "Optimizer", "Clip the backbone's gradient to this norm; 0: never.", 5.0, ge=0
+    )
+    schedule: ScheduleName = key(
+        "Optimizer", "Course of the rate: polynomial, cosine or step.", "polynomial"
+    )
+    power: float | None = key("Optimizer", "Power of the polynomial; default: 1.", None, gt=0)
+    milestones: Steps | None = key("Optimizer", "Steps at which the step schedule decays.", None)
+    gamma: float | None = key(
+        "Optimizer", "Factor at each milestone; default: 0.1.", None, gt=0, le=1
+    )
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
     warmup_share: float | None = key("Optimizer", WARMUP_HELP, None, ge=0, lt=1)
 
@@ -172,20 +202,24 @@ class TrainConfig(BaseModel):
 
     val: Locations = key("Verification", VAL_HELP, ())
     val_images: Path | None = key(
-        "Verification", "Images that lists of pairs name: folder, .rec or .tfrecord.", None
+        "Verification", "Images that the lists of pairs name: folder, .rec or .tfrecord.", None
     )
     val_pairs: Path | None = key("Verification", "A list of pairs, such as LFW's.", None)
-    val_every: int | None = key("Verification", "Steps; default: each epoch.", None, ge=1)
+    val_every: int | None = key(
+        "Verification", "Steps between verifications; default: each epoch.", None, ge=1
+    )
 
     checkpoint_every: int | None = key("Records", CHECKPOINT_HELP, None, ge=1)
-    keep_checkpoints: int = key("Records", "Older ones are deleted.", 3, ge=1)
+    keep_checkpoints: int = key("Records", "Checkpoints to keep; older ones are deleted.", 3, ge=1)
     refuse_damaged: bool = key("Records", REFUSE_HELP, False)
     log_every: int = key("Records", "Steps between lines of metrics.", 10, ge=1)
 
     processes: int = key("Speed", PROCESSES_HELP, 1, ge=1)
     threads: int | None = key("Speed", THREADS_HELP, None, ge=1)
     head_precision: PrecisionName = key("Speed", PRECISION_HELP, "full")
-    compile: Compile = key("Speed", "auto (where it gains time), on or off.", "auto")
+    compile: Compile = key(
+        "Speed", "Compile the model: auto (if it saves time), on or off.", "auto"
+    )
 
     def __init__(self, **values: Any) -> None:
         """Validate `values`; every complaint is one line in a MarginfaceError."""
