@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
+from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.table import Column, Table
@@ -20,6 +20,9 @@ from marginface.text import printable
 
 UNBOUNDED = 10_000  # columns: more than any row has
 GAP = 2  # between columns
+ASCII_HEAD = Box(
+    "    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True
+)  # no letters but ASCII
 LEAST_TEXT = 12  # columns: in less a text would be torn into syllables
 INDENT = 2  # of the values of a record
 LEAST_RECORD = 16  # columns: less would cut a number
@@ -37,7 +40,7 @@ def fitted(table: Table, console: Console) -> Group:
     if console.width >= UNBOUNDED:
         columns = [each.on_one_line() for each in columns]
     widths = _widths(columns, console.width - GAP * (len(columns) - 1))
-    rows = _records(columns, console) if widths is None else [_grid(columns, widths)]
+    rows = _records(columns, console) if widths is None else [_grid(columns, widths, console)]
     return Group(*[title] * bool(title), *rows, *[caption] * bool(caption), Text())
 
 
@@ -88,8 +91,9 @@ def _widths(columns: Sequence[_Cells], room: int) -> list[int] | None:
     return widths
 
 
-def _grid(columns: Sequence[_Cells], widths: Sequence[int]) -> Table:
-    grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+def _grid(columns: Sequence[_Cells], widths: Sequence[int], console: Console) -> Table:
+    box = ASCII_HEAD if console.options.ascii_only else SIMPLE_HEAD
+    grid = Table(box=box, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     for column, width in zip(columns, widths, strict=True):
         grid.add_column(
             column.header,

@@ -50,6 +50,15 @@ def test_every_command_exists_and_has_help(cli, name):
     assert f"marginface {name}" in out
 
 
+@pytest.mark.parametrize("name", ["train", "evaluate", "embed"])
+def test_the_help_of_a_narrow_terminal_cuts_no_option(cli, name):
+    wide, narrow = (cli(name, "--help", columns=columns).stdout for columns in (200, 40))
+    options = re.findall(r"(?<=│ )[ *]*(--[a-z-]+)", wide)
+    assert len(options) > 5
+    assert all(re.search(rf"{option}[ ,\n]", narrow) for option in options)
+    assert "…" not in narrow
+
+
 def test_version(cli):
     assert cli("--version") == (0, f"marginface {__version__}\n", "")
 

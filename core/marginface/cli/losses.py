@@ -58,11 +58,13 @@ def _explain(console: Terminal, loss: Description) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
+    from marginface.losses.describe import ARXIV
     from marginface.tables.losses import parameters_table
 
     console.print(Text.assemble((loss.title, "bold"), f": {loss.summary}"))
     if loss.source:
-        console.print(f"Source: {loss.source}")
+        source = ARXIV.sub(lambda number: f"arXiv {number[0]}", loss.source)
+        console.print(f"Source: {source}")
     console.print()
     for line in loss.formula:
         console.print(Padding(line, (0, 0, 0, 4), expand=False))
