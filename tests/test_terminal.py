@@ -10,8 +10,8 @@ import pytest
 from reports import pairs_of
 from rich.table import Table
 
+from marginface.api.progress import image_progress
 from marginface.benchmarking.losses import Cost
-from marginface.cli.progress import image_progress
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import distinct_images
 from marginface.losses.problems import DTYPES

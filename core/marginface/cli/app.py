@@ -13,11 +13,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from marginface import __version__
 from marginface.cli.lazy import lazy_app
 from marginface.errors import MarginfaceError, message_of
 from marginface.other_names import KEYS
 from marginface.text import print_error, printable
+from marginface.version import __version__
 
 LEAST_LIKENESS = 0.6  # of an option to one that it may have been meant for
 COMMANDS = {

@@ -51,6 +51,7 @@ class EmbedSummary:
     embedded: int
     resumed: int
     skipped: tuple[tuple[str, str], ...]  # path, reason
+    embedding_size: int
 
 
 def check_output(output: Path, *, overwrite: bool, inputs: Iterable[Path | None] = ()) -> None:
@@ -147,7 +148,7 @@ def embed_folder(
             )
         merged.replace(output)
         shutil.rmtree(folder)
-        return EmbedSummary(output, rows, resumed, skipped)
+        return EmbedSummary(output, rows, resumed, skipped, embedder.embedding_size)
 
 
 def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:

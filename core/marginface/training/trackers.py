@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +23,7 @@ from marginface.runs.metrics import TRAIN, VERIFICATION
 from marginface.terminal import say
 from marginface.training.event_file import EventFile
 
+Callback = Callable[[dict[str, Any]], object]  # is given each record of metrics
 OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
 
 
@@ -33,11 +35,19 @@ class Tracker:
         total_steps: length of the run.
         first_step: steps taken before.
         console: to print on; a terminal gets a progress bar, anything else plain lines.
+        on_record: called with each record, once it is written.
     """
 
     def __init__(
-        self, run: RunFolder, *, total_steps: int, first_step: int, console: Console
+        self,
+        run: RunFolder,
+        *,
+        total_steps: int,
+        first_step: int,
+        console: Console,
+        on_record: Callback | None = None,
     ) -> None:
+        self._on_record = on_record
         self._console = console
         self._total = total_steps
         self._path = run.metrics
@@ -93,10 +103,13 @@ class Tracker:
         say(self._progress.console, text)
 
     def _record(self, kind: str, step: int, metrics: dict[str, float]) -> None:
+        record = {"kind": kind, "step": step, **metrics}
         with naming(self._path, self._path):
-            self._metrics.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
+            self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
         self._events.scalars(step, {f"{kind}/{name}": value for name, value in metrics.items()})
+        if self._on_record is not None:
+            self._on_record(record)
 
     def __enter__(self) -> Self:
         self._progress.start()

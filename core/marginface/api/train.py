@@ -1,0 +1,159 @@
+"""`marginface.train`: train as a configuration says."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from marginface import losses
+from marginface.data.image_files import PassedOverWarning
+from marginface.errors import MarginfaceError
+from marginface.losses.registry import awaits_import
+from marginface.outputs import refuse_inputs
+from marginface.runs.folder import RunFolder
+from marginface.runs.metrics import VERIFICATION, read_metrics
+from marginface.training.config.files import (
+    coerce,
+    config_text,
+    read_config_file,
+    resolve_config,
+    resume_config,
+)
+from marginface.training.config.keys import TrainConfig, check_keys
+from marginface.training.output import check_output, sole_run_writer
+from marginface.training.processes.groups import this_process
+from marginface.training.processes.launching import COMMAND, PARENT, launch, leave_with
+from marginface.training.resuming import check_resumption
+from marginface.training.trackers import Callback
+from marginface.training.trainer import TrainResult
+from marginface.training.trainer import train as run_training
+
+Launch = Callable[[TrainConfig], int]  # starts the processes of a run; returns the exit status
+
+
+def train(
+    config: str | Path | Mapping[str, Any] | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> TrainResult:
+    """Train a model on face images and leave everything in a run folder.
+
+    Args:
+        config: a YAML file, or a dict, of keys of the training configuration.
+        resume: continue the run in `output`.
+        overwrite: replace the run in `output`.
+        callbacks: each is called with every record of metrics: kind ("train" or "verification"),
+            step and values. An exception in one stops the run as Ctrl-C does, with a checkpoint,
+            and is raised then.
+        options: keys of the configuration, which come before those of `config`.
+
+    Raises:
+        MarginfaceError: bad data or configuration, or one of several processes failed.
+    """
+
+    def launched(settings: TrainConfig) -> int:
+        if callbacks:
+            raise MarginfaceError(
+                "callbacks are called in this process; with them give processes=1"
+            )
+        with tempfile.TemporaryDirectory(prefix="marginface-") as folder:
+            file = Path(folder) / "config.yaml"
+            file.write_text(config_text(settings), encoding="utf-8")
+            # Not this program again, which may be a notebook.
+            command = [sys.executable, "-P", "-m", COMMAND, "train", "--config", str(file)]
+            command += ["--output", str(settings.output), "--loss", settings.loss]
+            command += ["--resume"] * resume + ["--overwrite"] * overwrite
+            return launch(command, settings.processes, settings.output)
+
+    result = start(config, options, launched, resume, overwrite, callbacks)
+    if isinstance(result, TrainResult):
+        return result
+    if result:
+        raise MarginfaceError(f"a process of the run ended with exit status {result}; see above")
+    output = Path({**_file(config), **options}["output"])
+    records = read_metrics(RunFolder(output).metrics)
+    verified = [each["best_accuracy"] for each in records if each["kind"] == VERIFICATION]
+    return TrainResult(output, records[-1]["step"], verified[-1] if verified else None, None)
+
+
+def start(
+    config: str | Path | Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+    launched: Launch,
+    resume: bool,
+    overwrite: bool,
+    callbacks: Sequence[Callback] = (),
+) -> TrainResult | int:
+    """Run a training in this process, or in several by `launched`, whose status is returned."""
+    if resume and overwrite:
+        raise MarginfaceError(
+            "--resume continues the run in --output and --overwrite replaces it; give one of them"
+        )
+    typed = {name: value for name, value in options.items() if value is not None}
+    file = _file(config)
+    run: dict[str, Any] = {}
+    if resume:
+        folder = RunFolder(Path({**file, **typed}.get("output", ".")))
+        folder.require_run()
+        run = read_config_file(folder.config)
+        _require_loss(str(run.get("loss")), {**file, **typed})
+    if "loss" in typed:
+        losses.load(typed["loss"])  # code of one's own is imported here, and never for a file
+    place = this_process()
+    if place.named:
+        _require_processes(place.size, {**file, **typed})
+        typed["processes"] = place.size
+    if place.rank:  # process 0 says it
+        warnings.simplefilter("ignore", PassedOverWarning)
+    if resume:
+        settings = resume_config(TrainConfig(**run), {**file, **typed})
+    else:
+        settings = resolve_config(file, typed)
+        read = Path(config) if isinstance(config, (str, Path)) else None
+        refuse_inputs(settings.output, [read])
+
+    if settings.processes > 1 and not place.named:
+        with sole_run_writer(settings, resume=resume):  # else process 0 finds out, in a while
+            check_output(settings, resume=resume, overwrite=overwrite)
+            if resume:
+                check_resumption(settings)
+        return launched(settings)
+    if place.named and (parent := os.environ.get(PARENT)):
+        leave_with(int(parent))
+    return run_training(settings, resume=resume, overwrite=overwrite, callbacks=callbacks)
+
+
+def _file(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the keys of a configuration."""
+    if config is None:
+        return {}
+    if isinstance(config, (str, Path)):
+        return read_config_file(Path(config))
+    check_keys(dict(config))
+    return {name: coerce(name, value) for name, value in config.items()}
+
+
+def _require_processes(size: int, typed: dict[str, Any]) -> None:
+    """Raise if another number of processes is given than the environment names."""
+    if "processes" in typed and coerce("processes", typed["processes"]) != size:
+        raise MarginfaceError(
+            f"processes is {typed['processes']}, but the environment names {size} (WORLD_SIZE); "
+            "leave processes out under torchrun"
+        )
+
+
+def _require_loss(recorded: str, typed: dict[str, Any]) -> None:
+    """Raise if a resumed run with a user's own loss, not imported yet, is given another loss."""
+    if awaits_import(recorded) and typed.get("loss", recorded) != recorded:
+        raise MarginfaceError(
+            f"the run's loss is {recorded}, which a resumed run cannot change to {typed['loss']}; "
+            f"give --loss {recorded}, or start a new run with another --output"
+        )
