@@ -16,7 +16,7 @@ from head_rivals import Measured, available, measure, needed
 from matplotlib.figure import Figure
 
 from marginface.atomic import replacing
-from marginface.benchmarking.costs import COLOURS
+from marginface.benchmarking.files import COLOURS
 
 BATCH, CLASSES = 128, 100_000
 MANY = 10_000_000

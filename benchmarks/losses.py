@@ -18,8 +18,9 @@ from harness import Work, run, show, spread
 from rich.console import Console
 
 from marginface import losses
-from marginface.benchmarking.costs import write_costs
-from marginface.benchmarking.losses import Cost, growth, inputs, measure, parse_sizes
+from marginface.benchmarking.cost import Cost
+from marginface.benchmarking.files import write_costs
+from marginface.benchmarking.losses import BASE, growth, inputs, measure, parse_sizes
 from marginface.tables.benchmarking import cost_table
 
 PEER = "pytorch-metric-learning: "
@@ -54,12 +55,13 @@ def main(
             compared = measure(
                 each, chosen, batch, classes, rounds=rounds, memory=memory, rivals=rivals
             )
-            Console(width=110).print(cost_table(compared))
+            Console(width=110).print(cost_table(compared, BASE))
             if rivals is not None:
-                _show_peers(compared)
+                _show_peers(compared, batch, classes)
             costs += compared
     if output is not None:
-        write_costs([cost for cost in costs if not cost.name.startswith(PEER)], output)
+        ours = [cost for cost in costs if not cost.name.startswith(PEER)]
+        write_costs(ours, BASE, output, "losses")
 
 
 def peers(name: str, embeddings: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, Work]:
@@ -86,7 +88,7 @@ def _peer(name: str, embeddings: np.ndarray, labels: np.ndarray, classes: int) -
     return step
 
 
-def _show_peers(costs: list[Cost]) -> None:
+def _show_peers(costs: list[Cost], batch: int, classes: int) -> None:
     """Print how many times faster than its peer each loss is, and both peaks of memory."""
     seconds = {cost.name: cost.seconds for cost in costs}
     memory = {cost.name: cost.memory for cost in costs}
@@ -95,8 +97,9 @@ def _show_peers(costs: list[Cost]) -> None:
         if PEER + name not in seconds:
             continue
         ours, theirs = (statistics.median(seconds[n]) * 1e3 for n in (name, PEER + name))
-        size = (costs[0].batch, costs[0].classes)
-        peaks = (memory[name], run(__file__, WORKER, name, *size)) if memory[name] else (0, 0)
+        peaks = (
+            (memory[name], run(__file__, WORKER, name, batch, classes)) if memory[name] else (0, 0)
+        )
         rows.append(
             (
                 *(name, f"{ours:.1f}", f"{theirs:.1f}", *spread(seconds, PEER + name, name)),

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from marginface.cli.app import COMMANDS
 from marginface.cli.lazy import build_command, load_command
-from marginface.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/marginface/marginface/blob/main"
@@ -24,6 +24,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
+    "RELEASE.md": "release.md",
     "benchmarks/README.md": "benchmarks.md",
 }
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")

@@ -127,7 +127,12 @@ HEADS = [
         ("products = kept_products[k]", "kept_products.read(k) if keep else"),
         ("products = kept_products[0]", "kept_products.read(tf.constant(0)) if keep else"),
     ),
-    Mutant("heads.head", "uniface", "if self.loss.logit_limit is not None", "if False"),
+    Mutant(
+        "heads.head",
+        "uniface",
+        ("else logits.clamp(-limit, limit)", "else tf.clip_by_value(logits, -limit, limit)"),
+        "else logits",
+    ),
     # the head
     Mutant(
         "heads.blocks",
@@ -135,19 +140,19 @@ HEADS = [
         (".amax(2)", "tf.reduce_max(tf.reshape(best, centers), 2)"),
         (".mean(2)", "tf.reduce_mean(tf.reshape(best, centers), 2)"),
     ),
-    Mutant("heads.head", "sphereface", ("target * norms", "target *= norms"), ("target", "pass")),
+    Mutant("heads.head", "sphereface", ("logits * norms", "logits *= norms"), ("logits", "pass")),
     Mutant("heads.head", "magface", " + self._ops.penalty(norms)", ""),
     Mutant(
         "heads.head",
         "arcface",
-        ("target * self.loss.scale", "target *= self.loss.scale"),
-        ("target", "pass"),
+        "values * self.loss.scale",
+        "values",
     ),
     Mutant(
         "heads.head",
         "sphereface2",
-        ("target + terms.bias", "target += terms.bias"),
-        ("target", "pass"),
+        ("logits + bias", "logits += bias"),
+        ("logits", "pass"),
     ),
     # steps in the backward pass, and samples of classes
     Mutant(
@@ -282,6 +287,28 @@ HEADS = [
         "head_scaling",
         ("rate = self.settings.rate", "inside &= parameters.steps_before != REFUSED"),
         ("rate = 0.1", "pass"),
+    ),
+    # what a head tells beside its loss
+    Mutant(
+        "heads.measuring",
+        "head_measuring",
+        (
+            "of_block.fill_target(logits, -torch.inf)",
+            "tf.where(Masks(block, of_blocks).left_out, dtype.min, logits)",
+        ),
+        "logits",
+    ),
+    Mutant(
+        "heads.measuring",
+        "head_measuring",
+        ("torch.where(target.here, own_bias, 0)", "target.zero_elsewhere(tf.cast(of_target"),
+        ("own_bias * 0", "0 * target.zero_elsewhere(tf.cast(of_target"),
+    ),
+    Mutant(
+        "heads.measuring",
+        "head_measuring",
+        ("negatives.scatter(1, labels[:, None], target[:, None])", "tf.where(is_own, target"),
+        ("cosines.scatter(1, labels[:, None], target[:, None])", "tf.where(is_own, own"),
     ),
     # half precision
     Mutant(

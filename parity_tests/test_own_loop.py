@@ -54,6 +54,26 @@ def test_graphs_give_what_eager_gives(framework: Framework) -> None:
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_compiled_step_measures_without_a_word(torch: Framework) -> None:
+    """The compiler goes around what reads values, and warns of nothing."""
+    _, head = make(torch)
+    code = torch.torch
+    x, labels = code.eye(4, 16), code.tensor(LABELS)
+
+    def step(x: Any, labels: Any) -> Any:
+        return head(x, labels), head.measure(x, labels), head.logits(x, labels)
+
+    code.compiler.reset()
+    counted = code._dynamo.utils.counters["graph_break"]
+    counted.clear()
+    loss, metrics, logits = code.compile(step, backend="eager")(x, labels)
+    assert not [reason for reason in counted if "item" in reason], dict(counted)
+    wanted_loss, wanted_metrics, wanted_logits = step(x, labels)
+    assert loss.item() == pytest.approx(wanted_loss.item(), rel=1e-6)
+    assert metrics == wanted_metrics
+    code.testing.assert_close(logits, wanted_logits)
+
+
 def test_a_label_out_of_range_is_never_silent(framework: Framework) -> None:
     """In graphs too; in those that XLA compiles, the loss is no number."""
     x, labels = np.ones((2, 16), np.float32), np.array([0, 7])

@@ -55,7 +55,8 @@ def test_without_any_both_commands_are_named(tmp_path) -> None:
     commands = [
         f"train --data {faces} --output {new}",
         f"demo --output {new}",
-        f"export --weights {weights} --backbone mobilefacenet --embedding-size 16 --output {new}",
+        f"export --weights {weights} --backbone mobilefacenet --embedding-size 16 "
+        f"--output {new}.onnx",
         "parity",
         "bench losses",
     ]
@@ -64,3 +65,4 @@ def test_without_any_both_commands_are_named(tmp_path) -> None:
         assert status == 2, command
         assert "pip install 'marginface[torch]', or 'marginface[tf]'" in err, command
     assert not new.exists()
+    assert not new.with_suffix(".onnx").exists()

@@ -11,13 +11,14 @@ from reports import pairs_of
 from rich.table import Table
 
 from marginface.api.progress import image_progress
-from marginface.benchmarking.losses import Cost
+from marginface.benchmarking.comparing import Change
+from marginface.benchmarking.cost import Cost
 from marginface.evaluation.comparison import Comparison
 from marginface.evaluation.evaluate import distinct_images
 from marginface.losses.problems import DTYPES
 from marginface.parity.measure import Deviation
 from marginface.parity.page import QUANTITIES
-from marginface.tables.benchmarking import cost_table
+from marginface.tables.benchmarking import change_table, cost_table
 from marginface.tables.parity import parity_table
 from marginface.tables.verification import comparison_table, single_table
 from marginface.terminal import Terminal
@@ -50,7 +51,12 @@ TABLES = {
     "single": lambda: single_table(comparison()),
     "comparison": lambda: comparison_table([comparison(), comparison()]),
     "costs": lambda: cost_table(
-        [Cost("torch", LONG, 512, 10**6, [1234.5], (1.25, 1.125, 2.5), 10**11)]
+        [Cost("torch", LONG, "batch 512", [1234.5], [987.6], (1.25, 1.125, 2.5), 10**11)],
+        "normface",
+    ),
+    "changes": lambda: change_table(
+        [Change("torch", "batch 512", LONG, (1.5, 1.25), (0.5, 0.25, 0.75), (1.5, 1.25, 1.75))],
+        "normface",
     ),
 }
 

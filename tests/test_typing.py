@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from marginface import losses
+from marginface.losses.keywords import LossParameters
 from marginface.losses.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +77,7 @@ backend.save_weights(backbone, "mbf.safetensors")
 reveal_type(head)
 reveal_type(backbone)
 backend.MarginHead(7, 8, 10)
-backend.MarginHead("arcface", classes=10)
+backend.MarginHead("arcface", margin=0.3, classes=10)
 backend.create_backbone("mbf", embedings=8)
 backend.export_onnx(backbone, "mbf.onnx", opset="17")
 backend.NoSuchClass
@@ -122,6 +124,11 @@ def test_mypy_sees_the_class_of_each_loss(tmp_path: Path) -> None:
         if not any(f'"{kind.__module__}.{kind.__name__}"' in line for line in lines)
     }
     assert not unseen, f"at the end of families.py add: {'; '.join(sorted(unseen))}"
+
+
+def test_type_checkers_know_the_parameters_of_every_loss() -> None:
+    declared = {name for loss in BUILT_IN for name in losses.parameters(loss)}
+    assert declared == LossParameters.__annotations__.keys()
 
 
 def test_the_packages_say_that_they_are_typed() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from marginface.heads import HeadMetrics, HeadPlan, Precision, Sampling, Shard
     from marginface.learner import Group, Learner, LearnerSpec
     from marginface.losses import Evaluation, MarginLoss
+    from marginface.losses.keywords import LossParameters
     from marginface.losses.problems import Problem
     from marginface.model import ModelSpec, Preprocessing
     from marginface.optimizers import SGD
@@ -103,7 +104,7 @@ class HeadClass(Protocol):
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
         shard: Shard | None = None,
-        **parameters: Any,
+        **parameters: Unpack[LossParameters],
     ) -> Head:
         """Create a head."""
 
@@ -179,6 +180,9 @@ class Backend(Protocol):
         labels: NDArray[Any],
         num_classes: int,
         draw: Arrays,
+        *,
+        threads: int | None = None,
+        **options: Any,
     ) -> Callable[[], float]:
         """Return a function that computes the loss and the gradients of embeddings and weights."""
 

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 LONGEST = 100  # characters of a name that is unknown
+MOST_NAMED = 5  # of the names that there are
 
 
 class MarginfaceError(ValueError):
@@ -39,15 +40,21 @@ def message_of(error: MarginfaceError | OSError) -> str:
 
 
 def unknown_name(
-    kind: str, name: object, choices: Iterable[str], others: Mapping[str, str] | None = None
+    kind: str,
+    name: object,
+    choices: Iterable[str],
+    others: Mapping[str, str] | None = None,
+    *,
+    listed_by: str = "",
 ) -> MarginfaceError:
-    """Return the error for a name that is not among `choices`, with the nearest one.
+    """Return the error for a name that is not among `choices`, with the nearest ones.
 
     Args:
         kind: of what is named.
         name: as given.
         choices: the names that there are.
         others: names that people know some choices by, which come before the nearest.
+        listed_by: the command that lists all, said where the message does not.
 
     >>> print(unknown_name("loss", "arcfase", ["arcface", "cosface"]))
     unknown loss 'arcfase'; did you mean 'arcface'? (known: arcface, cosface)
@@ -58,4 +65,17 @@ def unknown_name(
     meant = plain if plain in known else (others or {}).get(plain)
     near = [meant] if meant else difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return MarginfaceError(f"unknown {kind} '{text}'{hint} (known: {', '.join(known)})")
+    return MarginfaceError(f"unknown {kind} '{text}'{hint} ({_known(plain, known, listed_by)})")
+
+
+def _known(name: str, known: list[str], listed_by: str) -> str:
+    """Name what there is, of many the nearest: a list that fills the screen hides the advice."""
+    if len(known) <= MOST_NAMED:
+        return f"known: {', '.join(known)}"
+
+    def likeness(other: str) -> float:
+        return difflib.SequenceMatcher(None, name, other).ratio()
+
+    nearest = sorted(known, key=likeness, reverse=True)[:MOST_NAMED]
+    all_of_them = f"; {listed_by} lists all" if listed_by else ""
+    return f"nearest of {len(known)}: {', '.join(nearest)}{all_of_them}"

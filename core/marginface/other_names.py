@@ -18,6 +18,8 @@ KEYS = {
     "output_dir": "output",
     "pretrained": "init_weights",
     "validation": "val",
+    "images": "val_images",
+    "pairs": "val_pairs",
     "accumulation": "batch_size",
     "accumulation_steps": "batch_size",
     "gradient_accumulation": "batch_size",

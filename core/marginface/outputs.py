@@ -183,8 +183,9 @@ def _digest(folder: Path) -> str:
         folders[:] = [name for name in folders if not PASSING.fullmatch(name)]
         inside = Path(parent).relative_to(folder).as_posix()
         names += [f"{inside}/{name}" for name in (*folders, *files) if not PASSING.fullmatch(name)]
-    text = "\0".join(sorted(name for name in names if name != f"./{SIGNATURE}"))
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    # Bytes are the same in every locale.
+    encoded = (os.fsencode(name) for name in names if name != f"./{SIGNATURE}")
+    return hashlib.sha256(b"\0".join(sorted(encoded))).hexdigest()
 
 
 def _remove(path: Path) -> None:

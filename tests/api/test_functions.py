@@ -93,9 +93,17 @@ def test_figures_show_themselves(faces, model, tmp_path):
 def small(faces, output, **more):
     pytest.importorskip("torch")
     return {
-        "data": faces, "output": output, "backend": "torch", "backbone": "mobilefacenet",
-        "embedding_size": 8, "batch_size": 4, "max_steps": 3, "log_every": 1, "threads": 1,
-        "compile": "off", **more,
+        "data": faces,
+        "output": output,
+        "backend": "torch",
+        "backbone": "mobilefacenet",
+        "embedding_size": 8,
+        "batch_size": 4,
+        "max_steps": 3,
+        "log_every": 1,
+        "threads": 1,
+        "compile": "off",
+        **more,
     }
 
 

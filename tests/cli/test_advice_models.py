@@ -158,7 +158,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_trained_again(
     assert cli(*(new if part == "NEW" else part for part in shlex.split(advised[1]))).status == 0
     assert cli(*export, new).status == 0
     arrays.write_bytes(whole)  # restored from a copy
-    assert cli(*export, run).status == 0
+    assert cli(*export, run, "--overwrite").status == 0
 
 
 def training(data: Path, output: Path) -> list[object]:

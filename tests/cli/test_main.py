@@ -13,6 +13,7 @@ from PIL import Image
 from marginface import __version__
 from marginface.cli.app import COMMANDS
 from marginface.cli.lazy import load_command
+from marginface.losses import names
 from marginface.runs.checkpoints import latest_checkpoint
 from marginface.training.config.keys import TrainConfig
 
@@ -56,10 +57,31 @@ def test_version(cli):
 @pytest.mark.parametrize(
     ("name", "nearest"), [("trian", "; did you mean 'train'?"), ("frobnicate", "")]
 )
-def test_an_unknown_command_names_the_nearest_and_all(cli, name, nearest):
-    known = ", ".join(sorted(COMMANDS))
-    message = f"marginface: error: unknown command '{name}'{nearest} (known: {known})\n"
-    assert cli(name) == (2, "", message)
+def test_an_unknown_command_names_the_nearest_and_where_all_are(cli, name, nearest):
+    status, out, err = cli(name)
+    assert (status, out) == (2, "")
+    start = f"marginface: error: unknown command '{name}'{nearest} (nearest of {len(COMMANDS)}: "
+    assert err.startswith(start)
+    named, _, where = err.removeprefix(start).partition("; ")
+    assert len(set(named.split(", ")) & set(COMMANDS)) == 5
+    assert where == "marginface --help lists all)\n"
+
+
+def test_many_known_names_are_cut_to_the_nearest_five(cli):
+    status, _, err = cli("losses", "arcfase")
+    assert status == 2
+    assert err == (
+        "marginface: error: unknown loss 'arcfase'; did you mean 'arcface'? (nearest of "
+        f"{len(names())}: arcface, li_arcface, adaface, cosface, magface; marginface losses lists "
+        "all)\n"
+    )
+
+
+def test_pairs_are_named_in_training_as_where_they_are_verified(cli, train_options):
+    for kind in ("images", "pairs"):
+        refused = {cli(*train_options, f"--{each}{kind}", "nowhere") for each in ("", "val-")}
+        assert len(refused) == 1
+        assert f"val_{kind} is given without" in refused.pop().stderr
 
 
 @pytest.mark.parametrize(

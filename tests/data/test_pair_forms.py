@@ -167,7 +167,7 @@ def test_what_is_neither_is_refused_by_its_line(images: Path, text: str, reason:
 def test_text_in_utf_16_is_told_the_way(images: Path) -> None:
     path = images.parent / "pairs.csv"
     path.write_text("a.jpg,12.jpg,1\n", encoding="utf-16")
-    assert "text in UTF-16, as PowerShell and Excel write it: save it" in refusal(path, images)
+    assert "is no UTF-8 text; expected a list of pairs" in refusal(path, images)
 
 
 @needs_faces

@@ -26,6 +26,8 @@ from record_files import insightface, intact_offsets, pack, png
 from safetensors.numpy import save
 
 from marginface.backbones import read_weights
+from marginface.benchmarking.comparing import compare
+from marginface.benchmarking.files import read_costs
 from marginface.data.formats.index_cache import load_index
 from marginface.data.formats.recordio import RecordFile
 from marginface.data.images import decode_image
@@ -210,6 +212,15 @@ PARSERS: dict[str, Parser] = {
     "torch zip": Parser("w.pt", read_weights, partial(torch_file, zipped=True)),
     "torch row": Parser("w.pth", read_weights, partial(torch_file, zipped=False)),
     "yaml": Parser("c.yaml", read_config_file, texts("data: faces\noutput: run\nlr: 0.1\n")),
+    "costs": Parser(
+        "b.json",
+        lambda path: compare(read_costs(path).costs, read_costs(path).costs),
+        texts(
+            '{"machine": {"cores": 2}, "base": "a", "costs": [{"backend": "tf", "name": "a", '
+            '"case": "b", "seconds": [1.5], "base_seconds": [2.5], '
+            '"to_base": [1, 1, 1], "memory": null}]}'
+        ),
+    ),
     "media": Parser("m.txt", read_media, texts("1.jpg 1 2\n2.jpg 1 3\n")),
     "scores": Parser("s.txt", read_detector_scores, texts("1.jpg 1 2 3 4 5 6 7 8 9 10 0.9\n")),
     "template pairs": Parser(

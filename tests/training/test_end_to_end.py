@@ -149,7 +149,7 @@ def test_a_bad_verification_image_is_found_before_training(
     shutil.copytree(tiny_faces, images)
     broken = images / "person_0" / "person_0_0001.png"
     broken.write_bytes(broken.read_bytes()[:2000])
-    more = ("--max-steps", 1, "--val-images", images, "--val-pairs", pairs)
+    more = ("--max-steps", 1, "--images", images, "--pairs", pairs)
     assert "person_0_0001.png" in refusal(*train(backend, tiny_faces, tmp_path / "run", *more))
     assert not (tmp_path / "run").exists()
 

@@ -97,7 +97,7 @@ def test_bad_sets_end_a_run_before_it_begins(make, sets, tiny_faces, tmp_path):
         ({"val": sets}, "asks for posix.system"),
         ({"val": [tmp_path / "none.bin"]}, "no such file or folder: .*none.bin"),
         ({"val": [sets[1]], "val_images": tiny_faces}, "leave the images .* out"),
-        ({"val": [tmp_path / "list.txt"]}, "give them, too .*--val-images"),
+        ({"val": [tmp_path / "list.txt"]}, "give them, too .*--images; .*val_images"),
         ({"val": [sets[1], sets[1]]}, "given 2 times"),
     ):
         config = make(**values)

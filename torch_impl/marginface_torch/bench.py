@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from marginface.losses import MarginLoss
 from marginface_torch.heads.head import MarginHead
+from marginface_torch.processes import set_threads
+
+RATE = 0.1  # of a head that takes its update inside
 
 
 def loss_step(
@@ -18,11 +21,27 @@ def loss_step(
     labels: NDArray[Any],
     num_classes: int,
     draw: Mapping[str, NDArray[Any]],
+    *,
+    threads: int | None = None,
+    **options: Any,
 ) -> Callable[[], float]:
-    """Return a function that computes the loss and the gradients of embeddings and weights."""
+    """Return a function that computes the loss and the gradients of embeddings and weights.
+
+    Args:
+        loss: of the head.
+        embeddings: [batch, embedding_size].
+        labels: [batch].
+        num_classes: of the head.
+        draw: its randomness, in every call.
+        threads: CPU threads; None for the framework's choice.
+        options: of the head.
+    """
+    set_threads(threads)
     x, y = torch.tensor(embeddings, requires_grad=True), torch.tensor(labels)
     draws = {name: torch.tensor(value) for name, value in draw.items()}
-    head = MarginHead(loss, x.shape[1], num_classes)
+    head = MarginHead(loss, x.shape[1], num_classes, **options)
+    if head.update is not None:
+        head.rate = RATE
 
     def step() -> float:
         x.grad = None

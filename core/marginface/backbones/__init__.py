@@ -117,9 +117,10 @@ def describe(
     283
     """
     if name not in _BUILDERS:
+        unknown = unknown_name("backbone", name, _BUILDERS, listed_by="marginface train --help")
         raise MarginfaceError(
-            f"{unknown_name('backbone', name, _BUILDERS)}; one of your own must be registered "
-            "first, with marginface.backbones.register_backbone in the program that uses it"
+            f"{unknown}; one of your own must be registered first, "
+            "with marginface.backbones.register_backbone in the program that uses it"
         )
     embedding_size = check_count("embedding_size", embedding_size)
     input_size = check_size("input_size", input_size)

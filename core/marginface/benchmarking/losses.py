@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,37 +18,14 @@ from numpy.typing import NDArray
 
 from marginface import losses
 from marginface.backend import Backend, load_backend
-from marginface.benchmarking.timing import STATUS, Work, interleave, memory, ratios
+from marginface.benchmarking.cost import Cost, take_turns
+from marginface.benchmarking.timing import STATUS, Work, memory
 from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError
 from marginface.losses.registry import place
 
 BASE = "normface"
 EMBEDDING_SIZE = 512
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of one loss.
-
-    Args:
-        backend: "torch" or "tf".
-        name: of the loss, or of a rival's.
-        batch: embeddings in a step.
-        classes: class weights, but for centres.
-        seconds: of each round.
-        to_base: time as a multiple of NormFace's in the same rounds: median, smallest, largest.
-        memory: bytes that a process grows by, at its peak in a step, beyond class weights and their
-            gradient, with what an allocator keeps from drawing the weights; None where unknown.
-    """
-
-    backend: str
-    name: str
-    batch: int
-    classes: int
-    seconds: list[float]
-    to_base: tuple[float, float, float]
-    memory: int | None
 
 
 # Makes further rivals of a loss from its name, embeddings, labels and classes.
@@ -71,6 +47,15 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
     return [(int(each[1]), int(each[2])) for each in matches if each]
 
 
+def case_of(batch: int, classes: int) -> str:
+    """Name a size.
+
+    >>> case_of(128, 10000)
+    'batch 128, 10,000 classes'
+    """
+    return f"batch {batch}, {classes:,} classes"
+
+
 def measure(
     backend: str,
     names: Sequence[str],
@@ -79,6 +64,7 @@ def measure(
     *,
     rounds: int,
     memory: bool = True,
+    threads: int | None = None,
     rivals: Rivals | None = None,
 ) -> list[Cost]:
     """Return the costs of losses and of their rivals, each in turn with NormFace's head.
@@ -87,29 +73,18 @@ def measure(
         RuntimeError: a loss that is not finite.
     """
     framework = load_backend(backend)
-    base = _step(framework, BASE, batch, classes)
+    base = _step(framework, BASE, batch, classes, threads)
     costs = []
     for name in dict.fromkeys([BASE, *names]):
-        steps = {BASE: base, name: _step(framework, name, batch, classes)}
+        steps = {BASE: base}
+        if name != BASE:
+            steps[name] = _step(framework, name, batch, classes, threads)
         if rivals is not None:
             steps |= rivals(name, *inputs(batch, classes), classes)
-        for rival, step in steps.items():
-            if not np.isfinite(float(str(step()))):
-                raise RuntimeError(f"{backend}: the loss of {rival} is not finite")
-        seconds = interleave(steps, rounds=rounds, repeats=1, warm_up=1)
-        costs += [
-            Cost(
-                backend,
-                rival,
-                batch,
-                classes,
-                seconds[rival],
-                _inverse(ratios(seconds, BASE, rival)),
-                peak_memory(backend, rival, batch, classes) if memory and rival == name else None,
-            )
-            for rival in steps
-            if rival != BASE or name == BASE
-        ]
+        peaks = {name: peak_memory(backend, name, batch, classes)} if memory else {}
+        case = case_of(batch, classes)
+        compared = take_turns(backend, case, BASE, steps, rounds=rounds, memory=peaks)
+        costs += [cost for cost in compared if cost.name != BASE or name == BASE]
     return costs
 
 
@@ -133,11 +108,13 @@ def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None
     return int(done.stdout.split()[-1])
 
 
-def _step(framework: Backend, name: str, batch: int, classes: int) -> Work:
+def _step(
+    framework: Backend, name: str, batch: int, classes: int, threads: int | None = None
+) -> Work:
     loss = losses.get(name)
     embeddings, labels = inputs(batch, classes)
     draw = loss.draw(np.random.default_rng(1), batch)
-    return framework.loss_step(loss, embeddings, labels, classes, draw)
+    return framework.loss_step(loss, embeddings, labels, classes, draw, threads=threads)
 
 
 def inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -145,10 +122,6 @@ def inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.in
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(batch, EMBEDDING_SIZE)).astype(np.float32)
     return embeddings, rng.integers(0, classes, batch)
-
-
-def _inverse(values: tuple[float, float, float]) -> tuple[float, float, float]:
-    return 1 / values[0], 1 / values[2], 1 / values[1]
 
 
 def growth(make: Callable[[int, int], Work], batch: int, classes: int, centers: int = 1) -> int:

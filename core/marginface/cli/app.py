@@ -32,7 +32,7 @@ COMMANDS = {
     "data": "Pack, inspect, split, align and preview images.",
     "losses": "List the losses, explain one, or draw them.",
     "parity": "Compare every loss in every framework with the reference.",
-    "bench": "Time the losses of the installed frameworks.",
+    "bench": "Time losses, heads, data, training steps and exports; compare two runs.",
     "demo": "Train, evaluate and export on drawn faces; needs no data.",
 }
 
@@ -47,7 +47,7 @@ UsageProblem = cast(
 # Its warnings name no image; what matters is said with the name by `marginface.data.images`.
 PILLOW = re.compile(r"[/\\](PIL|pillow_heif)[/\\]")
 
-app = lazy_app("marginface.cli", COMMANDS)
+app = lazy_app("marginface.cli", COMMANDS, completion=True)
 
 
 def _show_version(wanted: bool) -> None:
@@ -141,7 +141,7 @@ def _status(stopped: Callable[[], bool]) -> Any:
     """
     try:
         status = app(prog_name="marginface", standalone_mode=False)
-    except Exception as error:
+    except Exception as error:  # an import that Ctrl-C cuts short raises anything
         if stopped():
             raise typer.Abort from error
         raise

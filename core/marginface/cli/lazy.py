@@ -14,10 +14,15 @@ from marginface.errors import unknown_name
 from marginface.other_names import COMMANDS
 
 
-def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
+def lazy_app(package: str, commands: Mapping[str, str], *, completion: bool = False) -> typer.Typer:
     """Return a group that lists commands by their summaries.
 
     Each command is the function, or the group, of the same name in the module `package.<name>`.
+
+    Args:
+        package: of the modules.
+        commands: summaries by name.
+        completion: offer the shell's completion, as the program's first group does.
     """
 
     others = {name: known for name, known in COMMANDS.items() if known in commands}
@@ -33,7 +38,10 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             """Replace the listed stand-in by the command itself."""
             if args[0] not in commands:
-                raise unknown_name("command", args[0], commands, others)
+                if ctx.resilient_parsing:  # a shell completes: nothing is said while one types
+                    return None, None, args
+                listed_by = f"{ctx.command_path} --help"
+                raise unknown_name("command", args[0], commands, others, listed_by=listed_by)
             name, _, rest = super().resolve_command(ctx, args)
             command = build_command(str(name), load_command(package, str(name)))
             return name, command, rest
@@ -41,7 +49,7 @@ def lazy_app(package: str, commands: Mapping[str, str]) -> typer.Typer:
     app = typer.Typer(
         cls=Group,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},
     )

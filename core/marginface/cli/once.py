@@ -17,9 +17,11 @@ class OnceCommand(TyperCommand):
         """Read the command line; --help and what else is wrong with it come first."""
         typed_args = list(args)  # reading empties the list
         remaining_args: list[str] = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # a shell completes: nothing is said while one types
+            return remaining_args
         for option, values in _given_options(self, ctx, typed_args):
             if len(values) > 1 and not option.multiple:
-                name = max(option.opts, key=len)
+                name = next((each for each in option.opts if each.startswith("--")), option.opts[0])
                 times = "twice" if len(values) == 2 else f"{len(values)} times"
                 typed = ", ".join(values)
                 raise MarginfaceError(f"option {name} is given {times} ({typed}); give it once")

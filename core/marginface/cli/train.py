@@ -16,6 +16,8 @@ from marginface.training.processes.groups import this_process
 from marginface.training.processes.launching import launch, this_program
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
+# Named as in the commands that verify, and as their keys are.
+OPTIONS = {"val_images": ("--images", "--val-images"), "val_pairs": ("--pairs", "--val-pairs")}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again
 
 
@@ -57,6 +59,7 @@ def _parameter(name: str) -> inspect.Parameter:
     if not field.is_required() and field.default not in (None, {}, ()):
         text = f"{text.removesuffix('.')}; default: {_text(field.default)}."
     option = typer.Option(
+        *OPTIONS.get(name, ()),
         help=text,
         show_default=False,
         metavar=None if kind is bool else LISTS.get(name) or METAVARS.get(kind, "<str>"),

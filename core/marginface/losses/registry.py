@@ -96,7 +96,8 @@ def get(name: str, /, **values: Any) -> MarginLoss:
     known = declared(loss)
     for parameter in values:
         if parameter not in known:
-            raise unknown_name(f"{name} parameter", parameter, known)
+            listed_by = f"marginface losses {name}"
+            raise unknown_name(f"{name} parameter", parameter, known, listed_by=listed_by)
     return loss(**values)
 
 
@@ -132,7 +133,7 @@ def find(name: str) -> Loss:
             raise MarginfaceError(
                 f"unknown loss '{name}'; a loss of one's own is module:Class, as my_losses:MyLoss"
             )
-        raise unknown_name("loss", name, names())
+        raise unknown_name("loss", name, names(), listed_by="marginface losses")
     loss = _imported(name)
     if loss is None:
         module = name.partition(":")[0]

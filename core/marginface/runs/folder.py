@@ -110,17 +110,37 @@ class RunFolder:
         for path in self._files:
             require_regular(path)
 
-    def remove_run(self) -> None:
-        """Remove a run that `require_free` let be replaced."""
-        for folder in (self.checkpoints, self.tensorboard):
-            if folder.is_dir():
-                shutil.rmtree(folder)
-        for path in self._files:
-            path.unlink(missing_ok=True)
+    @property
+    def replaced(self) -> Path:
+        """The folder beside it where a run that is replaced waits for a checkpoint of this one."""
+        return self.path.with_name(f"{self.path.name}.replaced")
+
+    @property
+    def _parts(self) -> tuple[Path, ...]:
+        return (*self._files, self.tensorboard, self.checkpoints)
+
+    def set_aside(self) -> None:
+        """Move a run that `require_free` let be replaced to `replaced`."""
+        there = [part for part in self._parts if part.exists()]
+        if there:
+            self.replaced.mkdir()
+        for part in there:
+            part.rename(self.replaced / part.name)
+
+    def put_back(self) -> None:
+        """Move the run that was replaced back, if there is one."""
+        if self.replaced.is_dir():
+            for part in self.replaced.iterdir():
+                part.rename(self.path / part.name)
+            self.replaced.rmdir()
+
+    def drop_replaced(self) -> None:
+        """Remove the run that was replaced."""
+        shutil.rmtree(self.replaced, ignore_errors=True)
 
     def _foreign(self) -> str | None:
         """Return the name of something here that no run leaves, or None."""
-        ours = {each.name for each in (*self._files, self.tensorboard, self.checkpoints)}
+        ours = {each.name for each in self._parts}
         names = (each.name for each in self.path.iterdir())
         return next((n for n in names if n not in ours and not PASSING.fullmatch(n)), None)
 
@@ -133,6 +153,11 @@ class RunFolder:
         self._require_regular()
         if self.path.exists() and not self.path.is_dir():
             raise MarginfaceError(f"output {self.path} is a file; choose a folder with --output")
+        if overwrite and self.replaced.exists():
+            raise MarginfaceError(
+                f"{self.replaced} holds the run that an earlier --overwrite was to replace; move "
+                "it elsewhere, or remove it"
+            )
         foreign = self._foreign() if self.path.exists() else None
         holds_run = any(part.exists() for part in (self.config, self.checkpoints))
         if foreign and not holds_run:

@@ -286,11 +286,11 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
 
 @contextmanager
-def undoing_start(training: Training, *, resume: bool) -> Iterator[None]:
+def undoing_start(training: Training, *, resume: bool, overwrite: bool = False) -> Iterator[None]:
     """Remove the files of a new run that fails before its first checkpoint.
 
-    On a full disk no half run stays, and the same command may be given again. One that diverged
-    stays: its error says how to go on in its folder.
+    On a full disk no half run stays, the same command may be given again, and a run that was to be
+    replaced is back. One that diverged stays: its error says how to go on in its folder.
     """
     try:
         yield
@@ -301,6 +301,8 @@ def undoing_start(training: Training, *, resume: bool) -> Iterator[None]:
         if training.group.rank == 0 and not resume and not list_checkpoints(run.checkpoints):
             with suppress(OSError):  # that of the disk is the one to tell
                 run.remove_start()
+                if overwrite:
+                    run.put_back()
         raise
 
 
@@ -309,7 +311,7 @@ def record_start(training: Training, *, resume: bool, overwrite: bool = False) -
     with together(training.group):
         if training.group.rank == 0:
             if overwrite:
-                training.run.remove_run()
+                training.run.set_aside()
             _record(training, resume=resume)
 
 

@@ -100,7 +100,7 @@ def train(
         training = prepare_training(
             config, group, resume=resume, overwrite=overwrite, console=console
         )
-        with undoing_start(training, resume=resume):
+        with undoing_start(training, resume=resume, overwrite=overwrite):
             return _train(training, resume, overwrite, console, callbacks)
 
 
@@ -151,6 +151,8 @@ def _train(
 
     with stopping_signals as stop, tracker:
         tracker.say(_summary(training))
+        if first and overwrite and training.run.replaced.is_dir():
+            tracker.say(f"the run before waits in {training.run.replaced} for a checkpoint of this")
         if training.course:
             tracker.say(training.course)
         if first and progress.step < total_steps:
@@ -185,6 +187,8 @@ def _train(
                     keep=config.keep_checkpoints,
                 )
                 saved_step = step
+                if first and overwrite:
+                    training.run.drop_replaced()
 
             if stopping:
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -59,6 +59,9 @@ from marginface_torch.processes import check_processes, gather, gather_rows, rep
 
 # Logits of a block: what stays in a processor's cache; on a GPU, what keeps it busy.
 BLOCK_LOGITS = defaultdict(lambda: 2**24, cpu=2**18)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class MarginHead(nn.Module):
@@ -202,12 +205,7 @@ class MarginHead(nn.Module):
         Raises:
             MarginfaceError: a wrong shape or type, or a label out of range, which is named.
         """
-        if torch.compiler.is_compiling():
-            # It has loops and gradients of its own: there is nothing to fuse, so it runs as it is.
-            # The decorator would load the compiler for everybody who imports this.
-            plain: Callable[..., Tensor] = torch.compiler.disable(self._mean)  # type: ignore[no-untyped-call]
-            return plain(embeddings, labels, draw)
-        return self._mean(embeddings, labels, draw)
+        return _uncompiled(self._mean)(embeddings, labels, draw)
 
     def _mean(self, embeddings: Tensor, labels: Tensor, draw: Tensors | None) -> Tensor:
         sample, draws = self._check(embeddings, labels, draw)
@@ -289,7 +287,7 @@ class MarginHead(nn.Module):
                 self._check_batch(embeddings, labels)
                 draws = {n: v for n, v in (draw or {}).items() if n in self.loss.draws}
                 self.loss.check_draw({n: v.shape for n, v in draws.items()}, len(labels))
-                labels = self._check_range(labels.long())
+                labels = _uncompiled(self._check_range)(labels.long())
                 _, prepared, _ = prepare_step(
                     self._ops,
                     logits.detach().gather(1, labels[:, None])[:, 0],
@@ -324,6 +322,11 @@ class MarginHead(nn.Module):
         >>> metrics.accuracy.item(), round(metrics.target_angle.item(), 2)
         (1.0, 0.0)
         """
+        return _uncompiled(self._metrics)(embeddings, labels, draw)
+
+    def _metrics(
+        self, embeddings: Tensor, labels: Tensor, draw: Tensors | None
+    ) -> HeadMetrics[Tensor]:
         self._check_batch(embeddings, labels)
         sample = split_sample(draw, self.sample_rate)[0] if draw else {}
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -508,6 +511,17 @@ class MarginHead(nn.Module):
     def extra_repr(self) -> str:
         """Return the loss and the sizes, for `repr`."""
         return f"{self.loss}, embedding_size={self.embedding_size}, num_classes={self.num_classes}"
+
+
+def _uncompiled(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that the compiler leaves as it is.
+
+    A head has loops and gradients of its own: there is nothing to fuse.
+    """
+    if not torch.compiler.is_compiling():
+        return function  # the decorator would load the compiler for everybody
+    plain: Callable[P, T] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return plain
 
 
 def _cast(values: Tensors, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -52,7 +52,8 @@ def expand_presets(names: Sequence[str]) -> tuple[str, ...]:
     """
     for name in names:
         if name not in AUGMENTATIONS and name not in PRESETS:
-            raise unknown_name("augmentation", name, [*AUGMENTATIONS, *PRESETS])
+            known = [*AUGMENTATIONS, *PRESETS]
+            raise unknown_name("augmentation", name, known, listed_by="docs/data.md")
     return tuple(each for name in names for each in PRESETS.get(name, (name,)))
 
 

@@ -107,8 +107,8 @@ def open_all(
 def _open_list(path: Path, images: Path | None, *, skip_bad: bool = False) -> Pairs:
     if images is None:
         raise MarginfaceError(
-            f"{path} is a list of pairs and holds no images; give them, too (--images, in "
-            "training --val-images)"
+            f"{path} is a list of pairs and holds no images; give them, too (--images; in a "
+            "configuration val_images)"
         )
     return read_pair_list(path, images, skip_bad=skip_bad)
 

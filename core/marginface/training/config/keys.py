@@ -98,7 +98,7 @@ THREADS_HELP = "CPU threads of each process; default: the framework's, or an equ
 BACKEND_HELP = "Framework: torch or tf; default: the one that is installed, torch of both."
 DATA_HELP = "Training images: a folder of identities, .rec or .tfrecord; again for more sets."
 JOIN_HELP = "Take a name that several sets have for one identity."
-VAL_HELP = "Sets: .bin, container, CFP's Split/FP, list with val-images; several: commas, or again."
+VAL_HELP = "Sets: .bin, container, CFP's Split/FP, list with --images; several: commas, or again."
 AUGMENT_HELP = f"Augmentations, comma-separated, or a preset: {', '.join(PRESETS)}; '' for none."
 SKIP_HELP = "Skip images that are unreadable or of another size, pairs that miss one; count them."
 REBUILD_HELP = "Write the .idx of a .rec anew where it is missing or stale."
@@ -345,7 +345,13 @@ def check_keys(values: Mapping[str, Any]) -> None:
     """Raise for a key that the configuration does not have; the message names the nearest one."""
     for name in values:
         if name not in TrainConfig.model_fields:
-            raise unknown_name("config key", str(name), TrainConfig.model_fields, OTHER_KEYS)
+            raise unknown_name(
+                "config key",
+                str(name),
+                TrainConfig.model_fields,
+                OTHER_KEYS,
+                listed_by="marginface train --help",
+            )
 
 
 def _loss_keys(values: Mapping[str, Any]) -> dict[str, Any]:

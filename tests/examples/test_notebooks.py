@@ -1,0 +1,40 @@
+"""Both notebooks run from top to bottom, and end with a network that tells people apart."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NOTEBOOKS = {"train_torch": "torch", "train_tf": "tensorflow"}
+
+
+def read(name: str) -> Any:
+    return nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+
+
+@pytest.mark.parametrize("name", ["train_torch", pytest.param("train_tf", marks=pytest.mark.slow)])
+def test_it_runs_and_its_network_has_learned(name: str) -> None:
+    pytest.importorskip(NOTEBOOKS[name])
+    notebook = read(name)
+    resources = {"metadata": {"path": str(EXAMPLES)}}  # as where Jupyter opens it
+    nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    genuine, impostor = re.findall(r"(?:same person|different people) (-?[\d.]+)", printed)
+    assert float(genuine) > 0.5
+    assert float(genuine) > float(impostor) + 0.4
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_is_kept_without_its_output(name: str) -> None:
+    for cell in read(name).cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None

@@ -1,0 +1,54 @@
+"""Examples in Keras, with timm, and of two photos give what they say."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Example = Callable[[str], ModuleType]
+
+
+def test_keras_learns_and_its_saved_model_is_the_backbone(example: Example, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    found = example("keras_fit").main(str(tmp_path / "saved"))
+    assert found["loss"] < 0.3 * found["first_loss"]
+    assert found["accuracy"] > 0.6
+    assert found["angle"] < 1.3
+    assert found["served_difference"] < 1e-2  # of embeddings in float16
+    assert (tmp_path / "saved" / "saved_model.pb").is_file()
+
+
+def test_a_network_of_timm_learns(example: Example) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("timm", reason="timm is not installed, nor in requirements.lock")
+    found = example("timm_backbone").main()
+    assert found["loss"][-1] < 0.3 * found["loss"][0]
+    assert found["accuracy"][0] > 0.7
+    assert found["angle"][0] < 1
+
+
+def test_photos_are_told_apart(
+    example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    module = example("embed_and_compare")
+    found = module.main()
+    assert found["same"] is True
+    assert found["different"] is False
+    assert found["auc"] > 0.8  # of people whom the model never saw
+    # With files of one's own, as the first line of its help says.
+    import torch
+
+    from marginface_torch import create_backbone, export_onnx
+
+    torch.manual_seed(0)
+    model, photo = tmp_path / "any.onnx", tmp_path / "one.png"
+    export_onnx(create_backbone("mobilefacenet", 8, input_size=(56, 56)), model)
+    Image.fromarray(np.full((56, 56, 3), 90, np.uint8)).save(photo)
+    capsys.readouterr()
+    assert module.main(str(model), str(photo), str(photo), "0.9")["same"] is True
+    assert capsys.readouterr().out == "one.png and one.png: the same person, cosine 1.00\n"
