@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from marginface import losses
 from marginface.data.image_files import PassedOverWarning
@@ -29,9 +29,10 @@ from marginface.training.output import check_output, sole_run_writer
 from marginface.training.processes.groups import this_process
 from marginface.training.processes.launching import COMMAND, PARENT, launch, leave_with
 from marginface.training.resuming import check_resumption
-from marginface.training.trackers import Callback
-from marginface.training.trainer import TrainResult
-from marginface.training.trainer import train as run_training
+
+if TYPE_CHECKING:
+    from marginface.training.trackers import Callback
+    from marginface.training.trainer import TrainResult
 
 Launch = Callable[[TrainConfig], int]  # starts the processes of a run; returns the exit status
 
@@ -74,10 +75,12 @@ def train(
             return launch(command, settings.processes, settings.output)
 
     result = start(config, options, launched, resume, overwrite, callbacks)
-    if isinstance(result, TrainResult):
+    if not isinstance(result, int):
         return result
     if result:
         raise MarginfaceError(f"a process of the run ended with exit status {result}; see above")
+    from marginface.training.trainer import TrainResult
+
     output = Path({**_file(config), **options}["output"])
     records = read_metrics(RunFolder(output).metrics)
     verified = [each["best_accuracy"] for each in records if each["kind"] == VERIFICATION]
@@ -128,6 +131,9 @@ def start(
         return launched(settings)
     if place.named and (parent := os.environ.get(PARENT)):
         leave_with(int(parent))
+    # Imported once it is needed: the input pipeline, which --help does without.
+    from marginface.training.trainer import train as run_training
+
     return run_training(settings, resume=resume, overwrite=overwrite, callbacks=callbacks)
 
 
