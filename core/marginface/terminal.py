@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.measure import measure_renderables
@@ -23,12 +23,27 @@ class Terminal(Console):
         stderr: print to standard error.
         soft_wrap: let the terminal break long lines.
         quiet: print nothing.
+        file: print to it as to no terminal, without colours, in a notebook too.
     """
 
     def __init__(
-        self, *, stderr: bool = False, soft_wrap: bool = False, quiet: bool = False
+        self,
+        *,
+        stderr: bool = False,
+        soft_wrap: bool = False,
+        quiet: bool = False,
+        file: IO[str] | None = None,
     ) -> None:
-        super().__init__(stderr=stderr, soft_wrap=soft_wrap, quiet=quiet, highlight=False)
+        terminal = None if file is None else False
+        super().__init__(
+            stderr=stderr,
+            soft_wrap=soft_wrap,
+            quiet=quiet,
+            highlight=False,
+            file=file,
+            force_terminal=terminal,
+            force_jupyter=terminal,
+        )
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does, but a table rather wider than the terminal than with cut numbers."""

@@ -86,7 +86,9 @@ def test_figures_show_themselves(faces, model, tmp_path):
     results = mf.evaluate(model, pairs=pairs, images=faces)
     assert len(results) == 1
     assert "Verification" in repr(results)
-    assert results._repr_html_().startswith("<pre")
+    html = results._repr_html_()
+    assert html.startswith("<table><caption>Verification</caption>")
+    assert '<td style="text-align: right">' in html
     assert 0 <= results[0].result.auc <= 1
 
 

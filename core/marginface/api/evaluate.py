@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any, overload
 
-from rich.console import Console
 from rich.table import Table
 
 from marginface.api.claims import claimed_folder
@@ -20,6 +18,7 @@ from marginface.evaluation.output import METRICS_NAME
 from marginface.extras import require
 from marginface.labels import distinct_labels
 from marginface.outputs import filling, refuse_among
+from marginface.tables.showing import as_html, as_text
 from marginface.tables.verification import comparison_table, single_table
 
 Paths = str | Path | Sequence[str | Path]
@@ -51,17 +50,11 @@ class EvaluationResults(Sequence[Comparison]):
         """Build the table of the figures."""
         return single_table(self.rows[0]) if len(self) == 1 else comparison_table(self.rows)
 
-    def _console(self) -> Console:
-        console = Console(file=StringIO(), width=100, record=True, force_jupyter=False)
-        console.print(self.table())
-        return console
-
     def __repr__(self) -> str:
-        return self._console().export_text().rstrip()
+        return as_text(self.table())
 
     def _repr_html_(self) -> str:
-        form = '<pre style="line-height: normal">{code}</pre>'
-        return self._console().export_html(inline_styles=True, code_format=form)
+        return as_html(self.table())
 
 
 def evaluate(

@@ -14,7 +14,6 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         ProgressColumn,
         Task,
         TextColumn,
@@ -23,6 +22,7 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     from rich.table import Column
     from rich.text import Text
 
+    from marginface.bars import progress_bar
     from marginface.terminal import Terminal
     from marginface.text import printable
 
@@ -37,17 +37,21 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
         kind(table_column=Column(no_wrap=True))  # the name and the bar give way to them
         for kind in (MofNCompleteColumn, ImagesPerSecond, TimeRemainingColumn)
     ]
-    bar = Progress(label, BarColumn(), *numbers, console=Terminal(stderr=True))
+    bar = progress_bar(label, BarColumn(), *numbers, console=Terminal(stderr=True))
     task = bar.add_task(printable(description), total=None)
+    started = False
 
     def show(done: int, total: int) -> None:
-        bar.start()  # not before there is progress: an error then is the one line on stderr
+        nonlocal started
         bar.update(task, completed=done, total=total)
+        if not started:  # not before there is progress: an error then is the one line on stderr
+            bar.start()
+            started = True
 
     try:
         yield show
     finally:
-        if bar.live.is_started:
+        if started:
             bar.stop()
 
 

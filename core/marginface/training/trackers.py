@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from marginface.atomic import naming
+from marginface.bars import progress_bar
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, VERIFICATION
 from marginface.terminal import say
@@ -34,7 +34,7 @@ class Tracker:
         run: an existing run folder.
         total_steps: length of the run.
         first_step: steps taken before.
-        console: to print on; a terminal gets a progress bar, anything else plain lines.
+        console: to print on; a terminal or notebook gets a progress bar, all else plain lines.
         on_record: called with each record, once it is written.
     """
 
@@ -48,12 +48,11 @@ class Tracker:
         on_record: Callback | None = None,
     ) -> None:
         self._on_record = on_record
-        self._console = console
         self._total = total_steps
         self._path = run.metrics
         self._metrics = run.metrics.open("a", encoding="utf-8")
         self._events = EventFile(run.tensorboard, start_step=first_step + 1)
-        self._progress = Progress(
+        self._progress = progress_bar(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(bar_width=None),
@@ -64,7 +63,7 @@ class Tracker:
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             speed_estimate_period=300.0,  # steps of large models take many seconds
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal or console.is_jupyter),
         )
         self._task = self._progress.add_task(
             "train", total=total_steps, completed=first_step, loss=0.0, lr=0.0, speed=0.0
@@ -77,7 +76,7 @@ class Tracker:
     def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:
         """Record training metrics; `seconds_left` is shown where there is no progress bar."""
         self._record(TRAIN, step, metrics)
-        if not self._console.is_terminal:
+        if self._progress.disable:
             left = timedelta(seconds=round(seconds_left))
             self.say(
                 f"step {step}/{self._total}  loss {metrics['loss']:.3f}  lr {metrics['lr']:.3g}  "

@@ -1,0 +1,61 @@
+"""Progress bars: rich's, and in a notebook one that changes in place."""
+
+from __future__ import annotations
+
+import time
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from rich.jupyter import JUPYTER_HTML_FORMAT
+from rich.progress import Progress, ProgressColumn, TaskID
+
+from marginface.terminal import Terminal
+
+PERIOD = 0.25  # seconds between two states that a notebook shows
+COLUMNS = 100
+
+
+def progress_bar(*columns: ProgressColumn, console: Console, **options: Any) -> Progress:
+    """Return rich's `Progress`, or in a notebook one that shows itself there."""
+    kind = NotebookProgress if console.is_jupyter else Progress
+    return kind(*columns, console=console, **options)
+
+
+class NotebookProgress(Progress):
+    """Shows its state as an output of the cell, and updates that; rich's own needs ipywidgets."""
+
+    def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
+        super().__init__(*columns, **options)
+        self._shown: Any = None
+        self._shown_at = 0.0
+
+    def start(self) -> None:
+        """Show the bar."""
+        self.refresh()
+
+    def stop(self) -> None:
+        """Show the last state."""
+        self.refresh()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Change a task, and what is shown unless that was just now."""
+        super().update(task_id, **changes)
+        if self._shown is not None and time.monotonic() > self._shown_at + PERIOD:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show the state."""
+        from IPython import display
+
+        recorder = Terminal(file=StringIO())
+        recorder.record, recorder.width = True, COLUMNS
+        recorder.print(self.get_renderable())
+        text = recorder.export_text(clear=False).rstrip()
+        html = recorder.export_html(inline_styles=True, code_format=JUPYTER_HTML_FORMAT)
+        state = {"text/plain": text, "text/html": html}
+        if self._shown is None:
+            self._shown = display.display(state, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._shown.update(state, raw=True)
+        self._shown_at = time.monotonic()
