@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
 from rich.console import Console
 from rich.jupyter import JUPYTER_HTML_FORMAT
-from rich.progress import Progress, ProgressColumn, TaskID
+from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn
 
 from marginface.terminal import Terminal
 
@@ -20,6 +22,21 @@ def progress_bar(*columns: ProgressColumn, console: Console, **options: Any) -> 
     """Return rich's `Progress`, or in a notebook one that shows itself there."""
     kind = NotebookProgress if console.is_jupyter else Progress
     return kind(*columns, console=console, **options)
+
+
+@contextmanager
+def counting(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of all are done, for as long as it takes; yield the function to say it to."""
+    bar = progress_bar(
+        TextColumn(what),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not (console.is_terminal or console.is_jupyter),
+    )
+    task = bar.add_task(what, total=None)
+    with bar:
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class NotebookProgress(Progress):

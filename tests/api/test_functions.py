@@ -11,11 +11,14 @@ from PIL import Image
 from tiny_model import save_model
 
 import marginface as mf
+from marginface.api.calling import FLAGS
+from marginface.api.models import Model
 from marginface.cli.embed import embed as embed_command
 from marginface.cli.evaluate import evaluate as evaluate_command
 from marginface.cli.export import export as export_command
+from marginface.cli.train import train as train_command
 from marginface.runs.checkpoints import list_checkpoints
-from marginface.runs.metrics import read_metrics
+from marginface.training.config.keys import TrainConfig
 
 PEOPLE = dict.fromkeys(("ann", "bob", "cid", "dee"), 4)
 ROOT = Path(__file__).parents[2]
@@ -31,6 +34,10 @@ def model(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("api") / "tiny.onnx")
 
 
+def defaults(function):
+    return {each.name: each.default for each in inspect.signature(function).parameters.values()}
+
+
 @pytest.mark.parametrize(
     ("function", "command"),
     [
@@ -40,9 +47,22 @@ def model(tmp_path_factory):
     ],
 )
 def test_a_function_has_the_options_and_defaults_of_its_command(function, command):
-    of_both = [inspect.signature(each).parameters.values() for each in (function, command)]
-    taken, options = ({each.name: each.default for each in all_} for all_ in of_both)
-    assert taken == options
+    assert defaults(function) == defaults(command)
+
+
+def test_train_has_the_options_and_defaults_of_its_command():
+    keys = dict.fromkeys(TrainConfig.model_fields)
+    function, command = defaults(mf.train), defaults(train_command)
+    added = {name: function.pop(name) for name in ("callbacks", "options")}
+    assert added == {"callbacks": (), "options": inspect.Parameter.empty}
+    assert keys | function == command
+
+
+def test_flags_are_known_by_name():
+    flags = {name for name, each in TrainConfig.model_fields.items() if each.annotation is bool}
+    for function in (mf.train, mf.embed, mf.evaluate, mf.export, mf.load, Model.embed):
+        flags |= {name for name, value in defaults(function).items() if isinstance(value, bool)}
+    assert flags == FLAGS
 
 
 def test_every_public_name_is_there_and_on_a_page():
@@ -62,18 +82,16 @@ def test_a_loaded_model_embeds_arrays_paths_and_pictures_alike(faces, model):
     np.testing.assert_array_equal(loaded.embed(pictures), by_path)
     np.testing.assert_array_equal(loaded.embed(np.stack(pictures)), by_path)
     np.testing.assert_array_equal(loaded.embed(str(paths[0])), by_path[:1])
+    np.testing.assert_array_equal(loaded.embed(path for path in paths), by_path)
+    assert loaded.embed([]).shape == (0, 12)
     assert "112x112 to 12 numbers" in repr(loaded)
     assert not np.array_equal(mf.load(model, mean=100, std=(1, 2, 3)).embed(paths), by_path)
-
-
-def test_what_is_no_image_is_refused(model):
-    with pytest.raises(mf.MarginfaceError, match=r"paths, PIL images or uint8 .* got float64"):
-        mf.load(model).embed(np.zeros((112, 112, 3)))
 
 
 def test_embeddings_are_written(faces, model, tmp_path):
     summary = mf.embed(str(model), faces, tmp_path / "out.npz", mean=127.5, crop=(0, 0, 112, 112))
     assert (summary.embedded, summary.embedding_size) == (16, 12)
+    assert "16 embeddings of 12 numbers; 0 images skipped" in repr(summary)
     with pytest.raises(mf.MarginfaceError, match="exists"):
         mf.embed(model, faces, tmp_path / "out.npz")
 
@@ -83,12 +101,16 @@ def test_figures_show_themselves(faces, model, tmp_path):
     same = [f"ann\t1\t{n}" for n in (2, 3, 4)]
     different = [f"bob\t1\tcid\t{n}" for n in (1, 2, 3)]
     pairs.write_text("\n".join(["1\t3", *same, *different]) + "\n")
-    results = mf.evaluate(model, pairs=pairs, images=faces)
+    results = mf.evaluate(mf.load(model), pairs=pairs, images=faces)
     assert len(results) == 1
     assert "Verification" in repr(results)
+    assert results.plot()._repr_png_().startswith(b"\x89PNG")
+    assert results.metrics[0]["auc"] == results[0].result.auc
+    with pytest.raises(mf.MarginfaceError, match=r"loaded already; give mean to mf\.load"):
+        mf.evaluate(mf.load(model), pairs=pairs, images=faces, mean=3)
     html = results._repr_html_()
     assert html.startswith("<table><caption>Verification</caption>")
-    assert '<td style="text-align: right">' in html
+    assert '<td style="text-align: right; white-space: pre">' in html
     assert 0 <= results[0].result.auc <= 1
 
 
@@ -113,8 +135,10 @@ def test_training_calls_back_and_its_run_is_a_model(faces, tmp_path):
     seen = []
     result = mf.train(small(faces, tmp_path / "run"), callbacks=[seen.append], max_steps=2)
     assert (result.step, result.signal) == (2, None)
-    assert seen == read_metrics(result.run / "metrics.jsonl")
+    assert seen == result.metrics
     assert [record["kind"] for record in seen] == ["train", "train"]
+    assert repr(result) == f"TrainResult(run {str(result.run)!r} at step 2)"
+    assert 'src="data:image/png;base64,' in result._repr_html_()
     path = mf.export(tmp_path / "model.onnx", run=result.run)
     image = sorted(faces.rglob("*.png"))[0]
     exported, trained = (mf.load(each).embed(image) for each in (path, result.run))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marginface import losses
+from marginface.api.calling import public
+from marginface.checks import as_path, at_home
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import MarginfaceError
 from marginface.losses.registry import awaits_import
@@ -27,16 +29,25 @@ from marginface.training.config.files import (
 from marginface.training.config.keys import TrainConfig, check_keys
 from marginface.training.output import check_output, sole_run_writer
 from marginface.training.processes.groups import this_process
-from marginface.training.processes.launching import COMMAND, PARENT, launch, leave_with
+from marginface.training.processes.launching import (
+    COMMAND,
+    FORWARDED,
+    PARENT,
+    launch,
+    leave_with,
+)
+from marginface.training.result import TrainResult
 from marginface.training.resuming import check_resumption
 
 if TYPE_CHECKING:
     from marginface.training.trackers import Callback
-    from marginface.training.trainer import TrainResult
 
+SHORT_NAMES = {"images": "val_images", "pairs": "val_pairs"}  # as `evaluate` has them
+LOCATIONS = ("data", "output", "init_weights", "val", "val_images", "val_pairs")
 Launch = Callable[[TrainConfig], int]  # starts the processes of a run; returns the exit status
 
 
+@public
 def train(
     config: str | Path | Mapping[str, Any] | None = None,
     *,
@@ -54,11 +65,15 @@ def train(
         callbacks: each is called with every record of metrics: kind ("train" or "verification"),
             step and values. An exception in one stops the run as Ctrl-C does, with a checkpoint,
             and is raised then.
-        options: keys of the configuration, which come before those of `config`.
+        options: keys of the configuration, which come before those of `config`. `pairs` and
+            `images` may be said for val_pairs and val_images, as in `evaluate`.
 
     Raises:
         MarginfaceError: bad data or configuration, or one of several processes failed.
     """
+
+    if not isinstance(callbacks, (list, tuple)) or not all(map(callable, callbacks)):
+        raise MarginfaceError(f"callbacks must be a list of functions, got {callbacks!r}")
 
     def launched(settings: TrainConfig) -> int:
         if callbacks:
@@ -74,17 +89,18 @@ def train(
             command += ["--resume"] * resume + ["--overwrite"] * overwrite
             return launch(command, settings.processes, settings.output)
 
-    result = start(config, options, launched, resume, overwrite, callbacks)
+    keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
+    result = start(config, keys, launched, resume, overwrite, callbacks)
     if not isinstance(result, int):
         return result
-    if result:
+    stopped = result - 128 if result - 128 in FORWARDED else None
+    if result and stopped is None:
         raise MarginfaceError(f"a process of the run ended with exit status {result}; see above")
-    from marginface.training.trainer import TrainResult
-
-    output = Path({**_file(config), **options}["output"])
+    output = at_home(Path({**_file(config), **keys}["output"]))
     records = read_metrics(RunFolder(output).metrics)
     verified = [each["best_accuracy"] for each in records if each["kind"] == VERIFICATION]
-    return TrainResult(output, records[-1]["step"], verified[-1] if verified else None, None)
+    step = records[-1]["step"] if records else 0
+    return TrainResult(output, step, verified[-1] if verified else None, stopped)
 
 
 def start(
@@ -100,7 +116,7 @@ def start(
         raise MarginfaceError(
             "--resume continues the run in --output and --overwrite replaces it; give one of them"
         )
-    typed = {name: value for name, value in options.items() if value is not None}
+    typed = _at_home({name: value for name, value in options.items() if value is not None})
     file = _file(config)
     run: dict[str, Any] = {}
     if resume:
@@ -141,10 +157,24 @@ def _file(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the keys of a configuration."""
     if config is None:
         return {}
+    if isinstance(config, Mapping):
+        check_keys(config)
+        return _at_home({name: coerce(name, value) for name, value in config.items()})
     if isinstance(config, (str, Path)):
-        return read_config_file(Path(config))
-    check_keys(dict(config))
-    return {name: coerce(name, value) for name, value in config.items()}
+        return _at_home(read_config_file(as_path("config", config)))
+    raise MarginfaceError(f"config must be a YAML file or a dict of keys, got {config!r}")
+
+
+def _at_home(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with the home folder for a leading `~` of their paths."""
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [placed(each) for each in value]
+        leads = str(value).startswith("~") and isinstance(value, (str, Path))
+        return at_home(Path(value)) if leads else value
+
+    return {name: placed(each) if name in LOCATIONS else each for name, each in values.items()}
 
 
 def _require_processes(size: int, typed: dict[str, Any]) -> None:

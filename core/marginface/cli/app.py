@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from marginface.api.calling import on_the_command_line
 from marginface.cli.lazy import lazy_app
 from marginface.errors import MarginfaceError, message_of
 from marginface.other_names import KEYS
@@ -115,7 +116,8 @@ def run(stopped: Callable[[], bool]) -> None:
     warnings.formatwarning = cast("Any", _WarningLines())
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
-        sys.exit(_status(stopped))
+        with on_the_command_line():
+            sys.exit(_status(stopped))
     except (typer.Abort, KeyboardInterrupt):
         print("marginface: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)

@@ -56,6 +56,10 @@ def embed(
         images,
         output,
         backend=backend,
+        mean=mean,
+        std=std,
+        channels=channels,
+        crop=crop,
         output_name=output_name,
         batch_size=batch_size,
         resize=resize,
@@ -64,7 +68,6 @@ def embed(
         overwrite=overwrite,
         rebuild_index=rebuild_index,
         threads=threads,
-        **options.given_preprocessing(mean, std, channels, crop),
     )
     details = [f"{summary.embedding_size} numbers each"]
     if summary.resumed:

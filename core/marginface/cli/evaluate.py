@@ -53,6 +53,10 @@ def evaluate(
         images=images,
         output=output,
         backend=backend,
+        mean=mean,
+        std=std,
+        channels=channels,
+        crop=crop,
         output_name=output_name,
         batch_size=batch_size,
         flip=flip,
@@ -60,7 +64,6 @@ def evaluate(
         skip_bad=skip_bad,
         overwrite=overwrite,
         threads=threads,
-        **options.given_preprocessing(mean, std, channels, crop),
     )
     console = Terminal()
     console.print(results.table())

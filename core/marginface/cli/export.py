@@ -53,25 +53,27 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write the ONNX contract, once ONNX Runtime and the framework give the same embeddings."""
-    from marginface.api.export import export_checked
+    from marginface.api.export import export as run_export
     from marginface.onnx.export import TOLERANCE
+    from marginface.onnx.session import OnnxSession
     from marginface.terminal import Terminal
 
-    path, version = export_checked(
+    path = run_export(
         output,
         run=run,
         weights=weights,
         backbone=backbone,
         embedding_size=embedding_size,
-        input_size=options.whole_numbers("--input-size", input_size, 2),
+        input_size=input_size,
         mean=mean,
         std=std,
         channels=channels,
-        crop=options.whole_numbers("--crop", crop, 4),
+        crop=crop,
         backend=backend,
         opset=opset,
         preprocess=preprocess,
         normalize=normalize,
         overwrite=overwrite,
     )
+    version = OnnxSession(path).metadata["source"]
     Terminal(soft_wrap=True).print(f"wrote {path}: agrees with {version} within {TOLERANCE:g}")

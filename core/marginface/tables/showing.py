@@ -26,7 +26,7 @@ def as_html(table: Table) -> str:
     head = "".join(f"<th>{_inside(column.header)}</th>" for column in columns)
     rows = (
         "".join(
-            f'<td style="text-align: {column.justify}">{_inside(cell)}</td>'
+            f'<td style="text-align: {column.justify}; white-space: pre">{_inside(cell)}</td>'
             for column, cell in zip(columns, cells, strict=True)
         )
         for cells in zip(*(column.cells for column in columns), strict=True)

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -34,6 +34,7 @@ from marginface.training.preparation import (
     undoing_start,
 )
 from marginface.training.processes.groups import agree, this_process, together
+from marginface.training.result import TrainResult
 from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.saving import one_folder, save_checkpoint
 from marginface.training.stopping import StopRequest
@@ -41,23 +42,6 @@ from marginface.training.trackers import Callback, Silence, Tracker
 from marginface.training.verifying import verify
 
 FORECAST_STEP = 2  # the first is slow: allocation, tracing
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The end of a run.
-
-    Args:
-        run: the run folder.
-        step: steps taken.
-        best_accuracy: the best verification accuracy, or None without verification.
-        signal: number of the signal that stopped it, or None at its end.
-    """
-
-    run: Path
-    step: int
-    best_accuracy: float | None
-    signal: int | None
 
 
 def train(
