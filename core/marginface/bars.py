@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.jupyter import JUPYTER_HTML_FORMAT
 from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn
 
-from marginface.terminal import Terminal
+from marginface.terminal import NOTEBOOK, Terminal
 
 PERIOD = 0.25  # seconds between two states that a notebook shows
-COLUMNS = 100
 
 
 def progress_bar(*columns: ProgressColumn, console: Console, **options: Any) -> Progress:
@@ -66,7 +65,7 @@ class NotebookProgress(Progress):
         from IPython import display
 
         recorder = Terminal(file=StringIO())
-        recorder.record, recorder.width = True, COLUMNS
+        recorder.record, recorder.width = True, NOTEBOOK
         recorder.print(self.get_renderable())
         text = recorder.export_text(clear=False).rstrip()
         html = recorder.export_html(inline_styles=True, code_format=JUPYTER_HTML_FORMAT)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from marginface.text import printable
 
+NOTEBOOK = 100  # columns
 UNBOUNDED = 10_000  # columns: more than any cell has
 
 
@@ -44,6 +45,8 @@ class Terminal(Console):
             force_terminal=terminal,
             force_jupyter=terminal,
         )
+        if self.is_jupyter:
+            self.width, self.soft_wrap = NOTEBOOK, False  # a long line would scroll there
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does, but a table rather wider than the terminal than with cut numbers."""
@@ -80,4 +83,4 @@ class Terminal(Console):
 
 def say(console: Console, text: str) -> None:
     """Print a line of text on a console, which may be a caller's own."""
-    console.print(Text(printable(text)), soft_wrap=True)
+    console.print(Text(printable(text)), soft_wrap=not console.is_jupyter)

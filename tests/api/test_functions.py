@@ -8,6 +8,7 @@ import pytest
 from fresh import python
 from packing_faces import write_faces
 from PIL import Image
+from small_training import PEOPLE, small
 from tiny_model import save_model
 
 import marginface as mf
@@ -20,7 +21,6 @@ from marginface.cli.train import train as train_command
 from marginface.runs.checkpoints import list_checkpoints
 from marginface.training.config.keys import TrainConfig
 
-PEOPLE = dict.fromkeys(("ann", "bob", "cid", "dee"), 4)
 ROOT = Path(__file__).parents[2]
 
 
@@ -112,23 +112,6 @@ def test_figures_show_themselves(faces, model, tmp_path):
     assert html.startswith("<table><caption>Verification</caption>")
     assert '<td style="text-align: right; white-space: pre">' in html
     assert 0 <= results[0].result.auc <= 1
-
-
-def small(faces, output, **more):
-    pytest.importorskip("torch")
-    return {
-        "data": faces,
-        "output": output,
-        "backend": "torch",
-        "backbone": "mobilefacenet",
-        "embedding_size": 8,
-        "batch_size": 4,
-        "max_steps": 3,
-        "log_every": 1,
-        "threads": 1,
-        "compile": "off",
-        **more,
-    }
 
 
 def test_training_calls_back_and_its_run_is_a_model(faces, tmp_path):

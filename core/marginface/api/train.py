@@ -15,10 +15,11 @@ from marginface.api.calling import public
 from marginface.checks import as_path, at_home
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import MarginfaceError
-from marginface.losses.registry import awaits_import
+from marginface.losses.registry import awaits_import, place
 from marginface.outputs import refuse_inputs
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import VERIFICATION, read_metrics
+from marginface.terminal import Terminal
 from marginface.training.config.files import (
     coerce,
     config_text,
@@ -80,14 +81,22 @@ def train(
             raise MarginfaceError(
                 "callbacks are called in this process; with them give processes=1"
             )
+        loss = place(settings.loss)
+        if loss.startswith("__main__:"):
+            raise MarginfaceError(
+                f"the processes of a run cannot import the loss {settings.loss} from this program; "
+                "put it into a module, such as my_losses.py, and import that"
+            )
+        settings = settings.model_copy(update={"loss": loss})
         with tempfile.TemporaryDirectory(prefix="marginface-") as folder:
             file = Path(folder) / "config.yaml"
             file.write_text(config_text(settings), encoding="utf-8")
             # Not this program again, which may be a notebook.
             command = [sys.executable, "-P", "-m", COMMAND, "train", "--config", str(file)]
-            command += ["--output", str(settings.output), "--loss", settings.loss]
+            command += ["--output", str(settings.output), "--loss", loss]
             command += ["--resume"] * resume + ["--overwrite"] * overwrite
-            return launch(command, settings.processes, settings.output)
+            plain = Terminal().is_jupyter
+            return launch(command, settings.processes, settings.output, plain=plain)
 
     keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
     result = start(config, keys, launched, resume, overwrite, callbacks)
@@ -126,11 +135,11 @@ def start(
         _require_loss(str(run.get("loss")), {**file, **typed})
     if "loss" in typed:
         losses.load(typed["loss"])  # code of one's own is imported here, and never for a file
-    place = this_process()
-    if place.named:
-        _require_processes(place.size, {**file, **typed})
-        typed["processes"] = place.size
-    if place.rank:  # process 0 says it
+    here = this_process()
+    if here.named:
+        _require_processes(here.size, {**file, **typed})
+        typed["processes"] = here.size
+    if here.rank:  # process 0 says it
         warnings.simplefilter("ignore", PassedOverWarning)
     if resume:
         settings = resume_config(TrainConfig(**run), {**file, **typed})
@@ -139,13 +148,13 @@ def start(
         read = Path(config) if isinstance(config, (str, Path)) else None
         refuse_inputs(settings.output, [read])
 
-    if settings.processes > 1 and not place.named:
+    if settings.processes > 1 and not here.named:
         with sole_run_writer(settings, resume=resume):  # else process 0 finds out, in a while
             check_output(settings, resume=resume, overwrite=overwrite)
             if resume:
                 check_resumption(settings)
         return launched(settings)
-    if place.named and (parent := os.environ.get(PARENT)):
+    if here.named and (parent := os.environ.get(PARENT)):
         leave_with(int(parent))
     # Imported once it is needed: the input pipeline, which --help does without.
     from marginface.training.trainer import train as run_training

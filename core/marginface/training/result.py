@@ -63,7 +63,7 @@ class TrainResult:
         return f"TrainResult({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        table = Table(title=repr(self))
+        table = Table()
         for name in ("step", "accuracy", "best", "at one threshold", "AUC"):
             table.add_column(name, justify="right")
         metrics = self.metrics
@@ -71,7 +71,7 @@ class TrainResult:
             rates = ("accuracy", "best_accuracy", "accuracy_at_one_threshold")
             shares = [f"{each[name]:.2%}" for name in rates]
             table.add_row(f"{each['step']:,}", *shares, f"{each['auc']:.4f}")
-        parts = [as_html(table) if table.rows else f"<p>{escape(printable(repr(self)))}</p>"]
+        parts = [f"<p>{escape(printable(repr(self)))}</p>", as_html(table) if table.rows else ""]
         if metrics and find_spec("matplotlib"):
             picture = b64encode(self.plot()._repr_png_()).decode()
             parts.append(f'<img alt="training curves" src="data:image/png;base64,{picture}">')

@@ -56,7 +56,7 @@ def this_program() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def launch(command: Sequence[str], count: int, output: Path) -> int:
+def launch(command: Sequence[str], count: int, output: Path, *, plain: bool = False) -> int:
     """Run `count` copies of a command as the processes of one run; return the exit status.
 
     Each finds its place in the variables that torchrun sets, and in TF_CONFIG; they meet where no
@@ -67,6 +67,7 @@ def launch(command: Sequence[str], count: int, output: Path) -> int:
         command: program and arguments.
         count: how many processes.
         output: the run folder, for the advice how to go on.
+        plain: let them write lines alone; a notebook, which is no terminal, is taken for one.
     """
     received: list[int] = []
 
@@ -79,13 +80,16 @@ def launch(command: Sequence[str], count: int, output: Path) -> int:
     # heard, as one process alone hears it, also where a shell starts us in the background.
     always = (signal.SIGINT, signal.SIGTERM)
     heard = [n for n in FORWARDED if n in always or signal.getsignal(n) is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        heard = []  # where Python delivers no signals
     before = {number: signal.signal(number, receive) for number in heard}
     children: list[subprocess.Popen[bytes]] = []
     try:
         with tempfile.TemporaryDirectory(prefix="marginface-") as folder:
             try:
                 for environment in environments(count, Path(folder)):
-                    children.append(_start(command, environment))
+                    shown = {"FORCE_COLOR": ""} if plain else {}
+                    children.append(_start(command, environment | shown))
                 return _mind(children, received, output)
             finally:
                 for child in children:
