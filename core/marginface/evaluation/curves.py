@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
-from marginface.evaluation.drawing import DIFFERENT, FAINT, INK, SAME, Drawing
+from marginface.evaluation.drawing import Drawing
 from marginface.evaluation.output import METRICS_NAME
 from marginface.evaluation.verification import RocCurve, VerificationResult, roc
 from marginface.extras import needs
@@ -23,6 +23,7 @@ with needs("report"):
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 FIGURE_NAME = "verification.png"
+SAME, DIFFERENT, INK, FAINT = "#1f77b4", "#d95f02", "#333333", "#999999"
 
 
 def write_result(
@@ -61,11 +62,8 @@ def draw(
     """Return the figure: ROC over a logarithmic FAR axis, and the scores of both kinds of pair."""
     figure = Drawing(figsize=(11, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    auc, eer = f"AUC {result.auc:.4f}", f"EER {result.eer:.2%}"
-    _draw_rocs(left, [(auc, result, roc(scores, same))])
-    left.plot([result.eer], [1 - result.eer], "o", color=INK, label=eer, zorder=3)
-    left.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
-    _draw_histograms(right, result, scores, same)
+    draw_roc(left, result, roc(scores, same))
+    draw_scores(right, result, scores, same)
     figure.suptitle(
         f"Verification accuracy {result.accuracy:.2%} ± {100 * result.accuracy_std:.2f} "
         f"over {len(result.fold_accuracies)} folds",
@@ -95,6 +93,14 @@ def draw_rocs(
     return figure
 
 
+def draw_roc(axes: Axes, result: VerificationResult, curve: RocCurve) -> None:
+    """Draw a ROC over a logarithmic FAR axis."""
+    auc, eer = f"AUC {result.auc:.4f}", f"EER {result.eer:.2%}"
+    _draw_rocs(axes, [(auc, result, curve)])
+    axes.plot([result.eer], [1 - result.eer], "o", color=INK, label=eer, zorder=3)
+    axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
+
+
 def _draw_rocs(axes: Axes, curves: Sequence[tuple[str, VerificationResult, RocCurve]]) -> None:
     least = max(result.different_pairs for _, result, _ in curves)
     floor = 0.5 / least  # where FAR 0, which has no place there, is drawn
@@ -115,9 +121,10 @@ def _draw_rocs(axes: Axes, curves: Sequence[tuple[str, VerificationResult, RocCu
     axes.set_axisbelow(True)
 
 
-def _draw_histograms(
+def draw_scores(
     axes: Axes, result: VerificationResult, scores: NDArray[np.float64], same: NDArray[np.bool_]
 ) -> None:
+    """Draw histograms of the scores [pairs] of both kinds of pair, and the threshold."""
     bins: Any = np.histogram_bin_edges(scores, bins=50)
     for kind, colour, label in (
         (same, SAME, f"same ({result.same_pairs:,} pairs)"),

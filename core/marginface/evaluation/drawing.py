@@ -9,8 +9,6 @@ from marginface.extras import needs
 with needs("report"):
     from matplotlib.figure import Figure
 
-SAME, DIFFERENT, INK, FAINT = "#1f77b4", "#d95f02", "#333333", "#999999"
-
 
 class Drawing(Figure):
     """matplotlib's figure; `savefig` writes it."""

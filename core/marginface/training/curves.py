@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from marginface.evaluation.drawing import DIFFERENT, INK, SAME, Drawing
+from marginface.evaluation.curves import DIFFERENT, INK, SAME
+from marginface.evaluation.drawing import Drawing
 from marginface.extras import needs
 from marginface.runs.metrics import TRAIN, VERIFICATION
 
