@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import typer
 from harness import Work, run, show, spread
-from rich.console import Console
 
 from marginface import losses
 from marginface.benchmarking.cost import Cost
 from marginface.benchmarking.files import write_costs
 from marginface.benchmarking.losses import BASE, growth, inputs, measure, parse_sizes
 from marginface.tables.benchmarking import cost_table
+from marginface.terminal import Terminal
 
 PEER = "pytorch-metric-learning: "
 WORKER = "--worker"
@@ -55,7 +55,7 @@ def main(
             compared = measure(
                 each, chosen, batch, classes, rounds=rounds, memory=memory, rivals=rivals
             )
-            Console(width=110).print(cost_table(compared, BASE))
+            Terminal().print(cost_table(compared, BASE))
             if rivals is not None:
                 _show_peers(compared, batch, classes)
             costs += compared

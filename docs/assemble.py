@@ -27,13 +27,14 @@ PAGES = {
     "RELEASE.md": "release.md",
     "benchmarks/README.md": "benchmarks.md",
 }
+NOT_SHOWN = ("*.py", "pictures", "__pycache__", "*.npz", "numbers.json")  # what pages are made with
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
 
 def assemble(folder: Path) -> None:
     """Write all pages and pictures to a folder, which is made anew."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns(*NOT_SHOWN))
     for path in folder.rglob("*.md"):
         source = f"docs/{path.relative_to(folder).as_posix()}"
         path.write_text(relinked(path.read_text(encoding="utf-8"), source), encoding="utf-8")
@@ -62,7 +63,7 @@ def command_line() -> str:
     parts = [
         "# The command line",
         "Each command says the same with `--help`. Exit status 0 is success, 2 an error that one "
-        "line explains, 130 Ctrl-C.",
+        "line explains, 130 Ctrl-C; [others](environment.md#exit-codes) are rare.",
     ]
     for name in COMMANDS:
         command = build_command(name, load_command("marginface.cli", name))

@@ -1,11 +1,17 @@
 """A head in Keras' `fit`: beside a frozen backbone, under loss scaling, called as a loss."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from frameworks import Framework
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+from blocks import ROOT, read_blocks
 
 from marginface import MarginfaceError
 from marginface.optimizers import SGD
@@ -110,17 +116,12 @@ def test_saved_and_loaded(tf: Framework, tmp_path: Any) -> None:
 
 def course(head: Any) -> Any:
     """Return the callback of docs/heads.md, which tells a head rate and scale."""
-    import keras
-
-    class Course(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            del batch, logs
-            optimizer = self.model.optimizer
-            head.rate = optimizer.learning_rate
-            built = optimizer.built
-            head.loss_scale = optimizer.dynamic_scale if built else optimizer.initial_scale
-
-    return Course()
+    [code] = [
+        each.text for each in read_blocks(ROOT / "docs" / "heads.md") if "class Course" in each.text
+    ]
+    names = {"head": head}
+    exec(code, names)
+    return names["Course"]()
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -18,6 +17,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 import tar_faces
+from blocks import files
 from command import cli, refusal
 from own_losses import write_example
 
@@ -26,14 +26,14 @@ from marginface.backbones import layers
 from marginface.backbones.names import RESERVED
 
 PAGE = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
-EXAMPLES = dict(zip(("draw", "own"), re.findall(r"```python\n(.*?)```", PAGE, re.S), strict=True))
+PROGRAM = files("backbones.md")["my_backbones.py"]
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Register what `my_backbones.py` registers, for one test."""
     monkeypatch.setattr(backbones, "_BUILDERS", dict(backbones._BUILDERS))
-    (tmp_path / "my_backbones.py").write_text(EXAMPLES["own"])
+    (tmp_path / "my_backbones.py").write_text(PROGRAM)
     runpy.run_path(str(tmp_path / "my_backbones.py"))
 
 
@@ -80,7 +80,7 @@ def test_several_processes_know_what_ones_own_program_registers(
 ) -> None:
     """A backbone, a loss and a format of one's own, in one command for either framework."""
     program, start = tmp_path / "my_backbones.py", "if __name__ =="
-    program.write_text(EXAMPLES["own"].replace(start, REGISTER + start))
+    program.write_text(PROGRAM.replace(start, REGISTER + start))
     write_example(tmp_path)
     shutil.copy(tar_faces.__file__, tmp_path)
     data = tar_faces.tarred(faces(tmp_path / "faces"), tmp_path / "faces.tar")
@@ -90,13 +90,6 @@ def test_several_processes_know_what_ones_own_program_registers(
     subprocess.run([*map(str, [*command, *own, *rest, "--max-steps", 2])], check=True, timeout=300)
     record = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert record["sessions"][0]["processes"] == 2
-
-
-@pytest.mark.usefixtures("torch")
-def test_the_example_of_draws() -> None:
-    names: dict[str, Any] = {}
-    exec(EXAMPLES["draw"], names)
-    assert names["embeddings"].shape == (2, 64)
 
 
 @pytest.mark.usefixtures("torch")

@@ -31,7 +31,7 @@ def counting(what: str, console: Console) -> Iterator[Callable[[int, int], None]
         MofNCompleteColumn(),
         console=console,
         transient=True,
-        disable=not (console.is_terminal or console.is_jupyter),
+        disable=not (console.is_interactive or console.is_jupyter),
     )
     task = bar.add_task(what, total=None)
     with bar:
@@ -64,8 +64,7 @@ class NotebookProgress(Progress):
         """Show the state."""
         from IPython import display
 
-        recorder = Terminal(file=StringIO())
-        recorder.record, recorder.width = True, NOTEBOOK
+        recorder = Terminal(file=StringIO(), width=NOTEBOOK, record=True, force_jupyter=False)
         recorder.print(self.get_renderable())
         text = recorder.export_text(clear=False).rstrip()
         html = recorder.export_html(inline_styles=True, code_format=JUPYTER_HTML_FORMAT)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from typing import IO, Any
+import os
+import shutil
+import sys
+from typing import Any
 
 from rich.console import Console
-from rich.measure import measure_renderables
 from rich.table import Table
 from rich.text import Text
 
+from marginface.table_layout import UNBOUNDED, fitted
 from marginface.text import printable
 
 NOTEBOOK = 100  # columns
-UNBOUNDED = 10_000  # columns: more than any cell has
+ROOMY = 80  # columns: in less, progress is shown without a bar
 
 
 class Terminal(Console):
     """A console that prints every string as plain text, on one line, alone or in a table.
 
     It interprets no markup, emoji names or control characters. For style, pass a `rich.text.Text`.
+    A pipe or a file has no width, unless COLUMNS says one.
 
     Args:
         stderr: print to standard error.
         soft_wrap: let the terminal break long lines.
         quiet: print nothing.
-        file: print to it as to no terminal, without colours, in a notebook too.
+        options: what else rich's console takes, to print elsewhere.
     """
 
     def __init__(
@@ -33,45 +37,26 @@ class Terminal(Console):
         stderr: bool = False,
         soft_wrap: bool = False,
         quiet: bool = False,
-        file: IO[str] | None = None,
+        **options: Any,
     ) -> None:
-        terminal = None if file is None else False
+        file = options.get("file") or (sys.stderr if stderr else sys.stdout)
+        watched = file is not None and file.isatty()
+        options = {"force_terminal": None if watched else False, **options}  # whatever FORCE_COLOR
         super().__init__(
-            stderr=stderr,
-            soft_wrap=soft_wrap,
-            quiet=quiet,
-            highlight=False,
-            file=file,
-            force_terminal=terminal,
-            force_jupyter=terminal,
+            stderr=stderr, soft_wrap=soft_wrap, quiet=quiet, highlight=False, **options
         )
+        if self.is_dumb_terminal:
+            self.size = shutil.get_terminal_size()  # rich takes all of them to have 80 columns
+        sized = "width" in options or os.environ.get("COLUMNS")
         if self.is_jupyter:
             self.width, self.soft_wrap = NOTEBOOK, False  # a long line would scroll there
+        elif not watched and not sized:
+            self.width = UNBOUNDED
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich does, but a table rather wider than the terminal than with cut numbers."""
-        width = self.width
-        for table in objects:
-            if isinstance(table, Table):
-                self.width = max(self.width, self._least_width(table))
-                options["crop"] = False  # rich may still make it somewhat wider
-        try:
-            super().print(*objects, **options)
-        finally:
-            self.width = width
-
-    def _least_width(self, table: Table) -> int:
-        """Hold columns of numbers, which stand at the right, and of short names at full width."""
-        unbounded = self.options.update(max_width=UNBOUNDED)
-        for column in table.columns:
-            if column.justify == "right" or column.no_wrap:
-                folds_header = column.overflow == "fold"  # the name of a set, say
-                cells = [*column.cells] if folds_header else [column.header, *column.cells]
-                texts = [self.render_str(cell) if isinstance(cell, str) else cell for cell in cells]
-                column.min_width = measure_renderables(self, unbounded, texts).maximum
-            else:
-                column.overflow = "fold"  # a text goes on in the next line, whole
-        return self.measure(table, options=unbounded).minimum
+        """Print as rich does, but a table so that it fits, with no number cut."""
+        laid_out = (fitted(each, self) if isinstance(each, Table) else each for each in objects)
+        super().print(*laid_out, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string for rich, escaped; every string for the terminal passes here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from packing_faces import COUNTS, contents, write_faces
@@ -88,15 +89,14 @@ def test_inspect(cli, faces, tmp_path):
     (other / "zed" / "bad.png").write_bytes(b"no image")
     status, out, err = cli("data", "inspect", faces, other, "--json", tmp_path / "found.json")
     assert status == 0, err
-    rows = {
-        line.split("│")[1].strip(): line.split("│")[2:-1]
-        for line in out.splitlines()
-        if "│" in line
-    }
-    assert [cell.strip() for cell in rows["images"]] == ["32", "5"]
-    assert [cell.strip() for cell in rows["identities"]] == ["5", "2"]
-    assert [cell.strip() for cell in rows["broken images"]] == ["0", "1"]
-    assert [cell.strip() for cell in rows["faces, other"]] == ["1", "1"]
+    rows = [re.split(" {2,}", line) for line in out.splitlines()]
+    for row in (
+        ["images", "32", "5"],
+        ["identities", "5", "2"],
+        ["broken images", "0", "1"],
+        ["faces, other", "1", "1"],
+    ):
+        assert row in rows
     assert "  cid/cid_0001.png = zed/leak.png" in out.splitlines()
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["shared"][0]["identities"] == ["bob"]
@@ -109,7 +109,7 @@ def test_bad_inspecting(refusal, faces, pairs, tmp_path):
     assert "another kind" in refusal("data", "inspect", pairs)
     assert "no such file or folder" in refusal("data", "inspect", tmp_path / "none")
     assert "given 2 times" in refusal("data", "inspect", faces, faces)
-    assert "ROOT/IDENTITY/IMAGE" in refusal("data", "inspect", faces / "ann")
+    assert "ROOT/IDENTITY/IMAGE" in refusal("data", "inspect", faces.parent)
 
 
 def test_pack_says_that_a_bin_loses_folds_of_its_own(cli, faces, pairs, tmp_path):

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -152,10 +151,10 @@ def test_a_list_among_the_sets_takes_its_images_from_the_folder(printed, models,
     assert scores[0] == scores[1]
 
 
-def test_the_table_fits_a_narrow_terminal(printed, models, sets, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    text = printed("evaluate", "--model", models[0], "--val", sets[0], "--val", sets[1])
-    assert max(map(len, StringIO(text))) <= 81
+def test_the_table_fits_a_narrow_terminal(printed, models, sets):
+    given = ("--model", models[0], "--val", sets[0], "--val", sets[1])
+    text = printed("evaluate", *given, columns=80)
+    assert max(map(len, text.splitlines())) <= 80
     assert "95% interval" in text
     assert "TAR@1e-3" in text
     assert "* too few different pairs to allow one false accept" in text

@@ -1,16 +1,14 @@
 """A loss of one's own in files, and a registry that forgets it after a test."""
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blocks import files
 
 from marginface.losses.registry import OWN
 from marginface.losses.tensor_code import CODE
-
-PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
 
 
 def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
@@ -33,9 +31,8 @@ def forget(folder: Path) -> None:
 
 def write_example(folder: Path) -> str:
     """Write the files that docs/losses.md shows; returns what it calls its loss."""
-    text = PAGE.read_text(encoding="utf-8")
-    files = re.findall(r"`(my_\w+\.py)`[^`]*```python\n(.*?)```", text, re.S)
-    assert [name for name, _ in files] == ["my_losses.py", "my_losses_torch.py", "my_losses_tf.py"]
-    for name, code in files:
+    shown = files("losses.md")
+    assert [*shown] == ["my_losses.py", "my_losses_torch.py", "my_losses_tf.py"]
+    for name, code in shown.items():
         (folder / name).write_text(code)
     return "my_losses:EasyCosFace"

@@ -23,7 +23,7 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     from rich.text import Text
 
     from marginface.bars import progress_bar
-    from marginface.terminal import Terminal
+    from marginface.terminal import ROOMY, Terminal
     from marginface.text import printable
 
     class ImagesPerSecond(ProgressColumn):
@@ -32,12 +32,14 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} images/s")
 
+    console = Terminal(stderr=True)
     label = TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold"))
-    numbers = [
-        kind(table_column=Column(no_wrap=True))  # the name and the bar give way to them
-        for kind in (MofNCompleteColumn, ImagesPerSecond, TimeRemainingColumn)
-    ]
-    bar = progress_bar(label, BarColumn(), *numbers, console=Terminal(stderr=True))
+    counts = MofNCompleteColumn(table_column=Column(no_wrap=True))
+    speed = ImagesPerSecond(table_column=Column(no_wrap=True))
+    left = TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True))
+    roomy = console.width >= ROOMY
+    drawn = [BarColumn()] if roomy and (console.is_interactive or console.is_jupyter) else []
+    bar = progress_bar(label, *drawn, counts, *[speed] * roomy, left, console=console)
     task = bar.add_task(printable(description), total=None)
     started = False
 

@@ -19,7 +19,6 @@ from marginface.losses.registry import awaits_import, place
 from marginface.outputs import refuse_inputs
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import VERIFICATION, read_metrics
-from marginface.terminal import Terminal
 from marginface.training.config.files import (
     coerce,
     config_text,
@@ -95,8 +94,7 @@ def train(
             command = [sys.executable, "-P", "-m", COMMAND, "train", "--config", str(file)]
             command += ["--output", str(settings.output), "--loss", loss]
             command += ["--resume"] * resume + ["--overwrite"] * overwrite
-            plain = Terminal().is_jupyter
-            return launch(command, settings.processes, settings.output, plain=plain)
+            return launch(command, settings.processes, settings.output)
 
     keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
     result = start(config, keys, launched, resume, overwrite, callbacks)

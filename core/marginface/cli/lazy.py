@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,9 @@ from typer.core import TyperGroup
 from marginface.cli.once import OnceCommand
 from marginface.errors import unknown_name
 from marginface.other_names import COMMANDS
+
+ROOMY = 80  # columns
+HELP = ["--help", "-h"]
 
 
 def lazy_app(package: str, commands: Mapping[str, str], *, completion: bool = False) -> typer.Typer:
@@ -51,7 +56,7 @@ def lazy_app(package: str, commands: Mapping[str, str], *, completion: bool = Fa
         no_args_is_help=True,
         add_completion=completion,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["--help", "-h"]},
+        context_settings={"help_option_names": HELP},
     )
     app.callback()(lambda: None)  # without one, a group of one command would be that command
     for name, summary in commands.items():
@@ -67,12 +72,23 @@ def load_command(package: str, name: str) -> Any:
 def build_command(name: str, command_or_group: Any) -> Any:
     """Return a function, or a group, as the command of that name."""
     if not isinstance(command_or_group, typer.Typer):
-        app = typer.Typer(add_completion=False)
+        columns = shutil.get_terminal_size().columns
+        app = typer.Typer(
+            add_completion=False,
+            rich_markup_mode="rich" if columns >= ROOMY else None,  # rich cuts options to `--ou…`
+            context_settings={"help_option_names": HELP, "terminal_width": min(columns, ROOMY)},
+        )
         app.command(name, cls=OnceCommand)(command_or_group)
         command_or_group = app
     command = typer.main.get_command(command_or_group)
     command.name = name
+    command.help = _without_linebreaks(command.help or "")
     return command
+
+
+def _without_linebreaks(text: str) -> str:
+    """Join the lines of each paragraph, which typer does for the first alone."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 def _stand_in() -> None:

@@ -61,9 +61,13 @@ def parity(
         for each in chosen
     }
     cases = [(name, dtype) for name in chosen for dtype in DTYPES]
+    progress = Terminal(stderr=True)
+    hidden = not progress.is_interactive
     rows = [
         row
-        for name, dtype in track(cases, "Comparing", console=Terminal(stderr=True), transient=True)
+        for name, dtype in track(
+            cases, "Comparing", console=progress, transient=True, disable=hidden
+        )
         for row in compare(name, dtype, of_loss[name])
     ]
     console = Terminal()

@@ -270,8 +270,8 @@ def wrong_size(
     crop = ", or cut out a part (evaluate and embed: --crop)" if larger else ""
     return MarginfaceError(
         f"{path}: the image is {actual[0]}x{actual[1]} (height x width), expected "
-        f"{expected[0]}x{expected[1]}{reason}; align it to that size, scale it with --resize"
-        f"{crop}"
+        f"{expected[0]}x{expected[1]}{reason}; make a crop of a photo with marginface data align "
+        f"--size {expected[0]}x{expected[1]}, scale it with --resize{crop}"
     )
 
 

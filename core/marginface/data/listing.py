@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.formats.folder import ImageFolder
+from marginface.data.formats.folder import ImageFolder, open_folder
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.registry import IMAGE_SETS
+from marginface.data.image_files import folder_files, warn_of_others
+from marginface.data.images import read_file
 from marginface.data.lookup import require_one_form, same_form
+from marginface.data.names import image_path
 from marginface.data.opening import open_listed, require_rec
 from marginface.data.sources import LabelledImages, OnProgress, silent
 from marginface.data.verification.opening import VERIFICATION_SETS
@@ -78,6 +81,30 @@ def open_training_set(
     images = open_listed(path, rebuild_index=rebuild_index, on_progress=on_progress)
     require_one_form(images.identities, path)
     return images
+
+
+def list_set(
+    path: Path, on_progress: OnProgress = silent, *, rebuild_index: bool = False
+) -> Listing:
+    """List a set of any kind, also a folder of images without folders in it; see `open_set`."""
+    format_ = IMAGE_SETS.get(path) if path.is_dir() else None
+    if format_ is None or format_.open is not open_folder or rebuild_index or _has_folders(path):
+        return listing(open_set(path, on_progress, rebuild_index=rebuild_index))
+    files = folder_files(path)
+    warn_of_others(path, files.others)
+    return Listing(
+        path,
+        len(files.images),
+        files.images.__getitem__,
+        lambda index: read_file(image_path(path, files.images[index])),
+        labels=None,
+        identities=None,
+        others=tuple(files.others),
+    )
+
+
+def _has_folders(path: Path) -> bool:
+    return any(each.is_dir() and not each.name.startswith(".") for each in path.iterdir())
 
 
 def listing(images: LabelledImages | Pairs) -> Listing:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from marginface.data.sources import OnProgress, silent
@@ -63,17 +65,15 @@ def write_demo_set(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         building = Path(name) / "set"
         for number in range(identities + held_out):
-            # A generator for each person: more identities leave the earlier ones as they were.
-            rng = np.random.default_rng((seed, number if number < identities else 2**32 - number))
             test = number >= identities
             identity = f"person_{number + 1:04d}"
-            person = draw_person(rng)
             place = building / ("test" if test else "train") / identity
             place.mkdir(parents=True)
+            drawn = draw_pictures(seed, number, held_out=test)
             for shot in range(held_out_images if test else images):
-                picture = draw_shot(rng)
-                pixels = Image.fromarray(draw_face(person, picture))
-                pixels.save(place / f"{identity}_{shot + 1:04d}.jpg", quality=picture.quality)
+                pixels, quality = next(drawn)
+                picture = place / f"{identity}_{shot + 1:04d}.jpg"
+                Image.fromarray(pixels).save(picture, quality=quality)
                 done += 1
                 on_progress(done, total)
         names = [f"person_{identities + k + 1:04d}" for k in range(held_out)]
@@ -81,6 +81,24 @@ def write_demo_set(
         (building / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         building.replace(target)
     return target
+
+
+def draw_pictures(
+    seed: int, number: int, *, held_out: bool
+) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Yield pictures of a person of the demo, uint8 [112, 112, 3], and their JPEG quality.
+
+    Args:
+        seed: of the set.
+        number: of the person, from 0; those held out go on counting.
+        held_out: whether the person is one of these.
+    """
+    # A generator for each person: more identities leave the earlier ones as they were.
+    rng = np.random.default_rng((seed, 2**32 - number if held_out else number))
+    person = draw_person(rng)
+    while True:
+        shot = draw_shot(rng)
+        yield draw_face(person, shot), shot.quality
 
 
 def _pairs(names: list[str], images: int, count: int, rng: np.random.Generator) -> list[str]:

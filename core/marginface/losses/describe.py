@@ -26,7 +26,7 @@ Written by `python -m marginface.losses.describe docs/losses.md` from the code's
 
 Every loss is the mean over a batch of
 
-```
+```text
 loss_i = logaddexp(t_i, n_i) - t_i
 t_i = scale * psi(cos(theta_y)) + b                         the target logit
 n_i = logsumexp over j != y of scale * nu(cos(theta_j)) + b     the other classes
@@ -54,7 +54,7 @@ ONE_OF_YOUR_OWN = """
 A loss is a dataclass with its formula in NumPy, and some lines of tensor code for each framework
 that is to compute it; one is enough. `my_losses.py`, in the folder where commands are called:
 
-```python
+```python title="my_losses.py"
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -81,7 +81,7 @@ register(EasyCosFace, torch="my_losses_torch:EasyCosFaceOps", tf="my_losses_tf:E
 
 `my_losses_torch.py`:
 
-```python
+```python title="my_losses_torch.py"
 import torch
 
 from marginface_torch.losses import LossOps
@@ -94,7 +94,7 @@ class EasyCosFaceOps(LossOps):
 
 `my_losses_tf.py`:
 
-```python
+```python title="my_losses_tf.py"
 import tensorflow as tf
 
 from marginface_tf.losses import LossOps
@@ -107,7 +107,7 @@ class EasyCosFaceOps(LossOps):
 
 Then:
 
-```
+```sh
 marginface parity --loss my_losses:EasyCosFace     # is the tensor code the formula, gradients too?
 marginface train --loss my_losses:EasyCosFace --margin 0.35 --data faces/ --output run/
 marginface train --loss my_losses:EasyCosFace --output run/ --resume
@@ -193,7 +193,7 @@ def page(more: Sequence[str] = ()) -> str:
         lines += ["", f"## {loss.name}", "", f"**{loss.title}**: {loss.summary}"]
         if loss.source:
             lines += ["", f"Source: {_linked(loss.source)}."]
-        lines += ["", "```", *loss.formula, "```"]
+        lines += ["", "```text", *loss.formula, "```"]
         for note in loss.notes:
             lines += ["", note]
         lines += ["", "| parameter | default | must be | meaning |", "|---|---|---|---|"]

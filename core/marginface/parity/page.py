@@ -67,15 +67,18 @@ def markdown(rows: Sequence[Deviation], frameworks: Sequence[str], picture: str)
     lines = [
         "# Parity of the losses",
         "",
-        "Written by `marginface parity --report docs/parity.md --overwrite`. Each figure is the",
-        "largest error of a value, a gradient or a next state against the float64 reference, or",
-        "between frameworks, relative to the array's largest value, over every combination of a",
-        f"loss's named choices and {SEEDS} drawn problems with target angles from 0.05 to",
-        "pi - 0.05.",
+        "Do both frameworks compute what the papers say? This page is the answer, written by",
+        "`marginface parity --report docs/parity.md --overwrite`.",
+        "",
+        "Each figure is the largest error of a value, a gradient or a next state, relative to the",
+        "array's largest value. It compares a framework with the float64 reference, or the two",
+        "frameworks with each other. Every combination of a loss's named choices is tried "
+        f"on {SEEDS}",
+        "drawn problems, with target angles from 0.05 to pi - 0.05.",
         "",
         f"Tolerances: {tolerances}. In half precision the embeddings are widened to float32 before",
-        "anything is computed, so float32's tolerance holds; their gradient, given back in half",
-        f"precision, may be off by its last place ({places}).",
+        "anything is computed, so float32's tolerance applies. Their gradient is returned in half",
+        f"precision, so its last place may be off ({places}).",
         "",
         f"Versions: Python {platform.python_version()}, NumPy {version('numpy')}, "
         + ", ".join(frameworks)

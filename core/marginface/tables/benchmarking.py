@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from rich.box import SIMPLE
 from rich.table import Table
 
 from marginface.benchmarking.comparing import Change
@@ -14,7 +13,7 @@ from marginface.benchmarking.cost import Cost
 
 def cost_table(costs: Sequence[Cost], base: str) -> Table:
     """Return the costs of one backend and case as a table."""
-    result = Table(title=f"{costs[0].backend}, {costs[0].case}", box=SIMPLE, padding=(0, 1, 0, 0))
+    result = Table(title=f"{costs[0].backend}, {costs[0].case}")
     result.add_column("", no_wrap=True)
     taken = any(cost.memory is not None for cost in costs)
     for column in ("ms", f"x {base}", "smallest", "largest", *(["peak MB"] if taken else [])):
@@ -30,7 +29,7 @@ def cost_table(costs: Sequence[Cost], base: str) -> Table:
 def change_table(changes: Sequence[Change], base: str) -> Table:
     """Return what has changed in one backend and case between two records."""
     first = changes[0]
-    result = Table(title=f"{first.backend}, {first.case}", box=SIMPLE, padding=(0, 1, 0, 0))
+    result = Table(title=f"{first.backend}, {first.case}")
     result.add_column("", no_wrap=True)
     for column in ("old ms", "new ms", "new / old", "95 %", f"over {base}", "95 %", ""):
         result.add_column(column, justify="right", no_wrap=True)

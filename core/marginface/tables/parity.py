@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE
 from rich.table import Table
 
 from marginface.parity.measure import Deviation
@@ -13,7 +12,7 @@ from marginface.parity.page import QUANTITIES, cells
 
 def parity_table(rows: Sequence[Deviation], pair: tuple[str, str]) -> Table:
     """Return one pair's errors as a table."""
-    result = Table(title=f"{pair[0]} against {pair[1]}", box=SIMPLE, padding=(0, 1, 0, 0))
+    result = Table(title=f"{pair[0]} against {pair[1]}")
     for column in ("loss", "dtype"):
         result.add_column(column, no_wrap=True)
     for column in QUANTITIES:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from html import escape
 from io import StringIO
+from shutil import get_terminal_size
 
 from rich.table import Table
 from rich.text import Text
 
-from marginface.terminal import Terminal
+from marginface.terminal import NOTEBOOK, Terminal
 from marginface.text import printable
 
 
 def as_text(table: Table) -> str:
-    """Return a table as lines of text, without colours."""
+    """Return a table as lines of text for the terminal, without colours."""
     file = StringIO()
-    Terminal(file=file).print(table)
+    width = get_terminal_size((NOTEBOOK, 0)).columns
+    Terminal(file=file, width=width, force_jupyter=False).print(table)
     return file.getvalue().rstrip()
 
 

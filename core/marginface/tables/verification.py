@@ -53,7 +53,7 @@ def single_table(row: Comparison) -> Table:
     result, ends = row.result, row.intervals
     table = Table(title="Verification")
     table.add_column("metric")
-    table.add_column("value", justify="right")
+    table.add_column("", justify="right")
     table.add_column("threshold", justify="right")
 
     def add(metric: str, value: str, interval: str, threshold: str = "") -> None:

@@ -11,19 +11,22 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from marginface.atomic import naming
 from marginface.bars import progress_bar
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, VERIFICATION
-from marginface.terminal import say
+from marginface.terminal import ROOMY, say
 from marginface.training.event_file import EventFile
 
 Callback = Callable[[dict[str, Any]], object]  # is given each record of metrics
+WIDE = 100  # columns: enough for the time since the start, too
 OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
 
 
@@ -53,17 +56,10 @@ class Tracker:
         self._metrics = run.metrics.open("a", encoding="utf-8")
         self._events = EventFile(run.tensorboard, start_step=first_step + 1)
         self._progress = progress_bar(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.2g}"),
-            TextColumn("{task.fields[speed]:.1f} images/s"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            *_columns(console.width),
             console=console,
             speed_estimate_period=300.0,  # steps of large models take many seconds
-            disable=not (console.is_terminal or console.is_jupyter),
+            disable=not (console.is_interactive or console.is_jupyter),
         )
         self._task = self._progress.add_task(
             "train", total=total_steps, completed=first_step, loss=0.0, lr=0.0, speed=0.0
@@ -119,6 +115,28 @@ class Tracker:
         self._events.close()
         with naming(self._path, self._path):  # what could not be written is tried again
             self._metrics.close()
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Choose what the bar shows: in a narrow terminal the step, the loss and the time left."""
+
+    def text(format_: str) -> TextColumn:
+        fold = Column(overflow="fold", no_wrap=width >= ROOMY)
+        return TextColumn(format_, table_column=fold)
+
+    steps = [text("step"), MofNCompleteColumn(table_column=Column(no_wrap=True))]
+    left = TimeRemainingColumn(elapsed_when_finished=False, table_column=Column(no_wrap=True))
+    if width < ROOMY:
+        return [*steps, text("loss {task.fields[loss]:.3f}"), text("left"), left]
+    return [
+        *steps,
+        BarColumn(bar_width=None),
+        text("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.2g}"),
+        text("{task.fields[speed]:.1f} images/s"),
+        *[TimeElapsedColumn()] * (width >= WIDE),
+        text("left"),
+        left,
+    ]
 
 
 class Silence(Tracker):

@@ -110,6 +110,12 @@ def align(
         if status != ALIGNED:
             console.print(f"skipped {count:,}: {status}")
     console.print(f"each photo's points and reason: {output / TABLE_NAME}")
+    loose = sum(each.suffix == f".{options.format}" for each in output.iterdir())
+    if loose:
+        console.print(
+            f"{loose:,} crops lie in no person's folder: to train on them, move each to its "
+            f"person's, {output / 'NAME'}"
+        )
 
 
 def _height_and_width(text: str) -> tuple[int, int]:
@@ -135,7 +141,10 @@ def _face_source(
     if detector is not None and landmarks is None:
         return detected(detector, min_score=MIN_SCORE if min_score is None else min_score)
     if detector is not None or landmarks is None:
-        raise MarginfaceError("give either --detector MODEL.onnx or --landmarks FILE")
+        raise MarginfaceError(
+            "give either --detector MODEL.onnx, an SCRFD model with five points such as "
+            "InsightFace's det_10g.onnx (in its buffalo_l.zip), or --landmarks FILE"
+        )
     for option, value in (("--face", face), ("--min-score", min_score)):
         if value is not None:
             raise MarginfaceError(

@@ -29,7 +29,7 @@ def inspect(
     from marginface.atomic import replacing
     from marginface.data.formats.registry import has_index
     from marginface.data.inspection import inspect as inspect_set
-    from marginface.data.listing import listing, open_set
+    from marginface.data.listing import list_set
     from marginface.labels import distinct_labels
     from marginface.tables import inspection as tables
     from marginface.terminal import Terminal
@@ -40,8 +40,8 @@ def inspect(
     for name, path in zip(names, sets, strict=True):
         with image_progress(f"Inspecting {name}") as on_progress:
             rebuild = rebuild_index and (has_index(path) or not any(map(has_index, sets)))
-            opened = open_set(path, on_progress, rebuild_index=rebuild)
-            inspections.append(inspect_set(listing(opened), on_progress))
+            listed = list_set(path, on_progress, rebuild_index=rebuild)
+            inspections.append(inspect_set(listed, on_progress))
     common = tables.compare(inspections)
     console = Terminal()
     console.print(tables.set_table(names, inspections))
@@ -49,6 +49,11 @@ def inspect(
         console.print(tables.histogram_table(names, inspections))
     if common:
         console.print(tables.shared_table(names, common))
+    for name, each in zip(names, inspections, strict=True):
+        if each.listing.labels is None and each.listing.pairs is None:
+            console.print(
+                f"{name}: its images lie in no person's folder: whose they are is unknown"
+            )
     for title, examples in tables.findings(names, inspections, common):
         if examples:
             console.print(f"{title}, such as", soft_wrap=True)

@@ -163,10 +163,16 @@ def _layout(root: Path) -> tuple[FolderFiles, list[str]]:
     paths = files.images
     misplaced = [path for path in paths if path.count("/") != 1]
     if misplaced:
-        where = "too deep" if "/" in misplaced[0] else "not in an identity's folder"
+        name = misplaced[0]
+        if "/" in name:
+            where, advice = "too deep", f"give {image_path(root, name).parent.parent}"
+        else:
+            moved = image_path(root, f"NAME/{name}")
+            where = "not in an identity's folder"
+            advice = f"move each to its person's, as {moved}"
         raise MarginfaceError(
             f"{len(misplaced)} of {len(paths)} images in {root} are {where}, "
-            f"such as {misplaced[0]}; {LAYOUT}"
+            f"such as {name}; {LAYOUT}: {advice}"
         )
     filled = {_identity(path) for path in paths}
     folders = sorted(

@@ -56,7 +56,7 @@ def this_program() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def launch(command: Sequence[str], count: int, output: Path, *, plain: bool = False) -> int:
+def launch(command: Sequence[str], count: int, output: Path) -> int:
     """Run `count` copies of a command as the processes of one run; return the exit status.
 
     Each finds its place in the variables that torchrun sets, and in TF_CONFIG; they meet where no
@@ -67,7 +67,6 @@ def launch(command: Sequence[str], count: int, output: Path, *, plain: bool = Fa
         command: program and arguments.
         count: how many processes.
         output: the run folder, for the advice how to go on.
-        plain: let them write lines alone; a notebook, which is no terminal, is taken for one.
     """
     received: list[int] = []
 
@@ -88,8 +87,7 @@ def launch(command: Sequence[str], count: int, output: Path, *, plain: bool = Fa
         with tempfile.TemporaryDirectory(prefix="marginface-") as folder:
             try:
                 for environment in environments(count, Path(folder)):
-                    shown = {"FORCE_COLOR": ""} if plain else {}
-                    children.append(_start(command, environment | shown))
+                    children.append(_start(command, environment))
                 return _mind(children, received, output)
             finally:
                 for child in children:
