@@ -44,12 +44,17 @@ _PLACES = {
     "load_backend": "backend",
 }
 
+if not TYPE_CHECKING:  # a type checker would take any name for one that is there
 
-def __getattr__(name: str) -> object:
-    """Import what is asked for: a command must hear Ctrl-C before it imports NumPy."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: a command must hear Ctrl-C before it imports NumPy."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-    module = import_module(f"{__name__}.{_PLACES.get(name, name)}")
-    return getattr(module, name) if name in _PLACES else module
+        module = import_module(f"{__name__}.{_PLACES.get(name, name)}")
+        return getattr(module, name) if name in _PLACES else module
+
+    def __dir__() -> list[str]:
+        """List what there is for completion, which has not been imported yet."""
+        return __all__
