@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from marginface.errors import MissingPackageError
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import VERIFICATION, read_metrics
 from marginface.tables.showing import as_html
@@ -72,7 +73,8 @@ class TrainResult:
             shares = [f"{each[name]:.2%}" for name in rates]
             table.add_row(f"{each['step']:,}", *shares, f"{each['auc']:.4f}")
         parts = [f"<p>{escape(printable(repr(self)))}</p>", as_html(table) if table.rows else ""]
-        if metrics and find_spec("matplotlib"):
-            picture = b64encode(self.plot()._repr_png_()).decode()
-            parts.append(f'<img alt="training curves" src="data:image/png;base64,{picture}">')
+        if metrics:
+            with suppress(MissingPackageError):
+                picture = b64encode(self.plot()._repr_png_()).decode()
+                parts.append(f'<img alt="training curves" src="data:image/png;base64,{picture}">')
         return "".join(parts)
