@@ -23,7 +23,7 @@ from own_losses import write_example
 
 from marginface import backbones, load_backend
 from marginface.backbones import layers
-from marginface.backbones.names import RESERVED
+from marginface.backbones.layer_names import RESERVED
 
 PAGE = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text(encoding="utf-8")
 PROGRAM = files("backbones.md")["my_backbones.py"]

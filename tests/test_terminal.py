@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from marginface.cli.progress import image_progress
+from marginface.api.progress import image_progress
 
 
 @pytest.mark.parametrize("columns", [40, 80])

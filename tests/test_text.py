@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 import marginface
+from marginface.api.progress import image_progress
 from marginface.cli import main as command_line
-from marginface.cli.progress import image_progress
 from marginface.terminal import Terminal, say
 from marginface.text import as_utf8, printable
 from marginface.training.event_file import EventFile

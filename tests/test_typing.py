@@ -81,6 +81,13 @@ backend.MarginHead("arcface", margin=0.3, classes=10)
 backend.create_backbone("mbf", embedings=8)
 backend.export_onnx(backbone, "mbf.onnx", opset="17")
 backend.NoSuchClass
+reveal_type(marginface.train(data="faces", output="run").metrics)
+reveal_type(marginface.evaluate("run", val="lfw.bin")[0].result.accuracy)
+reveal_type(marginface.load("run"))
+reveal_type(marginface.embed("run", "faces", "e.npz"))
+reveal_type(marginface.MarginHead("arcface", 8, 10))
+marginface.evaluate("run", batch_size="64")
+marginface.no_such_name
 """
 EXPECTED_OF_LOADED = (
     'Revealed type is "marginface.backend.Head"',
@@ -90,6 +97,13 @@ EXPECTED_OF_LOADED = (
     'Unexpected keyword argument "embedings"',
     'Argument "opset" to "export_onnx" of "Backend" has incompatible type "str"',
     '"Backend" has no attribute "NoSuchClass"',
+    'Revealed type is "list[dict[str, Any]]"',
+    'Revealed type is "float"',
+    'Revealed type is "marginface.api.models.Model"',
+    'Revealed type is "marginface.embeddings.store.EmbedSummary"',
+    'Revealed type is "marginface.backend.Head"',
+    'Argument "batch_size" to "evaluate" has incompatible type "str"; expected "int"',
+    'Module has no attribute "no_such_name"',
 )
 
 

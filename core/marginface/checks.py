@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
+from os import PathLike, fspath
+from pathlib import Path
 from typing import TypeGuard
 
 from marginface.errors import MarginfaceError
@@ -18,6 +20,24 @@ def check_count(name: str, value: object, *, least: int = 1) -> int:
     if not _whole(value) or int(value) < least:
         raise MarginfaceError(f"{name} must be at least {least}, a whole number, got {value!r}")
     return int(value)
+
+
+def as_path(name: str, value: object) -> Path:
+    """Return a path, with the home folder for a leading `~`.
+
+    >>> as_path("images", 3)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: images must be a path, got 3
+    """
+    text = fspath(value) if isinstance(value, (str, PathLike)) else b""
+    if not isinstance(text, str) or not text:
+        raise MarginfaceError(f"{name} must be a path, got {value!r}")
+    return at_home(Path(text))
+
+
+def at_home(path: Path) -> Path:
+    """Return a path with the home folder for a leading `~`."""
+    return Path.home().joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
 
 
 def check_rate(name: str, value: object) -> float:

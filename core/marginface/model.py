@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from operator import index
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -34,6 +35,25 @@ def for_each_channel(name: str, value: Any) -> Triple:
         raise MarginfaceError(f"{name} must be one number or three, got {value!r}")
     first, second, third = values * (3 // len(values))
     return first, second, third
+
+
+def whole_numbers(name: str, value: Any, count: int) -> tuple[int, ...]:
+    """Return `count` whole numbers, from such a list or from text with commas.
+
+    >>> whole_numbers("crop", "0, 8,112,96", 4), whole_numbers("input_size", (112, 96), 2)
+    ((0, 8, 112, 96), (112, 96))
+    """
+    try:
+        parts = map(int, value.split(",")) if isinstance(value, str) else map(index, value)
+        values = tuple(parts)
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != count:
+        example = ("0", "0", "112", "112")[-count:]
+        raise MarginfaceError(
+            f"{name} takes {count} whole numbers, such as {','.join(example)}, got {value!r}"
+        )
+    return values
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,10 @@ class Terminal(Console):
         )
         if self.is_dumb_terminal:
             self.size = shutil.get_terminal_size()  # rich takes all of them to have 80 columns
+        sized = "width" in options or os.environ.get("COLUMNS")
         if self.is_jupyter:
             self.width, self.soft_wrap = NOTEBOOK, False  # a long line would scroll there
-        elif file is None and not watched and not os.environ.get("COLUMNS"):
+        elif not watched and not sized:
             self.width = UNBOUNDED
 
     def print(self, *objects: Any, **options: Any) -> None:

@@ -153,7 +153,9 @@ def test_evaluate_refuses_before_the_model_runs(
         "evaluate", *arguments, "--mean", "1,2"
     )
     assert "--std must be one number or three" in refusal("evaluate", *arguments, "--std", "high")
-    assert "--crop takes 4 comma-separated whole" in refusal("evaluate", *arguments, "--crop", "1")
+    assert "--crop takes 4 whole numbers, such as 0,0,112,112, got '1'" in refusal(
+        "evaluate", *arguments, "--crop", "1"
+    )
     assert "did you mean 'torch'" in refusal("evaluate", *arguments, "--backend", "toch")
 
 

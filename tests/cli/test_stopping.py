@@ -62,10 +62,9 @@ def test_ctrl_c_ends_a_command_in_a_line_and_status_130(cli, monkeypatch, comman
 
 
 def test_embed_says_how_to_go_on(cli, monkeypatch, tmp_path):
-    # The first imports what would keep the second for good.
-    monkeypatch.setattr("marginface.embeddings.store.embed_folder", stop)
-    monkeypatch.setattr("marginface.data.opening.open_by_name", lambda *_, **__: None)
-    monkeypatch.setattr("marginface.cli.model_options.open_model", lambda *_: None)
+    monkeypatch.setattr("marginface.api.embed.embed_folder", stop)
+    monkeypatch.setattr("marginface.api.embed.open_by_name", lambda *_, **__: None)
+    monkeypatch.setattr("marginface.api.embed.open_embedder", lambda *_, **__: None)
     output = tmp_path / "e.npz"
     status, _, err = cli("embed", "--model", "m.onnx", "--images", "faces", "--output", output)
     assert status == 130

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from marginface.cli import verifying
+from marginface.api import verifying
 from marginface.data.verification.pairs import Pairs
 from marginface.errors import MarginfaceError
 

@@ -137,7 +137,7 @@ def set_stage(folder: Path, text: str) -> set[str]:
     """Make in a folder what a text names, but for what its Python makes; return the names."""
     given = set()
     for name in THINGS:
-        named = re.search(rf'(output=")?(?<![\w./-]){re.escape(name)}(?![\w.-])', text)
+        named = re.search(rf'(output="|export\(")?(?<![\w./-]){re.escape(name)}(?![\w.-])', text)
         if named and not named[1]:
             given.add(name)
             made = _made(name)

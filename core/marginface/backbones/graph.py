@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from marginface.backbones.layer_names import LayerNames
 from marginface.backbones.layers import (
     NOISE,
     Add,
@@ -31,7 +32,6 @@ from marginface.backbones.layers import (
     Shape,
     Tokens,
 )
-from marginface.backbones.names import LayerNames
 from marginface.errors import MarginfaceError
 
 IMAGES = -1  # as an input position: the images themselves

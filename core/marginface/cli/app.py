@@ -13,11 +13,12 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from marginface import __version__
+from marginface.api.calling import on_the_command_line
 from marginface.cli.lazy import lazy_app
 from marginface.errors import MarginfaceError, message_of
 from marginface.other_names import KEYS
 from marginface.text import print_error, printable
+from marginface.version import __version__
 
 LEAST_LIKENESS = 0.6  # of an option to one that it may have been meant for
 COMMANDS = {
@@ -115,7 +116,8 @@ def run(stopped: Callable[[], bool]) -> None:
     warnings.formatwarning = cast("Any", _WarningLines())
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
-        sys.exit(_status(stopped))
+        with on_the_command_line():
+            sys.exit(_status(stopped))
     except (typer.Abort, KeyboardInterrupt):
         print("marginface: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marginface.api.progress import image_progress
 from marginface.cli import model_options as options
 from marginface.cli.output_options import Overwrite, claim_file
-from marginface.cli.progress import image_progress
 from marginface.errors import MarginfaceError
 from marginface.regular import real_path
 

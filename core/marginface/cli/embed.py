@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from marginface.cli import model_options as options
-from marginface.cli.progress import image_progress, saying_how_to_go_on
 
 
 def embed(
@@ -52,28 +51,28 @@ def embed(
 
     After an interruption the same command goes on; at most 1,024 images are done again.
     """
-    from marginface.data.opening import open_by_name
-    from marginface.embeddings.store import check_output, embed_folder
+    from marginface.api.embed import embed as run
     from marginface.terminal import Terminal
 
-    check_output(output, overwrite=overwrite, inputs=[model, images])
-    # Report faults of the images before a model is loaded.
-    open_by_name(images, rebuild_index=rebuild_index)
-    embedder = options.open_model(model, backend, mean, std, channels, crop, threads, output_name)
-    with saying_how_to_go_on(), image_progress("Embedding") as on_progress:
-        summary = embed_folder(
-            embedder,
-            images,
-            output,
-            batch_size=batch_size,
-            resize=resize,
-            skip_bad=skip_bad,
-            rebuild_index=rebuild_index,
-            flip=flip,
-            overwrite=overwrite,
-            on_progress=on_progress,
-        )
-    details = [f"{embedder.embedding_size} numbers each"]
+    summary = run(
+        model,
+        images,
+        output,
+        backend=backend,
+        mean=mean,
+        std=std,
+        channels=channels,
+        crop=crop,
+        output_name=output_name,
+        batch_size=batch_size,
+        resize=resize,
+        skip_bad=skip_bad,
+        flip=flip,
+        overwrite=overwrite,
+        rebuild_index=rebuild_index,
+        threads=threads,
+    )
+    details = [f"{summary.embedding_size} numbers each"]
     if summary.resumed:
         details.append(f"{summary.resumed:,} images taken up from the interrupted run")
     if summary.skipped:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from marginface.cli import model_options as options
-from marginface.cli.output_options import Overwrite, claim_file
-from marginface.errors import MarginfaceError
-
-if TYPE_CHECKING:
-    from marginface.model import ModelSpec
+from marginface.cli.output_options import Overwrite
 
 
 def export(
-    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
     run: Annotated[
         Path | None, typer.Option("--run", help="Run folder of marginface train.")
@@ -66,82 +61,27 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write an ONNX file, once ONNX Runtime and the framework give the same embeddings."""
-    from marginface import backbones
-    from marginface.backend import default_backend, load_backend
-    from marginface.onnx.export import TOLERANCE, check_path, export_model
-    from marginface.runs.folder import load_run
+    from marginface.api.export import export as run_export
+    from marginface.onnx.export import TOLERANCE
+    from marginface.onnx.session import OnnxSession
     from marginface.terminal import Terminal
 
-    if (run is None) == (weights is None):
-        raise MarginfaceError("export takes either --run RUN or --weights FILE")
-    check_path(output)
-    claim_file(context, output, overwrite=overwrite, inputs=[run, weights])
-    of_weights = {
-        "--backbone": backbone,
-        "--embedding-size": embedding_size,
-        "--input-size": input_size,
-        "--mean": mean,
-        "--std": std,
-        "--channels": channels,
-        "--crop": crop,
-    }
-    metadata: dict[str, str] = {}
-    if run is not None:
-        foreign = [name for name, value in of_weights.items() if value is not None]
-        if foreign:
-            raise MarginfaceError(f"{foreign[0]} goes with --weights; a run knows its own")
-        loaded = load_run(run)
-        spec, arrays = loaded.spec, loaded.weights
-        backend = backend or loaded.config.get("backend")
-        metadata = _about_the_loss(loaded.config)
-    else:
-        assert weights is not None
-        spec = _spec(backbone, embedding_size, input_size, (mean, std, channels, crop))
-        arrays = backbones.read_weights(weights)
-    framework = load_backend(backend or default_backend())
-    metadata["source"] = framework.version()
-    arrays = backbones.check_weights(spec.graph(), arrays, str(run or weights))
-    export_model(
-        spec,
-        arrays,
+    path = run_export(
         output,
-        reference=framework.create_embedder(spec, arrays),
+        run=run,
+        weights=weights,
+        backbone=backbone,
+        embedding_size=embedding_size,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        channels=channels,
+        crop=crop,
+        backend=backend,
         opset=opset,
         preprocess=preprocess,
         normalize=normalize,
-        metadata=metadata,
+        overwrite=overwrite,
     )
-    Terminal(soft_wrap=True).print(
-        f"wrote {output}: agrees with {framework.version()} within {TOLERANCE:g}"
-    )
-
-
-def _about_the_loss(config: dict[str, Any]) -> dict[str, str]:
-    import json
-
-    if "loss" not in config:
-        return {}
-    shorthands = {
-        name: config[name] for name in ("scale", "margin") if config.get(name) is not None
-    }
-    parameters = shorthands | config.get("loss_parameters", {})
-    return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
-
-
-def _spec(
-    backbone: str | None,
-    embedding_size: int | None,
-    input_size: str | None,
-    preprocessing: tuple[str | None, ...],
-) -> ModelSpec:
-    from marginface.model import ModelSpec, Preprocessing
-
-    if backbone is None:
-        raise MarginfaceError("--weights needs --backbone, the network that they belong to")
-    height, width = options.whole_numbers("--input-size", input_size, 2) or (112, 112)
-    return ModelSpec(
-        backbone,
-        512 if embedding_size is None else embedding_size,
-        (height, width),
-        preprocessing=Preprocessing(**options.given_preprocessing(*preprocessing)),
-    )
+    version = OnnxSession(path).metadata["source"]
+    Terminal(soft_wrap=True).print(f"wrote {path}: agrees with {version} within {TOLERANCE:g}")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
     from marginface.embeddings.embedder import Embedder
@@ -89,39 +87,13 @@ def open_model(
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.embeddings.embedder import open_embedder
 
-    preprocessing = given_preprocessing(mean, std, channels, crop)
     return open_embedder(
-        model, backend=backend, threads=threads, output_name=output_name, **preprocessing
+        model,
+        backend=backend,
+        mean=mean,
+        std=std,
+        channels=channels,
+        crop=crop,
+        threads=threads,
+        output_name=output_name,
     )
-
-
-def given_preprocessing(
-    mean: str | None, std: str | None, channels: str | None, crop: str | None
-) -> dict[str, Any]:
-    """Parse the options that are given, by the names of `Preprocessing`."""
-    from marginface.model import for_each_channel
-
-    read = {
-        "mean": None if mean is None else for_each_channel("--mean", mean),
-        "std": None if std is None else for_each_channel("--std", std),
-        "channels": channels,
-        "crop": whole_numbers("--crop", crop, 4),
-    }
-    return {name: value for name, value in read.items() if value is not None}
-
-
-def whole_numbers(option: str, text: str | None, count: int) -> tuple[int, ...] | None:
-    """Read `count` comma-separated numbers.
-
-    >>> whole_numbers("--crop", "0, 8,112,96", 4)
-    (0, 8, 112, 96)
-    """
-    if text is None:
-        return None
-    try:
-        values = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != count:
-        raise MarginfaceError(f"{option} takes {count} comma-separated whole numbers, got '{text}'")
-    return values

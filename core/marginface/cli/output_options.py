@@ -24,13 +24,10 @@ def claim_file(
     inputs: Iterable[Path | None] = (),
 ) -> None:
     """Claim a file, if it is given, until the command ends; raises as `check_file`."""
-    from marginface.locking import sole_writer
-    from marginface.outputs import check_file
+    from marginface.api.claims import claimed_file
 
     if path is not None:
-        check_file(path, overwrite=overwrite, inputs=(read := [*inputs]))
-        context.with_resource(sole_writer(path))
-        check_file(path, overwrite=overwrite, inputs=read)  # another may have written it just now
+        context.with_resource(claimed_file(path, overwrite=overwrite, inputs=inputs))
 
 
 def claim_folder(
@@ -42,10 +39,7 @@ def claim_folder(
     inputs: Iterable[Path | None] = (),
 ) -> None:
     """Claim a folder, if it is given, by the lock of a file in it; raises as `check_folder`."""
-    from marginface.locking import sole_writer
-    from marginface.outputs import check_folder
+    from marginface.api.claims import claimed_folder
 
     if folder is not None:
-        check_folder(folder, overwrite=overwrite, inputs=(read := [*inputs]))
-        context.with_resource(sole_writer(folder / name))
-        check_folder(folder, overwrite=overwrite, inputs=read)
+        context.with_resource(claimed_folder(folder, name, overwrite=overwrite, inputs=inputs))

@@ -37,7 +37,7 @@ def report(
 
     One HTML file that needs no network. Options on how images enter a model hold for all.
     """
-    from marginface.cli.verifying import embed_sets, open_sets
+    from marginface.api.verifying import embed_sets, open_sets
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.labels import distinct_labels
     from marginface.outputs import filling, refuse_among

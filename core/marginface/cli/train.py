@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import os
-import warnings
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args
 
 import typer
 
-from marginface import losses
-from marginface.data.image_files import PassedOverWarning
-from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
-from marginface.losses.registry import awaits_import
-from marginface.outputs import refuse_inputs
-from marginface.runs.folder import RunFolder
-from marginface.training.config.files import (
-    coerce,
-    read_config_file,
-    resolve_config,
-    resume_config,
-)
+from marginface.api.train import start
+from marginface.errors import AgreedError, TrainingDivergedError
 from marginface.training.config.keys import TrainConfig
-from marginface.training.output import check_output, sole_run_writer
 from marginface.training.processes.groups import this_process
-from marginface.training.processes.launching import (
-    PARENT,
-    launch,
-    leave_with,
-    this_program,
-)
-from marginface.training.resuming import check_resumption
+from marginface.training.processes.launching import launch, this_program
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 # Named as in the commands that verify, and as their keys are.
@@ -46,70 +27,23 @@ def train(config: Path | None, resume: bool, overwrite: bool, **options: Any) ->
     Values come from the defaults, then the recipe, the config file and these options. A run that
     was stopped continues with --output RUN --resume, in the other framework too.
     """
-    if resume and overwrite:
-        raise MarginfaceError(
-            "--resume continues the run in --output and --overwrite replaces it; give one of them"
-        )
-    typed = {name: value for name, value in options.items() if value is not None}
-    file = read_config_file(config) if config else {}
-    run: dict[str, Any] = {}
-    if resume:
-        folder = RunFolder(Path({**file, **typed}.get("output", ".")))
-        folder.require_run()
-        run = read_config_file(folder.config)
-        _require_loss(str(run.get("loss")), {**file, **typed})
-    if "loss" in typed:
-        losses.load(typed["loss"])  # code of one's own is imported here, and never for a file
     place = this_process()
-    if place.named:
-        _require_processes(place.size, {**file, **typed})
-        typed["processes"] = place.size
-    if place.rank:  # process 0 says it
-        warnings.simplefilter("ignore", PassedOverWarning)
-    if resume:
-        settings = resume_config(TrainConfig(**run), {**file, **typed})
-    else:
-        settings = resolve_config(file, typed)
-        refuse_inputs(settings.output, [config])
-
-    if settings.processes > 1 and not place.named:
-        command = this_program()
-        with sole_run_writer(settings, resume=resume):  # else process 0 finds out, in a while
-            check_output(settings, resume=resume, overwrite=overwrite)
-            if resume:
-                check_resumption(settings)
-        raise typer.Exit(launch(command, settings.processes, settings.output))
-    if place.named and (parent := os.environ.get(PARENT)):
-        leave_with(int(parent))
-
-    from marginface.training.trainer import train as run_training
-
     try:
-        result = run_training(settings, resume=resume, overwrite=overwrite)
+        result = start(
+            config,
+            options,
+            lambda settings: launch(this_program(), settings.processes, settings.output),
+            resume,
+            overwrite,
+        )
     except (AgreedError, TrainingDivergedError):
         if place.rank == 0:
             raise
         raise typer.Exit(2) from None  # process 0 says it
+    if isinstance(result, int):
+        raise typer.Exit(result)
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)
-
-
-def _require_processes(size: int, typed: dict[str, Any]) -> None:
-    """Raise if another number of processes is given than the environment names."""
-    if "processes" in typed and coerce("processes", typed["processes"]) != size:
-        raise MarginfaceError(
-            f"processes is {typed['processes']}, but the environment names {size} (WORLD_SIZE); "
-            "leave processes out under torchrun"
-        )
-
-
-def _require_loss(recorded: str, typed: dict[str, Any]) -> None:
-    """Raise if a resumed run with a user's own loss, not imported yet, is given another loss."""
-    if awaits_import(recorded) and typed.get("loss", recorded) != recorded:
-        raise MarginfaceError(
-            f"the run's loss is {recorded}, which a resumed run cannot change to {typed['loss']}; "
-            f"give --loss {recorded}, or start a new run with another --output"
-        )
 
 
 def _parameter(name: str) -> inspect.Parameter:

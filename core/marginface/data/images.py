@@ -271,7 +271,7 @@ def wrong_size(
     return MarginfaceError(
         f"{path}: the image is {actual[0]}x{actual[1]} (height x width), expected "
         f"{expected[0]}x{expected[1]}{reason}; make a crop of a photo with marginface data align "
-        f"--size {expected[0]}x{expected[1]}, scale it with --resize (resize=True){crop}"
+        f"--size {expected[0]}x{expected[1]}, scale it with --resize{crop}"
     )
 
 

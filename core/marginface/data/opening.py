@@ -155,6 +155,4 @@ def _open(path: Path, options: OpenOptions) -> LabelledImages:
 def require_rec(path: Path, *, rebuild_index: bool) -> None:
     """Raise where an index shall be rebuilt of what has none."""
     if rebuild_index and not has_index(path):
-        raise MarginfaceError(
-            f"--rebuild-index (rebuild_index=True) is for a .rec alone, not {path}; leave it out"
-        )
+        raise MarginfaceError(f"--rebuild-index is for a .rec alone, not {path}; leave it out")

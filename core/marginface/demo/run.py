@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface import __version__, backbones
+from marginface import backbones
 from marginface.backend import Arrays, Backend, load_backend
 from marginface.data.images import read_image
 from marginface.data.verification.pairs import Pairs, read_pairs
@@ -32,6 +32,7 @@ from marginface.terminal import Terminal, say
 from marginface.text import printable
 from marginface.training.config.keys import TrainConfig
 from marginface.training.trainer import train
+from marginface.version import __version__
 
 IDENTITIES, IMAGES, HELD_OUT, HELD_OUT_IMAGES = 120, 20, 40, 6
 EPOCHS, BATCH_SIZE = 2, 32  # with the pictures: what two cores do in some minutes

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
+from marginface.checks import check_count
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.extras import require
 from marginface.formats import Formats
@@ -23,6 +24,7 @@ from marginface.model import (
     ModelSpec,
     Preprocessing,
     for_each_channel,
+    whole_numbers,
 )
 
 
@@ -112,10 +114,10 @@ def open_embedder(
     model: Path,
     *,
     backend: str = "onnx",
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
+    mean: str | float | Sequence[float] | None = None,
+    std: str | float | Sequence[float] | None = None,
     channels: str | None = None,
-    crop: Sequence[int] | None = None,
+    crop: str | Sequence[int] | None = None,
     threads: int | None = None,
     output_name: str | None = None,
 ) -> Embedder:
@@ -125,7 +127,7 @@ def open_embedder(
         model: a run folder that `marginface train` wrote, an ONNX file, or another of `MODELS`.
         backend: what runs the network: "onnx" (ONNX Runtime), or for a run folder "torch" or "tf".
         mean, std, channels, crop: override the model's own `Preprocessing`; a number stands for all
-            three channels.
+            three channels, and text as on the command line is read, too.
         threads: CPU threads; the framework's own choice for None.
         output_name: the output of an ONNX file that alone is the embedding; for None the one
             [N, D] with D > 1, whose length is the [N, 1] beside it where there is one.
@@ -134,6 +136,8 @@ def open_embedder(
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
     """
     model = Path(model)
+    if threads is not None:
+        check_count("threads", threads)
     backends = ("onnx", *backend_names())
     if backend not in backends:
         raise unknown_name("backend", backend, backends)
@@ -142,16 +146,16 @@ def open_embedder(
 
 
 def _overrides(
-    mean: float | Sequence[float] | None,
-    std: float | Sequence[float] | None,
+    mean: str | float | Sequence[float] | None,
+    std: str | float | Sequence[float] | None,
     channels: str | None,
-    crop: Sequence[int] | None,
+    crop: str | Sequence[int] | None,
 ) -> dict[str, Any]:
     values = {
-        "mean": None if mean is None else for_each_channel("mean", mean),
-        "std": None if std is None else for_each_channel("std", std),
+        "mean": None if mean is None else for_each_channel("--mean", mean),
+        "std": None if std is None else for_each_channel("--std", std),
         "channels": channels,
-        "crop": None if crop is None else tuple(map(int, crop)),
+        "crop": None if crop is None else whole_numbers("--crop", crop, 4),
     }
     return {name: value for name, value in values.items() if value is not None}
 

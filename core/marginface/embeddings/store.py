@@ -43,14 +43,29 @@ NORMS_KEY = b"marginface.norms"
 MERGERS = {".parquet": merge_to_parquet, ".npz": merge_to_npz}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EmbedSummary:
-    """Summary of `embed_folder`: images in the file, finished by earlier runs, left out."""
+    """Summary of `embed_folder`.
+
+    Args:
+        output: the file.
+        embedded: images in it.
+        resumed: of them, those that interrupted work had finished.
+        skipped: (path, reason) of each image that is left out.
+        embedding_size: length of an embedding.
+    """
 
     output: Path
     embedded: int
     resumed: int
-    skipped: tuple[tuple[str, str], ...]  # path, reason
+    skipped: tuple[tuple[str, str], ...]
+    embedding_size: int
+
+    def __repr__(self) -> str:
+        return (
+            f"EmbedSummary({str(self.output)!r}: {self.embedded:,} embeddings of "
+            f"{self.embedding_size} numbers; {len(self.skipped):,} images skipped)"
+        )
 
 
 def check_output(output: Path, *, overwrite: bool, inputs: Iterable[Path | None] = ()) -> None:
@@ -147,7 +162,7 @@ def embed_folder(
             )
         merged.replace(output)
         shutil.rmtree(folder)
-        return EmbedSummary(output, rows, resumed, skipped)
+        return EmbedSummary(output, rows, resumed, skipped, embedder.embedding_size)
 
 
 def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.atomic import replacing
+from marginface.evaluation.drawing import Drawing
 from marginface.evaluation.output import METRICS_NAME
 from marginface.evaluation.verification import RocCurve, VerificationResult, roc
 from marginface.extras import needs
 from marginface.outputs import check_place
+from marginface.text import printable
 
 with needs("report"):
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 FIGURE_NAME = "verification.png"
@@ -57,9 +58,9 @@ def write_result(
 
 def draw(
     result: VerificationResult, scores: NDArray[np.float64], same: NDArray[np.bool_]
-) -> Figure:
+) -> Drawing:
     """Return the figure: ROC over a logarithmic FAR axis, and the scores of both kinds of pair."""
-    figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
+    figure = Drawing(figsize=(11, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_roc(left, result, roc(scores, same))
     draw_scores(right, result, scores, same)
@@ -74,15 +75,40 @@ def draw(
     return figure
 
 
+def draw_rocs(
+    rows: Sequence[tuple[str, VerificationResult, NDArray[np.float64], NDArray[np.bool_]]],
+) -> Drawing:
+    """Return the figure of several ROC curves, of (name, result, scores, same)."""
+    figure = Drawing(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    curves = [
+        (f"{printable(name)}: AUC {result.auc:.4f}", result, roc(scores, same))
+        for name, result, scores, same in rows
+    ]
+    _draw_rocs(axes, curves)
+    axes.spines[["top", "right"]].set_visible(False)
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
 def draw_roc(axes: Axes, result: VerificationResult, curve: RocCurve) -> None:
     """Draw a ROC over a logarithmic FAR axis."""
-    floor = 0.5 / result.different_pairs  # where FAR 0, which has no place there, is drawn
+    auc, eer = f"AUC {result.auc:.4f}", f"EER {result.eer:.2%}"
+    _draw_rocs(axes, [(auc, result, curve)])
+    axes.plot([result.eer], [1 - result.eer], "o", color=INK, label=eer, zorder=3)
+    axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
+
+
+def _draw_rocs(axes: Axes, curves: Sequence[tuple[str, VerificationResult, RocCurve]]) -> None:
+    least = max(result.different_pairs for _, result, _ in curves)
+    floor = 0.5 / least  # where FAR 0, which has no place there, is drawn
     chance = np.geomspace(floor, 1, 200)
     axes.plot(chance, chance, color=FAINT, linewidth=1, linestyle=":", label="chance")
-    auc, eer = f"AUC {result.auc:.4f}", f"EER {result.eer:.2%}"
-    far = np.maximum(curve.far, floor)
-    axes.step(far, curve.tar, where="post", color=SAME, linewidth=2, label=auc)
-    axes.plot([result.eer], [1 - result.eer], "o", color=INK, label=eer, zorder=3)
+    for at, (label, _, curve) in enumerate(curves):
+        far = np.maximum(curve.far, floor)
+        axes.step(far, curve.tar, where="post", color=f"C{at}", linewidth=2, label=label)
     axes.set_xscale("log")
     axes.set_xlim(floor, 1)
     axes.set_ylim(0, 1.02)
@@ -93,7 +119,6 @@ def draw_roc(axes: Axes, result: VerificationResult, curve: RocCurve) -> None:
     axes.set_title("ROC", color=INK, loc="left")
     axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
 
 
 def draw_scores(

@@ -28,8 +28,9 @@ class PairScores:
 
     Args:
         scores: the cosine.
-        first_norm, second_norm: lengths of the two embeddings that are compared: with `flip`, of
-            the sums of an image's and its mirror's.
+        first_norm: lengths of the first embeddings that are compared; with `flip`, of the sums of
+            an image's and its mirror's.
+        second_norm: of the second ones.
     """
 
     scores: NDArray[np.float64]

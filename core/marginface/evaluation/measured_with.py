@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marginface import __version__
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.origin import SHORT_HASH, Origin
+from marginface.version import __version__
 
 KEY = "marginface.measured_with"  # of Parquet's metadata
 MIRROR = {True: "summed (--flip)", False: "left out (--no-flip)"}

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface import __version__, backbones
+from marginface import backbones
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.model import METADATA_KEY, ModelSpec
 from marginface.onnx.layers import write_backbone
 from marginface.onnx.nodes import Nodes
+from marginface.version import __version__
 
 with needs("onnx"):
     import onnx

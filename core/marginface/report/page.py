@@ -12,7 +12,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from marginface import __version__
 from marginface.atomic import replacing
 from marginface.data.verification.leaving_out import by_fold
 from marginface.data.verification.pairs import Pairs
@@ -25,6 +24,7 @@ from marginface.report.collect import Measured, Report
 from marginface.report.figures import accept_counts, curves, histogram
 from marginface.report.galleries import hardest_pairs, thumbnail
 from marginface.text import printable
+from marginface.version import __version__
 
 with needs("report"):
     from plotly.offline import get_plotlyjs

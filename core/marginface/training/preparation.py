@@ -15,6 +15,7 @@ from rich.console import Console
 from marginface import backbones
 from marginface.backbones import Graph
 from marginface.backend import Backend, load_backend
+from marginface.bars import counting
 from marginface.data.image_batches import ImageReader
 from marginface.data.joined import JoinedImages, called
 from marginface.data.opening import open_sets
@@ -346,7 +347,7 @@ def _open_images(
     config: TrainConfig, run: RunFolder, *, resume: bool, console: Console
 ) -> LabelledImages:
     recorded = resume and run.identities.is_file()
-    with console.status("checking images") as status:
+    with counting("checking images", console) as on_progress:
         images = open_sets(
             config.data,
             join_identities=config.join_identities,
@@ -355,7 +356,7 @@ def _open_images(
             resize=config.resize,
             skip_bad=config.skip_bad,
             rebuild_index=config.rebuild_index,
-            on_progress=lambda done, total: status.update(f"checking images: {done}/{total}"),
+            on_progress=on_progress,
         )
     lines = [f"skipped {name}: {reason}" for name, reason in images.skipped[:10]]
     if images.skipped:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -19,11 +19,13 @@ from rich.progress import (
 from rich.table import Column
 
 from marginface.atomic import naming
+from marginface.bars import progress_bar
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, VERIFICATION
 from marginface.terminal import ROOMY, say
 from marginface.training.event_file import EventFile
 
+Callback = Callable[[dict[str, Any]], object]  # is given each record of metrics
 WIDE = 100  # columns: enough for the time since the start, too
 OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
 
@@ -35,22 +37,29 @@ class Tracker:
         run: an existing run folder.
         total_steps: length of the run.
         first_step: steps taken before.
-        console: to print on; a terminal gets a progress bar, anything else plain lines.
+        console: to print on; a terminal or notebook gets a progress bar, all else plain lines.
+        on_record: called with each record, once it is written.
     """
 
     def __init__(
-        self, run: RunFolder, *, total_steps: int, first_step: int, console: Console
+        self,
+        run: RunFolder,
+        *,
+        total_steps: int,
+        first_step: int,
+        console: Console,
+        on_record: Callback | None = None,
     ) -> None:
-        self._console = console
+        self._on_record = on_record
         self._total = total_steps
         self._path = run.metrics
         self._metrics = run.metrics.open("a", encoding="utf-8")
         self._events = EventFile(run.tensorboard, start_step=first_step + 1)
-        self._progress = Progress(
+        self._progress = progress_bar(
             *_columns(console.width),
             console=console,
             speed_estimate_period=300.0,  # steps of large models take many seconds
-            disable=not console.is_interactive,
+            disable=not (console.is_interactive or console.is_jupyter),
         )
         self._task = self._progress.add_task(
             "train", total=total_steps, completed=first_step, loss=0.0, lr=0.0, speed=0.0
@@ -63,7 +72,7 @@ class Tracker:
     def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:
         """Record training metrics; `seconds_left` is shown where there is no progress bar."""
         self._record(TRAIN, step, metrics)
-        if not self._console.is_interactive:
+        if self._progress.disable:
             left = timedelta(seconds=round(seconds_left))
             self.say(
                 f"step {step}/{self._total}  loss {metrics['loss']:.3f}  lr {metrics['lr']:.3g}  "
@@ -89,10 +98,13 @@ class Tracker:
         say(self._progress.console, text)
 
     def _record(self, kind: str, step: int, metrics: dict[str, float]) -> None:
+        record = {"kind": kind, "step": step, **metrics}
         with naming(self._path, self._path):
-            self._metrics.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
+            self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
         self._events.scalars(step, {f"{kind}/{name}": value for name, value in metrics.items()})
+        if self._on_record is not None:
+            self._on_record(record)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -32,30 +34,14 @@ from marginface.training.preparation import (
     undoing_start,
 )
 from marginface.training.processes.groups import agree, this_process, together
+from marginface.training.result import TrainResult
 from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.saving import one_folder, save_checkpoint
 from marginface.training.stopping import StopRequest
-from marginface.training.trackers import Silence, Tracker
+from marginface.training.trackers import Callback, Silence, Tracker
 from marginface.training.verifying import verify
 
 FORECAST_STEP = 2  # the first is slow: allocation, tracing
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The end of a run.
-
-    Args:
-        run: the run folder.
-        step: steps taken.
-        best_accuracy: the best verification accuracy, or None without verification.
-        signal: number of the signal that stopped it, or None at its end.
-    """
-
-    run: Path
-    step: int
-    best_accuracy: float | None
-    signal: int | None
 
 
 def train(
@@ -64,6 +50,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Train as `config` says and leave everything in its run folder.
 
@@ -76,6 +63,8 @@ def train(
             of its steps is left as it is.
         overwrite: replace a run that is in `config.output`, once its successor can start.
         console: where progress is shown; standard error by default.
+        callbacks: each is called with every record of metrics, on process 0. An exception in one
+            stops the run as Ctrl-C does, with a checkpoint, and is raised then.
 
     Raises:
         MarginfaceError: bad data or configuration; nothing has been created then.
@@ -96,13 +85,30 @@ def train(
             config, group, resume=resume, overwrite=overwrite, console=console
         )
         with undoing_start(training, resume=resume, overwrite=overwrite):
-            return _train(training, resume=resume, overwrite=overwrite, console=console)
+            return _train(training, resume, overwrite, console, callbacks)
 
 
-def _train(training: Training, *, resume: bool, overwrite: bool, console: Console) -> TrainResult:
+def _train(
+    training: Training,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+    callbacks: Sequence[Callback],
+) -> TrainResult:
     config, group = training.config, training.group
     record_start(training, resume=resume, overwrite=overwrite)
     shared = one_folder(group, training.run.path)
+    stopping_signals = StopRequest(quiet=group.rank > 0)
+    failures: list[Exception] = []
+
+    def call_back(record: dict[str, Any]) -> None:
+        for callback in callbacks:
+            try:
+                callback(dict(record))
+            except Exception as error:
+                failures.append(error)
+                stopping_signals.received = stopping_signals.received or signal.SIGINT
+
     tracker: Tracker = Silence()
     if group.rank == 0:
         tracker = Tracker(
@@ -110,6 +116,7 @@ def _train(training: Training, *, resume: bool, overwrite: bool, console: Consol
             total_steps=training.schedule.total_steps,
             first_step=training.progress.step,
             console=console,
+            on_record=call_back,
         )
 
     learner, pipeline, progress = training.learner, training.pipeline, training.progress
@@ -126,7 +133,7 @@ def _train(training: Training, *, resume: bool, overwrite: bool, console: Consol
     taken = 0  # steps of this start
     grown = ""  # the last warning of a batch with more identities than are sampled
 
-    with StopRequest(quiet=not first) as stop, tracker:
+    with stopping_signals as stop, tracker:
         tracker.say(_summary(training))
         if first and overwrite and training.run.replaced.is_dir():
             tracker.say(f"the run before waits in {training.run.replaced} for a checkpoint of this")
@@ -214,6 +221,8 @@ def _train(training: Training, *, resume: bool, overwrite: bool, console: Consol
         if first and received is None and taken:
             seen = learner.embed(batch.images[:LOOKED_AT])
         tracker.say(_ending(training, received, newest, seen))
+    if failures:
+        raise failures[0]
     return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marginface.api.progress import image_progress, saying_how_to_go_on
 from marginface.cli.output_options import Overwrite
-from marginface.cli.progress import image_progress, saying_how_to_go_on
 from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:

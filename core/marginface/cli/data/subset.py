@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from marginface.api.progress import image_progress, saying_how_to_go_on
 from marginface.cli.model_options import RebuildIndex
 from marginface.cli.output_options import Overwrite
-from marginface.cli.progress import image_progress, saying_how_to_go_on
 
 
 def subset(

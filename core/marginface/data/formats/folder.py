@@ -134,7 +134,7 @@ def _checked(root: Path, names: Sequence[str], options: OpenOptions) -> list[tup
         name, reason = bad[0]
         raise MarginfaceError(
             f"{len(bad)} of {len(names)} images in {root} cannot be used; the first is "
-            f"{name}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
+            f"{name}: {reason}; or leave such out with --skip-bad"
         )
     return bad
 

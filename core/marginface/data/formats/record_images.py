@@ -110,7 +110,7 @@ class RecordImages:
             name, reason = named[0]
             raise MarginfaceError(
                 f"{len(bad)} of {count} images looked at in {self.root} cannot be used; the first "
-                f"is {name}: {reason}; or leave such out with --skip-bad (skip_bad=True)"
+                f"is {name}: {reason}; or leave such out with --skip-bad"
             )
         good = np.setdiff1d(np.arange(len(self)), [number for number, _ in bad])
         return replace(self, index=self.index.take(good), skipped=named)

@@ -87,7 +87,7 @@ def _read(path: Path, rebuild_index: bool, on_progress: OnProgress) -> tuple[Int
         if not rebuild_index:
             raise MarginfaceError(
                 f"{error}; if the .rec is whole, `marginface data inspect {quote(str(path))} "
-                "--rebuild-index` (rebuild_index=True) writes its .idx anew"
+                "--rebuild-index` writes its .idx anew"
             ) from error
     offsets = records.offsets()
     headers = read_headers(records, offsets, on_progress)

@@ -21,7 +21,7 @@ from marginface.text import in_quotes
 Pair = tuple[str, str, bool]
 PAIR_LIST = "a list of pairs"
 MISSING = ""  # the name of an image that is not there, until its pairs are left out
-LEAVE_OUT = "or leave out such pairs with --skip-bad (skip_bad=True)"
+LEAVE_OUT = "or leave out such pairs with --skip-bad"
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,6 +79,8 @@ def launch(command: Sequence[str], count: int, output: Path) -> int:
     # heard, as one process alone hears it, also where a shell starts us in the background.
     always = (signal.SIGINT, signal.SIGTERM)
     heard = [n for n in FORWARDED if n in always or signal.getsignal(n) is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        heard = []  # where Python delivers no signals
     before = {number: signal.signal(number, receive) for number in heard}
     children: list[subprocess.Popen[bytes]] = []
     try:

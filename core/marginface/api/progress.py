@@ -14,7 +14,6 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         ProgressColumn,
         Task,
         TextColumn,
@@ -23,6 +22,7 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     from rich.table import Column
     from rich.text import Text
 
+    from marginface.bars import progress_bar
     from marginface.terminal import ROOMY, Terminal
     from marginface.text import printable
 
@@ -38,18 +38,22 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     speed = ImagesPerSecond(table_column=Column(no_wrap=True))
     left = TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True))
     roomy = console.width >= ROOMY
-    drawn = [BarColumn()] if roomy and console.is_interactive else []
-    bar = Progress(label, *drawn, counts, *[speed] * roomy, left, console=console)
+    drawn = [BarColumn()] if roomy and (console.is_interactive or console.is_jupyter) else []
+    bar = progress_bar(label, *drawn, counts, *[speed] * roomy, left, console=console)
     task = bar.add_task(printable(description), total=None)
+    started = False
 
     def show(done: int, total: int) -> None:
-        bar.start()  # not before there is progress: an error then is the one line on stderr
+        nonlocal started
         bar.update(task, completed=done, total=total)
+        if not started:  # not before there is progress: an error then is the one line on stderr
+            bar.start()
+            started = True
 
     try:
         yield show
     finally:
-        if bar.live.is_started:
+        if started:
             bar.stop()
 
 

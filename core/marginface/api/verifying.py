@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.cli.progress import image_progress
+from marginface.api.progress import image_progress
 from marginface.data.verification.leaving_out import left_out_line
 from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs

@@ -1,0 +1,1 @@
+"""What `import marginface` offers: each function does the work of the command of its name."""

@@ -1,0 +1,179 @@
+"""`marginface.evaluate`: verification of models on pairs of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from rich.table import Table
+
+from marginface.api.calling import public
+from marginface.api.claims import claimed_folder
+from marginface.api.models import Model, open_model
+from marginface.api.verifying import embed_sets, open_sets
+from marginface.checks import as_path, check_count
+from marginface.errors import MarginfaceError
+from marginface.evaluation.comparison import Comparison, write_comparison, write_single
+from marginface.evaluation.output import METRICS_NAME
+from marginface.extras import require
+from marginface.labels import distinct_labels
+from marginface.outputs import filling, refuse_among
+from marginface.tables.showing import as_html, as_text
+from marginface.tables.verification import comparison_table, single_table
+
+if TYPE_CHECKING:
+    from marginface.evaluation.drawing import Drawing
+
+Paths = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluationResults(Sequence[Comparison]):
+    """Each model on each set, one after the other; shows itself as `marginface evaluate` does.
+
+    Args:
+        rows: one a model and set.
+        written: files and folders that were written.
+    """
+
+    rows: tuple[Comparison, ...]
+    written: tuple[Path, ...] = ()
+
+    @overload
+    def __getitem__(self, at: int) -> Comparison: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Comparison]: ...
+    def __getitem__(self, at: int | slice) -> Comparison | Sequence[Comparison]:
+        return self.rows[at]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return a dict of figures for each model and set: accuracy, auc, eer, tar_at_far..."""
+        return [row.to_json() for row in self.rows]
+
+    def table(self) -> Table:
+        """Build the table of the figures."""
+        return single_table(self.rows[0]) if len(self) == 1 else comparison_table(self.rows)
+
+    def plot(self) -> Drawing:
+        """Draw the ROC, of one model on one set beside its histograms of scores.
+
+        Raises:
+            MissingPackageError: matplotlib is not installed.
+        """
+        from marginface.evaluation.curves import draw, draw_rocs  # matplotlib
+
+        if len(self) == 1:
+            row = self.rows[0]
+            return draw(row.result, row.pair_scores.scores, row.pairs.same)
+        return draw_rocs(
+            [
+                (
+                    f"{row.model}, {row.pairs.name}",
+                    row.result,
+                    row.pair_scores.scores,
+                    row.pairs.same,
+                )
+                for row in self.rows
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return as_text(self.table())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
+
+
+@public
+def evaluate(
+    model: Paths | Model | Sequence[str | Path | Model],
+    *,
+    val: Paths | None = None,
+    pairs: str | Path | None = None,
+    images: str | Path | None = None,
+    output: str | Path | None = None,
+    backend: str = "onnx",
+    mean: str | float | Sequence[float] | None = None,
+    std: str | float | Sequence[float] | None = None,
+    channels: str | None = None,
+    crop: str | Sequence[int] | None = None,
+    output_name: str | None = None,
+    batch_size: int = 64,
+    flip: bool = True,
+    resize: bool = False,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> EvaluationResults:
+    """Measure accuracy over folds, AUC, EER and TAR at FAR on pairs of images.
+
+    Args:
+        model: a run folder or an ONNX file, what `load` returned, or several of these.
+        val: one or several verification sets: .bin, container, CFP's Split/FP or FF.
+        pairs: a list of pairs of `images`, such as LFW's.
+        images: the aligned face images that the list names: a folder, .rec or .tfrecord.
+        output: folder for metrics.json, verification.png and scores.parquet; none for None.
+        backend: what runs the network: "onnx", or for a run "torch" or "tf".
+        mean: subtracted from pixels (0..255), one number or three; the model's own for None.
+        std: divides pixels after the mean; the model's own for None.
+        channels: channel order of the network, "rgb" or "bgr"; the model's own for None.
+        crop: (top, left, height, width) in pixels that is cut out of each image.
+        output_name: output of an ONNX file that is the embedding; by its shape for None.
+        batch_size: images in one batch.
+        flip: sum the embeddings of an image and of its mirror image.
+        resize: scale images of another size instead of refusing them.
+        skip_bad: leave out pairs with missing or broken images; count them by fold.
+        overwrite: replace an existing `output` that marginface wrote.
+        threads: CPU threads; all for None.
+
+    Raises:
+        MarginfaceError: a model, a set or the output cannot be used.
+    """
+    given = _several(model, "model")
+    sets_given = [] if val is None else [as_path("val", each) for each in _several(val, "val")]
+    models = [each.path if isinstance(each, Model) else as_path("model", each) for each in given]
+    listed, shown, target = (
+        None if path is None else as_path(name, path)
+        for name, path in (("pairs", pairs), ("images", images), ("output", output))
+    )
+    check_count("batch_size", batch_size)
+    with ExitStack() as held:
+        if target is not None:
+            require("report", "matplotlib")
+            require("data", "pyarrow")
+            refuse_among(target, shown)
+            inputs = [*models, *sets_given, listed, shown]
+            claim = claimed_folder(target, METRICS_NAME, overwrite=overwrite, inputs=inputs)
+            held.enter_context(claim)
+        labels = distinct_labels(models, "model")
+        sets = open_sets(sets_given, listed, shown, skip_bad=skip_bad)
+        how: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "crop": crop}
+        how |= {"backend": backend, "threads": threads, "output_name": output_name}
+        embedders = [open_model(each, **how).embedder for each in given]
+        rows = tuple(
+            Comparison.of(each, embeddings, known.model, known)
+            for each, embeddings, known in embed_sets(
+                labels, embedders, sets, batch_size=batch_size, flip=flip, resize=resize
+            )
+        )
+        if target is None:
+            return EvaluationResults(rows)
+        with filling(target) as folder:
+            single = len(rows) == 1
+            written = write_single(rows[0], folder) if single else write_comparison(rows, folder)
+        return EvaluationResults(rows, tuple(target / each.relative_to(folder) for each in written))
+
+
+def _several(given: Any, name: str) -> list[Any]:
+    """Return one or several models or sets as a list."""
+    several = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not several:
+        raise MarginfaceError(f"{name} is an empty list; give at least one")
+    return several

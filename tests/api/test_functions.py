@@ -1,0 +1,142 @@
+"""`import marginface as mf`: what its functions do, and that they are the commands."""
+
+import inspect
+
+import numpy as np
+import pytest
+from fresh import python
+from packing_faces import write_faces
+from PIL import Image
+from small_training import PEOPLE, small
+from tiny_model import save_model
+
+import marginface as mf
+from marginface.api.calling import FLAGS
+from marginface.api.models import Model
+from marginface.cli.embed import embed as embed_command
+from marginface.cli.evaluate import evaluate as evaluate_command
+from marginface.cli.export import export as export_command
+from marginface.cli.train import train as train_command
+from marginface.runs.checkpoints import list_checkpoints
+from marginface.training.config.keys import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    return write_faces(tmp_path_factory.mktemp("api") / "faces", PEOPLE, side=112)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("api") / "tiny.onnx")
+
+
+def defaults(function):
+    return {each.name: each.default for each in inspect.signature(function).parameters.values()}
+
+
+@pytest.mark.parametrize(
+    ("function", "command"),
+    [
+        (mf.embed, embed_command),
+        (mf.evaluate, evaluate_command),
+        (mf.export, export_command),
+    ],
+)
+def test_a_function_has_the_options_and_defaults_of_its_command(function, command):
+    assert defaults(function) == defaults(command)
+
+
+def test_train_has_the_options_and_defaults_of_its_command():
+    keys = dict.fromkeys(TrainConfig.model_fields)
+    function, command = defaults(mf.train), defaults(train_command)
+    added = {name: function.pop(name) for name in ("callbacks", "options")}
+    assert added == {"callbacks": (), "options": inspect.Parameter.empty}
+    assert keys | function == command
+
+
+def test_flags_are_known_by_name():
+    flags = {name for name, each in TrainConfig.model_fields.items() if each.annotation is bool}
+    for function in (mf.train, mf.embed, mf.evaluate, mf.export, mf.load, Model.embed):
+        flags |= {name for name, value in defaults(function).items() if isinstance(value, bool)}
+    assert flags == FLAGS
+
+
+def test_a_loaded_model_embeds_arrays_paths_and_pictures_alike(faces, model):
+    paths = sorted(faces.rglob("*.png"))[:3]
+    pictures = [Image.open(path) for path in paths]
+    loaded = mf.load(model)
+    by_path = loaded.embed(paths)
+    assert by_path.shape == (3, loaded.embedding_size)
+    np.testing.assert_array_equal(loaded.embed(pictures), by_path)
+    np.testing.assert_array_equal(loaded.embed(np.stack(pictures)), by_path)
+    np.testing.assert_array_equal(loaded.embed(str(paths[0])), by_path[:1])
+    np.testing.assert_array_equal(loaded.embed(path for path in paths), by_path)
+    assert loaded.embed([]).shape == (0, 12)
+    assert "112x112 to 12 numbers" in repr(loaded)
+    assert not np.array_equal(mf.load(model, mean=100, std=(1, 2, 3)).embed(paths), by_path)
+
+
+def test_embeddings_are_written(faces, model, tmp_path):
+    summary = mf.embed(str(model), faces, tmp_path / "out.npz", mean=127.5, crop=(0, 0, 112, 112))
+    assert (summary.embedded, summary.embedding_size) == (16, 12)
+    assert "16 embeddings of 12 numbers; 0 images skipped" in repr(summary)
+    with pytest.raises(mf.MarginfaceError, match="exists"):
+        mf.embed(model, faces, tmp_path / "out.npz")
+
+
+def test_figures_show_themselves(faces, model, tmp_path):
+    pairs = tmp_path / "pairs.txt"
+    same = [f"ann\t1\t{n}" for n in (2, 3, 4)]
+    different = [f"bob\t1\tcid\t{n}" for n in (1, 2, 3)]
+    pairs.write_text("\n".join(["1\t3", *same, *different]) + "\n")
+    results = mf.evaluate(mf.load(model), pairs=pairs, images=faces)
+    assert len(results) == 1
+    assert "Verification" in repr(results)
+    assert results.plot()._repr_png_().startswith(b"\x89PNG")
+    assert results.metrics[0]["auc"] == results[0].result.auc
+    with pytest.raises(mf.MarginfaceError, match=r"loaded already; give mean to mf\.load"):
+        mf.evaluate(mf.load(model), pairs=pairs, images=faces, mean=3)
+    html = results._repr_html_()
+    assert html.startswith("<table><caption>Verification</caption>")
+    assert '<td style="text-align: right; white-space: pre">' in html
+    assert 0 <= results[0].result.auc <= 1
+
+
+def test_training_calls_back_and_its_run_is_a_model(faces, tmp_path):
+    seen = []
+    result = mf.train(small(faces, tmp_path / "run"), callbacks=[seen.append], max_steps=2)
+    assert (result.step, result.signal) == (2, None)
+    assert seen == result.metrics
+    assert [record["kind"] for record in seen] == ["train", "train"]
+    assert repr(result) == f"TrainResult(run {str(result.run)!r} at step 2)"
+    assert 'src="data:image/png;base64,' in result._repr_html_()
+    path = mf.export(tmp_path / "model.onnx", run=result.run)
+    image = sorted(faces.rglob("*.png"))[0]
+    exported, trained = (mf.load(each).embed(image) for each in (path, result.run))
+    np.testing.assert_allclose(exported, trained, atol=1e-5)
+
+
+def test_an_exception_in_a_callback_ends_a_run_with_a_checkpoint(faces, tmp_path):
+    def fail(record):
+        if record["step"] == 2:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        mf.train(**small(faces, tmp_path / "run"), callbacks=[fail])
+    assert len(list_checkpoints(tmp_path / "run" / "checkpoints")) == 1
+    assert mf.train(output=tmp_path / "run", resume=True).step == 3
+
+
+def test_an_unknown_key_is_named_with_the_nearest():
+    with pytest.raises(mf.MarginfaceError, match="did you mean 'batch_size'"):
+        mf.train({"batchsize": 3}, data="x", output="y")
+
+
+HEAD = "import {module}, marginface as mf; print(type(mf.MarginHead('arcface', 8, 5)).__module__)"
+
+
+@pytest.mark.parametrize(("module", "package"), [("torch", "torch"), ("tensorflow", "tf")])
+def test_a_head_is_of_the_framework_that_is_imported(module, package):
+    pytest.importorskip(module)
+    assert python(HEAD.format(module=module)).stdout.startswith(f"marginface_{package}.")
