@@ -100,6 +100,11 @@ def _config(to: Path) -> None:
     to.write_text("data: faces\noutput: run\nbackbone: mobilefacenet\nembedding_size: 8\n")
 
 
+def _table(to: Path) -> None:
+    rows = [f"{person}/{number}.jpg,{person},30.0,1" for person in PEOPLE for number in range(1, 6)]
+    to.write_text("\n".join(["path,identity,angle,kept", *rows, ""]))
+
+
 def _list(to: Path, number: int) -> None:
     to.write_text("".join(f"{person}/{number}.jpg\n" for person in PEOPLE))
 
@@ -120,6 +125,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "agedb_30.bin": _pairs,
     "cfp_fp.bin": _pairs,
     "train.yaml": _config,
+    "clean.csv": _table,
     "run": _run,
     "model.onnx": _model,
     "r50.onnx": _model,
@@ -137,7 +143,7 @@ def set_stage(folder: Path, text: str) -> set[str]:
     """Make in a folder what a text names, but for what its Python makes; return the names."""
     given = set()
     for name in THINGS:
-        named = re.search(rf'(output=")?(?<![\w./-]){re.escape(name)}(?![\w.-])', text)
+        named = re.search(rf'(output="|export\(")?(?<![\w./-]){re.escape(name)}(?![\w.-])', text)
         if named and not named[1]:
             given.add(name)
             made = _made(name)
