@@ -22,7 +22,10 @@ from marginface.data.formats.registry import IMAGE_SETS
 PYTHON = {
     page: [b for b in read_blocks(page) if b.language in ("python", "pycon")] for page in PAGES
 }
-PACKAGES = ("torch", "tensorflow", "keras", "lightning", "timm", "onnxruntime", "pyarrow")
+PACKAGES = (
+    *("torch", "tensorflow", "keras", "lightning", "timm", "pytorch_metric_learning"),
+    *("onnxruntime", "pyarrow"),
+)
 
 SLOW = {"own_loop"}  # TensorFlow traces whole networks
 
