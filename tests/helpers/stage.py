@@ -97,7 +97,8 @@ def _run(to: Path) -> None:
 
 
 def _config(to: Path) -> None:
-    to.write_text("data: faces\noutput: run\nbackbone: mobilefacenet\nembedding_size: 8\n")
+    data = f"data: {drawn() / 'train'}\noutput: run\n"
+    to.write_text(f"{data}backbone: mobilefacenet\nembedding_size: 8\n")
 
 
 def _table(to: Path) -> None:
@@ -140,10 +141,10 @@ THINGS: dict[str, Callable[[Path], object]] = {
 
 
 def set_stage(folder: Path, text: str) -> set[str]:
-    """Make in a folder what a text names, but for what its Python makes; return the names."""
+    """Make in a folder what the strings of a text name, but for what it makes; return the names."""
     given = set()
     for name in THINGS:
-        named = re.search(rf'(output="|export\(")?(?<![\w./-]){re.escape(name)}(?![\w.-])', text)
+        named = re.search(rf'(output=|export\()?["\',]{re.escape(name)}(?![\w.-])', text)
         if named and not named[1]:
             given.add(name)
             made = _made(name)
