@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,7 +28,7 @@ class Terminal(Console):
         stderr: print to standard error.
         soft_wrap: let the terminal break long lines.
         quiet: print nothing.
-        file: print to it as to no terminal, without colours, in a notebook too.
+        options: what else rich's console takes, to print elsewhere.
     """
 
     def __init__(
@@ -37,18 +37,13 @@ class Terminal(Console):
         stderr: bool = False,
         soft_wrap: bool = False,
         quiet: bool = False,
-        file: IO[str] | None = None,
+        **options: Any,
     ) -> None:
-        stream = file or (sys.stderr if stderr else sys.stdout)
-        watched = stream is not None and stream.isatty()
+        file = options.get("file") or (sys.stderr if stderr else sys.stdout)
+        watched = file is not None and file.isatty()
+        options = {"force_terminal": None if watched else False, **options}  # whatever FORCE_COLOR
         super().__init__(
-            stderr=stderr,
-            soft_wrap=soft_wrap,
-            quiet=quiet,
-            highlight=False,
-            file=file,
-            force_terminal=None if watched else False,  # whatever FORCE_COLOR says
-            force_jupyter=None if file is None else False,
+            stderr=stderr, soft_wrap=soft_wrap, quiet=quiet, highlight=False, **options
         )
         if self.is_dumb_terminal:
             self.size = shutil.get_terminal_size()  # rich takes all of them to have 80 columns

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from blocks import MARK, PAGES, Block, read_all_blocks
+from blocks import MARK, PAGES, Block, read_all_blocks, read_blocks
 
 from marginface.training.config.files import read_config_file, resolve_config
 
 BLOCKS = read_all_blocks()
 # What is text is a formula, or what a command prints: nothing of it could run.
 LANGUAGES = {"python", "pycon", "sh", "console", "yaml", "toml", "json", "text"}
-NOT_RUN = 1  # blocks with a mark: one more or less is to be noticed
+NOT_RUN = 11  # blocks with a mark: one more or less is to be noticed
 
 
 def test_every_block_has_a_language() -> None:
@@ -47,3 +47,31 @@ READ: dict[str, Callable[[str, Path], object]] = {
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language in READ], ids=str)
 def test_settings_are_read(block: Block, tmp_path: Path) -> None:
     READ[block.language](block.text, tmp_path)
+
+
+PAGE = """\
+<!-- not run: needs a camera -->
+```python title="mine.py"
+take()
+```
+<!-- seen by nobody -->
+- a list:
+
+  ```sh
+  make test
+  ```
+
+Words.
+
+    indented
+"""
+
+
+def test_what_the_reader_sees(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    assert read_blocks(page) == [
+        Block(page, 2, "python", "mine.py", "needs a camera", "take()\n"),
+        Block(page, 8, "sh", "", "", "make test\n"),
+        Block(page, 14, "", "", "", "indented\n"),
+    ]

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,19 @@ def test_what_is_wrong_is_noticed(line: str) -> None:
     said = error.value
     text = said.format_message() if isinstance(said, UsageProblem) else str(said)
     assert WRONG[line] in text.lower()
+
+
+SHOWN = """\
+# a comment
+OMP_NUM_THREADS=2 marginface train \\
+    --output run/  # with another
+cd run && pip install 'marginface[torch]' | tail -1 > log.txt 2>&1
+"""
+
+
+def test_a_block_is_split_into_commands() -> None:
+    block = Block(ROOT / "README.md", 1, "sh", "", "", SHOWN)
+    expected = ["marginface train --output run/", "cd run", "pip install marginface[torch]"]
+    assert [" ".join(words) for words in commands(block)][:3] == expected
+    typed = replace(block, language="console", text="$ make test\n5 passed\n")
+    assert commands(typed) == [["make", "test"]]

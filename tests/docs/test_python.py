@@ -22,7 +22,12 @@ from marginface.data.formats.registry import IMAGE_SETS
 PYTHON = {
     page: [b for b in read_blocks(page) if b.language in ("python", "pycon")] for page in PAGES
 }
-PACKAGES = ("torch", "tensorflow", "keras", "lightning", "timm", "onnxruntime", "pyarrow")
+PACKAGES = (
+    *("torch", "tensorflow", "keras", "lightning", "timm", "pytorch_metric_learning"),
+    *("onnxruntime", "pyarrow"),
+)
+
+SLOW = {"own_loop"}  # TensorFlow traces whole networks
 
 
 @pytest.fixture
@@ -40,7 +45,12 @@ def namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Modul
 
 
 @pytest.mark.parametrize(
-    "page", [page for page, blocks in PYTHON.items() if blocks], ids=lambda page: page.stem
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.stem in SLOW else (), id=page.stem)
+        for page, blocks in PYTHON.items()
+        if blocks
+    ],
 )
 def test_a_page_runs(page: Path, namespace: ModuleType, tmp_path: Path) -> None:
     blocks = [block for block in PYTHON[page] if not block.not_run]

@@ -46,7 +46,8 @@ def test_a_page_is_typed(page: Path, folder: Path, monkeypatch: pytest.MonkeyPat
     for block in read_blocks(page):
         if block.file:
             Path(block.file).write_text(block.text, encoding="utf-8")
-    given = set_stage(folder, "\n".join(block.text for block in TYPED[page]))
+    typed = [words for block in TYPED[page] for words in commands(block)]
+    given = set_stage(folder, "".join(f'"{word}"' for words in typed for word in words))
     for block in TYPED[page]:
         for words in commands(block):
             run(block, words, given)

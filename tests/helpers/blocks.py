@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -60,6 +61,7 @@ def files(page: str) -> dict[str, str]:
     return {block.file: block.text for block in blocks if block.file}
 
 
-def read_all_blocks() -> list[Block]:
+@cache
+def read_all_blocks() -> tuple[Block, ...]:
     """Return the blocks of all pages."""
-    return [block for page in PAGES for block in read_blocks(page)]
+    return tuple(block for page in PAGES for block in read_blocks(page))

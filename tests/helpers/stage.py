@@ -97,7 +97,13 @@ def _run(to: Path) -> None:
 
 
 def _config(to: Path) -> None:
-    to.write_text("data: faces\noutput: run\nbackbone: mobilefacenet\nembedding_size: 8\n")
+    data = f"data: {drawn() / 'train'}\noutput: run\n"
+    to.write_text(f"{data}backbone: mobilefacenet\nembedding_size: 8\n")
+
+
+def _table(to: Path) -> None:
+    rows = [f"{person}/{number}.jpg,{person},30.0,1" for person in PEOPLE for number in range(1, 6)]
+    to.write_text("\n".join(["path,identity,angle,kept", *rows, ""]))
 
 
 def _list(to: Path, number: int) -> None:
@@ -120,6 +126,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "agedb_30.bin": _pairs,
     "cfp_fp.bin": _pairs,
     "train.yaml": _config,
+    "clean.csv": _table,
     "run": _run,
     "model.onnx": _model,
     "r50.onnx": _model,
@@ -134,10 +141,10 @@ THINGS: dict[str, Callable[[Path], object]] = {
 
 
 def set_stage(folder: Path, text: str) -> set[str]:
-    """Make in a folder what a text names, but for what its Python makes; return the names."""
+    """Make in a folder what the strings of a text name, but for what it makes; return the names."""
     given = set()
     for name in THINGS:
-        named = re.search(rf'(output="|export\(")?(?<![\w./-]){re.escape(name)}(?![\w.-])', text)
+        named = re.search(rf'(output=|export\()?["\',]{re.escape(name)}(?![\w.-])', text)
         if named and not named[1]:
             given.add(name)
             made = _made(name)

@@ -1,0 +1,52 @@
+"""What pages repeat of the code is what the code says: tables, lists and pictures.
+
+docs/losses.md is compared in tests/cli/test_losses.py, docs/parity.md in tests/cli/test_parity.py.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import numpy as np
+from blocks import ROOT
+
+from marginface import backbones
+from marginface.cli.bench import COMMANDS as BENCHES
+
+NO_ROW = {"torch", "tf", "all", "docs", "dev"}  # extras that README explains otherwise
+
+
+def test_readme_has_every_extra_and_what_it_brings() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| [^|]+ \|$", readme, re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert rows.keys() == extras.keys() - NO_ROW
+    for name in rows:
+        packages = {re.sub(r".*\[(.*)\]|[>;].*", r"\1", each).strip() for each in extras[name]}
+        told = {each.strip(" `") for each in rows[name].split(",")}
+        assert told <= packages, f"README says {told} of the extra {name}, which has {packages}"
+
+
+def test_the_page_of_backbones_has_their_sizes() -> None:
+    page = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+    told = set()
+    for names, figures in re.findall(r"^\| (`.+`) \| (.+ M) \|", page, re.M):
+        kinds = re.findall(r"`(\w+)`", names)
+        for figure in re.findall(r"[\d.]+", figures):
+            decimals = len(figure.partition(".")[2])
+            assert figure in {f"{size(kind):.{decimals}f}" for kind in kinds}, (kinds, figure)
+        told |= set(kinds)
+    assert told >= {"iresnet50", "mbf", "mobilefacenet", "vit_t"}
+
+
+def size(name: str) -> float:
+    """Return millions of learned parameters at 512-d."""
+    parameters = backbones.describe(name).parameters().items()
+    return sum(int(np.prod(p.shape)) for key, p in parameters if "running" not in key) / 1e6
+
+
+def test_the_page_of_benches_has_each() -> None:
+    page = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
+    assert not [name for name in BENCHES if f"\nmarginface bench {name}" not in page]
