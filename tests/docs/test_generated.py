@@ -50,3 +50,11 @@ def size(name: str) -> float:
 def test_the_page_of_benches_has_each() -> None:
     page = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
     assert not [name for name in BENCHES if f"\nmarginface bench {name}" not in page]
+
+
+def test_contributing_has_every_room() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| room | what |")[2].partition("\n\n")[0]
+    told = set(re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| ([^|]+) \|", table, re.M))))
+    rooms = {path.parent.name for path in (ROOT / "core" / "marginface").glob("*/__init__.py")}
+    assert rooms <= told, f"CONTRIBUTING.md does not say what {rooms - told} is for"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import onnx
@@ -36,10 +36,19 @@ SHORT = {
 
 
 @cache
+def _home() -> TemporaryDirectory[str]:
+    return TemporaryDirectory()  # which goes when Python ends
+
+
+def _new_folder() -> Path:
+    return Path(mkdtemp(dir=_home().name))
+
+
+@cache
 def drawn() -> Path:
     """Return a folder of train, test and pairs.txt, drawn once."""
     folder = write_demo_set(
-        Path(mkdtemp()) / "drawn", len(PEOPLE), 6, held_out=4, held_out_images=4, pairs_per_fold=2
+        _new_folder() / "drawn", len(PEOPLE), 6, held_out=4, held_out_images=4, pairs_per_fold=2
     )
     for name, person in zip(PEOPLE, sorted((folder / "train").iterdir()), strict=True):
         for number, image in enumerate(sorted(person.iterdir()), 1):
@@ -86,7 +95,7 @@ def _model(to: Path) -> None:
 
 
 def _embeddings(to: Path, of: str) -> None:
-    faces = Path(mkdtemp()) / "faces"
+    faces = _new_folder() / "faces"
     shutil.copytree(drawn() / "train" / of, faces / of)
     printed("embed", "--model", _made("model.onnx"), "--images", faces, "--output", to)
 
@@ -157,7 +166,7 @@ def set_stage(folder: Path, text: str) -> set[str]:
 
 @cache
 def _made(name: str) -> Path:
-    path = Path(mkdtemp()) / name
+    path = _new_folder() / name
     THINGS[name](path)
     return path
 
