@@ -94,6 +94,8 @@ def test_figures_show_themselves(faces, model, tmp_path):
     assert len(results) == 1
     assert "Verification" in repr(results)
     assert results.plot()._repr_png_().startswith(b"\x89PNG")
+    assert repr(results[0]).startswith("Comparison('tiny' on 'pairs': accuracy ")
+    assert repr(results[:1]) == repr(results)
     assert results.metrics[0]["auc"] == results[0].result.auc
     with pytest.raises(mf.MarginfaceError, match=r"loaded already; give mean to mf\.load"):
         mf.evaluate(mf.load(model), pairs=pairs, images=faces, mean=3)
@@ -105,7 +107,11 @@ def test_figures_show_themselves(faces, model, tmp_path):
 
 def test_training_calls_back_and_its_run_is_a_model(faces, tmp_path):
     seen = []
-    result = mf.train(small(faces, tmp_path / "run"), callbacks=[seen.append], max_steps=2)
+    loss = mf.losses.ArcFace(margin=0.3)
+    result = mf.train(
+        small(faces, tmp_path / "run"), callbacks=[seen.append], max_steps=2, loss=loss
+    )
+    assert "margin: 0.3\n" in (result.run / "config.yaml").read_text()
     assert (result.step, result.signal) == (2, None)
     assert seen == result.metrics
     assert [record["kind"] for record in seen] == ["train", "train"]

@@ -58,6 +58,11 @@ def test_of_evaluate(given, message):
     [
         ({"config": ["a"]}, r"config must be a YAML file or a dict of keys, got \['a'\]"),
         ({"callbacks": print}, "callbacks must be a list of functions, got <built-in.*"),
+        ({"config": {"overwrite": True}}, "overwrite is no key of the configuration; give it .*"),
+        (
+            {"loss": mf.losses.ArcFace(), "margin": 0.3},
+            r"margin beside the loss ArcFace\(.*\), which has its parameters; .*",
+        ),
         ({"resume": "yes"}, "resume must be True or False, got 'yes'"),
         (
             {"resume": True, "overwrite": True},
@@ -104,6 +109,11 @@ def test_of_export(given, message, tmp_path):
 def test_what_is_no_image_is_refused(model, images, found):
     with pytest.raises(mf.MarginfaceError, match=f"paths, PIL images or uint8 .* got {found}$"):
         mf.load(model).embed(images)
+
+
+def test_images_at_hand_are_sent_to_the_function_for_them(model, tmp_path):
+    with pytest.raises(mf.MarginfaceError, match=r"got list; .*mf\.load\(model\)\.embed"):
+        mf.embed(model, ["a.png"], tmp_path / "out.npz")
 
 
 def test_a_folder_is_sent_to_the_function_for_it(model, tmp_path):

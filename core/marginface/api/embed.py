@@ -11,6 +11,7 @@ from marginface.api.progress import image_progress, saying_how_to_go_on
 from marginface.checks import as_path, check_count
 from marginface.data.opening import open_by_name
 from marginface.embeddings.store import EmbedSummary, check_output, embed_folder
+from marginface.errors import MarginfaceError
 
 
 @public
@@ -58,6 +59,11 @@ def embed(
     Raises:
         MarginfaceError: the model, the images or the output cannot be used.
     """
+    if not isinstance(images, (str, Path)):
+        raise MarginfaceError(
+            "images must be the path of a folder, a .rec or a .tfrecord, got "
+            f"{type(images).__name__}; mf.load(model).embed(images) takes images at hand"
+        )
     read, target = as_path("images", images), as_path("output", output)
     check_count("batch_size", batch_size)
     source = model.path if isinstance(model, Model) else as_path("model", model)

@@ -45,9 +45,9 @@ class EvaluationResults(Sequence[Comparison]):
     @overload
     def __getitem__(self, at: int) -> Comparison: ...
     @overload
-    def __getitem__(self, at: slice) -> Sequence[Comparison]: ...
-    def __getitem__(self, at: int | slice) -> Comparison | Sequence[Comparison]:
-        return self.rows[at]
+    def __getitem__(self, at: slice) -> EvaluationResults: ...
+    def __getitem__(self, at: int | slice) -> Comparison | EvaluationResults:
+        return EvaluationResults(self.rows[at]) if isinstance(at, slice) else self.rows[at]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,6 +59,8 @@ class EvaluationResults(Sequence[Comparison]):
 
     def table(self) -> Table:
         """Build the table of the figures."""
+        if not self.rows:
+            return Table(title="Verification of nothing")
         return single_table(self.rows[0]) if len(self) == 1 else comparison_table(self.rows)
 
     def plot(self) -> Drawing:

@@ -66,7 +66,8 @@ def train(
             step and values. An exception in one stops the run as Ctrl-C does, with a checkpoint,
             and is raised then.
         options: keys of the configuration, which come before those of `config`. `pairs` and
-            `images` may be said for val_pairs and val_images, as in `evaluate`.
+            `images` may be said for val_pairs and val_images, as in `evaluate`; `loss` may be what
+            `marginface.losses.get` returns.
 
     Raises:
         MarginfaceError: bad data or configuration, or one of several processes failed.
@@ -96,7 +97,7 @@ def train(
             command += ["--resume"] * resume + ["--overwrite"] * overwrite
             return launch(command, settings.processes, settings.output)
 
-    keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
+    keys = _keys(options)
     result = start(config, keys, launched, resume, overwrite, callbacks)
     if not isinstance(result, int):
         return result
@@ -160,11 +161,30 @@ def start(
     return run_training(settings, resume=resume, overwrite=overwrite, callbacks=callbacks)
 
 
+def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of the configuration that are given as arguments."""
+    keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
+    if isinstance(loss := keys.get("loss"), losses.MarginLoss):
+        own = {name: getattr(loss, name) for name in losses.parameters(loss.name)}
+        if given := keys.keys() & {*own, "loss_parameters"}:
+            raise MarginfaceError(
+                f"{', '.join(sorted(given))} beside the loss {loss!r}, which has its parameters; "
+                f"give its name, '{loss.name}', or all of them to marginface.losses.get"
+            )
+        keys |= {name: own.pop(name) for name in ("scale", "margin") if name in own}
+        keys |= {"loss": loss.name, "loss_parameters": own}
+    return keys
+
+
 def _file(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the keys of a configuration."""
     if config is None:
         return {}
     if isinstance(config, Mapping):
+        if beside := [name for name in ("resume", "overwrite", "callbacks") if name in config]:
+            raise MarginfaceError(
+                f"{beside[0]} is no key of the configuration; give it as an argument beside config"
+            )
         check_keys(config)
         return _at_home({name: coerce(name, value) for name, value in config.items()})
     if isinstance(config, (str, Path)):

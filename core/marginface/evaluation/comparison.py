@@ -23,7 +23,7 @@ from marginface.text import printable, to_system
 COMPARISON_NAMES = ("comparison.json", "comparison.csv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """One model on one verification set.
 
@@ -56,6 +56,10 @@ class Comparison:
         result = verify(pair_scores.scores, pairs.same, pairs.fold)
         ends = intervals(pair_scores.scores, pairs.same, pairs.fold)
         return cls(model, pairs, pair_scores, result, ends, measured_with)
+
+    def __repr__(self) -> str:
+        accuracy, auc = f"accuracy {self.result.accuracy:.2%}", f"AUC {self.result.auc:.5f}"
+        return f"Comparison({self.model!r} on {self.pairs.name!r}: {accuracy}, {auc})"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for comparison.json."""

@@ -123,6 +123,8 @@ def as_loss(loss: MarginLoss | str, parameters: Mapping[str, Any] | None = None)
 
 def find(name: str) -> Loss:
     """Return the class of a loss that is known by this name, or was loaded from this place."""
+    if not isinstance(name, str):
+        raise MarginfaceError(f"a loss is found by its name, got {name!r}")
     known = BUILT_IN | OWN
     if name in known:
         return known[name]
@@ -155,7 +157,7 @@ def load(text: str) -> Loss:
     Modules in the current folder are found, too, after those that are installed. Call it with what
     a user typed, never with what a file says.
     """
-    if not is_place(text):
+    if not isinstance(text, str) or not is_place(text):
         return find(text)
     here = str(Path.cwd())
     if here not in sys.path:
