@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,13 @@ def test_marks_are_counted() -> None:
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     assert sum(len(MARK.findall(text)) for text in texts) == len(marked), "a mark without a block"
     assert not [str(block) for block in BLOCKS if "doctest: +SKIP" in block.text]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lists_are_indented_as_the_site_reads_them(page: Path) -> None:
+    """GitHub takes three blanks below a `1.`; the site's Markdown wants four, for blocks too."""
+    loose = re.findall(r"^ {1,3}(?:[-*+] |\d+\. |```).*", page.read_text(encoding="utf-8"), re.M)
+    assert not loose, "begin it with four blanks"
 
 
 def as_configuration(text: str, folder: Path) -> None:
