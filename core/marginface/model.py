@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from operator import index
 from typing import Any, Literal, Self
@@ -17,6 +18,7 @@ METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
 LARGEST = 2**31  # no size is as large, in pixels or in numbers
 ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
 
+CROP = ("top", "left", "height", "width")
 Triple = tuple[float, float, float]
 
 
@@ -37,21 +39,20 @@ def for_each_channel(name: str, value: Any) -> Triple:
     return first, second, third
 
 
-def whole_numbers(name: str, value: Any, count: int) -> tuple[int, ...]:
-    """Return `count` whole numbers, from such a list or from text with commas.
+def whole_numbers(name: str, value: Any, meanings: Sequence[str]) -> tuple[int, ...]:
+    """Return whole numbers, as many as have a meaning, from a list or from text with commas.
 
-    >>> whole_numbers("crop", "0, 8,112,96", 4), whole_numbers("input_size", (112, 96), 2)
-    ((0, 8, 112, 96), (112, 96))
+    >>> whole_numbers("input_size", "112, 96", ("height", "width"))
+    (112, 96)
     """
     try:
         parts = map(int, value.split(",")) if isinstance(value, str) else map(index, value)
         values = tuple(parts)
     except (TypeError, ValueError):
         values = ()
-    if len(values) != count:
-        example = ("0", "0", "112", "112")[-count:]
+    if len(values) != len(meanings):
         raise MarginfaceError(
-            f"{name} takes {count} whole numbers, such as {','.join(example)}, got {value!r}"
+            f"{name} must be {','.join(meanings)} in whole numbers, got {value!r}"
         )
     return values
 

@@ -19,8 +19,8 @@ def model(tmp_path_factory):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"crop": 5}, "crop takes 4 whole numbers, such as 0,0,112,112, got 5"),
-        ({"crop": (0, 0, 2.5, 9)}, r"crop takes 4 whole numbers, .* got \(0, 0, 2.5, 9\)"),
+        ({"crop": 5}, "crop must be top,left,height,width in whole numbers, got 5"),
+        ({"crop": (0, 0, 2.5, 9)}, r"crop must be top,.* got \(0, 0, 2.5, 9\)"),
         ({"mean": {}}, "mean must be one number or three, got {}"),
         ({"channels": 5}, "unknown channels '5'"),
         ({"threads": "2"}, "threads must be at least 1, a whole number, got '2'"),
@@ -86,7 +86,10 @@ def test_of_train(given, message):
     [
         ({}, "export takes either run=RUN or weights=FILE"),
         ({"weights": "w.pt"}, "weights needs backbone, the network that they belong to"),
-        ({"weights": "w.pt", "backbone": "mbf", "input_size": "9"}, "input_size takes 2 whole .*"),
+        (
+            {"weights": "w.pt", "backbone": "mbf", "input_size": "9"},
+            "input_size must be height,width in .*",
+        ),
         ({"weights": "w.pt", "backbone": ["mbf"]}, "weights needs backbone, .*"),
         ({"run": "run", "opset": "17"}, "opset must be at least 1, a whole number, got '17'"),
     ],

@@ -153,7 +153,7 @@ def test_evaluate_refuses_before_the_model_runs(
         "evaluate", *arguments, "--mean", "1,2"
     )
     assert "--std must be one number or three" in refusal("evaluate", *arguments, "--std", "high")
-    assert "--crop takes 4 whole numbers, such as 0,0,112,112, got '1'" in refusal(
+    assert "--crop must be top,left,height,width in whole numbers, got '1'" in refusal(
         "evaluate", *arguments, "--crop", "1"
     )
     assert "did you mean 'torch'" in refusal("evaluate", *arguments, "--backend", "toch")
@@ -177,7 +177,7 @@ def test_images_smaller_than_the_model_are_not_to_be_cropped(refusal, model, ima
     hint = refusal("evaluate", "--model", model, "--images", images, "--pairs", pairs)
     assert "90x140" in hint
     assert "--resize" in hint
-    assert "crop" not in hint
+    assert "--crop" not in hint
 
 
 def test_evaluate_decodes_an_image_once(cli, model, images, pairs, monkeypatch):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,7 +65,8 @@ def test_ctrl_c_ends_a_command_in_a_line_and_status_130(cli, monkeypatch, comman
 def test_embed_says_how_to_go_on(cli, monkeypatch, tmp_path):
     monkeypatch.setattr("marginface.api.embed.embed_folder", stop)
     monkeypatch.setattr("marginface.api.embed.open_by_name", lambda *_, **__: None)
-    monkeypatch.setattr("marginface.api.embed.open_embedder", lambda *_, **__: None)
+    opened = SimpleNamespace(embedder=None)
+    monkeypatch.setattr("marginface.api.embed.open_model", lambda *_, **__: opened)
     output = tmp_path / "e.npz"
     status, _, err = cli("embed", "--model", "m.onnx", "--images", "faces", "--output", output)
     assert status == 130

@@ -171,5 +171,5 @@ def test_a_missing_index_is_written_for_the_files_among_them(two, tmp_path):
     packed = pack(two[0], tmp_path / "a.rec", SIZE)
     packed.with_suffix(".idx").unlink()
     assert len(open_sets([packed, two[1]], size=SIZE, rebuild_index=True)) == 8
-    with pytest.raises(MarginfaceError, match=r"--rebuild-index .* is for a .rec alone"):
+    with pytest.raises(MarginfaceError, match=r"--rebuild-index is for a .rec alone"):
         open_sets(two, size=SIZE, rebuild_index=True)

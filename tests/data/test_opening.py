@@ -89,7 +89,7 @@ def test_a_folder_around_a_rec_names_the_rec(tmp_path):
 @pytest.mark.parametrize("name", ["faces", "a.tfrecord"])
 def test_there_is_an_index_to_rebuild_in_a_rec_alone(places, name):
     for function in (open_images, open_by_name):
-        with pytest.raises(MarginfaceError, match=r"--rebuild-index .* is for a \.rec alone"):
+        with pytest.raises(MarginfaceError, match=r"--rebuild-index is for a \.rec alone"):
             function(places / name, rebuild_index=True)
 
 

@@ -221,11 +221,11 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     [
         ({"backend": "tensorflow"}, "unknown backend 'tensorflow'"),
         ({"backend": "torch"}, "use --backend onnx, or give a run folder"),
-        ({"threads": 0}, "threads must be at least 1, got 0"),
+        ({"threads": 0}, "threads must be at least 1, a whole number, got 0"),
         ({"mean": (1, 2)}, r"mean must be one number or three, got \(1, 2\)"),
         ({"std": 0}, "std must be positive"),
         ({"channels": "gbr"}, "unknown channels 'gbr'; did you mean"),
-        ({"crop": (0, 0, 16)}, r"crop must be top,left,height,width .*, got \[0, 0, 16\]"),
+        ({"crop": (0, 0, 16)}, r"crop must be top,left,height,width .*, got \(0, 0, 16\)"),
         ({"crop": (-1, 0, 16, 16)}, "none negative"),
         ({"crop": (0, 0, 12, 16)}, "cuts out 12x16, the model takes 16x16"),
     ],

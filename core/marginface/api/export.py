@@ -15,6 +15,7 @@ from marginface.checks import as_path, check_count
 from marginface.errors import MarginfaceError
 from marginface.model import (
     ALIGNED_SIZE,
+    CROP,
     ModelSpec,
     Preprocessing,
     for_each_channel,
@@ -134,13 +135,13 @@ def _spec(
     if not isinstance(backbone, str):
         raise MarginfaceError("--weights needs --backbone, the network that they belong to")
     height, width = (
-        ALIGNED_SIZE if input_size is None else whole_numbers("--input-size", input_size, 2)
+        ALIGNED_SIZE if input_size is None else whole_numbers("--input-size", input_size, CROP[2:])
     )
     given = {
         "mean": None if mean is None else for_each_channel("--mean", mean),
         "std": None if std is None else for_each_channel("--std", std),
         "channels": channels,
-        "crop": None if crop is None else whole_numbers("--crop", crop, 4),
+        "crop": None if crop is None else whole_numbers("--crop", crop, CROP),
     }
     preprocessing: dict[str, Any] = {
         name: value for name, value in given.items() if value is not None

@@ -20,6 +20,7 @@ from marginface.extras import require
 from marginface.formats import Formats
 from marginface.model import (
     ALIGNED_SIZE,
+    CROP,
     METADATA_KEY,
     ModelSpec,
     Preprocessing,
@@ -155,7 +156,7 @@ def _overrides(
         "mean": None if mean is None else for_each_channel("--mean", mean),
         "std": None if std is None else for_each_channel("--std", std),
         "channels": channels,
-        "crop": None if crop is None else whole_numbers("--crop", crop, 4),
+        "crop": None if crop is None else whole_numbers("--crop", crop, CROP),
     }
     return {name: value for name, value in values.items() if value is not None}
 
