@@ -31,6 +31,11 @@ def test_marks_are_counted() -> None:
     assert not [str(block) for block in BLOCKS if "doctest: +SKIP" in block.text]
 
 
+def test_tables_look_as_commands_print_them() -> None:
+    framed = [str(b) for b in BLOCKS if b.language == "text" and {*"│┃┌┏"} & {*b.text}]
+    assert not framed, "marginface prints tables without frames; copy what it prints"
+
+
 def as_configuration(text: str, folder: Path) -> None:
     path = folder / "train.yaml"
     path.write_text(text, encoding="utf-8")
