@@ -149,6 +149,21 @@ def test_no_table_cuts_a_number(
 
 
 @pytest.mark.parametrize("name", TABLES)
+def test_a_table_fits_every_width(name: str) -> None:
+    """Also where one column less makes rows records, and no word of a header is torn."""
+    table = TABLES[name]()
+    headers = " ".join(
+        str(each.header) for each in table.columns[1:]
+    )  # records leave out the first
+    words = {word for word in re.findall(r"[^\s:,]+", headers) if len(word) <= 12}
+    for columns in range(40, 121):
+        Terminal(file=(out := io.StringIO()), width=columns).print(table)
+        text = out.getvalue()
+        assert max(map(len, text.splitlines())) <= columns
+        assert words <= set(re.findall(r"[^\s:,]+", text)), columns
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_a_row_is_one_line_in_a_pipe(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table = TABLES[name]()
     text = shown(table, None, monkeypatch)

@@ -77,6 +77,18 @@ def test_a_loaded_model_embeds_arrays_paths_and_pictures_alike(faces, model):
     assert not np.array_equal(mf.load(model, mean=100, std=(1, 2, 3)).embed(paths), by_path)
 
 
+def test_options_of_embed_hold_for_every_kind_of_image(model, tmp_path):
+    loaded = mf.load(model)
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 112, 3), dtype=np.uint8)
+    resized = loaded.embed(pixels, resize=True)  # more than one batch
+    for at in (0, 63, 64, 69):
+        np.testing.assert_array_equal(loaded.embed(pixels[at], resize=True), resized[at : at + 1])
+    Image.fromarray(pixels[0]).save(path := tmp_path / "one.png")
+    np.testing.assert_array_equal(loaded.embed(path, resize=True), resized[:1])
+    flipped = resized[:1] + loaded.embed(pixels[0, :, ::-1], resize=True)
+    np.testing.assert_allclose(loaded.embed(path, resize=True, flip=True), flipped, rtol=1e-5)
+
+
 def test_embeddings_are_written(faces, model, tmp_path):
     summary = mf.embed(str(model), faces, tmp_path / "out.npz", mean=127.5, crop=(0, 0, 112, 112))
     assert (summary.embedded, summary.embedding_size) == (16, 12)
@@ -107,11 +119,13 @@ def test_figures_show_themselves(faces, model, tmp_path):
 
 def test_training_calls_back_and_its_run_is_a_model(faces, tmp_path):
     seen = []
-    loss = mf.losses.ArcFace(margin=0.3)
+    loss = mf.losses.ArcFace(margin=0.3, past_pi="none")
     result = mf.train(
         small(faces, tmp_path / "run"), callbacks=[seen.append], max_steps=2, loss=loss
     )
-    assert "margin: 0.3\n" in (result.run / "config.yaml").read_text()
+    config = (result.run / "config.yaml").read_text()
+    assert "margin: 0.3\n" in config
+    assert "past_pi: none\n" in config
     assert (result.step, result.signal) == (2, None)
     assert seen == result.metrics
     assert [record["kind"] for record in seen] == ["train", "train"]

@@ -39,6 +39,11 @@ def test_lists_are_indented_as_the_site_reads_them(page: Path) -> None:
     assert not loose, "begin it with four blanks"
 
 
+def test_tables_look_as_commands_print_them() -> None:
+    framed = [str(b) for b in BLOCKS if b.language == "text" and {*"│┃┌┏"} & {*b.text}]
+    assert not framed, "marginface prints tables without frames; copy what it prints"
+
+
 def as_configuration(text: str, folder: Path) -> None:
     path = folder / "train.yaml"
     path.write_text(text, encoding="utf-8")

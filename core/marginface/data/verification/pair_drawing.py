@@ -45,9 +45,10 @@ def draw_pairs(images: LabelledImages, chosen: Indices, count: int, *, seed: int
     most = 2 * len(groups) * min(min(_capacity(group)) for group in groups)
     most -= most % (2 * FOLDS)
     if count > most:
+        fewer = f"give --pairs {most} or less, or " if most else ""
         raise MarginfaceError(
-            f"the held-out identities allow {most:,} pairs, {count:,} are asked for; ask for fewer "
-            "or hold out more"
+            f"the held-out identities ({len(people):,}) allow {most:,} pairs, {count:,} are asked "
+            f"for; {fewer}hold out more with --fraction"
         )
     same = [pair for group in groups for pair in _same(group, in_group, rng)]
     different = [pair for group in groups for pair in _different(group, in_group, rng)]
