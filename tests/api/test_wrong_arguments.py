@@ -68,6 +68,7 @@ def test_of_evaluate(given, message):
             {"resume": True, "overwrite": True},
             "resume=True continues the run in output and overwrite=True replaces it; give one .*",
         ),
+        ({"pairs": "a", "val_pairs": "b"}, "pairs and val_pairs are two names of one; give one .*"),
         ({"learning_rate": 1}, "unknown config key 'learning_rate'; did you mean 'lr'.*"),
         (
             {"data": "d", "output": "o", "batch_size": "many"},
