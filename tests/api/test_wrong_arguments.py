@@ -98,6 +98,20 @@ def test_of_export(given, message, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mf.SGD(momentum="a"), r"momentum must be in \[0, 1\), got 'a'"),
+        (lambda: mf.SGD(weight_decay=-1), "weight_decay must be at least 0 and finite, got -1"),
+        (lambda: mf.AdamW(beta1=2), r"beta1 must be in \[0, 1\), got 2"),
+        (lambda: mf.AdamW(clip_norm=0), "clip_norm must be above 0 and finite, got 0"),
+    ],
+)
+def test_of_optimizers(make, message):
+    with pytest.raises(mf.MarginfaceError, match=f"^{message}$"):
+        make()
+
+
+@pytest.mark.parametrize(
     ("images", "found"),
     [
         (np.zeros((2, 112, 112, 3)), r"float64 \(112, 112, 3\); of values from 0 to 1 give .*"),
