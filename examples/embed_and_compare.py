@@ -89,4 +89,6 @@ def main(*given: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (1, 5):
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.errors import MarginfaceError
+from marginface.checks import check_positive, check_rate, check_spread
 
 Array = NDArray[Any]
 
@@ -31,10 +31,9 @@ class Optimizer:
     clip_norm: float | None = 5.0
 
     def __post_init__(self) -> None:
-        if self.weight_decay < 0:
-            raise MarginfaceError(f"weight_decay must be >= 0, got {self.weight_decay}")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise MarginfaceError(f"clip_norm must be > 0 or none, got {self.clip_norm}")
+        check_spread("weight_decay", self.weight_decay)
+        if self.clip_norm is not None:
+            check_positive("clip_norm", self.clip_norm)
 
     def decay_for(self, *, decay: bool) -> float:
         """Return the weight decay of a parameter; `decay`: it is a weight proper."""
@@ -67,8 +66,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise MarginfaceError(f"momentum must be in [0, 1), got {self.momentum}")
+        check_rate("momentum", self.momentum)
 
     def update(
         self,
@@ -96,6 +94,12 @@ class AdamW(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate("beta1", self.beta1)
+        check_rate("beta2", self.beta2)
+        check_positive("epsilon", self.epsilon)
 
     def update(
         self,

@@ -50,6 +50,15 @@ def shown(value: object) -> str:
     return f"of type {type(value).__name__}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "step"), counted(1000, "step")
+    ('1 step', '1,000 steps')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def brief(text: str) -> str:
     """Return the beginning of a foreign text, as `printable`, for a message.
 

@@ -68,6 +68,7 @@ def test_of_evaluate(given, message):
             {"resume": True, "overwrite": True},
             "resume=True continues the run in output and overwrite=True replaces it; give one .*",
         ),
+        ({"pairs": "a", "val_pairs": "b"}, "pairs and val_pairs are two names of one; give one .*"),
         ({"learning_rate": 1}, "unknown config key 'learning_rate'; did you mean 'lr'.*"),
         (
             {"data": "d", "output": "o", "batch_size": "many"},
@@ -97,6 +98,20 @@ def test_of_train(given, message):
 def test_of_export(given, message, tmp_path):
     with pytest.raises(mf.MarginfaceError, match=f"^{message}$"):
         mf.export(tmp_path / "out.onnx", **given)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mf.SGD(momentum="a"), r"momentum must be in \[0, 1\), got 'a'"),
+        (lambda: mf.SGD(weight_decay=-1), "weight_decay must be at least 0 and finite, got -1"),
+        (lambda: mf.AdamW(beta1=2), r"beta1 must be in \[0, 1\), got 2"),
+        (lambda: mf.AdamW(clip_norm=0), "clip_norm must be above 0 and finite, got 0"),
+    ],
+)
+def test_of_optimizers(make, message):
+    with pytest.raises(mf.MarginfaceError, match=f"^{message}$"):
+        make()
 
 
 @pytest.mark.parametrize(

@@ -107,19 +107,22 @@ def test_compare_tells_a_rival_from_the_machine(cli, tmp_path):
     old = record(
         tmp_path / "old.json",
         *(cost("blocks", [*base], [*base]), cost("half", [*base], [*base])),
+        cost("twice", [*base], [*base]),
         cost("same", [*(base * 3)], [*base]),
     )
     slow = base * 2  # a machine of half the speed
     new = record(
         tmp_path / "new.json",
         *(cost("blocks", [*slow], [*slow]), cost("half", [*(slow / 2)], [*slow])),
+        cost("twice", [*(slow * 2)], [*slow]),
         cost("same", [*(slow * 3)], [*slow]),
     )
     status, out, error = cli("bench", "compare", old, new)
     assert status == 0, error
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
     assert rows["half"][-1] == "faster"
-    assert "faster" not in " ".join(rows["same"] + rows["blocks"])
+    assert rows["twice"][-1] == "slower"
+    assert not {"faster", "slower"} & {*rows["same"], *rows["blocks"]}
     assert rows["blocks"][3] == "2.00"  # its own time has doubled, and the machine's with it
 
 

@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from importlib.util import find_spec
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from marginface.runs.folder import RunFolder
 from marginface.training.config.keys import TrainConfig
 from marginface.training.ending import closing_words, not_fallen
 from marginface.training.trainer import train
@@ -76,6 +78,16 @@ def test_a_model_that_tells_nothing_apart_is_named(tmp_path, kind):
     told = closing_words(config, step, embeddings)
     assert ("all images the same embedding, so it learned nothing" in told) is named
     assert ("another --lr (it was 500)" in told) is named
+
+
+@pytest.mark.parametrize(("step", "judged"), [(29, False), (30, True)])
+def test_a_trial_of_a_few_steps_is_not_judged(tmp_path, step, judged):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    records = ({"kind": "train", "step": at, "loss": 9.0} for at in (1, step))
+    run.metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
+    told = closing_words(TrainConfig(data="faces", output=run.path), step)
+    assert ("the loss did not fall" in told) is judged
 
 
 @pytest.mark.usefixtures("fake_backend")

@@ -65,7 +65,8 @@ def train(
         callbacks: each is called with every record of metrics: kind ("train" or "verification"),
             step and values. An exception in one stops the run as Ctrl-C does, with a checkpoint,
             and is raised then.
-        options: keys of the configuration, which come before those of `config`. `pairs` and
+        options: keys of the configuration, which come before those of `config`;
+            `marginface train --help` lists them, with hyphens for underscores. `pairs` and
             `images` may be said for val_pairs and val_images, as in `evaluate`; `loss` may be what
             `marginface.losses.get` returns.
 
@@ -163,6 +164,9 @@ def start(
 
 def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of the configuration that are given as arguments."""
+    for short, name in SHORT_NAMES.items():
+        if options.get(short) is not None and options.get(name) is not None:
+            raise MarginfaceError(f"{short} and {name} are two names of one; give one of them")
     keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
     if isinstance(loss := keys.get("loss"), losses.MarginLoss):
         own = {name: getattr(loss, name) for name in losses.parameters(loss.name)}

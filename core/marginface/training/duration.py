@@ -9,6 +9,7 @@ import numpy as np
 
 from marginface.backbones import Graph
 from marginface.learner import Learner
+from marginface.text import counted
 
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60))
 LONG_SECONDS = 3600.0
@@ -30,7 +31,7 @@ def in_words(seconds: float) -> str:
     for unit, size in UNITS:
         count = round(seconds / size)
         if count >= 2 or (count == 1 and unit == "minute"):
-            return f"about {count:,} {unit}{'s' if count > 1 else ''}"
+            return f"about {counted(count, unit)}"
     return "less than a minute"
 
 
@@ -83,7 +84,7 @@ def first_forecast(
 
 
 def _for_the_steps(seconds: float, steps_left: int) -> str:
-    return f"{in_words(seconds)} for the {steps_left:,} steps left"
+    return f"{in_words(seconds)} for the {counted(steps_left, 'step')} left"
 
 
 def _for_a_cpu(backbone: str) -> str:

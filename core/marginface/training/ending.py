@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, read_metrics
+from marginface.text import counted
 from marginface.training.config.keys import TrainConfig
 from marginface.vectors import directionless, unit_embeddings
 
@@ -33,8 +34,8 @@ def closing_words(
     run = RunFolder(config.output)
     records = read_metrics(run.metrics)
     losses = [record["loss"] for record in records if record["kind"] == TRAIN]
-    parts = [f"finished {step} steps", f"model: {config.output}"]
-    complaint = not_fallen(losses)
+    parts = [f"finished {counted(step, 'step')}", f"model: {config.output}"]
+    complaint = not_fallen(losses) if step >= SOON else ""  # the head has yet to turn
     if not complaint and step >= SOON and embeddings is not None and all_alike(embeddings):
         complaint = "the model gives all images the same embedding, so it learned nothing"
     if complaint:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.text import counted
 
 SCHEDULES = ("polynomial", "cosine", "step")
 
@@ -83,7 +84,9 @@ class Schedule:
         if self.kind == "step":
             marks = ", ".join(map(str, self.milestones))
             text = f"step, {self.lr:g} times {self.gamma:g} at {marks}, end at {self.total_steps}"
-        return text + (f", {self.warmup_steps} steps of warm-up" if self.warmup_steps else "")
+        return text + (
+            f", {counted(self.warmup_steps, 'step')} of warm-up" if self.warmup_steps else ""
+        )
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step` (from 0)."""

@@ -20,6 +20,7 @@ from marginface.heads import draw_step, split_sample
 from marginface.losses.registry import is_own
 from marginface.own_code import telling_own_errors
 from marginface.terminal import Terminal
+from marginface.text import counted
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
@@ -261,7 +262,7 @@ def _summary(training: Training) -> str:
     return (
         f"{begin}: {config.backbone}-{config.embedding_size} with {config.loss} on "
         f"{len(images)} images of {len(images.identities)} identities, "
-        f"{training.schedule.total_steps} steps of {config.batch_size} images, "
+        f"{counted(training.schedule.total_steps, 'step')} of {config.batch_size} images, "
         f"{training.backend.version()}"
     )
 
