@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from marginface import MarginfaceError, losses
 from marginface.heads import draw_classes, draw_step
-from marginface.optimizers import SGD
+from marginface.optimizers import SGD, AdamW
 
 SIZE, CLASSES, BATCH, STEPS, RATE = 5, 9, 6, 3, 0.3
 STEP = SGD(weight_decay=0.02, momentum=0.7, decay_norm_and_bias=False)
@@ -247,7 +247,11 @@ def test_every_set_of_others_is_as_likely() -> None:
         ({"sample_rate": "a"}, r"sample_rate must be in \(0, 1\], got 'a'"),
         ({"sample_rate": 0.5, "update": None}, r"needs update=SGD\(...\)"),
         ({"sampling": "all"}, "sampling must be one of .'partial_fc', 'corrected'., got 'all'"),
-        ({"update": 0.1}, "update must be marginface.optimizers.SGD, got float"),
+        (
+            {"update": 0.1},
+            r"update must be marginface.SGD\(...\), whose rate is head.rate, got float",
+        ),
+        ({"update": AdamW()}, "got marginface.optimizers.AdamW"),  # a framework's SGD is named so
         ({"accumulation": 2}, "accumulation must be 1, got 2"),
     ],
 )

@@ -227,7 +227,7 @@ def test_evaluation_leaves_the_state(framework: Framework) -> None:
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (None, "wandering draws margin at random, got nothing; pass draw=loss.draw(rng, batch)"),
+        (None, "draws margin at random, got nothing; pass draw=loss.draw(rng, batch), to a head"),
         ({"margins": np.ones(4)}, "wandering draws margin at random, got margins"),
         ({"margin": np.ones(3)}, "draw['margin'] has shape (3,), expected [4]"),
         ({"margin": np.ones((4, 1))}, "draw['margin'] has shape (4, 1), expected [4]"),

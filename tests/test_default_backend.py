@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import onnx
 import pytest
 import yaml
@@ -9,6 +11,9 @@ from fresh import blocking, python, run_without
 
 from marginface import backbones
 from marginface.backend import default_backend, installed_backends
+from marginface.errors import MissingPackageError
+from marginface.training import preparation
+from marginface.training.config.keys import TrainConfig
 
 CONFIG = """
 from marginface.training.config.files import config_text
@@ -44,6 +49,26 @@ def test_weights_are_exported_by_the_one_that_is_installed(tmp_path) -> None:
     assert "agrees with tensorflow" in out
     stored = {each.key: each.value for each in onnx.load(output).metadata_props}
     assert stored["source"].startswith("tensorflow")
+
+
+@pytest.mark.parametrize("backend", ["torch", "tf"])
+def test_a_run_of_an_absent_framework_is_exported_by_the_other(monkeypatch, backend) -> None:
+    module = import_module("marginface.api.export")
+    monkeypatch.setattr(module, "installed_backends", lambda: ["tf"])
+    assert module._checking_backend({"backend": backend}) == (backend if backend == "tf" else None)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_of_an_absent_framework_may_go_on_in_the_other(monkeypatch, resume) -> None:
+    def absent(name: str) -> None:
+        raise MissingPackageError(f"backend '{name}' needs {name}")
+
+    config = TrainConfig(data="faces", output="run", backend="torch")
+    monkeypatch.setattr(preparation, "load_backend", absent)
+    monkeypatch.setattr(preparation, "installed_backends", lambda: ["tf"])
+    with pytest.raises(MissingPackageError) as caught:
+        preparation._load_backend(config, resume=resume)
+    assert str(caught.value).endswith("framework: --backend tf") is resume
 
 
 def test_without_any_both_commands_are_named(tmp_path) -> None:

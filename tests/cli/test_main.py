@@ -41,6 +41,13 @@ def test_help_lists_every_command(cli):
         assert re.search(rf"{name}\s+{re.escape(summary)}", out)
 
 
+@pytest.mark.parametrize("group", [(), ("bench",), ("data",)])
+def test_a_group_alone_says_what_there_is_and_is_no_error(cli, group):
+    alone = cli(*group)
+    assert (alone.status, alone.stderr) == (0, "")
+    assert alone.stdout.strip() == cli(*group, "--help").stdout.strip()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_exists_and_has_help(cli, name):
     found = load_command("marginface.cli", name)

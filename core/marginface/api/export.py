@@ -10,7 +10,7 @@ from typing import Any
 from marginface import backbones
 from marginface.api.calling import public
 from marginface.api.claims import claimed_file
-from marginface.backend import default_backend, load_backend
+from marginface.backend import MODULES, default_backend, installed_backends, load_backend
 from marginface.checks import as_path, check_count
 from marginface.errors import MarginfaceError
 from marginface.model import (
@@ -57,8 +57,8 @@ def export(
         std: of `weights`: divides pixels after the mean, one number or three.
         channels: of `weights`: channel order of the network, "rgb" or "bgr".
         crop: of `weights`: (top, left, height, width) that is cut out of each image.
-        backend: the framework to check against, "torch" or "tf"; for None the run's, of weights
-            the one that is installed, torch of both.
+        backend: the framework to check against, "torch" or "tf"; for None the run's, where that is
+            not installed or of weights the one that is, torch of both.
         opset: ONNX operator set, 13 to 23.
         preprocess: take uint8 [N, H, W, 3], with mean and std in the graph.
         normalize: give embeddings of length 1.
@@ -92,7 +92,7 @@ def export(
                 raise MarginfaceError(f"{option} goes with --weights; a run knows its own")
             loaded = load_run(trained)
             spec, arrays = loaded.spec, loaded.weights
-            backend = backend or loaded.config.get("backend")
+            backend = backend or _checking_backend(loaded.config)
             metadata = _about_the_loss(loaded.config)
         else:
             assert published is not None
@@ -111,6 +111,12 @@ def export(
             normalize=normalize,
             metadata=metadata,
         )
+
+
+def _checking_backend(config: dict[str, Any]) -> str | None:
+    """Return the backend that a run names if it is installed: the file is one for all of them."""
+    named = config.get("backend")
+    return named if named not in MODULES or named in installed_backends() else None
 
 
 def _about_the_loss(config: dict[str, Any]) -> dict[str, str]:

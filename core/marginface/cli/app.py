@@ -122,8 +122,10 @@ def run(stopped: Callable[[], bool]) -> None:
         print("marginface: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except UsageProblem as error:
-        if message := _usage_message(error):  # none where typer has shown the help instead
-            print_error(" ".join(message.split()))
+        message = _usage_message(error)
+        if not message:  # typer has shown the help instead, which was asked for
+            sys.exit(0)
+        print_error(" ".join(message.split()))
         sys.exit(2)
     except MarginfaceError as error:
         print_error(str(error))

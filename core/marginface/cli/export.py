@@ -44,8 +44,8 @@ def export(
         str | None,
         typer.Option(
             "--backend",
-            help="Framework to check against, torch | tf; default: the run's, or for weights the "
-            "one that is installed (torch if both are).",
+            help="Framework to check against, torch | tf; default: the run's; where it is "
+            "not installed, or for weights, the one that is (torch if both are).",
         ),
     ] = None,
     opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 13 to 23.")] = 17,

@@ -109,8 +109,11 @@ def check_update(update: object, sample_rate: float, sampling: str, accumulation
             "classes that were not sampled"
         )
     if update is not None and not isinstance(update, SGD):
+        kind = type(update)
+        foreign = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         raise MarginfaceError(
-            f"update must be marginface.optimizers.SGD, got {type(update).__name__}"
+            "update must be marginface.SGD(...), whose rate is head.rate, "
+            f"got {foreign}{kind.__qualname__}"
         )
     if update is not None and accumulation > 1:
         raise MarginfaceError(

@@ -142,7 +142,11 @@ class MarginLoss:
             wanted, got = (", ".join(names) or "nothing" for names in (self.draws, sorted(shapes)))
             raise MarginfaceError(
                 f"{self.name} draws {wanted} at random, got {got}; "
-                + ("pass draw=loss.draw(rng, batch)" if self.draws else "leave draw out")
+                + (
+                    "pass draw=loss.draw(rng, batch), to a head draw=head.draw(rng, labels)"
+                    if self.draws
+                    else "leave draw out"
+                )
             )
         for name, shape in shapes.items():
             if len(shape) != 1 or (None not in (shape[0], batch) and shape[0] != batch):

@@ -18,7 +18,7 @@ from marginface.vectors import directionless, unit_embeddings
 LEAST_FALL = 0.02  # of the loss at first; less is within what batches vary by
 ALIKE = 1e-5  # 1 - cosine: untrained networks have less, some 30 good steps 10 times as much
 LOOKED_AT = 32  # images
-SOON = 30  # steps; before, the statistics of BatchNorm are near their start
+SOON = 30  # steps; before, a loss may not have fallen yet, and BatchNorm's statistics are new
 
 
 def closing_words(

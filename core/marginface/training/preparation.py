@@ -14,7 +14,7 @@ from rich.console import Console
 
 from marginface import backbones
 from marginface.backbones import Graph
-from marginface.backend import Backend, load_backend
+from marginface.backend import Backend, installed_backends, load_backend
 from marginface.bars import counting
 from marginface.data.image_batches import ImageReader
 from marginface.data.joined import JoinedImages, called
@@ -24,7 +24,12 @@ from marginface.data.sources import LabelledImages
 from marginface.data.verification.leaving_out import left_out_line
 from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
-from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
+from marginface.errors import (
+    AgreedError,
+    MarginfaceError,
+    MissingPackageError,
+    TrainingDivergedError,
+)
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.verification import require_folds
 from marginface.learner import Group, Learner, check_fits
@@ -165,6 +170,17 @@ def join_group(config: TrainConfig) -> Group:
     return group
 
 
+def _load_backend(config: TrainConfig, *, resume: bool) -> Backend:
+    """Load the framework; that of a run may be missing where another would go on."""
+    try:
+        return load_backend(config.backend)
+    except MissingPackageError as error:
+        others = installed_backends() if resume else []
+        if others:
+            error.args = (f"{error}; or go on in the other framework: --backend {others[0]}",)
+        raise
+
+
 def _open(
     config: TrainConfig, group: Group, *, resume: bool, overwrite: bool, console: Console
 ) -> _Opened:
@@ -187,7 +203,7 @@ def _open(
         reader = ImageReader(pairs.images, config.input_size, resize=config.resize)
         for _ in reader.batches(distinct_images(pairs), config.batch_size):
             pass
-    backend = load_backend(config.backend)
+    backend = _load_backend(config, resume=resume)
     images = _open_images(config, run, resume=resume, console=console)
     _check_identities(config, images, run, resume)
     pipeline = TrainingPipeline(
