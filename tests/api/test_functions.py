@@ -13,11 +13,13 @@ from tiny_model import save_model
 import marginface as mf
 from marginface.api.calling import FLAGS
 from marginface.api.models import Model
+from marginface.api.train import config_keys
 from marginface.cli.embed import embed as embed_command
 from marginface.cli.evaluate import evaluate as evaluate_command
 from marginface.cli.export import export as export_command
 from marginface.cli.train import train as train_command
 from marginface.runs.checkpoints import list_checkpoints
+from marginface.training.config.files import resolve_config
 from marginface.training.config.keys import TrainConfig
 
 
@@ -135,6 +137,21 @@ def test_training_calls_back_and_its_run_is_a_model(faces, tmp_path):
     image = sorted(faces.rglob("*.png"))[0]
     exported, trained = (mf.load(each).embed(image) for each in (path, result.run))
     np.testing.assert_allclose(exported, trained, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        mf.SGD(),
+        mf.SGD(momentum=0.5, weight_decay=1e-3, decay_norm_and_bias=False),
+        mf.AdamW(weight_decay=0.2, clip_norm=None),
+    ],
+)
+def test_an_optimizer_stands_for_its_keys(optimizer):
+    keys = config_keys({"optimizer": optimizer, "lr": 0.2})
+    config = resolve_config({"recipe": "small-set"}, {"data": "d", "output": "o", **keys})
+    assert config.make_optimizer() == optimizer
+    assert config.lr == 0.2
 
 
 def test_an_exception_in_a_callback_ends_a_run_with_a_checkpoint(faces, tmp_path):
