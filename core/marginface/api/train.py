@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,20 @@ def train(
     verified = [each["best_accuracy"] for each in records if each["kind"] == VERIFICATION]
     step = records[-1]["step"] if records else 0
     return TrainResult(output, step, verified[-1] if verified else None, stopped)
+
+
+def _show_keys() -> None:
+    """Let `help` and completion list the keys: None, as for an option, where one is not given."""
+    written = signature(train)
+    named = [each for each in written.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    keys = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None)
+        for name in (*TrainConfig.model_fields, *SHORT_NAMES)
+    ]
+    vars(train)["__signature__"] = written.replace(parameters=[*named, *keys])
+
+
+_show_keys()
 
 
 def start(
