@@ -1,5 +1,6 @@
 """The parts in a user's own loop: tf.function, torch.compile, precision, seeds."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from frameworks import Framework
 
 from marginface import MarginfaceError, losses
+from marginface.heads import OPTIONS
 
 LABELS = np.array([0, 2, 1, 4])
 
@@ -149,10 +151,19 @@ def test_a_loss_by_name_takes_its_parameters(framework: Framework) -> None:
     make_head = framework.backend.MarginHead
     head = make_head("cosface", 4, 5, margin=0.3, scale=8)
     assert head.loss == losses.get("cosface", margin=0.3, scale=8)
-    with pytest.raises(MarginfaceError, match="unknown cosface parameter 'marign'; did you mean"):
+    with pytest.raises(MarginfaceError, match="'marign'; did you mean 'margin'"):
         make_head("cosface", 4, 5, marign=0.3)
     with pytest.raises(MarginfaceError, match="cosface: margin must be in"):
         make_head("cosface", 4, 5, margin=-1)
+    for loss in ("cosface", losses.get("cosface")):
+        with pytest.raises(MarginfaceError, match="'block_size'; did you mean 'block'"):
+            make_head(loss, 4, 5, block_size=0)
     message = r"margin beside the loss CosFace\(.*\), which has its parameters; give its name"
     with pytest.raises(MarginfaceError, match=message):
         make_head(losses.get("cosface"), 4, 5, margin=0.3)
+
+
+def test_the_options_of_a_head_are_known_by_name(framework: Framework) -> None:
+    parameters = inspect.signature(framework.backend.MarginHead).parameters.values()
+    named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    assert named == list(OPTIONS)

@@ -1,6 +1,6 @@
 """The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
-from marginface.heads.checks import check_call, check_head, check_logits
+from marginface.heads.checks import OPTIONS, check_call, check_head, check_logits, head_loss
 from marginface.heads.initial import WEIGHT_STD
 from marginface.heads.measuring import HeadMetrics, check_unshared, measure
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
@@ -25,6 +25,7 @@ from marginface.heads.stepping import MAX_UPSTREAM, SCALED, check_loss_scale, ch
 __all__ = [
     "MAX_UPSTREAM",
     "ONCE",
+    "OPTIONS",
     "SCALED",
     "UPDATE_APART",
     "WEIGHT_STD",
@@ -43,6 +44,7 @@ __all__ = [
     "check_upstream",
     "draw_classes",
     "draw_step",
+    "head_loss",
     "measure",
     "own_draw",
     "own_rows",

@@ -32,6 +32,7 @@ from marginface.heads import (
     check_unshared,
     check_update,
     draw_step,
+    head_loss,
     own_draw,
     own_rows,
     plan_head,
@@ -137,7 +138,7 @@ class MarginHead(keras.layers.Layer):
         of_layer = {name: parameters.pop(name) for name in OF_EVERY_LAYER & parameters.keys()}
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **of_layer)
-        self.loss = losses.as_loss(loss, parameters)
+        self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
