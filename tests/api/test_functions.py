@@ -12,6 +12,7 @@ from tiny_model import save_model
 
 import marginface as mf
 from marginface.api.calling import FLAGS
+from marginface.api.evaluate import EvaluationResults
 from marginface.api.models import Model
 from marginface.api.train import SHORT_NAMES, config_keys
 from marginface.cli.embed import embed as embed_command
@@ -76,6 +77,25 @@ def test_a_loaded_model_embeds_arrays_paths_and_pictures_alike(faces, model):
     assert not np.array_equal(mf.load(model, mean=100, std=(1, 2, 3)).embed(paths), by_path)
 
 
+@pytest.mark.parametrize(("module", "make"), [("torch", "tensor"), ("tensorflow", "constant")])
+def test_tensors_are_embedded_as_arrays_are(model, module, make):
+    tensor = getattr(pytest.importorskip(module), make)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    loaded = mf.load(model)
+    expected = loaded.embed(pixels)
+    np.testing.assert_array_equal(loaded.embed(tensor(pixels)), expected)
+    np.testing.assert_array_equal(loaded.embed([tensor(each) for each in pixels]), expected)
+    np.testing.assert_array_equal(loaded.embed(tensor(pixels[1])), expected[1:])
+    with pytest.raises(mf.MarginfaceError, match=r"float32 \(112, 112, 3\)"):
+        loaded.embed(tensor(pixels / np.float32(255)))
+
+
+def test_a_tensor_elsewhere_says_how_to_bring_it(model):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(mf.MarginfaceError, match=r"no array: .*requires grad.*detach"):
+        mf.load(model).embed(torch.zeros((112, 112, 3), requires_grad=True))
+
+
 def test_options_of_embed_hold_for_every_kind_of_image(model, tmp_path):
     loaded = mf.load(model)
     pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 112, 3), dtype=np.uint8)
@@ -106,7 +126,11 @@ def test_figures_show_themselves(faces, model, tmp_path):
     assert "Verification" in repr(results)
     assert results.plot()._repr_png_().startswith(b"\x89PNG")
     assert repr(results[0]).startswith("Comparison('tiny' on 'pairs': accuracy ")
+    assert isinstance(results[:1], EvaluationResults)
     assert repr(results[:1]) == repr(results)
+    assert repr(results[:0]).strip() == "Verification of nothing"
+    with pytest.raises(mf.MarginfaceError, match="nothing to draw: no results"):
+        results[:0].plot()
     assert results.metrics[0]["auc"] == results[0].result.auc
     with pytest.raises(mf.MarginfaceError, match=r"loaded already; give mean to mf\.load"):
         mf.evaluate(mf.load(model), pairs=pairs, images=faces, mean=3)

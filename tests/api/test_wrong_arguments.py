@@ -129,6 +129,8 @@ def test_of_optimizers(make, message):
         (np.zeros((2, 3, 112, 112), np.uint8), r"uint8 \(3, 112, 112\)"),
         (np.zeros((112, 112), np.uint8), r"uint8 \(112, 112\)"),
         (Image.fromarray(np.zeros((112, 112), np.uint16)), "a PIL image of mode I;16"),
+        (np.zeros((2, 2, 112, 112, 3), np.uint8), r"uint8 \(2, 112, 112, 3\)"),
+        (np.uint8(3), r"uint8 \(\)"),
         (None, "NoneType"),
     ],
 )
