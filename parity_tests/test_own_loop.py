@@ -9,6 +9,7 @@ from frameworks import Framework
 
 from marginface import MarginfaceError, losses
 from marginface.heads import OPTIONS
+from marginface.optimizers import SGD
 
 LABELS = np.array([0, 2, 1, 4])
 
@@ -167,3 +168,31 @@ def test_the_options_of_a_head_are_known_by_name(framework: Framework) -> None:
     parameters = inspect.signature(framework.backend.MarginHead).parameters.values()
     named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     assert named == list(OPTIONS)
+
+
+@pytest.mark.parametrize("dtype", ["float99", "int32", 7])
+def test_a_type_that_weights_cannot_have_is_refused(framework: Framework, dtype: object) -> None:
+    made = [
+        lambda: framework.backend.MarginHead("arcface", 4, 5, dtype=dtype),
+        lambda: framework.backend.create_backbone("mobilefacenet", dtype=dtype),
+    ]
+    for make_it in made:
+        with pytest.raises(MarginfaceError, match=f"^dtype must be .*, got {dtype!r}$"):
+            make_it()
+
+
+@pytest.mark.parametrize("rate", ["a", -1, float("nan"), [1, 2]])
+def test_a_rate_that_is_none_is_refused_where_it_is_set(framework: Framework, rate: object) -> None:
+    head = framework.backend.MarginHead("arcface", 4, 5, update=SGD())
+    with pytest.raises(MarginfaceError, match=r"^head.rate must be a finite number of at least 0"):
+        head.rate = rate
+    assert head.rate is None
+    head.rate = np.float32(0.5)
+    assert float(head.rate) == 0.5
+
+
+def test_tensors_of_the_other_framework_are_not_differentiated(torch: Framework) -> None:
+    tf = pytest.importorskip("marginface_tf")
+    embeddings = torch.torch.ones(2, 4, requires_grad=True)
+    with pytest.raises(MarginfaceError, match=r"PyTorch with a gradient.* tensor\.detach"):
+        tf.MarginHead("arcface", 4, 5)(embeddings, [0, 1])

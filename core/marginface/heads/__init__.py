@@ -20,7 +20,13 @@ from marginface.heads.sharding import (
     shard_rows,
     whole_shape,
 )
-from marginface.heads.stepping import MAX_UPSTREAM, SCALED, check_loss_scale, check_upstream
+from marginface.heads.stepping import (
+    MAX_UPSTREAM,
+    SCALED,
+    check_learning_rate,
+    check_loss_scale,
+    check_upstream,
+)
 
 __all__ = [
     "MAX_UPSTREAM",
@@ -36,6 +42,7 @@ __all__ = [
     "Shard",
     "check_call",
     "check_head",
+    "check_learning_rate",
     "check_logits",
     "check_loss_scale",
     "check_precision",

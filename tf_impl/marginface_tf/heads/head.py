@@ -41,7 +41,7 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_tf.arrays import as_tensor
+from marginface_tf.arrays import as_tensor, check_dtype
 from marginface_tf.fitting import check_moves
 from marginface_tf.heads.blocks import Parameters, PassInputs, Terms, unit_vectors
 from marginface_tf.heads.classes import class_terms, target_cosines
@@ -136,6 +136,7 @@ class MarginHead(keras.layers.Layer):
         **parameters: Any,
     ) -> None:
         of_layer = {name: parameters.pop(name) for name in OF_EVERY_LAYER & parameters.keys()}
+        check_dtype(dtype)
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **of_layer)
         self.loss = head_loss(loss, parameters)

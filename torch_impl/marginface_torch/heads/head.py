@@ -39,7 +39,7 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_torch.arrays import to_numpy
+from marginface_torch.arrays import check_dtype, to_numpy
 from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
 from marginface_torch.heads.measuring import (
@@ -134,6 +134,7 @@ class MarginHead(nn.Module):
         **parameters: Any,
     ) -> None:
         super().__init__()
+        check_dtype(dtype)
         self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
