@@ -1,5 +1,6 @@
 """The parts in a user's own loop: tf.function, torch.compile, precision, seeds."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from frameworks import Framework
 
 from marginface import MarginfaceError, losses
+from marginface.heads import OPTIONS
+from marginface.optimizers import SGD
 
 LABELS = np.array([0, 2, 1, 4])
 
@@ -149,10 +152,47 @@ def test_a_loss_by_name_takes_its_parameters(framework: Framework) -> None:
     make_head = framework.backend.MarginHead
     head = make_head("cosface", 4, 5, margin=0.3, scale=8)
     assert head.loss == losses.get("cosface", margin=0.3, scale=8)
-    with pytest.raises(MarginfaceError, match="unknown cosface parameter 'marign'; did you mean"):
+    with pytest.raises(MarginfaceError, match="'marign'; did you mean 'margin'"):
         make_head("cosface", 4, 5, marign=0.3)
     with pytest.raises(MarginfaceError, match="cosface: margin must be in"):
         make_head("cosface", 4, 5, margin=-1)
+    for loss in ("cosface", losses.get("cosface")):
+        with pytest.raises(MarginfaceError, match="'block_size'; did you mean 'block'"):
+            make_head(loss, 4, 5, block_size=0)
     message = r"margin beside the loss CosFace\(.*\), which has its parameters; give its name"
     with pytest.raises(MarginfaceError, match=message):
         make_head(losses.get("cosface"), 4, 5, margin=0.3)
+
+
+def test_the_options_of_a_head_are_known_by_name(framework: Framework) -> None:
+    parameters = inspect.signature(framework.backend.MarginHead).parameters.values()
+    named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    assert named == list(OPTIONS)
+
+
+@pytest.mark.parametrize("dtype", ["float99", "int32", 7])
+def test_a_type_that_weights_cannot_have_is_refused(framework: Framework, dtype: object) -> None:
+    made = [
+        lambda: framework.backend.MarginHead("arcface", 4, 5, dtype=dtype),
+        lambda: framework.backend.create_backbone("mobilefacenet", dtype=dtype),
+    ]
+    for make_it in made:
+        with pytest.raises(MarginfaceError, match=f"^dtype must be .*, got {dtype!r}$"):
+            make_it()
+
+
+@pytest.mark.parametrize("rate", ["a", -1, float("nan"), [1, 2]])
+def test_a_rate_that_is_none_is_refused_where_it_is_set(framework: Framework, rate: object) -> None:
+    head = framework.backend.MarginHead("arcface", 4, 5, update=SGD())
+    with pytest.raises(MarginfaceError, match=r"^head.rate must be a finite number of at least 0"):
+        head.rate = rate
+    assert head.rate is None
+    head.rate = np.float32(0.5)
+    assert float(head.rate) == 0.5
+
+
+def test_tensors_of_the_other_framework_are_not_differentiated(torch: Framework) -> None:
+    tf = pytest.importorskip("marginface_tf")
+    embeddings = torch.torch.ones(2, 4, requires_grad=True)
+    with pytest.raises(MarginfaceError, match=r"PyTorch with a gradient.* tensor\.detach"):
+        tf.MarginHead("arcface", 4, 5)(embeddings, [0, 1])

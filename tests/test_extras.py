@@ -222,7 +222,7 @@ REFUSED = {
         f"evaluate --model {{run}} {PAIRS} --backend torch",
         "parity --backend torch",
         "bench losses --backend torch",
-        "export --run {run} --output {new.onnx}",
+        "export --run {run} --output {new.onnx} --backend torch",
     ),
 }
 

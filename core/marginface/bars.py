@@ -33,9 +33,32 @@ def counting(what: str, console: Console) -> Iterator[Callable[[int, int], None]
         transient=True,
         disable=not (console.is_interactive or console.is_jupyter),
     )
-    task = bar.add_task(what, total=None)
-    with bar:
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with moving(bar, what) as show:
+        yield show
+
+
+@contextmanager
+def moving(bar: Progress, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar from its first progress on: an error before that is the one thing to see.
+
+    Args:
+        bar: not started.
+        what: is counted; yields the function to call with how many are done, and of how many.
+    """
+    task, started = bar.add_task(what, total=None), False
+
+    def show(done: int, total: int) -> None:
+        nonlocal started
+        bar.update(task, completed=done, total=total)
+        if not started:
+            bar.start()
+            started = True
+
+    try:
+        yield show
+    finally:
+        if started:
+            bar.stop()
 
 
 class NotebookProgress(Progress):
@@ -43,11 +66,13 @@ class NotebookProgress(Progress):
 
     def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
         super().__init__(*columns, **options)
+        self._started = False
         self._shown: Any = None
         self._shown_at = 0.0
 
     def start(self) -> None:
         """Show the bar."""
+        self._started = True
         self.refresh()
 
     def stop(self) -> None:
@@ -61,7 +86,9 @@ class NotebookProgress(Progress):
             self.refresh()
 
     def refresh(self) -> None:
-        """Show the state."""
+        """Show the state, if the bar was started: rich calls this for each new task, too."""
+        if not self._started:
+            return
         from IPython import display
 
         recorder = Terminal(file=StringIO(), width=NOTEBOOK, record=True, force_jupyter=False)

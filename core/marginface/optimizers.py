@@ -118,3 +118,6 @@ class AdamW(Optimizer):
         decayed = weight * (1 - rate * self.decay_for(decay=decay))
         stepped = decayed - rate * (first / (1 - self.beta1**step)) / corrected
         return stepped, {"first": first, "second": second}
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}  # by a run's name for it

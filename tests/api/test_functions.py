@@ -12,12 +12,15 @@ from tiny_model import save_model
 
 import marginface as mf
 from marginface.api.calling import FLAGS
+from marginface.api.evaluate import EvaluationResults
 from marginface.api.models import Model
+from marginface.api.train import SHORT_NAMES, config_keys
 from marginface.cli.embed import embed as embed_command
 from marginface.cli.evaluate import evaluate as evaluate_command
 from marginface.cli.export import export as export_command
 from marginface.cli.train import train as train_command
 from marginface.runs.checkpoints import list_checkpoints
+from marginface.training.config.files import resolve_config
 from marginface.training.config.keys import TrainConfig
 
 
@@ -48,11 +51,8 @@ def test_a_function_has_the_options_and_defaults_of_its_command(function, comman
 
 
 def test_train_has_the_options_and_defaults_of_its_command():
-    keys = dict.fromkeys(TrainConfig.model_fields)
-    function, command = defaults(mf.train), defaults(train_command)
-    added = {name: function.pop(name) for name in ("callbacks", "options")}
-    assert added == {"callbacks": (), "options": inspect.Parameter.empty}
-    assert keys | function == command
+    added = {"callbacks": (), **dict.fromkeys(SHORT_NAMES)}
+    assert defaults(mf.train) == defaults(train_command) | added
 
 
 def test_flags_are_known_by_name():
@@ -75,6 +75,25 @@ def test_a_loaded_model_embeds_arrays_paths_and_pictures_alike(faces, model):
     assert loaded.embed([]).shape == (0, 12)
     assert "112x112 to 12 numbers" in repr(loaded)
     assert not np.array_equal(mf.load(model, mean=100, std=(1, 2, 3)).embed(paths), by_path)
+
+
+@pytest.mark.parametrize(("module", "make"), [("torch", "tensor"), ("tensorflow", "constant")])
+def test_tensors_are_embedded_as_arrays_are(model, module, make):
+    tensor = getattr(pytest.importorskip(module), make)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    loaded = mf.load(model)
+    expected = loaded.embed(pixels)
+    np.testing.assert_array_equal(loaded.embed(tensor(pixels)), expected)
+    np.testing.assert_array_equal(loaded.embed([tensor(each) for each in pixels]), expected)
+    np.testing.assert_array_equal(loaded.embed(tensor(pixels[1])), expected[1:])
+    with pytest.raises(mf.MarginfaceError, match=r"float32 \(112, 112, 3\)"):
+        loaded.embed(tensor(pixels / np.float32(255)))
+
+
+def test_a_tensor_elsewhere_says_how_to_bring_it(model):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(mf.MarginfaceError, match=r"no array: .*requires grad.*detach"):
+        mf.load(model).embed(torch.zeros((112, 112, 3), requires_grad=True))
 
 
 def test_options_of_embed_hold_for_every_kind_of_image(model, tmp_path):
@@ -107,7 +126,11 @@ def test_figures_show_themselves(faces, model, tmp_path):
     assert "Verification" in repr(results)
     assert results.plot()._repr_png_().startswith(b"\x89PNG")
     assert repr(results[0]).startswith("Comparison('tiny' on 'pairs': accuracy ")
+    assert isinstance(results[:1], EvaluationResults)
     assert repr(results[:1]) == repr(results)
+    assert repr(results[:0]).strip() == "Verification of nothing"
+    with pytest.raises(mf.MarginfaceError, match="nothing to draw: no results"):
+        results[:0].plot()
     assert results.metrics[0]["auc"] == results[0].result.auc
     with pytest.raises(mf.MarginfaceError, match=r"loaded already; give mean to mf\.load"):
         mf.evaluate(mf.load(model), pairs=pairs, images=faces, mean=3)
@@ -135,6 +158,21 @@ def test_training_calls_back_and_its_run_is_a_model(faces, tmp_path):
     image = sorted(faces.rglob("*.png"))[0]
     exported, trained = (mf.load(each).embed(image) for each in (path, result.run))
     np.testing.assert_allclose(exported, trained, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        mf.SGD(),
+        mf.SGD(momentum=0.5, weight_decay=1e-3, decay_norm_and_bias=False),
+        mf.AdamW(weight_decay=0.2, clip_norm=None),
+    ],
+)
+def test_an_optimizer_stands_for_its_keys(optimizer):
+    keys = config_keys({"optimizer": optimizer, "lr": 0.2})
+    config = resolve_config({"recipe": "small-set"}, {"data": "d", "output": "o", **keys})
+    assert config.make_optimizer() == optimizer
+    assert config.lr == 0.2
 
 
 def test_an_exception_in_a_callback_ends_a_run_with_a_checkpoint(faces, tmp_path):

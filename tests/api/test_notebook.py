@@ -47,3 +47,9 @@ def test_training_shows_one_bar_and_a_line_for_each_thing_to_say(tmp_path, cell,
     assert all(data["text/html"].startswith("<pre") for data in cell.outputs.values())
     assert max(len(line) for text in shown for line in text.splitlines()) <= 100
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_before_there_is_progress_stands_alone(tmp_path, cell):
+    with pytest.raises(mf.MarginfaceError, match="no such file or folder"):
+        mf.train(small(tmp_path / "nowhere", tmp_path / "run"))
+    assert cell.outputs == {}

@@ -63,6 +63,14 @@ def test_of_evaluate(given, message):
             {"loss": mf.losses.ArcFace(), "margin": 0.3},
             r"margin beside the loss ArcFace\(.*\), which has its parameters; .*",
         ),
+        (
+            {"optimizer": mf.SGD(), "momentum": 0.5, "weight_decay": None},
+            r"momentum beside the optimizer SGD\(.*\), which has its own; give its name, 'sgd', .*",
+        ),
+        (
+            {"optimizer": mf.AdamW(beta2=0.95)},
+            r"train has adamw with beta2 0.999 alone, got AdamW\(.*; leave beta2 out",
+        ),
         ({"resume": "yes"}, "resume must be True or False, got 'yes'"),
         (
             {"resume": True, "overwrite": True},
@@ -121,6 +129,8 @@ def test_of_optimizers(make, message):
         (np.zeros((2, 3, 112, 112), np.uint8), r"uint8 \(3, 112, 112\)"),
         (np.zeros((112, 112), np.uint8), r"uint8 \(112, 112\)"),
         (Image.fromarray(np.zeros((112, 112), np.uint16)), "a PIL image of mode I;16"),
+        (np.zeros((2, 2, 112, 112, 3), np.uint8), r"uint8 \(2, 112, 112, 3\)"),
+        (np.uint8(3), r"uint8 \(\)"),
         (None, "NoneType"),
     ],
 )

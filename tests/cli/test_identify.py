@@ -55,6 +55,7 @@ def test_identify_names_whom_it_finds(cli, people):
     for text in (first["person"], f"{first['score']:.4f}", first["truth"]):
         assert str(text) in shown[0]
     assert "the first 20 of 60 probes" in result.stdout
+    assert len({str(row["probe"]) for row in rows} & set(result.stdout.split())) == 20
 
 
 def test_identify_takes_strangers_alone(cli, people):

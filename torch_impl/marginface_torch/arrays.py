@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from marginface.errors import MarginfaceError
+
 
 def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
     """Copy a tensor to a contiguous array; bfloat16, which NumPy lacks, becomes float32."""
@@ -31,3 +33,11 @@ def to_float32(tensor: torch.Tensor) -> NDArray[np.float32]:
 def as_tensor(value: NDArray[Any]) -> torch.Tensor:
     """Return an array as a tensor, without a copy where PyTorch can take its memory."""
     return torch.from_numpy(np.require(value, requirements=["C", "W"]))
+
+
+def check_dtype(dtype: Any) -> None:
+    """Raise unless weights can be of this type; None is PyTorch's default."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise MarginfaceError(
+            f"dtype must be a floating-point type of torch, such as torch.float32, got {dtype!r}"
+        )

@@ -67,8 +67,10 @@ class EvaluationResults(Sequence[Comparison]):
         """Draw the ROC, of one model on one set beside its histograms of scores.
 
         Raises:
-            MissingPackageError: matplotlib is not installed.
+            MarginfaceError: there are no results, or matplotlib is not installed.
         """
+        if not self.rows:
+            raise MarginfaceError("there is nothing to draw: no results")
         from marginface.evaluation.curves import draw, draw_rocs  # matplotlib
 
         if len(self) == 1:

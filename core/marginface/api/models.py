@@ -51,8 +51,8 @@ class Model:
         """Return the embeddings [N, embedding_size] of aligned face images, not normalised.
 
         Args:
-            images: uint8 RGB [N, H, W, 3] or [H, W, 3], a path, a PIL image, or several of these
-                in a list or from a generator.
+            images: uint8 RGB [N, H, W, 3] or [H, W, 3], an array or a tensor, a path, a PIL image,
+                or several of these in a list or from a generator.
             flip: sum the embeddings of an image and of its mirror image.
             resize: scale images of another size instead of refusing them.
 
@@ -143,7 +143,7 @@ def open_model(model: str | Path | Model, *, backend: str, **options: Any) -> Mo
 
 def _each(images: Any) -> Iterable[Any]:
     one = isinstance(images, (str, PathLike, Image.Image))
-    if one or (isinstance(images, np.ndarray) and images.ndim != 4):
+    if one or getattr(images, "ndim", 1) in (0, 2, 3):
         return [images]
     if not isinstance(images, Iterable):
         _refuse(images)
@@ -162,6 +162,11 @@ def _pixels(image: Any, size: tuple[int, int] | None, *, resize: bool) -> NDArra
         if image.mode.startswith(("F", "I")):  # more than 8 bits
             _refuse(image)
         image = np.asarray(image.convert("RGB"), np.uint8)
+    if hasattr(image, "__array__"):  # a tensor, too
+        try:
+            image = np.asarray(image)
+        except (TypeError, RuntimeError) as error:  # it lies on a GPU, or has a gradient
+            raise MarginfaceError(f"images are no array: {str(error).splitlines()[0]}") from None
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
         _refuse(image)
     pixels: NDArray[np.uint8] = image

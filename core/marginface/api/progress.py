@@ -22,7 +22,7 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     from rich.table import Column
     from rich.text import Text
 
-    from marginface.bars import progress_bar
+    from marginface.bars import moving, progress_bar
     from marginface.terminal import ROOMY, Terminal
     from marginface.text import printable
 
@@ -40,21 +40,8 @@ def image_progress(description: str) -> Iterator[Callable[[int, int], None]]:
     roomy = console.width >= ROOMY
     drawn = [BarColumn()] if roomy and (console.is_interactive or console.is_jupyter) else []
     bar = progress_bar(label, *drawn, counts, *[speed] * roomy, left, console=console)
-    task = bar.add_task(printable(description), total=None)
-    started = False
-
-    def show(done: int, total: int) -> None:
-        nonlocal started
-        bar.update(task, completed=done, total=total)
-        if not started:  # not before there is progress: an error then is the one line on stderr
-            bar.start()
-            started = True
-
-    try:
+    with moving(bar, printable(description)) as show:
         yield show
-    finally:
-        if started:
-            bar.stop()
 
 
 @contextmanager

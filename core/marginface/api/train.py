@@ -7,6 +7,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from marginface.checks import as_path, at_home
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import MarginfaceError
 from marginface.losses.registry import awaits_import, place
+from marginface.optimizers import OPTIMIZERS, Optimizer
 from marginface.outputs import refuse_inputs
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import VERIFICATION, read_metrics
@@ -68,7 +71,7 @@ def train(
         options: keys of the configuration, which come before those of `config`;
             `marginface train --help` lists them, with hyphens for underscores. `pairs` and
             `images` may be said for val_pairs and val_images, as in `evaluate`; `loss` may be what
-            `marginface.losses.get` returns.
+            `marginface.losses.get` returns, and `optimizer` a `marginface.SGD` or `AdamW`.
 
     Raises:
         MarginfaceError: bad data or configuration, or one of several processes failed.
@@ -98,7 +101,7 @@ def train(
             command += ["--resume"] * resume + ["--overwrite"] * overwrite
             return launch(command, settings.processes, settings.output)
 
-    keys = _keys(options)
+    keys = config_keys(options)
     result = start(config, keys, launched, resume, overwrite, callbacks)
     if not isinstance(result, int):
         return result
@@ -110,6 +113,20 @@ def train(
     verified = [each["best_accuracy"] for each in records if each["kind"] == VERIFICATION]
     step = records[-1]["step"] if records else 0
     return TrainResult(output, step, verified[-1] if verified else None, stopped)
+
+
+def _show_keys() -> None:
+    """Let `help` and completion list the keys: None, as for an option, where one is not given."""
+    written = signature(train)
+    named = [each for each in written.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    keys = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None)
+        for name in (*TrainConfig.model_fields, *SHORT_NAMES)
+    ]
+    vars(train)["__signature__"] = written.replace(parameters=[*named, *keys])
+
+
+_show_keys()
 
 
 def start(
@@ -162,7 +179,7 @@ def start(
     return run_training(settings, resume=resume, overwrite=overwrite, callbacks=callbacks)
 
 
-def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
+def config_keys(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of the configuration that are given as arguments."""
     for short, name in SHORT_NAMES.items():
         if options.get(short) is not None and options.get(name) is not None:
@@ -177,7 +194,30 @@ def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
             )
         keys |= {name: own.pop(name) for name in ("scale", "margin") if name in own}
         keys |= {"loss": loss.name, "loss_parameters": own}
+    optimizer = keys.get("optimizer")
+    for name, kind in OPTIMIZERS.items():
+        if type(optimizer) is kind:
+            keys |= _optimizer_keys(name, optimizer, keys)
     return keys
+
+
+def _optimizer_keys(name: str, optimizer: Optimizer, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that an optimizer stands for, or raise if one is given beside it."""
+    own = asdict(optimizer)
+    if given := [key for key in own if keys.get(key) is not None]:
+        raise MarginfaceError(
+            f"{', '.join(given)} beside the optimizer {optimizer!r}, which has its own; "
+            f"give its name, '{name}', or all of them to marginface.{type(optimizer).__name__}"
+        )
+    for fixed in own.keys() - TrainConfig.model_fields.keys():
+        usual = getattr(type(optimizer), fixed)
+        if own.pop(fixed) != usual:
+            raise MarginfaceError(
+                f"train has {name} with {fixed} {usual:g} alone, got {optimizer!r}; "
+                f"leave {fixed} out"
+            )
+    own["clip_norm"] = optimizer.clip_norm or 0
+    return {"optimizer": name, **own}
 
 
 def _file(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:

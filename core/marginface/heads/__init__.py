@@ -1,6 +1,6 @@
 """The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
-from marginface.heads.checks import check_call, check_head, check_logits
+from marginface.heads.checks import OPTIONS, check_call, check_head, check_logits, head_loss
 from marginface.heads.initial import WEIGHT_STD
 from marginface.heads.measuring import HeadMetrics, check_unshared, measure
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
@@ -20,11 +20,18 @@ from marginface.heads.sharding import (
     shard_rows,
     whole_shape,
 )
-from marginface.heads.stepping import MAX_UPSTREAM, SCALED, check_loss_scale, check_upstream
+from marginface.heads.stepping import (
+    MAX_UPSTREAM,
+    SCALED,
+    check_learning_rate,
+    check_loss_scale,
+    check_upstream,
+)
 
 __all__ = [
     "MAX_UPSTREAM",
     "ONCE",
+    "OPTIONS",
     "SCALED",
     "UPDATE_APART",
     "WEIGHT_STD",
@@ -35,6 +42,7 @@ __all__ = [
     "Shard",
     "check_call",
     "check_head",
+    "check_learning_rate",
     "check_logits",
     "check_loss_scale",
     "check_precision",
@@ -43,6 +51,7 @@ __all__ = [
     "check_upstream",
     "draw_classes",
     "draw_step",
+    "head_loss",
     "measure",
     "own_draw",
     "own_rows",

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from marginface import losses
 from marginface.checks import check_count
-from marginface.errors import MarginfaceError
+from marginface.errors import MarginfaceError, unknown_name
+from marginface.losses import MarginLoss
+
+# What a head takes beside its loss and sizes: all other names are parameters of the loss.
+OPTIONS = (
+    *("dtype", "accumulation", "block", "update", "sample_rate", "sampling", "precision"),
+    "shard",
+)
+
+
+def head_loss(loss: MarginLoss | str, parameters: Mapping[str, Any]) -> MarginLoss:
+    """Return a head's loss; a name that it does not have may be a mistyped option of the head.
+
+    >>> head_loss("cosface", {"block_size": 8})
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: unknown cosface parameter or head option 'block_size'; did \
+you mean 'block'? (nearest of 10: block, precision, sample_rate, scale, sampling)
+    """
+    name = loss.name if isinstance(loss, MarginLoss) else loss
+    known = losses.parameters(name) if parameters and isinstance(name, str) else parameters
+    for given in parameters:
+        if given not in known:
+            raise unknown_name(f"{name} parameter or head option", given, [*known, *OPTIONS])
+    return losses.as_loss(loss, parameters)
 
 
 def check_head(embedding_size: int, num_classes: int | None) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Checks of the loss scale of a head with `update`."""
+"""Checks of the learning rate and the loss scale of a head with `update`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,25 @@ SCALED = (
 )
 
 
+def check_learning_rate(value: Any) -> float:
+    """Return a learning rate as a float.
+
+    Raises:
+        MarginfaceError: it is no finite number of at least 0.
+
+    >>> check_learning_rate("a")
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: head.rate must be a finite number of at least 0, such as \
+0.1, got 'a'
+    """
+    rate = _float(value)
+    if not 0 <= rate < math.inf:
+        raise MarginfaceError(
+            f"head.rate must be a finite number of at least 0, such as 0.1, got {value!r}"
+        )
+    return rate
+
+
 def check_loss_scale(value: Any) -> float:
     """Return a loss scale as a float.
 
@@ -25,10 +44,7 @@ def check_loss_scale(value: Any) -> float:
     >>> check_loss_scale(65536)
     65536.0
     """
-    try:
-        scale = float(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several values
-        scale = math.nan
+    scale = _float(value)
     if not 0 < scale < math.inf:
         raise MarginfaceError(
             f"loss_scale must be a finite number above 0, such as scaler.get_scale(), got {value!r}"
@@ -58,6 +74,13 @@ the loss by 100 at most; got 65536 with loss_scale 512
     share = abs(upstream) / (loss_scale or 1)
     if share > MAX_UPSTREAM and (loss_scale is None or share < math.inf):
         raise MarginfaceError(f"{SCALED} {upstream:g} with loss_scale {_said(loss_scale)}")
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several values
+        return math.nan
 
 
 def _said(loss_scale: float | None) -> str:

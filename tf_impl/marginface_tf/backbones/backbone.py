@@ -14,7 +14,7 @@ from marginface import backbones
 from marginface.backbones.graph import IMAGES, Graph, Node, array_name
 from marginface.backbones.layers import NOISE, BatchNorm
 from marginface.checks import check_floating
-from marginface_tf.arrays import as_tensor
+from marginface_tf.arrays import as_tensor, check_dtype
 from marginface_tf.backbones.calls import Call
 from marginface_tf.backbones.layers import LAYERS
 
@@ -179,6 +179,7 @@ def create_backbone(
     >>> create_backbone("mbf", embedding_size=64)(tf.zeros([2, 3, 112, 112])).shape
     TensorShape([2, 64])
     """
+    check_dtype(dtype)
     graph = backbones.describe(name, embedding_size, input_size, dropout)
     return Backbone(graph, seed=seed, dtype=dtype)
 

@@ -32,6 +32,7 @@ from marginface.heads import (
     check_unshared,
     check_update,
     draw_step,
+    head_loss,
     own_draw,
     own_rows,
     plan_head,
@@ -40,7 +41,7 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_tf.arrays import as_tensor
+from marginface_tf.arrays import as_tensor, check_dtype
 from marginface_tf.fitting import check_moves
 from marginface_tf.heads.blocks import Parameters, PassInputs, Terms, unit_vectors
 from marginface_tf.heads.classes import class_terms, target_cosines
@@ -135,9 +136,10 @@ class MarginHead(keras.layers.Layer):
         **parameters: Any,
     ) -> None:
         of_layer = {name: parameters.pop(name) for name in OF_EVERY_LAYER & parameters.keys()}
+        check_dtype(dtype)
         # No autocast: half precision embeddings are widened here, the weights stay as they are.
         super().__init__(dtype=dtype, autocast=False, **of_layer)
-        self.loss = losses.as_loss(loss, parameters)
+        self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)

@@ -18,6 +18,7 @@ from marginface.heads import (
     ONCE,
     SCALED,
     HeadPlan,
+    check_learning_rate,
     check_loss_scale,
     check_upstream,
 )
@@ -57,10 +58,14 @@ class StepSettings(tf.Module):
         self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)
 
     def set_rate(self, value: Any) -> None:
-        """Set the learning rate."""
-        self.rate = None if value is None else self._rate
+        """Set the learning rate.
+
+        Raises:
+            MarginfaceError: it is no finite number of at least 0; a graph does not see that.
+        """
         if value is not None:
-            self._rate.assign(_number(value))
+            self._rate.assign(_checked(value, check_learning_rate))
+        self.rate = None if value is None else self._rate
 
     def set_loss_scale(self, value: Any) -> None:
         """Set the loss scale.
@@ -68,15 +73,15 @@ class StepSettings(tf.Module):
         Raises:
             MarginfaceError: it is no finite number above 0; a graph does not see that.
         """
+        self.scale.assign(0 if value is None else _checked(value, check_loss_scale))
         self.loss_scale = None if value is None else self.scale
-        if value is not None and (tf.executing_eagerly() or isinstance(value, Real)):
-            value = check_loss_scale(value)
-        self.scale.assign(0 if value is None else _number(value))
 
 
-def _number(value: Any) -> Any:
-    """Convert to a value for a float64 variable; tf.cast would take a float through float32."""
-    return value if isinstance(value, Real) else tf.cast(value, tf.float64)
+def _checked(value: Any, check: Callable[[Any], float]) -> Any:
+    """Return a value for a float64 variable; a graph's is of no number yet."""
+    if tf.executing_eagerly() or isinstance(value, Real):
+        return check(value)
+    return tf.cast(value, tf.float64)
 
 
 @dataclass(frozen=True)

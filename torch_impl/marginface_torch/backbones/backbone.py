@@ -13,6 +13,7 @@ from marginface import backbones
 from marginface.backbones.graph import IMAGES, Graph, Node
 from marginface.backbones.layers import NOISE
 from marginface.checks import check_floating, check_type
+from marginface_torch.arrays import check_dtype
 from marginface_torch.backbones.batch_norm import BatchNorm
 from marginface_torch.backbones.layers import FUNCTIONS, MODULES
 
@@ -127,6 +128,7 @@ def create_backbone(
     >>> create_backbone("mbf", embedding_size=64)(torch.zeros(2, 3, 112, 112)).shape
     torch.Size([2, 64])
     """
+    check_dtype(dtype)
     graph = backbones.describe(name, embedding_size, input_size, dropout)
     return Backbone(graph, seed=seed, dtype=dtype)
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from marginface import losses
 from marginface.arrays import ArraySource
 from marginface.checks import check_count, check_labels, check_type
 from marginface.errors import MarginfaceError
@@ -31,6 +30,7 @@ from marginface.heads import (
     check_unshared,
     check_update,
     draw_step,
+    head_loss,
     own_draw,
     own_rows,
     plan_head,
@@ -39,7 +39,7 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import SGD
-from marginface_torch.arrays import to_numpy
+from marginface_torch.arrays import check_dtype, to_numpy
 from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
 from marginface_torch.heads.measuring import (
@@ -134,7 +134,8 @@ class MarginHead(nn.Module):
         **parameters: Any,
     ) -> None:
         super().__init__()
-        self.loss = losses.as_loss(loss, parameters)
+        check_dtype(dtype)
+        self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)

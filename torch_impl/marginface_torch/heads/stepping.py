@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed
 
 from marginface.errors import MarginfaceError
-from marginface.heads import check_loss_scale, check_upstream
+from marginface.heads import check_learning_rate, check_loss_scale, check_upstream
 from marginface.optimizers import SGD
 from marginface_torch.heads.rounding import stochastic_round
 from marginface_torch.processes import add_up
@@ -29,8 +29,12 @@ class StepSettings:
         self.loss_scale: float | None = None
 
     def set_rate(self, value: float | None) -> None:
-        """Set the learning rate."""
-        self.rate = value
+        """Set the learning rate.
+
+        Raises:
+            MarginfaceError: it is no finite number of at least 0.
+        """
+        self.rate = None if value is None else check_learning_rate(value)
 
     def set_loss_scale(self, value: float | Tensor | None) -> None:
         """Set the loss scale.

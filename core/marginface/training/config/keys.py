@@ -32,7 +32,7 @@ from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
 from marginface.losses.tensor_code import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple
-from marginface.optimizers import SGD, AdamW, Optimizer
+from marginface.optimizers import OPTIMIZERS, SGD, AdamW, Optimizer
 from marginface.other_names import KEYS as OTHER_KEYS
 from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
@@ -313,9 +313,8 @@ class TrainConfig(BaseModel):
 
     def make_optimizer(self) -> Optimizer:
         """Return the optimizer with its hyperparameters."""
-        kind: type[Optimizer] = {"sgd": SGD, "adamw": AdamW}[self.optimizer]
         hyperparameters = {name: getattr(self, name) for name in OPTIMIZER_KEYS[self.optimizer]}
-        return kind(
+        return OPTIMIZERS[self.optimizer](
             decay_norm_and_bias=self.decay_norm_and_bias,
             clip_norm=self.clip_norm or None,
             **hyperparameters,
