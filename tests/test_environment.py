@@ -1,8 +1,10 @@
 """docs/environment.md names the environment variables that the code reads or sets, and no other."""
 
+import os
 import re
 from pathlib import Path
 
+from marginface.cli.bench.measuring import chosen_backends
 from marginface.training.processes.groups import STORE
 from marginface.training.processes.launching import PARENT, environments
 
@@ -34,3 +36,13 @@ def test_the_page_names_the_variables_of_the_code() -> None:
 
 def test_variables_of_other_libraries_stand_apart() -> None:
     assert not named("These are read by libraries below") & used()
+
+
+def test_benches_let_idle_threads_sleep_unless_they_are_told(monkeypatch) -> None:
+    for given, policy in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        with monkeypatch.context() as patch:
+            patch.setenv("OMP_WAIT_POLICY", given or "")  # so that it is restored
+            if given is None:
+                patch.delenv("OMP_WAIT_POLICY")
+            assert chosen_backends("torch") == ["torch"]
+            assert os.environ["OMP_WAIT_POLICY"] == policy

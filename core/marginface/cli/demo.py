@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from marginface.cli.output_options import Overwrite
+from marginface.cli.waiting import wait_without_spinning
 
 
 def demo(
@@ -31,9 +31,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw faces, train on them, verify before and after, export, and write a page about it."""
-    # PyTorch's OpenMP threads spin while they wait; on cores that other programs use too, training
-    # was 3 to 10 times slower for it. OpenMP reads this when the framework is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_without_spinning()
 
     from rich.text import Text
 

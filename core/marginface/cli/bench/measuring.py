@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marginface.cli.output_options import claim_folder
+from marginface.cli.waiting import wait_without_spinning
 
 if TYPE_CHECKING:
     from marginface.benchmarking.cost import Cost
@@ -25,7 +26,8 @@ Measure = Callable[[], "list[Cost]"]
 
 
 def chosen_backends(backend: str) -> list[str]:
-    """Return the backends that --backend names."""
+    """Return the backends that --backend names, and let their threads wait without spinning."""
+    wait_without_spinning()
     from marginface.backend import backend_names, installed_backends
     from marginface.errors import unknown_name
 
