@@ -26,7 +26,7 @@ from marginface.training.config.files import (
     resolve_config,
     resume_config,
 )
-from marginface.training.config.keys import TrainConfig, check_keys
+from marginface.training.config.keys import TrainConfig, check_keys, renamed
 from marginface.training.output import check_output, sole_run_writer
 from marginface.training.processes.groups import this_process
 from marginface.training.processes.launching import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from marginface.training.trackers import Callback
 
 SHORT_NAMES = {"images": "val_images", "pairs": "val_pairs"}  # as `evaluate` has them
-LOCATIONS = ("data", "output", "init_weights", "val", "val_images", "val_pairs")
+LOCATIONS = ("data", "output", "init", "val", "val_images", "val_pairs")
 Launch = Callable[[TrainConfig], int]  # starts the processes of a run; returns the exit status
 
 
@@ -125,6 +125,11 @@ def start(
             "--resume continues the run in --output and --overwrite replaces it; give one of them"
         )
     typed = _at_home({name: value for name, value in options.items() if value is not None})
+    if resume and "init" in typed:
+        raise MarginfaceError(
+            "--init gives a new run its first weights, and --resume goes on with those of the run "
+            "in --output; leave --init out, or start a new run in another --output"
+        )
     file = _file(config)
     run: dict[str, Any] = {}
     if resume:
@@ -163,7 +168,7 @@ def start(
 
 def _keys(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of the configuration that are given as arguments."""
-    keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
+    keys = renamed({SHORT_NAMES.get(name, name): value for name, value in options.items()})
     if isinstance(loss := keys.get("loss"), losses.MarginLoss):
         own = {name: getattr(loss, name) for name in losses.parameters(loss.name)}
         if given := keys.keys() & {*own, "loss_parameters"}:
@@ -185,6 +190,7 @@ def _file(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
             raise MarginfaceError(
                 f"{beside[0]} is no key of the configuration; give it as an argument beside config"
             )
+        config = renamed(config)
         check_keys(config)
         return _at_home({name: coerce(name, value) for name, value in config.items()})
     if isinstance(config, (str, Path)):

@@ -17,7 +17,11 @@ from marginface.training.processes.launching import launch, this_program
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 # Named as in the commands that verify, and as their keys are.
-OPTIONS = {"val_images": ("--images", "--val-images"), "val_pairs": ("--pairs", "--val-pairs")}
+OPTIONS = {
+    "val_images": ("--images", "--val-images"),
+    "val_pairs": ("--pairs", "--val-pairs"),
+    "init": ("--init", "--init-weights"),  # the latter is its old name
+}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again
 
 

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
 from rich.console import Console
 
-from marginface import backbones
 from marginface.backbones import Graph
 from marginface.backend import Backend, load_backend
 from marginface.bars import counting
@@ -27,6 +24,7 @@ from marginface.data.verification.pairs import Pairs
 from marginface.errors import AgreedError, MarginfaceError, TrainingDivergedError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.verification import require_folds
+from marginface.heads.initial import InitialHead
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
 from marginface.runs.checkpoints import (
@@ -43,6 +41,7 @@ from marginface.text import printable
 from marginface.training.config.files import LOCAL, config_text
 from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
+from marginface.training.first_heads import CenterRows
 from marginface.training.output import check_output
 from marginface.training.processes.groups import ALONE, require_same, this_process, together
 from marginface.training.progress import Progress, read_progress
@@ -54,6 +53,7 @@ from marginface.training.resuming import (
     standing,
 )
 from marginface.training.schedules import Schedule
+from marginface.training.starting import Start, read_start
 
 
 @dataclass
@@ -74,6 +74,7 @@ class Training:
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
     damaged: list[Path]  # later ones, which cannot be read
+    start: tuple[str, ...]  # what its first weights are, if they are not random
     course: str  # how the learning rate departs from the plan; "" if not
 
 
@@ -91,7 +92,7 @@ class _Opened:
     damaged: list[Path]
     checkpoint: Checkpoint | None
     progress: Progress
-    init_weights: dict[str, NDArray[Any]]
+    start: Start
 
 
 def prepare_training(
@@ -119,7 +120,7 @@ def prepare_training(
         "give every process the same configuration, images and run folder",
     )
     with together(group):
-        learner = _create_learner(config, group, opened)
+        learner = _create_learner(config, group, opened, console)
     return Training(
         config=config,
         run=RunFolder(config.output),
@@ -135,6 +136,7 @@ def prepare_training(
         progress=opened.progress,
         checkpoint=opened.path,
         damaged=opened.damaged,
+        start=opened.start.lines,
         course=opened.course,
     )
 
@@ -202,7 +204,7 @@ def _open(
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest, damaged = newest_whole(config) if resume else (None, [])
     checkpoint = open_checkpoint(newest) if newest else None
-    progress, weights = Progress(), {}
+    progress, start = Progress(), Start()
     if checkpoint and newest:
         progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
         pipeline.restore(state)
@@ -212,11 +214,10 @@ def _open(
                 f"checkpoint {path} is damaged: going on from {newest.name}, the one before it; "
                 f"it becomes {aside(path).name} (--refuse-damaged ends here instead)",
             )
-    elif config.init_weights:
-        checked = backbones.check_weights(
-            graph, backbones.read_weights(config.init_weights), str(config.init_weights)
-        )
-        weights = {f"backbone.{name}": value for name, value in checked.items()}
+    else:
+        start = read_start(config, graph, images)
+        for line in start.lines:
+            say(console, line)
     return _Opened(
         backend,
         images,
@@ -228,7 +229,7 @@ def _open(
         damaged,
         checkpoint,
         progress,
-        weights,
+        start,
     )
 
 
@@ -245,7 +246,9 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tup
     return schedule, new_course(before, schedule, state.step)
 
 
-def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
+def _create_learner(
+    config: TrainConfig, group: Group, opened: _Opened, console: Console
+) -> Learner:
     """Create the learner and set its state, on all processes together."""
     learner = opened.backend.create_learner(
         config.learner_spec(
@@ -262,9 +265,34 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
     if opened.checkpoint:
         check_fits(opened.checkpoint.state, learner.array_specs(), f"checkpoint {opened.path}")
         learner.load_arrays(opened.checkpoint.state)
-    elif opened.init_weights:
-        learner.load_arrays(opened.init_weights, strict=False)
+    elif opened.start.arrays:
+        learner.load_arrays(opened.start.arrays, strict=False)
+        if config.init_head == "centers":
+            _load_centers(config, opened.images, learner, console)
     return learner
+
+
+def _load_centers(
+    config: TrainConfig, images: LabelledImages, learner: Learner, console: Console
+) -> None:
+    """Set class weights to the mean directions of people's images."""
+    loss = config.make_loss()
+    shape = (len(images.identities) * loss.num_centers, config.embedding_size)
+    with counting("embedding people", console) as on_progress:
+        rows = CenterRows(
+            learner.embed,
+            images,
+            loss,
+            InitialHead(shape, config.seed),
+            config.batch_size,
+            on_progress,
+        )
+        learner.load_arrays({"head.weight": rows}, strict=False)
+    say(
+        console,
+        f"class weights are mean directions of {len(images.identities)} people, from "
+        f"{len(rows.chosen)} images",
+    )
 
 
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
@@ -282,6 +310,7 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
         f"images with names of digest {opened.pipeline.state()['images_sha256'][:12]}",
         f"{' + '.join(map(str, sets)) or 'no'} verification pairs",
         f"the checkpoint of step {checkpoint.step}" if checkpoint else "no checkpoint",
+        f"first weights of digest {opened.start.digest()}",
     ]
     return facts
 
@@ -332,6 +361,7 @@ def _record(training: Training, *, resume: bool) -> None:
         )
         | {"schedule": asdict(training.schedule)}
         | ({"left_out": left_out} if left_out else {})
+        | ({"start": list(training.start)} if training.start else {})
     )
     model = training.config.model_spec().to_json()
     for path, text in (

@@ -72,6 +72,9 @@ Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 Channels = Annotated[Literal["rgb", "bgr"], one_of("channels", "rgb", "bgr")]
 OptimizerName = Annotated[Literal["sgd", "adamw"], one_of("optimizer", "sgd", "adamw")]
 ScheduleName = Annotated[Literal["polynomial", "cosine", "step"], one_of("schedule", *SCHEDULES)]
+InitHead = Annotated[
+    Literal["random", "run", "centers"], one_of("init_head", "random", "run", "centers")
+]
 Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on", "off")]
 SamplingName = Annotated[Sampling, one_of("sampling", *get_args(Sampling))]
 PrecisionName = Annotated[Precision, one_of("head_precision", *get_args(Precision))]
@@ -88,6 +91,14 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 }
 
 
+# What keys were called before; files and command lines may still say so.
+OLD_NAMES = {"init_weights": "init"}
+
+INIT_HEAD_HELP = (
+    "Class weights to start from: random, run (the same people's in init) or centers (each "
+    "person's mean embedding)."
+)
+PARTIAL_HELP = "Take what fits of init, by name and shape; the rest of the network starts anew."
 DECAY_HELP = (
     f"Weight decay; default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
 )
@@ -135,9 +146,9 @@ class TrainConfig(BaseModel):
     data: TrainingSets = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
-    init_weights: Path | None = key(
-        "Run", "Backbone weights to start from: a file, a run or a checkpoint.", None
-    )
+    init: Path | None = key("Run", "Start from a run, a checkpoint or a file of weights.", None)
+    init_head: InitHead = key("Run", INIT_HEAD_HELP, "random")
+    init_partial: bool = key("Run", PARTIAL_HELP, False)
     seed: int = key(
         "Run", "Seed of weights, data order and all else that is random.", 0, ge=0, lt=2**32
     )
@@ -223,6 +234,7 @@ class TrainConfig(BaseModel):
 
     def __init__(self, **values: Any) -> None:
         """Validate `values`; every complaint is one line in a MarginfaceError."""
+        values = renamed(values)
         check_keys(values)
         try:
             super().__init__(**values)
@@ -274,6 +286,11 @@ class TrainConfig(BaseModel):
             raise MarginfaceError(
                 "join_identities has no effect with one set of training images; leave it out or "
                 "give several sets as data"
+            )
+        if self.init is None and (self.init_head != "random" or self.init_partial):
+            key = "init_partial" if self.init_partial else f"init_head {self.init_head}"
+            raise MarginfaceError(
+                f"{key} has no effect without weights to start from; give --init, or leave it out"
             )
         if self.sampling is not None and self.sample_rate == 1:
             raise MarginfaceError(
@@ -373,6 +390,21 @@ class TrainConfig(BaseModel):
         """Return the length of the run: epochs or max_steps, whichever ends first."""
         limits = [self.max_steps, self.epochs and self.epochs * steps_per_epoch]
         return min(limit for limit in limits if limit is not None)
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys under the names that they have now.
+
+    Raises:
+        MarginfaceError: a key is given under both its names.
+    """
+    named = {name: value for name, value in values.items() if name not in OLD_NAMES}
+    for old, new in OLD_NAMES.items():
+        if values.get(old) is not None and named.get(new) is not None:
+            raise MarginfaceError(f"{new} is given twice: {old} is its old name; leave that out")
+        if old in values:
+            named[new] = values[old] if named.get(new) is None else named[new]
+    return named
 
 
 def check_keys(values: Mapping[str, Any]) -> None:
