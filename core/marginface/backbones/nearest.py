@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from marginface.backbones import Graph, describe, names
 from marginface.backbones.weights import fitting
 from marginface.errors import MarginfaceError
+from marginface.model import ALIGNED_SIZE
 
-SIZES = ((112, 112), (112, 96))  # height and width of the field's crops
+SIZES = (ALIGNED_SIZE, (112, 96))  # height and width of the field's crops
 LEAST_SHARE = 0.5  # of a network's arrays, for it to be named
 
 
@@ -38,11 +39,14 @@ class Likeness:
 
     def options(self) -> str:
         """Return the options that ask for the network."""
-        size = ",".join(map(str, self.graph.input_size))
-        return (
-            f"--backbone {self.graph.name} --embedding-size {self.graph.embedding_size} "
-            f"--input-size {size}"
-        )
+        height, width = self.graph.input_size
+        options = f"--backbone {self.graph.name} --embedding-size {self.graph.embedding_size}"
+        if (height, width) == ALIGNED_SIZE:
+            return options
+        if height <= ALIGNED_SIZE[0] and width <= ALIGNED_SIZE[1]:
+            top, left = (ALIGNED_SIZE[0] - height) // 2, (ALIGNED_SIZE[1] - width) // 2
+            return f"{options} --crop {top},{left},{height},{width}"
+        return f"{options} --input-size {height},{width}"
 
 
 def likeness(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> Likeness:

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from marginface.backbones import Graph
@@ -15,7 +17,7 @@ from marginface.backend import Backend, load_backend
 from marginface.bars import counting
 from marginface.data.image_batches import ImageReader
 from marginface.data.joined import JoinedImages, called
-from marginface.data.opening import open_sets
+from marginface.data.opening import first_size, open_sets
 from marginface.data.pipeline import TrainingPipeline
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.leaving_out import left_out_line
@@ -27,6 +29,7 @@ from marginface.evaluation.verification import require_folds
 from marginface.heads.initial import InitialHead
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
+from marginface.model import ALIGNED_SIZE
 from marginface.runs.checkpoints import (
     Checkpoint,
     aside,
@@ -76,6 +79,10 @@ class Training:
     damaged: list[Path]  # later ones, which cannot be read
     start: tuple[str, ...]  # what its first weights are, if they are not random
     course: str  # how the learning rate departs from the plan; "" if not
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the embeddings of images as they are, before the crop."""
+        return self.learner.embed(self.config.model_spec().preprocessing.cut(images))
 
 
 @dataclass
@@ -176,6 +183,7 @@ def _open(
     if resume:
         check_resumption(config)
     graph = config.model_spec().graph()
+    preprocessing = config.model_spec().preprocessing
     verification = []
     if config.verifies():
         verification = open_all(
@@ -186,9 +194,9 @@ def _open(
     for pairs in verification:
         require_folds(pairs.name, pairs.fold)
         # Decoded whole, as the training images are: damage must not end the run hours later.
-        reader = ImageReader(pairs.images, config.input_size, resize=config.resize)
-        for _ in reader.batches(distinct_images(pairs), config.batch_size):
-            pass
+        reader = ImageReader(pairs.images, config.image_size(), resize=config.resize)
+        for _, batch in reader.batches(distinct_images(pairs), config.batch_size):
+            preprocessing.check_images(*batch.shape[1:3])
     backend = load_backend(config.backend)
     images = _open_images(config, run, resume=resume, console=console)
     _check_identities(config, images, run, resume)
@@ -198,6 +206,7 @@ def _open(
         seed=config.seed,
         augment=config.augment,
         threads=config.loader_threads,
+        crop=config.crop,
         rank=group.rank,
         size=group.size,
     )
@@ -276,11 +285,11 @@ def _load_centers(
     config: TrainConfig, images: LabelledImages, learner: Learner, console: Console
 ) -> None:
     """Set class weights to the mean directions of people's images."""
-    loss = config.make_loss()
+    loss, preprocessing = config.make_loss(), config.model_spec().preprocessing
     shape = (len(images.identities) * loss.num_centers, config.embedding_size)
     with counting("embedding people", console) as on_progress:
         rows = CenterRows(
-            learner.embed,
+            lambda batch: learner.embed(preprocessing.cut(batch)),
             images,
             loss,
             InitialHead(shape, config.seed),
@@ -382,7 +391,7 @@ def _open_images(
             config.data,
             join_identities=config.join_identities,
             names=run.read_set_names(len(config.data)) if recorded else None,
-            size=config.input_size,
+            size=config.image_size() or first_size(config.data[0]) or ALIGNED_SIZE,
             resize=config.resize,
             skip_bad=config.skip_bad,
             rebuild_index=config.rebuild_index,
