@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from operator import index
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,12 @@ from marginface.text import brief
 METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
 LARGEST = 2**31  # no size is as large, in pixels or in numbers
 ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
+
+# How an image of another size is brought to the network's: filling it, what juts out cut off at
+# both ends; whole, with black borders; or whole, stretched to its shape.
+Resizing = Literal["fit", "letterbox", "squeeze"]
+RESIZINGS: tuple[Resizing, ...] = get_args(Resizing)
+Resize = bool | Resizing  # True squeezes, as all did once; False refuses such images
 
 CROP = ("top", "left", "height", "width")
 Triple = tuple[float, float, float]
@@ -57,6 +63,23 @@ def whole_numbers(name: str, value: Any, meanings: Sequence[str]) -> tuple[int, 
     return values
 
 
+def resize_choice(value: Any) -> Resize:
+    """Return how images of another size are scaled, from a choice or a text of the command line.
+
+    >>> resize_choice("yes"), resize_choice(False), resize_choice("fit")
+    (True, False, 'fit')
+    """
+    plain = {"yes": True, "no": False}.get(value, value) if isinstance(value, str) else value
+    if isinstance(plain, bool):
+        return plain
+    for name in RESIZINGS:
+        if plain == name:
+            return name
+    if isinstance(plain, str):
+        raise unknown_name("resize", plain, RESIZINGS)
+    raise MarginfaceError(f"resize must be {', '.join(RESIZINGS)}, or true or false, got {value!r}")
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Preprocessing of an RGB uint8 image: crop, channel order, (x - mean) / std.
@@ -66,6 +89,7 @@ class Preprocessing:
         std: divides each channel, on the 0..255 scale.
         channels: the order in which the network expects them; images are read as RGB.
         crop: (top, left, height, width) in pixels of the aligned image, or None for all of it.
+        resize: how images of another size were scaled in training, None if none were.
 
     >>> Preprocessing()(np.full((1, 2, 2, 3), 255, np.uint8))[0, 0]
     array([[1., 1.],
@@ -76,6 +100,7 @@ class Preprocessing:
     std: Triple = (127.5, 127.5, 127.5)
     channels: Literal["rgb", "bgr"] = "rgb"
     crop: tuple[int, int, int, int] | None = None
+    resize: Resizing | None = None
 
     def __post_init__(self) -> None:
         if not all(np.isfinite(self.mean)):
@@ -84,6 +109,8 @@ class Preprocessing:
             raise MarginfaceError(f"std must be positive, got {self.std}")
         if self.channels not in ("rgb", "bgr"):
             raise unknown_name("channels", self.channels, ("rgb", "bgr"))
+        if self.resize is not None and self.resize not in RESIZINGS:
+            raise unknown_name("resize", self.resize, RESIZINGS)
         crop = self.crop
         if crop is not None and (len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1):
             raise MarginfaceError(
@@ -109,12 +136,17 @@ class Preprocessing:
                 "make the last two numbers that"
             )
 
+    def cut(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Crop images [..., H, W, 3]."""
+        self.check_images(*images.shape[-3:-1])
+        if self.crop is None:
+            return images
+        top, left, height, width = self.crop
+        return images[..., top : top + height, left : left + width, :]
+
     def pixels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Crop and order the channels of RGB images [N, H, W, 3]; still uint8."""
-        self.check_images(*images.shape[1:3])
-        if self.crop is not None:
-            top, left, height, width = self.crop
-            images = images[:, top : top + height, left : left + width]
+        images = self.cut(images)
         return images[..., ::-1] if self.channels == "bgr" else images
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -161,7 +193,10 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file or ONNX metadata."""
-        return asdict(self)
+        values = asdict(self)
+        if self.preprocessing.resize is None:  # earlier versions do not know it
+            del values["preprocessing"]["resize"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -195,6 +230,7 @@ class ModelSpec:
             std=tuple(pre["std"]),
             channels=pre["channels"],
             crop=None if pre["crop"] is None else tuple(pre["crop"]),
+            resize=pre.get("resize"),
         )
         return cls(
             backbone=values["backbone"],

@@ -16,7 +16,7 @@ KEYS = {
     "augmentation": "augment",
     "dataset": "data",
     "output_dir": "output",
-    "pretrained": "init_weights",
+    "pretrained": "init",
     "validation": "val",
     "images": "val_images",
     "pairs": "val_pairs",

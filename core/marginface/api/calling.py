@@ -11,11 +11,12 @@ from inspect import signature
 from typing import ParamSpec, TypeVar
 
 from marginface.errors import MarginfaceError
+from marginface.model import resize_choice
 
 # What is on or off: `--resize` is `resize=True`.
 FLAGS = {
-    *("decay_norm_and_bias", "flip", "join_identities", "normalize", "overwrite", "preprocess"),
-    *("rebuild_index", "refuse_damaged", "resize", "resume", "skip_bad"),
+    *("decay_norm_and_bias", "flip", "init_partial", "join_identities", "normalize", "overwrite"),
+    *("preprocess", "rebuild_index", "refuse_damaged", "resize", "resume", "skip_bad"),
 }
 # A whole command, which stays, or an option, with a value that looks like one.
 OPTION = re.compile(
@@ -46,7 +47,9 @@ def public(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
     def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
             for name in flags:
-                if not isinstance(value := named.get(name, False), bool):
+                if name == "resize":
+                    resize_choice(named.get(name, False))
+                elif not isinstance(value := named.get(name, False), bool):
                     raise MarginfaceError(f"{name} must be True or False, got {value!r}")
             return function(*arguments, **named)
         except MarginfaceError as error:

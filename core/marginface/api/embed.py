@@ -12,6 +12,7 @@ from marginface.checks import as_path, check_count
 from marginface.data.opening import open_by_name
 from marginface.embeddings.store import EmbedSummary, check_output, embed_folder
 from marginface.errors import MarginfaceError
+from marginface.model import Resize
 
 
 @public
@@ -27,7 +28,7 @@ def embed(
     crop: str | Sequence[int] | None = None,
     output_name: str | None = None,
     batch_size: int = 64,
-    resize: bool = False,
+    resize: Resize = False,
     skip_bad: bool = False,
     flip: bool = False,
     overwrite: bool = False,
@@ -49,7 +50,8 @@ def embed(
         crop: (top, left, height, width) in pixels that is cut out of each image.
         output_name: output of an ONNX file that is the embedding; by its shape for None.
         batch_size: images in one batch.
-        resize: scale images of another size instead of refusing them.
+        resize: scale images of another size instead of refusing them: True as in training, else
+            "fit", "letterbox" or "squeeze".
         skip_bad: skip images that are unreadable or of another size; count them.
         flip: sum the embeddings of an image and of its mirror image.
         overwrite: replace an existing file, or parts of other work.

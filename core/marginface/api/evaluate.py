@@ -20,6 +20,7 @@ from marginface.evaluation.comparison import Comparison, write_comparison, write
 from marginface.evaluation.output import METRICS_NAME
 from marginface.extras import require
 from marginface.labels import distinct_labels
+from marginface.model import Resize
 from marginface.outputs import filling, refuse_among
 from marginface.tables.showing import as_html, as_text
 from marginface.tables.verification import comparison_table, single_table
@@ -111,7 +112,7 @@ def evaluate(
     output_name: str | None = None,
     batch_size: int = 64,
     flip: bool = True,
-    resize: bool = False,
+    resize: Resize = False,
     skip_bad: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
@@ -132,7 +133,8 @@ def evaluate(
         output_name: output of an ONNX file that is the embedding; by its shape for None.
         batch_size: images in one batch.
         flip: sum the embeddings of an image and of its mirror image.
-        resize: scale images of another size instead of refusing them.
+        resize: scale images of another size instead of refusing them: True as in training, else
+            "fit", "letterbox" or "squeeze".
         skip_bad: leave out pairs with missing or broken images; count them by fold.
         overwrite: replace an existing `output` that marginface wrote.
         threads: CPU threads; all for None.

@@ -14,10 +14,11 @@ from PIL import Image
 from marginface.api.calling import public
 from marginface.checks import as_path
 from marginface.data.images import read_image
+from marginface.data.resizing import resized
 from marginface.embeddings.embed import embed_images
 from marginface.embeddings.embedder import Embedder, open_embedder
 from marginface.errors import MarginfaceError
-from marginface.model import Preprocessing
+from marginface.model import Preprocessing, Resize
 
 BATCH_SIZE = 64
 
@@ -46,7 +47,7 @@ class Model:
 
     @public
     def embed(
-        self, images: Any, *, flip: bool = False, resize: bool = False
+        self, images: Any, *, flip: bool = False, resize: Resize = False
     ) -> NDArray[np.float32]:
         """Return the embeddings [N, embedding_size] of aligned face images, not normalised.
 
@@ -54,12 +55,13 @@ class Model:
             images: uint8 RGB [N, H, W, 3] or [H, W, 3], an array or a tensor, a path, a PIL image,
                 or several of these in a list or from a generator.
             flip: sum the embeddings of an image and of its mirror image.
-            resize: scale images of another size instead of refusing them.
+            resize: scale images of another size instead of refusing them: True as in training,
+                else "fit", "letterbox" or "squeeze".
 
         Raises:
             MarginfaceError: an image cannot be read, or is of another size than the model takes.
         """
-        size = self.embedder.image_size(resize=resize)
+        size, resize = self.embedder.image_size(resize=resize), self.embedder.resizing(resize)
         parts = [np.zeros((0, self.embedding_size), np.float32)]
         batch: list[NDArray[np.uint8]] = []
 
@@ -150,7 +152,7 @@ def _each(images: Any) -> Iterable[Any]:
     return images
 
 
-def _pixels(image: Any, size: tuple[int, int] | None, *, resize: bool) -> NDArray[np.uint8]:
+def _pixels(image: Any, size: tuple[int, int] | None, *, resize: Resize) -> NDArray[np.uint8]:
     if isinstance(image, (str, PathLike)):
         path = as_path("images", image)
         if path.is_dir():
@@ -171,8 +173,7 @@ def _pixels(image: Any, size: tuple[int, int] | None, *, resize: bool) -> NDArra
         _refuse(image)
     pixels: NDArray[np.uint8] = image
     if resize and size is not None and pixels.shape[:2] != size:
-        picture = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture, np.uint8)
+        pixels = np.asarray(resized(Image.fromarray(pixels), size, resize), np.uint8)
     return pixels
 
 

@@ -29,7 +29,7 @@ from marginface.training.config.files import (
     resolve_config,
     resume_config,
 )
-from marginface.training.config.keys import TrainConfig, check_keys
+from marginface.training.config.keys import TrainConfig, check_keys, renamed
 from marginface.training.output import check_output, sole_run_writer
 from marginface.training.processes.groups import this_process
 from marginface.training.processes.launching import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from marginface.training.trackers import Callback
 
 SHORT_NAMES = {"images": "val_images", "pairs": "val_pairs"}  # as `evaluate` has them
-LOCATIONS = ("data", "output", "init_weights", "val", "val_images", "val_pairs")
+LOCATIONS = ("data", "output", "init", "val", "val_images", "val_pairs")
 Launch = Callable[[TrainConfig], int]  # starts the processes of a run; returns the exit status
 
 
@@ -143,6 +143,11 @@ def start(
             "--resume continues the run in --output and --overwrite replaces it; give one of them"
         )
     typed = _at_home({name: value for name, value in options.items() if value is not None})
+    if resume and "init" in typed:
+        raise MarginfaceError(
+            "--init gives a new run its first weights, and --resume goes on with those of the run "
+            "in --output; leave --init out, or start a new run in another --output"
+        )
     file = _file(config)
     run: dict[str, Any] = {}
     if resume:
@@ -184,7 +189,7 @@ def config_keys(options: Mapping[str, Any]) -> dict[str, Any]:
     for short, name in SHORT_NAMES.items():
         if options.get(short) is not None and options.get(name) is not None:
             raise MarginfaceError(f"{short} and {name} are two names of one; give one of them")
-    keys = {SHORT_NAMES.get(name, name): value for name, value in options.items()}
+    keys = renamed({SHORT_NAMES.get(name, name): value for name, value in options.items()})
     if isinstance(loss := keys.get("loss"), losses.MarginLoss):
         own = {name: getattr(loss, name) for name in losses.parameters(loss.name)}
         if given := keys.keys() & {*own, "loss_parameters"}:
@@ -229,6 +234,7 @@ def _file(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
             raise MarginfaceError(
                 f"{beside[0]} is no key of the configuration; give it as an argument beside config"
             )
+        config = renamed(config)
         check_keys(config)
         return _at_home({name: coerce(name, value) for name, value in config.items()})
     if isinstance(config, (str, Path)):

@@ -19,6 +19,7 @@ from marginface.errors import MarginfaceError
 from marginface.evaluation.evaluate import check_images, embed_pairs
 from marginface.evaluation.measured_with import MeasuredWith, set_fingerprint
 from marginface.evaluation.verification import require_folds
+from marginface.model import Resize
 from marginface.terminal import Terminal
 
 
@@ -49,7 +50,7 @@ def embed_sets(
     *,
     batch_size: int,
     flip: bool,
-    resize: bool,
+    resize: Resize,
 ) -> Iterator[tuple[Pairs, NDArray[np.float32], MeasuredWith]]:
     """Yield each set with its embeddings by each model in turn; sizes are checked before all.
 
@@ -76,7 +77,7 @@ def embed_sets(
                     batch_size=batch_size,
                     flip=flip,
                     size=sizes[label, pairs.name],
-                    resize=resize,
+                    resize=embedder.resizing(resize),
                     on_progress=on_progress,
                 )
             origin = Origin.of(embedder, flip=flip, resize=resize, norms=noted.norms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,7 @@ def check_weights(
         MarginfaceError: naming the parameter with both shapes or its type, or what is missing or
             left over.
     """
-    stripped: Mapping[str, NDArray[Any]] = {
-        re.sub(r"^((module|_orig_mod)\.)+", "", name): array
-        for name, array in weights.items()
-        if not name.endswith(("num_batches_tracked", "n_averaged"))
-    }
+    stripped: Mapping[str, NDArray[Any]] = _without_wrappers(weights)
     expected = graph.parameters()
     label = f"{source} does not fit backbone '{graph.name}'"
     stripped = _without_prefix(stripped, expected, source)
@@ -88,6 +85,43 @@ def check_weights(
                 "to float32"
             )
     return arrays
+
+
+def fitting(
+    graph: Graph, weights: Mapping[str, NDArray[Any]]
+) -> tuple[Arrays, dict[str, tuple[int, ...]], list[str]]:
+    """Sort out which weights are a graph's by name and shape, under the prefix that has most.
+
+    Returns:
+        The arrays that fit; of the graph's others, the shape under their name, () where there is
+        none; the names of what is left of the weights.
+    """
+    expected, named = graph.parameters(), _without_wrappers(weights)
+    prefixes: Counter[str] = Counter()
+    for name in named:
+        parts = name.split(".")
+        for at in range(len(parts)):
+            if ".".join(parts[at:]) in expected:
+                prefixes[".".join([*parts[:at], ""]) if at else ""] += 1
+    prefix = min(prefixes, key=lambda each: (-prefixes[each], len(each)), default="")
+    fits, others = {}, {}
+    for name, parameter in expected.items():
+        array = named.get(f"{prefix}{name}")
+        shape = () if array is None else tuple(array.shape)
+        if array is not None and shape == parameter.shape and array.dtype.kind in REAL:
+            fits[name] = array
+        else:
+            others[name] = shape
+    return fits, others, [name for name in named if name.removeprefix(prefix) not in fits]
+
+
+def _without_wrappers(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Drop what PyTorch adds to a state_dict, see `check_weights`."""
+    return {
+        re.sub(r"^((module|_orig_mod)\.)+", "", name): array
+        for name, array in weights.items()
+        if not name.endswith(("num_batches_tracked", "n_averaged"))
+    }
 
 
 def _without_prefix(
@@ -186,7 +220,7 @@ def _is_safetensors(path: Path) -> bool:
 
 WEIGHTS: Formats[Callable[[Path], Arrays]] = Formats(
     use="a backbone's weights: give them as --weights to `marginface export`, which makes an .onnx "
-    "model of them, or in training as --init-weights",
+    "model of them, or in training as --init",
     returns=dict,
 )
 WEIGHTS.register("a .safetensors", _read_safetensors, ".safetensors", recognises=_is_safetensors)

@@ -81,7 +81,7 @@ def clean(
     where.require_model()
     checkpoint, weight = _class_weights(where, run if named else None)
     embedder = options.open_model(checkpoint, backend, None, None, None, None, threads)
-    identities = where.read_identities()
+    identities, resize = where.read_identities(), embedder.resizing(resize)
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
     centers = centers_per_class(weight, identities, f"run {run}")
     size = embedder.image_size(resize=resize) or ALIGNED_SIZE

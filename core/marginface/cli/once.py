@@ -15,6 +15,8 @@ class OnceCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line; --help and what else is wrong with it come first."""
+        if any("--resize" in option.opts for option in self.get_params(ctx)):
+            args = _with_choice(args)
         typed_args = list(args)  # reading empties the list
         remaining_args: list[str] = super().parse_args(ctx, args)
         if ctx.resilient_parsing:  # a shell completes: nothing is said while one types
@@ -26,6 +28,20 @@ class OnceCommand(TyperCommand):
                 typed = ", ".join(values)
                 raise MarginfaceError(f"option {name} is given {times} ({typed}); give it once")
         return remaining_args
+
+
+def _with_choice(args: Sequence[str]) -> list[str]:
+    """Give --resize the value that it stands for where it is a flag.
+
+    >>> _with_choice(["--resize", "--skip-bad", "--no-resize", "--resize", "fit", "--resize"])
+    ['--resize', 'yes', '--skip-bad', '--resize', 'no', '--resize', 'fit', '--resize', 'yes']
+    """
+    given: list[str] = []
+    for arg, behind in zip(args, [*args[1:], "-"], strict=True):
+        given.append("--resize" if arg == "--no-resize" else arg)
+        if arg == "--no-resize" or (arg == "--resize" and behind.startswith("-")):
+            given.append("no" if arg == "--no-resize" else "yes")
+    return given
 
 
 def _given_options(

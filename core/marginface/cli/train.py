@@ -11,13 +11,19 @@ import typer
 
 from marginface.api.train import start
 from marginface.errors import AgreedError, TrainingDivergedError
+from marginface.model import RESIZINGS
 from marginface.training.config.keys import TrainConfig
 from marginface.training.processes.groups import this_process
 from marginface.training.processes.launching import launch, this_program
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 # Named as in the commands that verify, and as their keys are.
-OPTIONS = {"val_images": ("--images", "--val-images"), "val_pairs": ("--pairs", "--val-pairs")}
+OPTIONS = {
+    "val_images": ("--images", "--val-images"),
+    "val_pairs": ("--pairs", "--val-pairs"),
+    "init": ("--init", "--init-weights"),  # the latter is its old name
+}
+CHOICES = {"resize": f"[{'|'.join(RESIZINGS)}]", "init_head": "random|run|centers"}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again
 
 
@@ -62,7 +68,9 @@ def _parameter(name: str) -> inspect.Parameter:
         *OPTIONS.get(name, ()),
         help=text,
         show_default=False,
-        metavar=None if kind is bool else LISTS.get(name) or METAVARS.get(kind, "<str>"),
+        metavar=None
+        if kind is bool
+        else LISTS.get(name) or CHOICES.get(name) or METAVARS.get(kind, "<str>"),
         rich_help_panel=str(extra["panel"]),
     )
     given_as: Any = list[str] if name in LISTS else bool if kind is bool else str

@@ -13,6 +13,7 @@ from marginface.data.names import image_path
 from marginface.data.ordered import in_order
 from marginface.data.sources import ImageSource
 from marginface.errors import MarginfaceError
+from marginface.model import Resize
 
 THREADS = 2  # decoding is a hundredth of the model's work on a CPU, and Pillow releases the GIL
 BATCHES_AHEAD = 2
@@ -35,7 +36,7 @@ class ImageReader:
         source: ImageSource,
         size: tuple[int, int] | None,
         *,
-        resize: bool = False,
+        resize: Resize = False,
         skip_bad: bool = False,
     ) -> None:
         if resize and size is None:

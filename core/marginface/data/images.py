@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from marginface.data.metadata import without_metadata
+from marginface.data.resizing import resized
 from marginface.errors import MarginfaceError
+from marginface.model import Resize
 from marginface.regular import special_kind
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ def read_image(
     path: str | Path,
     size: tuple[int, int] | None = (112, 112),
     *,
-    resize: bool = False,
+    resize: Resize = False,
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """Read an image file as RGB [height, width, 3]; see `decode_image`.
@@ -84,7 +86,7 @@ def decode_image(
     where: object,
     size: tuple[int, int] | None = (112, 112),
     *,
-    resize: bool = False,
+    resize: Resize = False,
     max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """Decode an image to RGB [height, width, 3], turned upright as its EXIF says.
@@ -97,8 +99,8 @@ def decode_image(
         where: its origin, with which messages begin: a file, a name, or an object whose `str` makes
             the name, where a name for each image would cost too much.
         size: expected (height, width) in pixels; None takes any.
-        resize: stretch an image of another size instead of refusing it; one of more than
-            `HELD_PIXELS` is halved first, as often as it takes.
+        resize: bring an image of another size to it instead of refusing it, see `resized`; one of
+            more than `HELD_PIXELS` is halved first, as often as it takes.
         max_pixels: what has more is not decoded.
 
     Raises:
@@ -113,7 +115,7 @@ def decode_image(
     if size is not None and (image.height, image.width) != size:
         if not resize:
             raise wrong_size(where, (image.height, image.width), size)
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        image = resized(image, size, resize)
     return np.array(image)
 
 
@@ -267,7 +269,7 @@ def wrong_size(
 ) -> MarginfaceError:
     """Return the error for an image of another (height, width) than expected."""
     larger = actual[0] >= expected[0] and actual[1] >= expected[1]
-    crop = ", or cut out a part (evaluate and embed: --crop)" if larger else ""
+    crop = ", or cut out a part (--crop)" if larger else ""
     return MarginfaceError(
         f"{path}: the image is {actual[0]}x{actual[1]} (height x width), expected "
         f"{expected[0]}x{expected[1]}{reason}; make a crop of a photo with marginface data align "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from marginface.data.formats.folder import open_folder
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.formats.registry import IMAGE_SETS, has_index, is_rec
 from marginface.data.image_files import list_images
+from marginface.data.images import decoded_size
 from marginface.data.joined import called, check_different, join_sets
 from marginface.data.lookup import require_one_form
 from marginface.data.sources import (
@@ -22,13 +25,14 @@ from marginface.data.sources import (
 )
 from marginface.errors import MarginfaceError
 from marginface.labels import distinct_labels
+from marginface.model import Resize
 
 
 def open_images(
     path: str | Path,
     *,
     size: tuple[int, int] = (112, 112),
-    resize: bool = False,
+    resize: Resize = False,
     skip_bad: bool = False,
     rebuild_index: bool = False,
     min_identities: int = 2,
@@ -43,7 +47,7 @@ def open_images(
         path: a folder of `identity/image` files, a .rec, a .tfrecord or a file of another format
             that is registered.
         size: expected (height, width) of the images, in pixels.
-        resize: stretch images of another size instead of refusing them.
+        resize: bring images of another size to it instead of refusing them.
         skip_bad: leave out bad images; they are in `skipped`.
         rebuild_index: write the .idx of a .rec anew where it is missing or stale.
         min_identities: how many there must be.
@@ -67,7 +71,7 @@ def open_sets(
     join_identities: bool = False,
     names: Sequence[str] | None = None,
     size: tuple[int, int] = (112, 112),
-    resize: bool = False,
+    resize: Resize = False,
     skip_bad: bool = False,
     rebuild_index: bool = False,
     on_progress: OnProgress = silent,
@@ -127,6 +131,17 @@ def open_listed(
         MarginfaceError: no such file or folder, of another kind, or damaged.
     """
     return _open(path, OpenOptions(rebuild_index=rebuild_index, on_progress=on_progress))
+
+
+def first_size(path: Path) -> tuple[int, int] | None:
+    """Return the (height, width) of the first image of a set that can be read; None without one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those who open it to train will say it
+        images = open_listed(path)
+    for number in range(len(images)):
+        with suppress(MarginfaceError):
+            return decoded_size(images.encoded(number), images.name(number))
+    return None
 
 
 def open_by_name(path: Path, *, rebuild_index: bool = False) -> tuple[ImageSource, Sequence[str]]:

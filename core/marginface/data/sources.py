@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from marginface.data.images import read_file
 from marginface.data.names import image_path
 from marginface.errors import MarginfaceError
+from marginface.model import Resize
 
 OnProgress = Callable[[int, int], None]  # called with what is done, and what there is in all
 
@@ -28,7 +29,7 @@ class OpenOptions:
 
     Args:
         size: (height, width) of the images, in pixels.
-        resize: stretch images of another size instead of refusing them.
+        resize: bring images of another size to it instead of refusing them.
         check: decode images to find bad ones; else none is decoded.
         skip_bad: where they are checked, leave out bad images; they are in `skipped`.
         rebuild_index: write the .idx of a .rec anew where it is missing or stale.
@@ -37,7 +38,7 @@ class OpenOptions:
     """
 
     size: tuple[int, int] = (112, 112)
-    resize: bool = False
+    resize: Resize = False
     check: bool = False
     skip_bad: bool = False
     rebuild_index: bool = False

@@ -24,6 +24,7 @@ from marginface.model import (
     METADATA_KEY,
     ModelSpec,
     Preprocessing,
+    Resize,
     for_each_channel,
     whole_numbers,
 )
@@ -76,7 +77,11 @@ class Embedder:
             )
         self.preprocessing.check_images(height, width)
 
-    def image_size(self, *, resize: bool) -> tuple[int, int] | None:
+    def resizing(self, resize: Resize) -> Resize:
+        """Return how images of another size are scaled: where True asks for it, as in training."""
+        return (self.preprocessing.resize or "squeeze") if resize is True else resize
+
+    def image_size(self, *, resize: Resize) -> tuple[int, int] | None:
         """Return the (height, width) to read images at; None where a crop fits several sizes.
 
         With `resize`, images of a model with a crop are brought to the aligned 112 x 112 first.

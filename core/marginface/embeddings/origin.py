@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from marginface.embeddings.embedder import Embedder
 from marginface.errors import MarginfaceError
-from marginface.model import Triple
+from marginface.model import RESIZINGS, Resize, Triple
 
 ORIGIN_KEY = "marginface.origin"  # of Parquet's metadata, and of an array in a .npz file
 VERSION = 1
@@ -30,7 +30,7 @@ class Origin:
         channels, crop: of the preprocessing, see `Preprocessing`.
         input_size: (height, width) that the network takes.
         flip: whether an embedding is the sum of an image's and of its mirror image's.
-        resize: whether images of another size were scaled.
+        resize: whether images of another size were scaled; True if they were squeezed, else how.
         backend: what ran the network.
         norms: of the shortest and the longest embedding that the model gave, before any sum.
     """
@@ -42,16 +42,16 @@ class Origin:
     crop: tuple[int, int, int, int] | None
     input_size: tuple[int, int]
     flip: bool
-    resize: bool
+    resize: Resize
     backend: str
     norms: tuple[float, float]
 
     @classmethod
     def of(
-        cls, embedder: Embedder, *, flip: bool, resize: bool, norms: tuple[float, float]
+        cls, embedder: Embedder, *, flip: bool, resize: Resize, norms: tuple[float, float]
     ) -> Self:
         """Describe the origin of an embedder's embeddings."""
-        pre = embedder.preprocessing
+        pre, how = embedder.preprocessing, embedder.resizing(resize)
         return cls(
             fingerprint=embedder.fingerprint,
             mean=None if embedder.takes_pixels else pre.mean,
@@ -60,7 +60,7 @@ class Origin:
             crop=pre.crop,
             input_size=embedder.input_size,
             flip=flip,
-            resize=resize,
+            resize=how == "squeeze" or how,
             backend=embedder.backend,
             norms=norms,
         )
@@ -97,7 +97,8 @@ class Origin:
                 version != VERSION
                 or not all(isinstance(word, str) for word in words)
                 or not re.fullmatch("[0-9a-f]{64}", origin.fingerprint)
-                or not all(isinstance(flag, bool) for flag in (origin.flip, origin.resize))
+                or not isinstance(origin.flip, bool)
+                or not (isinstance(origin.resize, bool) or origin.resize in RESIZINGS)
                 or None in (origin.input_size, origin.norms)
             ):
                 raise ValueError

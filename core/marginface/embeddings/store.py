@@ -26,6 +26,7 @@ from marginface.embeddings.origin import Origin
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.locking import sole_writer
+from marginface.model import Resize
 from marginface.outputs import check_file
 from marginface.regular import require_regular
 from marginface.vectors import directionless
@@ -83,7 +84,7 @@ def embed_folder(
     output: Path,
     *,
     batch_size: int = 64,
-    resize: bool = False,
+    resize: Resize = False,
     skip_bad: bool = False,
     rebuild_index: bool = False,
     flip: bool = False,
@@ -98,7 +99,7 @@ def embed_folder(
         images_root: a folder, a .rec or a .tfrecord.
         output: a .parquet or .npz file.
         batch_size: images for one call of `embedder`.
-        resize: scale images of another size instead of refusing them.
+        resize: scale images of another size instead of refusing them: True as in training.
         skip_bad: leave out what is unreadable or of another size instead of stopping at it.
         rebuild_index: write the .idx of a .rec anew where it is missing or stale.
         flip: sum the embeddings of an image and of its mirror image.
@@ -114,7 +115,7 @@ def embed_folder(
     with sole_writer(output):
         check_output(output, overwrite=overwrite)  # another process may have written it just now
         source, paths = open_by_name(images_root, rebuild_index=rebuild_index)
-        folder = output.with_name(f"{output.name}.parts")
+        folder, resize = output.with_name(f"{output.name}.parts"), embedder.resizing(resize)
         _claim(folder, _manifest(embedder, paths, resize, flip), overwrite=overwrite)
         size = embedder.image_size(resize=resize)
         reader = ImageReader(source, size, resize=resize, skip_bad=skip_bad)
@@ -165,7 +166,9 @@ def embed_folder(
         return EmbedSummary(output, rows, resumed, skipped, embedder.embedding_size)
 
 
-def _manifest(embedder: Embedder, paths: Sequence[str], resize: bool, flip: bool) -> dict[str, Any]:
+def _manifest(
+    embedder: Embedder, paths: Sequence[str], resize: Resize, flip: bool
+) -> dict[str, Any]:
     """Describe the settings that runs sharing parts must have in common."""
     return {
         "version": VERSION,

@@ -14,6 +14,7 @@ from marginface.data.sources import OnProgress, silent
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.embed import Embed, embed_images
 from marginface.errors import MarginfaceError
+from marginface.model import Resize
 from marginface.vectors import directionless, pair_scores
 
 
@@ -45,7 +46,7 @@ def embed_pairs(
     batch_size: int = 64,
     flip: bool = True,
     size: tuple[int, int] | None = (112, 112),
-    resize: bool = False,
+    resize: Resize = False,
     on_progress: OnProgress = silent,
 ) -> NDArray[np.float32]:
     """Return the embeddings [images, size] of `distinct_images(pairs)`.
@@ -89,7 +90,7 @@ def score_pairs(pairs: Pairs, embeddings: NDArray[np.float32]) -> PairScores:
     return PairScores(pair_scores(embeddings, first, second), norms[first], norms[second])
 
 
-def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: bool) -> tuple[int, int]:
+def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: Resize) -> tuple[int, int]:
     """Read the header of every image, before a model is run on them; return their common size.
 
     Args:

@@ -56,6 +56,7 @@ class MeasuredWith:
         """Return a line to read: model, preprocessing and meaning of thresholds."""
         origin = self.origin
         height, width = origin.input_size
+        how = "" if isinstance(origin.resize, bool) else f" {origin.resize}"
         parts = [
             f"model {origin.fingerprint[:SHORT_HASH]}",
             f"{height}x{width} {origin.channels.upper()}",
@@ -63,7 +64,7 @@ class MeasuredWith:
             if origin.mean is None or origin.std is None
             else f"mean {_numbers(origin.mean)}, std {_numbers(origin.std)}",
             *([] if origin.crop is None else [f"crop {_numbers(origin.crop)}"]),
-            *(["scaled (--resize)"] if origin.resize else []),
+            *([f"scaled (--resize{how})"] if origin.resize else []),
             origin.backend,
             f"mirror image {MIRROR[origin.flip]}",
         ]

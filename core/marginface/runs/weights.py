@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from marginface.errors import MarginfaceError
 from marginface.runs.checkpoints import (
     ARRAYS,
     REST,
+    Checkpoint,
     list_checkpoints,
     load_checkpoint,
     open_checkpoint,
@@ -38,6 +40,45 @@ def _read_run(path: Path) -> Arrays:
 def _is_checkpoint(path: Path) -> bool:
     folder = path.parent if path.name == ARRAYS else path
     return (folder / REST).is_file() and (folder / ARRAYS).is_file()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint to start from.
+
+    Args:
+        run: the run's folder, if the checkpoint lies in one.
+        checkpoint: whose arrays are read when they are asked for.
+    """
+
+    run: RunFolder | None
+    checkpoint: Checkpoint
+
+    def backbone(self) -> Arrays:
+        """Read the backbone's arrays."""
+        names = [name for name in self.checkpoint.state if name.startswith(PREFIX)]
+        return {n.removeprefix(PREFIX): np.asarray(self.checkpoint.state[n]) for n in names}
+
+
+def open_trained(path: Path) -> Trained | None:
+    """Open a run's newest whole checkpoint, or the one that is named; None for another format.
+
+    Raises:
+        MarginfaceError: it is damaged, or the run has none yet.
+    """
+    reader = WEIGHTS.find(path).open
+    if reader is _read_run:
+        folder = RunFolder(path).checkpoints
+        opened = read_newest(folder if folder.is_dir() else path, open_checkpoint)
+        if opened is None:
+            raise no_checkpoint(path)
+        run = RunFolder(path if folder.is_dir() else path.parent)
+    elif reader is _read_checkpoint:
+        folder = path.parent if path.name == ARRAYS else path
+        opened, run = open_checkpoint(folder), RunFolder(folder.absolute().parents[1])
+    else:
+        return None
+    return Trained(run if run.identities.is_file() else None, opened)
 
 
 def _read_checkpoint(path: Path) -> Arrays:

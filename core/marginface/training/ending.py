@@ -89,7 +89,7 @@ def _evaluate(config: TrainConfig) -> str:
     if config.val_images is not None:
         command += ["--images", str(config.val_images)]
     if config.resize:
-        command.append("--resize")
+        command.append("--resize")  # the model knows how
     if config.skip_bad:
         command.append("--skip-bad")
     if not find_spec("onnxruntime"):  # which evaluation would use

@@ -26,7 +26,7 @@ def check_output(config: TrainConfig, *, resume: bool, overwrite: bool = False) 
         run.require_run()
         return
     inputs = [*config.data, *config.val, config.val_images, config.val_pairs]
-    refuse_inputs(config.output, [*inputs, config.init_weights])
+    refuse_inputs(config.output, [*inputs, config.init])
     run.require_free(overwrite=overwrite)
     # Among the images it would be read as identities next time.
     output = real_path(config.output)

@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from marginface import backbones
 from marginface.backbones import Graph
 from marginface.backend import Backend, installed_backends, load_backend
 from marginface.bars import counting
 from marginface.data.image_batches import ImageReader
 from marginface.data.joined import JoinedImages, called
-from marginface.data.opening import open_sets
+from marginface.data.opening import first_size, open_sets
 from marginface.data.pipeline import TrainingPipeline
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.leaving_out import left_out_line
@@ -32,8 +31,10 @@ from marginface.errors import (
 )
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.verification import require_folds
+from marginface.heads.initial import InitialHead
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
+from marginface.model import ALIGNED_SIZE
 from marginface.runs.checkpoints import (
     Checkpoint,
     aside,
@@ -48,6 +49,7 @@ from marginface.text import printable
 from marginface.training.config.files import LOCAL, config_text
 from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
+from marginface.training.first_heads import CenterRows
 from marginface.training.output import check_output
 from marginface.training.processes.groups import ALONE, require_same, this_process, together
 from marginface.training.progress import Progress, read_progress
@@ -59,6 +61,7 @@ from marginface.training.resuming import (
     standing,
 )
 from marginface.training.schedules import Schedule
+from marginface.training.starting import Start, read_start
 
 
 @dataclass
@@ -79,7 +82,12 @@ class Training:
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
     damaged: list[Path]  # later ones, which cannot be read
+    start: tuple[str, ...]  # what its first weights are, if they are not random
     course: str  # how the learning rate departs from the plan; "" if not
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the embeddings of images as they are, before the crop."""
+        return self.learner.embed(self.config.model_spec().preprocessing.cut(images))
 
 
 @dataclass
@@ -96,7 +104,7 @@ class _Opened:
     damaged: list[Path]
     checkpoint: Checkpoint | None
     progress: Progress
-    init_weights: dict[str, NDArray[Any]]
+    start: Start
 
 
 def prepare_training(
@@ -124,7 +132,7 @@ def prepare_training(
         "give every process the same configuration, images and run folder",
     )
     with together(group):
-        learner = _create_learner(config, group, opened)
+        learner = _create_learner(config, group, opened, console)
     return Training(
         config=config,
         run=RunFolder(config.output),
@@ -140,6 +148,7 @@ def prepare_training(
         progress=opened.progress,
         checkpoint=opened.path,
         damaged=opened.damaged,
+        start=opened.start.lines,
         course=opened.course,
     )
 
@@ -190,6 +199,7 @@ def _open(
     if resume:
         check_resumption(config)
     graph = config.model_spec().graph()
+    preprocessing = config.model_spec().preprocessing
     verification = []
     if config.verifies():
         verification = open_all(
@@ -200,9 +210,9 @@ def _open(
     for pairs in verification:
         require_folds(pairs.name, pairs.fold)
         # Decoded whole, as the training images are: damage must not end the run hours later.
-        reader = ImageReader(pairs.images, config.input_size, resize=config.resize)
-        for _ in reader.batches(distinct_images(pairs), config.batch_size):
-            pass
+        reader = ImageReader(pairs.images, config.image_size(), resize=config.resize)
+        for _, batch in reader.batches(distinct_images(pairs), config.batch_size):
+            preprocessing.check_images(*batch.shape[1:3])
     backend = _load_backend(config, resume=resume)
     images = _open_images(config, run, resume=resume, console=console)
     _check_identities(config, images, run, resume)
@@ -212,13 +222,14 @@ def _open(
         seed=config.seed,
         augment=config.augment,
         threads=config.loader_threads,
+        crop=config.crop,
         rank=group.rank,
         size=group.size,
     )
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest, damaged = newest_whole(config) if resume else (None, [])
     checkpoint = open_checkpoint(newest) if newest else None
-    progress, weights = Progress(), {}
+    progress, start = Progress(), Start()
     if checkpoint and newest:
         progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
         pipeline.restore(state)
@@ -228,11 +239,10 @@ def _open(
                 f"checkpoint {path} is damaged: going on from {newest.name}, the one before it; "
                 f"it becomes {aside(path).name} (--refuse-damaged ends here instead)",
             )
-    elif config.init_weights:
-        checked = backbones.check_weights(
-            graph, backbones.read_weights(config.init_weights), str(config.init_weights)
-        )
-        weights = {f"backbone.{name}": value for name, value in checked.items()}
+    else:
+        start = read_start(config, graph, images)
+        for line in start.lines:
+            say(console, line)
     return _Opened(
         backend,
         images,
@@ -244,7 +254,7 @@ def _open(
         damaged,
         checkpoint,
         progress,
-        weights,
+        start,
     )
 
 
@@ -261,7 +271,9 @@ def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tup
     return schedule, new_course(before, schedule, state.step)
 
 
-def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learner:
+def _create_learner(
+    config: TrainConfig, group: Group, opened: _Opened, console: Console
+) -> Learner:
     """Create the learner and set its state, on all processes together."""
     learner = opened.backend.create_learner(
         config.learner_spec(
@@ -278,9 +290,34 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
     if opened.checkpoint:
         check_fits(opened.checkpoint.state, learner.array_specs(), f"checkpoint {opened.path}")
         learner.load_arrays(opened.checkpoint.state)
-    elif opened.init_weights:
-        learner.load_arrays(opened.init_weights, strict=False)
+    elif opened.start.arrays:
+        learner.load_arrays(opened.start.arrays, strict=False)
+        if config.init_head == "centers":
+            _load_centers(config, opened.images, learner, console)
     return learner
+
+
+def _load_centers(
+    config: TrainConfig, images: LabelledImages, learner: Learner, console: Console
+) -> None:
+    """Set class weights to the mean directions of people's images."""
+    loss, preprocessing = config.make_loss(), config.model_spec().preprocessing
+    shape = (len(images.identities) * loss.num_centers, config.embedding_size)
+    with counting("embedding people", console) as on_progress:
+        rows = CenterRows(
+            lambda batch: learner.embed(preprocessing.cut(batch)),
+            images,
+            loss,
+            InitialHead(shape, config.seed),
+            config.batch_size,
+            on_progress,
+        )
+        learner.load_arrays({"head.weight": rows}, strict=False)
+    say(
+        console,
+        f"class weights are mean directions of {len(images.identities)} people, from "
+        f"{len(rows.chosen)} images",
+    )
 
 
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
@@ -298,6 +335,7 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
         f"images with names of digest {opened.pipeline.state()['images_sha256'][:12]}",
         f"{' + '.join(map(str, sets)) or 'no'} verification pairs",
         f"the checkpoint of step {checkpoint.step}" if checkpoint else "no checkpoint",
+        f"first weights of digest {opened.start.digest()}",
     ]
     return facts
 
@@ -348,6 +386,7 @@ def _record(training: Training, *, resume: bool) -> None:
         )
         | {"schedule": asdict(training.schedule)}
         | ({"left_out": left_out} if left_out else {})
+        | ({"start": list(training.start)} if training.start else {})
     )
     model = training.config.model_spec().to_json()
     for path, text in (
@@ -368,7 +407,7 @@ def _open_images(
             config.data,
             join_identities=config.join_identities,
             names=run.read_set_names(len(config.data)) if recorded else None,
-            size=config.input_size,
+            size=config.image_size() or first_size(config.data[0]) or ALIGNED_SIZE,
             resize=config.resize,
             skip_bad=config.skip_bad,
             rebuild_index=config.rebuild_index,

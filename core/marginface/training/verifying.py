@@ -41,10 +41,10 @@ def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | Non
             for pairs in training.verification:
                 if group.rank == 0:
                     embeddings = embed_pairs(
-                        training.learner.embed,
+                        training.embed,
                         pairs,
                         batch_size=config.batch_size,
-                        size=config.input_size,
+                        size=config.image_size(),
                         resize=config.resize,
                         on_progress=meet,
                     )

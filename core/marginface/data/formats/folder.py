@@ -27,6 +27,7 @@ from marginface.data.lookup import by_form, require_one_form, same_form
 from marginface.data.names import image_path
 from marginface.data.sources import OnProgress, OpenOptions
 from marginface.errors import MarginfaceError
+from marginface.model import Resize
 from marginface.text import from_system, to_system
 
 LAYOUT = "expected ROOT/IDENTITY/IMAGE, one folder for each identity"
@@ -46,7 +47,7 @@ class ImageFolder:
         paths: image paths relative to root.
         labels: int64 [number of images].
         size: (height, width) of every image, in pixels.
-        resize: whether images of another size are stretched to it.
+        resize: how images of another size are brought to it, if at all.
         skipped: bad images that were left out as (path relative to root, reason).
         empty: identities' folders without images.
         others: files that are no images as (path relative to root, reason).
@@ -57,7 +58,7 @@ class ImageFolder:
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
     size: tuple[int, int]
-    resize: bool
+    resize: Resize
     skipped: tuple[tuple[str, str], ...] = ()
     empty: tuple[str, ...] = ()
     others: tuple[tuple[str, str], ...] = ()
@@ -200,7 +201,7 @@ def bad_images(
     return bad
 
 
-def _problem(path: str, root: Path, size: tuple[int, int], resize: bool) -> str:
+def _problem(path: str, root: Path, size: tuple[int, int], resize: Resize) -> str:
     """Return why an image cannot be used, or an empty string."""
     file = image_path(root, path)
     try:

@@ -14,6 +14,7 @@ from marginface.data.formats.record_index import RecordIndex
 from marginface.data.images import decode_image
 from marginface.data.sources import OpenOptions
 from marginface.errors import MarginfaceError
+from marginface.model import Resize
 
 LOOKED_AT = 256  # images decoded at opening: enough to see a wrong size or format
 
@@ -37,14 +38,14 @@ class RecordImages:
         records: the file.
         index: its images, their places and labels.
         size: (height, width) of every image, in pixels.
-        resize: whether images of another size are stretched to it.
+        resize: how images of another size are brought to it, if at all.
         skipped: the bad images that were left out, as (name, reason).
     """
 
     records: Records
     index: RecordIndex
     size: tuple[int, int]
-    resize: bool
+    resize: Resize
     skipped: tuple[tuple[str, str], ...] = ()
 
     @property

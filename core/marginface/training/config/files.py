@@ -16,7 +16,13 @@ from marginface.losses.registry import awaits_import
 from marginface.regular import require_regular
 from marginface.strict_yaml import load_yaml
 from marginface.text import change_texts, from_system, to_system
-from marginface.training.config.keys import OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig, check_keys
+from marginface.training.config.keys import (
+    OPTIMIZER_KEYS,
+    SCHEDULE_KEYS,
+    TrainConfig,
+    check_keys,
+    renamed,
+)
 from marginface.training.config.recipes import get_recipe
 from marginface.training.config.values import name_value_pairs, one_line
 
@@ -37,7 +43,7 @@ RECORDS = (
 RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
 # Keys that each process of a run may have its own value of: locations, and how it reads.
 LOCAL = (
-    *("data", "output", "init_weights", "val", "val_images", "val_pairs"),
+    *("data", "output", "init", "val", "val_images", "val_pairs"),
     *("loader_threads", "threads", "rebuild_index"),
 )
 
@@ -65,6 +71,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise MarginfaceError(f"{path}: expected 'key: value' lines, got a {type(values).__name__}")
     try:
+        values = renamed(values)
         check_keys(values)
         return {name: coerce(name, value) for name, value in values.items()}
     except MarginfaceError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -31,7 +32,16 @@ from marginface.heads import Precision, Sampling
 from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
 from marginface.losses.tensor_code import check_runs_in
-from marginface.model import ModelSpec, Preprocessing, Triple
+from marginface.model import (
+    ALIGNED_SIZE,
+    CROP,
+    ModelSpec,
+    Preprocessing,
+    Resizing,
+    Triple,
+    resize_choice,
+    whole_numbers,
+)
 from marginface.optimizers import OPTIMIZERS, SGD, AdamW, Optimizer
 from marginface.other_names import KEYS as OTHER_KEYS
 from marginface.training.config.recipes import RECIPES
@@ -61,6 +71,15 @@ TrainingSets = Annotated[
 ]
 Pixels = Annotated[int, Field(ge=1)]
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(height_and_width)]
+Crop = Annotated[
+    tuple[int, int, int, int] | None,
+    BeforeValidator(lambda value: None if value is None else whole_numbers("crop", value, CROP)),
+]
+# A recorded `true` of earlier versions squeezed.
+ResizeKey = Annotated[
+    Literal[False] | Resizing,
+    BeforeValidator(lambda value: "squeeze" if (how := resize_choice(value)) is True else how),
+]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
 # A run records the operations of a preset at its start, and goes on with these.
 Augmentations = Annotated[
@@ -72,6 +91,9 @@ Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 Channels = Annotated[Literal["rgb", "bgr"], one_of("channels", "rgb", "bgr")]
 OptimizerName = Annotated[Literal["sgd", "adamw"], one_of("optimizer", "sgd", "adamw")]
 ScheduleName = Annotated[Literal["polynomial", "cosine", "step"], one_of("schedule", *SCHEDULES)]
+InitHead = Annotated[
+    Literal["random", "run", "centers"], one_of("init_head", "random", "run", "centers")
+]
 Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on", "off")]
 SamplingName = Annotated[Sampling, one_of("sampling", *get_args(Sampling))]
 PrecisionName = Annotated[Precision, one_of("head_precision", *get_args(Precision))]
@@ -88,6 +110,18 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 }
 
 
+# What keys were called before; files and command lines may still say so.
+OLD_NAMES = {"init_weights": "init"}
+
+INIT_HEAD_HELP = (
+    "Class weights to start from: random, run (the same people's in init) or centers (each "
+    "person's mean embedding)."
+)
+PARTIAL_HELP = "Take what fits of init, by name and shape; the rest of the network starts anew."
+CROP_HELP = "Part of each image that the network sees: top,left,height,width; sets input-size, too."
+RESIZE_HELP = (
+    "Scale images of another size: fit (cut off what juts out), letterbox (black borders), squeeze."
+)
 DECAY_HELP = (
     f"Weight decay; default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
 )
@@ -135,9 +169,9 @@ class TrainConfig(BaseModel):
     data: TrainingSets = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
-    init_weights: Path | None = key(
-        "Run", "Backbone weights to start from: a file, a run or a checkpoint.", None
-    )
+    init: Path | None = key("Run", "Start from a run, a checkpoint or a file of weights.", None)
+    init_head: InitHead = key("Run", INIT_HEAD_HELP, "random")
+    init_partial: bool = key("Run", PARTIAL_HELP, False)
     seed: int = key(
         "Run", "Seed of weights, data order and all else that is random.", 0, ge=0, lt=2**32
     )
@@ -157,6 +191,7 @@ class TrainConfig(BaseModel):
     backbone: str = key("Model", f"One of {', '.join(backbones.names())}.", "iresnet50")
     embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1, le=65_536)
     input_size: Size = key("Model", "Height and width of images, in pixels.", (112, 112))
+    crop: Crop = key("Model", CROP_HELP, None)
     dropout: float = key(
         "Model", "Share of the features dropped before the embedding layer.", 0.0, ge=0, lt=1
     )
@@ -195,7 +230,7 @@ class TrainConfig(BaseModel):
 
     join_identities: bool = key("Data", JOIN_HELP, False)
     augment: Augmentations = key("Data", AUGMENT_HELP, ("flip",))
-    resize: bool = key("Data", "Resize images of another size.", False)
+    resize: ResizeKey = key("Data", RESIZE_HELP, False)
     skip_bad: bool = key("Data", SKIP_HELP, False)
     rebuild_index: bool = key("Data", REBUILD_HELP, False)
     loader_threads: int = key("Data", "Threads that read images.", 2, ge=1)
@@ -223,6 +258,7 @@ class TrainConfig(BaseModel):
 
     def __init__(self, **values: Any) -> None:
         """Validate `values`; every complaint is one line in a MarginfaceError."""
+        values = renamed(values)
         check_keys(values)
         try:
             super().__init__(**values)
@@ -244,6 +280,8 @@ class TrainConfig(BaseModel):
             for name, value in table.get(str(values.get(choice, default)), {}).items():
                 if values.get(name) is None:
                     values[name] = value
+        if values.get("input_size") is None and values.get("crop") is not None:
+            values["input_size"] = whole_numbers("crop", values["crop"], CROP)[2:]
         if values.get("epochs") is None and values.get("max_steps") is None:
             values["epochs"] = 20
         with suppress(TypeError, ValueError):  # the field's own type check has the message
@@ -275,6 +313,11 @@ class TrainConfig(BaseModel):
                 "join_identities has no effect with one set of training images; leave it out or "
                 "give several sets as data"
             )
+        if self.init is None and (self.init_head != "random" or self.init_partial):
+            key = "init_partial" if self.init_partial else f"init_head {self.init_head}"
+            raise MarginfaceError(
+                f"{key} has no effect without weights to start from; give --init, or leave it out"
+            )
         if self.sampling is not None and self.sample_rate == 1:
             raise MarginfaceError(
                 "sampling has no effect with sample_rate 1; leave it out or choose a rate below 1"
@@ -298,8 +341,19 @@ class TrainConfig(BaseModel):
         check_runs_in(self.loss, self.backend)
         self.make_optimizer()
         self.make_schedule(total_steps=1)
-        self.model_spec()
+        preprocessing = self.model_spec().preprocessing
+        if self.resize:
+            preprocessing.check_images(*self.image_size() or ALIGNED_SIZE)
         return self
+
+    def image_size(self) -> tuple[int, int] | None:
+        """Return the (height, width) of images before the crop; None where any that it fits do.
+
+        With `resize`, images of a model with a crop are brought to the aligned 112 x 112 first.
+        """
+        if self.crop is None:
+            return self.input_size
+        return ALIGNED_SIZE if self.resize else None
 
     def verifies(self) -> bool:
         """Return whether the run has a verification set."""
@@ -344,19 +398,26 @@ class TrainConfig(BaseModel):
             embedding_size=self.embedding_size,
             input_size=self.input_size,
             dropout=self.dropout,
-            preprocessing=Preprocessing(mean=self.mean, std=self.std, channels=self.channels),
+            preprocessing=Preprocessing(
+                mean=self.mean,
+                std=self.std,
+                channels=self.channels,
+                crop=self.crop,
+                resize=self.resize or None,
+            ),
         )
 
     def learner_spec(self, num_classes: int, *, group: Group, threads: int | None) -> LearnerSpec:
-        """Return the specification of the run's learner.
+        """Return the specification of the run's learner, which is given images after the crop.
 
         Args:
             num_classes: identities of the training images.
             group: the run's processes.
             threads: CPU threads of this one; None for the framework's default.
         """
+        model = self.model_spec()
         return LearnerSpec(
-            self.model_spec(),
+            replace(model, preprocessing=replace(model.preprocessing, crop=None)),
             self.make_loss(),
             num_classes,
             self.make_optimizer(),
@@ -372,6 +433,21 @@ class TrainConfig(BaseModel):
         """Return the length of the run: epochs or max_steps, whichever ends first."""
         limits = [self.max_steps, self.epochs and self.epochs * steps_per_epoch]
         return min(limit for limit in limits if limit is not None)
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys under the names that they have now.
+
+    Raises:
+        MarginfaceError: a key is given under both its names.
+    """
+    named = {name: value for name, value in values.items() if name not in OLD_NAMES}
+    for old, new in OLD_NAMES.items():
+        if values.get(old) is not None and named.get(new) is not None:
+            raise MarginfaceError(f"{new} is given twice: {old} is its old name; leave that out")
+        if old in values:
+            named[new] = values[old] if named.get(new) is None else named[new]
+    return named
 
 
 def check_keys(values: Mapping[str, Any]) -> None:

@@ -1,0 +1,89 @@
+"""The network that weights most likely belong to, for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from marginface.backbones import Graph, describe, names
+from marginface.backbones.weights import fitting
+from marginface.errors import MarginfaceError
+from marginface.model import ALIGNED_SIZE
+
+SIZES = (ALIGNED_SIZE, (112, 96))  # height and width of the field's crops
+LEAST_SHARE = 0.5  # of a network's arrays, for it to be named
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A network, and how far some weights are its own."""
+
+    graph: Graph
+    count: int  # of its arrays that are there
+    others: dict[str, tuple[int, ...]]  # of its other arrays, the shape that is there, or ()
+
+    def __str__(self) -> str:
+        """Describe the network, what fits and the first array that does not."""
+        graph, total = self.graph, self.count + len(self.others)
+        height, width = graph.input_size
+        text = f"{graph.name} of {graph.embedding_size} numbers from {height}x{width} pixels"
+        if not self.others:
+            return f"{text}, all {total} arrays"
+        name, shape = next(iter(self.others.items()))
+        expected = list(graph.parameters()[name].shape)
+        found = f"is {list(shape)} instead of {expected}" if shape else "is missing"
+        return f"{text}, {self.count} of {total} arrays ({name} {found})"
+
+    def options(self) -> str:
+        """Return the options that ask for the network."""
+        height, width = self.graph.input_size
+        options = f"--backbone {self.graph.name} --embedding-size {self.graph.embedding_size}"
+        if (height, width) == ALIGNED_SIZE:
+            return options
+        if height <= ALIGNED_SIZE[0] and width <= ALIGNED_SIZE[1]:
+            top, left = (ALIGNED_SIZE[0] - height) // 2, (ALIGNED_SIZE[1] - width) // 2
+            return f"{options} --crop {top},{left},{height},{width}"
+        return f"{options} --input-size {height},{width}"
+
+
+def likeness(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> Likeness:
+    """Compare weights with a network, by names and shapes."""
+    fits, others, _ = fitting(graph, weights)
+    return Likeness(graph, len(fits), others)
+
+
+def nearest(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> Likeness | None:
+    """Return the network that most of the weights fit, other than `graph`; None if none is near.
+
+    Args:
+        graph: the one that was asked for.
+        weights: by name.
+    """
+    best: tuple[float, Likeness] | None = None
+    for name in names():
+        for size in dict.fromkeys((graph.input_size, *SIZES)):
+            try:
+                first = likeness(describe(name, graph.embedding_size, size), weights)
+                if not first.count:
+                    break
+                numbers = _embedding_size(first, weights) or graph.embedding_size
+                each = likeness(describe(name, numbers, size), weights)
+            except MarginfaceError:  # a size that this network does not take
+                continue
+            share = each.count / (each.count + len(each.others))
+            same = (name, each.graph.embedding_size, size)
+            if same != (graph.name, graph.embedding_size, graph.input_size) and (
+                best is None or share > best[0]
+            ):
+                best = share, each
+    return best[1] if best and best[0] >= LEAST_SHARE else None
+
+
+def _embedding_size(found: Likeness, weights: Mapping[str, NDArray[Any]]) -> int | None:
+    """Return the length of the embedding that weights give, by the network's last array."""
+    last = list(found.graph.parameters())[-1]
+    shapes = [array.shape for name, array in weights.items() if name.endswith(last)]
+    return int(shapes[0][0]) if shapes and shapes[0] else None

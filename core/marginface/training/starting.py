@@ -1,0 +1,162 @@
+"""What a new run starts from: the weights of a run or file, and its first class weights."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface import backbones
+from marginface.arrays import ArraySource
+from marginface.backbones import Graph
+from marginface.backbones.nearest import likeness, nearest
+from marginface.backbones.weights import fitting
+from marginface.data.sources import LabelledImages
+from marginface.errors import MarginfaceError
+from marginface.runs.weights import Trained, open_trained
+from marginface.training.config.files import read_config_file
+from marginface.training.config.keys import TrainConfig
+from marginface.training.config.values import as_typed
+from marginface.training.first_heads import head_of_run
+
+Arrays = dict[str, NDArray[Any]]
+SAID = 5  # names listed in a line; a larger number is counted
+# Keys whose other value in the run that weights are of is worth a word.
+COMPARED = ("loss", "scale", "margin", "mean", "std", "channels", "crop", "resize")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first arrays of a run, in the place of random ones.
+
+    Args:
+        arrays: by canonical name.
+        lines: what was taken, what is new and what was left, for the user.
+    """
+
+    arrays: Mapping[str, ArraySource] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Return a checksum of the backbone, which all processes must share."""
+        value = 0
+        for name, array in self.arrays.items():
+            if name.startswith("backbone."):
+                value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
+        return f"{value:08x}"
+
+
+def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Start:
+    """Read what `init` and `init_head` ask for, but for centers, which need the network.
+
+    Args:
+        config: of the run.
+        graph: its network.
+        images: what it is trained on.
+
+    Raises:
+        MarginfaceError: the weights cannot be read or do not fit; the message says what differs.
+    """
+    if config.init is None:
+        return Start()
+    trained = open_trained(config.init)
+    weights = trained.backbone() if trained else backbones.read_weights(config.init)
+    source = f"{config.init}" + (f" (step {trained.checkpoint.step})" if trained else "")
+    if config.init_partial:
+        taken, lines = _what_fits(graph, weights, source)
+    else:
+        taken, lines = _whole(graph, weights, source), []
+    arrays: dict[str, ArraySource] = {f"backbone.{name}": each for name, each in taken.items()}
+    total = len(graph.parameters())
+    share = "all" if len(taken) == total else f"{len(taken)} of"
+    lines.insert(0, f"starting from {source}: {share} {total} arrays of {graph.name} taken")
+    recorded = _recorded(trained)
+    people = len(images.identities)
+    if config.init_head == "run":
+        if trained is None:
+            raise MarginfaceError(
+                f"init_head run needs a run as --init, for its class weights and their people; "
+                f"{config.init} is a file of weights: take --init-head centers or random"
+            )
+        head, told = head_of_run(config, trained, recorded, images)
+        arrays |= head
+        lines += told
+    elif config.init_head == "random":
+        left = ""
+        if trained and "head.weight" in trained.checkpoint.state:
+            left = "; the run's are left (--init-head run takes those of the same people)"
+        lines.append(f"class weights of {people} identities are new{left}")
+    if differs := _differences(config, recorded):
+        lines.append(f"other than in {config.init}: {differs}")
+    if trained:
+        lines.append("the optimizer starts anew: the run's momentum and step count are left")
+    return Start(arrays, tuple(lines))
+
+
+def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
+    """Return the weights of the whole network, or raise and name the network that they are of."""
+    try:
+        return backbones.check_weights(graph, weights, source)
+    except MarginfaceError as error:
+        asked, near = likeness(graph, weights), nearest(graph, weights)
+        if not asked.others and near is None:
+            raise  # names and shapes are not what is wrong
+        if near is None:
+            raise MarginfaceError(
+                f"{source} does not fit {asked}, and no network that marginface has is near it; "
+                "what names do its arrays have?"
+            ) from error
+        advice = f"the nearest is {near}: give {near.options()}"
+        if asked.count:
+            advice += ", or --init-partial to take what fits"
+        raise MarginfaceError(f"{source} does not fit {asked}; {advice}") from error
+
+
+def _what_fits(graph: Graph, weights: Arrays, source: str) -> tuple[Arrays, list[str]]:
+    """Return the weights that fit, and what to say of the others."""
+    taken, others, left = fitting(graph, weights)
+    if not taken:
+        _whole(graph, weights, source)  # which says what it is
+    lines = []
+    if others:
+        shapes = graph.parameters()
+        named = [
+            f"{name} {list(shapes[name].shape)}" + (f" (there {list(shape)})" if shape else "")
+            for name, shape in others.items()
+        ]
+        lines.append(f"new: {_listed(named)}")
+    if unused := [name for name in left if name not in others]:
+        lines.append(f"left: {_listed(unused)}")
+    return taken, lines
+
+
+def _recorded(trained: Trained | None) -> dict[str, Any]:
+    """Return the configuration of the run that a checkpoint lies in; nothing without one."""
+    if trained is None or trained.run is None or not trained.run.config.is_file():
+        return {}
+    return read_config_file(trained.run.config)
+
+
+def _differences(config: TrainConfig, recorded: Mapping[str, Any]) -> str:
+    """List the keys that mean another training or other pixels than the weights had."""
+    pairs = [(n, getattr(config, n), recorded[n]) for n in COMPARED if n in recorded]
+    return ", ".join(
+        f"{name} {_typed(now)} (was {_typed(before)})"
+        for name, now, before in pairs
+        if now != before
+    )
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else as_typed(value)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SAID} more" if len(names) > SAID else ""
+    return ", ".join(names[:SAID]) + more
