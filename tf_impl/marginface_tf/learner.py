@@ -12,6 +12,7 @@ from tensorflow import Tensor
 
 from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
+from marginface.backbones.parts import arrays_of
 from marginface.heads import Shard, whole_shape
 from marginface.heads.initial import InitialHead
 from marginface.learner import (
@@ -28,7 +29,7 @@ from marginface.learner import (
 )
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
-from marginface_tf.backbones.backbone import create_backbone, synchronize
+from marginface_tf.backbones.backbone import create_backbone, rest, synchronize
 from marginface_tf.backbones.weights import load_weights
 from marginface_tf.heads.head import MarginHead
 from marginface_tf.losses.base import Tensors
@@ -53,6 +54,7 @@ class Learner:
         # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self.model, self.optimizer_spec, self.dtype = model, optimizer, spec.dtype
+        self.tuning = spec.tuning
         self.backbone = create_backbone(
             model.backbone,
             model.embedding_size,
@@ -75,13 +77,23 @@ class Learner:
         if self.group:
             # As for the whole batch: then any number of processes gives the same run.
             synchronize(self.backbone)
+        graph = self.backbone.graph
+        never_trained = self.tuning.never_trained(graph)
         named = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
-        self.parameters = {name: v for name, v in named.items() if v.trainable}
+        self.parameters = {
+            name: v for name, v in named.items() if v.trainable and name not in never_trained
+        }
         if self.head.update is None:
             self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
-        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        undecayed = {f"backbone.{name}" for name in graph.undecayed()}
         undecayed.add("head.bias")
-        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed)
+        self.optimizer = create_optimizer(
+            optimizer,
+            self.parameters,
+            undecayed,
+            factors=self.tuning.factors(graph),
+            first_steps=self.tuning.first_steps(graph),
+        )
         self.steps = 0
         rows = num_classes * loss.num_centers
         self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
@@ -104,6 +116,7 @@ class Learner:
             tf.constant(learning_rate, self.dtype),
             tf.constant(self.steps + 1, tf.int64),
             {name: tf.constant(value) for name, value in draw.items()},
+            self.tuning.frozen_at(self.steps),  # no tensor: each of the two has its graph
         )
         self.steps += 1
         return StepResult(float(loss), float(norm))
@@ -211,11 +224,21 @@ class Learner:
         return loss_and_norm
 
     def _train(
-        self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        rate: Tensor,
+        step: Tensor,
+        draw: Tensors,
+        frozen: bool,
     ) -> tuple[Tensor, Tensor]:
-        names = list(self.parameters)
+        graph = self.backbone.graph
+        layers = self.tuning.frozen_layers(graph) if frozen else []
+        rest(self.backbone, layers)
+        resting = set(arrays_of(graph, layers))
+        names = [name for name in self.parameters if name not in resting]
         noise, draws = backbones.split_noise(draw)
-        self.head.rate = rate
+        self.head.rate = rate * self.tuning.head_factor
         with tf.GradientTape() as tape:
             embeddings = self.backbone(self._input(pixels), noise, training=True)
             loss = self.head(embeddings, labels, draws, training=True)

@@ -174,6 +174,7 @@ def _open(
     if resume:
         check_resumption(config)
     graph = config.model_spec().graph()
+    config.tuning().check(graph)
     verification = []
     if config.verifies():
         verification = open_all(
