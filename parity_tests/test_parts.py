@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from comparison import assert_same_arrays, assert_same_losses, state_of
 from frameworks import Framework
+from layer_cases import ROWS
 
 from marginface import backbones, losses
 from marginface.backbones import draw_backbone
-from marginface.backbones.graph import IMAGES, Graph
 from marginface.backbones.parts import Tuning
 from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
@@ -28,23 +28,7 @@ ALL = Tuning(
     layer_decay=0.8,
 )
 HALF = Tuning(lr_factor={"backbone": 0.5, "head": 0.5})
-
-
-def unit(graph: Graph, name: str, x: int, channels: int) -> int:
-    x = graph.conv(f"{name}.conv", x, channels, 3, stride=2, padding=1)
-    return graph.prelu(f"{name}.prelu", graph.batch_norm(f"{name}.bn", x))
-
-
-def rows(graph: Graph, dropout: float) -> None:
-    """A stem, two numbered parts and an embedding layer, as the large networks have."""
-    x = graph.batch_norm("bn1", graph.conv("conv1", IMAGES, 4, padding=1))
-    x = unit(graph, "layer2.0", unit(graph, "layer1.0", x, 6), 8)
-    x = graph.linear("fc", graph.dropout(graph.flatten(x), dropout), 16, bias=True)
-    graph.batch_norm("features", x, trainable_scale=False)
-
-
-backbones.register_backbone("rows", rows)
-MODEL = ModelSpec("rows", 16, (SIDE, SIDE), dropout=0.2)
+MODEL = ModelSpec(ROWS, 16, (SIDE, SIDE), dropout=0.2)
 GRAPH = MODEL.graph()
 
 

@@ -37,6 +37,8 @@ def create_optimizer(
         decay = spec.decay_for(decay=name not in undecayed)
         rules = decay, factors.get(name, 1.0), first_steps.get(name, 0)
         groups.setdefault(rules, []).append(parameter)
+    if not groups:  # all is frozen, or steps itself; PyTorch takes a group of nothing, not none
+        groups[0.0, 1.0, 0] = []
     named: list[dict[str, Any]] = [
         {"params": members, "weight_decay": decay, "factor": factor, "first_step": first}
         for (decay, factor, first), members in groups.items()

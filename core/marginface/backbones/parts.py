@@ -125,6 +125,50 @@ class Tuning:
                 "throughout; leave one of them out, or give --unfreeze-at"
             )
 
+    def check_reached(self, total_steps: int) -> None:
+        """Raise if a run ends before its frozen parts learn."""
+        if self.unfreeze_at is not None and self.unfreeze_at >= total_steps:
+            raise MarginfaceError(
+                f"unfreeze_at {self.unfreeze_at} is never reached: the run has {total_steps} "
+                "steps, counted from 0; give --unfreeze-at below that, leave it out, or train "
+                "longer (--epochs, --max-steps)"
+            )
+
+    def check_change(self, before: Tuning, step: int) -> None:
+        """Raise if a run that took `step` steps as `before` says cannot go on like this.
+
+        Another step to unfreeze at must be one that is still to come, as the old one must.
+        """
+        if self.unfreeze_at == before.unfreeze_at:
+            return
+        if not before.frozen_at(step):
+            raise MarginfaceError(
+                f"unfreeze_at cannot become {self.unfreeze_at}: {', '.join(self.freeze)} learn "
+                f"since step {before.unfreeze_at}, and the run is at step {step}; leave it out"
+            )
+        if self.unfreeze_at is None or self.unfreeze_at < step:
+            raise MarginfaceError(
+                f"unfreeze_at cannot become {self.unfreeze_at}: the run is at step {step}; give "
+                f"--unfreeze-at {step} or more"
+            )
+
+    def describe(self) -> str:
+        """Describe what is not as usual; "" if nothing is.
+
+        >>> Tuning(freeze=("stem",), unfreeze_at=9, lr_factor={"head": 2}).describe()
+        'stem frozen until step 9, learning rate times 2 for head'
+        """
+        said = []
+        if self.freeze:
+            until = "" if self.unfreeze_at is None else f" until step {self.unfreeze_at}"
+            said.append(f"{', '.join(self.freeze)} frozen{until}")
+        if self.lr_factor:
+            factors = (f"{factor:g} for {name}" for name, factor in self.lr_factor.items())
+            said.append(f"learning rate times {', '.join(factors)}")
+        if self.layer_decay != 1:
+            said.append(f"layer decay {self.layer_decay:g}")
+        return ", ".join(said)
+
     def frozen_at(self, step: int) -> bool:
         """Return whether the frozen parts rest in a step, counted from 0."""
         return bool(self.freeze) and (self.unfreeze_at is None or step < self.unfreeze_at)

@@ -31,7 +31,7 @@ PLACES = (
 LENGTH = ("epochs", "max_steps")
 COURSE = (
     *("lr", "schedule", "warmup_steps", "warmup_share", "power", "milestones", "gamma"),
-    *("lr_factor", "layer_decay"),
+    *("lr_factor", "layer_decay", "unfreeze_at"),
 )
 RECORDS = (
     *("val", "val_images", "val_pairs", "val_every"),
