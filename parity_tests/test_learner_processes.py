@@ -56,7 +56,7 @@ def assert_same_run(found: Any, expected: Any) -> None:
         pytest.param("sampled", 3, marks=pytest.mark.slow),
         pytest.param("adamw", 2, marks=pytest.mark.slow),
         pytest.param("noise", 3, marks=pytest.mark.slow),
-        ("parts", 2),
+        pytest.param("parts", 2, marks=pytest.mark.slow),
         pytest.param("head alone", 2, marks=pytest.mark.slow),
     ],
 )

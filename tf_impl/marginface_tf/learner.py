@@ -97,10 +97,20 @@ class Learner:
         self.steps = 0
         rows = num_classes * loss.num_centers
         self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
-        # A sample's length must be known: it changes only where a batch has more labels than slots.
-        self._step = tf.function(self._together, reduce_retracing=spec.sample_rate == 1)
+        self._freeze(frozen=self.tuning.frozen_at(0))
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)
         self._embed = tf.function(self._infer, input_signature=[pixels])
+
+    def _freeze(self, *, frozen: bool) -> None:
+        """Hold the frozen parts still from now on, or let them learn."""
+        self._frozen, graph = frozen, self.backbone.graph
+        layers = self.tuning.frozen_layers(graph) if frozen else []
+        rest(self.backbone, layers)
+        resting = set(arrays_of(graph, layers))
+        self._learning = [name for name in self.parameters if name not in resting]
+        # Another graph. A sample's length must be known: it changes only where a batch has more
+        # labels than slots.
+        self._step = tf.function(self._together, reduce_retracing=self.head.sample_rate == 1)
 
     def step(
         self,
@@ -110,13 +120,14 @@ class Learner:
         draw: Mapping[str, NDArray[Any]],
     ) -> StepResult:
         """Take one optimizer step on RGB images [batch, height, width, 3]."""
+        if self.tuning.frozen_at(self.steps) != self._frozen:
+            self._freeze(frozen=not self._frozen)
         loss, norm = self._step(
             tf.constant(self.model.preprocessing.pixels(images)),
             tf.constant(labels),
             tf.constant(learning_rate, self.dtype),
             tf.constant(self.steps + 1, tf.int64),
             {name: tf.constant(value) for name, value in draw.items()},
-            self.tuning.frozen_at(self.steps),  # no tensor: each of the two has its graph
         )
         self.steps += 1
         return StepResult(float(loss), float(norm))
@@ -224,19 +235,9 @@ class Learner:
         return loss_and_norm
 
     def _train(
-        self,
-        pixels: Tensor,
-        labels: Tensor,
-        rate: Tensor,
-        step: Tensor,
-        draw: Tensors,
-        frozen: bool,
+        self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
     ) -> tuple[Tensor, Tensor]:
-        graph = self.backbone.graph
-        layers = self.tuning.frozen_layers(graph) if frozen else []
-        rest(self.backbone, layers)
-        resting = set(arrays_of(graph, layers))
-        names = [name for name in self.parameters if name not in resting]
+        names = self._learning
         noise, draws = backbones.split_noise(draw)
         self.head.rate = rate * self.tuning.head_factor
         with tf.GradientTape() as tape:

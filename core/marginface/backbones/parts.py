@@ -92,9 +92,14 @@ class Tuning:
     def __post_init__(self) -> None:
         for name, factor in self.lr_factor.items():
             if not 0 < factor < math.inf:
+                still = (
+                    "the head always learns"
+                    if name == HEAD
+                    else f"to hold it still give --freeze {name}"
+                )
                 raise MarginfaceError(
                     f"lr_factor of {name} must be a finite number above 0, got {factor}"
-                    + ("; to hold a part still, give it to --freeze" if factor == 0 else "")
+                    + (f"; {still}" if factor == 0 else "")
                 )
         if not 0 < self.layer_decay <= 1:
             raise MarginfaceError(f"layer_decay must be above 0, at most 1, got {self.layer_decay}")
@@ -141,7 +146,7 @@ class Tuning:
         """
         if self.unfreeze_at == before.unfreeze_at:
             return
-        if not before.frozen_at(step):
+        if not before.frozen_at(step - 1):
             raise MarginfaceError(
                 f"unfreeze_at cannot become {self.unfreeze_at}: {', '.join(self.freeze)} learn "
                 f"since step {before.unfreeze_at}, and the run is at step {step}; leave it out"

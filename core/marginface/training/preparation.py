@@ -270,7 +270,7 @@ def _create_learner(config: TrainConfig, group: Group, opened: _Opened) -> Learn
         )
     if opened.checkpoint:
         state, specs = dict(opened.checkpoint.state), learner.array_specs()
-        if config.tuning().frozen_at(opened.checkpoint.step):
+        if config.tuning().frozen_at(opened.checkpoint.step - 1):
             # A run that was to freeze for good has no slots of what rests; they are zero till then.
             resting = config.tuning().first_steps(config.model_spec().graph())
             for name, (whole, _) in specs.items():
