@@ -80,11 +80,11 @@ def test_steps_are_counted_from_0():
     [
         (
             "layer5",
-            "unknown part 'layer5'; did you mean 'layer4'?; 'iresnet18' has stem, layer1 to "
-            "layer4, bn2, fc, features, or backbone",
+            "unknown part 'layer5'; did you mean 'layer4'? (parts of iresnet18: stem, layer1 to "
+            "layer4, bn2, fc, features; backbone for all)",
         ),
         ("Stem", "did you mean 'stem'"),
-        ("", "unknown part ''; 'iresnet18' has stem"),
+        ("", "unknown part '' (parts of iresnet18: stem"),
         ("layer1.", "unknown part 'layer1.'; did you mean 'layer1'"),
     ],
 )

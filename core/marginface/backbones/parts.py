@@ -50,7 +50,9 @@ def layers_of(graph: Graph, part: str) -> list[str]:
     if not part or not found:
         listed = [*known, BACKBONE]
         near = str(unknown_name("part", part, listed)).partition(" (")[0]
-        raise MarginfaceError(f"{near}; '{graph.name}' has {_in_words(known)}, or {BACKBONE}")
+        raise MarginfaceError(
+            f"{near} (parts of {graph.name}: {_in_words(known)}; {BACKBONE} for all)"
+        )
     return found
 
 

@@ -180,7 +180,7 @@ def _train(
                 break
 
             if step == tuning.unfreeze_at:
-                tracker.say(f"{', '.join(tuning.freeze)} learn from step {step} on")
+                tracker.say(f"step {step}: {', '.join(tuning.freeze)} no longer frozen")
             started = time.perf_counter()
             with together(group):
                 batch = next(pipeline)
