@@ -9,7 +9,7 @@ from marginface.backbones import IMAGES, Graph
 from marginface.backbones.vit import Size, append_vit
 
 SIDES = (6, 7)  # of the images
-TINY_VIT = "tiny_vit"
+TINY_VIT, ROWS = "tiny_vit", "rows"
 
 
 def convolutions(graph: Graph) -> int:
@@ -131,6 +131,21 @@ def tiny_vit(graph: Graph, dropout: float) -> None:
     append_vit(graph, dropout, Size(16, 2, 0.5, 0.3))
 
 
+def conv_unit(graph: Graph, name: str, x: int, channels: int) -> int:
+    """Half the height and width."""
+    x = graph.conv(f"{name}.conv", x, channels, 3, stride=2, padding=1)
+    return graph.prelu(f"{name}.prelu", graph.batch_norm(f"{name}.bn", x))
+
+
+def rows(graph: Graph, dropout: float) -> None:
+    """A stem, two numbered parts and an embedding layer, as the large networks have."""
+    x = graph.batch_norm("bn1", graph.conv("conv1", IMAGES, 4, padding=1))
+    x = conv_unit(graph, "layer2.0", conv_unit(graph, "layer1.0", x, 6), 8)
+    x = graph.linear("fc", graph.dropout(graph.flatten(x), dropout), 16, bias=True)
+    graph.batch_norm("features", x, trainable_scale=False)
+
+
 for each in CASES:
     _register(each)
 backbones.register_backbone(TINY_VIT, tiny_vit)
+backbones.register_backbone(ROWS, rows)

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 from comparison import state_of
-from layer_cases import TINY_VIT
+from layer_cases import ROWS, TINY_VIT
 
 from marginface import load_backend, losses
 from marginface.backbones import draw_backbone
+from marginface.backbones.parts import Tuning
 from marginface.heads import draw_step
 from marginface.heads.sampling import SAMPLE_DRAWS
 from marginface.learner import LearnerSpec
@@ -29,6 +30,7 @@ from marginface.training.saving import save_checkpoint
 
 CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
 SIDES = (32, 32)
+PARTS = ModelSpec(ROWS, 16, SIDES, dropout=0.2)
 CNN, VIT = ModelSpec("mobilefacenet", 16, SIDES), ModelSpec(TINY_VIT, 16, SIDES, dropout=0.3)
 # Model, loss, optimizer, sample rate. Small rates and few steps: BatchNorm amplifies rounding.
 CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
@@ -41,6 +43,14 @@ CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
     ),
     "adamw": (CNN, losses.get("softmax"), AdamW(clip_norm=None), 1.0),
     "noise": (VIT, losses.get("cosface", scale=16), SGD(), 1.0),  # dropout, drop path, masks
+    "parts": (PARTS, losses.get("cosface", scale=16), AdamW(), 1.0),
+    "head alone": (PARTS, losses.get("cosface", scale=16), SGD(), 0.8),
+}
+TUNING = {
+    "parts": Tuning(  # learn from within the first half of the steps on
+        freeze=("stem", "layer2"), unfreeze_at=3, lr_factor={"head": 2}, layer_decay=0.9
+    ),
+    "head alone": Tuning(freeze=("backbone",)),
 }
 
 
@@ -57,6 +67,7 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
         dtype="float64",
         group=group,
         sample_rate=sample_rate,
+        tuning=TUNING.get(case, Tuning()),
     )
     learner = load_backend(name).create_learner(spec)
     if state is not None:

@@ -56,6 +56,8 @@ def assert_same_run(found: Any, expected: Any) -> None:
         pytest.param("sampled", 3, marks=pytest.mark.slow),
         pytest.param("adamw", 2, marks=pytest.mark.slow),
         pytest.param("noise", 3, marks=pytest.mark.slow),
+        pytest.param("parts", 2, marks=pytest.mark.slow),
+        pytest.param("head alone", 2, marks=pytest.mark.slow),
     ],
 )
 def test_so_many_processes_are_one(

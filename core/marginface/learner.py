@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.arrays import ArraySource, ArraySpec, StoredSource
+from marginface.backbones.parts import Tuning
 from marginface.errors import MarginfaceError
 from marginface.text import brief
 
@@ -54,6 +55,7 @@ class LearnerSpec:
         sample_rate: share of the classes that the head looks at in a step.
         sampling: how it weights the sampled classes.
         precision: of the head's matrix products.
+        tuning: what rests, and the rates of the parts.
     """
 
     model: ModelSpec
@@ -67,6 +69,7 @@ class LearnerSpec:
     sample_rate: float = 1.0
     sampling: Sampling = "partial_fc"
     precision: Precision = "full"
+    tuning: Tuning = field(default_factory=Tuning)
 
 
 class StepResult(NamedTuple):

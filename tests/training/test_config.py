@@ -368,6 +368,7 @@ FIXED = {
     *("backbone", "embedding_size", "input_size", "dropout", "mean", "std", "channels"),
     *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),
     *("join_identities", "augment", "resize", "skip_bad", "head_precision"),
+    "freeze",
 }
 
 

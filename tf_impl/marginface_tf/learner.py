@@ -12,6 +12,7 @@ from tensorflow import Tensor
 
 from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
+from marginface.backbones.parts import arrays_of
 from marginface.heads import Shard, whole_shape
 from marginface.heads.initial import InitialHead
 from marginface.learner import (
@@ -28,7 +29,7 @@ from marginface.learner import (
 )
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
-from marginface_tf.backbones.backbone import create_backbone, synchronize
+from marginface_tf.backbones.backbone import create_backbone, rest, synchronize
 from marginface_tf.backbones.weights import load_weights
 from marginface_tf.heads.head import MarginHead
 from marginface_tf.losses.base import Tensors
@@ -53,6 +54,7 @@ class Learner:
         # rounding: a resumed run would no longer be the uninterrupted one, bit for bit.
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self.model, self.optimizer_spec, self.dtype = model, optimizer, spec.dtype
+        self.tuning = spec.tuning
         self.backbone = create_backbone(
             model.backbone,
             model.embedding_size,
@@ -75,20 +77,40 @@ class Learner:
         if self.group:
             # As for the whole batch: then any number of processes gives the same run.
             synchronize(self.backbone)
+        graph = self.backbone.graph
+        never_trained = self.tuning.never_trained(graph)
         named = {f"backbone.{name}": v for name, v in self.backbone.arrays.items()}
-        self.parameters = {name: v for name, v in named.items() if v.trainable}
+        self.parameters = {
+            name: v for name, v in named.items() if v.trainable and name not in never_trained
+        }
         if self.head.update is None:
             self.parameters |= {f"head.{v.name}": v for v in self.head.trainable_variables}
-        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        undecayed = {f"backbone.{name}" for name in graph.undecayed()}
         undecayed.add("head.bias")
-        self.optimizer = create_optimizer(optimizer, self.parameters, undecayed)
+        self.optimizer = create_optimizer(
+            optimizer,
+            self.parameters,
+            undecayed,
+            factors=self.tuning.factors(graph),
+            first_steps=self.tuning.first_steps(graph),
+        )
         self.steps = 0
         rows = num_classes * loss.num_centers
         self.head.load_weight(InitialHead((rows, model.embedding_size), spec.seed))
-        # A sample's length must be known: it changes only where a batch has more labels than slots.
-        self._step = tf.function(self._together, reduce_retracing=spec.sample_rate == 1)
+        self._freeze(frozen=self.tuning.frozen_at(0))
         pixels = tf.TensorSpec([None, *model.input_size, 3], tf.uint8)
         self._embed = tf.function(self._infer, input_signature=[pixels])
+
+    def _freeze(self, *, frozen: bool) -> None:
+        """Hold the frozen parts still from now on, or let them learn."""
+        self._frozen, graph = frozen, self.backbone.graph
+        layers = self.tuning.frozen_layers(graph) if frozen else []
+        rest(self.backbone, layers)
+        resting = set(arrays_of(graph, layers))
+        self._learning = [name for name in self.parameters if name not in resting]
+        # Another graph. A sample's length must be known: it changes only where a batch has more
+        # labels than slots.
+        self._step = tf.function(self._together, reduce_retracing=self.head.sample_rate == 1)
 
     def step(
         self,
@@ -98,6 +120,8 @@ class Learner:
         draw: Mapping[str, NDArray[Any]],
     ) -> StepResult:
         """Take one optimizer step on RGB images [batch, height, width, 3]."""
+        if self.tuning.frozen_at(self.steps) != self._frozen:
+            self._freeze(frozen=not self._frozen)
         loss, norm = self._step(
             tf.constant(self.model.preprocessing.pixels(images)),
             tf.constant(labels),
@@ -213,9 +237,9 @@ class Learner:
     def _train(
         self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
     ) -> tuple[Tensor, Tensor]:
-        names = list(self.parameters)
+        names = self._learning
         noise, draws = backbones.split_noise(draw)
-        self.head.rate = rate
+        self.head.rate = rate * self.tuning.head_factor
         with tf.GradientTape() as tape:
             embeddings = self.backbone(self._input(pixels), noise, training=True)
             loss = self.head(embeddings, labels, draws, training=True)

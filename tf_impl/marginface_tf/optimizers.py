@@ -7,12 +7,15 @@ AdamW puts epsilon elsewhere. So the updates stand here, as the core's reference
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.optimizers import SGD, AdamW, Optimizer
+
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Updater:
@@ -23,9 +26,15 @@ class Updater:
     """
 
     def __init__(
-        self, spec: Optimizer, parameters: Mapping[str, Any], undecayed: Container[str]
+        self,
+        spec: Optimizer,
+        parameters: Mapping[str, Any],
+        undecayed: Container[str],
+        factors: Mapping[str, float],
+        first_steps: Mapping[str, int],
     ) -> None:
         self.spec, self.undecayed = spec, undecayed
+        self.factors, self.first_steps = factors, first_steps
         self.parameters = parameters
         self.slots = {
             f"{slot}.{name}": tf.Variable(tf.zeros_like(parameter.value), trainable=False)
@@ -39,13 +48,15 @@ class Updater:
             weight = self.parameters[name]
             slots = [self.slots[f"{slot}.{name}"] for slot in self.spec.slots]
             decay = self.spec.decay_for(decay=name not in self.undecayed)
+            own_rate = rate * self.factors.get(name, 1.0)
             if isinstance(self.spec, AdamW):
-                _adamw(self.spec, weight, gradient, slots, rate, step, decay)
+                taken = step - self.first_steps.get(name, 0)
+                _adamw(self.spec, weight, gradient, slots, own_rate, taken, decay)
             elif isinstance(self.spec, SGD):
                 velocity = slots[0].assign(
                     self.spec.momentum * slots[0] + gradient + decay * weight.value
                 )
-                weight.assign_sub(rate * velocity)
+                weight.assign_sub(own_rate * velocity)
 
 
 def _adamw(
@@ -68,7 +79,12 @@ def _adamw(
 
 
 def create_optimizer(
-    spec: Optimizer, parameters: Mapping[str, Any], undecayed: Container[str]
+    spec: Optimizer,
+    parameters: Mapping[str, Any],
+    undecayed: Container[str],
+    *,
+    factors: Mapping[str, float] = NONE,
+    first_steps: Mapping[str, int] = NONE,
 ) -> Updater:
     """Return the update with the spec's hyperparameters, its slots zero.
 
@@ -76,15 +92,19 @@ def create_optimizer(
         spec: SGD or AdamW.
         parameters: what it moves, by name.
         undecayed: the names that `decay_norm_and_bias` is about.
+        factors: on the learning rate, where it is not 1.
+        first_steps: the step, from 0, that moves a parameter first, where it is not 0.
     """
     if not isinstance(spec, SGD | AdamW):
         raise TypeError(f"no TensorFlow optimizer for {spec!r}")
-    return Updater(spec, parameters, undecayed)
+    return Updater(spec, parameters, undecayed, factors, first_steps)
 
 
 def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[list[Tensor], Tensor]:
     """Return gradients scaled to a global norm of at most `clip_norm`, and the norm before."""
     unscaled = list(gradients)
+    if not unscaled:  # nothing of the backbone learns
+        return unscaled, tf.constant(0.0)
     norm = tf.linalg.global_norm(unscaled)
     if clip_norm is None:
         return unscaled, norm

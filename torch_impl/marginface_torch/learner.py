@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
+from marginface.backbones.parts import arrays_of
 from marginface.heads import Shard, whole_shape
 from marginface.heads.initial import InitialHead
 from marginface.learner import (
@@ -31,12 +32,14 @@ from marginface.learner import (
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
 from marginface_torch.arrays import as_numpy, as_tensor, to_float32
-from marginface_torch.backbones.backbone import channels_last, create_backbone, synchronize
+from marginface_torch.backbones.backbone import channels_last, create_backbone, rest, synchronize
 from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
 from marginface_torch.processes import PATIENCE, add_up, gather_rows, set_threads
+
+Forward = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
 
 class Learner:
@@ -47,7 +50,7 @@ class Learner:
         set_threads(spec.threads)
         self.group = group if group is not None and group.size > 1 else None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model, self.optimizer_spec = model, spec.optimizer
+        self.model, self.optimizer_spec, self.tuning = model, spec.optimizer, spec.tuning
         self.dtype: torch.dtype = getattr(torch, spec.dtype)
         backbone = create_backbone(
             model.backbone,
@@ -70,28 +73,33 @@ class Learner:
             shard=Shard(self.group.rank, self.group.size) if self.group else None,
         )
         self.head = head.to(self.device)
+        graph = self.backbone.graph
+        never_trained = self.tuning.never_trained(graph)
         named = {f"backbone.{name}": p for name, p in self.backbone.named_parameters()}
         named |= {f"head.{name}": p for name, p in self.head.named_parameters()}
-        self.parameters = {name: p for name, p in named.items() if p.requires_grad}
-        undecayed = {f"backbone.{name}" for name in self.backbone.graph.undecayed()}
+        self.parameters = {
+            name: p for name, p in named.items() if p.requires_grad and name not in never_trained
+        }
+        undecayed = {f"backbone.{name}" for name in graph.undecayed()}
         undecayed.add("head.bias")
-        self.optimizer = create_optimizer(spec.optimizer, self.parameters, undecayed)
+        self.optimizer = create_optimizer(
+            spec.optimizer,
+            self.parameters,
+            undecayed,
+            factors=self.tuning.factors(graph),
+            first_steps=self.tuning.first_steps(graph),
+        )
         self.steps = 0
-        self._forward: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = self.backbone
+        self._forward: Forward = self.backbone
+        self._compiling = False
+        self._gradients_of: Any = None  # processes that average the gradients of the backbone
         if self.group:
             # As for the whole batch: then any number of processes gives the same run.
             synchronize(self.backbone)
-            gloo = distributed.get_backend() == "gloo"
-            with warnings.catch_warnings():
-                # Its new name is not in every PyTorch that we take.
-                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
-                self._forward = DistributedDataParallel(
-                    self.backbone,
-                    broadcast_buffers=False,
-                    gradient_as_bucket_view=True,
-                    # Of its own: `_leave` in processes.py says why. NCCL's would take GPU memory.
-                    process_group=distributed.new_group(timeout=PATIENCE) if gloo else None,
-                )
+            if distributed.get_backend() == "gloo":
+                # Of its own: `_leave` in processes.py says why. NCCL's would take GPU memory.
+                self._gradients_of = distributed.new_group(timeout=PATIENCE)
+        self._freeze(frozen=self.tuning.frozen_at(0))
         self._scaling = [
             torch.tensor(values, dtype=self.dtype, device=self.device)[:, None, None]
             for values in (model.preprocessing.mean, model.preprocessing.std)
@@ -101,7 +109,31 @@ class Learner:
 
     def compile(self) -> None:
         """Compile the backbone's forward and backward; costs a minute or two at the next step."""
+        self._compiling = True
         self._forward = compiled(self._forward)
+
+    def _freeze(self, *, frozen: bool) -> None:
+        """Hold the frozen parts still from now on, or let them learn."""
+        self._frozen, graph = frozen, self.backbone.graph
+        layers = self.tuning.frozen_layers(graph) if frozen else []
+        rest(self.backbone, layers)
+        resting = set(arrays_of(graph, layers))
+        trainable = {name for name, array in graph.parameters().items() if array.trainable}
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad = name in trainable and f"backbone.{name}" not in resting
+        forward: Forward = self.backbone
+        if self.group and any(p.requires_grad for p in self.backbone.parameters()):
+            # Made anew: it learns once which gradients there are.
+            with warnings.catch_warnings():
+                # Its new name is not in every PyTorch that we take.
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
+                forward = DistributedDataParallel(
+                    self.backbone,
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                    process_group=self._gradients_of,
+                )
+        self._forward = compiled(forward) if self._compiling else forward
 
     def step(
         self,
@@ -111,19 +143,21 @@ class Learner:
         draw: Mapping[str, NDArray[Any]],
     ) -> StepResult:
         """Take one optimizer step on RGB images [batch, height, width, 3]."""
+        if self.tuning.frozen_at(self.steps) != self._frozen:
+            self._freeze(frozen=not self._frozen)
         self.backbone.train()
         self.head.train()
         given = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
         noise, draws = backbones.split_noise(given)
         embeddings = self._forward(self._input(images), noise)
-        self.head.rate = learning_rate
+        self.head.rate = learning_rate * self.tuning.head_factor
         loss = self.head(embeddings, torch.from_numpy(labels).to(self.device), draws)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [p.grad for p in self.backbone.parameters() if p.grad is not None]
         _, norm = clip_scale(gradients, self.optimizer_spec.clip_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["factor"]
         self.optimizer.step()
         self.steps += 1
         loss = loss.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -10,11 +11,17 @@ from torch import Tensor, nn
 
 from marginface.optimizers import SGD, AdamW, Optimizer
 
+NONE: Mapping[str, Any] = MappingProxyType({})
 SLOT_OF_KEY = {"momentum_buffer": "momentum", "exp_avg": "first", "exp_avg_sq": "second"}
 
 
 def create_optimizer(
-    spec: Optimizer, parameters: Mapping[str, nn.Parameter], undecayed: Container[str]
+    spec: Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    undecayed: Container[str],
+    *,
+    factors: Mapping[str, float] = NONE,
+    first_steps: Mapping[str, int] = NONE,
 ) -> torch.optim.Optimizer:
     """Create PyTorch's own optimizer with the spec's hyperparameters, its slots zero.
 
@@ -22,12 +29,19 @@ def create_optimizer(
         spec: SGD or AdamW.
         parameters: what it moves, by name.
         undecayed: the names that `decay_norm_and_bias` is about.
+        factors: on the learning rate, where it is not 1.
+        first_steps: the step, from 0, that moves a parameter first, where it is not 0.
     """
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, int], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        groups.setdefault(spec.decay_for(decay=name not in undecayed), []).append(parameter)
+        decay = spec.decay_for(decay=name not in undecayed)
+        rules = decay, factors.get(name, 1.0), first_steps.get(name, 0)
+        groups.setdefault(rules, []).append(parameter)
+    if not groups:  # all is frozen, or steps itself; PyTorch takes a group of nothing, not none
+        groups[0.0, 1.0, 0] = []
     named: list[dict[str, Any]] = [
-        {"params": members, "weight_decay": decay} for decay, members in groups.items()
+        {"params": members, "weight_decay": decay, "factor": factor, "first_step": first}
+        for (decay, factor, first), members in groups.items()
     ]
     optimizer: torch.optim.Optimizer
     match spec:
@@ -52,6 +66,8 @@ def clip_scale(gradients: Iterable[Tensor], clip_norm: float | None) -> tuple[li
     They are scaled in place: an optimizer reads them where they are.
     """
     scaled = list(gradients)
+    if not scaled:  # nothing of the backbone learns
+        return scaled, torch.tensor(0.0)
     norm = torch.nn.utils.get_total_norm(scaled)
     if clip_norm is not None:
         torch._foreach_mul_(scaled, torch.clamp(clip_norm / (norm + 1e-6), max=1.0))
@@ -74,6 +90,7 @@ def set_step(optimizer: torch.optim.Optimizer, spec: Optimizer, step: int) -> No
     """Have the optimizer go on as after step number `step`; SGD counts none."""
     if isinstance(spec, AdamW):
         for group in optimizer.param_groups:
+            taken = max(0, step - group["first_step"])
             for parameter in group["params"]:
-                counted = torch.tensor(float(step), device=parameter.device)
+                counted = torch.tensor(float(taken), device=parameter.device)
                 optimizer.state[parameter]["step"] = counted

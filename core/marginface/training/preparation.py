@@ -200,6 +200,7 @@ def _open(
         check_resumption(config)
     graph = config.model_spec().graph()
     preprocessing = config.model_spec().preprocessing
+    config.tuning().check(graph)
     verification = []
     if config.verifies():
         verification = open_all(
@@ -260,15 +261,22 @@ def _open(
 
 def _schedule(config: TrainConfig, steps_per_epoch: int, *, resume: bool) -> tuple[Schedule, str]:
     """Return the learning rate's schedule, and a message if a resumed run changes it."""
-    schedule = config.make_schedule(config.total_steps(steps_per_epoch))
+    schedule, tuning = config.make_schedule(config.total_steps(steps_per_epoch)), config.tuning()
     if not resume:
         schedule.require_reached()
+        tuning.check_reached(schedule.total_steps)
         return schedule, ""
     state = standing(config)
     if changes_course(state.recorded, config):  # else a resumed run may be cut short
         schedule.require_reached()
+        tuning.check_reached(schedule.total_steps)
     before = state.recorded.make_schedule(state.recorded.total_steps(steps_per_epoch))
-    return schedule, new_course(before, schedule, state.step)
+    course = new_course(before, schedule, state.step)
+    was = state.recorded.tuning()
+    if tuning != was:
+        told = f"parts: {tuning.describe() or 'all alike'}; were {was.describe() or 'all alike'}"
+        course = "; ".join(filter(None, [course, told]))
+    return schedule, course
 
 
 def _create_learner(
@@ -288,8 +296,15 @@ def _create_learner(
             "use --compile auto or off"
         )
     if opened.checkpoint:
-        check_fits(opened.checkpoint.state, learner.array_specs(), f"checkpoint {opened.path}")
-        learner.load_arrays(opened.checkpoint.state)
+        state, specs = dict(opened.checkpoint.state), learner.array_specs()
+        if config.tuning().frozen_at(opened.checkpoint.step - 1):
+            # A run that was to freeze for good has no slots of what rests; they are zero till then.
+            resting = config.tuning().first_steps(config.model_spec().graph())
+            for name, (whole, _) in specs.items():
+                if name.startswith("optimizer.") and name.split(".", 2)[-1] in resting:
+                    state.setdefault(name, np.zeros(whole.shape, whole.dtype))
+        check_fits(state, specs, f"checkpoint {opened.path}")
+        learner.load_arrays(state)
     elif opened.start.arrays:
         learner.load_arrays(opened.start.arrays, strict=False)
         if config.init_head == "centers":

@@ -104,6 +104,7 @@ def check_resumption(config: TrainConfig) -> None:
     state = standing(config)
     if not state.step:
         return
+    config.tuning().check_change(state.recorded.tuning(), state.step)
     total = config.total_steps(state.steps_per_epoch)
     if total < state.step:
         asked = " and ".join(f"{name} {value}" for name, value in _length(config))

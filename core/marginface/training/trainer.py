@@ -129,7 +129,7 @@ def _train(
     )
     newest, saved_step, rate = training.checkpoint, progress.step, 0.0
     auto_compile = start_compiling(training)
-    own_loss = is_own(training.loss)
+    own_loss, tuning = is_own(training.loss), config.tuning()
     seconds, steps = 0.0, 0  # since the last line of metrics
     taken = 0  # steps of this start
     grown = ""  # the last warning of a batch with more identities than are sampled
@@ -140,6 +140,8 @@ def _train(
             tracker.say(f"the run before waits in {training.run.replaced} for a checkpoint of this")
         if training.course:
             tracker.say(training.course)
+        if tuned := tuning.describe():
+            tracker.say(tuned)
         if first and progress.step < total_steps:
             share = config.batch_size // group.size
             steps_left = total_steps - progress.step
@@ -178,6 +180,8 @@ def _train(
             if stopping:
                 break
 
+            if step == tuning.unfreeze_at:
+                tracker.say(f"step {step}: {', '.join(tuning.freeze)} no longer frozen")
             started = time.perf_counter()
             with together(group):
                 batch = next(pipeline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 import keras
@@ -32,9 +32,11 @@ class Backbone(keras.Model):
         layouts: how each canonical array lies in its variable.
         masks: where noise comes from in training that is given none: dropout, drop path, masks.
         synchronized: whether statistics of training are those of the batch of all processes.
+        resting: the layers whose running statistics training takes and leaves.
     """
 
     synchronized = False
+    resting: Collection[str] = frozenset()
 
     def __init__(
         self,
@@ -132,7 +134,8 @@ class Backbone(keras.Model):
     ) -> Tensor:
         layer = node.layer
         arrays = {part: self.arrays[array_name(layer, part)] for part in layer.parameters()}
-        call = Call(arrays, training, noise.get(layer.noise_of), self.synchronized)
+        moving = training and layer.name not in self.resting
+        call = Call(arrays, moving, noise.get(layer.noise_of), self.synchronized)
         return LAYERS[type(layer)](layer, call, *inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -187,3 +190,8 @@ def create_backbone(
 def synchronize(backbone: Backbone) -> None:
     """Let statistics of training be those of the batch of all processes."""
     backbone.synchronized = True
+
+
+def rest(backbone: Backbone, layers: Collection[str]) -> None:
+    """Let these layers alone normalise by their stored statistics in training; they stay."""
+    backbone.resting = frozenset(layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -152,6 +152,13 @@ def synchronize(backbone: Backbone) -> None:
     for module in backbone.modules():
         if isinstance(module, BatchNorm):
             module.synchronized = True
+
+
+def rest(backbone: Backbone, layers: Collection[str]) -> None:
+    """Let these layers alone normalise by their stored statistics in training; they stay."""
+    for name, module in backbone.named_modules():
+        if isinstance(module, BatchNorm):
+            module.resting = name in layers
 
 
 def _attach(root: nn.Module, name: str, part: nn.Module | nn.Parameter) -> None:

@@ -19,9 +19,11 @@ class BatchNorm(nn.BatchNorm2d):
         synchronized: whether training takes mean and variance over the batches of all processes of
             torch.distributed, which must be of one size; PyTorch's own SyncBatchNorm has no CPU
             version.
+        resting: whether training takes the running statistics and leaves them.
     """
 
     synchronized = False
+    resting = False
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 4):
@@ -29,6 +31,15 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised input; in training, move the running statistics."""
+        if self.resting:
+            return batch_norm(
+                input,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                eps=self.eps,
+            )
         if not (self.synchronized and self.training):
             return super().forward(input)
         assert self.running_mean is not None

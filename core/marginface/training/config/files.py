@@ -35,7 +35,10 @@ PLACES = (
     "refuse_damaged",
 )
 LENGTH = ("epochs", "max_steps")
-COURSE = ("lr", "schedule", "warmup_steps", "warmup_share", "power", "milestones", "gamma")
+COURSE = (
+    *("lr", "schedule", "warmup_steps", "warmup_share", "power", "milestones", "gamma"),
+    *("lr_factor", "layer_decay", "unfreeze_at"),
+)
 RECORDS = (
     *("val", "val_images", "val_pairs", "val_every"),
     *("checkpoint_every", "keep_checkpoints", "log_every"),

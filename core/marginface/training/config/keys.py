@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -24,6 +25,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from marginface import backbones, losses
+from marginface.backbones.parts import Tuning
 from marginface.backend import default_backend
 from marginface.checks import check_shares
 from marginface.data.augmentation import PRESETS, expand_presets
@@ -88,6 +90,9 @@ Augmentations = Annotated[
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_steps)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 
+Factors = Annotated[dict[str, float], BeforeValidator(partial(name_value_pairs, key="lr_factor"))]
+Parts = Annotated[tuple[str, ...], BeforeValidator(split_names)]
+
 Channels = Annotated[Literal["rgb", "bgr"], one_of("channels", "rgb", "bgr")]
 OptimizerName = Annotated[Literal["sgd", "adamw"], one_of("optimizer", "sgd", "adamw")]
 ScheduleName = Annotated[Literal["polynomial", "cosine", "step"], one_of("schedule", *SCHEDULES)]
@@ -133,6 +138,10 @@ SAMPLING_HELP = (
 PRECISION_HELP = (
     "Precision of the head's matrix products: full, bfloat16 or float16 (faster on GPUs)."
 )
+FREEZE_HELP = "Parts of the backbone that do not learn, comma-separated: stem,layer1; or backbone."
+UNFREEZE_HELP = "Step from which the frozen parts learn; default: never."
+FACTOR_HELP = "Factors on the learning rate of parts: backbone=0.1,head=1."
+LAYER_DECAY_HELP = "Factor on the learning rate for each part further from the head."
 PROCESSES_HELP = "Processes on this machine that share each step and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's choice, or an equal share."
 BACKEND_HELP = "Framework: torch or tf; default: the one that is installed, torch if both are."
@@ -227,6 +236,11 @@ class TrainConfig(BaseModel):
     )
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
     warmup_share: float | None = key("Optimizer", WARMUP_HELP, None, ge=0, lt=1)
+
+    freeze: Parts = key("Fine-tuning", FREEZE_HELP, ())
+    unfreeze_at: int | None = key("Fine-tuning", UNFREEZE_HELP, None, ge=1)
+    lr_factor: Factors = key("Fine-tuning", FACTOR_HELP, {})
+    layer_decay: float = key("Fine-tuning", LAYER_DECAY_HELP, 1.0, gt=0, le=1)
 
     join_identities: bool = key("Data", JOIN_HELP, False)
     augment: Augmentations = key("Data", AUGMENT_HELP, ("flip",))
@@ -340,6 +354,7 @@ class TrainConfig(BaseModel):
         self.make_loss()
         check_runs_in(self.loss, self.backend)
         self.make_optimizer()
+        self.tuning()
         self.make_schedule(total_steps=1)
         preprocessing = self.model_spec().preprocessing
         if self.resize:
@@ -372,6 +387,15 @@ class TrainConfig(BaseModel):
             decay_norm_and_bias=self.decay_norm_and_bias,
             clip_norm=self.clip_norm or None,
             **hyperparameters,
+        )
+
+    def tuning(self) -> Tuning:
+        """Return what rests, and the rates of the parts."""
+        return Tuning(
+            freeze=self.freeze,
+            unfreeze_at=self.unfreeze_at,
+            lr_factor=self.lr_factor,
+            layer_decay=self.layer_decay,
         )
 
     def make_schedule(self, total_steps: int) -> Schedule:
@@ -427,6 +451,7 @@ class TrainConfig(BaseModel):
             sample_rate=self.sample_rate,
             sampling=self.sampling or "partial_fc",
             precision=self.head_precision,
+            tuning=self.tuning(),
         )
 
     def total_steps(self, steps_per_epoch: int) -> int:

@@ -109,8 +109,8 @@ def height_and_width(value: Any) -> Any:
     return list(listed) * (2 // len(listed))
 
 
-def name_value_pairs(value: Any) -> Any:
-    """Read "m3=0.2,easy=true" as a mapping, its values as YAML does.
+def name_value_pairs(value: Any, key: str = "loss_parameters") -> Any:
+    """Read "m3=0.2,easy=true" as a mapping, its values as YAML does; `key` is for the message.
 
     >>> name_value_pairs("m3=0.2,easy=true")
     {'m3': 0.2, 'easy': True}
@@ -121,7 +121,7 @@ def name_value_pairs(value: Any) -> Any:
     for part in split_commas(value):
         name, equals, text = part.partition("=")
         if not equals or not name.strip() or not text.strip():
-            raise MarginfaceError(f"loss_parameters must be name=value,name=value, got '{value}'")
+            raise MarginfaceError(f"{key} must be name=value,name=value, got '{value}'")
         if name.strip() in pairs:
             raise MarginfaceError(f"'{name.strip()}' is given twice in '{value}'")
         pairs[name.strip()] = yaml.safe_load(text)
