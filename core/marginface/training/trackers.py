@@ -75,7 +75,9 @@ class Tracker:
         if self._progress.disable:
             left = timedelta(seconds=round(seconds_left))
             self.say(
-                f"step {step}/{self._total}  loss {metrics['loss']:.3f}  lr {metrics['lr']:.3g}  "
+                f"step {step}/{self._total}  loss {metrics['loss']:.3f}  "
+                f"accuracy {metrics['accuracy']:.1%}  angle {metrics['target_angle']:.2f}  "
+                f"lr {metrics['lr']:.3g}  "
                 f"{metrics['images_per_second']:.1f} images/s  left {left}"
             )
 

@@ -182,11 +182,12 @@ def _train(
                 batch = next(pipeline)
             rate = training.schedule(step)
             draw = _draw(training, batch.all_labels, step)
+            recorded = (step + 1) % config.log_every == 0 or step + 1 == total_steps
             if not grown and (grown := _growth(training, draw)):
                 tracker.say(grown)
             what = f"step {step + 1} with {config.loss} fails"
             with telling_own_errors(what) if own_loss else nullcontext():
-                result = learner.step(batch.images, batch.labels, rate, draw)
+                result = learner.step(batch.images, batch.labels, rate, draw, measure=recorded)
             elapsed = time.perf_counter() - started
 
             progress.step = step = step + 1
@@ -200,10 +201,11 @@ def _train(
             speed = config.batch_size * steps / seconds
             tracker.step(step, loss=result.loss, lr=rate, images_per_second=speed)
 
-            if step % config.log_every == 0 or step == total_steps:
+            if result.metrics:
                 metrics = {
                     "epoch": step / pipeline.steps_per_epoch,
                     "loss": sum(progress.losses) / len(progress.losses),
+                    **result.metrics._asdict(),
                     "lr": rate,
                     "gradient_norm": result.gradient_norm,
                     "images_per_second": round(speed, 3),
