@@ -364,6 +364,7 @@ def test_a_resumed_run_may_not_become_another_one():
 # What makes another run of it, so that a resumed one may not change it.
 FIXED = {
     *("recipe", "init_weights", "seed", "batch_size"),
+    *("people_per_batch", "images_per_person"),
     *("loss", "scale", "margin", "loss_parameters", "num_classes", "sample_rate", "sampling"),
     *("backbone", "embedding_size", "input_size", "dropout", "mean", "std", "channels"),
     *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),

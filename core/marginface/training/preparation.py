@@ -194,6 +194,7 @@ def _open(
         images,
         batch_size=config.batch_size,
         seed=config.seed,
+        people_per_batch=config.people_per_batch,
         augment=config.augment,
         threads=config.loader_threads,
         rank=group.rank,

@@ -38,6 +38,7 @@ class _Pipeline(BaseModel):
 
     seed: Count
     batch_size: Annotated[Count, Field(ge=1)]
+    people_per_batch: Annotated[Count, Field(ge=1)] | None = None
     augment: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)]
     images: Count
     images_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

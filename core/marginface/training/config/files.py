@@ -147,6 +147,8 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
     for name, other in (("warmup_steps", "warmup_share"), ("warmup_share", "warmup_steps")):
         if name in upper:  # the two say one thing
             values.pop(other, None)
+    if {"people_per_batch", "images_per_person"} & set(upper):  # which say how large a batch is
+        values.pop("batch_size", None)
     if "sample_rate" in upper and coerce("sample_rate", upper["sample_rate"]) == 1:
         values.pop("sampling", None)
     parameters = name_value_pairs(values.pop("loss_parameters", {}))

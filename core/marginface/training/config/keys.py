@@ -115,6 +115,8 @@ MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 REFUSE_HELP = (
     "If the newest checkpoint is damaged, refuse to resume; otherwise the one before it is used."
 )
+PEOPLE_HELP = "Balanced batches: people in a step; batch-size is this times images-per-person."
+IMAGES_HELP = "Balanced batches: images of each person in a step."
 CHECKPOINT_HELP = (
     f"Steps between checkpoints; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS}."
 )
@@ -171,6 +173,8 @@ class TrainConfig(BaseModel):
         "Length", "Number of steps; with epochs, whichever ends first.", None, ge=1
     )
     batch_size: int = key("Length", "Images in a step.", 128, ge=2)
+    people_per_batch: int | None = key("Length", PEOPLE_HELP, None, ge=1)
+    images_per_person: int | None = key("Length", IMAGES_HELP, None, ge=1)
 
     lr: float = key("Optimizer", "Highest learning rate.", 0.1, gt=0)
     optimizer: OptimizerName = key("Optimizer", "sgd or adamw.", "sgd")
@@ -246,6 +250,10 @@ class TrainConfig(BaseModel):
                     values[name] = value
         if values.get("epochs") is None and values.get("max_steps") is None:
             values["epochs"] = 20
+        people, images = values.get("people_per_batch"), values.get("images_per_person")
+        if values.get("batch_size") is None and people is not None and images is not None:
+            with suppress(TypeError, ValueError):
+                values["batch_size"] = int(people) * int(images)
         with suppress(TypeError, ValueError):  # the field's own type check has the message
             if values.get("sampling") is None and float(values.get("sample_rate", 1)) < 1:
                 values["sampling"] = "partial_fc"
@@ -285,6 +293,7 @@ class TrainConfig(BaseModel):
                 "which would move identities that were not sampled; choose optimizer sgd or "
                 "sample_rate 1"
             )
+        self._check_balance()
         check_shares(self.batch_size, self.processes)
         if self.val_pairs is not None and self.val_images is None:
             raise MarginfaceError("val_pairs is given without val_images; give both or neither")
@@ -300,6 +309,21 @@ class TrainConfig(BaseModel):
         self.make_schedule(total_steps=1)
         self.model_spec()
         return self
+
+    def _check_balance(self) -> None:
+        """Refuse balanced batches whose numbers do not make up the batch."""
+        people, images = self.people_per_batch, self.images_per_person
+        if (people is None) != (images is None):
+            given, lacking = "people_per_batch", "images_per_person"
+            if people is None:
+                given, lacking = lacking, given
+            raise MarginfaceError(f"{given} is given without {lacking}; give both or neither")
+        if people is not None and images is not None and people * images != self.batch_size:
+            raise MarginfaceError(
+                f"batch_size is {self.batch_size}, but people_per_batch {people} x "
+                f"images_per_person {images} is {people * images}; leave batch_size out, or make "
+                "them agree"
+            )
 
     def verifies(self) -> bool:
         """Return whether the run has a verification set."""
