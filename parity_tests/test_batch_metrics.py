@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 from comparison import assert_same_arrays, state_of
 from frameworks import Framework
-from tiny_training import CLASSES, batches, fresh
+from tiny_training import batches, fresh
 
 from marginface import losses
 from marginface.heads import HeadMetrics, measure

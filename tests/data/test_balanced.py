@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,7 +74,7 @@ def test_each_round_has_everyone_once_but_for_the_rest(order: Balanced, turn: in
 @many
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_a_persons_images_take_turns(count: int, each: int, seed: int) -> None:
-    """Of those who are in every round, all that fit into whole parts come before any comes again."""
+    """All images that fit into whole parts come before one of them comes again."""
     order = Balanced(np.zeros(count, np.int64), 1, each, seed)
     parts = max(1, count // each)
     for again in range(3):
@@ -123,7 +122,9 @@ def test_processes_share_a_batch(folder: ImageFolder) -> None:
 
 def test_an_epoch_has_as_many_batches_as_a_shuffled_one(folder: ImageFolder) -> None:
     balanced = TrainingPipeline(folder, batch_size=6, people_per_batch=3, seed=0)
-    assert balanced.steps_per_epoch == TrainingPipeline(folder, batch_size=6, seed=0).steps_per_epoch
+    assert (
+        balanced.steps_per_epoch == TrainingPipeline(folder, batch_size=6, seed=0).steps_per_epoch
+    )
 
 
 @pytest.mark.parametrize(

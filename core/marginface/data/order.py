@@ -84,7 +84,8 @@ class Balanced:
         again, part = divmod(turn, max(1, count // self.each))
         places = _part(part, self.each) % count
         chosen = _permuted(places, count, self.seed, 4, person, again)
-        return self._by_person[self._starts[person] + chosen]
+        images: Integers = self._by_person[self._starts[person] + chosen]
+        return images
 
     @cached_property
     def counts(self) -> Integers:

@@ -40,6 +40,7 @@ from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
 from marginface.text import printable
+from marginface.training.best import metric_of
 from marginface.training.config.files import LOCAL, config_text
 from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
@@ -70,6 +71,7 @@ class Training:
     images: LabelledImages
     pipeline: TrainingPipeline
     verification: list[Pairs]
+    metric: str | None  # by which the best checkpoint is kept: SET:METRIC
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
@@ -85,6 +87,7 @@ class _Opened:
     images: LabelledImages
     pipeline: TrainingPipeline
     verification: list[Pairs]
+    metric: str | None
     schedule: Schedule
     course: str
     path: Path | None
@@ -131,6 +134,7 @@ def prepare_training(
         images=opened.images,
         pipeline=opened.pipeline,
         verification=opened.verification,
+        metric=opened.metric,
         schedule=opened.schedule,
         progress=opened.progress,
         checkpoint=opened.path,
@@ -181,6 +185,7 @@ def _open(
         )
     for line in filter(None, map(left_out_line, verification)):
         say(console, line)
+    metric = None if config.keep_best is None else metric_of(config.keep_best, verification)
     for pairs in verification:
         require_folds(pairs.name, pairs.fold)
         # Decoded whole, as the training images are: damage must not end the run hours later.
@@ -207,6 +212,8 @@ def _open(
     if checkpoint and newest:
         progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
         pipeline.restore(state)
+        if progress.best is not None and progress.best.metric != metric:
+            progress.best = None  # what another metric found says nothing of this one
         for path in damaged:
             say(
                 console,
@@ -223,6 +230,7 @@ def _open(
         images,
         pipeline,
         verification,
+        metric,
         schedule,
         course,
         newest,

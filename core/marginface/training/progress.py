@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from marginface.runs.best import Best
 from marginface.runs.checkpoints import Count, damaged_record
 
 
@@ -21,6 +22,7 @@ class Progress:
         losses: of the steps since the last line of metrics.
         verified_step: the last step that was verified.
         best_accuracy: the best verification accuracy; None before the first.
+        best: the verification whose checkpoint is kept as the best; None if none is.
         compiled_backend: the backend for which compiling was found to pay.
     """
 
@@ -28,6 +30,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     verified_step: Count = 0
     best_accuracy: float | None = None
+    best: Best | None = None
     compiled_backend: str | None = None
 
 

@@ -19,7 +19,9 @@ from marginface.backbones import draw_backbone
 from marginface.heads import draw_step, split_sample
 from marginface.losses.registry import is_own
 from marginface.own_code import telling_own_errors
+from marginface.runs.checkpoint_writer import record_again
 from marginface.terminal import Terminal
+from marginface.training.best import stalled
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
@@ -157,22 +159,30 @@ def _train(
             if training.verification and verification_due:
                 require_finite_arrays(learner, group, config, step, rate, newest)
                 received = verify(training, tracker, stop)
+            verified = verification_due and progress.verified_step == step
 
+            finished |= stalled(progress.best, config.stop_after)
             stopping = finished or received is not None
-            if (stopping or step % checkpoint_every == 0) and step > saved_step:
+            best = None if progress.best is None else progress.best.step
+            if (stopping or best == step or step % checkpoint_every == 0) and step > saved_step:
                 require_finite_arrays(learner, group, config, step, rate, newest)
                 newest = save_checkpoint(
                     group,
                     learner,
                     training.run.checkpoints,
                     step,
-                    {"progress": asdict(progress), "pipeline": pipeline.state()},
+                    _plain(training),
                     shared=shared,
                     keep=config.keep_checkpoints,
+                    best=best,
                 )
                 saved_step = step
                 if first and overwrite:
                     training.run.drop_replaced()
+            elif verified and newest and step == saved_step:  # by a run that was stopped before
+                with together(group):
+                    if first:
+                        record_again(newest, _plain(training))
 
             if stopping:
                 break
@@ -226,6 +236,11 @@ def _train(
     if failures:
         raise failures[0]
     return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
+
+
+def _plain(training: Training) -> dict[str, Any]:
+    """Return what a checkpoint holds besides the learner's arrays."""
+    return {"progress": asdict(training.progress), "pipeline": training.pipeline.state()}
 
 
 def _draw(training: Training, labels: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
@@ -282,4 +297,4 @@ def _ending(
             f"stopped at step {step}, {saved}; continue: marginface train --output "
             f"{quote(str(path))} --resume"
         )
-    return closing_words(training.config, step, embeddings)
+    return closing_words(training.config, training.progress, embeddings)

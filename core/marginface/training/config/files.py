@@ -32,7 +32,7 @@ LENGTH = ("epochs", "max_steps")
 COURSE = ("lr", "schedule", "warmup_steps", "warmup_share", "power", "milestones", "gamma")
 RECORDS = (
     *("val", "val_images", "val_pairs", "val_every"),
-    *("checkpoint_every", "keep_checkpoints", "log_every"),
+    *("checkpoint_every", "keep_checkpoints", "keep_best", "stop_after", "log_every"),
 )
 RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
 # Keys that each process of a run may have its own value of: locations, and how it reads.

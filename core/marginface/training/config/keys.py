@@ -34,6 +34,7 @@ from marginface.losses.tensor_code import check_runs_in
 from marginface.model import ModelSpec, Preprocessing, Triple
 from marginface.optimizers import SGD, AdamW, Optimizer
 from marginface.other_names import KEYS as OTHER_KEYS
+from marginface.training.best import split_metric
 from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
     channels_of,
@@ -117,6 +118,11 @@ REFUSE_HELP = (
 )
 PEOPLE_HELP = "Balanced batches: people in a step; batch-size is this times images-per-person."
 IMAGES_HELP = "Balanced batches: images of each person in a step."
+KEEP_BEST_HELP = (
+    "Keep the checkpoint with the best metric beside the newest: accuracy (of the first "
+    "verification set), auc, eer, tar@1e-3..., or SET:METRIC."
+)
+STOP_AFTER_HELP = "End the run after so many verifications without a better one; with keep-best."
 CHECKPOINT_HELP = (
     f"Steps between checkpoints; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS}."
 )
@@ -215,6 +221,8 @@ class TrainConfig(BaseModel):
 
     checkpoint_every: int | None = key("Records", CHECKPOINT_HELP, None, ge=1)
     keep_checkpoints: int = key("Records", "Checkpoints to keep; older ones are deleted.", 3, ge=1)
+    keep_best: str | None = key("Records", KEEP_BEST_HELP, None)
+    stop_after: int | None = key("Records", STOP_AFTER_HELP, None, ge=1)
     refuse_damaged: bool = key("Records", REFUSE_HELP, False)
     log_every: int = key("Records", "Steps between lines of metrics.", 10, ge=1)
 
@@ -302,6 +310,18 @@ class TrainConfig(BaseModel):
         if self.val_every is not None and not self.verifies():
             raise MarginfaceError(
                 "val_every has no effect without val_images and val_pairs, or val"
+            )
+        if self.keep_best is not None:
+            split_metric(self.keep_best)
+            if not self.verifies():
+                raise MarginfaceError(
+                    f"keep_best {self.keep_best} needs a verification set; give val, or val_images "
+                    "and val_pairs"
+                )
+        elif self.stop_after is not None:
+            raise MarginfaceError(
+                f"stop_after {self.stop_after} needs the metric that is to become better; give "
+                "keep_best, such as --keep-best accuracy"
             )
         self.make_loss()
         check_runs_in(self.loss, self.backend)
