@@ -82,7 +82,7 @@ def export(
             "--weights takes files of weights"
         )
     if checkpoint is not None and trained is None:
-        raise MarginfaceError(f"--checkpoint {checkpoint} goes with --model; weights have none")
+        raise MarginfaceError("--checkpoint goes with --model; files of weights have none")
     published = None if weights is None else as_path("weights", weights)
     check_path(path)
     check_count("opset", opset)

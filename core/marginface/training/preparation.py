@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -205,6 +206,8 @@ def _open(
         rank=group.rank,
         size=group.size,
     )
+    if told := _few_images(config, images):
+        say(console, told)
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest, damaged = newest_whole(config) if resume else (None, [])
     checkpoint = open_checkpoint(newest) if newest else None
@@ -392,6 +395,21 @@ def _sets(images: JoinedImages, *, joined: bool) -> str:
     if images.in_several:
         text += f"; {shared}, of another identity in each (--join-identities takes them for one)"
     return text
+
+
+def _few_images(config: TrainConfig, images: LabelledImages) -> str:
+    """Say how many people have too few images for balanced batches; "" for none."""
+    each = config.images_per_person
+    if each is None:
+        return ""
+    counts = np.bincount(images.labels)
+    few = int(np.sum((counts > 0) & (counts < each)))
+    if not few:
+        return ""
+    return (
+        f"{few} of {np.sum(counts > 0)} people have fewer than {each} images; a batch has theirs "
+        "several times"
+    )
 
 
 def _check_identities(

@@ -6,11 +6,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from marginface.runs.best import Best
 from marginface.runs.checkpoints import Count, damaged_record
+
+
+def _from_plain(value: Any) -> Any:
+    return Best(**value) if isinstance(value, dict) else value
 
 
 @dataclass(config=ConfigDict(strict=True, extra="forbid"))
@@ -30,7 +34,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     verified_step: Count = 0
     best_accuracy: float | None = None
-    best: Best | None = None
+    best: Annotated[Best | None, BeforeValidator(_from_plain)] = None
     compiled_backend: str | None = None
 
 

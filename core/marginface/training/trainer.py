@@ -36,6 +36,7 @@ from marginface.training.preparation import (
     undoing_start,
 )
 from marginface.training.processes.groups import agree, this_process, together
+from marginface.training.progress import Progress
 from marginface.training.result import TrainResult
 from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.saving import one_folder, save_checkpoint
@@ -77,7 +78,7 @@ def train(
     console = console or Terminal(stderr=True, quiet=this_process().rank > 0)
     if resume and (run := finished_run(config)):
         console.print(nothing_left(config, run), soft_wrap=True)
-        return TrainResult(config.output, run.step, run.progress.best_accuracy, None)
+        return _result(config.output, run.progress, None)
     group = join_group(config)
     with ExitStack() as held:
         with together(group):
@@ -235,7 +236,12 @@ def _train(
         tracker.say(_ending(training, received, newest, seen))
     if failures:
         raise failures[0]
-    return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
+    return _result(training.run.path, progress, received)
+
+
+def _result(run: Path, progress: Progress, received: int | None) -> TrainResult:
+    best_step = None if progress.best is None else progress.best.step
+    return TrainResult(run, progress.step, progress.best_accuracy, received, best_step)
 
 
 def _plain(training: Training) -> dict[str, Any]:
