@@ -141,7 +141,8 @@ class Learner(Protocol):
         `draw` holds what the head takes (`draw_step`) and the backbone's noise (`draw_backbone`).
         With a group, images, labels and what is drawn for each of them are this process's; drawn
         classes and their weights are of all processes. `measure` adds the head's metrics of the
-        batch, over the classes that the step looks at; it changes nothing else.
+        batch, over the classes that the step looks at and before it moves them, and changes
+        nothing else.
         """
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ def test_a_model_is_of_the_checkpoint_that_is_chosen(run, of_step, checkpoint, s
     assert mf.load(run, checkpoint=checkpoint).embedder.fingerprint == of_step[step]
 
 
-def test_so_is_an_onnx_file(run, of_step, printed, tmp_path):
+def test_so_is_an_onnx_file(run, printed, tmp_path):
     pytest.importorskip("torch")
     output = tmp_path / "model.onnx"
     printed("export", "--model", run, "--checkpoint", "best", "--output", output)
@@ -85,11 +85,11 @@ def test_one_that_is_named_already_is_not_named_again(run, refusal, tmp_path):
         assert told in refusal(*given, "--output", tmp_path / "out.onnx")
 
 
-def test_a_file_has_no_checkpoints(refusal, tmp_path):
+def test_a_file_has_no_checkpoints(refusal, tiny_faces, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\x08\x08\x12\x00")
     given = ["embed", "--model", tmp_path / "model.onnx", "--checkpoint", "best"]
     told = "is a file, which has no checkpoints; leave out --checkpoint best, or give a run folder"
-    assert told in refusal(*given, "--images", tmp_path, "--output", tmp_path / "out.npz")
+    assert told in refusal(*given, "--images", tiny_faces, "--output", tmp_path / "out.npz")
     told = "is a file, expected a run folder; an ONNX file is exported already"
     given = ["export", "--model", tmp_path / "model.onnx", "--output", tmp_path / "other.onnx"]
     assert told in refusal(*given)
