@@ -246,7 +246,10 @@ def _result(run: Path, progress: Progress, received: int | None) -> TrainResult:
 
 def _plain(training: Training) -> dict[str, Any]:
     """Return what a checkpoint holds besides the learner's arrays."""
-    return {"progress": asdict(training.progress), "pipeline": training.pipeline.state()}
+    progress = asdict(training.progress)
+    if training.progress.best is None:
+        del progress["best"]  # which earlier versions do not know
+    return {"progress": progress, "pipeline": training.pipeline.state()}
 
 
 def _draw(training: Training, labels: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
