@@ -3,7 +3,8 @@
     python learning.py torch|tf CASE CHECKPOINT OUT
 
 RANK, WORLD_SIZE and so on say which process this is. CHECKPOINT may be absent: then it starts anew.
-Each process's losses and whole state go to OUT.RANK.npz; together they write a checkpoint to OUT.
+Each process's reports (loss, gradient norm, and of every other step the head's metrics) and whole
+state go to OUT.RANK.npz; together they write a checkpoint to OUT.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ TUNING = {
 
 
 def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
-    """Return the losses of STEPS steps from step `first` on, and the learner after them."""
+    """Return the reports of STEPS steps from step `first` on, and the learner after them."""
     model, loss, optimizer, sample_rate = CASES[case]
     rank, size = (0, 1) if group is None else (group.rank, group.size)
     spec = LearnerSpec(
@@ -81,8 +82,9 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
         draw |= draw_backbone(graph, 3, step, BATCH)
         own = {k: v[rank::size] if k not in SAMPLE_DRAWS else v for k, v in draw.items()}
         rate = RATE if isinstance(optimizer, SGD) else 1e-4
-        result = learner.step(images[rank::size], labels[rank::size], rate, own)
-        reports.append([result.loss, result.gradient_norm])
+        share = images[rank::size], labels[rank::size]
+        result = learner.step(*share, rate, own, measure=step % 2 == 0)
+        reports.append([result.loss, result.gradient_norm, *(result.metrics or (-1, -1))])
     return np.array(reports), learner
 
 

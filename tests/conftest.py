@@ -21,7 +21,7 @@ from command import Done, cli, printed, refusal
 from runs import STEPS
 
 from marginface.arrays import ArraySpec
-from marginface.heads import Shard
+from marginface.heads import HeadMetrics, Shard
 from marginface.learner import (
     STEP,
     Group,
@@ -67,7 +67,9 @@ class FakeLearner:
         blocks = images.reshape(n, SIDE, h // SIDE, SIDE, w // SIDE, 3).mean((2, 4))
         return blocks.reshape(n, -1) / 127.5 - 1
 
-    def step(self, images: Any, labels: Any, learning_rate: float, draw: Any) -> StepResult:
+    def step(
+        self, images: Any, labels: Any, learning_rate: float, draw: Any, *, measure: bool = False
+    ) -> StepResult:
         features = self._features(images)
         weight, head = self.values["backbone.weight"], self.values["head.weight"]
         embeddings = features @ weight
@@ -78,6 +80,7 @@ class FakeLearner:
         logits -= logits.max(1, keepdims=True)
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         rows = np.arange(len(labels))
+        metrics = self._measured(logits, embeddings, labels) if measure else None
         loss = float(-np.log(p[rows, labels]).mean())
         p[rows, labels] -= 1
         p /= len(labels)
@@ -92,7 +95,15 @@ class FakeLearner:
         self.draws.append(draw)
         self.on_step(self.steps)
         norm = float(np.linalg.norm(gradients["backbone.weight"]))
-        return StepResult(self.loss_at.get(self.steps, loss), norm)
+        return StepResult(self.loss_at.get(self.steps, loss), norm, metrics)
+
+    def _measured(self, logits: Any, embeddings: Any, labels: Any) -> HeadMetrics[float]:
+        own = self.values["head.weight"][labels]
+        lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(own, axis=1)
+        angles = np.arccos(((embeddings * own).sum(1) / lengths).clip(-1, 1))
+        mine = [(logits.argmax(1) == labels).mean(), angles.mean()]
+        said = [json.loads(text) for text in self.group.exchange(json.dumps(mine))]
+        return HeadMetrics(*map(float, np.mean(said, 0)))
 
     def _mean(self, loss: float, gradients: dict[str, Any]) -> tuple[float, dict[str, Any]]:
         mine = json.dumps([loss, {name: value.tolist() for name, value in gradients.items()}])

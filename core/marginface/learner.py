@@ -16,7 +16,7 @@ from marginface.errors import MarginfaceError
 from marginface.text import brief
 
 if TYPE_CHECKING:
-    from marginface.heads import Precision, Sampling
+    from marginface.heads import HeadMetrics, Precision, Sampling
     from marginface.losses import MarginLoss
     from marginface.model import ModelSpec
     from marginface.optimizers import Optimizer
@@ -77,6 +77,7 @@ class StepResult(NamedTuple):
 
     loss: float  # mean over the images of all processes
     gradient_norm: float  # of the backbone, before clipping
+    metrics: HeadMetrics[float] | None = None  # before the step, of all images, if asked for
 
 
 class LearnerArray(NamedTuple):
@@ -135,12 +136,16 @@ class Learner(Protocol):
         labels: NDArray[np.int64],
         learning_rate: float,
         draw: Mapping[str, NDArray[Any]],
+        *,
+        measure: bool = False,
     ) -> StepResult:
         """Take one optimizer step on `images` [batch, height, width, 3] (RGB).
 
         `draw` holds what the head takes (`draw_step`) and the backbone's noise (`draw_backbone`).
         With a group, images, labels and what is drawn for each of them are this process's; drawn
-        classes and their weights are of all processes.
+        classes and their weights are of all processes. `measure` adds the head's metrics of the
+        batch, over the classes that the step looks at and before it moves them, and changes
+        nothing else.
         """
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -93,7 +93,12 @@ def test_of_train(given, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "export takes either run=RUN or weights=FILE"),
+        ({}, "export takes either model=RUN or weights=FILE"),
+        ({"model": "run", "run": "run"}, "export takes either model=RUN or weights=FILE"),
+        (
+            {"weights": "w.pt", "checkpoint": "best"},
+            "checkpoint goes with model; files of weights have none",
+        ),
         ({"weights": "w.pt"}, "weights needs backbone, the network that they belong to"),
         (
             {"weights": "w.pt", "backbone": "mbf", "input_size": "9"},

@@ -27,6 +27,8 @@ TRAINING = {
     "step": [10.0, 20.0],
     "loss": [9.0, None],
     "lr": [0.1, 0.05],
+    "batch_accuracy": [None, 0.25],
+    "target_angle": [None, 1.5],
     "checked": [20.0],
     "accuracy": [0.9],
 }

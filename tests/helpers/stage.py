@@ -177,6 +177,8 @@ def shorten_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def shortened(config: TrainConfig, **options: Any) -> Any:
         short = {**dict(config), **SHORT, "max_steps": next(steps)}
+        if config.people_per_batch:
+            short |= {"people_per_batch": 2, "images_per_person": 2}
         return train(TrainConfig(**short), **options)
 
     monkeypatch.setattr(trainer, "train", shortened)

@@ -154,11 +154,11 @@ def test_every_plot_has_a_line_for_each_model_and_titles_on_both_axes(browser):
     assert plots["roc"]["lines"] == [*both, "chance", "threshold"]
     assert plots["roc"]["log"] == "log"
     assert plots["reject"]["lines"] == plots["cmc"]["lines"] == both
-    for name in ("training-loss", "training-accuracy", "training-lr"):
-        assert plots[name]["lines"] == both[1:]
+    for name in ("loss", "accuracy", "batch_accuracy", "target_angle", "lr"):
+        assert plots[f"training-{name}"]["lines"] == both[1:]
     assert plots["histogram"]["lines"] == ["two people", "same person"]
     assert all(len(plot["titles"]) == 2 and all(plot["titles"]) for plot in plots.values())
-    assert len(plots) == 7
+    assert len(plots) == 9
 
 
 @pytest.mark.parametrize("model", [0, 1])

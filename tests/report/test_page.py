@@ -194,7 +194,7 @@ def test_rejection_goes_by_the_shorter_of_two_embeddings(report):
 
 METRICS = """\
 {"kind": "train", "step": 10, "loss": 9.0, "lr": 0.1}
-{"kind": "train", "step": 20, "loss": NaN, "lr": 0.05}
+{"kind": "train", "step": 20, "loss": NaN, "lr": 0.05, "accuracy": 0.25, "target_angle": 1.5}
 {"kind": "verification", "step": 20, "accuracy": 0.9}
 """
 

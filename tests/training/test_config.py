@@ -100,6 +100,19 @@ def test_the_recorded_configuration_states_every_default():
         ({"val_every": 5}, "val_every has no effect without val_images"),
         ({"processes": 0}, "processes must be greater than or equal to 1, got 0"),
         ({"batch_size": 8, "processes": 3}, "batch_size 8 cannot be shared evenly by 3 processes"),
+        ({"people_per_batch": 8}, "people_per_batch is given without images_per_person; give both"),
+        ({"images_per_person": 8}, "images_per_person is given without people_per_batch; give b"),
+        (
+            {"people_per_batch": 8, "images_per_person": 4, "batch_size": 30},
+            "batch_size is 30, but people_per_batch 8 x images_per_person 4 is 32; leave",
+        ),
+        (
+            {"people_per_batch": 3, "images_per_person": 3, "processes": 2},
+            "batch_size 9 cannot be shared evenly by 2 processes",
+        ),
+        ({"people_per_batch": 0, "images_per_person": 2}, "people_per_batch must be greater"),
+        ({"people_per_batch": "few", "images_per_person": 2}, "people_per_batch must be a whole"),
+        ({"stop_after": 0, "keep_best": "auc", "val": "lfw.bin"}, "stop_after must be greater"),
         ({"sample_rate": 0}, "sample_rate must be greater than 0, got 0"),
         ({"sample_rate": "1.5"}, "sample_rate must be less than or equal to 1, got '1.5'"),
         ({"sample_rate": "few"}, "sample_rate must be a number, got 'few'"),
@@ -364,12 +377,22 @@ def test_a_resumed_run_may_not_become_another_one():
 # What makes another run of it, so that a resumed one may not change it.
 FIXED = {
     *("recipe", "init", "init_head", "init_partial", "seed", "batch_size"),
+    *("people_per_batch", "images_per_person"),
     *("loss", "scale", "margin", "loss_parameters", "num_classes", "sample_rate", "sampling"),
     *("backbone", "embedding_size", "input_size", "dropout", "mean", "std", "channels"),
     *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),
     *("join_identities", "augment", "resize", "skip_bad", "head_precision"),
     "freeze",
 }
+
+
+def test_balanced_batches_say_how_large_they_are():
+    balanced = {"people_per_batch": "16", "images_per_person": "4"}
+    assert make(**balanced).batch_size == 64
+    assert make(**balanced, batch_size=64).batch_size == 64
+    assert resolve_config({"recipe": "small-set"}, {**NEEDED, **balanced}).batch_size == 64
+    file = {"people_per_batch": 16, "images_per_person": 2, "batch_size": 32}
+    assert resolve_config(file, {**NEEDED, "images_per_person": 4}).batch_size == 64
 
 
 def test_every_key_is_resumable_or_fixed():

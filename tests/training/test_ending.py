@@ -10,6 +10,7 @@ from rich.console import Console
 from marginface.runs.folder import RunFolder
 from marginface.training.config.keys import TrainConfig
 from marginface.training.ending import closing_words, not_fallen
+from marginface.training.progress import Progress
 from marginface.training.trainer import train
 
 ALIKE = np.full((4, 8), 0.3, np.float32) + np.arange(4, dtype=np.float32)[:, None] * 1e-7
@@ -49,7 +50,7 @@ def test_a_loss_that_did_not_fall_is_named(losses, fell):
 )
 def test_the_end_evaluates_on_the_runs_own_pairs(tmp_path, keys, options):
     run = tmp_path / "o'ne run"
-    told = closing_words(TrainConfig(data="faces", output=run, **keys), 40, ALIKE)
+    told = closing_words(TrainConfig(data="faces", output=run, **keys), Progress(40), ALIKE)
     assert "learned nothing" in told  # which stands before the command, not behind it
     command = shlex.split(told.partition("evaluate: ")[2])
     backend = [] if find_spec("onnxruntime") else ["--backend", "torch"]
@@ -67,7 +68,7 @@ def test_a_trial_of_some_steps_is_not_said_to_have_learned_nothing(tmp_path, ste
 
 
 def test_without_pairs_no_command_that_fails_is_given(tmp_path):
-    told = closing_words(TrainConfig(data="faces", output=tmp_path / "run"), 7)
+    told = closing_words(TrainConfig(data="faces", output=tmp_path / "run"), Progress(7))
     assert re.search(r"no pairs .* marginface evaluate --help", told)
 
 
@@ -85,7 +86,7 @@ MODELS = {
 def test_a_model_that_tells_nothing_apart_is_named(tmp_path, kind):
     embeddings, step, named = MODELS[kind]
     config = TrainConfig(data="faces", output=tmp_path / "run", lr=500)
-    told = closing_words(config, step, embeddings)
+    told = closing_words(config, Progress(step), embeddings)
     assert ("all images the same embedding, so it learned nothing" in told) is named
     assert ("another --lr (it was 500)" in told) is named
 

@@ -5,7 +5,8 @@ from unicodedata import normalize
 
 import pytest
 from record_files import pack
-from runs import QUIET, STEPS, die_at, final_state, record, resumed, stop_at
+from rich.console import Console
+from runs import QUIET, STEPS, die_at, final_state, on_processes, record, resumed, stop_at
 
 from marginface.errors import MarginfaceError
 from marginface.losses import ArcFace
@@ -243,3 +244,28 @@ def test_a_checkpoint_that_a_run_did_not_write_is_damaged(make, fake_backend, pa
         "other; restore one from a copy, or train again: `marginface train --config "
         f"{config.output}/config.yaml --output NEW`"
     )
+
+
+def test_balanced_batches_go_on_in_any_number_of_processes(make, fake_backend):
+    balanced = {"people_per_batch": 3, "images_per_person": 2, "batch_size": 6}
+    whole = make("whole", **balanced)
+    train(whole, console=QUIET)
+    config = make("stopped", **balanced)
+    fake_backend.prepare = stop_at(7, signal.SIGINT)
+    train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    with pytest.raises(MarginfaceError, match=r"cannot change people_per_batch \(3 to 2\)"):
+        resumed(config, people_per_batch=2)
+    more = resumed(config, processes=2)
+    on_processes(fake_backend, 2, lambda _: train(more, resume=True, console=QUIET))
+    for ours, theirs in zip(record(config.output), record(whole.output), strict=True):
+        assert ours.pop("kind") == theirs.pop("kind")
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+def test_few_images_for_balanced_batches_are_counted(make, capsys):
+    train(
+        make(people_per_batch=2, images_per_person=12, batch_size=24), console=Console(stderr=True)
+    )
+    said = " ".join(capsys.readouterr().err.split())
+    assert "3 of 3 people have fewer than 12 images; a batch has theirs several times" in said

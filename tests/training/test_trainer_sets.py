@@ -18,6 +18,7 @@ from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
 FIGURES = ("accuracy", "accuracy_std", "accuracy_at_one_threshold", "auc", "eer")
+FIGURES += ("tar@1e-1", "tar@1e-2", "tar@1e-3", "tar@1e-4")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tensorflow import Tensor
 from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
 from marginface.backbones.parts import arrays_of
-from marginface.heads import Shard, whole_shape
+from marginface.heads import HeadMetrics, Shard, whole_shape
 from marginface.heads.initial import InitialHead
 from marginface.learner import (
     STEP,
@@ -118,19 +118,23 @@ class Learner:
         labels: NDArray[np.int64],
         learning_rate: float,
         draw: Mapping[str, NDArray[Any]],
+        *,
+        measure: bool = False,
     ) -> StepResult:
         """Take one optimizer step on RGB images [batch, height, width, 3]."""
         if self.tuning.frozen_at(self.steps) != self._frozen:
             self._freeze(frozen=not self._frozen)
-        loss, norm = self._step(
+        loss, norm, measured = self._step(
             tf.constant(self.model.preprocessing.pixels(images)),
             tf.constant(labels),
             tf.constant(learning_rate, self.dtype),
             tf.constant(self.steps + 1, tf.int64),
             {name: tf.constant(value) for name, value in draw.items()},
+            tf.constant(measure),
         )
         self.steps += 1
-        return StepResult(float(loss), float(norm))
+        metrics = HeadMetrics(*map(float, measured)) if measure else None
+        return StepResult(float(loss), float(norm), metrics)
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings [batch, embedding_size] in inference mode, not normalised."""
@@ -227,21 +231,31 @@ class Learner:
         own = name.split(".", 2)[2] if name.startswith("optimizer.") and name != STEP else name
         return self.backbone.layouts.get(own.removeprefix("backbone."))
 
-    def _together(self, *given: Any) -> tuple[Tensor, Tensor]:
+    def _together(self, *given: Any) -> tuple[Tensor, Tensor, HeadMetrics[Tensor]]:
         """Take the step in all processes."""
         if self.group is None:
             return self._train(*given)
-        loss_and_norm: tuple[Tensor, Tensor] = self.group.strategy.run(self._train, given)
-        return loss_and_norm
+        result: tuple[Tensor, Tensor, HeadMetrics[Tensor]]
+        result = self.group.strategy.run(self._train, given)
+        return result
 
     def _train(
-        self, pixels: Tensor, labels: Tensor, rate: Tensor, step: Tensor, draw: Tensors
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        rate: Tensor,
+        step: Tensor,
+        draw: Tensors,
+        measure: Tensor,
+    ) -> tuple[Tensor, Tensor, HeadMetrics[Tensor]]:
         names = self._learning
         noise, draws = backbones.split_noise(draw)
         self.head.rate = rate * self.tuning.head_factor
         with tf.GradientTape() as tape:
             embeddings = self.backbone(self._input(pixels), noise, training=True)
+            with tape.stop_recording():
+                # Before the loss's backward pass, which may move the class weights.
+                measured = self.head.measure_if(measure, embeddings, labels, draws)
             loss = self.head(embeddings, labels, draws, training=True)
         slopes = tape.gradient(loss, [self.parameters[name].value for name in names])
         gradients = dict(zip(names, slopes, strict=True))
@@ -255,7 +269,7 @@ class Learner:
         )
         gradients |= zip(backbone, clipped, strict=True)
         self.optimizer.apply(gradients, rate, step)
-        return loss, norm
+        return loss, norm, measured
 
     def _infer(self, pixels: Tensor) -> Tensor:
         return self.backbone(self._input(pixels), training=False)

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
 from marginface.backbones.parts import arrays_of
-from marginface.heads import Shard, whole_shape
+from marginface.heads import HeadMetrics, Shard, whole_shape
 from marginface.heads.initial import InitialHead
 from marginface.learner import (
     STEP,
@@ -141,6 +141,8 @@ class Learner:
         labels: NDArray[np.int64],
         learning_rate: float,
         draw: Mapping[str, NDArray[Any]],
+        *,
+        measure: bool = False,
     ) -> StepResult:
         """Take one optimizer step on RGB images [batch, height, width, 3]."""
         if self.tuning.frozen_at(self.steps) != self._frozen:
@@ -151,7 +153,10 @@ class Learner:
         noise, draws = backbones.split_noise(given)
         embeddings = self._forward(self._input(images), noise)
         self.head.rate = learning_rate * self.tuning.head_factor
-        loss = self.head(embeddings, torch.from_numpy(labels).to(self.device), draws)
+        own = torch.from_numpy(labels).to(self.device)
+        # Before the loss's backward pass, which may move the class weights.
+        measured = self.head.measure(embeddings, own, draws) if measure else None
+        loss = self.head(embeddings, own, draws)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [p.grad for p in self.backbone.parameters() if p.grad is not None]
@@ -163,7 +168,8 @@ class Learner:
         loss = loss.detach()
         if self.group:
             loss = add_up(loss) / self.group.size
-        return StepResult(loss.item(), norm.item())
+        metrics = HeadMetrics(*(each.item() for each in measured)) if measured else None
+        return StepResult(loss.item(), norm.item(), metrics)
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings [batch, embedding_size] in inference mode, not normalised."""

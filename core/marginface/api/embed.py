@@ -27,6 +27,7 @@ def embed(
     channels: str | None = None,
     crop: str | Sequence[int] | None = None,
     output_name: str | None = None,
+    checkpoint: str | int | None = None,
     batch_size: int = 64,
     resize: Resize = False,
     skip_bad: bool = False,
@@ -49,6 +50,7 @@ def embed(
         channels: channel order of the network, "rgb" or "bgr"; the model's own for None.
         crop: (top, left, height, width) in pixels that is cut out of each image.
         output_name: output of an ONNX file that is the embedding; by its shape for None.
+        checkpoint: of a run: "best" (of `keep_best`), "last" or a step; the last for None.
         batch_size: images in one batch.
         resize: scale images of another size instead of refusing them: True as in training, else
             "fit", "letterbox" or "squeeze".
@@ -81,6 +83,7 @@ def embed(
         crop=crop,
         threads=threads,
         output_name=output_name,
+        checkpoint=checkpoint,
     )
     with saying_how_to_go_on(), image_progress("Embedding") as on_progress:
         return embed_folder(

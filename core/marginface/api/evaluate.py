@@ -110,6 +110,7 @@ def evaluate(
     channels: str | None = None,
     crop: str | Sequence[int] | None = None,
     output_name: str | None = None,
+    checkpoint: str | int | None = None,
     batch_size: int = 64,
     flip: bool = True,
     resize: Resize = False,
@@ -131,6 +132,7 @@ def evaluate(
         channels: channel order of the network, "rgb" or "bgr"; the model's own for None.
         crop: (top, left, height, width) in pixels that is cut out of each image.
         output_name: output of an ONNX file that is the embedding; by its shape for None.
+        checkpoint: of a run: "best" (of `keep_best`), "last" or a step; the last for None.
         batch_size: images in one batch.
         flip: sum the embeddings of an image and of its mirror image.
         resize: scale images of another size instead of refusing them: True as in training, else
@@ -162,6 +164,7 @@ def evaluate(
         sets = open_sets(sets_given, listed, shown, skip_bad=skip_bad)
         how: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "crop": crop}
         how |= {"backend": backend, "threads": threads, "output_name": output_name}
+        how["checkpoint"] = checkpoint
         embedders = [open_model(each, **how).embedder for each in given]
         rows = tuple(
             Comparison.of(each, embeddings, known.model, known)

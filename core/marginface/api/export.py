@@ -29,7 +29,9 @@ from marginface.runs.folder import load_run
 def export(
     output: str | Path,
     *,
+    model: str | Path | None = None,
     run: str | Path | None = None,
+    checkpoint: str | int | None = None,
     weights: str | Path | None = None,
     backbone: str | None = None,
     embedding_size: int | None = None,
@@ -48,7 +50,9 @@ def export(
 
     Args:
         output: the .onnx file to write.
-        run: a run folder; or give `weights`.
+        model: a run folder; or give `weights`.
+        run: another name for `model`.
+        checkpoint: of the run: "best" (of `keep_best`), "last" or a step; the last for None.
         weights: instead of a run: a .safetensors, .pt, .pth or .ckpt file.
         backbone: of `weights`: the network that they belong to.
         embedding_size: of `weights`: 512 for None.
@@ -67,10 +71,18 @@ def export(
     Raises:
         MarginfaceError: the model or the output cannot be used, or the two disagree.
     """
-    if (run is None) == (weights is None):
-        raise MarginfaceError("export takes either --run RUN or --weights FILE")
+    if [model, run, weights].count(None) != 2:
+        raise MarginfaceError("export takes either --model RUN or --weights FILE")
     path = as_path("output", output)
-    trained = None if run is None else as_path("run", run)
+    model = run if model is None else model
+    trained = None if model is None else as_path("model", model)
+    if trained is not None and trained.is_file():
+        raise MarginfaceError(
+            f"{trained} is a file, expected a run folder; an ONNX file is exported already, and "
+            "--weights takes files of weights"
+        )
+    if checkpoint is not None and trained is None:
+        raise MarginfaceError("--checkpoint goes with --model; files of weights have none")
     published = None if weights is None else as_path("weights", weights)
     check_path(path)
     check_count("opset", opset)
@@ -90,7 +102,7 @@ def export(
             if foreign:
                 option = f"--{foreign[0].replace('_', '-')}"
                 raise MarginfaceError(f"{option} goes with --weights; a run knows its own")
-            loaded = load_run(trained)
+            loaded = load_run(trained, checkpoint)
             spec, arrays = loaded.spec, loaded.weights
             backend = backend or _checking_backend(loaded.config)
             metadata = _about_the_loss(loaded.config)

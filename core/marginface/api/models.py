@@ -97,6 +97,7 @@ def load(
     channels: str | None = None,
     crop: str | Sequence[int] | None = None,
     output_name: str | None = None,
+    checkpoint: str | int | None = None,
 ) -> Model:
     """Return the model of a run folder or an ONNX file.
 
@@ -109,6 +110,7 @@ def load(
         channels: channel order of the network, "rgb" or "bgr"; the model's own for None.
         crop: (top, left, height, width) in pixels that is cut out of each image.
         output_name: output of an ONNX file that is the embedding; by its shape for None.
+        checkpoint: of a run: "best" (of `keep_best`), "last" or a step; the last for None.
 
     Raises:
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
@@ -123,6 +125,7 @@ def load(
         channels=channels,
         crop=crop,
         output_name=output_name,
+        checkpoint=checkpoint,
     )
     return Model(place, embedder)
 

@@ -110,9 +110,10 @@ def train(
         raise MarginfaceError(f"a process of the run ended with exit status {result}; see above")
     output = at_home(Path({**_file(config), **keys}["output"]))
     records = read_metrics(RunFolder(output).metrics)
-    verified = [each["best_accuracy"] for each in records if each["kind"] == VERIFICATION]
+    verified = [each for each in records if each["kind"] == VERIFICATION]
+    last = verified[-1] if verified else {}
     step = records[-1]["step"] if records else 0
-    return TrainResult(output, step, verified[-1] if verified else None, stopped)
+    return TrainResult(output, step, last.get("best_accuracy"), stopped, last.get("best_step"))
 
 
 def _show_keys() -> None:

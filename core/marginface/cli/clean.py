@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def clean(
     context: typer.Context,
     run: Annotated[
-        Path, typer.Option("--run", help="Run folder of a run with --loss subcenter_arcface.")
+        Path,
+        typer.Option("--model", "--run", help="Run folder of a run with --loss subcenter_arcface."),
     ],
     data: Annotated[
         list[Path],
@@ -43,6 +44,7 @@ def clean(
         Path | None,
         typer.Option("--link-to", help="New folder for the kept images, as hard links."),
     ] = None,
+    checkpoint: options.Checkpoint = None,
     backend: options.Backend = "onnx",
     batch_size: options.BatchSize = 64,
     resize: options.Resize = False,
@@ -79,8 +81,8 @@ def clean(
     named = run.parent.name == "checkpoints"
     where = RunFolder(run.parents[1] if named else run)
     where.require_model()
-    checkpoint, weight = _class_weights(where, run if named else None)
-    embedder = options.open_model(checkpoint, backend, None, None, None, None, threads)
+    chosen, weight = _class_weights(where, run if named else None, checkpoint)
+    embedder = options.open_model(chosen, backend, None, None, None, None, threads)
     identities, resize = where.read_identities(), embedder.resizing(resize)
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
     centers = centers_per_class(weight, identities, f"run {run}")
@@ -167,11 +169,14 @@ def _check_links(
             )
 
 
-def _class_weights(run: RunFolder, named: Path | None) -> tuple[Path, Any]:
-    """Return the named checkpoint, or the newest that is whole, and its head's weight."""
+def _class_weights(run: RunFolder, named: Path | None, checkpoint: str | None) -> tuple[Path, Any]:
+    """Return the named or chosen checkpoint, and its head's weight."""
     from marginface.runs.checkpoints import check_checkpoint, load_checkpoint
-    from marginface.runs.folder import no_checkpoint
-    from marginface.runs.newest import read_newest
+    from marginface.runs.chosen import read_chosen
+    from marginface.runs.folder import named_twice, no_checkpoint
+
+    if named and checkpoint is not None:
+        raise named_twice(named, checkpoint)
 
     def read(path: Path) -> tuple[Path, Any]:
         check_checkpoint(path)  # all of it: backbone and head are to be of one checkpoint
@@ -183,7 +188,7 @@ def _class_weights(run: RunFolder, named: Path | None) -> tuple[Path, Any]:
             )
         return path, state["head.weight"]
 
-    read_from = read(named) if named else read_newest(run.checkpoints, read)
+    read_from = read(named) if named else read_chosen(run.checkpoints, checkpoint, read)
     if read_from is None:
         raise no_checkpoint(run.path)
     return read_from

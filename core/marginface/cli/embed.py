@@ -23,6 +23,7 @@ def embed(
     channels: options.Channels = None,
     crop: options.Crop = None,
     output_name: options.OutputName = None,
+    checkpoint: options.Checkpoint = None,
     batch_size: options.BatchSize = 64,
     resize: options.Resize = False,
     skip_bad: Annotated[
@@ -64,6 +65,7 @@ def embed(
         channels=channels,
         crop=crop,
         output_name=output_name,
+        checkpoint=checkpoint,
         batch_size=batch_size,
         resize=resize,
         skip_bad=skip_bad,

@@ -13,9 +13,10 @@ from marginface.cli.output_options import Overwrite
 
 def export(
     output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
-    run: Annotated[
-        Path | None, typer.Option("--run", help="Run folder of marginface train.")
+    model: Annotated[
+        Path | None, typer.Option("--model", "--run", help="Run folder of marginface train.")
     ] = None,
+    checkpoint: options.Checkpoint = None,
     weights: Annotated[
         Path | None,
         typer.Option("--weights", help="Instead of a run: .safetensors, .pt, .pth or .ckpt file."),
@@ -68,7 +69,8 @@ def export(
 
     path = run_export(
         output,
-        run=run,
+        model=model,
+        checkpoint=checkpoint,
         weights=weights,
         backbone=backbone,
         embedding_size=embedding_size,

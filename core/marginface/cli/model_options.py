@@ -63,6 +63,13 @@ OutputName = Annotated[
         help="Which output of an ONNX file is the embedding; default: found by its shape.",
     ),
 ]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        help="Which checkpoint of a run: best (with train --keep-best), last (default) or a step.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in one batch.")]
 Resize = Annotated[
     Any,  # bool, or a word: see `resize_choice`
@@ -92,6 +99,7 @@ def open_model(
     crop: str | None,
     threads: int | None,
     output_name: str | None = None,
+    checkpoint: str | None = None,
 ) -> Embedder:
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.embeddings.embedder import open_embedder
@@ -105,4 +113,5 @@ def open_model(
         crop=crop,
         threads=threads,
         output_name=output_name,
+        checkpoint=checkpoint,
     )

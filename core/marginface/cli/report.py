@@ -26,6 +26,7 @@ def report(
     channels: options.Channels = None,
     crop: options.Crop = None,
     output_name: options.OutputName = None,
+    checkpoint: options.Checkpoint = None,
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
     resize: options.Resize = False,
@@ -55,7 +56,9 @@ def report(
         ReportModel(name, read_training(path)) for name, path in zip(names, models, strict=True)
     )
     embedders = [
-        options.open_model(path, backend, mean, std, channels, crop, threads, output_name)
+        options.open_model(
+            path, backend, mean, std, channels, crop, threads, output_name, checkpoint
+        )
         for path in models
     ]
     every = [

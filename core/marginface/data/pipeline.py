@@ -12,21 +12,14 @@ from numpy.typing import NDArray
 
 from marginface.checks import check_shares
 from marginface.data.augmentation import Augmentation, augmentation, expand_presets
+from marginface.data.order import Balanced, Order, Shuffled, seed_of
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.model import Preprocessing
 
 with needs("train"):
-    import absl.logging
-
-    # Grain warns on import that it found no JAX, which nothing here needs.
-    _verbosity = absl.logging.get_verbosity()
-    absl.logging.set_verbosity(absl.logging.ERROR)
     import grain
-    from grain.experimental import index_shuffle
-
-    absl.logging.set_verbosity(_verbosity)
 
 PREFETCHED_BATCHES = 4
 ENDLESS = 2**62
@@ -48,6 +41,7 @@ class BatchReader:
     """Reads any batch by its number, which alone decides what is in it; see `TrainingPipeline`."""
 
     images: LabelledImages
+    order: Order
     batch_size: int
     seed: int
     augment: Sequence[str]
@@ -62,31 +56,23 @@ class BatchReader:
 
     def __call__(self, number: int) -> Batch:
         """Return batch `number`, which is of epoch `number // steps_per_epoch`."""
-        epoch, batch = divmod(number, self.steps_per_epoch)
-        places = np.arange(self.batch_size) + batch * self.batch_size
-        chosen = self._order(epoch, places)
+        chosen = self.order(number)
         labels = self.images.labels[chosen]
         share = slice(self.rank, None, self.size)
         crop, share_size = self.preprocessing.crop, self.batch_size // self.size
         pixels = np.empty((share_size, *(crop[2:] if crop else self.images.size), 3), np.uint8)
-        generators = self._generators(places[share] + epoch * len(self.images))
+        epoch, batch = divmod(number, self.steps_per_epoch)
+        samples = np.arange(self.batch_size) + batch * self.batch_size + epoch * len(self.images)
+        generators = self._generators(samples[share])
         for row, index in enumerate(chosen[share].tolist()):
             image = self.preprocessing.cut(self.images[index][0])
             # A generator's state takes a tenth of the time to decode an image.
             pixels[row] = self._apply(image, next(generators)) if self.augment else image
         return Batch(pixels, labels[share], labels)
 
-    def _order(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the images at some places of an epoch, in memory that does not grow with it."""
-        seed = (self._seeds[0] + epoch) % 2**32
-        last = len(self.images) - 1
-        return np.array(
-            [index_shuffle(place, max_index=last, seed=seed, rounds=4) for place in places.tolist()]
-        )
-
     def _generators(self, samples: NDArray[np.int64]) -> Iterator[np.random.Generator]:
         """Yield each sample's generator: one, put to the sample's place of a Philox sequence."""
-        bits = np.random.Philox(self._seeds[1])
+        bits = np.random.Philox(seed_of(self.seed, 2))
         generator, state = np.random.Generator(bits), bits.state
         for sample in samples.tolist():
             state["state"]["counter"][3] = sample
@@ -94,28 +80,22 @@ class BatchReader:
             yield generator
 
     @cached_property
-    def _seeds(self) -> tuple[int, int]:
-        """Seeds of order and augmentation."""
-        order, augmenting = (
-            int(np.random.SeedSequence([self.seed, use]).generate_state(1)[0]) for use in (1, 2)
-        )
-        return order, augmenting
-
-    @cached_property
     def _apply(self) -> Augmentation:
         return augmentation(self.augment)
 
 
 class TrainingPipeline(Iterator[Batch]):
-    """Endless batches of labelled images, each epoch in a new order.
+    """Endless batches of labelled images: shuffled epochs, or balanced (see `Balanced`).
 
     Batch number n depends on the images, the seed, the batch size and the augmentations alone: not
     on the number of threads or processes, nor on which batches were read before. What remains of an
-    epoch after the last whole batch is left out, so no batch mixes epochs.
+    epoch after the last whole batch is left out, so no batch mixes epochs. An epoch of balanced
+    batches has as many batches.
 
     Args:
         images: the labelled images.
         batch_size: images in a batch, of all processes.
+        people_per_batch: of balanced batches: how many people each has; None for shuffled ones.
         seed: 0 .. 2**32 - 1; decides order and augmentation.
         augment: names of augmentations or presets, applied in this order.
         threads: how many decode and augment ahead; 0 works in the calling thread.
@@ -134,6 +114,7 @@ class TrainingPipeline(Iterator[Batch]):
         *,
         batch_size: int,
         seed: int,
+        people_per_batch: int | None = None,
         augment: Sequence[str] = ("flip",),
         threads: int = 2,
         crop: tuple[int, int, int, int] | None = None,
@@ -154,14 +135,17 @@ class TrainingPipeline(Iterator[Batch]):
             raise MarginfaceError(f"rank must be 0 to {size - 1}, got {rank}")
         cropping = Preprocessing(crop=crop)
         cropping.check_images(*images.size)
-        self._read = BatchReader(
-            images, batch_size, seed, expand_presets(augment), rank, size, cropping
-        )
+        order: Order = Shuffled(len(images), batch_size, seed_of(seed, 1))
+        if people_per_batch is not None:
+            order = _balanced(images, batch_size, people_per_batch, seed)
+        augment = expand_presets(augment)
+        self._read = BatchReader(images, order, batch_size, seed, augment, rank, size, cropping)
         self._threads = threads
         self.steps_per_epoch = self._read.steps_per_epoch
         self._setup = {
             "seed": seed,
             "batch_size": batch_size,
+            "people_per_batch": people_per_batch,
             "augment": list(self._read.augment),
             "images": len(images),
             "images_sha256": images.fingerprint(),
@@ -196,3 +180,23 @@ class TrainingPipeline(Iterator[Batch]):
                     "resume with the data and settings that the run began with"
                 )
         self._start(state["next_batch"])
+
+
+def _balanced(images: LabelledImages, batch_size: int, people: int, seed: int) -> Balanced:
+    """Return the order of balanced batches.
+
+    Raises:
+        MarginfaceError: there are fewer people, or they cannot share a batch evenly.
+    """
+    if not 1 <= people <= batch_size or batch_size % people:
+        raise MarginfaceError(
+            f"{people} people cannot have equally many of a batch's {batch_size} images; choose a "
+            "batch size (--batch-size) that is a multiple of them"
+        )
+    balanced = Balanced(images.labels, people, batch_size // people, seed)
+    if len(balanced.counts) < people:
+        raise MarginfaceError(
+            f"people_per_batch is {people}, but {images.root} has {len(balanced.counts)} people; "
+            f"expected at most {len(balanced.counts)}"
+        )
+    return balanced

@@ -103,12 +103,14 @@ class RunOptions:
         overrides: fields of its `Preprocessing` that are replaced.
         threads: CPU threads; the framework's own choice for None.
         output_name: the output of an ONNX file that is the embedding; found by shape for None.
+        checkpoint: of a run: "best", "last" or a step; the last for None.
     """
 
     backend: str
     overrides: dict[str, Any]
     threads: int | None
     output_name: str | None = None
+    checkpoint: str | int | None = None
 
 
 MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats(
@@ -126,6 +128,7 @@ def open_embedder(
     crop: str | Sequence[int] | None = None,
     threads: int | None = None,
     output_name: str | None = None,
+    checkpoint: str | int | None = None,
 ) -> Embedder:
     """Return the embedder of a run folder or an ONNX file.
 
@@ -137,6 +140,7 @@ def open_embedder(
         threads: CPU threads; the framework's own choice for None.
         output_name: the output of an ONNX file that alone is the embedding; for None the one
             [N, D] with D > 1, whose length is the [N, 1] beside it where there is one.
+        checkpoint: of a run folder: "best" (of `keep_best`), "last" or a step; the last for None.
 
     Raises:
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
@@ -148,7 +152,13 @@ def open_embedder(
     if backend not in backends:
         raise unknown_name("backend", backend, backends)
     overrides = _overrides(mean, std, channels, crop)
-    return MODELS.find(model).open(model, RunOptions(backend, overrides, threads, output_name))
+    if checkpoint is not None and model.is_file():
+        raise MarginfaceError(
+            f"{model} is a file, which has no checkpoints; leave out --checkpoint {checkpoint}, "
+            "or give a run folder"
+        )
+    options = RunOptions(backend, overrides, threads, output_name, checkpoint)
+    return MODELS.find(model).open(model, options)
 
 
 def _overrides(
@@ -213,7 +223,7 @@ def _open_run(folder: Path, running: RunOptions) -> Embedder:
             f"{folder} is a run, whose one output is the embedding; leave out --output-name"
         )
     backend, overrides, threads = running.backend, running.overrides, running.threads
-    loaded = load_run(folder)
+    loaded = load_run(folder, running.checkpoint)
     spec: ModelSpec = loaded.spec
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":

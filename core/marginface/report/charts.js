@@ -154,8 +154,11 @@ function drawTraining(models) {
     ["loss", "Training loss", "step", "loss", { rangemode: "tozero" }],
     ["accuracy", "Verification while training", "checked", "accuracy",
      { range: [Math.floor(20 * least) / 20 - 0.02, 1.01], tickformat: PERCENT }],
+    ["batch_accuracy", "Accuracy of training batches", "step", "accuracy",
+     { range: [-0.02, 1.02], tickformat: PERCENT }],
+    ["target_angle", "Mean angle to the own class", "step", "radians", { rangemode: "tozero" }],
     ["lr", "Learning rate", "step", "learning rate", { rangemode: "tozero" }],
-  ].filter(([key]) => trained.some((model) => model.training[key].length));
+  ].filter(([key]) => trained.some((model) => model.training[key].some((y) => y !== null)));
   document.getElementById("training").replaceChildren(...charts.map(([key, title]) => {
     const figure = document.createElement("figure"), chart = document.createElement("div");
     const heading = document.createElement("h3");

@@ -12,14 +12,16 @@ from marginface.runs.metrics import TRAIN, VERIFICATION, read_metrics
 
 
 def read_training(model: Path) -> dict[str, list[float | None]] | None:
-    """Return loss and learning rate over steps, and the verifications on the way.
+    """Return loss, batch metrics and learning rate over steps, and the verifications on the way.
 
     Args:
         model: a run, one of its checkpoints, or an ONNX file.
 
     Returns:
-        `step`, `loss` and `lr`, alike in length; `checked`, the steps of the verifications, and
-        `accuracy`. What is not finite is None. None for an ONNX file or a run without metrics.
+        `step`, `loss`, `lr`, and of the batch at a step `batch_accuracy` and `target_angle`,
+        alike in length; `checked`, the steps of the verifications, and `accuracy`. What is not
+        finite, or was not recorded by an earlier version, is None. None for an ONNX file or a run
+        without metrics.
 
     Raises:
         MarginfaceError: metrics.jsonl does not hold what a run writes.
@@ -33,6 +35,8 @@ def read_training(model: Path) -> dict[str, list[float | None]] | None:
         checks = [line for line in metrics if line["kind"] == VERIFICATION]
         return {
             **{name: _column(training, name) for name in ("step", "loss", "lr")},
+            "batch_accuracy": _column(training, "accuracy", missing=math.nan),
+            "target_angle": _column(training, "target_angle", missing=math.nan),
             "checked": _column(checks, "step"),
             "accuracy": _column(checks, "accuracy"),
         }
@@ -42,6 +46,8 @@ def read_training(model: Path) -> dict[str, list[float | None]] | None:
         ) from None
 
 
-def _column(lines: list[dict[str, Any]], name: str) -> list[float | None]:
-    values = (float(line[name]) for line in lines)
+def _column(
+    lines: list[dict[str, Any]], name: str, missing: float | None = None
+) -> list[float | None]:
+    values = (float(line[name] if missing is None else line.get(name, missing)) for line in lines)
     return [value if math.isfinite(value) else None for value in values]

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from marginface.arrays import ArraySpec, write_arrays
+from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
 from marginface.runs.checkpoints import (
     FORMAT,
@@ -20,6 +21,7 @@ from marginface.runs.checkpoints import (
     SHARDED,
     folder_name,
     list_checkpoints,
+    read_record,
     remove,
 )
 
@@ -65,9 +67,15 @@ class CheckpointWriter:
         return crc32
 
     def finish(
-        self, crc32: int, shards: list[dict[str, Any]], extra: dict[str, Any], *, keep: int
+        self,
+        crc32: int,
+        shards: list[dict[str, Any]],
+        extra: dict[str, Any],
+        *,
+        keep: int,
+        best: int | None = None,
     ) -> None:
-        """Give the checkpoint its name, and delete all but the newest `keep`.
+        """Give the checkpoint its name, and delete all but the newest `keep` and the best.
 
         Everything is on the disk before the checkpoint gets its name, and before an older one goes.
 
@@ -76,6 +84,7 @@ class CheckpointWriter:
             shards: file, crc32 and rows of each process's own part.
             extra: plain values.
             keep: how many stay.
+            best: step of one more that stays.
         """
         record = {
             "format": SHARDED if shards else FORMAT,
@@ -92,7 +101,8 @@ class CheckpointWriter:
             self._partial.rename(self.path)
             _sync(self.folder)
         for old in list_checkpoints(self.folder)[:-keep]:
-            remove(old)
+            if best is None or old.name != folder_name(best):
+                remove(old)
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -110,6 +120,13 @@ class CheckpointWriter:
             raise MarginfaceError(
                 f"cannot write checkpoint {self.path}: {error}; {way_out}"
             ) from error
+
+
+def record_again(path: Path, extra: dict[str, Any]) -> None:
+    """Replace the plain values of a checkpoint, whose arrays stay."""
+    record = read_record(path).model_dump(exclude_defaults=True) | {"extra": extra}
+    with replacing(path / REST) as temporary:
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 def _sync(path: Path) -> None:

@@ -32,7 +32,7 @@ from marginface.model import ModelSpec
 from marginface.outputs import PASSING, not_ours
 from marginface.regular import require_regular
 from marginface.runs.checkpoints import load_checkpoint
-from marginface.runs.newest import read_newest
+from marginface.runs.chosen import read_chosen
 from marginface.strict_yaml import load_yaml
 from marginface.text import printable
 
@@ -244,12 +244,13 @@ class LoadedRun:
     step: int
 
 
-def load_run(path: str | Path) -> LoadedRun:
+def load_run(path: str | Path, checkpoint: str | int | None = None) -> LoadedRun:
     """Return the model of a run from its newest checkpoint that is whole; a warning names others.
 
     Args:
         path: a run folder, or one of its checkpoints (RUN/checkpoints/step-00000100), which is
             read or refused.
+        checkpoint: of a run folder: "best", "last" or a step, as `read_chosen` takes it.
 
     Raises:
         MarginfaceError: no run is there, it has no checkpoint yet, the named one is damaged, or
@@ -259,6 +260,8 @@ def load_run(path: str | Path) -> LoadedRun:
     named = path.parent.name == "checkpoints" and path.is_dir()
     run = RunFolder(path.parents[1] if named else path)
     run.require_model()
+    if named and checkpoint is not None:
+        raise named_twice(path, checkpoint)
     try:
         spec = ModelSpec.from_json(json.loads(run.model.read_text(encoding="utf-8")))
     except MarginfaceError as error:
@@ -273,19 +276,26 @@ def load_run(path: str | Path) -> LoadedRun:
     if not isinstance(config, dict):
         raise MarginfaceError(f"{run.config} is no configuration in YAML; restore it")
     read = partial(load_checkpoint, prefix="backbone.")
-    checkpoint = read(path) if named else read_newest(run.checkpoints, read)
-    if checkpoint is None:
+    loaded = read(path) if named else read_chosen(run.checkpoints, checkpoint, read)
+    if loaded is None:
         raise no_checkpoint(path)
     weights = {
-        name.removeprefix("backbone."): np.asarray(value)
-        for name, value in checkpoint.state.items()
+        name.removeprefix("backbone."): np.asarray(value) for name, value in loaded.state.items()
     }
-    return LoadedRun(spec, weights, config, checkpoint.step)
+    return LoadedRun(spec, weights, config, loaded.step)
 
 
 def no_checkpoint(run: Path) -> MarginfaceError:
     """Make the error of a run that has saved nothing yet."""
     return MarginfaceError(f"run {run} has no checkpoint yet; train it further with --resume")
+
+
+def named_twice(path: Path, checkpoint: str | int) -> MarginfaceError:
+    """Make the error of a checkpoint's folder that is given with another checkpoint."""
+    return MarginfaceError(
+        f"{path} is a checkpoint already; leave out --checkpoint {checkpoint}, or give the run's "
+        f"folder {path.parents[1]}"
+    )
 
 
 def _no_run(path: Path, lacks: str) -> str:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, read_metrics
 from marginface.text import counted
+from marginface.training.best import stalled, why_stalled
 from marginface.training.config.keys import TrainConfig
+from marginface.training.progress import Progress
 from marginface.vectors import directionless, unit_embeddings
 
 LEAST_FALL = 0.02  # of the loss at first; less is within what batches vary by
@@ -22,19 +24,22 @@ SOON = 30  # steps; before, a loss may not have fallen yet, and BatchNorm's stat
 
 
 def closing_words(
-    config: TrainConfig, step: int, embeddings: NDArray[np.float32] | None = None
+    config: TrainConfig, progress: Progress, embeddings: NDArray[np.float32] | None = None
 ) -> str:
-    """Say that a run has ended, where its model is, how to evaluate it, and if it learned nothing.
+    """Say why a run has ended, where its model is, how to evaluate it, and if it learned nothing.
 
     Args:
         config: the run's.
-        step: steps taken.
+        progress: at its end.
         embeddings: [images, size], of some training images at the end.
     """
-    run = RunFolder(config.output)
+    run, step, best = RunFolder(config.output), progress.step, progress.best
     records = read_metrics(run.metrics)
     losses = [record["loss"] for record in records if record["kind"] == TRAIN]
-    parts = [f"finished {counted(step, 'step')}", f"model: {config.output}"]
+    end = f"finished {counted(step, 'step')}" + ("" if best is None else f", the best: {best}")
+    if best is not None and stalled(best, config.stop_after):
+        end = f"ended after {counted(step, 'step')}, {why_stalled(best)}"
+    parts = [end, f"model: {config.output}"]
     complaint = not_fallen(losses) if step >= SOON else ""  # the head has yet to turn
     if not complaint and step >= SOON and embeddings is not None and all_alike(embeddings):
         complaint = "the model gives all images the same embedding, so it learned nothing"
@@ -82,6 +87,8 @@ def _evaluate(config: TrainConfig) -> str:
     if not config.verifies():
         return "it has no pairs to evaluate it on; marginface evaluate --help lists what it takes"
     command = ["marginface", "evaluate", "--model", str(config.output)]
+    if config.keep_best is not None:
+        command += ["--checkpoint", "best"]
     for path in config.val:
         command += ["--val", str(path)]
     if config.val_pairs is not None:

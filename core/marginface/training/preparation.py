@@ -46,6 +46,7 @@ from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
 from marginface.text import printable
+from marginface.training.best import metric_of
 from marginface.training.config.files import LOCAL, config_text
 from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
@@ -78,6 +79,7 @@ class Training:
     images: LabelledImages
     pipeline: TrainingPipeline
     verification: list[Pairs]
+    metric: str | None  # by which the best checkpoint is kept: SET:METRIC
     schedule: Schedule
     progress: Progress
     checkpoint: Path | None  # the one that it goes on from
@@ -98,6 +100,7 @@ class _Opened:
     images: LabelledImages
     pipeline: TrainingPipeline
     verification: list[Pairs]
+    metric: str | None
     schedule: Schedule
     course: str
     path: Path | None
@@ -144,6 +147,7 @@ def prepare_training(
         images=opened.images,
         pipeline=opened.pipeline,
         verification=opened.verification,
+        metric=opened.metric,
         schedule=opened.schedule,
         progress=opened.progress,
         checkpoint=opened.path,
@@ -208,6 +212,7 @@ def _open(
         )
     for line in filter(None, map(left_out_line, verification)):
         say(console, line)
+    metric = None if config.keep_best is None else metric_of(config.keep_best, verification)
     for pairs in verification:
         require_folds(pairs.name, pairs.fold)
         # Decoded whole, as the training images are: damage must not end the run hours later.
@@ -221,12 +226,15 @@ def _open(
         images,
         batch_size=config.batch_size,
         seed=config.seed,
+        people_per_batch=config.people_per_batch,
         augment=config.augment,
         threads=config.loader_threads,
         crop=config.crop,
         rank=group.rank,
         size=group.size,
     )
+    if told := _few_images(config, images):
+        say(console, told)
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest, damaged = newest_whole(config) if resume else (None, [])
     checkpoint = open_checkpoint(newest) if newest else None
@@ -234,6 +242,8 @@ def _open(
     if checkpoint and newest:
         progress, state = read_progress(newest, checkpoint.step, checkpoint.extra)
         pipeline.restore(state)
+        if progress.best is not None and progress.best.metric != metric:
+            progress.best = None  # what another metric found says nothing of this one
         for path in damaged:
             say(
                 console,
@@ -249,6 +259,7 @@ def _open(
         images,
         pipeline,
         verification,
+        metric,
         schedule,
         course,
         newest,
@@ -453,6 +464,21 @@ def _sets(images: JoinedImages, *, joined: bool) -> str:
     if images.in_several:
         text += f"; {shared}, of another identity in each (--join-identities takes them for one)"
     return text
+
+
+def _few_images(config: TrainConfig, images: LabelledImages) -> str:
+    """Say how many people have too few images for balanced batches; "" for none."""
+    each = config.images_per_person
+    if each is None:
+        return ""
+    counts = np.bincount(images.labels)
+    few = int(np.sum((counts > 0) & (counts < each)))
+    if not few:
+        return ""
+    return (
+        f"{few} of {np.sum(counts > 0)} people have fewer than {each} images; a batch has theirs "
+        "several times"
+    )
 
 
 def _check_identities(

@@ -6,10 +6,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from marginface.runs.best import Best
 from marginface.runs.checkpoints import Count, damaged_record
+
+
+def _from_plain(value: Any) -> Any:
+    return Best(**value) if isinstance(value, dict) else value
 
 
 @dataclass(config=ConfigDict(strict=True, extra="forbid"))
@@ -21,6 +26,7 @@ class Progress:
         losses: of the steps since the last line of metrics.
         verified_step: the last step that was verified.
         best_accuracy: the best verification accuracy; None before the first.
+        best: the verification whose checkpoint is kept as the best; None if none is.
         compiled_backend: the backend for which compiling was found to pay.
     """
 
@@ -28,6 +34,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     verified_step: Count = 0
     best_accuracy: float | None = None
+    best: Annotated[Best | None, BeforeValidator(_from_plain)] = None
     compiled_backend: str | None = None
 
 
@@ -38,6 +45,7 @@ class _Pipeline(BaseModel):
 
     seed: Count
     batch_size: Annotated[Count, Field(ge=1)]
+    people_per_batch: Annotated[Count, Field(ge=1)] | None = None
     augment: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)]
     images: Count
     images_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

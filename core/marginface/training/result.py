@@ -32,6 +32,7 @@ class TrainResult:
         run: the run folder.
         step: steps taken.
         best_accuracy: the best verification accuracy, or None without verification.
+        best_step: step of the best checkpoint, or None without `keep_best`.
         signal: number of the signal that stopped it, or None at its end.
     """
 
@@ -39,6 +40,7 @@ class TrainResult:
     step: int
     best_accuracy: float | None
     signal: int | None
+    best_step: int | None = None
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -59,6 +61,8 @@ class TrainResult:
         parts = [f"run {str(self.run)!r} at step {self.step:,}"]
         if self.best_accuracy is not None:
             parts.append(f"best verification accuracy {self.best_accuracy:.2%}")
+        if self.best_step is not None:
+            parts.append(f"best checkpoint of step {self.best_step:,}")
         if self.signal is not None:
             parts.append(f"stopped by {signal.Signals(self.signal).name}; resume=True goes on")
         return f"TrainResult({', '.join(parts)})"

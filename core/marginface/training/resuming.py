@@ -11,6 +11,7 @@ from marginface.runs.checkpoints import check_checkpoint, read_record
 from marginface.runs.folder import RunFolder
 from marginface.runs.newest import find_newest
 from marginface.runs.stored_arrays import DamagedCheckpointError
+from marginface.training.best import stalled, why_stalled
 from marginface.training.config.files import COURSE, LENGTH, PLACES, read_config_file
 from marginface.training.config.keys import TrainConfig
 from marginface.training.progress import Progress, read_progress
@@ -73,9 +74,16 @@ class Standing:
 
     def finished_by(self, config: TrainConfig) -> bool:
         """Return whether all that `config` asks for is done."""
+        if self.stalled_by(config):
+            return True
         if not self.step or config.total_steps(self.steps_per_epoch) != self.step:
             return False
         return not config.verifies() or self.progress.verified_step == self.step
+
+    def stalled_by(self, config: TrainConfig) -> bool:
+        """Return whether so many verifications found nothing better that the run has ended."""
+        same = self.recorded.keep_best == config.keep_best
+        return same and stalled(self.progress.best, config.stop_after)
 
 
 def standing(config: TrainConfig) -> Standing:
@@ -114,13 +122,12 @@ def check_resumption(config: TrainConfig) -> None:
             keep = f", or leave the length out to keep the run's own ({length})"
         raise MarginfaceError(
             f"run {config.output} has taken {state.step} steps already, but {asked} is "
-            f"{total} steps; give {_more(state)}{keep}"
+            f"{total} steps; give {_more(state, config)}{keep}"
         )
     if late := _late(state, config):
         raise MarginfaceError(
-            f"run {config.output} has taken all of its {state.step} steps, so another "
-            f"{' and '.join(late)} would change nothing; give {_more(state)} with it, or leave it "
-            "out"
+            f"run {config.output} has {_done(state, config)}, so another {' and '.join(late)} "
+            f"would change nothing; give {_more(state, config)} with it, or leave it out"
         )
 
 
@@ -134,9 +141,12 @@ def finished_run(config: TrainConfig) -> Standing | None:
 
 def nothing_left(config: TrainConfig, now: Standing) -> str:
     """Say that a finished run has nothing left to do, and how to go on."""
+    done = f"all {now.step} steps of {config.output} are done"
+    if now.stalled_by(config):
+        done = f"{config.output} has {_done(now, config)}"
     return (
-        f"nothing left to do: all {now.step} steps of {config.output} are done, its config.yaml "
-        f"stays as it is; to train further give {_more(now)}"
+        f"nothing left to do: {done}, its config.yaml stays as it is; to train further give "
+        f"{_more(now, config)}"
     )
 
 
@@ -172,7 +182,8 @@ def _late(now: Standing, config: TrainConfig) -> list[str]:
     """Return the changed keys that a finished run has no step left for."""
     if not now.finished_by(config):
         return []
-    return [name for name in _changed(now.recorded, config) if name not in (*PLACES, *LENGTH)]
+    in_time = (*PLACES, *LENGTH, "stop_after")
+    return [name for name in _changed(now.recorded, config) if name not in in_time]
 
 
 def _changed(recorded: TrainConfig, config: TrainConfig) -> list[str]:
@@ -183,6 +194,14 @@ def _length(config: TrainConfig) -> list[tuple[str, int]]:
     return [(name, getattr(config, name)) for name in LENGTH if getattr(config, name) is not None]
 
 
-def _more(now: Standing) -> str:
+def _done(now: Standing, config: TrainConfig) -> str:
+    if now.progress.best is not None and now.stalled_by(config):
+        return f"ended at step {now.step}, {why_stalled(now.progress.best)}"
+    return f"taken all of its {now.step} steps"
+
+
+def _more(now: Standing, config: TrainConfig) -> str:
+    if now.progress.best is not None and now.stalled_by(config):
+        return f"--stop-after {now.progress.best.since + 1} or more"
     epochs = now.step // now.steps_per_epoch + 1
     return f"--max-steps {now.step + 1} or more, or --epochs {epochs} or more"

@@ -44,6 +44,7 @@ def save_checkpoint(
     *,
     shared: bool,
     keep: int,
+    best: int | None = None,
 ) -> Path:
     """Write a checkpoint, all processes together; return its path.
 
@@ -55,6 +56,7 @@ def save_checkpoint(
         extra: plain values: input pipeline, best accuracy and the like.
         shared: whether all see one folder: each writes its own rows. Else process 0 gathers them.
         keep: how many checkpoints stay.
+        best: step of one more that stays.
 
     Raises:
         MarginfaceError: it cannot be written; nothing of it stays, and older ones are untouched.
@@ -95,7 +97,7 @@ def save_checkpoint(
         ]
         with together(group):
             if first:
-                writer.finish(crc32, shards if sharded else [], extra, keep=keep)
+                writer.finish(crc32, shards if sharded else [], extra, keep=keep, best=best)
     except BaseException:
         if first:
             writer.discard()

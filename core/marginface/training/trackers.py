@@ -20,6 +20,7 @@ from rich.table import Column
 
 from marginface.atomic import naming
 from marginface.bars import progress_bar
+from marginface.runs.best import Best
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, VERIFICATION
 from marginface.terminal import ROOMY, say
@@ -75,12 +76,14 @@ class Tracker:
         if self._progress.disable:
             left = timedelta(seconds=round(seconds_left))
             self.say(
-                f"step {step}/{self._total}  loss {metrics['loss']:.3f}  lr {metrics['lr']:.3g}  "
+                f"step {step}/{self._total}  loss {metrics['loss']:.3f}  "
+                f"accuracy {metrics['accuracy']:.1%}  angle {metrics['target_angle']:.2f}  "
+                f"lr {metrics['lr']:.3g}  "
                 f"{metrics['images_per_second']:.1f} images/s  left {left}"
             )
 
-    def verification(self, step: int, metrics: dict[str, float]) -> None:
-        """Record and show verification metrics."""
+    def verification(self, step: int, metrics: dict[str, float], best: Best | None = None) -> None:
+        """Record and show verification metrics, and which verification is the best."""
         self._record(VERIFICATION, step, metrics)
         self.say(
             f"step {step}/{self._total}  verification accuracy {metrics['accuracy']:.2%} "
@@ -91,6 +94,7 @@ class Tracker:
                 for name, value in metrics.items()
                 if name.endswith(OF_A_SET)
             )
+            + (f"  best {best}" if best else "")
         )
 
     def say(self, text: str) -> None:
@@ -150,7 +154,7 @@ class Silence(Tracker):
     def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:
         """Record nothing."""
 
-    def verification(self, step: int, metrics: dict[str, float]) -> None:
+    def verification(self, step: int, metrics: dict[str, float], best: Best | None = None) -> None:
         """Record nothing."""
 
     def say(self, text: str) -> None:

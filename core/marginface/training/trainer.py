@@ -19,8 +19,10 @@ from marginface.backbones import draw_backbone
 from marginface.heads import draw_step, split_sample
 from marginface.losses.registry import is_own
 from marginface.own_code import telling_own_errors
+from marginface.runs.checkpoint_writer import record_again
 from marginface.terminal import Terminal
 from marginface.text import counted
+from marginface.training.best import stalled
 from marginface.training.compiling import start_compiling
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
@@ -35,6 +37,7 @@ from marginface.training.preparation import (
     undoing_start,
 )
 from marginface.training.processes.groups import agree, this_process, together
+from marginface.training.progress import Progress
 from marginface.training.result import TrainResult
 from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.saving import one_folder, save_checkpoint
@@ -76,7 +79,7 @@ def train(
     console = console or Terminal(stderr=True, quiet=this_process().rank > 0)
     if resume and (run := finished_run(config)):
         console.print(nothing_left(config, run), soft_wrap=True)
-        return TrainResult(config.output, run.step, run.progress.best_accuracy, None)
+        return _result(config.output, run.progress, None)
     group = join_group(config)
     with ExitStack() as held:
         with together(group):
@@ -160,22 +163,30 @@ def _train(
             if training.verification and verification_due:
                 require_finite_arrays(learner, group, config, step, rate, newest)
                 received = verify(training, tracker, stop)
+            verified = verification_due and progress.verified_step == step
 
+            finished |= stalled(progress.best, config.stop_after)
             stopping = finished or received is not None
-            if (stopping or step % checkpoint_every == 0) and step > saved_step:
+            best = None if progress.best is None else progress.best.step
+            if (stopping or best == step or step % checkpoint_every == 0) and step > saved_step:
                 require_finite_arrays(learner, group, config, step, rate, newest)
                 newest = save_checkpoint(
                     group,
                     learner,
                     training.run.checkpoints,
                     step,
-                    {"progress": asdict(progress), "pipeline": pipeline.state()},
+                    _plain(training),
                     shared=shared,
                     keep=config.keep_checkpoints,
+                    best=best,
                 )
                 saved_step = step
                 if first and overwrite:
                     training.run.drop_replaced()
+            elif verified and newest and step == saved_step:  # by a run that was stopped before
+                with together(group):
+                    if first:
+                        record_again(newest, _plain(training))
 
             if stopping:
                 break
@@ -187,11 +198,12 @@ def _train(
                 batch = next(pipeline)
             rate = training.schedule(step)
             draw = _draw(training, batch.all_labels, step)
+            recorded = (step + 1) % config.log_every == 0 or step + 1 == total_steps
             if not grown and (grown := _growth(training, draw)):
                 tracker.say(grown)
             what = f"step {step + 1} with {config.loss} fails"
             with telling_own_errors(what) if own_loss else nullcontext():
-                result = learner.step(batch.images, batch.labels, rate, draw)
+                result = learner.step(batch.images, batch.labels, rate, draw, measure=recorded)
             elapsed = time.perf_counter() - started
 
             progress.step = step = step + 1
@@ -205,10 +217,11 @@ def _train(
             speed = config.batch_size * steps / seconds
             tracker.step(step, loss=result.loss, lr=rate, images_per_second=speed)
 
-            if step % config.log_every == 0 or step == total_steps:
+            if result.metrics:
                 metrics = {
                     "epoch": step / pipeline.steps_per_epoch,
                     "loss": sum(progress.losses) / len(progress.losses),
+                    **result.metrics._asdict(),
                     "lr": rate,
                     "gradient_norm": result.gradient_norm,
                     "images_per_second": round(speed, 3),
@@ -228,7 +241,20 @@ def _train(
         tracker.say(_ending(training, received, newest, seen))
     if failures:
         raise failures[0]
-    return TrainResult(training.run.path, progress.step, progress.best_accuracy, received)
+    return _result(training.run.path, progress, received)
+
+
+def _result(run: Path, progress: Progress, received: int | None) -> TrainResult:
+    best_step = None if progress.best is None else progress.best.step
+    return TrainResult(run, progress.step, progress.best_accuracy, received, best_step)
+
+
+def _plain(training: Training) -> dict[str, Any]:
+    """Return what a checkpoint holds besides the learner's arrays."""
+    progress = asdict(training.progress)
+    if training.progress.best is None:
+        del progress["best"]  # which earlier versions do not know
+    return {"progress": progress, "pipeline": training.pipeline.state()}
 
 
 def _draw(training: Training, labels: NDArray[np.int64], step: int) -> dict[str, NDArray[Any]]:
@@ -285,4 +311,4 @@ def _ending(
             f"stopped at step {step}, {saved}; continue: marginface train --output "
             f"{quote(str(path))} --resume"
         )
-    return closing_words(training.config, step, embeddings)
+    return closing_words(training.config, training.progress, embeddings)

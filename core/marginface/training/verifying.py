@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from marginface.evaluation import verification
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
+from marginface.runs.best import Best
+from marginface.training.best import judge
 from marginface.training.preparation import Training
 from marginface.training.processes.groups import agree, together
 from marginface.training.stopping import StopRequest
@@ -59,14 +61,17 @@ def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | Non
     figures = json.loads(group.exchange(json.dumps(figures))[0])
     progress.verified_step = progress.step
     progress.best_accuracy = max(figures["accuracy"], progress.best_accuracy or 0.0)
-    tracker.verification(
-        progress.step,
-        {
-            "epoch": progress.step / training.pipeline.steps_per_epoch,
-            **figures,
-            "best_accuracy": progress.best_accuracy,
-        },
-    )
+    record = {
+        "epoch": progress.step / training.pipeline.steps_per_epoch,
+        **figures,
+        "best_accuracy": progress.best_accuracy,
+    }
+    if training.metric is not None:
+        name, _, metric = training.metric.rpartition(":")
+        value = figures[metric if len(training.verification) == 1 else f"{name}/{metric}"]
+        progress.best = judge(progress.best, Best(training.metric, value, progress.step))
+        record["best_step"] = progress.best.step
+    tracker.verification(progress.step, record, progress.best)
     return None
 
 
@@ -84,6 +89,7 @@ def figures_to_record(results: Mapping[str, verification.VerificationResult]) ->
             "threshold": result.threshold,
             "auc": result.auc,
             "eer": result.eer,
+            **{f"tar@{target}": rate for target, rate in result.tar_at_far.items()},
         }
         for name, result in results.items()
     }

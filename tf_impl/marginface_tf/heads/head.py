@@ -46,6 +46,7 @@ from marginface_tf.fitting import check_moves
 from marginface_tf.heads.blocks import Parameters, PassInputs, Terms, unit_vectors
 from marginface_tf.heads.classes import class_terms, target_cosines
 from marginface_tf.heads.measuring import (
+    Nearest,
     add_margin,
     dense_cosines,
     metrics_of,
@@ -385,14 +386,28 @@ class MarginHead(keras.layers.Layer):
         >>> float(metrics.accuracy), round(float(metrics.target_angle), 2)
         (1.0, 0.0)
         """
+        return self.measure_if(True, embeddings, labels, draw)
+
+    def measure_if(
+        self, wanted: Tensor | bool, embeddings: Any, labels: Any, draw: Tensors | None = None
+    ) -> HeadMetrics[Tensor]:
+        """Measure as `measure` does if `wanted`; else look at no class, and return what means none.
+
+        So that one graph of a step is of the steps that are measured, and of all others.
+        """
         embeddings, labels = self._check_batch(embeddings, labels)
         given = {name: as_tensor(value) for name, value in (draw or {}).items()}
         sample = split_sample(given, self.sample_rate)[0] if given else {}
         if self.shard is not None:
             check_processes(self.shard)
         labels, _ = self._in_range(labels)
+        # Processes talk outside of the branch: a strategy allows nothing else.
         x, _, _, inputs = self._inputs(tf.stop_gradient(embeddings), labels, sample)
-        nearest = nearest_classes(x, self._parameters(learning=False), inputs)
+        nearest = tf.cond(
+            tf.convert_to_tensor(wanted),
+            lambda: nearest_classes(x, self._parameters(learning=False), inputs),
+            lambda: Nearest(*[tf.zeros(tf.shape(x)[:1], x.dtype)] * 3),
+        )
         return metrics_of(nearest if self.shard is None else nearest_of_all(nearest))
 
     def _check_batch(self, embeddings: Any, labels: Any = None) -> tuple[Any, Any]:

@@ -41,7 +41,7 @@ COURSE = (
 )
 RECORDS = (
     *("val", "val_images", "val_pairs", "val_every"),
-    *("checkpoint_every", "keep_checkpoints", "log_every"),
+    *("checkpoint_every", "keep_checkpoints", "keep_best", "stop_after", "log_every"),
 )
 RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
 # Keys that each process of a run may have its own value of: locations, and how it reads.
@@ -157,6 +157,8 @@ def _override(lower: Values, upper: Values) -> dict[str, Any]:
     for name, other in (("warmup_steps", "warmup_share"), ("warmup_share", "warmup_steps")):
         if name in upper:  # the two say one thing
             values.pop(other, None)
+    if {"people_per_batch", "images_per_person"} & set(upper):  # which say how large a batch is
+        values.pop("batch_size", None)
     if "sample_rate" in upper and coerce("sample_rate", upper["sample_rate"]) == 1:
         values.pop("sampling", None)
     parameters = name_value_pairs(values.pop("loss_parameters", {}))

@@ -46,6 +46,7 @@ from marginface.model import (
 )
 from marginface.optimizers import OPTIMIZERS, SGD, AdamW, Optimizer
 from marginface.other_names import KEYS as OTHER_KEYS
+from marginface.training.best import split_metric
 from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
     channels_of,
@@ -158,6 +159,13 @@ MAX_STEPS_BETWEEN_CHECKPOINTS = 2000
 REFUSE_HELP = (
     "If the newest checkpoint is damaged, refuse to resume; otherwise the one before it is used."
 )
+PEOPLE_HELP = "Balanced batches: people in a step; batch-size is this times images-per-person."
+IMAGES_HELP = "Balanced batches: images of each person in a step."
+KEEP_BEST_HELP = (
+    "Keep the checkpoint with the best metric beside the newest: accuracy (of the first "
+    "verification set), auc, eer, tar@1e-3..., or SET:METRIC."
+)
+STOP_AFTER_HELP = "End the run after so many verifications without a better one; with keep-best."
 CHECKPOINT_HELP = (
     f"Steps between checkpoints; default: each epoch, at most {MAX_STEPS_BETWEEN_CHECKPOINTS}."
 )
@@ -215,6 +223,8 @@ class TrainConfig(BaseModel):
         "Length", "Number of steps; with epochs, whichever ends first.", None, ge=1
     )
     batch_size: int = key("Length", "Images in a step.", 128, ge=2)
+    people_per_batch: int | None = key("Length", PEOPLE_HELP, None, ge=1)
+    images_per_person: int | None = key("Length", IMAGES_HELP, None, ge=1)
 
     lr: float = key("Optimizer", "Highest learning rate.", 0.1, gt=0)
     optimizer: OptimizerName = key("Optimizer", "sgd or adamw.", "sgd")
@@ -260,6 +270,8 @@ class TrainConfig(BaseModel):
 
     checkpoint_every: int | None = key("Records", CHECKPOINT_HELP, None, ge=1)
     keep_checkpoints: int = key("Records", "Checkpoints to keep; older ones are deleted.", 3, ge=1)
+    keep_best: str | None = key("Records", KEEP_BEST_HELP, None)
+    stop_after: int | None = key("Records", STOP_AFTER_HELP, None, ge=1)
     refuse_damaged: bool = key("Records", REFUSE_HELP, False)
     log_every: int = key("Records", "Steps between lines of metrics.", 10, ge=1)
 
@@ -298,6 +310,10 @@ class TrainConfig(BaseModel):
             values["input_size"] = whole_numbers("crop", values["crop"], CROP)[2:]
         if values.get("epochs") is None and values.get("max_steps") is None:
             values["epochs"] = 20
+        people, images = values.get("people_per_batch"), values.get("images_per_person")
+        if values.get("batch_size") is None and people is not None and images is not None:
+            with suppress(TypeError, ValueError):
+                values["batch_size"] = int(people) * int(images)
         with suppress(TypeError, ValueError):  # the field's own type check has the message
             if values.get("sampling") is None and float(values.get("sample_rate", 1)) < 1:
                 values["sampling"] = "partial_fc"
@@ -342,6 +358,7 @@ class TrainConfig(BaseModel):
                 "which would move identities that were not sampled; choose optimizer sgd or "
                 "sample_rate 1"
             )
+        self._check_balance()
         check_shares(self.batch_size, self.processes)
         if self.val_pairs is not None and self.val_images is None:
             raise MarginfaceError("val_pairs is given without val_images; give both or neither")
@@ -350,6 +367,18 @@ class TrainConfig(BaseModel):
         if self.val_every is not None and not self.verifies():
             raise MarginfaceError(
                 "val_every has no effect without val_images and val_pairs, or val"
+            )
+        if self.keep_best is not None:
+            split_metric(self.keep_best)
+            if not self.verifies():
+                raise MarginfaceError(
+                    f"keep_best {self.keep_best} needs a verification set; give val, or val_images "
+                    "and val_pairs"
+                )
+        elif self.stop_after is not None:
+            raise MarginfaceError(
+                f"stop_after {self.stop_after} needs the metric that is to become better; give "
+                "keep_best, such as --keep-best accuracy"
             )
         self.make_loss()
         check_runs_in(self.loss, self.backend)
@@ -369,6 +398,21 @@ class TrainConfig(BaseModel):
         if self.crop is None:
             return self.input_size
         return ALIGNED_SIZE if self.resize else None
+
+    def _check_balance(self) -> None:
+        """Refuse balanced batches whose numbers do not make up the batch."""
+        people, images = self.people_per_batch, self.images_per_person
+        if (people is None) != (images is None):
+            given, lacking = "people_per_batch", "images_per_person"
+            if people is None:
+                given, lacking = lacking, given
+            raise MarginfaceError(f"{given} is given without {lacking}; give both or neither")
+        if people is not None and images is not None and people * images != self.batch_size:
+            raise MarginfaceError(
+                f"batch_size is {self.batch_size}, but people_per_batch {people} x "
+                f"images_per_person {images} is {people * images}; leave batch_size out, or make "
+                "them agree"
+            )
 
     def verifies(self) -> bool:
         """Return whether the run has a verification set."""
