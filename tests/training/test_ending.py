@@ -57,16 +57,6 @@ def test_the_end_evaluates_on_the_runs_own_pairs(tmp_path, keys, options):
     assert command == ["marginface", "evaluate", "--model", str(run), *options, *backend]
 
 
-@pytest.mark.parametrize(("step", "named"), [(29, False), (30, True)])
-def test_a_trial_of_some_steps_is_not_said_to_have_learned_nothing(tmp_path, step, named):
-    config = TrainConfig(data="faces", output=tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    lines = [f'{{"kind": "train", "step": {k}, "loss": {10.4 - k / 100}}}' for k in range(4)]
-    RunFolder(config.output).metrics.write_text("\n".join([*lines, ""]), "utf-8")
-    told = closing_words(config, step, np.eye(4))
-    assert ("the loss did not fall" in told) is named
-
-
 def test_without_pairs_no_command_that_fails_is_given(tmp_path):
     told = closing_words(TrainConfig(data="faces", output=tmp_path / "run"), Progress(7))
     assert re.search(r"no pairs .* marginface evaluate --help", told)
