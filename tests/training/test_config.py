@@ -365,7 +365,7 @@ def test_a_resumed_run_may_not_become_another_one():
 FIXED = {
     *("recipe", "init", "init_head", "init_partial", "seed", "batch_size"),
     *("loss", "scale", "margin", "loss_parameters", "num_classes", "sample_rate", "sampling"),
-    *("backbone", "embedding_size", "input_size", "dropout", "mean", "std", "channels"),
+    *("backbone", "embedding_size", "input_size", "crop", "dropout", "mean", "std", "channels"),
     *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),
     *("join_identities", "augment", "resize", "skip_bad", "head_precision"),
 }

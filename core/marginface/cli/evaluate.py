@@ -34,7 +34,7 @@ def evaluate(
     output_name: options.OutputName = None,
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
-    resize: options.Resize = False,
+    resize: options.Resize = "no",
     skip_bad: options.SkipBad = False,
     overwrite: Overwrite = False,
     threads: options.Threads = None,
@@ -44,6 +44,7 @@ def evaluate(
     Several models and sets make one table. Options on how images enter a model hold for all.
     """
     from marginface.api.evaluate import evaluate as run
+    from marginface.model import resize_choice
     from marginface.terminal import Terminal
 
     results = run(
@@ -60,7 +61,7 @@ def evaluate(
         output_name=output_name,
         batch_size=batch_size,
         flip=flip,
-        resize=resize,
+        resize=resize_choice(resize),
         skip_bad=skip_bad,
         overwrite=overwrite,
         threads=threads,
