@@ -259,6 +259,18 @@ def expected(names: Iterable[str]) -> str:
     return f"expected {', '.join(most)} or {last}" if most else f"expected {last}"
 
 
+# A protobuf message of ONNX's: field 1, the version of its form, and the field that comes next.
+ONNX = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
+
+
+def is_onnx(path: Path) -> bool:
+    """Return whether a file begins as an ONNX model does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return ONNX.match(file.read(3)) is not None
+
+
 def begins(path: Path, *starts: bytes) -> bool:
     """Return whether a file, which a folder is not, begins with one of these bytes."""
     if not path.is_file():

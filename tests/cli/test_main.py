@@ -134,7 +134,8 @@ def test_every_configuration_key_is_an_option_with_its_help(cli):
         (["--config", "nowhere.yaml"], "cannot read the config file nowhere.yaml: No such file"),
         (["--num-classes", 9], "num_classes is 9, but"),
         (["--resume"], "cannot resume: "),
-        (["--resize=yes"], "Option '--resize' does not take a value."),
+        (["--skip-bad=yes"], "Option '--skip-bad' does not take a value."),
+        (["--resize", "stretch"], "unknown resize 'stretch' (known: fit, letterbox, squeeze)"),
         (["--lr"], "Option '--lr' requires an argument."),
     ],
 )

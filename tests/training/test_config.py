@@ -379,7 +379,7 @@ FIXED = {
     *("recipe", "init", "init_head", "init_partial", "seed", "batch_size"),
     *("people_per_batch", "images_per_person"),
     *("loss", "scale", "margin", "loss_parameters", "num_classes", "sample_rate", "sampling"),
-    *("backbone", "embedding_size", "input_size", "dropout", "mean", "std", "channels"),
+    *("backbone", "embedding_size", "input_size", "crop", "dropout", "mean", "std", "channels"),
     *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),
     *("join_identities", "augment", "resize", "skip_bad", "head_precision"),
     "freeze",

@@ -47,7 +47,7 @@ def clean(
     checkpoint: options.Checkpoint = None,
     backend: options.Backend = "onnx",
     batch_size: options.BatchSize = 64,
-    resize: options.Resize = False,
+    resize: options.Resize = "no",
     skip_bad: Annotated[
         bool,
         typer.Option(
@@ -69,7 +69,7 @@ def clean(
     from marginface.data.opening import open_sets
     from marginface.data.sources import ImagesByName
     from marginface.embeddings.embedder import MODELS
-    from marginface.model import ALIGNED_SIZE
+    from marginface.model import ALIGNED_SIZE, resize_choice
     from marginface.runs.folder import RunFolder
     from marginface.terminal import Terminal
     from marginface.training.config.files import read_config_file
@@ -83,17 +83,17 @@ def clean(
     where.require_model()
     chosen, weight = _class_weights(where, run if named else None, checkpoint)
     embedder = options.open_model(chosen, backend, None, None, None, None, threads)
-    identities, resize = where.read_identities(), embedder.resizing(resize)
+    identities, scaling = where.read_identities(), embedder.resizing(resize_choice(resize))
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
     centers = centers_per_class(weight, identities, f"run {run}")
-    size = embedder.image_size(resize=resize) or ALIGNED_SIZE
+    size = embedder.image_size(resize=scaling) or ALIGNED_SIZE
     with image_progress("Checking") as on_progress:
         images = open_sets(
             data,
             join_identities=joined,
             names=where.read_set_names(len(data)),
             size=size,
-            resize=resize,
+            resize=scaling,
             skip_bad=skip_bad,
             rebuild_index=rebuild_index,
             on_progress=on_progress,
@@ -103,7 +103,7 @@ def clean(
             f"{called(data)} has {len(images.identities)} identities that differ "
             f"from the {len(identities)} which run {run} was trained on; clean the same data"
         )
-    reader = ImageReader(ImagesByName(images), size, resize=resize)
+    reader = ImageReader(ImagesByName(images), size, resize=scaling)
     with image_progress("Embedding") as on_progress:
 
         def embedded(paths: Sequence[str]) -> Iterator[tuple[Sequence[str], Any]]:

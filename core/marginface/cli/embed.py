@@ -25,7 +25,7 @@ def embed(
     output_name: options.OutputName = None,
     checkpoint: options.Checkpoint = None,
     batch_size: options.BatchSize = 64,
-    resize: options.Resize = False,
+    resize: options.Resize = "no",
     skip_bad: Annotated[
         bool,
         typer.Option(
@@ -53,6 +53,7 @@ def embed(
     After an interruption the same command goes on; at most 1,024 images are done again.
     """
     from marginface.api.embed import embed as run
+    from marginface.model import resize_choice
     from marginface.terminal import Terminal
 
     summary = run(
@@ -67,7 +68,7 @@ def embed(
         output_name=output_name,
         checkpoint=checkpoint,
         batch_size=batch_size,
-        resize=resize,
+        resize=resize_choice(resize),
         skip_bad=skip_bad,
         flip=flip,
         overwrite=overwrite,

@@ -35,7 +35,7 @@ def evaluate(
     checkpoint: options.Checkpoint = None,
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
-    resize: options.Resize = False,
+    resize: options.Resize = "no",
     skip_bad: options.SkipBad = False,
     overwrite: Overwrite = False,
     threads: options.Threads = None,
@@ -45,6 +45,7 @@ def evaluate(
     Several models and sets make one table. Options on how images enter a model hold for all.
     """
     from marginface.api.evaluate import evaluate as run
+    from marginface.model import resize_choice
     from marginface.terminal import Terminal
 
     results = run(
@@ -62,7 +63,7 @@ def evaluate(
         checkpoint=checkpoint,
         batch_size=batch_size,
         flip=flip,
-        resize=resize,
+        resize=resize_choice(resize),
         skip_bad=skip_bad,
         overwrite=overwrite,
         threads=threads,

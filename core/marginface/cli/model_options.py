@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from marginface.model import resize_choice
 
 if TYPE_CHECKING:
     from marginface.embeddings.embedder import Embedder
@@ -72,11 +70,10 @@ Checkpoint = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in one batch.")]
 Resize = Annotated[
-    Any,  # bool, or a word: see `resize_choice`
+    str,  # for `resize_choice`
     typer.Option(
         "--resize",
         help="Scale images of another size instead of refusing them: as in training, or as said.",
-        parser=resize_choice,
         metavar="[fit|letterbox|squeeze]",
         show_default=False,
     ),

@@ -29,7 +29,7 @@ def report(
     checkpoint: options.Checkpoint = None,
     batch_size: options.BatchSize = 64,
     flip: options.Flip = True,
-    resize: options.Resize = False,
+    resize: options.Resize = "no",
     skip_bad: options.SkipBad = False,
     overwrite: Overwrite = False,
     threads: options.Threads = None,
@@ -41,6 +41,7 @@ def report(
     from marginface.api.verifying import embed_sets, open_sets
     from marginface.evaluation.rejection import NO_CURVE, norms_vary
     from marginface.labels import distinct_labels
+    from marginface.model import resize_choice
     from marginface.outputs import filling, refuse_among
     from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import PAGE_NAME, write_page
@@ -70,7 +71,7 @@ def report(
             measured_with=known,
         )
         for each, embeddings, known in embed_sets(
-            names, embedders, sets, batch_size=batch_size, flip=flip, resize=resize
+            names, embedders, sets, batch_size=batch_size, flip=flip, resize=resize_choice(resize)
         )
     ]
     measured = [tuple(every[at : at + len(sets)]) for at in range(0, len(every), len(sets))]

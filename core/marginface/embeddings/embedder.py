@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from marginface.backend import Arrays, backend_names, load_backend
 from marginface.checks import check_count
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.extras import require
-from marginface.formats import Formats
+from marginface.formats import Formats, is_onnx
 from marginface.model import (
     ALIGNED_SIZE,
     CROP,
@@ -287,17 +286,5 @@ def _digest_of_weights(spec: ModelSpec, weights: Arrays) -> str:
     return digest.hexdigest()
 
 
-# A protobuf message of ONNX's: field 1, the version of its form, and the field that comes next.
-ONNX = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
-
-
-def _is_onnx(path: Path) -> bool:
-    """Return whether a file begins as an ONNX model does."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return ONNX.match(file.read(3)) is not None
-
-
 MODELS.register("a run folder", _open_run, recognises=Path.is_dir)
-MODELS.register("an .onnx", _open_onnx, ".onnx", recognises=_is_onnx)
+MODELS.register("an .onnx", _open_onnx, ".onnx", recognises=is_onnx)

@@ -24,15 +24,13 @@ def fold_batch_norms(
     """Return the weights with the BatchNorms folded in, and the positions of those BatchNorms."""
     arrays = {name: np.asarray(array, np.float64) for name, array in weights.items()}
     folded = set()
-    for position, (layer, inputs, *_) in enumerate(graph.nodes):
+    for position, (layer, *_) in enumerate(graph.nodes):
         if not isinstance(layer, BatchNorm):
             continue
         layer_arrays = {part: arrays[f"{layer.name}.{part}"] for part in layer.parameters()}
         scale, offset = scale_and_offset(layer, layer_arrays)
-        (source,) = inputs
-        before = graph.nodes[source].layer if source != IMAGES else None
-        behind = _linear_behind(graph, position)
-        if isinstance(before, Conv | Linear) and _only_reader(graph, source) == position:
+        before, behind = _beside(graph, position)
+        if before is not None:
             weight, bias = _arrays(before, arrays)
             weight *= scale.reshape(-1, *[1] * (weight.ndim - 1))
             bias[...] = bias * scale + offset
@@ -47,6 +45,32 @@ def fold_batch_norms(
     return arrays, folded
 
 
+def unfold_batch_norms(graph: Graph, folded: Mapping[str, Array]) -> dict[str, Array]:
+    """Undo `fold_batch_norms`; the arrays of the BatchNorms must be there, and each bias.
+
+    What a BatchNorm multiplied by 0 is gone, and stays 0.
+    """
+    arrays = {name: np.asarray(array, np.float64) for name, array in folded.items()}
+    for position in reversed(range(len(graph.nodes))):
+        layer = graph.nodes[position].layer
+        if not isinstance(layer, BatchNorm):
+            continue
+        layer_arrays = {part: arrays[f"{layer.name}.{part}"] for part in layer.parameters()}
+        scale, offset = scale_and_offset(layer, layer_arrays)
+        inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
+        before, behind = _beside(graph, position)
+        if before is not None:
+            weight, bias = _arrays(before, arrays)
+            weight *= inverse.reshape(-1, *[1] * (weight.ndim - 1))
+            bias[...] = (bias - offset) * inverse
+        elif behind is not None:
+            weight, bias = _arrays(behind, arrays)
+            repeats = behind.in_features // len(scale)
+            weight *= np.repeat(inverse, repeats)
+            bias -= weight @ np.repeat(offset, repeats)
+    return arrays
+
+
 def scale_and_offset(layer: BatchNorm, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
     """Return the factor and offset that a BatchNorm applies in inference."""
     scale = arrays["weight"] / np.sqrt(arrays["running_var"] + layer.epsilon)
@@ -59,6 +83,15 @@ def _arrays(layer: Layer, weights: dict[str, Array]) -> tuple[Array, Array]:
     bias = weights.get(f"{layer.name}.bias", np.zeros(len(weight))).copy()
     weights |= {f"{layer.name}.weight": weight, f"{layer.name}.bias": bias}
     return weight, bias
+
+
+def _beside(graph: Graph, position: int) -> tuple[Conv | Linear | None, Linear | None]:
+    """Return the layer before or behind a BatchNorm that it is folded into; Nones for neither."""
+    (source,) = graph.nodes[position].inputs
+    before = graph.nodes[source].layer if source != IMAGES else None
+    if isinstance(before, Conv | Linear) and _only_reader(graph, source) == position:
+        return before, None
+    return None, _linear_behind(graph, position)
 
 
 def _only_reader(graph: Graph, position: int) -> int | None:

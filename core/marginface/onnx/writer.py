@@ -15,6 +15,7 @@ from marginface.extras import needs
 from marginface.model import METADATA_KEY, ModelSpec
 from marginface.onnx.layers import write_backbone
 from marginface.onnx.nodes import Nodes
+from marginface.onnx.training import keep_for_training
 from marginface.version import __version__
 
 with needs("onnx"):
@@ -83,6 +84,7 @@ def build_onnx(
         producer_name="marginface",
         producer_version=__version__,
     )
+    keep_for_training(model, graph, checked)
     standard = {
         METADATA_KEY: json.dumps(spec.to_json()),
         "backbone": spec.backbone,

@@ -10,6 +10,7 @@ import numpy as np
 
 from marginface.backbones.weights import WEIGHTS, Arrays
 from marginface.errors import MarginfaceError
+from marginface.formats import is_onnx
 from marginface.runs.checkpoints import (
     ARRAYS,
     REST,
@@ -97,5 +98,12 @@ def _read_checkpoint(path: Path) -> Arrays:
     return {name.removeprefix(PREFIX): np.asarray(value) for name, value in state.items()}
 
 
+def _read_onnx(path: Path) -> Arrays:
+    from marginface.onnx.training import read_trained
+
+    return read_trained(path)
+
+
+WEIGHTS.register("an .onnx of marginface export", _read_onnx, ".onnx", recognises=is_onnx)
 WEIGHTS.register("a run folder", _read_run, recognises=_is_run)
 WEIGHTS.register("one of its checkpoints", _read_checkpoint, recognises=_is_checkpoint)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from marginface import backbones
 from marginface.arrays import ArraySource
 from marginface.backbones import Graph
-from marginface.backbones.nearest import likeness, nearest
 from marginface.backbones.weights import fitting
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
@@ -22,6 +21,7 @@ from marginface.training.config.files import read_config_file
 from marginface.training.config.keys import TrainConfig
 from marginface.training.config.values import as_typed
 from marginface.training.first_heads import head_of_run
+from marginface.training.nearest import likeness, nearest
 
 Arrays = dict[str, NDArray[Any]]
 SAID = 5  # names listed in a line; a larger number is counted

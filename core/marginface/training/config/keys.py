@@ -41,7 +41,6 @@ from marginface.model import (
     Preprocessing,
     Resizing,
     Triple,
-    resize_choice,
     whole_numbers,
 )
 from marginface.optimizers import OPTIMIZERS, SGD, AdamW, Optimizer
@@ -51,6 +50,7 @@ from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
     channels_of,
     height_and_width,
+    how_to_resize,
     name_value_pairs,
     not_empty,
     one_line,
@@ -78,11 +78,7 @@ Crop = Annotated[
     tuple[int, int, int, int] | None,
     BeforeValidator(lambda value: None if value is None else whole_numbers("crop", value, CROP)),
 ]
-# A recorded `true` of earlier versions squeezed.
-ResizeKey = Annotated[
-    Literal[False] | Resizing,
-    BeforeValidator(lambda value: "squeeze" if (how := resize_choice(value)) is True else how),
-]
+ResizeKey = Annotated[Literal[False] | Resizing, BeforeValidator(how_to_resize)]
 Locations = Annotated[tuple[Path, ...], BeforeValidator(split_all_commas)]
 # A run records the operations of a preset at its start, and goes on with these.
 Augmentations = Annotated[

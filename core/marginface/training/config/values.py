@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from marginface.checks import check_distinct
 from marginface.errors import MarginfaceError, unknown_name
-from marginface.model import for_each_channel
+from marginface.model import RESIZINGS, for_each_channel, resize_choice
 
 
 def one_of(kind: str, *choices: str) -> BeforeValidator:
@@ -107,6 +107,19 @@ def height_and_width(value: Any) -> Any:
             f"input_size must be height,width or one number, got {as_typed(value)}"
         )
     return list(listed) * (2 // len(listed))
+
+
+def how_to_resize(value: Any) -> Any:
+    """Return how images of another size are scaled; earlier versions squeezed where it is true.
+
+    >>> how_to_resize(True), how_to_resize("no"), how_to_resize("fit")
+    ('squeeze', False, 'fit')
+    """
+    if not isinstance(value, bool | str):
+        raise MarginfaceError(
+            f"resize must be one of {', '.join(RESIZINGS)}, or true or false, got {as_typed(value)}"
+        )
+    return "squeeze" if (how := resize_choice(value)) is True else how
 
 
 def name_value_pairs(value: Any, key: str = "loss_parameters") -> Any:
