@@ -123,7 +123,8 @@ class Preprocessing:
         if crop is not None and (crop[0] + crop[2] > height or crop[1] + crop[3] > width):
             raise MarginfaceError(
                 f"crop {','.join(map(str, crop))} (top,left,height,width) does not fit into images "
-                f"of {height}x{width} (height x width)"
+                f"of {height}x{width} (height x width); choose a part inside them, or scale them "
+                f"to {ALIGNED_SIZE[0]}x{ALIGNED_SIZE[1]} first (--resize)"
             )
 
     def check_input(self, height: int, width: int) -> None:

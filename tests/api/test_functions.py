@@ -19,6 +19,7 @@ from marginface.cli.embed import embed as embed_command
 from marginface.cli.evaluate import evaluate as evaluate_command
 from marginface.cli.export import export as export_command
 from marginface.cli.train import train as train_command
+from marginface.model import resize_choice
 from marginface.runs.checkpoints import list_checkpoints
 from marginface.training.config.files import resolve_config
 from marginface.training.config.keys import TrainConfig
@@ -50,7 +51,10 @@ def test_a_function_has_the_options_and_defaults_of_its_command(function, comman
     of_function = defaults(function)
     if function is mf.export:
         assert of_function.pop("run") is None  # another name for `model`, as the command's --run
-    assert of_function == defaults(command)
+    of_command = defaults(command)
+    if "resize" in of_command:  # a flag or a word, as typed
+        of_command["resize"] = resize_choice(of_command["resize"])
+    assert of_function == of_command
 
 
 def test_train_has_the_options_and_defaults_of_its_command():

@@ -97,7 +97,7 @@ def test_of_train(given, message):
         ({"model": "run", "run": "run"}, "export takes either model=RUN or weights=FILE"),
         (
             {"weights": "w.pt", "checkpoint": "best"},
-            "checkpoint goes with model; files of weights have none",
+            "checkpoint goes with a run; files have none",
         ),
         ({"weights": "w.pt"}, "weights needs backbone, the network that they belong to"),
         (

@@ -168,3 +168,14 @@ def test_noise_has_a_stream_of_its_own() -> None:
         own = backbones.draw_backbone(graph, 0, step, 1)["backbone.dropout"]
         assert not any((own == other).all() for other in drawn)
         drawn.append(own)
+
+
+def test_bfloat16_of_safetensors_is_read_exactly(tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    given = torch.tensor([[1.0, -2.5e-3], [3e38, 0.0]]).bfloat16()
+    save_file({"a.weight": given, "b": torch.ones(3)}, tmp_path / "w.safetensors")
+    read = backbones.read_weights(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(read["a.weight"], given.float().numpy())
+    assert {each.dtype for each in read.values()} == {np.dtype(np.float32)}

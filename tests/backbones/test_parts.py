@@ -81,7 +81,7 @@ def test_steps_are_counted_from_0():
         (
             "layer5",
             "unknown part 'layer5'; did you mean 'layer4'? (parts of iresnet18: stem, layer1 to "
-            "layer4, bn2, fc, features; backbone for all)",
+            "layer4, bn2, fc, features; backbone for all",
         ),
         ("Stem", "did you mean 'stem'"),
         ("", "unknown part '' (parts of iresnet18: stem"),
@@ -93,6 +93,14 @@ def test_a_part_that_is_not_there(name, message):
         with pytest.raises(MarginfaceError) as caught:
             tuning.check(describe("iresnet18"))
         assert message in str(caught.value)
+
+
+def test_what_was_meant_may_be_a_row_or_the_head():
+    with pytest.raises(MarginfaceError, match="did you mean 'blocks'"):
+        layers_of(describe("vit_t"), "block")
+    words = r"did you mean 'head'\? .*; backbone for all; head for the class weights\)"
+    with pytest.raises(MarginfaceError, match=words):
+        Tuning(lr_factor={"heads": 2}).check(describe("iresnet18"))
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,21 @@ def test_every_variant_gives_the_same_embeddings(
     np.testing.assert_allclose(
         open_embedder(run)(photos) / length, expected / length, atol=1e-5, rtol=0
     )
+    again, source = tmp_path / "again.onnx", tmp_path / "plain.onnx"
+    printed("export", "--model", source, "--output", again, "--preprocess", "--normalize")
+    np.testing.assert_allclose(open_embedder(again)(photos), expected / length, atol=1e-5)
+    first, second = (read(path)[1] for path in (source, again))
+    kept = ("marginface", "loss", "loss_parameters")
+    assert [first[name] for name in kept] == [second[name] for name in kept]
+
+
+def test_a_crop_says_how_large_the_input_is(printed, tmp_path: Path) -> None:
+    weights = backbones.initial_weights(backbones.describe("mbf", 16, (32, 48)), 0)
+    backbones.write_weights(tmp_path / "w.safetensors", weights)
+    output = tmp_path / "m.onnx"
+    given = ("--weights", tmp_path / "w.safetensors", "--backbone", "mbf", "--output", output)
+    printed("export", *given, "--embedding-size", 16, "--crop", "1,2,32,48")
+    assert open_embedder(output).input_size == (32, 48)
 
 
 def test_what_the_file_says_of_itself(printed, run: Path, tmp_path: Path) -> None:
@@ -114,6 +129,8 @@ def test_what_the_file_says_of_itself(printed, run: Path, tmp_path: Path) -> Non
         (["--output", "model.pb"], "written as .onnx, got 'model.pb'"),
         (["--backbone", "mbf"], "--backbone goes with --weights"),
         (["--backend", "trch"], "unknown backend 'trch'; did you mean 'torch'?"),
+        (["--run", Path(__file__)], "is no run folder and no ONNX file; --weights takes files"),
+        (["--checkpoint", "newest"], "checkpoint must be best, last or the number of a step"),
         (["--run", "absent"], "absent does not exist; expected the --output folder"),
     ],
     ids=str,

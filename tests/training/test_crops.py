@@ -114,3 +114,13 @@ def test_a_run_is_verified_as_its_model_is_evaluated(
         assert not np.allclose(own, squeezed)
         with pytest.raises(MarginfaceError, match="unknown resize 'stretch'"):
             model.embed(image, resize="stretch")
+
+
+def test_a_model_of_scaled_and_cropped_images_takes_no_others_as_they_are(wide, tmp_path):
+    run = tmp_path / "run"
+    mf.train(**small(wide, run, crop="3,10,96,64", resize="fit"))
+    model, image = mf.load(run), next(wide.rglob("*.png"))
+    for each in (image, np.asarray(Image.open(image))):
+        with pytest.raises(MarginfaceError, match=r"80x120.*112x112.*resize"):
+            model.embed(each)
+        assert model.embed(each, resize=True).shape == (1, 8)

@@ -11,8 +11,10 @@ from real_faces import FACES, needs_faces
 from runs import save_checkpoint
 
 from marginface import MarginfaceError, backbones
+from marginface.data.joined import join_sets
 from marginface.data.opening import open_images
 from marginface.heads.initial import InitialHead
+from marginface.onnx.writer import build_onnx
 from marginface.runs.checkpoints import Checkpoint
 from marginface.training.config.files import config_text, read_config_file
 from marginface.training.config.keys import TrainConfig
@@ -116,6 +118,50 @@ def test_half_a_file_is_one_line(settings, tmp_path):
     backbones.write_weights(path, WEIGHTS)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert "not a whole safetensors file" in refusal(settings(init=path))
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_two_networks_in_a_file_are_refused(settings, tmp_path, partial):
+    path = tmp_path / "w.safetensors"
+    both = ((f"{who}.{name}", a) for name, a in WEIGHTS.items() for who in ("ema", "now"))
+    backbones.write_weights(path, dict(both))
+    said = refusal(settings(init=path, init_partial=partial))
+    assert said.startswith(f"{path} holds several backbones, 'ema.' and 'now.'")
+
+
+def test_what_is_broken_is_named(settings, tmp_path):
+    path = tmp_path / "w.safetensors"
+    name = list(WEIGHTS)[3]
+    backbones.write_weights(path, WEIGHTS | {name: np.full_like(WEIGHTS[name], np.nan)})
+    assert f"{name} has numbers that are NaN or infinite" in refusal(settings(init=path))
+
+
+def test_an_export_of_other_pixels_or_another_loss_is_told(settings, tmp_path):
+    path = tmp_path / "m.onnx"
+    before = settings(std=128, channels="bgr", resize="fit")
+    about = {"loss": "cosface", "loss_parameters": '{"scale": 64.0, "margin": 0.35}'}
+    model = build_onnx(before.model_spec(), WEIGHTS, metadata=about)
+    path.write_bytes(model.SerializeToString())
+    assert started(settings(init=path)).lines[-1] == (
+        f"other than in {path}: loss arcface (was cosface), margin 0.5 (was 0.35), "
+        "std 127.5,127.5,127.5 (was 128.0,128.0,128.0), channels rgb (was bgr), "
+        "resize no (was fit)"
+    )
+    same = {"std": 128, "channels": "bgr", "resize": "fit", "loss": "cosface", "margin": 0.35}
+    assert "other than" not in "".join(started(settings(init=path, **same)).lines)
+
+
+def test_people_of_several_sets_can_go_by_their_own_names(settings, run, tiny_faces):
+    config = settings(init=run(), init_head="run")
+    sets = ("a", "b")
+
+    def start(*, joined):
+        images = join_sets([open_images(tiny_faces)] * 2, sets, join_identities=joined)
+        return read_start(config, config.model_spec().graph(), images)
+
+    with pytest.raises(MarginfaceError, match=r"such as 'a/person_0'.*; --join-ident"):
+        start(joined=False)
+    assert "those of 2 people are the run's" in "".join(start(joined=True).lines)
 
 
 def test_class_weights_of_the_same_people_are_kept(settings, run):

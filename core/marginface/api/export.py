@@ -13,6 +13,7 @@ from marginface.api.claims import claimed_file
 from marginface.backend import MODULES, default_backend, installed_backends, load_backend
 from marginface.checks import as_path, check_count
 from marginface.errors import MarginfaceError
+from marginface.formats import is_onnx
 from marginface.model import (
     ALIGNED_SIZE,
     CROP,
@@ -22,6 +23,7 @@ from marginface.model import (
     whole_numbers,
 )
 from marginface.onnx.export import check_path, export_model
+from marginface.onnx.training import read_exported
 from marginface.runs.folder import load_run
 
 
@@ -50,13 +52,13 @@ def export(
 
     Args:
         output: the .onnx file to write.
-        model: a run folder; or give `weights`.
+        model: a run folder, or an .onnx that was exported, to write it anew; or give `weights`.
         run: another name for `model`.
         checkpoint: of the run: "best" (of `keep_best`), "last" or a step; the last for None.
         weights: instead of a run: a .safetensors, .pt, .pth or .ckpt file.
         backbone: of `weights`: the network that they belong to.
         embedding_size: of `weights`: 512 for None.
-        input_size: of `weights`: (height, width); (112, 112) for None.
+        input_size: of `weights`: (height, width); for None those of `crop`, else (112, 112).
         mean: of `weights`: subtracted from pixels (0..255), one number or three.
         std: of `weights`: divides pixels after the mean, one number or three.
         channels: of `weights`: channel order of the network, "rgb" or "bgr".
@@ -76,13 +78,13 @@ def export(
     path = as_path("output", output)
     model = run if model is None else model
     trained = None if model is None else as_path("model", model)
-    if trained is not None and trained.is_file():
+    anew = trained is not None and trained.is_file()
+    if trained is not None and anew and not is_onnx(trained):
         raise MarginfaceError(
-            f"{trained} is a file, expected a run folder; an ONNX file is exported already, and "
-            "--weights takes files of weights"
+            f"{trained} is no run folder and no ONNX file; --weights takes files of weights"
         )
-    if checkpoint is not None and trained is None:
-        raise MarginfaceError("--checkpoint goes with --model; files of weights have none")
+    if checkpoint is not None and (trained is None or anew):
+        raise MarginfaceError("--checkpoint goes with a run; files have none")
     published = None if weights is None else as_path("weights", weights)
     check_path(path)
     check_count("opset", opset)
@@ -101,7 +103,12 @@ def export(
             foreign = [name for name, value in of_weights.items() if value is not None]
             if foreign:
                 option = f"--{foreign[0].replace('_', '-')}"
-                raise MarginfaceError(f"{option} goes with --weights; a run knows its own")
+                raise MarginfaceError(f"{option} goes with --weights; a model knows its own")
+        if trained is not None and anew:
+            exported = read_exported(trained)
+            spec, arrays = exported.spec, exported.weights
+            metadata = _about_the_loss(exported.loss)
+        elif trained is not None:
             loaded = load_run(trained, checkpoint)
             spec, arrays = loaded.spec, loaded.weights
             backend = backend or _checking_backend(loaded.config)
@@ -152,14 +159,15 @@ def _spec(
 ) -> ModelSpec:
     if not isinstance(backbone, str):
         raise MarginfaceError("--weights needs --backbone, the network that they belong to")
-    height, width = (
-        ALIGNED_SIZE if input_size is None else whole_numbers("--input-size", input_size, CROP[2:])
-    )
+    cut = None if crop is None else whole_numbers("--crop", crop, CROP)
+    height, width = ALIGNED_SIZE if cut is None else cut[2:]
+    if input_size is not None:
+        height, width = whole_numbers("--input-size", input_size, CROP[2:])
     given = {
         "mean": None if mean is None else for_each_channel("--mean", mean),
         "std": None if std is None else for_each_channel("--std", std),
         "channels": channels,
-        "crop": None if crop is None else whole_numbers("--crop", crop, CROP),
+        "crop": cut,
     }
     preprocessing: dict[str, Any] = {
         name: value for name, value in given.items() if value is not None

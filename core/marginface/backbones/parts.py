@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from marginface.backbones.graph import Graph, array_name
@@ -33,8 +33,13 @@ def parts(graph: Graph) -> dict[str, list[str]]:
     return members
 
 
-def layers_of(graph: Graph, part: str) -> list[str]:
+def layers_of(graph: Graph, part: str, others: Sequence[str] = (BACKBONE,)) -> list[str]:
     """Return the layers of a part: `backbone` for all, one of `parts`, or how their names start.
+
+    Args:
+        graph: the backbone.
+        part: the name.
+        others: what else could have been meant, for the message.
 
     Raises:
         MarginfaceError: the backbone has no such part.
@@ -49,11 +54,12 @@ def layers_of(graph: Graph, part: str) -> list[str]:
         return every
     found = known.get(part) or [name for name in every if f"{name}.".startswith(f"{part}.")]
     if not part or not found:
-        listed = [*known, BACKBONE]
-        near = str(unknown_name("part", part, listed)).partition(" (")[0]
-        raise MarginfaceError(
-            f"{near} (parts of {graph.name}: {_in_words(known)}; {BACKBONE} for all)"
-        )
+        rows = {name.rpartition(".")[0] for name in known if "." in name}
+        near = str(unknown_name("part", part, [*known, *rows, *others])).partition(" (")[0]
+        listed = f"{_in_words(known)}; {BACKBONE} for all"
+        if HEAD in others:
+            listed += f"; {HEAD} for the class weights"
+        raise MarginfaceError(f"{near} (parts of {graph.name}: {listed})")
     return found
 
 
@@ -123,8 +129,9 @@ class Tuning:
         """Raise if a part is none of the backbone's, or a factor would have no effect."""
         never = self.never_trained(graph)
         for name in self.lr_factor:
-            names = set() if name == HEAD else set(arrays_of(graph, layers_of(graph, name)))
-            if name != HEAD and names <= never:
+            if name == HEAD:
+                continue
+            if never.issuperset(arrays_of(graph, layers_of(graph, name, (BACKBONE, HEAD)))):
                 raise MarginfaceError(
                     f"lr_factor of {name} has no effect: it is frozen throughout; leave one of "
                     "them out, or say from when it learns, with --unfreeze-at"

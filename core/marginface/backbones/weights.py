@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.arrays import save_file
+from marginface.arrays import DTYPES, save_file
 from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
 from marginface.errors import MarginfaceError
@@ -88,13 +88,16 @@ def check_weights(
 
 
 def fitting(
-    graph: Graph, weights: Mapping[str, NDArray[Any]]
+    graph: Graph, weights: Mapping[str, NDArray[Any]], source: str = "weights"
 ) -> tuple[Arrays, dict[str, tuple[int, ...]], list[str]]:
     """Sort out which weights are a graph's by name and shape, under the prefix that has most.
 
     Returns:
         The arrays that fit; of the graph's others, the shape under their name, () where there is
         none; the names of what is left of the weights.
+
+    Raises:
+        MarginfaceError: two prefixes have as many, and more than half of the graph's.
     """
     expected, named = graph.parameters(), _without_wrappers(weights)
     prefixes: Counter[str] = Counter()
@@ -103,7 +106,11 @@ def fitting(
         for at in range(len(parts)):
             if ".".join(parts[at:]) in expected:
                 prefixes[".".join([*parts[:at], ""]) if at else ""] += 1
-    prefix = min(prefixes, key=lambda each: (-prefixes[each], len(each)), default="")
+    ranks = {each: (-count, each.count(".")) for each, count in prefixes.items()}
+    best = [each for each in prefixes if ranks[each] == min(ranks.values())]
+    if len(best) > 1 and prefixes[best[0]] > len(expected) / 2:
+        raise _several(source, best)
+    prefix = best[0] if best else ""
     fits, others = {}, {}
     for name, parameter in expected.items():
         array = named.get(f"{prefix}{name}")
@@ -141,14 +148,18 @@ def _without_prefix(
     if not fits:
         return weights
     if len(fits) > 1:
-        raise MarginfaceError(
-            f"{source} holds several backbones, {' and '.join(map(repr, sorted(fits)))}; save the "
-            "arrays of one in a file of its own"
-        )
+        raise _several(source, fits)
     inside = {name: array for name, array in weights.items() if name.startswith(fits[0])}
     if left := [name for name in weights if name not in inside]:
         _say_left(source, fits[0].removesuffix("."), left)
     return {name.removeprefix(fits[0]): array for name, array in inside.items()}
+
+
+def _several(source: str, prefixes: list[str]) -> MarginfaceError:
+    return MarginfaceError(
+        f"{source} holds several backbones, {' and '.join(map(repr, sorted(prefixes)))}; save the "
+        "arrays of one in a file of its own"
+    )
 
 
 def _say_left(source: str, taken: str, left: list[str]) -> None:
@@ -169,18 +180,26 @@ def read_weights(path: str | Path) -> Arrays:
 
 
 def _read_safetensors(path: Path) -> Arrays:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, deserialize
 
     try:
-        arrays = load_file(path)
+        stored = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         raise MarginfaceError(f"{path} is not a whole safetensors file: {error}") from error
-    # bfloat16, which NumPy lacks, arrives as a type of its own (kind "V").
-    return {
-        name: array.astype(np.float32) if array.dtype.kind == "V" else array
-        for name, array in arrays.items()
-    }
+    arrays = {}
+    for name, each in stored.items():
+        if each["dtype"] == "BF16":  # which NumPy lacks: the upper half of a float32
+            halves = np.frombuffer(each["data"], np.uint16).astype(np.uint32)
+            array: NDArray[Any] = (halves << 16).view(np.float32)
+        elif each["dtype"] in DTYPES:
+            array = np.frombuffer(each["data"], DTYPES[each["dtype"]])
+        else:
+            raise MarginfaceError(
+                f"{path}: {name} is of type {each['dtype']}, expected real numbers; convert it to "
+                "float32"
+            )
+        arrays[name] = array.reshape(each["shape"])
+    return arrays
 
 
 def _read_torch(path: Path) -> Arrays:

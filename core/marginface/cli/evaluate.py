@@ -13,7 +13,8 @@ from marginface.cli.output_options import Overwrite
 
 def evaluate(
     model: Annotated[
-        list[Path], typer.Option("--model", help="Run folder or ONNX file; repeat for more.")
+        list[Path],
+        typer.Option("--model", "--run", help="Run folder or ONNX file; repeat for more."),
     ],
     val: options.Val = None,
     pairs: options.Pairs = None,

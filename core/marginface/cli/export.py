@@ -14,7 +14,8 @@ from marginface.cli.output_options import Overwrite
 def export(
     output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
     model: Annotated[
-        Path | None, typer.Option("--model", "--run", help="Run folder of marginface train.")
+        Path | None,
+        typer.Option("--model", "--run", help="Run folder, or an .onnx to write anew."),
     ] = None,
     checkpoint: options.Checkpoint = None,
     weights: Annotated[
@@ -34,7 +35,8 @@ def export(
     input_size: Annotated[
         str | None,
         typer.Option(
-            "--input-size", help="With --weights: height,width of images; default: 112,112."
+            "--input-size",
+            help="With --weights: height,width of images; default: the crop's, or 112,112.",
         ),
     ] = None,
     mean: options.Mean = None,

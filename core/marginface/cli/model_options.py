@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from marginface.embeddings.embedder import Embedder
 
-Model = Annotated[Path, typer.Option("--model", help="Run folder or ONNX file.")]
+Model = Annotated[Path, typer.Option("--model", "--run", help="Run folder or ONNX file.")]
 Val = Annotated[
     list[Path] | None,
     typer.Option(

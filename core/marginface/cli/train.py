@@ -21,7 +21,7 @@ METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
 OPTIONS = {
     "val_images": ("--images", "--val-images"),
     "val_pairs": ("--pairs", "--val-pairs"),
-    "init": ("--init-weights", "--init"),  # the former is its old name
+    "init": ("--init", "--init-weights"),  # the latter is its old name
 }
 CHOICES = {"resize": f"[{'|'.join(RESIZINGS)}]", "init_head": "random|run|centers"}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again

@@ -67,8 +67,9 @@ class Embedder:
 
     def check_size(self, height: int, width: int) -> None:
         """Raise if images of `height` x `width` pixels do not fit this model."""
-        if self.preprocessing.crop is None and (height, width) != self.input_size:
-            rows, columns = self.input_size
+        size = self.image_size(resize=False)
+        if size is not None and (height, width) != size:
+            rows, columns = size
             raise MarginfaceError(
                 f"images are {height}x{width} (height x width), the model takes {rows}x{columns}; "
                 "align them to that size, scale them (--resize), or cut that out of larger ones "
@@ -83,13 +84,14 @@ class Embedder:
     def image_size(self, *, resize: Resize) -> tuple[int, int] | None:
         """Return the (height, width) to read images at; None where a crop fits several sizes.
 
-        With `resize`, images of a model with a crop are brought to the aligned 112 x 112 first.
+        With `resize`, images of a model with a crop are brought to the aligned 112 x 112 first; so
+        those were that it was trained on, if they were scaled.
         """
         if self.preprocessing.crop is None:
             return self.input_size
-        if not resize:
+        if not resize and self.preprocessing.resize is None:
             return None
-        self.check_size(*ALIGNED_SIZE)
+        self.preprocessing.check_images(*ALIGNED_SIZE)
         return ALIGNED_SIZE
 
 
@@ -113,7 +115,7 @@ class RunOptions:
 
 
 MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats(
-    use="a model: give it as --model, or a run as --run", returns=Embedder
+    use="a model: give it as --model", returns=Embedder
 )
 
 

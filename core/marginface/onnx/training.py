@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,23 @@ def keep_for_training(model: onnx.ModelProto, graph: Graph, weights: Mapping[str
         model.training_info.add().initialization.CopyFrom(kept)
 
 
-def read_trained(path: Path) -> dict[str, Array]:
-    """Return the float32 arrays of the network that `marginface export` wrote a file from.
+@dataclass(frozen=True)
+class Exported:
+    """What `marginface export` wrote a file from.
 
-    Those that were folded are what they were but for rounding.
+    Args:
+        spec: of the network.
+        loss: `loss` and `loss_parameters` that it was trained with, if they are known.
+        weights: float32 arrays; those that were folded are what they were but for rounding.
+    """
+
+    spec: ModelSpec
+    loss: dict[str, Any]
+    weights: dict[str, Array]
+
+
+def read_exported(path: Path) -> Exported:
+    """Return what `marginface export` wrote a file from.
 
     Raises:
         MarginfaceError: it is of another program or an earlier version, or damaged.
@@ -55,7 +69,12 @@ def read_trained(path: Path) -> dict[str, Array]:
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
         metadata = {each.key: each.value for each in model.metadata_props}
-        graph = ModelSpec.from_json(json.loads(metadata[METADATA_KEY])).graph()
+        spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]))
+        graph = spec.graph()
+        loss = {}
+        if "loss" in metadata:
+            parameters = dict(json.loads(metadata.get("loss_parameters", "{}")))
+            loss = {"loss": metadata["loss"], "loss_parameters": parameters}
     except DecodeError as error:
         raise MarginfaceError(
             f"{path} is not an ONNX model, or a damaged one; export or download it again"
@@ -101,7 +120,8 @@ def read_trained(path: Path) -> dict[str, Array]:
             raise _changed(path, name)
         arrays[name] = arrays[name].reshape(parameter.shape)
     unfolded = unfold_batch_norms(graph, arrays)
-    return {name: unfolded[name].astype(np.float32) for name in expected}
+    weights = {name: unfolded[name].astype(np.float32) for name in expected}
+    return Exported(spec, loss, weights)
 
 
 def _kept(graph: Graph) -> list[str]:

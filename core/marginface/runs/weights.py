@@ -99,9 +99,9 @@ def _read_checkpoint(path: Path) -> Arrays:
 
 
 def _read_onnx(path: Path) -> Arrays:
-    from marginface.onnx.training import read_trained
+    from marginface.onnx.training import read_exported
 
-    return read_trained(path)
+    return read_exported(path).weights
 
 
 WEIGHTS.register("an .onnx of marginface export", _read_onnx, ".onnx", recognises=is_onnx)

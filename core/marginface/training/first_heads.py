@@ -100,9 +100,12 @@ def _rows_by_name(
     row_of = {form: row for row, form in enumerate(forms) if times[form] == 1}
     wanted = [row_of.get(same_form(printable(name)), -1) for name in images.identities]
     if max(wanted) < 0:
+        apart = isinstance(images, JoinedImages) and "/" in images.identities[0]
+        joined = "--join-identities leaves out the set's name; or " if apart else ""
         raise MarginfaceError(
             f"none of the {len(wanted)} people of {images.root}, such as {images.identities[0]!a}, "
-            f"is among the {len(names)} of {source}, such as {names[0]!a}; take --init-head centers"
+            f"is among the {len(names)} of {source}, such as {names[0]!a}; {joined}take "
+            "--init-head centers"
         )
     return np.array(wanted, np.int64)
 

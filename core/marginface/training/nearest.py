@@ -49,9 +49,11 @@ class Likeness:
         return f"{options} --input-size {height},{width}"
 
 
-def likeness(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> Likeness:
+def likeness(
+    graph: Graph, weights: Mapping[str, NDArray[Any]], source: str = "weights"
+) -> Likeness:
     """Compare weights with a network, by names and shapes."""
-    fits, others, _ = fitting(graph, weights)
+    fits, others, _ = fitting(graph, weights, source)
     return Likeness(graph, len(fits), others)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from marginface.backbones import Graph
 from marginface.backbones.weights import fitting
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
+from marginface.formats import is_onnx
 from marginface.runs.weights import Trained, open_trained
 from marginface.training.config.files import read_config_file
 from marginface.training.config.keys import TrainConfig
@@ -64,17 +66,21 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     if config.init is None:
         return Start()
     trained = open_trained(config.init)
-    weights = trained.backbone() if trained else backbones.read_weights(config.init)
+    weights, recorded = _read(config.init, trained)
     source = f"{config.init}" + (f" (step {trained.checkpoint.step})" if trained else "")
     if config.init_partial:
         taken, lines = _what_fits(graph, weights, source)
     else:
         taken, lines = _whole(graph, weights, source), []
     arrays: dict[str, ArraySource] = {f"backbone.{name}": each for name, each in taken.items()}
+    if broken := next((n for n, each in taken.items() if not np.isfinite(each).all()), None):
+        raise MarginfaceError(
+            f"{source}: {broken} has numbers that are NaN or infinite; the weights are broken: "
+            "take others"
+        )
     total = len(graph.parameters())
     share = "all" if len(taken) == total else f"{len(taken)} of"
     lines.insert(0, f"starting from {source}: {share} {total} arrays of {graph.name} taken")
-    recorded = _recorded(trained)
     people = len(images.identities)
     if config.init_head == "run":
         if trained is None:
@@ -102,9 +108,10 @@ def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
     try:
         return backbones.check_weights(graph, weights, source)
     except MarginfaceError as error:
-        asked, near = likeness(graph, weights), nearest(graph, weights)
-        if not asked.others and near is None:
+        asked = likeness(graph, weights, source)
+        if not asked.others:
             raise  # names and shapes are not what is wrong
+        near = nearest(graph, weights)
         if near is None:
             raise MarginfaceError(
                 f"{source} does not fit {asked}, and no network that marginface has is near it; "
@@ -118,7 +125,7 @@ def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
 
 def _what_fits(graph: Graph, weights: Arrays, source: str) -> tuple[Arrays, list[str]]:
     """Return the weights that fit, and what to say of the others."""
-    taken, others, left = fitting(graph, weights)
+    taken, others, left = fitting(graph, weights, source)
     if not taken:
         _whole(graph, weights, source)  # which says what it is
     lines = []
@@ -134,11 +141,21 @@ def _what_fits(graph: Graph, weights: Arrays, source: str) -> tuple[Arrays, list
     return taken, lines
 
 
-def _recorded(trained: Trained | None) -> dict[str, Any]:
-    """Return the configuration of the run that a checkpoint lies in; nothing without one."""
-    if trained is None or trained.run is None or not trained.run.config.is_file():
-        return {}
-    return read_config_file(trained.run.config)
+def _read(init: Path, trained: Trained | None) -> tuple[Arrays, dict[str, Any]]:
+    """Return the weights, and the settings they were trained with, as far as they are known."""
+    if trained is not None:
+        run = trained.run
+        known = run is not None and run.config.is_file()
+        return trained.backbone(), read_config_file(run.config) if run and known else {}
+    if is_onnx(init):
+        from marginface.onnx.training import read_exported
+
+        exported = read_exported(init)
+        preprocessing = asdict(exported.spec.preprocessing)
+        preprocessing["resize"] = preprocessing["resize"] or False
+        loss = exported.loss
+        return exported.weights, loss | loss.get("loss_parameters", {}) | preprocessing
+    return backbones.read_weights(init), {}
 
 
 def _differences(config: TrainConfig, recorded: Mapping[str, Any]) -> str:
