@@ -36,7 +36,7 @@ EVERYTHING = [
     *("--layer-decay", 0.9, "--keep-best", "auc", "--keep-checkpoints", 2),
 ]
 LONG = [
-    *("--lr", 0.01, "--max-steps", LONGEST, "--unfreeze-at", UNFREEZE, "--stop-after", STOP_AFTER),
+    *("--max-steps", LONGEST, "--unfreeze-at", UNFREEZE, "--stop-after", STOP_AFTER),
     *("--val-every", 6, "--checkpoint-every", 5, "--log-every", 2),
 ]
 # Larger rates magnify float32 rounding, as in parity_tests/test_training.py.
@@ -134,7 +134,7 @@ def assert_same_losses(found: Run, expected: Run) -> None:
 
 @pytest.mark.parametrize(
     ("kills", "more"),
-    [(15, ()), (4, ("--processes", 2, "--optimizer", "adamw", "--lr", 0.001))],
+    [(15, ("--lr", 0.01)), (4, ("--lr", 0.001, "--optimizer", "adamw", "--processes", 2))],
     ids=["alone", "two processes"],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(
