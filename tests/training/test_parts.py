@@ -92,7 +92,7 @@ def cut_back(run: Path, step: int, copy: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("backend", MODULES)
+@pytest.mark.parametrize("backend", ["torch", pytest.param("tf", marks=pytest.mark.slow)])
 def test_the_other_framework_goes_on_and_hands_back(
     printed, backend, tiny_faces, pairs_file, tmp_path
 ):
