@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import patches
 import pytest
 from children import children
 from runs import record
@@ -23,17 +26,15 @@ from marginface.training.best import stalled
 
 pytestmark = pytest.mark.slow
 MODULES = {"torch": "torch", "tf": "tensorflow"}
-SECONDS = 600  # for a run
+SECONDS = 1200  # for a run
 LONGEST, UNFREEZE, STOP_AFTER = 300, 25, 8  # it ends at about step 60
-COMMAND = [sys.executable, "-m", "marginface.cli.main", "train"]
-SMALL = [
-    *("--backbone", "mobilefacenet", "--embedding-size", 16, "--crop", "24,24,64,64"),
-    *("--scale", 8, "--threads", 1, "--compile", "off"),
-]
+COMMAND = [sys.executable, patches.__file__, "train"]
+PARTS = {"patches": "stem,layer1,features", "mobilefacenet": "stem,blocks.3,conv2"}
+SMALL = ("--embedding-size", 16, "--crop", "24,24,64,64", "--scale", 8, "--threads", 1)
 EVERYTHING = [
-    *(*SMALL, "--augment", "flip,crop", "--people-per-batch", 3, "--images-per-person", 2),
-    *("--freeze", "stem,blocks.3,conv2", "--lr-factor", "backbone=0.5,head=2"),
-    *("--layer-decay", 0.9, "--keep-best", "auc", "--keep-checkpoints", 2),
+    *("--augment", "flip,crop", "--people-per-batch", 3, "--images-per-person", 2),
+    *("--lr-factor", "backbone=0.5,head=2", "--layer-decay", 0.9, "--dropout", 0.1),
+    *("--keep-best", "auc", "--keep-checkpoints", 2),
 ]
 LONG = [
     *("--max-steps", LONGEST, "--unfreeze-at", UNFREEZE, "--stop-after", STOP_AFTER),
@@ -115,13 +116,20 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def given(backend: str, tiny_faces: Path, pairs_file: Path, tmp_path: Path) -> list[Any]:
-    """Return a run's options with every way to fine-tune, from a run that is there."""
-    data = ["--backend", backend, "--data", tiny_faces]
-    first = Run(tmp_path / "first", *data, *SMALL, "--batch-size", 6, "--max-steps", 2)
-    first.finish()
-    more = ["--images", tiny_faces, "--pairs", pairs_file, "--init-head", "centers"]
-    return [*data, *more, "--init", first.path, *EVERYTHING]
+def given(
+    backend: str, tiny_faces: Path, pairs_file: Path, tmp_path: Path
+) -> Callable[..., list[Any]]:
+    """Return what gives a run's options: every way to fine-tune, from a run that is there."""
+
+    def options(network: str, compiling: str = "off") -> list[Any]:
+        data = ["--backend", backend, "--data", tiny_faces, "--backbone", network, *SMALL]
+        data += ["--compile", compiling]
+        first = Run(tmp_path / "first", *data, "--batch-size", 6, "--max-steps", 2)
+        first.finish()
+        more = ["--images", tiny_faces, "--pairs", pairs_file, "--init-head", "centers"]
+        return [*data, *more, "--init", first.path, "--freeze", PARTS[network], *EVERYTHING]
+
+    return options
 
 
 def assert_same_losses(found: Run, expected: Run) -> None:
@@ -133,14 +141,27 @@ def assert_same_losses(found: Run, expected: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kills", "more"),
-    [(15, ("--lr", 0.01)), (4, ("--lr", 0.001, "--optimizer", "adamw", "--processes", 2))],
-    ids=["alone", "two processes"],
+    ("network", "compiling", "kills", "more"),
+    [
+        ("patches", "off", 15, ("--lr", 0.01)),
+        ("patches", "on", 4, ("--lr", 0.01)),
+        ("mobilefacenet", "off", 4, ("--lr", 0.001, "--optimizer", "adamw", "--processes", 2)),
+    ],
+    ids=["alone", "compiled", "two processes"],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(
-    given: list[Any], kills: int, more: tuple[Any, ...], tmp_path: Path
+    backend: str,
+    given: Callable[..., list[Any]],
+    network: str,
+    compiling: str,
+    kills: int,
+    more: tuple[Any, ...],
+    tmp_path: Path,
 ) -> None:
-    whole, killed = (Run(tmp_path / name, *given, *LONG, *more) for name in ("whole", "killed"))
+    if compiling == "on" and (backend != "torch" or shutil.which("g++") is None):
+        pytest.skip("PyTorch alone compiles, and needs g++")
+    new = [*given(network, compiling), *LONG, *more]
+    whole, killed = (Run(tmp_path / name, *new) for name in ("whole", "killed"))
     whole.finish()
     last = read_record(list_checkpoints(whole.path / "checkpoints")[-1])
     assert UNFREEZE < last.step < LONGEST
@@ -156,20 +177,21 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert killed.contents() == whole.contents()
 
 
-def test_two_processes_train_as_one_does(given: list[Any], tmp_path: Path) -> None:
-    one, two = (Run(tmp_path / name, *given, *SHORT) for name in ("one", "two"))
-    two.new += ("--processes", 2)
+def test_two_processes_train_as_one_does(given: Callable[..., list[Any]], tmp_path: Path) -> None:
+    new = [*given("mobilefacenet"), *SHORT]
+    one, two = Run(tmp_path / "one", *new), Run(tmp_path / "two", *new, "--processes", 2)
     assert_same_losses(two, one)
 
 
 def test_the_other_framework_goes_on_and_hands_back(
-    backend: str, given: list[Any], tmp_path: Path
+    backend: str, given: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
     """While parts are frozen, which then learn there; and after that."""
     (other,) = MODULES.keys() - {backend}
     if importlib.util.find_spec(MODULES[other]) is None:
         pytest.skip(f"backend {other} is not installed")
-    whole, handed = (Run(tmp_path / name, *given, *SHORT) for name in ("whole", "handed"))
+    new = [*given("mobilefacenet"), *SHORT]
+    whole, handed = (Run(tmp_path / name, *new) for name in ("whole", "handed"))
     handed.kill_at(3)
     handed.backend = other
     handed.kill_at(8)

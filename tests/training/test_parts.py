@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import patches  # noqa: F401  # which the runs name
 import pytest
 
-from marginface import backbones
-from marginface.backbones import IMAGES, Graph
 from marginface.runs.checkpoints import latest_checkpoint, list_checkpoints, load_checkpoint
 from marginface.runs.chosen import find_best, read_step
 from marginface.runs.metrics import TRAIN, read_metrics
@@ -43,19 +42,10 @@ def assert_same_end(first: Path, second: Path, **close: float) -> None:
         np.testing.assert_allclose(ends[1].state[name], value, **close, err_msg=name)
 
 
-def patches(graph: Graph, _: float) -> None:
-    """Take little time."""
-    x = graph.batch_norm("norm", graph.conv("stem", IMAGES, 4, 16, stride=16))
-    graph.linear("fc", graph.flatten(x), graph.embedding_size, bias=False)
-
-
-backbones.register_backbone("patches", patches)
-
-
 @pytest.mark.parametrize("backend", ["torch", pytest.param("tf", marks=pytest.mark.slow)])
 def test_parts_may_learn_from_a_resumption_on(printed, refusal, backend, tiny_faces, tmp_path):
     """As if the step had been given at first, though the checkpoint has no slots of them."""
-    given = ("--backbone", "patches", "--freeze", "stem,norm", "--checkpoint-every", 2)
+    given = ("--backbone", "patches", "--freeze", "stem,layer1", "--checkpoint-every", 2)
     given += ("--max-steps", 4, "--lr", 0.01)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     printed("train", *arguments(backend, tiny_faces, whole, *given, "--unfreeze-at", 3))
@@ -100,7 +90,7 @@ def test_the_other_framework_goes_on_and_hands_back(
     (other,) = MODULES.keys() - {backend}
     arguments(other, tiny_faces, tmp_path)
     whole = tmp_path / "whole"
-    every = ("--backbone", "patches", "--freeze", "stem,norm", "--unfreeze-at", UNFREEZE)
+    every = ("--backbone", "patches", "--freeze", "stem,layer1", "--unfreeze-at", UNFREEZE)
     every += ("--lr-factor", "backbone=0.5,head=2", "--layer-decay", 0.9, "--lr", 0.01)
     every += ("--people-per-batch", 3, "--images-per-person", 2, "--max-steps", STEPS)
     every += ("--images", tiny_faces, "--pairs", pairs_file, "--val-every", 2)
