@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import children
 from sockets import listeners
 
 from marginface.runs.checkpoints import latest_checkpoint, load_checkpoint
@@ -122,20 +123,6 @@ def test_a_share_must_be_whole(tiny_faces, tmp_path):
     assert "batch" in line
     assert "4" in line
     assert not (tmp_path / "run").exists()
-
-
-def children(parent: int) -> list[int]:
-    """Return the processes that a launcher has started, as far as they run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            _, _, after = path.read_text().rpartition(") ")
-        except OSError:
-            continue
-        state, its_parent = after.split()[:2]
-        if int(its_parent) == parent and state != "Z":
-            found.append(int(path.parent.name))
-    return found
 
 
 def wait_for(condition: Any) -> None:
