@@ -376,7 +376,7 @@ def test_a_resumed_run_may_not_become_another_one():
 
 # What makes another run of it, so that a resumed one may not change it.
 FIXED = {
-    *("recipe", "init", "init_head", "init_partial", "seed", "batch_size"),
+    *("recipe", "init", "init_head", "init_partial", "frozen_statistics", "seed", "batch_size"),
     *("people_per_batch", "images_per_person"),
     *("loss", "scale", "margin", "loss_parameters", "num_classes", "sample_rate", "sampling"),
     *("backbone", "embedding_size", "input_size", "crop", "dropout", "mean", "std", "channels"),

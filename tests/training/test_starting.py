@@ -220,6 +220,16 @@ def test_options_about_weights_need_weights(settings, key):
         settings(**key)
 
 
+def test_frozen_statistics_are_those_of_whole_weights(settings):
+    with pytest.raises(
+        MarginfaceError, match="of every BatchNorm; give --init, or leave frozen_st"
+    ):
+        settings(frozen_statistics=True)
+    with pytest.raises(MarginfaceError, match="of every BatchNorm; leave init_partial out, or"):
+        settings(frozen_statistics=True, init="w.pt", init_partial=True)
+    assert settings(frozen_statistics=True, init="w.pt").tuning().frozen_statistics
+
+
 def test_the_old_name_of_init_is_read_and_never_beside_it(tmp_path, settings):
     path = tmp_path / "config.yaml"
     path.write_text(config_text(settings()).replace("init: null", "init_weights: w.pt"))
