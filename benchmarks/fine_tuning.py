@@ -30,7 +30,7 @@ TUNED = ["--init-head", "centers", "--frozen-statistics", "--lr", "0.003"]
 PUBLIC = "the weights as they are"
 # Of how many people (None: all), whether from the weights, and the options.
 WAYS: dict[str, tuple[int | None, bool, list[str]]] = {
-    "all, from scratch": (None, False, ["--epochs", "8", "--val-every", "300"]),
+    "all, from scratch": (None, False, ["--epochs", "5", "--val-every", "250"]),
     "all, fine-tuned": (None, True, [*TUNED, "--epochs", "3", "--val-every", "153"]),
     "20, from scratch": (20, False, ["--epochs", "40", "--val-every", "60"]),
     "20, as from scratch": (20, True, ["--lr", "0.01", "--epochs", "4", "--val-every", "10"]),
