@@ -71,15 +71,16 @@ def main(
             data = parts / "train" if people is None else draw(parts / "train", people, seed, runs)
             run = runs / f"{name}, {backend}, {seed}"
             models.setdefault(f"{name}, {backend}", []).append(run)
-            start = ["--init", weights] if tuned else []
-            if not (run / "finished").exists():
+            if (run / "config.yaml").exists() and not (run / "finished").exists():
+                marginface("train", "--output", run, "--resume")
+            elif not run.exists():
                 marginface(
                     *("train", "--backend", backend, "--threads", threads, "--recipe", "small-set"),
                     *("--data", data, "--output", run, "--seed", seed, "--keep-best", "accuracy"),
-                    *(*NETWORK, *CROP, *start, *options, *held_out),
-                    *(["--resume"] if (run / "config.yaml").exists() else []),
+                    *(*NETWORK, *CROP, *(["--init", weights] if tuned else []), *options),
+                    *held_out,
                 )
-                (run / "finished").touch()
+            (run / "finished").touch()
     rows = []
     for name, paths in models.items():
         for called, where in sets.items():
