@@ -116,11 +116,11 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 # What keys were called before; files and command lines may still say so.
 OLD_NAMES = {"init_weights": "init"}
 
+INIT_HELP = "Start from a run, a checkpoint or a file of weights."
 INIT_HEAD_HELP = (
-    "Class weights to start from: random, run (the same people's in init) or centers (each "
-    "person's mean embedding)."
+    "First class weights: new, of the same people in init, or people's mean embeddings."
 )
-PARTIAL_HELP = "Take what fits of init, by name and shape; the rest of the network starts anew."
+PARTIAL_HELP = "Take what fits of init, by name and shape; the rest is new."
 CROP_HELP = "Part of each image that the network sees: top,left,height,width; sets input-size, too."
 RESIZE_HELP = (
     "Scale images of another size: fit (cut off what juts out), letterbox (black borders), squeeze."
@@ -183,11 +183,6 @@ class TrainConfig(BaseModel):
     data: TrainingSets = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
-    init: Annotated[Path | None, BeforeValidator(not_empty)] = key(
-        "Run", "Start from a run, a checkpoint or a file of weights.", None
-    )
-    init_head: InitHead = key("Run", INIT_HEAD_HELP, "random")
-    init_partial: bool = key("Run", PARTIAL_HELP, False)
     seed: int = key(
         "Run", "Seed of weights, data order and all else that is random.", 0, ge=0, lt=2**32
     )
@@ -246,6 +241,9 @@ class TrainConfig(BaseModel):
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
     warmup_share: float | None = key("Optimizer", WARMUP_HELP, None, ge=0, lt=1)
 
+    init: Annotated[Path | None, BeforeValidator(not_empty)] = key("Fine-tuning", INIT_HELP, None)
+    init_head: InitHead = key("Fine-tuning", INIT_HEAD_HELP, "random")
+    init_partial: bool = key("Fine-tuning", PARTIAL_HELP, False)
     freeze: Parts = key("Fine-tuning", FREEZE_HELP, ())
     unfreeze_at: int | None = key("Fine-tuning", UNFREEZE_HELP, None, ge=1)
     lr_factor: Factors = key("Fine-tuning", FACTOR_HELP, {})
