@@ -154,6 +154,18 @@ def test_a_part_at_rest_normalises_by_its_statistics(framework: Framework, part:
     assert (found[0] != found[1]) is (part == "stem")
 
 
+def test_frozen_statistics_stay_while_all_weights_learn(torch: Framework, tf: Framework) -> None:
+    still, names = Tuning(frozen_statistics=True), GRAPH.parameters()
+    moving = {f"backbone.{name}" for name, array in names.items() if array.trainable}
+    runs = [run(make(framework, still), end=3) for framework in (torch, tf)]
+    assert_same_losses(*([report.loss for report, _ in each] for each in runs), 1e-9)
+    for framework, taken in zip((torch, tf), runs, strict=True):
+        start, (_, end) = state_of(make(framework, still)), taken[-1]
+        moved = {name for name in start if not np.array_equal(start[name], end[name])}
+        assert {name for name in moved if name.startswith("backbone.")} == moving
+        assert_same_arrays(end, runs[0][-1][1], rtol=1e-8, atol=NOISE)
+
+
 def test_a_part_that_is_not_there_is_refused(framework: Framework) -> None:
     with pytest.raises(MarginfaceError, match="did you mean 'layer2'"):
         make(framework, Tuning(freeze=("layer3",)))

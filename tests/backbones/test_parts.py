@@ -119,6 +119,7 @@ def test_numbers_out_of_range(values, message):
     [
         ({"lr_factor": {"layer1": 0.1}}, "lr_factor of layer1 has no effect"),
         ({"layer_decay": 0.9}, "layer_decay 0.9 has no effect"),
+        ({"frozen_statistics": True}, "no BatchNorm whose weights learn"),
     ],
 )
 def test_what_would_have_no_effect(values, message):

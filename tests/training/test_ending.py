@@ -81,13 +81,16 @@ def test_a_model_that_tells_nothing_apart_is_named(tmp_path, kind):
     assert ("another --lr (it was 500)" in told) is named
 
 
-@pytest.mark.parametrize(("step", "judged"), [(29, False), (30, True)])
-def test_a_trial_of_a_few_steps_is_not_judged(tmp_path, step, judged):
+@pytest.mark.parametrize(
+    ("step", "init", "judged"), [(29, None, False), (30, None, True), (30, "weights.pt", False)]
+)
+def test_few_steps_and_weights_that_know_faces_are_not_judged(tmp_path, step, init, judged):
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     records = ({"kind": "train", "step": at, "loss": 9.0} for at in (1, step))
     run.metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
-    told = closing_words(TrainConfig(data="faces", output=run.path), step)
+    config = TrainConfig(data="faces", output=run.path, init=init)
+    told = closing_words(config, Progress(step))
     assert ("the loss did not fall" in told) is judged
 
 

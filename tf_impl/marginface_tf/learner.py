@@ -105,7 +105,7 @@ class Learner:
         """Hold the frozen parts still from now on, or let them learn."""
         self._frozen, graph = frozen, self.backbone.graph
         layers = self.tuning.frozen_layers(graph) if frozen else []
-        rest(self.backbone, layers)
+        rest(self.backbone, self.tuning.still_norms(graph, frozen=frozen))
         resting = set(arrays_of(graph, layers))
         self._learning = [name for name in self.parameters if name not in resting]
         # Another graph. A sample's length must be known: it changes only where a batch has more

@@ -116,7 +116,7 @@ class Learner:
         """Hold the frozen parts still from now on, or let them learn."""
         self._frozen, graph = frozen, self.backbone.graph
         layers = self.tuning.frozen_layers(graph) if frozen else []
-        rest(self.backbone, layers)
+        rest(self.backbone, self.tuning.still_norms(graph, frozen=frozen))
         resting = set(arrays_of(graph, layers))
         trainable = {name for name, array in graph.parameters().items() if array.trainable}
         for name, parameter in self.backbone.named_parameters():

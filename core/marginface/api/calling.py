@@ -15,8 +15,17 @@ from marginface.model import resize_choice
 
 # What is on or off: `--resize` is `resize=True`.
 FLAGS = {
-    *("decay_norm_and_bias", "flip", "init_partial", "join_identities", "normalize", "overwrite"),
-    *("preprocess", "rebuild_index", "refuse_damaged", "resize", "resume", "skip_bad"),
+    *("decay_norm_and_bias", "flip", "frozen_statistics", "init_partial", "join_identities"),
+    *(
+        "normalize",
+        "overwrite",
+        "preprocess",
+        "rebuild_index",
+        "refuse_damaged",
+        "resize",
+        "resume",
+        "skip_bad",
+    ),
 }
 # A whole command, which stays, or an option, with a value that looks like one.
 OPTION = re.compile(

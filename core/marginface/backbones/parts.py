@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from marginface.backbones.graph import Graph, array_name
+from marginface.backbones.layers.batch_norm import BatchNorm
 from marginface.errors import MarginfaceError, unknown_name
 
 BACKBONE, HEAD, STEM = "backbone", "head", "stem"
@@ -81,6 +82,8 @@ class Tuning:
             layer the smallest counts.
         layer_decay: a factor for each part further from the head, beginning with the last of the
             row (`layer4`, `blocks.11`); what stands behind the row learns at the full rate.
+        frozen_statistics: every BatchNorm normalises by its stored statistics, which stay, while
+            its scale and shift learn.
 
     Raises:
         MarginfaceError: a number out of range, or one that would have no effect.
@@ -90,6 +93,7 @@ class Tuning:
     unfreeze_at: int | None = None
     lr_factor: Mapping[str, float] = field(default_factory=dict)
     layer_decay: float = 1.0
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         for name, factor in self.lr_factor.items():
@@ -125,6 +129,12 @@ class Tuning:
                     f"lr_factor of {name} has no effect: it is frozen throughout; leave one of "
                     "them out, or say from when it learns, with --unfreeze-at"
                 )
+        norms = [node.layer.name for node in graph.nodes if isinstance(node.layer, BatchNorm)]
+        if self.frozen_statistics and set(arrays_of(graph, norms)) <= never:
+            raise MarginfaceError(
+                "frozen_statistics has no effect: the backbone has no BatchNorm whose weights "
+                "learn; leave it out"
+            )
         every = set(arrays_of(graph, layers_of(graph, BACKBONE)))
         if self.layer_decay != 1 and every <= never:
             raise MarginfaceError(
@@ -174,6 +184,8 @@ class Tuning:
             said.append(f"learning rate times {', '.join(factors)}")
         if self.layer_decay != 1:
             said.append(f"layer decay {self.layer_decay:g}")
+        if self.frozen_statistics:
+            said.append("statistics of BatchNorm frozen")
         return ", ".join(said)
 
     def frozen_at(self, step: int) -> bool:
@@ -183,6 +195,12 @@ class Tuning:
     def frozen_layers(self, graph: Graph) -> list[str]:
         """Return the layers of the frozen parts."""
         return list(dict.fromkeys(one for part in self.freeze for one in layers_of(graph, part)))
+
+    def still_norms(self, graph: Graph, *, frozen: bool) -> list[str]:
+        """Return the layers whose BatchNorms take their stored statistics, and leave them."""
+        if self.frozen_statistics:
+            return layers_of(graph, BACKBONE)
+        return self.frozen_layers(graph) if frozen else []
 
     def first_steps(self, graph: Graph) -> dict[str, int]:
         """Return the step from which each array of the frozen parts learns, if it ever does."""

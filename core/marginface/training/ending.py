@@ -40,7 +40,8 @@ def closing_words(
     if best is not None and stalled(best, config.stop_after):
         end = f"ended after {counted(step, 'step')}, {why_stalled(best)}"
     parts = [end, f"model: {config.output}"]
-    complaint = not_fallen(losses) if step >= SOON else ""  # the head has yet to turn
+    # Before SOON the head has yet to turn. From weights that know faces, losses may begin low.
+    complaint = not_fallen(losses) if step >= SOON and config.init is None else ""
     if not complaint and step >= SOON and embeddings is not None and all_alike(embeddings):
         complaint = "the model gives all images the same embedding, so it learned nothing"
     if complaint:

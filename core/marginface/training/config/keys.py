@@ -140,6 +140,7 @@ FREEZE_HELP = "Parts of the backbone that do not learn, comma-separated: stem,la
 UNFREEZE_HELP = "Step from which the frozen parts learn; default: never."
 FACTOR_HELP = "Factors on the learning rate of parts: backbone=0.1,head=1."
 LAYER_DECAY_HELP = "Factor on the learning rate for each part further from the head."
+STATISTICS_HELP = "Let every BatchNorm normalise by the statistics of init, which do not move."
 PROCESSES_HELP = "Processes on this machine that share each step and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's choice, or an equal share."
 BACKEND_HELP = "Framework: torch or tf; default: the one that is installed, torch if both are."
@@ -248,6 +249,7 @@ class TrainConfig(BaseModel):
     unfreeze_at: int | None = key("Fine-tuning", UNFREEZE_HELP, None, ge=1)
     lr_factor: Factors = key("Fine-tuning", FACTOR_HELP, {})
     layer_decay: float = key("Fine-tuning", LAYER_DECAY_HELP, 1.0, gt=0, le=1)
+    frozen_statistics: bool = key("Fine-tuning", STATISTICS_HELP, False)
 
     join_identities: bool = key("Data", JOIN_HELP, False)
     augment: Augmentations = key("Data", AUGMENT_HELP, ("flip",))
@@ -347,6 +349,12 @@ class TrainConfig(BaseModel):
             raise MarginfaceError(
                 f"{key} has no effect without weights to start from; give --init, or leave it out"
             )
+        if self.frozen_statistics and (self.init is None or self.init_partial):
+            mend = "leave init_partial out" if self.init else "give --init"
+            raise MarginfaceError(
+                "frozen_statistics needs weights that bring the statistics of every BatchNorm; "
+                f"{mend}, or leave frozen_statistics out"
+            )
         if self.sampling is not None and self.sample_rate == 1:
             raise MarginfaceError(
                 "sampling has no effect with sample_rate 1; leave it out or choose a rate below 1"
@@ -439,6 +447,7 @@ class TrainConfig(BaseModel):
             unfreeze_at=self.unfreeze_at,
             lr_factor=self.lr_factor,
             layer_decay=self.layer_decay,
+            frozen_statistics=self.frozen_statistics,
         )
 
     def make_schedule(self, total_steps: int) -> Schedule:
