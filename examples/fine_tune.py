@@ -40,8 +40,9 @@ def fine_tune(init: Path, people: Path, held_out: dict[str, Path], run: Path, **
         recipe="small-set",
         init=init,
         init_head="centers",  # a person's class weight starts as the mean of their images
-        lr=0.01,
-        lr_factor={"backbone": 0.1, "head": 1},  # what is known moves little
+        frozen_statistics=True,  # BatchNorm keeps those of thousands of people
+        lr=0.003,
+        lr_factor={"backbone": 0.3, "head": 1},  # what is known moves less than what is new
         **held_out,
         keep_best="auc",  # accuracy may be 100 % from the start
         stop_after=5,

@@ -20,14 +20,14 @@ ALIKE = {
     "unfreeze_at": (2, "2"),
     "lr_factor": ({"backbone": 0.1, "head": 1}, "backbone=0.1,head=1"),
     "layer_decay": (0.5, "0.5"),
-    "crop": ((4, 8, 96, 88), [4, 8, 96, 88], "4,8,96,88"),
+    "crop": ((4, 8, 104, 98), [4, 8, 104, 98], "4,8,104,98"),
     "resize": ("squeeze", True),
     "keep_best": ("auc",),
     "stop_after": (3, "3"),
     "people_per_batch": (3, "3"),
     "images_per_person": (2, "2"),
     "init_head": ("centers",),
-    "init_partial": (True, "true"),
+    "frozen_statistics": (True, "true"),
 }
 
 
@@ -60,9 +60,9 @@ def test_every_way_of_writing_a_key_means_the_same():
     written = settings(**all_of(lambda ways: ways[0]), init="w.pt")
     assert written.tuning().describe() == (
         "stem, blocks.0 frozen until step 2, learning rate times 0.1 for backbone, 1 for head, "
-        "layer decay 0.5"
+        "layer decay 0.5, statistics of BatchNorm frozen"
     )
-    assert written.input_size == (96, 88)
+    assert written.input_size == (104, 98)
     assert written.batch_size == 6
     for name, ways in ALIKE.items():
         for value in ways:
@@ -70,14 +70,18 @@ def test_every_way_of_writing_a_key_means_the_same():
             assert other == written, f"{name}={value!r}"
 
 
+    partial = [settings(init="w.pt", init_partial=value) for value in (True, "true")]
+    assert partial[0] == partial[1] != settings(init="w.pt")
+
+
 def test_a_file_takes_them_too(tmp_path):
     lines = {
         "freeze": "[stem, blocks.0]",
         "lr_factor": "{backbone: 0.1, head: 1}",
-        "crop": "[4, 8, 96, 88]",
+        "crop": "[4, 8, 104, 98]",
         "resize": "yes",
     }
-    for name, text in {**lines, "freeze": "stem,blocks.0", "crop": "4,8,96,88"}.items():
+    for name, text in {**lines, "freeze": "stem,blocks.0", "crop": "4,8,104,98"}.items():
         (path := tmp_path / "train.yaml").write_text(f"{name}: {text}\n")
         [(_, value)] = read_config_file(path).items()
         assert value == coerce(name, ALIKE[name][0])
@@ -85,7 +89,7 @@ def test_a_file_takes_them_too(tmp_path):
 
 def test_they_reach_the_run(place, run, capsys):
     keys = all_of(lambda ways: ways[-1])
-    keys |= {"init": str(run), "batch_size": None, "init_partial": True}
+    keys |= {"init": str(run), "batch_size": None}
     keys |= {"images": place / "faces", "pairs": place / "pairs.txt"}
     result = mf.train(**small(place / "faces", place / "all", **keys))
     assert result.best_step in range(1, 4)
@@ -94,7 +98,7 @@ def test_they_reach_the_run(place, run, capsys):
     assert "stem, blocks.0 frozen until step 2, learning rate times 0.1 for backbone" in text
     assert "step 2: stem, blocks.0 no longer frozen" in text
     image = place / "faces" / "ann" / "ann_0001.png"
-    assert mf.load(result.run).preprocessing.crop == (4, 8, 96, 88)
+    assert mf.load(result.run).preprocessing.crop == (4, 8, 104, 98)
     assert mf.load(result.run).embed(image).shape == (1, 8)
 
 
@@ -108,6 +112,12 @@ def test_they_reach_the_run(place, run, capsys):
         ({"init": "w.pt", "init_partial": "maybe"}, "init_partial must be true or false, got .*"),
         ({"init_head": "centers"}, "init_head centers has no effect without .*; give init, or .*"),
         ({"init_partial": True}, "init_partial has no effect without .*; give init, or leave .*"),
+        ({"frozen_statistics": True}, "frozen_statistics needs weights .*; give init, or leave .*"),
+        (
+            {"frozen_statistics": True, "init": "w.pt", "init_partial": True},
+            "frozen_statistics needs weights .*, or leave frozen_statistics out",
+        ),
+        ({"init": "w.pt", "frozen_statistics": 3}, "frozen_statistics must be true or false, .*"),
         ({"freeze": 5}, "freeze must be a list, got 5"),
         ({"freeze": "stem,stem"}, "freeze: name stem is given twice; give it once"),
         ({"freeze": "head"}, "freeze takes parts of the backbone; the head always learns"),
@@ -151,6 +161,10 @@ def test_what_is_wrong_is_told_as_python_names_it(given, message):
         ({"crop": (0, 8, 112, 200)}, r"crop 0,8,112,200 .* images of 112x112 .*"),
         ({"people_per_batch": 8, "images_per_person": 2}, "people_per_batch is 8, .* at most 4"),
         ({"people_per_batch": 9, "images_per_person": 2}, ".* smaller batch .people_per_batch.*"),
+        (
+            {"init": "w.pt", "freeze": "backbone", "frozen_statistics": True},
+            "frozen_statistics has no effect: the backbone has no BatchNorm whose weights .*",
+        ),
         ({"init": "none.pt"}, "no such file or folder: none.pt; expected .*"),
     ],
 )

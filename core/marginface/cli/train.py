@@ -23,6 +23,7 @@ OPTIONS = {
     "val_pairs": ("--pairs", "--val-pairs"),
     "init": ("--init", "--init-weights"),  # the latter is its old name
     "init_partial": ("--init-partial",),
+    "frozen_statistics": ("--frozen-statistics",),
 }
 CHOICES = {"resize": f"[{'|'.join(RESIZINGS)}]", "init_head": "random|run|centers"}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again
