@@ -17,6 +17,8 @@ from command import printed
 from PIL import Image
 from tiny_scrfd import photo_with, save_detector
 
+from marginface import backbones
+from marginface.backbones import describe
 from marginface.demo.faces import write_demo_set
 from marginface.training import trainer
 from marginface.training.config.keys import TrainConfig
@@ -105,6 +107,10 @@ def _run(to: Path) -> None:
     printed("train", "--data", drawn() / "train", "--output", to, *network, "--max-steps", 1)
 
 
+def _weights(to: Path) -> None:
+    backbones.write_weights(to, backbones.initial_weights(describe("mobilefacenet", 128), 0))
+
+
 def _config(to: Path) -> None:
     data = f"data: {drawn() / 'train'}\noutput: run\n"
     to.write_text(f"{data}backbone: mobilefacenet\nembedding_size: 8\n")
@@ -139,6 +145,9 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "run": _run,
     "model.onnx": _model,
     "r50.onnx": _model,
+    "before.onnx": _model,
+    "tuned.onnx": _model,
+    "public.safetensors": _weights,
     "det_10g.onnx": save_detector,
     "det_500m.onnx": save_detector,
     "scrfd_2.5g_bnkps.onnx": save_detector,

@@ -382,7 +382,7 @@ FIXED = {
     *("backbone", "embedding_size", "input_size", "crop", "dropout", "mean", "std", "channels"),
     *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),
     *("join_identities", "augment", "resize", "skip_bad", "head_precision"),
-    "freeze",
+    *("freeze", "frozen_statistics"),
 }
 
 

@@ -107,6 +107,18 @@ def test_weights_of_another_network_name_it(settings, tmp_path):
     assert "the nearest is iresnet18" in partial
 
 
+def test_weights_of_whole_crops_say_so_where_a_part_is_asked_for(settings, tmp_path):
+    path = tmp_path / "w.safetensors"
+    graph = backbones.describe("iresnet18", 64)
+    backbones.write_weights(path, backbones.initial_weights(graph, 0))
+    asked = {"backbone": "iresnet18", "embedding_size": 64, "init": path}
+    said = refusal(settings(**asked, crop="0,8,112,96"))
+    assert (
+        "give --backbone iresnet18 --embedding-size 64 --input-size 112,112, without --crop" in said
+    )
+    assert len(started(settings(**asked, input_size="112,112")).arrays) == len(graph.parameters())
+
+
 def test_weights_of_no_network_are_told_as_such(settings, tmp_path):
     path = tmp_path / "w.safetensors"
     backbones.write_weights(path, {"encoder.weight": np.zeros((2, 2), np.float32)})
@@ -175,6 +187,13 @@ def test_class_weights_of_the_same_people_are_kept(settings, run):
     said = "\n".join(start.lines)
     assert "those of 2 people are the run's, of 1 new; the 1 others of the run are left" in said
     assert "kept of curricularface: head.state.t" in said
+
+
+def test_all_the_people_of_a_run_are_kept_without_a_word_of_others(settings, run):
+    start = started(
+        settings(init=run(people=("person_0", "person_1", "person_2")), init_head="run")
+    )
+    assert "class weights: those of 3 people are the run's" in start.lines
 
 
 def test_the_state_of_another_loss_is_left_and_it_is_said(settings, run):

@@ -17,11 +17,13 @@ from marginface.training.processes.groups import this_process
 from marginface.training.processes.launching import launch, this_program
 
 METAVARS: dict[Any, str] = {int: "<int>", float: "<float>", Path: "<path>"}
-# Named as in the commands that verify, and as their keys are.
+# Named as in the commands that verify, and as their keys are; or without a --no-.
 OPTIONS = {
     "val_images": ("--images", "--val-images"),
     "val_pairs": ("--pairs", "--val-pairs"),
     "init": ("--init", "--init-weights"),  # the latter is its old name
+    "init_partial": ("--init-partial",),
+    "frozen_statistics": ("--frozen-statistics",),
 }
 CHOICES = {"resize": f"[{'|'.join(RESIZINGS)}]", "init_head": "random|run|centers"}
 LISTS = {"data": "<path>", "val": "<str>"}  # what may be given again

@@ -122,9 +122,10 @@ class TrainingPipeline(Iterator[Batch]):
         size: int = 1,
     ) -> None:
         if not 1 <= batch_size <= len(images):
+            options = "--batch-size" if people_per_batch is None else "--people-per-batch"
             raise MarginfaceError(
                 f"batch size {batch_size} does not suit {images.root} with {len(images)} images; "
-                f"expected 1 to {len(images)}: choose a smaller batch (--batch-size) or add images"
+                f"expected 1 to {len(images)}: choose a smaller batch ({options}) or add images"
             )
         if not 0 <= seed < 2**32:
             raise MarginfaceError(f"seed must be 0 to {2**32 - 1}, got {seed}")

@@ -66,10 +66,12 @@ def head_of_run(
     fresh = InitialHead((len(rows) * centers, config.embedding_size), config.seed)
     arrays: dict[str, ArraySource] = {"head.weight": KeptRows(stored, rows, centers, fresh)}
     kept, new = int((rows >= 0).sum()), int((rows < 0).sum())
-    told = [
-        f"class weights: those of {kept} people are the run's, of {new} new; "
-        f"the {len(names) - kept} others of the run are left"
-    ]
+    line = f"class weights: those of {kept} people are the run's"
+    if new:
+        line += f", of {new} new"
+    if left := len(names) - kept:
+        line += f"; the {left} others of the run are left"
+    told = [line]
     others = {name: state[name] for name in state if name.startswith(("head.bias", "head.state."))}
     if others and before == config.loss:
         start = loss.initial_bias(len(rows))

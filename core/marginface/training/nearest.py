@@ -37,12 +37,13 @@ class Likeness:
         found = f"is {list(shape)} instead of {expected}" if shape else "is missing"
         return f"{text}, {self.count} of {total} arrays ({name} {found})"
 
-    def options(self) -> str:
-        """Return the options that ask for the network."""
+    def options(self, asked: Graph) -> str:
+        """Return the options that ask for the network, where another was asked for."""
         height, width = self.graph.input_size
         options = f"--backbone {self.graph.name} --embedding-size {self.graph.embedding_size}"
         if (height, width) == ALIGNED_SIZE:
-            return options
+            other = asked.input_size != ALIGNED_SIZE
+            return f"{options} --input-size {height},{width}, without --crop" if other else options
         if height <= ALIGNED_SIZE[0] and width <= ALIGNED_SIZE[1]:
             top, left = (ALIGNED_SIZE[0] - height) // 2, (ALIGNED_SIZE[1] - width) // 2
             return f"{options} --crop {top},{left},{height},{width}"

@@ -117,7 +117,7 @@ def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
                 f"{source} does not fit {asked}, and no network that marginface has is near it; "
                 "what names do its arrays have?"
             ) from error
-        advice = f"the nearest is {near}: give {near.options()}"
+        advice = f"the nearest is {near}: give {near.options(graph)}"
         if asked.count:
             advice += ", or --init-partial to take what fits"
         raise MarginfaceError(f"{source} does not fit {asked}; {advice}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -21,6 +21,7 @@ from marginface.training.config.keys import (
     SCHEDULE_KEYS,
     TrainConfig,
     check_keys,
+    check_truth,
     renamed,
 )
 from marginface.training.config.recipes import get_recipe
@@ -127,9 +128,7 @@ def coerce(name: str, value: Any) -> Any:
     typed: Any = field.annotation
     if field.metadata:
         typed = Annotated[typed, *field.metadata]
-    kinds = get_args(field.annotation) or (field.annotation,)
-    if isinstance(value, bool) and bool not in kinds and not {int, float}.isdisjoint(kinds):
-        raise MarginfaceError(f"{name} must be a number, got {'yes' if value else 'no'}")
+    check_truth(name, value)
     try:
         return TypeAdapter(typed).validate_python(value)
     except ValidationError as error:

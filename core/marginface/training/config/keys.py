@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -49,6 +48,7 @@ from marginface.training.best import split_metric
 from marginface.training.config.recipes import RECIPES
 from marginface.training.config.values import (
     channels_of,
+    factors_by_part,
     height_and_width,
     how_to_resize,
     name_value_pairs,
@@ -56,6 +56,7 @@ from marginface.training.config.values import (
     one_line,
     one_of,
     one_or_several,
+    refuse_truth,
     split_all_commas,
     split_names,
     split_steps,
@@ -87,7 +88,7 @@ Augmentations = Annotated[
 Steps = Annotated[tuple[int, ...], BeforeValidator(split_steps)]
 Parameters = Annotated[dict[str, Any], BeforeValidator(name_value_pairs)]
 
-Factors = Annotated[dict[str, float], BeforeValidator(partial(name_value_pairs, key="lr_factor"))]
+Factors = Annotated[dict[str, float], BeforeValidator(factors_by_part)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(split_names)]
 
 Channels = Annotated[Literal["rgb", "bgr"], one_of("channels", "rgb", "bgr")]
@@ -115,11 +116,11 @@ SCHEDULE_KEYS: dict[str, dict[str, Any]] = {
 # What keys were called before; files and command lines may still say so.
 OLD_NAMES = {"init_weights": "init"}
 
+INIT_HELP = "Start from a run, a checkpoint or a file of weights."
 INIT_HEAD_HELP = (
-    "Class weights to start from: random, run (the same people's in init) or centers (each "
-    "person's mean embedding)."
+    "First class weights: new, of the same people in init, or people's mean embeddings."
 )
-PARTIAL_HELP = "Take what fits of init, by name and shape; the rest of the network starts anew."
+PARTIAL_HELP = "Take what fits of init, by name and shape; the rest is new."
 CROP_HELP = "Part of each image that the network sees: top,left,height,width; sets input-size, too."
 RESIZE_HELP = (
     "Scale images of another size: fit (cut off what juts out), letterbox (black borders), squeeze."
@@ -183,9 +184,6 @@ class TrainConfig(BaseModel):
     data: TrainingSets = key("Run", DATA_HELP)
     output: Location = key("Run", "Run folder to create.")
     recipe: str | None = key("Run", f"Preset to start from: {', '.join(RECIPES)}.", None)
-    init: Path | None = key("Run", "Start from a run, a checkpoint or a file of weights.", None)
-    init_head: InitHead = key("Run", INIT_HEAD_HELP, "random")
-    init_partial: bool = key("Run", PARTIAL_HELP, False)
     seed: int = key(
         "Run", "Seed of weights, data order and all else that is random.", 0, ge=0, lt=2**32
     )
@@ -244,6 +242,9 @@ class TrainConfig(BaseModel):
     warmup_steps: int = key("Optimizer", "Steps of linear warm-up.", 0, ge=0)
     warmup_share: float | None = key("Optimizer", WARMUP_HELP, None, ge=0, lt=1)
 
+    init: Annotated[Path | None, BeforeValidator(not_empty)] = key("Fine-tuning", INIT_HELP, None)
+    init_head: InitHead = key("Fine-tuning", INIT_HEAD_HELP, "random")
+    init_partial: bool = key("Fine-tuning", PARTIAL_HELP, False)
     freeze: Parts = key("Fine-tuning", FREEZE_HELP, ())
     unfreeze_at: int | None = key("Fine-tuning", UNFREEZE_HELP, None, ge=1)
     lr_factor: Factors = key("Fine-tuning", FACTOR_HELP, {})
@@ -294,6 +295,8 @@ class TrainConfig(BaseModel):
     def _fill(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Set defaults that depend on other keys: the recorded configuration is complete."""
         values = dict(values)
+        for name, value in values.items():
+            check_truth(name, value)
         if values.get("backend") is None:
             values["backend"] = default_backend()
         values.update(_loss_keys(values))
@@ -535,6 +538,13 @@ def check_keys(values: Mapping[str, Any]) -> None:
                 OTHER_KEYS,
                 listed_by="marginface train --help",
             )
+
+
+def check_truth(name: str, value: Any) -> None:
+    """Raise if a key that is a number is given as true or false."""
+    kinds = get_args(annotation := TrainConfig.model_fields[name].annotation) or (annotation,)
+    if bool not in kinds and not {int, float}.isdisjoint(kinds):
+        refuse_truth(name, value)
 
 
 def _loss_keys(values: Mapping[str, Any]) -> dict[str, Any]:

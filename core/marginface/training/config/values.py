@@ -141,6 +141,31 @@ def name_value_pairs(value: Any, key: str = "loss_parameters") -> Any:
     return pairs
 
 
+def factors_by_part(value: Any) -> Any:
+    """Read "backbone=0.1,head=1" as a mapping from parts to numbers.
+
+    >>> factors_by_part("backbone=0.1,head=1")
+    {'backbone': 0.1, 'head': 1}
+    """
+    factors = name_value_pairs(value, "lr_factor")
+    if factors is None:
+        return {}
+    if not isinstance(factors, dict) or not all(isinstance(name, str) for name in factors):
+        raise MarginfaceError(
+            "lr_factor must be parts with factors, such as {backbone: 0.1, head: 1}, got "
+            f"{as_typed(value)}"
+        )
+    for name, factor in factors.items():
+        refuse_truth(f"lr_factor of {name}", factor)
+    return factors
+
+
+def refuse_truth(name: str, value: Any) -> None:
+    """Raise if a number is given as true or false, which Python takes for 1 or 0."""
+    if isinstance(value, bool):
+        raise MarginfaceError(f"{name} must be a number, got {as_typed(value)}")
+
+
 # What a value of another type should have been, by the type of pydantic's complaint.
 EXPECTED = {
     **dict.fromkeys(["string_type", "string_unicode"], "a text"),
