@@ -1,9 +1,10 @@
 """One head on half of a batch in each of two replicas: a program that a test starts.
 
-    python data_parallel.py torch|tf PROBLEM.npz LOSS OUT
+    python data_parallel.py torch|tf FOLDER LOSS...
 
-The problem holds, for each step, embeddings, labels and what the loss drew for the whole batch.
-Replica r writes, for each step, loss, gradients, what its half was prepared with, and the state.
+FOLDER/LOSS.npz holds, for each step, embeddings, labels and what the loss drew for the whole batch.
+Replica r writes to FOLDER/LOSS.out.r.npz, for each step, loss, gradients, what its half was
+prepared with, and the state.
 """
 
 from __future__ import annotations
@@ -48,13 +49,12 @@ def record_prepared(head: Any) -> threading.local:
     return kept
 
 
-def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
+def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str, rank: int) -> None:
     """Run one of the processes."""
     import torch
 
-    from marginface_torch import MarginHead, join
+    from marginface_torch import MarginHead
 
-    rank = join().rank
     head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype=torch.float64)
     with torch.no_grad():
         head.weight.copy_(torch.tensor(problem["w"]))
@@ -73,15 +73,21 @@ def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
     np.savez(f"{out}.{rank}.npz", **arrays)
 
 
-def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
-    """Run both replicas on two logical devices."""
+def two_devices() -> Any:
+    """Return a strategy of two replicas on two logical devices."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str, strategy: Any) -> None:
+    """Run both replicas."""
     import tensorflow as tf
 
     from marginface_tf import MarginHead
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype="float64")
         head.weight.assign(problem["w"])
@@ -122,9 +128,19 @@ def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str) -> None:
         np.savez(f"{out}.{replica}.npz", **arrays[replica])
 
 
+def main() -> None:
+    """Run every loss, one after the other."""
+    framework, folder, *names = sys.argv[1:]
+    if framework == "torch":
+        from marginface_torch import join
+
+        run, place = in_torch, join().rank
+    else:
+        run, place = in_tf, two_devices()
+    for name in names:
+        with np.load(f"{folder}/{name}.npz") as arrays:
+            run(losses.get(name), dict(arrays), f"{folder}/{name}.out", place)
+
+
 if __name__ == "__main__":
-    framework, path, name, out = sys.argv[1:]
-    with np.load(path) as arrays:
-        given = dict(arrays)
-    run = in_torch if framework == "torch" else in_tf
-    run(losses.get(name), given, out)
+    main()

@@ -32,12 +32,16 @@ def problem(name: str) -> dict[str, Any]:
     }
 
 
-def run_both(framework: str, name: str, folder: Path) -> list[dict[str, Any]]:
-    """Run two replicas; return the arrays of each, by step and name."""
-    np.savez(folder / "problem.npz", **problem(name))
-    command = [data_parallel.__file__, framework, folder / "problem.npz", name, folder / "out"]
+def run_both(framework: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Run two replicas on every loss; return by loss the arrays of each, by step and name."""
+    for name in NAMES:
+        np.savez(folder / f"{name}.npz", **problem(name))
+    command = [data_parallel.__file__, framework, folder, *NAMES]
     run_all(command, 2 if framework == "torch" else 1)  # tf has both in one process
-    return [dict(np.load(folder / f"out.{rank}.npz")) for rank in range(2)]
+    return {
+        name: [dict(np.load(folder / f"{name}.out.{rank}.npz")) for rank in range(2)]
+        for name in NAMES
+    }
 
 
 def assert_as_one(found: list[dict[str, Any]], name: str) -> None:
@@ -78,23 +82,23 @@ def _cosines_and_norms(x: Any, w: Any, labels: Any) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return a function that runs both replicas of a framework on a loss, once."""
+    """Return a function that runs both replicas of a framework, once for all losses."""
 
     @cache
-    def run(framework: str, name: str) -> list[dict[str, Any]]:
-        return run_both(framework, name, tmp_path_factory.mktemp(f"{framework}_{name}"))
+    def run(framework: str) -> dict[str, list[dict[str, Any]]]:
+        return run_both(framework, tmp_path_factory.mktemp(framework))
 
     return run
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_replicas_are_one(framework: Framework, name: str, runs: Any) -> None:
-    assert_as_one(runs(framework.name, name), name)
+    assert_as_one(runs(framework.name)[name], name)
 
 
 @pytest.mark.parametrize("change", ["state", "prepared", "x", "w", "loss"])
 def test_another_result_is_caught(framework: Framework, change: str, runs: Any) -> None:
-    found = [dict(each) for each in runs(framework.name, "adaface")]
+    found = [dict(each) for each in runs(framework.name)["adaface"]]
     key = next(key for key in found[1] if key.startswith(f"{STEPS - 1}.{change}"))
     found[1][key] = found[1][key] * (1 + 1e-6)
     with pytest.raises(AssertionError):

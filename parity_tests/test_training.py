@@ -1,5 +1,6 @@
 """Trajectory parity: the same batches give both frameworks the same training run."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -116,6 +117,15 @@ def test_resumed_run_is_the_same(framework: Framework) -> None:
     assert run(made, data[2:]) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.fixture
+def eagerly(tf: Framework) -> Iterator[None]:
+    """A single step is over long before a graph of many layers is traced."""
+    tf.tf.config.run_functions_eagerly(True)
+    yield
+    tf.tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     ("name", "size", "optimizer"),
     [
