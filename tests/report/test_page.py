@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from reports import HOSTILE, TRAINING, Drawn, colour_of, example, flat, measured, pairs_of
+from runs import save_checkpoint
 
 from marginface import MarginfaceError
 from marginface.evaluation.comparison import Comparison
@@ -29,7 +30,8 @@ from marginface.report.collect import Report, identities, measure
 from marginface.report.figures import accept_counts, histogram
 from marginface.report.galleries import SHOWN, hardest_pairs, thumbnail
 from marginface.report.page import page_data, script_safe, write_page
-from marginface.report.training import read_training
+from marginface.report.training import describe_training, read_training
+from marginface.runs.checkpoints import Checkpoint
 from marginface.text import printable
 
 GRAPH = """<ir_version: 8, opset_import: ["": 17]>
@@ -207,6 +209,20 @@ def test_training_curves_come_from_the_run_of_a_folder_or_of_a_checkpoint(tmp_pa
     assert read_training(tmp_path / "run") == read_training(checkpoint) == TRAINING
     (tmp_path / "model.onnx").write_text("")
     assert read_training(tmp_path / "model.onnx") is None
+
+
+def test_what_curves_do_not_show_is_said_of_a_run(tmp_path):
+    assert describe_training(tmp_path) == describe_training(tmp_path / "model.onnx") == ""
+    config = tmp_path / "config.yaml"
+    config.write_text("freeze: stem\nunfreeze_at: 9\nlr_factor: {head: 2}\n")
+    words = "stem frozen until step 9, learning rate times 2 for head"
+    assert describe_training(tmp_path) == words
+    best = {"metric": "lfw:auc", "value": 0.9, "step": 20, "since": 1}
+    saved = Checkpoint(30, {"w": np.zeros(2)}, {"progress": {"best": best}})
+    save_checkpoint(tmp_path / "checkpoints", saved)
+    assert describe_training(tmp_path) == f"{words}, the best is lfw:auc 0.9000 at step 20"
+    config.write_text("loss: arcface\n")  # of an earlier version
+    assert describe_training(tmp_path) == "the best is lfw:auc 0.9000 at step 20"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def report(
     from marginface.outputs import filling, refuse_among
     from marginface.report.collect import Report, ReportModel, measure
     from marginface.report.page import PAGE_NAME, write_page
-    from marginface.report.training import read_training
+    from marginface.report.training import describe_training, read_training
     from marginface.terminal import Terminal
 
     inputs = [*models, *(val or []), pairs, images]
@@ -54,7 +54,8 @@ def report(
     sets = tuple(open_sets(val, pairs, images, skip_bad=skip_bad))
     names = distinct_labels(models, "model")
     listed = tuple(
-        ReportModel(name, read_training(path)) for name, path in zip(names, models, strict=True)
+        ReportModel(name, read_training(path), describe_training(path))
+        for name, path in zip(names, models, strict=True)
     )
     embedders = [
         options.open_model(

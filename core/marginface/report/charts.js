@@ -147,7 +147,9 @@ function drawTraining(models) {
     return;
   }
   const without = models.filter((model) => !model.training).map((model) => model.name);
-  note.textContent = without.length ? `Without training curves: ${without.join(", ")}.` : "";
+  const said = trained.filter((model) => model.about).map(({ name, about }) => `${name}: ${about}.`);
+  if (without.length) said.push(`Without training curves: ${without.join(", ")}.`);
+  note.textContent = said.join(" ");
   drawLegend("training-legend", trained.map(({ name, index }) => ({ name, ...style(index) })));
   const least = Math.min(1, ...trained.flatMap((model) => model.training.accuracy));
   const charts = [

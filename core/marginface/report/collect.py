@@ -23,10 +23,12 @@ class ReportModel:
     Args:
         name: of no other model here.
         training: as `read_training` gives it.
+        about: the training, as `describe_training` says it.
     """
 
     name: str
     training: dict[str, list[float | None]] | None = None
+    about: str = ""
 
 
 @dataclass(frozen=True, eq=False)

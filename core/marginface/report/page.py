@@ -121,7 +121,12 @@ def page_data(report: Report) -> dict[str, Any]:
             }
         )
     models = [
-        {"name": printable(model.name), "training": model.training} for model in report.models
+        {
+            "name": printable(model.name),
+            "training": model.training,
+            "about": printable(model.about),
+        }
+        for model in report.models
     ]
     return {"models": models, "sets": sets, "results": results}
 

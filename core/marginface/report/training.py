@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from marginface.backbones.parts import Tuning
 from marginface.errors import MarginfaceError
+from marginface.runs.chosen import find_best
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, VERIFICATION, read_metrics
+from marginface.training.config.files import read_config_file
 
 
 def read_training(model: Path) -> dict[str, list[float | None]] | None:
@@ -26,7 +30,7 @@ def read_training(model: Path) -> dict[str, list[float | None]] | None:
     Raises:
         MarginfaceError: metrics.jsonl does not hold what a run writes.
     """
-    path = RunFolder(model.parents[1] if model.parent.name == "checkpoints" else model).metrics
+    path = _folder(model).metrics
     metrics = read_metrics(path) if model.is_dir() else []
     if not metrics:
         return None
@@ -44,6 +48,25 @@ def read_training(model: Path) -> dict[str, list[float | None]] | None:
         raise MarginfaceError(
             f"{path} is not what a run writes (step, loss, lr; accuracy); restore or delete it"
         ) from None
+
+
+def describe_training(model: Path) -> str:
+    """Say what curves do not show: a run's best checkpoint, what was frozen, rates by part.
+
+    Args:
+        model: as `read_training` takes it.
+    """
+    run = _folder(model)
+    if not model.is_dir() or not run.config.is_file():
+        return ""
+    keys = read_config_file(run.config)
+    tuning = Tuning(**{each.name: keys[each.name] for each in fields(Tuning) if each.name in keys})
+    best = find_best(run.checkpoints)
+    return ", ".join(filter(None, [tuning.describe(), f"the best is {best}" if best else ""]))
+
+
+def _folder(model: Path) -> RunFolder:
+    return RunFolder(model.parents[1] if model.parent.name == "checkpoints" else model)
 
 
 def _column(

@@ -28,6 +28,7 @@ from marginface.training.event_file import EventFile
 
 Callback = Callable[[dict[str, Any]], object]  # is given each record of metrics
 WIDE = 100  # columns: enough for the time since the start, too
+WIDER = 120  # and for how the last batch that was measured did
 OF_A_SET = "/accuracy"  # ends the name of one of several sets' accuracy
 
 
@@ -63,7 +64,7 @@ class Tracker:
             disable=not (console.is_interactive or console.is_jupyter),
         )
         self._task = self._progress.add_task(
-            "train", total=total_steps, completed=first_step, loss=0.0, lr=0.0, speed=0.0
+            "train", total=total_steps, completed=first_step, loss=0.0, lr=0.0, speed=0.0, batch=""
         )
 
     def step(self, step: int, *, loss: float, lr: float, images_per_second: float) -> None:
@@ -73,12 +74,13 @@ class Tracker:
     def train(self, step: int, metrics: dict[str, float], seconds_left: float) -> None:
         """Record training metrics; `seconds_left` is shown where there is no progress bar."""
         self._record(TRAIN, step, metrics)
+        batch = f"accuracy {metrics['accuracy']:.1%}  angle {metrics['target_angle']:.2f}"
+        self._progress.update(self._task, batch=batch)
         if self._progress.disable:
             left = timedelta(seconds=round(seconds_left))
             self.say(
                 f"step {step}/{self._total}  loss {metrics['loss']:.3f}  "
-                f"accuracy {metrics['accuracy']:.1%}  angle {metrics['target_angle']:.2f}  "
-                f"lr {metrics['lr']:.3g}  "
+                f"{batch}  lr {metrics['lr']:.3g}  "
                 f"{metrics['images_per_second']:.1f} images/s  left {left}"
             )
 
@@ -136,6 +138,7 @@ def _columns(width: int) -> list[ProgressColumn]:
         *steps,
         BarColumn(bar_width=None),
         text("loss {task.fields[loss]:.3f}  lr {task.fields[lr]:.2g}"),
+        *[text("{task.fields[batch]}")] * (width >= WIDER),
         text("{task.fields[speed]:.1f} images/s"),
         *[TimeElapsedColumn()] * (width >= WIDE),
         text("left"),
