@@ -32,6 +32,7 @@ from marginface.training.saving import save_checkpoint
 CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
 SIDES = (32, 32)
 PARTS = ModelSpec(ROWS, 16, SIDES, dropout=0.2)
+SMALL = ModelSpec(ROWS, 16, SIDES)
 CNN, VIT = ModelSpec("mobilefacenet", 16, SIDES), ModelSpec(TINY_VIT, 16, SIDES, dropout=0.3)
 # Model, loss, optimizer, sample rate. Small rates and few steps: BatchNorm amplifies rounding.
 CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
@@ -42,6 +43,7 @@ CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
         SGD(decay_norm_and_bias=False),
         0.8,
     ),
+    "a sample of small": (SMALL, losses.get("elasticface_arc", scale=16), SGD(), 0.8),
     "adamw": (CNN, losses.get("softmax"), AdamW(clip_norm=None), 1.0),
     "noise": (VIT, losses.get("cosface", scale=16), SGD(), 1.0),  # dropout, drop path, masks
     "parts": (PARTS, losses.get("cosface", scale=16), AdamW(), 1.0),

@@ -52,7 +52,8 @@ def assert_same_run(found: Any, expected: Any) -> None:
     ("case", "count"),
     [
         pytest.param("all", 2, marks=pytest.mark.slow),
-        ("sampled", 2),
+        ("a sample of small", 2),
+        pytest.param("sampled", 2, marks=pytest.mark.slow),
         pytest.param("sampled", 3, marks=pytest.mark.slow),
         pytest.param("adamw", 2, marks=pytest.mark.slow),
         pytest.param("noise", 3, marks=pytest.mark.slow),
@@ -79,9 +80,10 @@ def test_so_many_processes_are_one(
 
 
 def test_several_go_on_where_one_stopped(torch: Framework, tmp_path: Path) -> None:
-    (_, _, learner), whole = alone(torch.name, "sampled")
+    case = "a sample of small"
+    (_, _, learner), whole = alone(torch.name, case)
     path = save_checkpoint(ALONE, learner, tmp_path, learning.STEPS, {}, shared=True, keep=1)
-    for each in run(torch.name, "sampled", 2, path, tmp_path / "out"):
+    for each in run(torch.name, case, 2, path, tmp_path / "out"):
         assert_same_run(each, whole)
 
 
