@@ -127,6 +127,26 @@ class Preprocessing:
                 f"to {ALIGNED_SIZE[0]}x{ALIGNED_SIZE[1]} first (--resize)"
             )
 
+    def image_size(
+        self, input_size: tuple[int, int], *, resize: Resize = False
+    ) -> tuple[int, int] | None:
+        """Return the (height, width) of images before the crop; None where any that it fits do.
+
+        Images that are scaled, now or in training, are brought to 112 x 112 before a crop.
+
+        >>> whole, cropped = Preprocessing(), Preprocessing(crop=(0, 8, 112, 96))
+        >>> whole.image_size((96, 96)), cropped.image_size((112, 96))
+        ((96, 96), None)
+        >>> cropped.image_size((112, 96), resize="fit")
+        (112, 112)
+        """
+        if self.crop is None:
+            return input_size
+        if not resize and self.resize is None:
+            return None
+        self.check_images(*ALIGNED_SIZE)
+        return ALIGNED_SIZE
+
     def check_input(self, height: int, width: int) -> None:
         """Raise if the crop cuts out another size than the `height` x `width` of a network."""
         crop = self.crop

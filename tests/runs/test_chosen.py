@@ -90,6 +90,7 @@ def test_a_file_has_no_checkpoints(refusal, tiny_faces, tmp_path):
     given = ["embed", "--model", tmp_path / "model.onnx", "--checkpoint", "best"]
     told = "is a file, which has no checkpoints; leave out --checkpoint best, or give a run folder"
     assert told in refusal(*given, "--images", tiny_faces, "--output", tmp_path / "out.npz")
-    told = "is a file, expected a run folder; an ONNX file is exported already"
     given = ["export", "--model", tmp_path / "model.onnx", "--output", tmp_path / "other.onnx"]
-    assert told in refusal(*given)
+    assert "is no export of marginface" in refusal(*given)
+    told = "--checkpoint goes with a run; files have none"
+    assert told in refusal(*given, "--checkpoint", "best")

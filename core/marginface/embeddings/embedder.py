@@ -18,7 +18,6 @@ from marginface.errors import MarginfaceError, unknown_name
 from marginface.extras import require
 from marginface.formats import Formats, is_onnx
 from marginface.model import (
-    ALIGNED_SIZE,
     CROP,
     METADATA_KEY,
     ModelSpec,
@@ -82,17 +81,8 @@ class Embedder:
         return (self.preprocessing.resize or "squeeze") if resize is True else resize
 
     def image_size(self, *, resize: Resize) -> tuple[int, int] | None:
-        """Return the (height, width) to read images at; None where a crop fits several sizes.
-
-        With `resize`, images of a model with a crop are brought to the aligned 112 x 112 first; so
-        those were that it was trained on, if they were scaled.
-        """
-        if self.preprocessing.crop is None:
-            return self.input_size
-        if not resize and self.preprocessing.resize is None:
-            return None
-        self.preprocessing.check_images(*ALIGNED_SIZE)
-        return ALIGNED_SIZE
+        """Return the (height, width) to read images at; None where a crop fits several sizes."""
+        return self.preprocessing.image_size(self.input_size, resize=resize)
 
 
 @dataclass(frozen=True)

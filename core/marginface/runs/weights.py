@@ -16,7 +16,6 @@ from marginface.runs.checkpoints import (
     REST,
     Checkpoint,
     list_checkpoints,
-    load_checkpoint,
     open_checkpoint,
 )
 from marginface.runs.folder import RunFolder, no_checkpoint
@@ -28,14 +27,6 @@ PREFIX = "backbone."
 def _is_run(path: Path) -> bool:
     run = RunFolder(path)
     return run.model.is_file() or run.checkpoints.is_dir() or bool(list_checkpoints(path))
-
-
-def _read_run(path: Path) -> Arrays:
-    checkpoints = RunFolder(path).checkpoints
-    arrays = read_newest(checkpoints if checkpoints.is_dir() else path, _read_checkpoint)
-    if arrays is None:
-        raise no_checkpoint(path)
-    return arrays
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -58,6 +49,8 @@ class Trained:
     def backbone(self) -> Arrays:
         """Read the backbone's arrays."""
         names = [name for name in self.checkpoint.state if name.startswith(PREFIX)]
+        if not names:
+            raise MarginfaceError(f"checkpoint of step {self.checkpoint.step} holds no backbone")
         return {n.removeprefix(PREFIX): np.asarray(self.checkpoint.state[n]) for n in names}
 
 
@@ -67,14 +60,13 @@ def open_trained(path: Path) -> Trained | None:
     Raises:
         MarginfaceError: it is damaged, or the run has none yet.
     """
-    reader = WEIGHTS.find(path).open
-    if reader is _read_run:
+    if _is_run(path):
         folder = RunFolder(path).checkpoints
         opened = read_newest(folder if folder.is_dir() else path, open_checkpoint)
         if opened is None:
             raise no_checkpoint(path)
         run = RunFolder(path if folder.is_dir() else path.parent)
-    elif reader is _read_checkpoint:
+    elif _is_checkpoint(path):
         folder = path.parent if path.name == ARRAYS else path
         opened, run = open_checkpoint(folder), RunFolder(folder.absolute().parents[1])
     else:
@@ -82,20 +74,18 @@ def open_trained(path: Path) -> Trained | None:
     return Trained(run if run.identities.is_file() else None, opened)
 
 
-def _read_checkpoint(path: Path) -> Arrays:
-    folder = path.parent if path.name == ARRAYS else path
-    everything = set(open_checkpoint(folder).state)
-    state = load_checkpoint(folder, prefix=PREFIX).state
-    if not state:
-        raise MarginfaceError(f"checkpoint {folder} holds no backbone")
-    rooms = sorted({name.partition(".")[0] for name in everything - set(state)})
+def _read_trained(path: Path) -> Arrays:
+    trained = open_trained(path)
+    assert trained is not None  # it was recognised
+    arrays, state = trained.backbone(), trained.checkpoint.state
+    rooms = sorted({name.partition(".")[0] for name in state if not name.startswith(PREFIX)})
     if rooms:
         warnings.warn(
-            f"{folder}: took the {len(state)} arrays of the backbone; left "
-            f"{len(everything) - len(state)} of {' and '.join(rooms)}",
+            f"{path}: took the {len(arrays)} arrays of the backbone; left "
+            f"{len(state) - len(arrays)} of {' and '.join(rooms)}",
             stacklevel=3,
         )
-    return {name.removeprefix(PREFIX): np.asarray(value) for name, value in state.items()}
+    return arrays
 
 
 def _read_onnx(path: Path) -> Arrays:
@@ -105,5 +95,5 @@ def _read_onnx(path: Path) -> Arrays:
 
 
 WEIGHTS.register("an .onnx of marginface export", _read_onnx, ".onnx", recognises=is_onnx)
-WEIGHTS.register("a run folder", _read_run, recognises=_is_run)
-WEIGHTS.register("one of its checkpoints", _read_checkpoint, recognises=_is_checkpoint)
+WEIGHTS.register("a run folder", _read_trained, recognises=_is_run)
+WEIGHTS.register("one of its checkpoints", _read_trained, recognises=_is_checkpoint)

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from marginface.arrays import ArraySource
+from marginface.bars import counting
 from marginface.data.formats.record_images import RecordImages
 from marginface.data.image_batches import THREADS
 from marginface.data.joined import JoinedImages
@@ -23,8 +25,10 @@ from marginface.data.sources import LabelledImages, OnProgress
 from marginface.embeddings.embed import Embed
 from marginface.errors import MarginfaceError
 from marginface.heads.initial import WEIGHT_STD, InitialHead
+from marginface.learner import Learner
 from marginface.losses import MarginLoss
 from marginface.runs.weights import Trained
+from marginface.terminal import say
 from marginface.text import printable
 from marginface.training.config.keys import TrainConfig
 from marginface.vectors import directionless, unit_embeddings
@@ -162,6 +166,29 @@ class KeptRows:
         """Read the whole array."""
         del copy  # what was read is nobody else's
         return np.asarray(self[:], dtype)
+
+
+def load_centers(
+    config: TrainConfig, images: LabelledImages, learner: Learner, console: Console
+) -> None:
+    """Set a learner's class weights to the mean directions of people's images, and say so."""
+    loss, preprocessing = config.make_loss(), config.model_spec().preprocessing
+    shape = (len(images.identities) * loss.num_centers, config.embedding_size)
+    with counting("embedding people", console) as on_progress:
+        rows = CenterRows(
+            lambda batch: learner.embed(preprocessing.cut(batch)),
+            images,
+            loss,
+            InitialHead(shape, config.seed),
+            config.batch_size,
+            on_progress,
+        )
+        learner.load_arrays({"head.weight": rows}, strict=False)
+    say(
+        console,
+        f"class weights are mean directions of {len(images.identities)} people, from "
+        f"{len(rows.chosen)} images",
+    )
 
 
 @dataclass(frozen=True, eq=False)

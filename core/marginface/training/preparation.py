@@ -31,7 +31,6 @@ from marginface.errors import (
 )
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.verification import require_folds
-from marginface.heads.initial import InitialHead
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
 from marginface.model import ALIGNED_SIZE
@@ -50,7 +49,7 @@ from marginface.training.best import metric_of
 from marginface.training.config.files import LOCAL, config_text
 from marginface.training.config.keys import TrainConfig
 from marginface.training.environment import environment
-from marginface.training.first_heads import CenterRows
+from marginface.training.first_heads import load_centers
 from marginface.training.output import check_output
 from marginface.training.processes.groups import ALONE, require_same, this_process, together
 from marginface.training.progress import Progress, read_progress
@@ -319,31 +318,8 @@ def _create_learner(
     elif opened.start.arrays:
         learner.load_arrays(opened.start.arrays, strict=False)
         if config.init_head == "centers":
-            _load_centers(config, opened.images, learner, console)
+            load_centers(config, opened.images, learner, console)
     return learner
-
-
-def _load_centers(
-    config: TrainConfig, images: LabelledImages, learner: Learner, console: Console
-) -> None:
-    """Set class weights to the mean directions of people's images."""
-    loss, preprocessing = config.make_loss(), config.model_spec().preprocessing
-    shape = (len(images.identities) * loss.num_centers, config.embedding_size)
-    with counting("embedding people", console) as on_progress:
-        rows = CenterRows(
-            lambda batch: learner.embed(preprocessing.cut(batch)),
-            images,
-            loss,
-            InitialHead(shape, config.seed),
-            config.batch_size,
-            on_progress,
-        )
-        learner.load_arrays({"head.weight": rows}, strict=False)
-    say(
-        console,
-        f"class weights are mean directions of {len(images.identities)} people, from "
-        f"{len(rows.chosen)} images",
-    )
 
 
 def _facts(config: TrainConfig, opened: _Opened) -> list[str]:

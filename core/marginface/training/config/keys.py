@@ -34,7 +34,6 @@ from marginface.learner import Group, LearnerSpec
 from marginface.losses import MarginLoss
 from marginface.losses.tensor_code import check_runs_in
 from marginface.model import (
-    ALIGNED_SIZE,
     CROP,
     ModelSpec,
     Preprocessing,
@@ -392,19 +391,12 @@ class TrainConfig(BaseModel):
         self.make_optimizer()
         self.tuning()
         self.make_schedule(total_steps=1)
-        preprocessing = self.model_spec().preprocessing
-        if self.resize:
-            preprocessing.check_images(*self.image_size() or ALIGNED_SIZE)
+        self.image_size()
         return self
 
     def image_size(self) -> tuple[int, int] | None:
-        """Return the (height, width) of images before the crop; None where any that it fits do.
-
-        With `resize`, images of a model with a crop are brought to the aligned 112 x 112 first.
-        """
-        if self.crop is None:
-            return self.input_size
-        return ALIGNED_SIZE if self.resize else None
+        """Return the (height, width) of images before the crop; None where any that it fits do."""
+        return self.model_spec().preprocessing.image_size(self.input_size)
 
     def _check_balance(self) -> None:
         """Refuse balanced batches whose numbers do not make up the batch."""
