@@ -32,7 +32,9 @@ def hold_out(people: Path, output: Path, pairs: int) -> dict[str, Path]:
     return {"images": output / "validation", "pairs": output / "pairs.txt"}
 
 
-def fine_tune(init: Path, people: Path, held_out: dict[str, Path], run: Path, **keys: Any) -> Path:
+def fine_tune(
+    init: Path, people: Path, held_out: dict[str, Path], run: Path, lr: float = 0.003, **keys: Any
+) -> Path:
     """Train on people as long as it helps with those held out; return the run."""
     result = mf.train(
         data=people,
@@ -41,7 +43,7 @@ def fine_tune(init: Path, people: Path, held_out: dict[str, Path], run: Path, **
         init=init,
         init_head="centers",  # a person's class weight starts as the mean of their images
         frozen_statistics=True,  # BatchNorm keeps those of thousands of people
-        lr=0.003,
+        lr=lr,
         lr_factor={"backbone": 0.3, "head": 1},  # what is known moves less than what is new
         **held_out,
         keep_best="auc",  # accuracy may be 100 % from the start
@@ -140,6 +142,7 @@ def on_drawn_faces(output: Path, backend: str = "torch", epochs: int = 12) -> Fi
         network,
         freeze="stem,blocks",
         pairs=200,
+        lr=0.02,  # for these weights have still much to learn
         epochs=max(1, epochs // 3),
         **quick,
     )

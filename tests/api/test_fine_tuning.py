@@ -69,7 +69,6 @@ def test_every_way_of_writing_a_key_means_the_same():
             other = settings(**{**all_of(lambda ways: ways[0]), name: value}, init="w.pt")
             assert other == written, f"{name}={value!r}"
 
-
     partial = [settings(init="w.pt", init_partial=value) for value in (True, "true")]
     assert partial[0] == partial[1] != settings(init="w.pt")
 

@@ -174,6 +174,14 @@ def test_plain_lines_are_printed_where_there_is_no_terminal(make, capsys):
     assert "finished 23 steps" in printed
 
 
+def test_a_wide_terminal_shows_how_the_last_batch_did(make, tmp_path):
+    for width, shown in ((119, False), (120, True)):
+        with (tmp_path / f"{width}.txt").open("w") as file:
+            terminal = Console(file=file, force_terminal=True, width=width)
+            train(make(output=tmp_path / str(width)), console=terminal)
+        assert ("angle" in (tmp_path / f"{width}.txt").read_text()) == shown
+
+
 def test_tensorboard_reads_what_is_recorded(make, fake_backend):
     tf = pytest.importorskip("tensorflow")
     config = make()
