@@ -1,6 +1,5 @@
 """Matrix products of half precision: what is rounded, what is not, and how far off it may be."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,15 +32,9 @@ def problem(loss: Any, seed: int = 0) -> tuple[Any, Any, dict[str, Any]]:
     return x, w, {"bias": bias, "draw": draw}
 
 
-def evaluate(framework: Framework, loss: Any, precision: str) -> Any:
+def evaluate(framework: Framework, loss: Any, precision: str, **options: Any) -> Any:
     x, w, more = problem(loss)
-    return framework.evaluate(make(framework, loss, precision), x, w, LABELS, **more)
-
-
-@cache
-def found_by(framework: type[Framework], name: str, precision: str) -> Any:
-    """Evaluate once for all tests: TensorFlow compiles each head anew."""
-    return evaluate(framework(), losses.get(name), precision)
+    return framework.evaluate(make(framework, loss, precision, **options), x, w, LABELS, **more)
 
 
 @pytest.mark.parametrize("precision", ROUNDING)
@@ -49,7 +42,8 @@ def found_by(framework: type[Framework], name: str, precision: str) -> Any:
 def test_both_frameworks_round_alike(
     torch: Framework, tf: Framework, name: str, precision: str
 ) -> None:
-    found, other = (found_by(type(framework), name, precision) for framework in (torch, tf))
+    loss = losses.get(name)
+    found, other = (evaluate(framework, loss, precision) for framework in (torch, tf))
     assert_same_evaluation(found, other, RTOL["float64"])
 
 
@@ -60,7 +54,7 @@ def test_it_is_off_by_no_more_than_rounding(
 ) -> None:
     """A logit by two roundings of unit vectors, times the scale; the loss by as much."""
     loss = losses.get(name)
-    found, exact = (found_by(type(framework), name, each) for each in (precision, "full"))
+    found, exact = (evaluate(framework, loss, each) for each in (precision, "full"))
     assert found.loss != exact.loss
     x, w, _ = problem(loss)
     reach = 3.0 * getattr(loss, "scale", 1)  # the steepest negative has a slope below 3
