@@ -57,7 +57,7 @@ def test_every_option_of_every_command_is_taken_once(name, command):
         ("train --resume --resume", "option --resume is given twice (--resume, --resume); "),
         ("train --skip-bad --no-skip-bad", "option --skip-bad is given twice (--skip-bad, --no-"),
         ("evaluate --model a --val b --flip --no-flip", "option --flip is given twice (--flip, -"),
-        ("export --output x --run a --run=b", "option --run is given twice (a, b); give it once"),
+        ("export --output x --run a --run=b", "option --model is given twice (a, b); give it once"),
         ("identify --embeddings e --probes p --gallery a --gallery b", "--gallery is given twice"),
         ("data split a --output b --output c", "option --output is given twice (b, c)"),
         ("data pack a b --pairs x --pairs y", "option --pairs is given twice (x, y)"),

@@ -11,7 +11,6 @@ from inspect import signature
 from typing import ParamSpec, TypeVar
 
 from marginface.errors import MarginfaceError
-from marginface.model import resize_choice
 
 # What is on or off: `--resize` is `resize=True`.
 FLAGS = {
@@ -57,6 +56,8 @@ def public(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
         try:
             for name in flags:
                 if name == "resize":
+                    from marginface.model import resize_choice  # NumPy, which completion spares
+
                     resize_choice(named.get(name, False))
                 elif not isinstance(value := named.get(name, False), bool):
                     raise MarginfaceError(f"{name} must be True or False, got {value!r}")

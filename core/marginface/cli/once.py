@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from typer.core import TyperCommand
@@ -37,7 +38,7 @@ def _with_choice(args: Sequence[str]) -> list[str]:
     ['--resize', 'yes', '--skip-bad', '--resize', 'no', '--resize', 'fit', '--resize', 'yes']
     """
     given: list[str] = []
-    for arg, behind in zip(args, [*args[1:], "-"], strict=True):
+    for arg, behind in pairwise([*args, "-"]):
         given.append("--resize" if arg == "--no-resize" else arg)
         if arg == "--no-resize" or (arg == "--resize" and behind.startswith("-")):
             given.append("no" if arg == "--no-resize" else "yes")
