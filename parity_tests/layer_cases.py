@@ -9,7 +9,7 @@ from marginface.backbones import IMAGES, Graph
 from marginface.backbones.vit import Size, append_vit
 
 SIDES = (6, 7)  # of the images
-TINY_VIT, ROWS = "tiny_vit", "rows"
+TINY_VIT, ROWS = "tiny_vit", "tiny_rows"
 
 
 def convolutions(graph: Graph) -> int:

@@ -25,7 +25,7 @@ def plain(graph: Graph, dropout: float) -> None:
     graph.linear("linear", graph.flatten(IMAGES), 16, bias=False)
 
 
-backbones.register_backbone("plain", plain)
+backbones.register_backbone("tiny_plain", plain)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -78,7 +78,7 @@ def test_they_are_the_oracles_over_the_classes_looked_at(
     framework: Framework, name: str, optimizer: Any, rate: float
 ) -> None:
     loss = losses.get(name)
-    model = ModelSpec("plain", 16, MODEL.input_size)
+    model = ModelSpec("tiny_plain", 16, MODEL.input_size)
     spec = LearnerSpec(model, loss, CLASSES, optimizer, 0, dtype="float64", sample_rate=rate)
     learner = framework.backend.create_learner(spec)
     labels = np.array([0, 1, 0, 1, 4, 4])

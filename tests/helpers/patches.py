@@ -17,7 +17,7 @@ def patches(graph: Graph, dropout: float) -> None:
     graph.batch_norm("features", x, trainable_scale=False)
 
 
-backbones.register_backbone("patches", patches)
+backbones.register_backbone("tiny_patches", patches)
 
 if __name__ == "__main__":
     main()

@@ -29,7 +29,7 @@ MODULES = {"torch": "torch", "tf": "tensorflow"}
 SECONDS = 1200  # for a run
 LONGEST, UNFREEZE, STOP_AFTER = 300, 25, 8  # it ends at about step 60
 COMMAND = [sys.executable, patches.__file__, "train"]
-PARTS = {"patches": "stem,layer1,features", "mobilefacenet": "stem,blocks.3,conv2"}
+PARTS = {"tiny_patches": "stem,layer1,features", "mobilefacenet": "stem,blocks.3,conv2"}
 SMALL = ("--embedding-size", 16, "--crop", "24,24,64,64", "--scale", 8, "--threads", 1)
 EVERYTHING = [
     *("--augment", "flip,crop", "--people-per-batch", 3, "--images-per-person", 2),
@@ -143,10 +143,10 @@ def assert_same_losses(found: Run, expected: Run) -> None:
 @pytest.mark.parametrize(
     ("network", "compiling", "kills", "more"),
     [
-        ("patches", "off", 15, ("--lr", 0.01)),
-        ("patches", "on", 4, ("--lr", 0.01)),
+        ("tiny_patches", "off", 15, ("--lr", 0.01)),
+        ("tiny_patches", "on", 4, ("--lr", 0.01)),
         ("mobilefacenet", "off", 4, ("--lr", 0.01)),
-        ("patches", "off", 4, ("--lr", 0.001, "--optimizer", "adamw", "--processes", 2)),
+        ("tiny_patches", "off", 4, ("--lr", 0.001, "--optimizer", "adamw", "--processes", 2)),
     ],
     ids=["often", "compiled", "a real network", "two processes"],
 )
@@ -179,7 +179,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 
 
 def test_two_processes_train_as_one_does(given: Callable[..., list[Any]], tmp_path: Path) -> None:
-    new = [*given("patches"), *SHORT]
+    new = [*given("tiny_patches"), *SHORT]
     one, two = Run(tmp_path / "one", *new), Run(tmp_path / "two", *new, "--processes", 2)
     assert_same_losses(two, one)
 

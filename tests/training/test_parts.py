@@ -45,7 +45,7 @@ def assert_same_end(first: Path, second: Path, **close: float) -> None:
 @pytest.mark.parametrize("backend", ["torch", pytest.param("tf", marks=pytest.mark.slow)])
 def test_parts_may_learn_from_a_resumption_on(printed, refusal, backend, tiny_faces, tmp_path):
     """As if the step had been given at first, though the checkpoint has no slots of them."""
-    given = ("--backbone", "patches", "--freeze", "stem,layer1", "--checkpoint-every", 2)
+    given = ("--backbone", "tiny_patches", "--freeze", "stem,layer1", "--checkpoint-every", 2)
     given += ("--max-steps", 4, "--lr", 0.01)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     printed("train", *arguments(backend, tiny_faces, whole, *given, "--unfreeze-at", 3))
@@ -90,7 +90,7 @@ def test_the_other_framework_goes_on_and_hands_back(
     (other,) = MODULES.keys() - {backend}
     arguments(other, tiny_faces, tmp_path)
     whole = tmp_path / "whole"
-    every = ("--backbone", "patches", "--freeze", "stem,layer1", "--unfreeze-at", UNFREEZE)
+    every = ("--backbone", "tiny_patches", "--freeze", "stem,layer1", "--unfreeze-at", UNFREEZE)
     every += ("--lr-factor", "backbone=0.5,head=2", "--layer-decay", 0.9, "--lr", 0.01)
     every += ("--people-per-batch", 3, "--images-per-person", 2, "--max-steps", STEPS)
     every += ("--images", tiny_faces, "--pairs", pairs_file, "--val-every", 2)
