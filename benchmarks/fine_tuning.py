@@ -71,9 +71,11 @@ def main(
             data = parts / "train" if people is None else draw(parts / "train", people, seed, runs)
             run = runs / f"{name}, {backend}, {seed}"
             models.setdefault(f"{name}, {backend}", []).append(run)
-            if (run / "config.yaml").exists() and not (run / "finished").exists():
+            if (run / "finished").exists():
+                continue
+            if (run / "config.yaml").exists():
                 marginface("train", "--output", run, "--resume")
-            elif not run.exists():
+            else:
                 marginface(
                     *("train", "--backend", backend, "--threads", threads, "--recipe", "small-set"),
                     *("--data", data, "--output", run, "--seed", seed, "--keep-best", "accuracy"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import patches  # noqa: F401  # which the runs name
+import patches  # noqa: F401  # registers the network that the runs name
 import pytest
 
 from marginface.runs.checkpoints import latest_checkpoint, list_checkpoints, load_checkpoint

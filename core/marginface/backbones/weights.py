@@ -183,6 +183,7 @@ def _read_safetensors(path: Path) -> Arrays:
     from safetensors import SafetensorError, deserialize
 
     try:
+        # NumPy has no bfloat16, so not its load_file. safetensors has no types for this.
         stored = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         raise MarginfaceError(f"{path} is not a whole safetensors file: {error}") from error
