@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not, and tests share helpers
+# Importlib mode puts no folder on the path, and tests share helpers.
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from frameworks import FRAMEWORKS, Framework, installed, require_some
 

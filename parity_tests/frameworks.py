@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from marginface import backbones, load_backend
+from marginface import load_backend
+from marginface.backbones import Graph
 from marginface.losses import Evaluation
 from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, Any]
 MODULES = {"torch": "torch", "tf": "tensorflow"}
-NETWORKS = tuple(backbones.names())  # before a test registers its own
 
 
 def installed() -> list[str]:
@@ -54,7 +54,7 @@ class Framework(Protocol):
         `more` is `bias`, `state` and `draw`, as `MarginLoss.evaluate` takes them.
         """
 
-    def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
+    def backbone(self, graph: Graph, weights: Arrays, dtype: str = "float32") -> Any:
         """Return a backbone with these weights."""
 
     def embed(
@@ -136,7 +136,7 @@ class Torch:
         after = {name: value.numpy().copy() for name, value in head.state.named_buffers()}
         return Evaluation(loss.item(), gradients, after)
 
-    def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
+    def backbone(self, graph: Graph, weights: Arrays, dtype: str = "float32") -> Any:
         backbone = self.module("backbones.backbone").Backbone(graph).to(getattr(self.torch, dtype))
         self.backend.load_weights(backbone, weights)
         return backbone
@@ -241,7 +241,7 @@ class Tf:
         after = {name: variable.numpy() for name, variable in head.state.items()}
         return Evaluation(float(loss), gradients, after)
 
-    def backbone(self, graph: backbones.Graph, weights: Arrays, dtype: str = "float32") -> Any:
+    def backbone(self, graph: Graph, weights: Arrays, dtype: str = "float32") -> Any:
         backbone = self.module("backbones.backbone").Backbone(graph, dtype=dtype)
         self.backend.load_weights(backbone, weights)
         return backbone
@@ -302,7 +302,7 @@ class Tf:
 FRAMEWORKS: dict[str, type[Any]] = {"torch": Torch, "tf": Tf}
 
 
-def lively_weights(graph: backbones.Graph, seed: int) -> dict[str, Any]:
+def lively_weights(graph: Graph, seed: int) -> dict[str, Any]:
     """Draw weights as a trained network's might be: no statistic, scale or slope at its default.
 
     Convolutions keep the activations' size, so that deep networks neither vanish nor overflow.

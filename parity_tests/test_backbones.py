@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from comparison import assert_same_arrays, assert_same_embeddings
-from frameworks import NETWORKS, Framework, lively_weights
+from frameworks import Framework, lively_weights
+from networks import NETWORKS
 
 from marginface import backbones
 from marginface.backbones import Graph, Layout, layers

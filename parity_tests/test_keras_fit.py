@@ -1,17 +1,12 @@
 """A head in Keras' `fit`: beside a frozen backbone, under loss scaling, called as a loss."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from frameworks import Framework
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
-
 from blocks import ROOT, read_blocks
+from frameworks import Framework
 
 from marginface import MarginfaceError
 from marginface.optimizers import SGD

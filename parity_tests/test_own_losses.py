@@ -8,11 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from frameworks import FRAMEWORKS, Framework, installed
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
-
 from command import cli, printed, refusal
+from frameworks import FRAMEWORKS, Framework, installed
 from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses

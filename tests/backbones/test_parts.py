@@ -1,6 +1,7 @@
 """How the parts of a backbone are named, and what is said of one that is not there."""
 
 import pytest
+from networks import NETWORKS
 
 from marginface import backbones
 from marginface.backbones.graph import IMAGES
@@ -26,7 +27,7 @@ def test_parts_are_named_as_parameters_are(name):
     assert list(parts(describe(name))) == PARTS[name]
 
 
-@pytest.mark.parametrize("name", backbones.names())
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_array_is_in_one_part(name):
     graph = describe(name)
     layers = [layer for each in parts(graph).values() for layer in each]
@@ -43,8 +44,8 @@ def test_a_network_of_ones_own_has_parts_too():
         x = graph.conv("second.conv", x, 4, 2, stride=2)
         graph.linear("embed", graph.flatten(x), graph.embedding_size, bias=False)
 
-    backbones.register_backbone("own_parts", build)
-    graph = describe("own_parts")
+    backbones.register_backbone("tiny_parts", build)
+    graph = describe("tiny_parts")
     assert list(parts(graph)) == ["first", "second", "embed"]
     factors = Tuning(layer_decay=0.5).factors(graph)
     weights = ("first", "second.conv", "embed")
