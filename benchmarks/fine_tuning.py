@@ -24,15 +24,18 @@ from typing import Annotated
 import typer
 from harness import show
 
+from marginface.runs.chosen import find_best
+
 NETWORK = ["--backbone", "mobilefacenet", "--embedding-size", "128", "--std", "128"]
 CROP = ["--crop", "0,8,112,96"]
-TUNED = ["--init-head", "centers", "--frozen-statistics", "--lr", "0.003"]
+BEST = ["--keep-best", "accuracy"]
+TUNED = [*BEST, "--init-head", "centers", "--frozen-statistics", "--lr", "0.003"]
 PUBLIC = "the weights as they are"
 # Of how many people (None: all), whether from the weights, and the options.
 WAYS: dict[str, tuple[int | None, bool, list[str]]] = {
-    "all, from scratch": (None, False, ["--epochs", "5", "--val-every", "250"]),
+    "all, from scratch": (None, False, [*BEST, "--epochs", "5", "--val-every", "250"]),
     "all, fine-tuned": (None, True, [*TUNED, "--epochs", "3", "--val-every", "153"]),
-    "20, from scratch": (20, False, ["--epochs", "40", "--val-every", "60"]),
+    "20, from scratch": (20, False, [*BEST, "--epochs", "40", "--val-every", "60"]),
     "20, as from scratch": (20, True, ["--lr", "0.01", "--epochs", "4", "--val-every", "10"]),
     "20, fine-tuned": (20, True, [*TUNED, "--epochs", "20", "--val-every", "40"]),
 }
@@ -78,7 +81,7 @@ def main(
             else:
                 marginface(
                     *("train", "--backend", backend, "--threads", threads, "--recipe", "small-set"),
-                    *("--data", data, "--output", run, "--seed", seed, "--keep-best", "accuracy"),
+                    *("--data", data, "--output", run, "--seed", seed),
                     *(*NETWORK, *CROP, *(["--init", weights] if tuned else []), *options),
                     *held_out,
                 )
@@ -114,7 +117,8 @@ def score(
     """Return what `evaluate` measures of a model, which is measured once."""
     output = runs / f"scores of {model.stem} on {called}"
     if not output.exists():
-        best = ["--checkpoint", "best"] if model.is_dir() else []
+        kept = model.is_dir() and find_best(model / "checkpoints") is not None
+        best = ["--checkpoint", "best"] if kept else []
         given = [*best, *where, "--threads", threads, "--output", output]
         marginface("evaluate", "--model", model, *given)
     figures: dict[str, float] = json.loads((output / "metrics.json").read_text())

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from runs import QUIET, STEPS, die_at, final_state, on_processes, record, resumed, stop_at
 
+from marginface import backbones
 from marginface.errors import MarginfaceError
 from marginface.runs import checkpoint_writer
 from marginface.runs.checkpoints import list_checkpoints, read_record
@@ -17,7 +18,7 @@ from marginface.training import verifying
 from marginface.training.best import METRICS
 from marginface.training.trainer import train
 
-ACCURACIES = {5: 0.6, 10: 0.9, 15: 0.7, 20: 0.9, STEPS: 0.8}
+ACCURACIES = {0: 0.8, 5: 0.6, 10: 0.9, 15: 0.7, 20: 0.9, STEPS: 0.8}
 
 
 @pytest.fixture
@@ -125,6 +126,71 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(scripted, fake_backend, step, 
     assert steps(config) == steps(whole) == [10, STEPS]
     ends = [read_record(list_checkpoints(c.output / "checkpoints")[-1]) for c in (config, whole)]
     assert ends[0].extra == ends[1].extra
+
+
+@pytest.fixture
+def weights(scripted, tmp_path):
+    """Return a file of weights that `scripted` runs can start from."""
+    graph = scripted().model_spec().graph()
+    backbones.write_weights(tmp_path / "weights.safetensors", backbones.initial_weights(graph, 7))
+    return tmp_path / "weights.safetensors"
+
+
+def verified(config):
+    return [each["step"] for each in record(config.output) if each["kind"] == "verification"]
+
+
+def test_weights_that_a_run_starts_from_are_the_first_to_beat(scripted, weights):
+    config = scripted(init=weights)
+    result, text = said(config)
+    assert (result.best_step, steps(config)) == (10, [10, STEPS])
+    assert verified(config) == [0, *list(ACCURACIES)[1:]]
+    assert "the best: pairs:accuracy 0.9000 at step 10 (0.8000 at step 0)" in text
+    assert verified(scripted("random")) == []
+
+
+@pytest.mark.parametrize("init_head", ["random", "centers"])
+def test_no_run_keeps_worse_ones_than_it_started_from(scripted, weights, monkeypatch, init_head):
+    monkeypatch.setitem(ACCURACIES, 0, 0.95)
+    config = scripted(init=weights, init_head=init_head, stop_after=2)
+    result, text = said(config)
+    assert (result.best_step, result.step, steps(config)) == (0, 10, [0, 10])
+    why = "as 2 verifications found none better than pairs:accuracy 0.9500 at step 0"
+    assert f"ended after 10 steps, {why}, with the weights it started from; model: " in text
+    assert load_run(config.output, "best").step == 0
+
+
+@pytest.mark.parametrize("at_first", [0.8, 0.95])
+@pytest.mark.parametrize("keep_best", ["accuracy", None])
+@pytest.mark.parametrize("step", [1, 4, 5, 6, 11])
+def test_step_0_is_verified_once(
+    scripted, weights, fake_backend, monkeypatch, step, keep_best, at_first
+):
+    monkeypatch.setitem(ACCURACIES, 0, at_first)
+    whole = scripted("whole", init=weights, keep_best=keep_best)
+    train(whole, console=QUIET)
+    config = scripted(init=weights, keep_best=keep_best)
+    fake_backend.prepare = die_at(step)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, console=QUIET)
+    fake_backend.prepare = lambda _: None
+    train(resumed(config), resume=True, console=QUIET)
+    assert verified(config) == verified(whole) == list(ACCURACIES)
+    assert final_state(config.output) == final_state(whole.output)
+    assert record(config.output) == record(whole.output)
+    assert steps(config) == steps(whole)
+
+
+def test_a_run_stopped_before_its_first_step_has_kept_what_it_started_from(
+    scripted, weights, fake_backend
+):
+    config = scripted(init=weights, freeze=["stem"])
+    fake_backend.prepare = die_at(1)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, console=QUIET)
+    assert steps(config) == [0]
+    with pytest.raises(MarginfaceError, match="freeze"):
+        train(resumed(config, freeze=[]), resume=True, console=QUIET)
 
 
 def test_a_kill_between_a_new_best_and_the_end_of_the_old_loses_neither(scripted, monkeypatch):

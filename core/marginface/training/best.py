@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from marginface.errors import MarginfaceError
 from marginface.evaluation.verification import FAR_TARGETS
 from marginface.runs.best import Best
+from marginface.runs.metrics import VERIFICATION
 
 if TYPE_CHECKING:
     from marginface.data.verification.pairs import Pairs
@@ -67,6 +68,24 @@ def judge(best: Best | None, now: Best) -> Best:
     if sign * now.value > sign * best.value:
         return now
     return Best(best.metric, best.value, best.step, best.since + 1)
+
+
+def value_of(metric: str, figures: Mapping[str, Any]) -> float:
+    """Return the value of SET:METRIC among recorded figures; a set is not named if it is the only.
+
+    >>> value_of("lfw:auc", {"auc": 0.9}), value_of("lfw:auc", {"auc": 0.8, "lfw/auc": 0.7})
+    (0.9, 0.7)
+    """
+    name, _, plain = metric.rpartition(":")
+    return float(figures.get(f"{name}/{plain}", figures[plain]))
+
+
+def first_value(records: Sequence[Mapping[str, Any]], metric: str) -> float | None:
+    """Return a metric of the weights that a run started from; None if they were not verified."""
+    for record in records:
+        if record["kind"] == VERIFICATION:
+            return None if record["step"] else value_of(metric, record)
+    return None
 
 
 def stalled(best: Best | None, stop_after: int | None) -> bool:

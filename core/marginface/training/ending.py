@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from marginface.runs.folder import RunFolder
 from marginface.runs.metrics import TRAIN, read_metrics
 from marginface.text import counted
-from marginface.training.best import stalled, why_stalled
+from marginface.training.best import first_value, stalled, why_stalled
 from marginface.training.config.keys import TrainConfig
 from marginface.training.progress import Progress
 from marginface.vectors import directionless, unit_embeddings
@@ -39,6 +39,8 @@ def closing_words(
     end = f"finished {counted(step, 'step')}" + ("" if best is None else f", the best: {best}")
     if best is not None and stalled(best, config.stop_after):
         end = f"ended after {counted(step, 'step')}, {why_stalled(best)}"
+    if best is not None and (at_first := first_value(records, best.metric)) is not None:
+        end += f" ({at_first:.4f} at step 0)" if best.step else ", with the weights it started from"
     parts = [end, f"model: {config.output}"]
     # Before SOON the head has yet to turn. From weights that know faces, losses may begin low.
     complaint = not_fallen(losses) if step >= SOON and config.init is None else ""

@@ -380,7 +380,7 @@ def _record(training: Training, *, resume: bool) -> None:
         set_aside(path)
     starts = run.read_starts() if resume else []
     if resume:
-        cut_back(run.metrics, progress.step, verified=progress.verified_step == progress.step)
+        cut_back(run.metrics, progress.step, verified=progress.verified)
     left_out = {each.name: each.left_out for each in training.verification if each.left_out}
     starts.append(
         environment(

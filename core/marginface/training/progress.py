@@ -37,6 +37,11 @@ class Progress:
     best: Annotated[Best | None, BeforeValidator(_from_plain)] = None
     compiled_backend: str | None = None
 
+    @property
+    def verified(self) -> bool:
+        """Whether the weights of this step are verified: at step 0 those that a run starts from."""
+        return self.best_accuracy is not None and self.verified_step == self.step
+
 
 class _Pipeline(BaseModel):
     """State of the input pipeline; which images, seed and batch it must have, it checks itself."""

@@ -78,7 +78,7 @@ class Standing:
             return True
         if not self.step or config.total_steps(self.steps_per_epoch) != self.step:
             return False
-        return not config.verifies() or self.progress.verified_step == self.step
+        return not config.verifies() or self.progress.verified
 
     def stalled_by(self, config: TrainConfig) -> bool:
         """Return whether so many verifications found nothing better that the run has ended."""
@@ -110,7 +110,7 @@ def check_resumption(config: TrainConfig) -> None:
         MarginfaceError: with what is done, what was asked and what to give instead.
     """
     state = standing(config)
-    if not state.step:
+    if not state.steps_per_epoch:
         return
     config.tuning().check_change(state.recorded.tuning(), state.step)
     total = config.total_steps(state.steps_per_epoch)

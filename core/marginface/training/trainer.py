@@ -159,16 +159,19 @@ def _train(
             received = agree(group, stop.received)
 
             verification_due = finished or step % val_every == 0
-            verification_due &= received is None and step > progress.verified_step
+            verification_due &= bool(step or training.start)  # random weights know nobody yet
+            verification_due &= received is None and not progress.verified
             if training.verification and verification_due:
                 require_finite_arrays(learner, group, config, step, rate, newest)
                 received = verify(training, tracker, stop)
-            verified = verification_due and progress.verified_step == step
+            verified = verification_due and progress.verified
 
             finished |= stalled(progress.best, config.stop_after)
             stopping = finished or received is not None
             best = None if progress.best is None else progress.best.step
-            if (stopping or best == step or step % checkpoint_every == 0) and step > saved_step:
+            new_best = best == step and (step > saved_step or newest is None)
+            due = (stopping or step % checkpoint_every == 0) and step > saved_step
+            if due or new_best:
                 require_finite_arrays(learner, group, config, step, rate, newest)
                 newest = save_checkpoint(
                     group,

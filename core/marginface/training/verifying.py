@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from marginface.evaluation import verification
 from marginface.evaluation.evaluate import distinct_images, embed_pairs, score_pairs
 from marginface.runs.best import Best
-from marginface.training.best import judge
+from marginface.training.best import judge, value_of
 from marginface.training.preparation import Training
 from marginface.training.processes.groups import agree, together
 from marginface.training.stopping import StopRequest
@@ -67,8 +67,7 @@ def verify(training: Training, tracker: Tracker, stop: StopRequest) -> int | Non
         "best_accuracy": progress.best_accuracy,
     }
     if training.metric is not None:
-        name, _, metric = training.metric.rpartition(":")
-        value = figures[metric if len(training.verification) == 1 else f"{name}/{metric}"]
+        value = value_of(training.metric, figures)
         progress.best = judge(progress.best, Best(training.metric, value, progress.step))
         record["best_step"] = progress.best.step
     tracker.verification(progress.step, record, progress.best)
