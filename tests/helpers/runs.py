@@ -102,13 +102,13 @@ def stop_at(step, number):
     return prepare
 
 
-def die_at(step):
+def die_at(step, error=None):
     """Return a function that has a learner fail in its `step`th step."""
 
     def prepare(learner):
         def on_step(taken):
             if taken == step:
-                raise RuntimeError("power cut")
+                raise error or RuntimeError("power cut")
 
         learner.on_step = on_step
 

@@ -13,7 +13,7 @@ from marginface.errors import MarginfaceError
 from marginface.runs import checkpoint_writer
 from marginface.runs.checkpoints import list_checkpoints, read_record
 from marginface.runs.chosen import find_best
-from marginface.runs.folder import load_run
+from marginface.runs.folder import RunFolder, load_run
 from marginface.training import verifying
 from marginface.training.best import METRICS
 from marginface.training.trainer import train
@@ -179,6 +179,20 @@ def test_step_0_is_verified_once(
     assert final_state(config.output) == final_state(whole.output)
     assert record(config.output) == record(whole.output)
     assert steps(config) == steps(whole)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_start_that_fails_leaves_no_step_0_behind(scripted, weights, fake_backend, overwrite):
+    config = scripted(init=weights)
+    if overwrite:
+        train(scripted(), console=QUIET)
+    before = overwrite and final_state(config.output)
+    fake_backend.prepare = die_at(1, OSError("the disk is full"))
+    with pytest.raises(OSError, match="the disk is full"):
+        train(config, overwrite=overwrite, console=QUIET)
+    assert config.output.exists() == overwrite
+    assert not overwrite or final_state(config.output) == before
+    assert not RunFolder(config.output).replaced.exists()
 
 
 def test_a_run_stopped_before_its_first_step_has_kept_what_it_started_from(

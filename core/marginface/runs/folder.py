@@ -31,7 +31,7 @@ from marginface.formats import FROM_KERAS, is_of_keras
 from marginface.model import ModelSpec
 from marginface.outputs import PASSING, not_ours
 from marginface.regular import require_regular
-from marginface.runs.checkpoints import load_checkpoint
+from marginface.runs.checkpoints import folder_name, load_checkpoint
 from marginface.runs.chosen import read_chosen
 from marginface.strict_yaml import load_yaml
 from marginface.text import printable
@@ -92,11 +92,12 @@ class RunFolder:
                 rest.unlink(missing_ok=True)
 
     def remove_start(self) -> None:
-        """Remove what a start writes before the first checkpoint."""
+        """Remove what a start writes before it has learned anything."""
         for path in self._files:
             path.unlink(missing_ok=True)
         for events in self.tensorboard.glob("events.out.tfevents.*.marginface.*"):
             events.unlink()
+        shutil.rmtree(self.checkpoints / folder_name(0), ignore_errors=True)
         for folder in (self.tensorboard, self.checkpoints):
             with suppress(OSError):  # not empty, or never made
                 folder.rmdir()

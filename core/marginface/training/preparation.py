@@ -41,6 +41,7 @@ from marginface.runs.checkpoints import (
     open_checkpoint,
     set_aside,
 )
+from marginface.runs.chosen import read_step
 from marginface.runs.folder import STARTS, RunFolder, write_text
 from marginface.runs.metrics import cut_back
 from marginface.terminal import say
@@ -344,7 +345,7 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
 
 @contextmanager
 def undoing_start(training: Training, *, resume: bool, overwrite: bool = False) -> Iterator[None]:
-    """Remove the files of a new run that fails before its first checkpoint.
+    """Remove the files of a new run that fails before a checkpoint of what it has learned.
 
     On a full disk no half run stays, the same command may be given again, and a run that was to be
     replaced is back. One that diverged stays: its error says how to go on in its folder.
@@ -355,7 +356,8 @@ def undoing_start(training: Training, *, resume: bool, overwrite: bool = False) 
         raise
     except (MarginfaceError, OSError):
         run = training.run
-        if training.group.rank == 0 and not resume and not list_checkpoints(run.checkpoints):
+        learned = any(map(read_step, list_checkpoints(run.checkpoints)))
+        if training.group.rank == 0 and not resume and not learned:
             with suppress(OSError):  # that of the disk is the one to tell
                 run.remove_start()
                 if overwrite:

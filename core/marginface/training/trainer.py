@@ -184,7 +184,7 @@ def _train(
                     best=best,
                 )
                 saved_step = step
-                if first and overwrite:
+                if first and overwrite and step:
                     training.run.drop_replaced()
             elif verified and newest and step == saved_step:  # by a run that was stopped before
                 with together(group):
