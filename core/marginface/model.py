@@ -15,6 +15,7 @@ from marginface.errors import MarginfaceError, unknown_name
 from marginface.text import brief
 
 METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
+PREPROCESSING_KEY = "marginface.preprocessing"  # of one of another program, or that has another
 LARGEST = 2**31  # no size is as large, in pixels or in numbers
 ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
 
@@ -174,6 +175,29 @@ class Preprocessing:
         """Return the network's input [N, 3, H, W] for RGB images [N, H, W, 3]."""
         return self.scale(self.pixels(images))
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a JSON file or ONNX metadata."""
+        values = asdict(self)
+        if self.resize is None:  # earlier versions do not know it
+            del values["resize"]
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Rebuild from `to_json`'s values; raises as `ModelSpec.from_json` does."""
+        _check_keys(values, Preprocessing)
+        crop = values["crop"]
+        _check_sizes(crop or [])
+        if len(values["mean"]) != 3 or len(values["std"]) != 3:
+            raise TypeError("not one number for each channel")
+        return cls(
+            mean=tuple(values["mean"]),
+            std=tuple(values["std"]),
+            channels=values["channels"],
+            crop=None if crop is None else tuple(crop),
+            resize=values.get("resize"),
+        )
+
     def scale(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (x - mean) / std as [N, 3, H, W] for what `pixels` gives, [N, H, W, 3]."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
@@ -214,10 +238,7 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file or ONNX metadata."""
-        values = asdict(self)
-        if self.preprocessing.resize is None:  # earlier versions do not know it
-            del values["preprocessing"]["resize"]
-        return values
+        return asdict(self) | {"preprocessing": self.preprocessing.to_json()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -228,35 +249,32 @@ class ModelSpec:
             TypeError: one is of another kind.
             MarginfaceError: one is out of range.
         """
-        pre, sizes = values["preprocessing"], [values["embedding_size"], *values["input_size"]]
-        if not isinstance(pre, dict):
-            raise TypeError("no table of preprocessing")
-        for table, kind in ((values, ModelSpec), (pre, Preprocessing)):
-            if unknown := sorted(table.keys() - {each.name for each in fields(kind)}):
-                raise MarginfaceError(
-                    f"{brief(unknown[0])} is no key of a model specification; is it one of a later "
-                    "version of marginface?"
-                )
+        sizes = [values["embedding_size"], *values["input_size"]]
+        _check_keys(values, ModelSpec)
         if not isinstance(values["backbone"], str) or type(values["dropout"]) not in (int, float):
             raise TypeError("a name or a probability is none")
-        crop = [] if pre["crop"] is None else pre["crop"]
-        if any(type(size) is not int or not abs(size) < LARGEST for size in [*sizes, *crop]):
-            raise TypeError("sizes are no whole numbers")
+        _check_sizes(sizes)
         if len(sizes) != 3 or min(sizes) < 1:
             raise TypeError("sizes are not above 0")
-        if len(pre["mean"]) != 3 or len(pre["std"]) != 3:
-            raise TypeError("not one number for each channel")
-        preprocessing = Preprocessing(
-            mean=tuple(pre["mean"]),
-            std=tuple(pre["std"]),
-            channels=pre["channels"],
-            crop=None if pre["crop"] is None else tuple(pre["crop"]),
-            resize=pre.get("resize"),
-        )
         return cls(
             backbone=values["backbone"],
             embedding_size=values["embedding_size"],
             input_size=tuple(values["input_size"]),
             dropout=values["dropout"],
-            preprocessing=preprocessing,
+            preprocessing=Preprocessing.from_json(values["preprocessing"]),
         )
+
+
+def _check_keys(values: Any, kind: type[ModelSpec | Preprocessing]) -> None:
+    if not isinstance(values, dict):
+        raise TypeError("no table")
+    if unknown := sorted(values.keys() - {each.name for each in fields(kind)}):
+        raise MarginfaceError(
+            f"{brief(unknown[0])} is no key of a model specification; is it one of a later "
+            "version of marginface?"
+        )
+
+
+def _check_sizes(sizes: Sequence[Any]) -> None:
+    if any(type(size) is not int or not abs(size) < LARGEST for size in sizes):
+        raise TypeError("sizes are no whole numbers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from marginface.formats import Formats, is_onnx
 from marginface.model import (
     CROP,
     METADATA_KEY,
+    PREPROCESSING_KEY,
     ModelSpec,
     Preprocessing,
     Resize,
@@ -180,16 +181,7 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
     session = OnnxSession(path, threads=threads, output_name=running.output_name)
     if session.outputs:  # the same file has another embedding with another output
         digest = f"{digest} outputs {session.outputs}"
-    preprocessing = Preprocessing()
-    if METADATA_KEY in session.metadata:
-        try:
-            spec = ModelSpec.from_json(json.loads(session.metadata[METADATA_KEY]))
-        except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
-            raise MarginfaceError(
-                f"{path}: its metadata '{METADATA_KEY}' is not what this version writes; export "
-                "it again"
-            ) from None
-        preprocessing = spec.preprocessing
+    preprocessing = _recorded_preprocessing(path, session.metadata)
     built_in = sorted(overrides.keys() & {"mean", "std"})
     if session.takes_pixels and built_in:
         raise MarginfaceError(
@@ -204,6 +196,23 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
         digest,
         takes_pixels=session.takes_pixels,
     )
+
+
+def _recorded_preprocessing(path: Path, metadata: Mapping[str, str]) -> Preprocessing:
+    """Return what a file's metadata says is done to images; the default where it says nothing."""
+    for key in (PREPROCESSING_KEY, METADATA_KEY):
+        if key not in metadata:
+            continue
+        try:
+            values = json.loads(metadata[key])
+            if key == PREPROCESSING_KEY:
+                return Preprocessing.from_json(values)
+            return ModelSpec.from_json(values).preprocessing
+        except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
+            raise MarginfaceError(
+                f"{path}: its metadata '{key}' is not what this version writes; export it again"
+            ) from None
+    return Preprocessing()
 
 
 def _open_run(folder: Path, running: RunOptions) -> Embedder:
