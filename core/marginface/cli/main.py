@@ -24,16 +24,20 @@ def main() -> None:
     _received.clear()
     heard = _hear(_leave)
     import _thread
-    import threading
+    import time
 
     from marginface.cli.app import run
 
     before = sys.unraisablehook
 
+    def interrupt() -> None:
+        time.sleep(0.05)  # by then the hook has returned: within it Python would drop this one, too
+        _thread.interrupt_main()
+
     def again(swallowed: sys.UnraisableHookArgs) -> None:
         """Let Ctrl-C come again where Python drops it, as in a destructor or while it imports."""
         if issubclass(swallowed.exc_type, KeyboardInterrupt):
-            threading.Timer(0.01, _thread.interrupt_main).start()
+            _thread.start_new_thread(interrupt, ())  # does not wait for the thread to start
         else:
             before(swallowed)
 
