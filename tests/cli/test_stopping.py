@@ -135,7 +135,10 @@ def test_ctrl_c_at_a_moment(start: list[str], seconds: float, tmp_path: Path) ->
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
         time.sleep(wait)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
         if said and "site" not in said and "argv[0]" not in said:
             break
         wait += 0.2  # on a busy machine that was Python's own start

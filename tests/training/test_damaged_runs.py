@@ -17,7 +17,7 @@ from runs import QUIET, STEPS, final_state, record, resumed, stop_at
 from marginface.errors import MarginfaceError
 from marginface.runs import checkpoint_writer
 from marginface.runs.checkpoints import list_checkpoints
-from marginface.training import preparation, trackers, trainer
+from marginface.training import recording, trackers, trainer
 from marginface.training.event_file import EventFile
 from marginface.training.trainer import train
 
@@ -145,7 +145,7 @@ FILES = ["environment.json", "identities.txt", "model.json", "config.yaml"]
 @pytest.mark.parametrize("full_at", [*FILES, "events"])
 def test_a_start_on_a_full_disk_leaves_nothing(make, monkeypatch, full_at):
     full = OSError(errno.ENOSPC, "No space left on device")
-    write, config = preparation.write_text, make()
+    write, config = recording.write_text, make()
 
     def write_text(path, text):
         if path.name == full_at:
@@ -158,7 +158,7 @@ def test_a_start_on_a_full_disk_leaves_nothing(make, monkeypatch, full_at):
         raise full
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "write_text", write_text)
+        patch.setattr(recording, "write_text", write_text)
         if full_at == "events":
             patch.setattr(trainer, "Tracker", tracker)
         with pytest.raises(OSError, match="No space left"):

@@ -11,7 +11,7 @@ from runs import QUIET, STEPS
 from marginface.errors import MarginfaceError, TrainingDivergedError
 from marginface.runs import checkpoint_writer
 from marginface.runs.folder import RunFolder
-from marginface.training import preparation, trainer
+from marginface.training import recording, trainer
 from marginface.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("fake_backend")
@@ -33,7 +33,7 @@ def full(*_: object, **__: object) -> None:
     ("owner", "name"),
     [
         (checkpoint_writer, "write_arrays"),
-        (preparation, "write_text"),
+        (recording, "write_text"),
         (trainer, "Tracker"),
         (trainer.Tracker, "train"),
     ],

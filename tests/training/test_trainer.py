@@ -109,7 +109,7 @@ def test_a_start_that_was_cut_short_is_no_run(make, monkeypatch):
 
     config = make()
     with monkeypatch.context() as patch:
-        patch.setattr("marginface.training.preparation.write_text", write)
+        patch.setattr("marginface.training.recording.write_text", write)
         with pytest.raises(RuntimeError, match="power cut"):
             train(config, console=QUIET)
     assert (config.output / "model.json").exists()

@@ -50,6 +50,7 @@ def main() -> None:
         sys.unraisablehook = before
         if heard:
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # no traceback from there
+            atexit.register(_end)  # so it comes first of all
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -77,10 +78,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-@atexit.register
 def _end() -> None:
-    """Keep the status: Python's own is another once the interrupt has passed through `exec`."""
+    """End the process after Ctrl-C: what packages clean up at exit may never end.
+
+    An import that was cut short can leave them in any state. Python's own status is another, too,
+    once the interrupt has passed through `exec`.
+    """
     if _received:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(STATUS)
 

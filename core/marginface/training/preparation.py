@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +11,23 @@ from rich.console import Console
 
 from marginface.backbones import Graph
 from marginface.backend import Backend, installed_backends, load_backend
-from marginface.bars import counting
 from marginface.data.image_batches import ImageReader
-from marginface.data.joined import JoinedImages, called
-from marginface.data.opening import first_size, open_sets
 from marginface.data.pipeline import TrainingPipeline
 from marginface.data.sources import LabelledImages
 from marginface.data.verification.leaving_out import left_out_line
 from marginface.data.verification.opening import open_all
 from marginface.data.verification.pairs import Pairs
-from marginface.errors import (
-    AgreedError,
-    MarginfaceError,
-    MissingPackageError,
-    TrainingDivergedError,
-)
+from marginface.errors import AgreedError, MarginfaceError, MissingPackageError
 from marginface.evaluation.evaluate import distinct_images
 from marginface.evaluation.verification import require_folds
 from marginface.learner import Group, Learner, check_fits
 from marginface.losses import MarginLoss
-from marginface.model import ALIGNED_SIZE
-from marginface.runs.checkpoints import (
-    Checkpoint,
-    aside,
-    list_checkpoints,
-    open_checkpoint,
-    set_aside,
-)
-from marginface.runs.chosen import read_step
-from marginface.runs.folder import STARTS, RunFolder, write_text
-from marginface.runs.metrics import cut_back
+from marginface.runs.checkpoints import Checkpoint, aside, open_checkpoint
+from marginface.runs.folder import RunFolder
 from marginface.terminal import say
-from marginface.text import printable
 from marginface.training.best import metric_of
-from marginface.training.config.files import LOCAL, config_text
+from marginface.training.config.files import LOCAL
 from marginface.training.config.keys import TrainConfig
-from marginface.training.environment import environment
 from marginface.training.first_heads import load_centers
 from marginface.training.output import check_output
 from marginface.training.processes.groups import ALONE, require_same, this_process, together
@@ -63,6 +41,7 @@ from marginface.training.resuming import (
 )
 from marginface.training.schedules import Schedule
 from marginface.training.starting import Start, read_start
+from marginface.training.training_images import check_identities, few_images, open_images
 
 
 @dataclass
@@ -220,8 +199,8 @@ def _open(
         for _, batch in reader.batches(distinct_images(pairs), config.batch_size):
             preprocessing.check_images(*batch.shape[1:3])
     backend = _load_backend(config, resume=resume)
-    images = _open_images(config, run, resume=resume, console=console)
-    _check_identities(config, images, run, resume)
+    images = open_images(config, run, resume=resume, console=console)
+    check_identities(config, images, run, resume)
     pipeline = TrainingPipeline(
         images,
         batch_size=config.batch_size,
@@ -233,7 +212,7 @@ def _open(
         rank=group.rank,
         size=group.size,
     )
-    if told := _few_images(config, images):
+    if told := few_images(config, images):
         say(console, told)
     schedule, course = _schedule(config, pipeline.steps_per_epoch, resume=resume)
     newest, damaged = newest_whole(config) if resume else (None, [])
@@ -341,142 +320,3 @@ def _facts(config: TrainConfig, opened: _Opened) -> list[str]:
         f"first weights of digest {opened.start.digest()}",
     ]
     return facts
-
-
-@contextmanager
-def undoing_start(training: Training, *, resume: bool, overwrite: bool = False) -> Iterator[None]:
-    """Remove the files of a new run that fails before a checkpoint of what it has learned.
-
-    On a full disk no half run stays, the same command may be given again, and a run that was to be
-    replaced is back. One that diverged stays: its error says how to go on in its folder.
-    """
-    try:
-        yield
-    except TrainingDivergedError:
-        raise
-    except (MarginfaceError, OSError):
-        run = training.run
-        learned = any(map(read_step, list_checkpoints(run.checkpoints)))
-        if training.group.rank == 0 and not resume and not learned:
-            with suppress(OSError):  # that of the disk is the one to tell
-                run.remove_start()
-                if overwrite:
-                    run.put_back()
-        raise
-
-
-def record_start(training: Training, *, resume: bool, overwrite: bool = False) -> None:
-    """Create the run folder, or bring a resumed one back to its checkpoint; process 0 does it."""
-    with together(training.group):
-        if training.group.rank == 0:
-            if overwrite:
-                training.run.set_aside()
-            _record(training, resume=resume)
-
-
-def _record(training: Training, *, resume: bool) -> None:
-    run, progress = training.run, training.progress
-    run.path.mkdir(parents=True, exist_ok=True)
-    run.remove_leftovers()
-    for path in training.damaged:
-        set_aside(path)
-    starts = run.read_starts() if resume else []
-    if resume:
-        cut_back(run.metrics, progress.step, verified=progress.verified)
-    left_out = {each.name: each.left_out for each in training.verification if each.left_out}
-    starts.append(
-        environment(
-            training.backend.version(), first_step=progress.step, processes=training.group.size
-        )
-        | {"schedule": asdict(training.schedule)}
-        | ({"left_out": left_out} if left_out else {})
-        | ({"start": list(training.start)} if training.start else {})
-    )
-    model = training.config.model_spec().to_json()
-    for path, text in (
-        (run.environment, json.dumps({STARTS: starts}, indent=1) + "\n"),
-        (run.identities, "".join(f"{printable(name)}\n" for name in training.images.identities)),
-        (run.model, json.dumps(model, indent=1) + "\n"),
-        (run.config, config_text(training.config)),  # the last: it makes the folder a run
-    ):
-        write_text(path, text)
-
-
-def _open_images(
-    config: TrainConfig, run: RunFolder, *, resume: bool, console: Console
-) -> LabelledImages:
-    recorded = resume and run.identities.is_file()
-    with counting("checking images", console) as on_progress:
-        images = open_sets(
-            config.data,
-            join_identities=config.join_identities,
-            names=run.read_set_names(len(config.data)) if recorded else None,
-            size=config.image_size() or first_size(config.data[0]) or ALIGNED_SIZE,
-            resize=config.resize,
-            skip_bad=config.skip_bad,
-            rebuild_index=config.rebuild_index,
-            on_progress=on_progress,
-        )
-    lines = [f"skipped {name}: {reason}" for name, reason in images.skipped[:10]]
-    if images.skipped:
-        lines.append(f"skipped {len(images.skipped)} bad images in all")
-    if isinstance(images, JoinedImages):
-        lines.append(_sets(images, joined=config.join_identities))
-    for line in lines:
-        say(console, line)
-    return images
-
-
-def _sets(images: JoinedImages, *, joined: bool) -> str:
-    """Describe several training sets, and how identities that share a name were treated."""
-    listed = ", ".join(
-        f"{name} ({len(one.identities)} identities, {len(one)} images)"
-        for name, one in zip(images.names, images.sets, strict=True)
-    )
-    text = f"{len(images.sets)} training sets: {listed}"
-    for pair in images.twins():
-        text += f"; {' and '.join(pair)} hold the same images: is one of them given by mistake?"
-    shared = f"names in several sets: {images.in_several}"
-    if joined:
-        return f"{text}; {shared}, each of one identity"
-    if images.in_several:
-        text += f"; {shared}, of another identity in each (--join-identities takes them for one)"
-    return text
-
-
-def _few_images(config: TrainConfig, images: LabelledImages) -> str:
-    """Say how many people have too few images for balanced batches; "" for none."""
-    each = config.images_per_person
-    if each is None:
-        return ""
-    counts = np.bincount(images.labels)
-    few = int(np.sum((counts > 0) & (counts < each)))
-    if not few:
-        return ""
-    return (
-        f"{few} of {np.sum(counts > 0)} people have fewer than {each} images; a batch has theirs "
-        "several times"
-    )
-
-
-def _check_identities(
-    config: TrainConfig, images: LabelledImages, run: RunFolder, resume: bool
-) -> None:
-    identities, data = len(images.identities), called(config.data)
-    if config.num_classes is not None and config.num_classes != identities:
-        raise MarginfaceError(
-            f"num_classes is {config.num_classes}, but {data} has {identities} identities; "
-            "correct it, or leave it out to use what is there"
-        )
-    if identities < config.processes:
-        raise MarginfaceError(
-            f"{config.processes} processes cannot share the {identities} identities of {data}; "
-            f"use at most {identities} processes"
-        )
-    if resume and run.identities.is_file() and not run.was_trained_on(images.identities):
-        raise MarginfaceError(
-            f"{data} has {identities} identities that differ from the "
-            f"{len(run.read_identities())} which run {run.path} was trained on; "
-            "resume with the same data"
-            + (", its sets in the same order" if len(config.data) > 1 else "")
-        )

@@ -29,15 +29,10 @@ from marginface.training.divergence import require_finite_arrays, require_finite
 from marginface.training.duration import first_forecast, forecast
 from marginface.training.ending import LOOKED_AT, closing_words
 from marginface.training.output import sole_run_writer
-from marginface.training.preparation import (
-    Training,
-    join_group,
-    prepare_training,
-    record_start,
-    undoing_start,
-)
+from marginface.training.preparation import Training, join_group, prepare_training
 from marginface.training.processes.groups import agree, this_process, together
 from marginface.training.progress import Progress
+from marginface.training.recording import record_start, undoing_start
 from marginface.training.result import TrainResult
 from marginface.training.resuming import finished_run, nothing_left
 from marginface.training.saving import one_folder, save_checkpoint
