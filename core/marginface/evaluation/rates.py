@@ -77,7 +77,7 @@ class SortedScores:
         """
         cut = self._cuts(np.array([allowed(target, len(self.wrong))]))
         rate = float(self._rates(cut)[0])
-        lowest, chances = _binomial(len(self.wrong), target)
+        lowest, chances = binomial(len(self.wrong), target)
         tail = (1 - level) / 2
         strict = self._strict_rate(lowest, chances, tail)
         if strict is None:
@@ -175,10 +175,10 @@ def allowed(target: float, count: int) -> int:
     return k
 
 
-def _binomial(trials: int, share: float) -> tuple[int, Floats]:
+def binomial(trials: int, share: float) -> tuple[int, Floats]:
     """Return the first number of hits with a relevant probability, and probabilities from it on.
 
-    >>> lowest, chances = _binomial(4, 0.5)
+    >>> lowest, chances = binomial(4, 0.5)
     >>> lowest, chances * 16
     (0, array([1., 4., 6., 4., 1.]))
     """
