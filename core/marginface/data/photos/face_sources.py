@@ -36,7 +36,7 @@ class FaceSource:
 
 
 def detected(model: Path, *, min_score: float = 0.5, threads: int | None = None) -> FaceSource:
-    """Return the faces that an SCRFD model finds, photos turned where it pays.
+    """Return the faces that an SCRFD or YuNet model finds, photos turned where it pays.
 
     Raises as `FaceDetector` does.
     """
