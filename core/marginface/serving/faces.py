@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+NO_CROP = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,7 @@ class Face:
     crop: NDArray[np.uint8]
     embedding: NDArray[np.float32]
     problem: str = ""
+
+    def without_crop(self) -> Face:
+        """Return the face without its pixels, which are most of its memory."""
+        return replace(self, crop=NO_CROP)

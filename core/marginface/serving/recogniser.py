@@ -25,17 +25,18 @@ from marginface.data.photos.detection import Faces
 from marginface.data.photos.face_sources import FaceSource, detected, detected_by
 from marginface.embeddings.embed import mirrored
 from marginface.embeddings.embedder import Embedder, open_embedder
+from marginface.embeddings.origin import CROPS
 from marginface.errors import MarginfaceError
-from marginface.serving.faces import Face, Quality
+from marginface.serving.faces import NO_CROP, Face, Quality
 from marginface.serving.quality import blur, pose
 from marginface.vectors import directionless
 
-CROPS = "crops"  # the origin of faces that were aligned before
+PHOTOS_AT_ONCE = 8  # that a thread looks at
+MAX_FACES = 256
 CROPS_AT_ONCE = 64  # that the model embeds
 PIXELS_AT_ONCE = 2**24  # of a thread's decoded photos, and one more photo
 LARGEST_SCALE = 0.5  # of a crop of a reduced photo; else the whole one shows more of the face
 UNKNOWN = Quality(*[math.nan] * 6)
-NO_CROP = np.empty((0, 0, 3), np.uint8)
 NOTHING = np.empty(0, np.float32)
 
 T = TypeVar("T")
@@ -82,9 +83,9 @@ class Recogniser:
         flip: bool = False,
         min_score: float = 0.5,
         min_face: float = 0,
-        max_faces: int = 256,
+        max_faces: int = MAX_FACES,
         max_pixels: int = MAX_PIXELS,
-        batch_size: int = 8,
+        batch_size: int = PHOTOS_AT_ONCE,
         threads: int | None = None,
     ) -> None:
         self.threads = check_count("threads", threads or os.cpu_count() or 1)
@@ -95,6 +96,7 @@ class Recogniser:
         self.source = _source(detector, min_score)
         self.embedder = _embedder(model)
         size = self.embedder.image_size(resize=True) or self.embedder.input_size
+        self.min_face = min_face
         self._options = CropOptions(size, min_face=min_face)
 
     @property
@@ -121,7 +123,12 @@ class Recogniser:
 
     def attempts(self, photos: Iterable[tuple[str, Any]]) -> Generator[Outcome, None, None]:
         """Yield for each (name, photo) its faces, or the error of one that cannot be read."""
-        groups = _batched(photos, self.batch_size)
+        return self.group_attempts(_batched(photos, self.batch_size))
+
+    def group_attempts(
+        self, groups: Iterable[Sequence[tuple[str, Any]]]
+    ) -> Generator[Outcome, None, None]:
+        """Yield what `attempts` does; a thread takes a group. Same group, same bits."""
         done = in_order(self._outcomes, groups, threads=self.threads, ahead=self.threads)
         with closing(done):
             for outcomes in done:

@@ -108,7 +108,7 @@ def decode_yunet(
         middle, half = cells + boxes[at, :2], np.exp(boxes[at, 2:]) / 2
         to = cells[:, None] + points[at].reshape(-1, 5, 2)
         corners = np.hstack([middle - half, middle + half]) * stride
-        of_levels.append(Faces(scores[at], corners, np.asarray(to * stride, np.float32)))
+        of_levels.append(Faces(scores[at], np.asarray(corners, np.float32), to * stride))
     return _surest_first(of_levels)
 
 
