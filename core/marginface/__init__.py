@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from marginface.backend import load_backend
     from marginface.errors import MarginfaceError
     from marginface.optimizers import SGD, AdamW
+    from marginface.serving.recogniser import Recogniser
 
 __all__ = [
     "SGD",
     "AdamW",
     "MarginHead",
     "MarginfaceError",
+    "Recogniser",
     "__version__",
     "backbones",
     "embed",
@@ -36,6 +38,7 @@ _PLACES = {
     "AdamW": "optimizers",
     "MarginHead": "api.heads",
     "MarginfaceError": "errors",
+    "Recogniser": "serving.recogniser",
     "embed": "api.embed",
     "evaluate": "api.evaluate",
     "export": "api.export",

@@ -139,15 +139,14 @@ def test_broken_files_are_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "folder.jpg").mkdir()
-    deep = (GRADIENT[..., 0].astype(np.uint16)) * 257
-    save(tmp_path / "deep.png", deep)
+    save(tmp_path / "deep.tif", GRADIENT[..., 0].astype(np.float32))
     for name, reason in {
         "cut.jpg": "truncated",
         "text.jpg": "not an image",
         "empty.jpg": "not an image",
         "folder.jpg": "directory",
         "gone.jpg": "No such file",
-        "deep.png": "more than 8 bits",
+        "deep.tif": "more than 16 bits",
     }.items():
         with pytest.raises(MarginfaceError) as caught:
             read_image(tmp_path / name)

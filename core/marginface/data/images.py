@@ -81,6 +81,19 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.
     return np.array(image), factor
 
 
+def upright_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an image of Pillow's as RGB [height, width, 3], turned upright as its EXIF says.
+
+    Raises:
+        MarginfaceError: it cannot be decoded, or is of more than 16 bits a channel.
+    """
+    try:
+        _require_range(image)
+        return np.array(_upright(image)[0])
+    except Exception as error:  # as in `_with_image`
+        raise MarginfaceError(_unreadable("a PIL image", _reason(error))) from error
+
+
 def decode_image(
     encoded: bytes,
     where: object,
@@ -104,7 +117,7 @@ def decode_image(
         max_pixels: what has more is not decoded.
 
     Raises:
-        MarginfaceError: truncated, no image, of more than 8 bits a channel, too large, or of
+        MarginfaceError: truncated, no image, of more than 16 bits a channel, too large, or of
             another size; the message begins with `where`.
     """
     small = size is not None and size[0] * size[1] <= max_pixels
@@ -321,10 +334,17 @@ def _used(encoded: bytes, use: Callable[[Image.Image], T], max_pixels: int) -> T
     with Image.open(BytesIO(encoded)) as file:
         if file.width * file.height > max_pixels:
             raise Image.DecompressionBombError
-        # 16-bit and float pixels would be clipped to white on the way to RGB.
-        if file.mode.startswith("I") or file.mode == "F":
-            raise ValueError(f"pixel mode {file.mode} has more than 8 bits a channel")
+        _require_range(file)
         return use(file)
+
+
+def _require_range(image: Image.Image) -> None:
+    """Raise for pixels whose white is not known: they would be clipped on the way to RGB."""
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"pixel mode {image.mode} has more than 16 bits a channel, and does not say how bright "
+            "white is"
+        )
 
 
 def _upright(file: Image.Image, factor: int = 1) -> tuple[Image.Image, str]:
@@ -339,6 +359,8 @@ def _upright(file: Image.Image, factor: int = 1) -> tuple[Image.Image, str]:
     file.load()  # of some formats, this turns it, or gives the EXIF
     orientation, damage = _orientation(file)
     image = file.transpose(TURNS[orientation]) if orientation in TURNS else file
+    if image.mode.startswith("I;16"):  # Pillow would clip it to 8 bits
+        image = Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
     image = image if image.mode == "RGB" else image.convert("RGB")
     return (image if left == 1 else image.reduce(left)), damage
 

@@ -14,8 +14,12 @@ def embed_images(embed: Embed, images: NDArray[np.uint8], *, flip: bool) -> NDAr
     """Return embeddings [batch, size], each the sum of an image's and its mirror's if `flip`."""
     if not flip:
         return embed(images)
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    return embed(images) + embed(mirrored)
+    return embed(images) + embed(mirrored(images))
+
+
+def mirrored(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the mirror images of images [batch, height, width, channels]."""
+    return np.ascontiguousarray(images[:, :, ::-1])
 
 
 class NormRange:

@@ -17,6 +17,7 @@ from marginface.model import RESIZINGS, Resize, Triple
 ORIGIN_KEY = "marginface.origin"  # of Parquet's metadata, and of an array in a .npz file
 VERSION = 1
 LONGEST = 1 << 16  # characters
+CROPS = "crops"
 SHORT_HASH = 12  # digits, in messages
 
 
@@ -33,6 +34,8 @@ class Origin:
         resize: whether images of another size were scaled; True if they were squeezed, else how.
         backend: what ran the network.
         norms: of the shortest and the longest embedding that the model gave, before any sum.
+        faces: "crops", or what decided which faces of photos were embedded: several rows may be of
+            one photo.
     """
 
     fingerprint: str
@@ -45,10 +48,17 @@ class Origin:
     resize: Resize
     backend: str
     norms: tuple[float, float]
+    faces: str = CROPS
 
     @classmethod
     def of(
-        cls, embedder: Embedder, *, flip: bool, resize: Resize, norms: tuple[float, float]
+        cls,
+        embedder: Embedder,
+        *,
+        flip: bool,
+        resize: Resize,
+        norms: tuple[float, float],
+        faces: str = CROPS,
     ) -> Self:
         """Describe the origin of an embedder's embeddings."""
         pre, how = embedder.preprocessing, embedder.resizing(resize)
@@ -63,6 +73,7 @@ class Origin:
             resize=how == "squeeze" or how,
             backend=embedder.backend,
             norms=norms,
+            faces=faces,
         )
 
     @classmethod
@@ -91,8 +102,9 @@ class Origin:
                 resize=values["resize"],
                 backend=values["backend"],
                 norms=_numbers(values["norms"], 2, float),
+                faces=values.get("faces", CROPS),
             )
-            words = (origin.fingerprint, origin.channels, origin.backend)
+            words = (origin.fingerprint, origin.channels, origin.backend, origin.faces)
             if (
                 version != VERSION
                 or not all(isinstance(word, str) for word in words)
@@ -117,7 +129,10 @@ class Origin:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"version": VERSION, **asdict(self)}
+        values = {"version": VERSION, **asdict(self)}
+        if self.faces == CROPS:  # earlier versions do not know it
+            del values["faces"]
+        return values
 
 
 def common_origin(origins: Mapping[Path, Origin | None]) -> Origin | None:

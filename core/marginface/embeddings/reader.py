@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.embeddings.npz_file import NpzEmbeddings, is_npz
-from marginface.embeddings.origin import Origin, common_origin
+from marginface.embeddings.origin import CROPS, Origin, common_origin
 from marginface.embeddings.reading import BROKEN, Batch, EmbeddingsFile
 from marginface.errors import MarginfaceError
 from marginface.formats import Formats, begins
@@ -103,6 +103,11 @@ def embeddings_of(paths: Path | Sequence[Path], names: Sequence[str]) -> NDArray
             if name not in place:
                 continue
             if name not in missing:
+                if any(origin and origin.faces != CROPS for origin in read_origins(paths).values()):
+                    raise MarginfaceError(
+                        f"{where} several faces of {name}; where one is meant, make crops of it "
+                        "with marginface data align and embed those (--images)"
+                    )
                 mending = (
                     "a folder above both, so that names differ" if len(paths) > 1 else "it again"
                 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,24 +21,28 @@ from marginface.embeddings.embed import Embed, NormRange, embed_images
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.files import embeddings_table, merge_to_npz, merge_to_parquet
 from marginface.embeddings.origin import Origin
+from marginface.embeddings.parts import (
+    can_be_taken_up,
+    claim,
+    contents,
+    digest_of_names,
+    rows_in,
+    stamp,
+    write_part,
+)
+from marginface.embeddings.shards import Shard, part_of
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.locking import sole_writer
 from marginface.model import Resize
 from marginface.outputs import check_file
-from marginface.regular import require_regular
 from marginface.vectors import directionless
 
 with needs("data"):
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 PART_SIZE = 1024  # images; what an interruption can cost at most
-MANIFEST_NAME = "manifest.json"
 VERSION = 2  # of the parts; in the first, a model was known by its file alone
-SKIPPED_KEY = b"marginface.skipped"
-FILES_KEY = b"marginface.files"
-NORMS_KEY = b"marginface.norms"
 MERGERS = {".parquet": merge_to_parquet, ".npz": merge_to_npz}
 
 
@@ -88,6 +90,7 @@ def embed_folder(
     skip_bad: bool = False,
     rebuild_index: bool = False,
     flip: bool = False,
+    shard: Shard | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = silent,
 ) -> EmbedSummary:
@@ -103,6 +106,7 @@ def embed_folder(
         skip_bad: leave out what is unreadable or of another size instead of stopping at it.
         rebuild_index: write the .idx of a .rec anew where it is missing or stale.
         flip: sum the embeddings of an image and of its mirror image.
+        shard: which part of the images; all for None.
         overwrite: replace an existing `output`, and parts that belong to other work.
         on_progress: called with (images done, images in all).
 
@@ -114,9 +118,10 @@ def embed_folder(
     check_output(output, overwrite=overwrite)
     with sole_writer(output):
         check_output(output, overwrite=overwrite)  # another process may have written it just now
-        source, paths = open_by_name(images_root, rebuild_index=rebuild_index)
+        source, every = open_by_name(images_root, rebuild_index=rebuild_index)
+        paths = part_of(every, shard)
         folder, resize = output.with_name(f"{output.name}.parts"), embedder.resizing(resize)
-        _claim(folder, _manifest(embedder, paths, resize, flip), overwrite=overwrite)
+        claim(folder, _manifest(embedder, paths, resize, flip), overwrite=overwrite)
         size = embedder.image_size(resize=resize)
         reader = ImageReader(source, size, resize=resize, skip_bad=skip_bad)
         starts = range(0, len(paths), PART_SIZE)
@@ -126,11 +131,12 @@ def embed_folder(
             for start, part in zip(starts, parts, strict=True):
                 chunk = paths[start : start + PART_SIZE]
                 files = _files(source, chunk)
-                if part.exists() and _can_be_taken_up(part, files, skip_bad):
+                if part.exists() and can_be_taken_up(part, files, skip_bad):
                     resumed += len(chunk)
                     on_progress(start + len(chunk), len(paths))
                     continue
                 model = NormRange(embedder)
+                skipped_before = len(reader.skipped)
                 table = _embed_part(
                     partial(embed_images, model, flip=flip),
                     embedder.embedding_size,
@@ -141,14 +147,17 @@ def embed_folder(
                     len(paths),
                     on_progress,
                 )
-                known = json.dumps(model.norms if len(table) else []).encode()
-                metadata = {**table.schema.metadata, FILES_KEY: files, NORMS_KEY: known}
-                with replacing(part) as temporary, temporary.open("wb") as file:
-                    pq.write_table(table.replace_schema_metadata(metadata), file)
+                write_part(
+                    part,
+                    table,
+                    files=files,
+                    skipped=reader.skipped[skipped_before:],
+                    norms=model.norms if len(table) else (),
+                )
         finally:
             if not any(part.exists() for part in parts):
                 shutil.rmtree(folder)  # nothing to take up
-        rows, skipped, norms = _contents(parts)
+        rows, skipped, norms = contents(parts)
         if rows == 0:
             raise MarginfaceError(
                 f"none of the {len(paths)} images in {images_root} can be used; first: "
@@ -159,7 +168,7 @@ def embed_folder(
         merged = folder / f"merged{output.suffix}"
         with replacing(merged) as temporary:
             MERGERS[output.suffix.lower()](
-                [part for part in parts if _rows(part)], temporary, origin
+                [part for part in parts if rows_in(part)], temporary, origin
             )
         merged.replace(output)
         shutil.rmtree(folder)
@@ -173,9 +182,7 @@ def _manifest(
     return {
         "version": VERSION,
         "model": embedder.fingerprint,
-        "list of images": hashlib.sha256(
-            "\n".join(paths).encode(errors="surrogateescape")
-        ).hexdigest(),
+        "list of images": digest_of_names(paths),
         "choice of --resize": resize,
         "choice of --flip": flip,
     }
@@ -184,40 +191,7 @@ def _manifest(
 def _files(source: ImageSource, paths: Sequence[str]) -> bytes:
     """Return a digest that changes with any of the files."""
     root, in_folder = source.root, isinstance(source, FolderImages)
-    files = [image_path(root, path) for path in paths] if in_folder else shard_paths(root)
-    listed = [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, files)]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest().encode()
-
-
-def _claim(folder: Path, manifest: dict[str, Any], *, overwrite: bool) -> None:
-    """Make `folder` hold the parts of the work that `manifest` describes, and of no other."""
-    path = folder / MANIFEST_NAME
-    require_regular(path)
-    if folder.exists():
-        try:
-            recorded = json.loads(path.read_text())
-            changed = [name for name, value in manifest.items() if recorded.get(name) != value]
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
-            raise MarginfaceError(
-                f"{folder} is in the way and holds no unfinished embeddings (no {MANIFEST_NAME} "
-                "that can be read); remove it or give another output"
-            ) from error
-        if not changed:
-            return
-        if any(folder.glob("part-*.parquet")) and not overwrite:
-            if changed[0] == "version":
-                raise MarginfaceError(
-                    f"{folder} holds unfinished embeddings of another version of marginface; "
-                    "pass --overwrite to start again"
-                )
-            raise MarginfaceError(
-                f"{folder} holds unfinished embeddings, but the {changed[0]} changed since; "
-                "restore it to go on, or pass --overwrite to start again"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+    return stamp([image_path(root, path) for path in paths] if in_folder else shard_paths(root))
 
 
 def _embed_part(
@@ -246,39 +220,4 @@ def _embed_part(
         embeddings.append(values)
         skipped = len(reader.skipped) - skipped_before
         on_progress(done + len(names) + skipped, total)
-    table = embeddings_table(names, np.concatenate(embeddings))
-    skipped_here = json.dumps(reader.skipped[skipped_before:]).encode()
-    return table.replace_schema_metadata({SKIPPED_KEY: skipped_here})
-
-
-def _contents(
-    parts: Sequence[Path],
-) -> tuple[int, tuple[tuple[str, str], ...], tuple[float, float]]:
-    """Return the number of embeddings in `parts`, what they left out, and the range of norms."""
-    rows, skipped, norms = 0, [], []
-    for part in parts:
-        metadata = _metadata(part)
-        rows += _rows(part)
-        skipped += [(path, reason) for path, reason in json.loads(metadata[SKIPPED_KEY])]
-        norms += json.loads(metadata[NORMS_KEY])
-    return rows, tuple(skipped), (min(norms, default=0.0), max(norms, default=0.0))
-
-
-def _can_be_taken_up(part: Path, files: bytes, skip_bad: bool) -> bool:
-    """Return whether a part was made of these very files and left out no more than is allowed."""
-    metadata = _metadata(part)
-    return metadata[FILES_KEY] == files and (skip_bad or metadata[SKIPPED_KEY] == b"[]")
-
-
-def _rows(part: Path) -> int:
-    with part.open("rb") as file:
-        return int(pq.read_metadata(file).num_rows)
-
-
-def _metadata(part: Path) -> dict[bytes, bytes]:
-    try:
-        with part.open("rb") as file:
-            metadata: dict[bytes, bytes] = pq.read_schema(file).metadata
-    except pa.ArrowInvalid as error:
-        raise MarginfaceError(f"{part} is damaged; delete it and run again") from error
-    return metadata
+    return embeddings_table(names, np.concatenate(embeddings))

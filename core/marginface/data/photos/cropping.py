@@ -87,7 +87,7 @@ def crop_face(path: str, photo: Photo, faces: Faces, options: CropOptions, targe
     """Write the crop of one of a photo's faces (one or more) to `target`, where it can be made."""
     chosen = choose(faces, photo, options.face)
     points = np.asarray(faces.points[chosen], np.float64)
-    status, similarity = _judged(points, photo, options)
+    status, similarity = judge(points, photo, options)
     turn, scale = None, 0.0
     if similarity is not None:
         scale = similarity.scale
@@ -114,10 +114,13 @@ def choose(faces: Faces, photo: Photo, which: str) -> int:
     return int(np.argmin(np.linalg.norm((low + high) / 2 - middle, axis=1)))
 
 
-def _judged(
+def judge(
     points: NDArray[np.float64], photo: Photo, options: CropOptions
 ) -> tuple[str, Similarity | None]:
-    """Return the status, with the similarity to crop by where it is `ALIGNED`."""
+    """Return the status of a face with points [5, 2], with the similarity to crop it by.
+
+    There is a similarity where the status is `ALIGNED`.
+    """
     try:
         similarity = fit_similarity(points, template(options.size))
     except MarginfaceError:

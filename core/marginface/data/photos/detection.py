@@ -1,4 +1,4 @@
-"""Face detection with SCRFD: from an ONNX model's outputs to boxes, scores and five points."""
+"""From the outputs of SCRFD or YuNet to boxes, scores and five points."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NO_FACES = Faces(*(np.empty((0, *shape), np.float32) for shape in ((), (4,), (5,
 def decode(
     levels: Sequence[tuple[Floats, Floats, Floats]], size: tuple[int, int], min_score: float
 ) -> Faces:
-    """Return the faces that a network of strides 8, 16 and 32 sees, several boxes for one face.
+    """Return the faces that SCRFD sees, several boxes for one face.
 
     Every cell of a level has some anchors, all centred on its first pixel, (column, row) * stride:
 
@@ -74,8 +74,47 @@ def decode(
         centers = np.stack([x, y], axis=1).astype(np.float32)
         low, high = centers - sides[at, :2], centers + sides[at, 2:]
         to = centers[:, None] + points[at].reshape(-1, 5, 2)
-        of_levels.append((scores[at, 0], np.hstack([low, high]) * stride, to * stride))
-    every = Faces(*(np.concatenate(parts) for parts in zip(*of_levels, strict=True)))
+        of_levels.append(Faces(scores[at, 0], np.hstack([low, high]) * stride, to * stride))
+    return _surest_first(of_levels)
+
+
+def decode_yunet(
+    levels: Sequence[tuple[Floats, Floats, Floats, Floats]], size: tuple[int, int], min_score: float
+) -> Faces:
+    """Return the faces that YuNet sees, several boxes for one face.
+
+    Every cell has one anchor at its first pixel, (column, row) * stride:
+
+        score = sqrt(class * objectness),   each cut to 0..1
+        middle of the box = (x + dx, y + dy),   its sides = (exp(w), exp(h))
+        point = (x + dx, y + dy)
+
+    with all in units of the stride.
+
+    Args:
+        levels: for each stride class and objectness [rows, 1], boxes [rows, 4] and points
+            [rows, 10]; a row for each cell, line by line.
+        size: (height, width) of the network's input in pixels, multiples of the strides.
+        min_score: what scores less is no face.
+
+    Source: Wu et al., YuNet: A Tiny Millisecond-level Face Detector, 2023.
+    """
+    of_levels = []
+    for stride, (classes, objects, boxes, points) in zip(STRIDES, levels, strict=True):
+        scores: Floats = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
+        (at,) = np.nonzero(scores >= min_score)
+        y, x = np.divmod(at, size[1] // stride)
+        cells = np.stack([x, y], axis=1).astype(np.float32)
+        middle, half = cells + boxes[at, :2], np.exp(boxes[at, 2:]) / 2
+        to = cells[:, None] + points[at].reshape(-1, 5, 2)
+        corners = np.hstack([middle - half, middle + half]) * stride
+        of_levels.append(Faces(scores[at], np.asarray(corners, np.float32), to * stride))
+    return _surest_first(of_levels)
+
+
+def _surest_first(of_levels: Sequence[Faces]) -> Faces:
+    scores, boxes, points = zip(*((f.scores, f.boxes, f.points) for f in of_levels), strict=True)
+    every = Faces(np.concatenate(scores), np.concatenate(boxes), np.concatenate(points))
     return every[np.argsort(-every.scores, kind="stable")]
 
 

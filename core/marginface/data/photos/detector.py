@@ -1,8 +1,9 @@
-"""SCRFD in ONNX Runtime: photos of any sizes in, faces out."""
+"""SCRFD or YuNet in ONNX Runtime: photos of any sizes in, faces out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -11,41 +12,81 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from marginface.data.photos.detection import STRIDES, Faces, Floats, decode, suppress
+from marginface.data.photos.detection import (
+    STRIDES,
+    Faces,
+    Floats,
+    decode,
+    decode_yunet,
+    suppress,
+)
 from marginface.errors import MarginfaceError
 from marginface.onnx.session import RUN_ERRORS, one_line, open_session
 
 LONGEST_SIDE = 640  # pixels of a photo as the network sees it, where the model leaves it open
 MULTIPLE = max(STRIDES)  # pixels: of the input's sides
 MEAN, STD = np.float32(127.5), np.float32(128)
-OUTPUTS = (1, 4, 10)  # numbers for each anchor: score, box, five points
 
 Photo = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network that finds faces.
+
+    Attributes:
+        name: its name.
+        outputs: numbers for each anchor: its scores, box, five points.
+        anchors: how many a cell may have.
+        prepare: RGB uint8 [N, height, width, 3] to the network's input [N, 3, height, width].
+        decode: for each stride the outputs, the input's size and the least score to faces.
+    """
+
+    name: str
+    outputs: tuple[int, ...]
+    anchors: tuple[int, ...]
+    prepare: Callable[[Photo], Floats]
+    decode: Callable[[Sequence[Any], tuple[int, int], float], Faces]
+
+
+def _scaled_rgb(photos: Photo) -> Floats:
+    return np.asarray((photos.transpose(0, 3, 1, 2) - MEAN) / STD, np.float32)
+
+
+def _plain_bgr(photos: Photo) -> Floats:
+    return np.ascontiguousarray(photos[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+
+
+KINDS = (
+    Kind("SCRFD", (1, 4, 10), (2, 1), _scaled_rgb, decode),
+    Kind("YuNet", (1, 1, 4, 10), (1,), _plain_bgr, decode_yunet),
+)
+
+
 class FaceDetector:
-    """Finds faces with an SCRFD model that gives five points (a name with `bnkps` or `kps`).
+    """Finds faces with YuNet, or an SCRFD that gives five points (`bnkps` or `kps` in its name).
 
     A photo is scaled down to the model's input, or 640 pixels where the model leaves it open; small
-    ones keep their size. It goes in as RGB, (x - 127.5) / 128, black to the right and below. Where
-    nothing is found it is looked at again, at half that size, then at a quarter with a margin:
-    SCRFD is blind to a face that fills its input or passes its edges. A model for one photo at a
-    time is given one photo at a time.
+    ones keep their size. It goes into SCRFD as RGB, (x - 127.5) / 128, into YuNet as BGR, as it is;
+    black to the right and below. Where nothing is found it is looked at again, at half that size,
+    then at a quarter with a margin: SCRFD is blind to a face that fills its input or passes its
+    edges. A model for one photo at a time is given one photo at a time.
 
     Args:
         model: the ONNX file.
         min_score: what scores less is no face, in 0..1.
+        threads: CPU threads for one run, None for ONNX Runtime's choice.
 
     Raises:
         MarginfaceError: no such file, not an ONNX model, or not such a detector.
     """
 
-    def __init__(self, model: Path, *, min_score: float = 0.5) -> None:
+    def __init__(self, model: Path, *, min_score: float = 0.5, threads: int | None = None) -> None:
         if not 0 < min_score < 1:
             raise MarginfaceError(f"min_score must be between 0 and 1, got {min_score}")
         self.name = str(model)
         self.min_score = min_score
-        self._session = open_session(model)
+        self._session = open_session(model, threads=threads)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
@@ -58,7 +99,7 @@ class FaceDetector:
         self._height, self._width = sides
         rows = self._height or MULTIPLE, self._width or MULTIPLE
         outputs = self._run(np.zeros((1, 3, *rows), np.float32))
-        self._levels = self._levels_of([output.shape for output in outputs], *rows)
+        self.kind, self._levels = self._levels_of([output.shape for output in outputs], *rows)
         self.one_by_one = batch == 1 or outputs[0].ndim == 2
 
     def __call__(self, photos: Sequence[Photo]) -> list[Faces]:
@@ -82,12 +123,13 @@ class FaceDetector:
         detections: dict[int, Faces] = {}
         for _, members in same_shape:
             batch = list(members)
-            pixels = np.stack([boxed[index][0] for index in batch]).transpose(0, 3, 1, 2)
-            outputs = self._run((pixels - MEAN) / STD)
+            pixels = np.stack([boxed[index][0] for index in batch])
+            outputs = self._run(self.kind.prepare(pixels))
             for place, index in enumerate(batch):
                 of_photo = [output if output.ndim == 2 else output[place] for output in outputs]
-                levels = [(of_photo[a], of_photo[b], of_photo[c]) for a, b, c in self._levels]
-                faces = suppress(decode(levels, (pixels.shape[2], pixels.shape[3]), self.min_score))
+                levels = [tuple(of_photo[at] for at in level) for level in self._levels]
+                size = pixels.shape[1], pixels.shape[2]
+                faces = suppress(self.kind.decode(levels, size, self.min_score))
                 _, scale, corner = boxed[index]
                 boxes = (faces.boxes.reshape(-1, 2, 2) - corner) / scale
                 points = (faces.points - corner) / scale
@@ -121,14 +163,14 @@ class FaceDetector:
 
     def _levels_of(
         self, shapes: Sequence[tuple[int, ...]], height: int, width: int
-    ) -> list[tuple[int, ...]]:
-        """Return for each stride which outputs are its scores, boxes and points."""
+    ) -> tuple[Kind, list[tuple[int, ...]]]:
+        """Return the kind of network, and for each stride which outputs are its `Kind.outputs`."""
         rows = [shape[1:] if len(shape) == 3 and shape[0] == 1 else shape for shape in shapes]
         cells = [(height // stride) * (width // stride) for stride in STRIDES]
-        for anchors in (2, 1):
-            levels = [[(count * anchors, size) for size in OUTPUTS] for count in cells]
+        for kind, anchors in ((each, anchors) for each in KINDS for anchors in each.anchors):
+            levels = [[(count * anchors, size) for size in kind.outputs] for count in cells]
             if sorted(rows) == sorted(chain(*levels)):
-                return [tuple(map(rows.index, level)) for level in levels]
+                return kind, [_places(rows, level) for level in levels]
         shown = ", ".join(str(list(shape)) for shape in shapes)
         raise self._refusal(
             f"for an input of {height}x{width} it gives outputs of {shown}, expected scores "
@@ -146,9 +188,22 @@ class FaceDetector:
 
     def _refusal(self, reason: str) -> MarginfaceError:
         return MarginfaceError(
-            f"{self.name} is no SCRFD face detector with five points: {reason}; "
-            "use one such as scrfd_2.5g_bnkps.onnx"
+            f"{self.name} is no face detector with five points, SCRFD or YuNet: {reason}; use one "
+            "such as scrfd_2.5g_bnkps.onnx or face_detection_yunet_2023mar.onnx"
         )
+
+
+def _places(
+    shapes: Sequence[tuple[int, ...]], wanted: Sequence[tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Return where each wanted shape is; of equal ones, which are two scores, in order."""
+    free = list(enumerate(shapes))
+    places = []
+    for shape in wanted:
+        at = next(each for each in free if each[1] == shape)
+        free.remove(at)
+        places.append(at[0])
+    return tuple(places)
 
 
 def _whole_blocks(pixels: int) -> int:

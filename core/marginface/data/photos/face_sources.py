@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from marginface.data.photos.detection import NO_FACES, Faces
 from marginface.data.photos.turning import find_in_turns
+from marginface.errors import MarginfaceError
+from marginface.own_code import in_one_line
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class FaceSource:
     whole: bool = False
 
 
-def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
-    """Return the faces that an SCRFD model finds, photos turned where it pays.
+def detected(model: Path, *, min_score: float = 0.5, threads: int | None = None) -> FaceSource:
+    """Return the faces that an SCRFD or YuNet model finds, photos turned where it pays.
 
     Raises as `FaceDetector` does.
     """
@@ -42,9 +44,51 @@ def detected(model: Path, *, min_score: float = 0.5) -> FaceSource:
     from marginface.onnx.digest import onnx_digest
 
     digest = onnx_digest(model)
-    detector = FaceDetector(model, min_score=min_score)
+    detector = FaceDetector(model, min_score=min_score, threads=threads)
     origin = f"{digest} {min_score}"
     return FaceSource(lambda _, photos: find_in_turns(detector, photos), origin, "no face")
+
+
+def detected_by(
+    detector: Callable[[Sequence[NDArray[np.uint8]]], Sequence[Faces]], *, min_score: float = 0.5
+) -> FaceSource:
+    """Return the faces that a function of photos gives; what it returns is checked.
+
+    Its `origin`, a text, says what decides the faces; its name does where it has none.
+    """
+    kind = detector if hasattr(detector, "__qualname__") else type(detector)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+
+    def find(_: Sequence[str], photos: Sequence[NDArray[np.uint8]]) -> Sequence[Faces]:
+        with in_one_line(f"the detector {name} fails", MarginfaceError):
+            found = list(detector(photos))
+        if len(found) != len(photos):
+            raise MarginfaceError(
+                f"the detector {name} gives {len(found)} results for {len(photos)} photos; "
+                "expected one Faces for each"
+            )
+        for faces in found:
+            _check(faces, name)
+        return found
+
+    return FaceSource(find, f"{getattr(detector, 'origin', name)} {min_score}", "no face")
+
+
+def _check(faces: Faces, name: str) -> None:
+    """Raise unless a foreign detector's faces have the shapes that they should."""
+    expected = "scores [faces], boxes [faces, 4] and points [faces, 5, 2], finite numbers"
+    if not isinstance(faces, Faces):
+        raise MarginfaceError(
+            f"the detector {name} gives {type(faces).__name__}, expected Faces with {expected}"
+        )
+    shapes = [np.shape(each) for each in (faces.scores, faces.boxes, faces.points)]
+    count = shapes[0][:1]
+    if shapes != [count, (*count, 4), (*count, 5, 2)] or not count:
+        raise MarginfaceError(
+            f"the detector {name} gives shapes {', '.join(map(str, shapes))}; expected {expected}"
+        )
+    if not all(np.isfinite(each).all() for each in (faces.scores, faces.boxes, faces.points)):
+        raise MarginfaceError(f"the detector {name} gives NaN or infinite numbers; {expected}")
 
 
 def annotated(landmarks: Path) -> FaceSource:
