@@ -7,11 +7,19 @@ from pathlib import Path
 
 from marginface.atomic import replacing
 from marginface.extras import needs
-from marginface.onnx.digest import onnx_digest
+from marginface.onnx.digest import load_graph, onnx_digest
 
 with needs("onnx"):
-    import onnx
     from onnx import external_data_helper, helper
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of an ONNX file, without its tensors from other files.
+
+    Raises:
+        MarginfaceError: no such file, or not an ONNX model.
+    """
+    return {each.key: each.value for each in load_graph(path).metadata_props}
 
 
 def write_with_metadata(source: Path, target: Path, changes: Mapping[str, str | None]) -> None:
@@ -26,7 +34,7 @@ def write_with_metadata(source: Path, target: Path, changes: Mapping[str, str | 
         MarginfaceError: as `onnx_digest`.
     """
     onnx_digest(source)  # it reads external data from the model's own folder only
-    model = onnx.load(source, format="protobuf", load_external_data=False)
+    model = load_graph(source)
     external_data_helper.load_external_data_for_model(model, str(source.parent))
     metadata: dict[str, str | None] = {each.key: each.value for each in model.metadata_props}
     metadata.update(changes)

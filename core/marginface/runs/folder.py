@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def thresholds(self) -> Path:
+        """Thresholds of `marginface calibrate`, if it has been at work."""
+        return self.path / "thresholds.json"
+
+    @property
     def tensorboard(self) -> Path:
         """Metrics as TensorBoard events."""
         return self.path / "tensorboard"
@@ -104,7 +109,8 @@ class RunFolder:
 
     @property
     def _files(self) -> tuple[Path, ...]:
-        return (self.config, self.environment, self.model, self.identities, self.metrics)
+        names = (self.config, self.environment, self.model, self.identities, self.metrics)
+        return (*names, self.thresholds)
 
     def _require_regular(self) -> None:
         require_regular(self.path, "expected a run folder")

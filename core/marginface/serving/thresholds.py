@@ -1,0 +1,236 @@
+"""Thresholds that are kept with a model, and the decisions that they give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from marginface.embeddings.embedder import Embedder
+from marginface.embeddings.origin import CROPS
+from marginface.errors import MarginfaceError
+from marginface.evaluation.calibration import Threshold, needed
+
+THRESHOLDS_KEY = "marginface.thresholds"  # of an ONNX file's metadata
+VERSION: Literal[1] = 1
+LONGEST = 1 << 20  # characters
+SAME_EMBEDDINGS = 1e-6  # of length 1: what differs by less decides alike
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+Answer = Literal["same", "not same", "unsure"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a score says of two faces.
+
+    Attributes:
+        answer: "same", "not same", or "unsure": the score lies within the threshold's interval.
+        score: the cosine.
+        threshold: with its interval and the errors to expect.
+    """
+
+    answer: Answer
+    score: float
+    threshold: Threshold
+
+
+@checked_dataclass(frozen=True, config=STRICT)
+class Calibration:
+    """Thresholds of a model, for one way of using it.
+
+    Attributes:
+        fingerprint: of the model with its preprocessing, as `Embedder` has it.
+        flip: whether embeddings are summed with the mirror image's.
+        faces: "crops", or the digest of the detector that found the faces.
+        pairs: name of the list.
+        same_pairs, different_pairs: numbers of its pairs.
+        thresholds: for each false accept rate, the highest first.
+    """
+
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    flip: bool
+    faces: Annotated[str, Field(max_length=1000)]
+    pairs: Annotated[str, Field(max_length=10_000)]
+    same_pairs: Annotated[int, Field(ge=1)]
+    different_pairs: Annotated[int, Field(ge=1)]
+    thresholds: tuple[Threshold, ...]
+
+    @property
+    def use(self) -> tuple[str, bool, str]:
+        """Return what it is for: the model, the flip, the source of faces."""
+        return self.fingerprint, self.flip, self.faces
+
+    def at(self, far: float) -> Threshold:
+        """Return the threshold for a false accept rate.
+
+        Raises:
+            MarginfaceError: it was not calibrated, or the list was too small to show it.
+        """
+        known = {each.far: each for each in self.thresholds}
+        ready = ", ".join(f"{each.far:g}" for each in self.thresholds if each.supported) or "none"
+        if far not in known:
+            raise MarginfaceError(
+                f"the model is not calibrated for a false accept rate of {far:g}, but for: "
+                f"{ready}; take one of these, or calibrate it with --far {far:g}"
+            )
+        if not known[far].supported:
+            raise MarginfaceError(
+                f"{self.pairs} has {self.different_pairs:,} different pairs, too few to show a "
+                f"false accept rate of {far:g}, which takes {needed(far):,}; calibrate with more "
+                f"pairs, or take one of: {ready}"
+            )
+        return known[far]
+
+    def decide(self, score: float, far: float) -> Decision:
+        """Return what a score means at a false accept rate; raises as `at`."""
+        threshold = self.at(far)
+        answer: Answer = "unsure"
+        if score >= threshold.high:
+            answer = "same"
+        elif score < threshold.low:
+            answer = "not same"
+        return Decision(answer, score, threshold)
+
+
+@checked_dataclass(frozen=True, config=STRICT)
+class _Stored:
+    """What is written."""
+
+    version: Literal[1]
+    calibrations: tuple[Calibration, ...]
+
+
+_STORED = TypeAdapter(_Stored)
+
+
+def to_text(calibrations: Iterable[Calibration]) -> str:
+    """Return calibrations as JSON."""
+    return json.dumps(_STORED.dump_python(_Stored(VERSION, tuple(calibrations)), mode="json"))
+
+
+def from_text(text: str, source: Path) -> tuple[Calibration, ...]:
+    """Read what `to_text` wrote.
+
+    Raises:
+        MarginfaceError: it is something else, or of a later version.
+    """
+    version: object = None
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        version = json.loads(text[:LONGEST])["version"]
+    if isinstance(version, int) and version > VERSION:
+        raise MarginfaceError(
+            f"the thresholds in {source} are of version {version}, this marginface knows version "
+            f"{VERSION}; update marginface, or calibrate again"
+        )
+    try:
+        return _STORED.validate_json(text[:LONGEST]).calibrations
+    except ValidationError:
+        raise MarginfaceError(
+            f"the thresholds in {source} are not what marginface writes; calibrate again"
+        ) from None
+
+
+def read_calibrations(model: Path) -> tuple[Calibration, ...]:
+    """Return the calibrations that a model's file or run folder has; () without any.
+
+    Raises:
+        MarginfaceError: as `from_text`, or the file is no model.
+    """
+    if model.is_dir():
+        from marginface.runs.folder import RunFolder
+
+        path = RunFolder(model).thresholds
+        return from_text(path.read_text(encoding="utf-8"), path) if path.is_file() else ()
+    from marginface.onnx.metadata import read_metadata
+
+    text = read_metadata(model).get(THRESHOLDS_KEY)
+    return () if text is None else from_text(text, model)
+
+
+def added(calibrations: Sequence[Calibration], new: Calibration) -> tuple[Calibration, ...]:
+    """Return calibrations with one more, in the place of one for the same use."""
+    return (*(each for each in calibrations if each.use != new.use), new)
+
+
+def find_calibration(
+    calibrations: Sequence[Calibration],
+    embedder: Embedder,
+    *,
+    flip: bool | None = None,
+    faces: str = CROPS,
+) -> tuple[Calibration, str]:
+    """Return the calibration for a way of using a model, and what to note of it, or "".
+
+    Args:
+        calibrations: of `read_calibrations`.
+        embedder: the model.
+        flip: whether embeddings are summed with the mirror image's; as calibrated for None.
+        faces: what the faces come from: "crops", or the digest of the detector. Without a
+            calibration with this detector, one on crops is taken.
+
+    Raises:
+        MarginfaceError: there is none, for this model or for this use of it.
+    """
+    if not calibrations:
+        raise MarginfaceError(
+            "the model has no thresholds; marginface calibrate measures them on pairs and keeps "
+            "them with it"
+        )
+    own = [each for each in calibrations if each.fingerprint == embedder.fingerprint]
+    if not own:
+        raise MarginfaceError(
+            "the thresholds are those of another model or of another preprocessing (fingerprint "
+            f"{calibrations[0].fingerprint[:12]}, this is {embedder.fingerprint[:12]}); calibrate "
+            "it again"
+        )
+    for wanted in dict.fromkeys((faces, CROPS)):
+        fitting = [each for each in own if each.faces == wanted and flip in (None, each.flip)]
+        if fitting:
+            note = ""
+            if wanted != faces:
+                note = (
+                    f"the thresholds were measured on the crops of {fitting[-1].pairs}, not with "
+                    "this detector"
+                )
+            return fitting[-1], note
+    uses = ", ".join(sorted({_in_words(each) for each in own}))
+    raise MarginfaceError(
+        f"the model is not calibrated for this use, but for: {uses}; use it so, or calibrate it as "
+        "it is used"
+    )
+
+
+def carry_over(
+    metadata: Mapping[str, str], fingerprint: str, difference: float, source: Path
+) -> tuple[dict[str, str | None], str]:
+    """Return the changes of metadata that a rewritten model needs, and what to say of thresholds.
+
+    Args:
+        metadata: of the model before.
+        fingerprint: of the model after.
+        difference: largest difference of their embeddings of length 1.
+        source: the model before, for messages.
+    """
+    if THRESHOLDS_KEY not in metadata:
+        return {}, ""
+    if difference > SAME_EMBEDDINGS:
+        return {THRESHOLDS_KEY: None}, (
+            f"its thresholds are dropped, as embeddings differ by {difference:.1g}: calibrate again"
+        )
+    kept = [
+        replace(each, fingerprint=fingerprint)
+        for each in from_text(metadata[THRESHOLDS_KEY], source)
+    ]
+    return {THRESHOLDS_KEY: to_text(kept)}, "its thresholds are kept"
+
+
+def _in_words(calibration: Calibration) -> str:
+    faces = "crops" if calibration.faces == CROPS else "photos with a detector"
+    return f"{faces}, {'with' if calibration.flip else 'without'} --flip"

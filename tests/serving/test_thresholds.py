@@ -1,0 +1,174 @@
+"""Thresholds are kept with a model, for the way that it is used, and decide or refuse."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from marginface.errors import MarginfaceError
+from marginface.evaluation.calibration import thresholds
+from marginface.serving import thresholds as kept
+from marginface.serving.thresholds import Calibration, find_calibration, from_text, to_text
+
+MODEL, OTHER, DETECTOR = "a" * 64, "b" * 64, "c" * 64
+FILE = Path("m.onnx")
+
+
+def pairs(count, seed=0):
+    rng = np.random.default_rng(seed)
+    scores = np.concatenate([rng.normal(0.6, 0.15, count), rng.normal(0.0, 0.15, count)])
+    return scores, np.arange(2 * count) < count
+
+
+def calibration(fingerprint=MODEL, *, flip=True, faces="crops", count=1000, fars=(0.1, 0.01, 1e-3)):
+    return Calibration(
+        fingerprint, flip, faces, "pairs.txt", count, count, thresholds(*pairs(count), fars)
+    )
+
+
+def model(fingerprint=MODEL):
+    return SimpleNamespace(fingerprint=fingerprint)
+
+
+@pytest.mark.parametrize("far", [0.1, 0.02])
+def test_the_interval_holds_the_true_threshold_as_often_as_it_says(far):
+    from statistics import NormalDist
+
+    truth = NormalDist(0.0, 0.15).inv_cdf(1 - far)
+    held = 0
+    for seed in range(400):
+        (found,) = thresholds(*pairs(600, seed), [far])
+        assert found.low < found.value <= found.high
+        held += found.low <= truth <= found.high
+    assert 0.94 * 400 <= held < 400  # at least 95 %, ranks being whole numbers; 0.94 is 1 sigma
+
+
+def test_rates_at_the_threshold_are_those_of_the_list():
+    scores, same = pairs(1000)
+    for found in thresholds(scores, same, [1e-1, 1e-2]):
+        assert found.false_accepts[0] == np.mean(scores[~same] >= found.value) <= found.far
+        assert found.true_accepts[0] == np.mean(scores[same] >= found.value)
+        for rate, low, high in (found.false_accepts, found.true_accepts):
+            assert low <= rate <= high
+
+
+def test_far_below_what_a_list_can_show_has_open_ends():
+    (found,) = thresholds(*pairs(100), [1e-3])
+    assert not found.supported
+    assert found.high == 1.0  # nothing bounds it
+
+
+def test_what_is_written_is_read():
+    written = (calibration(), calibration(flip=False), calibration(faces=DETECTOR))
+    assert from_text(to_text(written), FILE) == written
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": "1"},
+        {"version": None},
+        {"calibrations": 3},
+        {"more": 1},
+    ],
+)
+def test_what_is_not_ours_is_refused(change):
+    values = json.loads(to_text([calibration()]))
+    with pytest.raises(MarginfaceError, match="in .* are not what marginface writes; calibrate"):
+        from_text(json.dumps(values | change), FILE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flip": 1},
+        {"fingerprint": "../x"},
+        {"different_pairs": 0},
+        {"thresholds": [{}]},
+        {"thresholds": [{"far": "x"}]},
+        {"more": 1},
+    ],
+)
+def test_a_calibration_that_is_not_ours_is_refused(change):
+    values = json.loads(to_text([calibration()]))
+    values["calibrations"][0] |= change
+    with pytest.raises(MarginfaceError, match="are not what marginface writes"):
+        from_text(json.dumps(values), FILE)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nan", '{"version": 1, "calibrations": [NaN]}'])
+def test_what_is_no_json_of_ours_is_refused(text):
+    with pytest.raises(MarginfaceError, match="are not what marginface writes"):
+        from_text(text, FILE)
+
+
+def test_a_later_version_says_so():
+    with pytest.raises(MarginfaceError, match="version 2, this marginface knows version 1; update"):
+        from_text('{"version": 2}', FILE)
+
+
+def test_a_score_decides_by_the_interval():
+    found = calibration()
+    at = found.at(0.1)
+    answers = [found.decide(score, 0.1).answer for score in (at.high, at.value, at.low, -1, 1)]
+    assert answers == ["same", "unsure", "unsure", "not same", "same"]
+    assert found.decide(np.nextafter(at.low, -1), 0.1).answer == "not same"
+    assert found.decide(0.5, 0.1).threshold == at
+
+
+@pytest.mark.parametrize(
+    ("far", "message"),
+    [
+        (0.2, "not calibrated for a false accept rate of 0.2, but for: 0.1, 0.01; .* --far 0.2"),
+        (1e-3, "pairs.txt has 1,000 different pairs, too few .* 0.001, which takes 10,000; .*0.01"),
+    ],
+)
+def test_what_it_cannot_decide_it_refuses(far, message):
+    with pytest.raises(MarginfaceError, match=message):
+        calibration().decide(0.5, far)
+
+
+def test_the_calibration_for_the_use_is_taken():
+    crops, plain, photos = calibration(), calibration(flip=False), calibration(faces=DETECTOR)
+    every = (crops, plain, photos, calibration(OTHER))
+    assert find_calibration(every, model(), flip=True) == (crops, "")
+    assert find_calibration(every, model(), flip=False) == (plain, "")
+    assert find_calibration(every, model(), faces=DETECTOR) == (photos, "")
+    found, note = find_calibration(every, model(), flip=True, faces="d" * 64)
+    assert (found, "measured on the crops of pairs.txt, not with this detector" in note) == (
+        *(crops, True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "use", "message"),
+    [
+        ((), {}, "the model has no thresholds; marginface calibrate"),
+        ((calibration(OTHER),), {}, "another model .*bbbbbbbbbbbb, this is aaaaaaaaaaaa.; calib"),
+        ((calibration(),), {"flip": False}, "not calibrated for this use, but for: crops, with --"),
+        ((calibration(faces=DETECTOR),), {}, "but for: photos with a detector, with --flip"),
+    ],
+)
+def test_another_use_is_refused(there, use, message):
+    with pytest.raises(MarginfaceError, match=message):
+        find_calibration(there, model(), **use)
+
+
+def test_the_same_use_is_replaced_and_another_added():
+    first, again = calibration(), calibration(count=500)
+    other = calibration(flip=False)
+    assert kept.added(kept.added([first], other), again) == (other, again)
+
+
+def test_a_rewrite_keeps_thresholds_only_where_embeddings_stay():
+    metadata = {kept.THRESHOLDS_KEY: to_text([calibration()])}
+    changes, told = kept.carry_over(metadata, OTHER, 2e-7, FILE)
+    (carried,) = from_text(changes[kept.THRESHOLDS_KEY], FILE)
+    assert (carried, told) == (replace(calibration(), fingerprint=OTHER), "its thresholds are kept")
+    changes, told = kept.carry_over(metadata, OTHER, 2e-6, FILE)
+    assert changes == {kept.THRESHOLDS_KEY: None}
+    assert "dropped, as embeddings differ by 2e-06: calibrate again" in told
+    assert kept.carry_over({}, OTHER, 0.0, FILE) == ({}, "")
