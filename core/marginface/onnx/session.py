@@ -206,7 +206,8 @@ class OnnxSession:
 
     def _results(self, images: NDArray[Any]) -> list[NDArray[Any]]:
         try:
-            results = self._session.run(self._names, {self._input_name: images.astype(self._dtype)})
+            pixels = images.astype(self._dtype, copy=False)
+            results = self._session.run(self._names, {self._input_name: pixels})
         except RUN_ERRORS as error:
             raise MarginfaceError(
                 f"{self.name} fails on an input of shape {images.shape}: {one_line(error)}"

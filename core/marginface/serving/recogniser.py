@@ -66,6 +66,9 @@ class Recogniser:
         flip: sum the embeddings of a crop and of its mirror image.
         min_score: what the detector scores less is no face, 0 to 1.
         min_face: the crop's longer side must span so many pixels of the photo.
+        turns: look at a photo in its four turns too, where no upright face is sure, as
+            `marginface data align` does; False is faster where photos are known to stand upright,
+            as a camera's. Of a model's detector only.
         max_faces: of a photo, the surest; the others are told as a `problem`.
         max_pixels: a photo that has more is not decoded.
         batch_size: photos that a thread looks at together.
@@ -83,6 +86,7 @@ class Recogniser:
         flip: bool = False,
         min_score: float = 0.5,
         min_face: float = 0,
+        turns: bool = True,
         max_faces: int = MAX_FACES,
         max_pixels: int = MAX_PIXELS,
         batch_size: int = PHOTOS_AT_ONCE,
@@ -93,7 +97,7 @@ class Recogniser:
         self.max_faces = check_count("max_faces", max_faces)
         self.max_pixels = check_count("max_pixels", max_pixels)
         self.flip, self.min_score = flip, min_score
-        self.source = _source(detector, min_score)
+        self.source = _source(detector, min_score, turns)
         self.embedder = _embedder(model)
         size = self.embedder.image_size(resize=True) or self.embedder.input_size
         self.min_face = min_face
@@ -244,11 +248,13 @@ class Recogniser:
         ]
 
 
-def _source(detector: str | Path | Detector | None, min_score: float) -> FaceSource | None:
+def _source(
+    detector: str | Path | Detector | None, min_score: float, turns: bool
+) -> FaceSource | None:
     if detector is None:
         return None
     if isinstance(detector, (str, PathLike)):
-        return detected(as_path("detector", detector), min_score=min_score, threads=1)
+        return detected(as_path("detector", detector), min_score=min_score, threads=1, turns=turns)
     if not callable(detector):
         raise MarginfaceError(
             "detector must be the path of an ONNX file or a function of photos, got "

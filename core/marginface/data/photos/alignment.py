@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,14 +61,20 @@ def template(size: tuple[int, int] = (SIDE, SIDE)) -> Points:
     >>> template((112, 96))[0].tolist()
     [30.29, 51.7]
     """
-    height, width = check_size("size", size)
+    return _template(*check_size("size", size))
+
+
+@cache
+def _template(height: int, width: int) -> Points:
     if min(height, width) < SMALLEST or max(height, width) > LARGEST:
         raise MarginfaceError(
             f"size must be {SMALLEST} to {LARGEST} pixels a side, got {height}x{width}"
         )
     side = max(height, width)
     cut = np.array([side - width, side - height]) / 2
-    return (np.array(TEMPLATE) + 0.5) * (side / SIDE) - 0.5 - cut
+    points: Points = (np.array(TEMPLATE) + 0.5) * (side / SIDE) - 0.5 - cut
+    points.flags.writeable = False  # it is the same one for all
+    return points
 
 
 def fit_similarity(source: ArrayLike, target: ArrayLike) -> Similarity:

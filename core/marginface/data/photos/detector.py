@@ -50,7 +50,10 @@ class Kind:
 
 
 def _scaled_rgb(photos: Photo) -> Floats:
-    return np.asarray((photos.transpose(0, 3, 1, 2) - MEAN) / STD, np.float32)
+    values = np.ascontiguousarray(photos.transpose(0, 3, 1, 2)).astype(np.float32)
+    values -= MEAN
+    values /= STD
+    return values
 
 
 def _plain_bgr(photos: Photo) -> Floats:

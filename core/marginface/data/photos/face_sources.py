@@ -35,16 +35,21 @@ class FaceSource:
     whole: bool = False
 
 
-def detected(model: Path, *, min_score: float = 0.5, threads: int | None = None) -> FaceSource:
+def detected(
+    model: Path, *, min_score: float = 0.5, threads: int | None = None, turns: bool = True
+) -> FaceSource:
     """Return the faces that an SCRFD or YuNet model finds, photos turned where it pays.
 
-    Raises as `FaceDetector` does.
+    Without `turns` photos are taken for upright. Raises as `FaceDetector` does.
     """
     from marginface.data.photos.detector import FaceDetector  # needs ONNX Runtime
     from marginface.onnx.digest import onnx_digest
 
     digest = onnx_digest(model)
     detector = FaceDetector(model, min_score=min_score, threads=threads)
+    if not turns:
+        origin = f"{digest} {min_score} upright"
+        return FaceSource(lambda _, photos: detector(photos), origin, "no face")
     origin = f"{digest} {min_score}"
     return FaceSource(lambda _, photos: find_in_turns(detector, photos), origin, "no face")
 
