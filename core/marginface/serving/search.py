@@ -152,9 +152,9 @@ class NearestSearch:
             for row in np.flatnonzero(above.any(axis=1)):
                 new = at + np.flatnonzero(above[row])
                 of_new = self._rescored(probes, np.full(len(new), row), new)
-                joined = np.append(places[row], new), np.append(scores[row], of_new)
-                order = np.lexsort((joined[0], -joined[1]))[:top]
-                places[row], scores[row] = (each[order] for each in joined)
+                place, score = np.append(places[row], new), np.append(scores[row], of_new)
+                order = np.lexsort((place, -score))[:top]
+                places[row], scores[row] = place[order], score[order]
         return np.array(places).reshape(found.shape), np.array(scores).reshape(found.shape)
 
     def _rescored(self, probes: Singles, rows: NDArray[Any], index: Places) -> Singles:
