@@ -39,6 +39,7 @@ PACKAGES = {
     "onnxruntime": "onnx",
     "matplotlib": "report",
     "plotly": "report",
+    "faiss": "search",
 }
 KNOWN = {**packages_distributions(), "google": ["protobuf"]}  # a namespace that several share
 ABSENT = (*PACKAGES, "torch", "tensorflow", "keras", "pillow_heif")

@@ -14,6 +14,7 @@ ALSO = {"onnx": ", or on an NVIDIA GPU 'marginface[onnx-gpu]'"}
 # What pip calls packages that are imported by another name.
 INSTALLED_AS = {
     "absl": "absl-py",
+    "faiss": "faiss-cpu",
     "google": "protobuf",  # of those that share the name, the one that is used
     "google_crc32c": "google-crc32c",
     "PIL": "pillow",

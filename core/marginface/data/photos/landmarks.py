@@ -24,7 +24,7 @@ COLUMNS: Known = {"path": (), **dict.fromkeys(POINT_COLUMNS, ()), "score": ()}
 FEWEST = 1 + len(POINT_COLUMNS)
 FARTHEST = 1e6  # pixels: what lies farther out is no coordinate
 IN_JSON = "expected [score, [[x, y], ...]] with five points in pixels"
-IN_CSV = f"expected path,{','.join(POINT_COLUMNS)} with five points in pixels"
+IN_CSV = f"expected path,{','.join(POINT_COLUMNS)} with five points in pixels, and a score or none"
 JSON = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*["}]')  # how an object of photos begins
 LOOKED_AT = 4096  # bytes
 
