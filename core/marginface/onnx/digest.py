@@ -99,7 +99,7 @@ def _tensor(tensor: TensorProto, path: Path) -> Iterator[bytes]:
     yield from _counted(tensor.name.encode())
     yield f"{kind} {shape};".encode()
     if tensor.data_location == TensorProto.EXTERNAL:
-        yield from _external(tensor, path)
+        yield from external_elements(tensor, path)
     elif kind == TensorProto.STRING:
         for text in tensor.string_data:
             yield from _counted(text)
@@ -116,7 +116,7 @@ def _tensor(tensor: TensorProto, path: Path) -> Iterator[bytes]:
             yield np.array(tensor.int32_data, "<i4").astype(f"<i{width}").tobytes()
 
 
-def _external(tensor: TensorProto, path: Path) -> Iterator[bytes]:
+def external_elements(tensor: TensorProto, path: Path) -> Iterator[bytes]:
     """Yield a tensor's elements from the file that it names."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     count = int(np.prod(tensor.dims, dtype=object)) if tensor.dims else 1

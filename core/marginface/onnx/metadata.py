@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from marginface.atomic import replacing
 from marginface.extras import needs
-from marginface.onnx.digest import onnx_digest
+from marginface.onnx.files import load_model, write_model
 
 with needs("onnx"):
-    import onnx
-    from onnx import external_data_helper, helper
+    from onnx import helper
 
 
 def write_with_metadata(source: Path, target: Path, changes: Mapping[str, str | None]) -> None:
     """Write the model in `source` to `target`, the same file or another, with other metadata.
 
     Args:
-        source: the ONNX file; tensors that it keeps beside itself become part of the new one.
-        target: the file to write.
+        source: the ONNX file.
+        target: the file to write; it has all tensors in it, but for models above 2 GB, whose lie
+            beside it in NAME.onnx.data.
         changes: metadata by key; None removes a key.
 
     Raises:
-        MarginfaceError: as `onnx_digest`.
+        MarginfaceError: as `load_model`.
     """
-    onnx_digest(source)  # it reads external data from the model's own folder only
-    model = onnx.load(source, format="protobuf", load_external_data=False)
-    external_data_helper.load_external_data_for_model(model, str(source.parent))
+    model = load_model(source)
     metadata: dict[str, str | None] = {each.key: each.value for each in model.metadata_props}
     metadata.update(changes)
     kept = {key: value for key, value in metadata.items() if value is not None}
     helper.set_model_props(model, kept)
-    with replacing(target) as part:
-        part.write_bytes(model.SerializeToString())
+    write_model(model, target)
