@@ -59,17 +59,22 @@ def onnx_digest(path: Path) -> str:
         MarginfaceError: no such file, not an ONNX model, or external data that is missing, too
             short, or kept outside the model's folder.
     """
-    check_file(path)
-    try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except DecodeError as error:
-        raise MarginfaceError(
-            f"{path} is not an ONNX model, or a damaged one; export or download it again"
-        ) from error
+    model = load_graph(path)
     digest = hashlib.sha256(b"onnx 1")
     for piece in _message(model, path):
         digest.update(piece)
     return digest.hexdigest()
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Return a model without what it keeps in other files; raises as `onnx_digest`."""
+    check_file(path)
+    try:
+        return onnx.load(path, format="protobuf", load_external_data=False)
+    except DecodeError as error:
+        raise MarginfaceError(
+            f"{path} is not an ONNX model, or a damaged one; export or download it again"
+        ) from error
 
 
 def _message(message: Message, path: Path) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ def processor_choice(value: object) -> Processor:
     for name in PROCESSORS:
         if value == name:
             return name
-    raise unknown_name("processor of --for", str(value), PROCESSORS)
+    raise unknown_name("processor", str(value), PROCESSORS)
 
 
 def make_fast(model: onnx.ModelProto, processor: Processor) -> int:
@@ -56,7 +56,7 @@ def replace_prelus(model: onnx.ModelProto) -> int:
     if found and opset < FIRST_OPSET:
         raise MarginfaceError(
             f"the model's operators are of opset {opset}, expected {FIRST_OPSET} or later to make "
-            "it faster for a CPU; convert it with onnx.version_converter, or leave out --for"
+            "it faster for a CPU; convert it with onnx.version_converter, or export it for any"
         )
     constants, count = _constants(model.graph), 0
     writer = Nodes(opset, names_in(model.graph))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from marginface.atomic import naming, temporary_beside
 from marginface.extras import needs
-from marginface.onnx.digest import external_elements, onnx_digest
+from marginface.onnx.digest import external_elements, load_graph, onnx_digest
 from marginface.regular import require_regular
 
 with needs("onnx"):
@@ -37,7 +37,7 @@ def load_model(path: Path) -> onnx.ModelProto:
         MarginfaceError: as `onnx_digest`, which lets none lie outside the model's folder.
     """
     onnx_digest(path)
-    model = onnx.load(path, format="protobuf", load_external_data=False)
+    model = load_graph(path)
     for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             tensor.raw_data = b"".join(external_elements(tensor, path))
@@ -48,7 +48,7 @@ def load_model(path: Path) -> onnx.ModelProto:
 
 def data_files(path: Path) -> list[Path]:
     """Return the files beside a model that it names as those of its tensors."""
-    model = onnx.load(path, format="protobuf", load_external_data=False)
+    model = load_graph(path)
     names = (
         entry.value
         for tensor in _tensors(model)
