@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
     [('notes.txt', 'whole')]
     """
     require_regular(path, "give the name of a file to write")
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         with naming(path, temporary):
             yield temporary
@@ -72,7 +72,7 @@ def new_folder(path: Path, put: Callable[[Path, Path], object] = Path.rename) ->
 
     If the block raises, nothing stays. `put` renames the one to the other.
     """
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         with naming(path, temporary, inside=True):
             temporary.mkdir(parents=True)
@@ -82,6 +82,6 @@ def new_folder(path: Path, put: Callable[[Path, Path], object] = Path.rename) ->
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _temporary(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
     """Return a unique temporary name; a process number would not do, as two hosts can share it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

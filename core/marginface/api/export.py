@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,25 @@ from marginface.api.calling import public
 from marginface.api.claims import claimed_file
 from marginface.backend import MODULES, default_backend, installed_backends, load_backend
 from marginface.checks import as_path, check_count
+from marginface.embeddings.embedder import recorded_preprocessing
+from marginface.embeddings.rewriting import Rewriting, carried_thresholds, rewrite
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.model import (
     ALIGNED_SIZE,
     CROP,
+    METADATA_KEY,
     ModelSpec,
     Preprocessing,
     for_each_channel,
     whole_numbers,
 )
 from marginface.onnx.export import check_path, export_model
+from marginface.onnx.fast import processor_choice
+from marginface.onnx.files import data_beside, data_files, replacing_model
+from marginface.onnx.metadata import read_metadata, write_with_metadata
 from marginface.onnx.training import read_exported
+from marginface.outputs import refuse_inputs
 from marginface.runs.folder import load_run
 
 
@@ -43,31 +51,39 @@ def export(
     channels: str | None = None,
     crop: str | Sequence[int] | None = None,
     backend: str | None = None,
-    opset: int = 17,
+    opset: int | None = None,
     preprocess: bool = False,
+    flip: bool = False,
     normalize: bool = False,
+    processor: str = "any",
+    output_name: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write an ONNX file, once ONNX Runtime and the framework agree; return its path.
 
     Args:
         output: the .onnx file to write.
-        model: a run folder, or an .onnx that was exported, to write it anew; or give `weights`.
+        model: a run folder, or an .onnx, to write it anew; or give `weights`. One of another
+            program is checked against itself, in ONNX Runtime alone.
         run: another name for `model`.
         checkpoint: of the run: "best" (of `keep_best`), "last" or a step; the last for None.
         weights: instead of a run: a .safetensors, .pt, .pth or .ckpt file.
         backbone: of `weights`: the network that they belong to.
         embedding_size: of `weights`: 512 for None.
         input_size: of `weights`: (height, width); for None those of `crop`, else (112, 112).
-        mean: of `weights`: subtracted from pixels (0..255), one number or three.
-        std: of `weights`: divides pixels after the mean, one number or three.
-        channels: of `weights`: channel order of the network, "rgb" or "bgr".
-        crop: of `weights`: (top, left, height, width) that is cut out of each image.
+        mean: of `weights` or another program's .onnx, which keeps it as metadata: subtracted from
+            pixels (0..255), one number or three.
+        std: likewise: divides pixels after the mean, one number or three.
+        channels: likewise: channel order of the network, "rgb" or "bgr".
+        crop: likewise: (top, left, height, width) that is cut out of each image.
         backend: the framework to check against, "torch" or "tf"; for None the run's, where that is
             not installed or of weights the one that is, torch of both.
-        opset: ONNX operator set, 13 to 23.
+        opset: ONNX operator set, 13 to 23; 17 for None.
         preprocess: take uint8 [N, H, W, 3], with mean and std in the graph.
+        flip: add the embedding of the mirror image in the graph.
         normalize: give embeddings of length 1.
+        processor: what the graph is to be fast on: "cpu", "gpu" or "any".
+        output_name: the output of another program's .onnx that stays, alone.
         overwrite: replace an existing file.
 
     Raises:
@@ -87,8 +103,14 @@ def export(
         raise MarginfaceError("--checkpoint goes with a run; files have none")
     published = None if weights is None else as_path("weights", weights)
     check_path(path)
-    check_count("opset", opset)
-    with claimed_file(path, overwrite=overwrite, inputs=[trained, published]):
+    if opset is not None:
+        check_count("opset", opset)
+    chosen = processor_choice(processor)
+    read = [trained, published]
+    if trained is not None and anew:
+        read += data_files(trained)
+    with claimed_file(path, overwrite=overwrite, inputs=read):
+        refuse_inputs(data_beside(path), read)
         metadata: dict[str, str] = {}
         of_weights: dict[str, Any] = {
             "backbone": backbone,
@@ -99,14 +121,21 @@ def export(
             "channels": channels,
             "crop": crop,
         }
+        if trained is not None and anew and METADATA_KEY not in read_metadata(trained):
+            of_ours = ("backbone", "embedding_size", "input_size")
+            needless = {name: of_weights.pop(name) for name in of_ours}
+            needless |= {"backend": backend, "opset": opset, "preprocess": preprocess or None}
+            refuse_given(needless, f"goes with a run or --weights; {trained} is a graph already")
+            how = Rewriting(chosen, flip, normalize, output_name, of_weights)
+            rewrite(trained, path, how)
+            return path
+        refuse_given({"output_name": output_name}, "goes with another program's .onnx")
         if trained is not None:
-            foreign = [name for name, value in of_weights.items() if value is not None]
-            if foreign:
-                option = f"--{foreign[0].replace('_', '-')}"
-                raise MarginfaceError(f"{option} goes with --weights; a model knows its own")
+            refuse_given(of_weights, "goes with --weights; a model knows its own")
         if trained is not None and anew:
             exported = read_exported(trained)
-            spec, arrays = exported.spec, exported.weights
+            recorded = recorded_preprocessing(trained, read_metadata(trained))
+            spec, arrays = replace(exported.spec, preprocessing=recorded), exported.weights
             metadata = _about_the_loss(exported.loss)
         elif trained is not None:
             loaded = load_run(trained, checkpoint)
@@ -120,16 +149,28 @@ def export(
         framework = load_backend(backend or default_backend())
         metadata["source"] = framework.version()
         arrays = backbones.check_weights(spec.graph(), arrays, str(trained or published))
-        return export_model(
-            spec,
-            arrays,
-            path,
-            reference=framework.create_embedder(spec, arrays),
-            opset=opset,
-            preprocess=preprocess,
-            normalize=normalize,
-            metadata=metadata,
-        )
+        with replacing_model(path) as part:
+            export_model(
+                spec,
+                arrays,
+                part,
+                reference=framework.create_embedder(spec, arrays),
+                opset=opset or 17,
+                preprocess=preprocess,
+                flip=flip,
+                normalize=normalize,
+                processor=chosen,
+                metadata=metadata,
+            )
+            if trained is not None and anew and (kept := carried_thresholds(trained, part)):
+                write_with_metadata(part, part, kept)
+        return path
+
+
+def refuse_given(options: dict[str, Any], why: str) -> None:
+    """Raise if one of these options was given."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise MarginfaceError(f"--{given[0].replace('_', '-')} {why}")
 
 
 def _checking_backend(config: dict[str, Any]) -> str | None:

@@ -61,6 +61,7 @@ class Model:
         Raises:
             MarginfaceError: an image cannot be read, or is of another size than the model takes.
         """
+        self.embedder.check_flip(flip)
         size, resize = self.embedder.image_size(resize=resize), self.embedder.resizing(resize)
         parts = [np.zeros((0, self.embedding_size), np.float32)]
         batch: list[NDArray[np.uint8]] = []

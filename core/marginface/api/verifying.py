@@ -62,6 +62,7 @@ def embed_sets(
     models = list(zip(labels, embedders, strict=True))
     sizes = {}
     for label, embedder in models:
+        embedder.check_flip(flip)
         for pairs in sets:
             expected_size = embedder.image_size(resize=resize)
             sizes[label, pairs.name] = size = check_images(pairs, size=expected_size, resize=resize)

@@ -51,20 +51,38 @@ def export(
             "not installed, or for weights, the one that is (torch if both are).",
         ),
     ] = None,
-    opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 13 to 23.")] = 17,
+    opset: Annotated[
+        int | None, typer.Option("--opset", help="ONNX operator set, 13 to 23; default: 17.")
+    ] = None,
     preprocess: Annotated[
         bool,
         typer.Option(
             "--preprocess", help="Let the graph take uint8 [N, H, W, 3] and apply mean and std."
         ),
     ] = False,
+    flip: Annotated[
+        bool,
+        typer.Option("--flip", help="Add the embedding of the mirror image in the graph."),
+    ] = False,
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Give embeddings of length 1.")
     ] = False,
+    processor: Annotated[
+        str,
+        typer.Option("--for", help="What the graph is to be fast on: cpu, gpu or any."),
+    ] = "any",
+    output_name: Annotated[
+        str | None,
+        typer.Option(
+            "--output-name",
+            help="Of another program's .onnx: the output that is the embedding; others go.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write an ONNX file, once ONNX Runtime and the framework give the same embeddings."""
     from marginface.api.export import export as run_export
+    from marginface.embeddings.rewriting import DIFFERENCE_KEY
     from marginface.onnx.export import TOLERANCE
     from marginface.onnx.session import OnnxSession
     from marginface.terminal import Terminal
@@ -84,8 +102,14 @@ def export(
         backend=backend,
         opset=opset,
         preprocess=preprocess,
+        flip=flip,
         normalize=normalize,
+        processor=processor,
+        output_name=output_name,
         overwrite=overwrite,
     )
-    version = OnnxSession(path).metadata["source"]
-    Terminal(soft_wrap=True).print(f"wrote {path}: agrees with {version} within {TOLERANCE:g}")
+    metadata = OnnxSession(path).metadata
+    how = f"agrees with {metadata.get('source')} within {TOLERANCE:g}"
+    if DIFFERENCE_KEY in metadata:
+        how = f"largest difference of embeddings: {metadata[DIFFERENCE_KEY]} of their length"
+    Terminal(soft_wrap=True).print(f"wrote {path}: {how}")

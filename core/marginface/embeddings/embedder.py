@@ -19,6 +19,7 @@ from marginface.extras import require
 from marginface.formats import Formats, is_onnx
 from marginface.model import (
     CROP,
+    FLIP_KEY,
     METADATA_KEY,
     PREPROCESSING_KEY,
     ModelSpec,
@@ -41,6 +42,7 @@ class Embedder:
         fingerprint: SHA-256 of all that is computed with, tensors and preprocessing; the same
             model gives the same one in any backend, but a run and its export are two models.
         backend: what runs the network: "onnx", "torch" or "tf".
+        flips: the network itself adds the mirror image's embedding.
     """
 
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -50,6 +52,7 @@ class Embedder:
     fingerprint: str
     takes_pixels: bool = False
     backend: str = "onnx"
+    flips: bool = False
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the embeddings of images [N, H, W, 3].
@@ -64,6 +67,14 @@ class Embedder:
         self.check_size(images.shape[1], images.shape[2])
         pre = self.preprocessing
         return self.run(pre.pixels(images) if self.takes_pixels else pre(images))
+
+    def check_flip(self, flip: bool) -> None:
+        """Raise if the mirror image's embedding would be added twice."""
+        if flip and self.flips:
+            raise MarginfaceError(
+                "the model adds the embedding of the mirror image itself, as its metadata "
+                f"{FLIP_KEY} says; leave out --flip, and give --no-flip to evaluate"
+            )
 
     def check_size(self, height: int, width: int) -> None:
         """Raise if images of `height` x `width` pixels do not fit this model."""
@@ -181,7 +192,7 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
     session = OnnxSession(path, threads=threads, output_name=running.output_name)
     if session.outputs:  # the same file has another embedding with another output
         digest = f"{digest} outputs {session.outputs}"
-    preprocessing = _recorded_preprocessing(path, session.metadata)
+    preprocessing = recorded_preprocessing(path, session.metadata)
     built_in = sorted(overrides.keys() & {"mean", "std"})
     if session.takes_pixels and built_in:
         raise MarginfaceError(
@@ -195,10 +206,11 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
         session.embedding_size,
         digest,
         takes_pixels=session.takes_pixels,
+        flips=session.metadata.get(FLIP_KEY) == "true",
     )
 
 
-def _recorded_preprocessing(path: Path, metadata: Mapping[str, str]) -> Preprocessing:
+def recorded_preprocessing(path: Path, metadata: Mapping[str, str]) -> Preprocessing:
     """Return what a file's metadata says is done to images; the default where it says nothing."""
     for key in (PREPROCESSING_KEY, METADATA_KEY):
         if key not in metadata:
@@ -254,6 +266,7 @@ def _embedder(
     *,
     takes_pixels: bool = False,
     backend: str = "onnx",
+    flips: bool = False,
 ) -> Embedder:
     preprocessing.check_input(*input_size)
     return Embedder(
@@ -264,6 +277,7 @@ def _embedder(
         _fingerprint(digest, preprocessing, scales=not takes_pixels),
         takes_pixels,
         backend,
+        flips,
     )
 
 

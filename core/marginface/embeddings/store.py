@@ -116,6 +116,7 @@ def embed_folder(
         BusyError: another process is at it.
     """
     check_output(output, overwrite=overwrite)
+    embedder.check_flip(flip)
     with sole_writer(output):
         check_output(output, overwrite=overwrite)  # another process may have written it just now
         source, every = open_by_name(images_root, rebuild_index=rebuild_index)

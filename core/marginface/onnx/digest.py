@@ -67,11 +67,7 @@ def onnx_digest(path: Path) -> str:
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """Return a model without the tensors that it keeps beside its file.
-
-    Raises:
-        MarginfaceError: no such file, or not an ONNX model.
-    """
+    """Return a model without what it keeps in other files; raises as `onnx_digest`."""
     check_file(path)
     try:
         return onnx.load(path, format="protobuf", load_external_data=False)
@@ -108,7 +104,7 @@ def _tensor(tensor: TensorProto, path: Path) -> Iterator[bytes]:
     yield from _counted(tensor.name.encode())
     yield f"{kind} {shape};".encode()
     if tensor.data_location == TensorProto.EXTERNAL:
-        yield from _external(tensor, path)
+        yield from external_elements(tensor, path)
     elif kind == TensorProto.STRING:
         for text in tensor.string_data:
             yield from _counted(text)
@@ -125,7 +121,7 @@ def _tensor(tensor: TensorProto, path: Path) -> Iterator[bytes]:
             yield np.array(tensor.int32_data, "<i4").astype(f"<i{width}").tobytes()
 
 
-def _external(tensor: TensorProto, path: Path) -> Iterator[bytes]:
+def external_elements(tensor: TensorProto, path: Path) -> Iterator[bytes]:
     """Yield a tensor's elements from the file that it names."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     count = int(np.prod(tensor.dims, dtype=object)) if tensor.dims else 1

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
 from marginface.model import ModelSpec
+from marginface.onnx.fast import Processor
+from marginface.onnx.files import LARGEST, replacing_model, save_model
 from marginface.onnx.session import OnnxSession
 from marginface.onnx.writer import build_onnx
 from marginface.vectors import directionless
@@ -40,15 +41,20 @@ def export_model(
     reference: Embed,
     opset: int = 17,
     preprocess: bool = False,
+    flip: bool = False,
     normalize: bool = False,
+    processor: Processor = "any",
     metadata: Mapping[str, str] | None = None,
+    largest: int = LARGEST,
 ) -> Path:
     """Write the ONNX contract to `path` and return it.
 
     Args:
-        spec, weights, opset, preprocess, normalize, metadata: as `build_onnx` takes them.
+        spec, weights, opset, preprocess, flip, normalize, processor, metadata: as `build_onnx`
+            takes them.
         path: a new or existing .onnx file; it is replaced only by a model that passed.
         reference: the framework's embeddings of preprocessed images [N, 3, H, W].
+        largest: bytes of the file; a larger model has its tensors beside it, in NAME.onnx.data.
 
     Raises:
         MarginfaceError: ONNX Runtime and the framework disagree, or the path is no .onnx file.
@@ -60,14 +66,31 @@ def export_model(
         weights,
         opset=opset,
         preprocess=preprocess,
+        flip=flip,
         normalize=normalize,
+        processor=processor,
         metadata=metadata,
-    ).SerializeToString()
-    session = OnnxSession(model)
-    if session.batch is not None:
-        raise MarginfaceError(
-            f"the graph takes batches of {session.batch} only, expected any; nothing was written"
-        )
+    )
+    with replacing_model(path) as part:
+        save_model(model, part, largest=largest)
+        session = OnnxSession(part)
+        if session.batch is not None:
+            raise MarginfaceError(
+                f"the graph takes batches of {session.batch} only, expected any; nothing was "
+                "written"
+            )
+        expected = _with_mirror(reference) if flip else reference
+        _check(session, spec, expected, preprocess=preprocess, normalize=normalize)
+    return path
+
+
+def _with_mirror(embed: Embed) -> Embed:
+    return lambda images: embed(images) + embed(np.ascontiguousarray(images[..., ::-1]))
+
+
+def _check(
+    session: OnnxSession, spec: ModelSpec, reference: Embed, *, preprocess: bool, normalize: bool
+) -> None:
     difference = largest_difference(
         session, spec, reference, preprocess=preprocess, normalize=normalize
     )
@@ -77,9 +100,6 @@ def export_model(
             f"length (allowed {TOLERANCE:g}); nothing was written; was a layer of the backbone "
             "replaced, or does it compute in half precision?"
         )
-    with replacing(path) as part:
-        part.write_bytes(model)
-    return path
 
 
 def largest_difference(

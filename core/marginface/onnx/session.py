@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
-from marginface.model import ALIGNED_SIZE
+from marginface.model import ALIGNED_SIZE, METADATA_KEY
 from marginface.regular import require_regular
 from marginface.text import as_utf8, from_system
 
@@ -83,7 +83,9 @@ class OnnxSession:
         batch: the number of images that the model takes at once, None for any.
         input_size: (height, width) in pixels; the aligned face's where the model leaves them open.
         embedding_size: length of an embedding.
-        outputs: indices of the outputs that are read, embedding first; () where there is one.
+        input_name, channels_last: of the input, and whether it is [N, H, W, 3].
+        output_names: of the outputs that are read, embedding first.
+        outputs: their indices; () where the model has one.
         metadata: the model's own key-value properties.
 
     Raises:
@@ -96,15 +98,17 @@ class OnnxSession:
         self.name = _name(model)
         self._session = open_session(model, threads=threads)
         entry = self._only_input()
-        self._input_name = entry.name
+        self.input_name = entry.name
         self._read_input(entry.shape, entry.type)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.takes_pixels = self._dtype is np.uint8
-        self._names = [each.name for each in self._session.get_outputs()]
+        self.output_names = [each.name for each in self._session.get_outputs()]
         probe = np.zeros((self.batch or 1, *self._image_shape), self._dtype)
         chosen = self._choose(probe, output_name)
-        self.outputs = tuple(map(self._names.index, chosen)) if len(self._names) > 1 else ()
-        self._names = chosen
+        self.outputs = (
+            tuple(map(self.output_names.index, chosen)) if len(self.output_names) > 1 else ()
+        )
+        self.output_names = chosen
         self.embedding_size = self._outputs(probe)[0].shape[1]
         if self.embedding_size == 1:
             raise MarginfaceError(
@@ -116,9 +120,9 @@ class OnnxSession:
         """Return embeddings [N, D] for images [N, 3, H, W], or [N, H, W, 3] if `takes_pixels`."""
         if not len(images):
             return np.empty((0, self.embedding_size), np.float32)
-        if self.takes_pixels and not self._channels_last:
+        if self.takes_pixels and not self.channels_last:
             images = images.transpose(0, 3, 1, 2)
-        if not self.takes_pixels and self._channels_last:
+        if not self.takes_pixels and self.channels_last:
             images = images.transpose(0, 2, 3, 1)
         batch = self.batch or len(images)
         chunks = [images[at : at + batch] for at in range(0, len(images), batch)]
@@ -137,7 +141,7 @@ class OnnxSession:
 
     def _choose(self, images: NDArray[Any], output_name: str | None) -> list[str]:
         """Return the names of the embedding and, where it has one, of its norm."""
-        names = self._names
+        names = self.output_names
         if output_name is not None:
             if output_name not in names:
                 raise MarginfaceError(
@@ -147,6 +151,8 @@ class OnnxSession:
             return [output_name]
         if len(names) == 1:
             return names
+        if METADATA_KEY in self.metadata and "embeddings" in names:  # of ours, with classes beside
+            return ["embeddings"]
         sizes = {
             name: size
             for name, value in zip(names, self._results(images), strict=True)
@@ -178,8 +184,8 @@ class OnnxSession:
         self._dtype = NUMBER_TYPES[type_name]
         sizes = [size if isinstance(size, int) and size > 0 else None for size in shape]
         self.batch, *dims = sizes
-        self._channels_last = dims[2] == 3 and dims[0] != 3
-        channels, height, width = (dims[2], *dims[:2]) if self._channels_last else dims
+        self.channels_last = dims[2] == 3 and dims[0] != 3
+        channels, height, width = (dims[2], *dims[:2]) if self.channels_last else dims
         if channels not in (3, None):
             raise MarginfaceError(
                 f"the input of {self.name} has shape {shape}, expected 3 channels: "
@@ -187,7 +193,7 @@ class OnnxSession:
             )
         self.input_size = (height or ALIGNED_SIZE[0], width or ALIGNED_SIZE[1])
         size = self.input_size
-        self._image_shape = (*size, 3) if self._channels_last else (3, *size)
+        self._image_shape = (*size, 3) if self.channels_last else (3, *size)
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         embeddings, *norms = self._outputs(images)
@@ -207,7 +213,7 @@ class OnnxSession:
     def _results(self, images: NDArray[Any]) -> list[NDArray[Any]]:
         try:
             pixels = images.astype(self._dtype, copy=False)
-            results = self._session.run(self._names, {self._input_name: pixels})
+            results = self._session.run(self.output_names, {self.input_name: pixels})
         except RUN_ERRORS as error:
             raise MarginfaceError(
                 f"{self.name} fails on an input of shape {images.shape}: {one_line(error)}"
@@ -218,7 +224,7 @@ class OnnxSession:
         self, embeddings: NDArray[np.float32], norms: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Scale embeddings [N, D] to norms [N, 1]; one that has its length stays as it is."""
-        embedding, norm = self._names
+        embedding, norm = self.output_names
         if not np.all((norms > 0) & np.isfinite(norms)):
             raise MarginfaceError(
                 f"output '{norm}' of {self.name} is no norm: it gives zero, negative or infinite "

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from marginface import backbones
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
-from marginface.model import METADATA_KEY, ModelSpec
+from marginface.model import FLIP_KEY, METADATA_KEY, ModelSpec
+from marginface.onnx.fast import Processor, make_fast
+from marginface.onnx.files import LARGEST
 from marginface.onnx.layers import write_backbone
 from marginface.onnx.nodes import Nodes
+from marginface.onnx.summing import unit_length, with_mirror
 from marginface.onnx.training import keep_for_training
 from marginface.version import __version__
 
@@ -33,7 +36,9 @@ def build_onnx(
     *,
     opset: int = 17,
     preprocess: bool = False,
+    flip: bool = False,
     normalize: bool = False,
+    processor: Processor = "any",
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """Return the ONNX contract: `images` [N, 3, H, W] float32 to `embeddings` [N, D] float32.
@@ -44,7 +49,9 @@ def build_onnx(
         opset: 13 to 23.
         preprocess: `images` are uint8 [N, H, W, 3], in the model's channel order; mean and std
             are in the graph.
-        normalize: embeddings have length 1.
+        flip: the embedding of the mirror image is added to the image's.
+        normalize: embeddings have length 1, that sum's where there is one.
+        processor: what the graph is to be fast on.
         metadata: more key-value pairs, such as loss and source framework.
 
     Raises:
@@ -63,9 +70,12 @@ def build_onnx(
     if preprocess:
         kind, shape = TensorProto.UINT8, ["batch", height, width, 3]
         x = _scaling(nodes, x, spec.preprocessing.mean, spec.preprocessing.std)
+    network, images = len(nodes.nodes), x
     x = write_backbone(graph, checked, nodes, x)
+    if flip:
+        x = with_mirror(nodes, nodes.nodes[network:], images, x, width=3)
     if normalize:
-        x = _unit_length(nodes, x)
+        x = unit_length(nodes, x)
     nodes.nodes[-1].output[0] = "embeddings"
     model = helper.make_model(
         helper.make_graph(
@@ -84,6 +94,7 @@ def build_onnx(
         producer_name="marginface",
         producer_version=__version__,
     )
+    make_fast(model, processor)
     keep_for_training(model, graph, checked)
     standard = {
         METADATA_KEY: json.dumps(spec.to_json()),
@@ -93,13 +104,16 @@ def build_onnx(
         "normalize": str(normalize).lower(),
         "version": __version__,
     }
+    if flip:
+        standard[FLIP_KEY] = "true"
     extra = dict(metadata or {})
     if taken := [name for name in extra if name in standard]:
         raise MarginfaceError(
             f"metadata '{taken[0]}' is what the export itself writes; choose another name"
         )
     helper.set_model_props(model, extra | standard)
-    onnx.checker.check_model(model, full_check=True)
+    if model.ByteSize() <= LARGEST:  # the checker takes no larger one
+        onnx.checker.check_model(model, full_check=True)
     return model
 
 
@@ -110,14 +124,3 @@ def _scaling(nodes: Nodes, x: str, mean: Sequence[float], std: Sequence[float]) 
     x = nodes.node("Sub", [x, nodes.constant("mean", np.reshape(mean, (3, 1, 1)))], "centred")
     factor = nodes.constant("inverse_std", 1 / np.reshape(std, (3, 1, 1)).astype(np.float64))
     return nodes.node("Mul", [x, factor], "scaled")
-
-
-def _unit_length(nodes: Nodes, x: str) -> str:
-    """Write the normalisation of embeddings to length 1."""
-    if nodes.opset < 18:
-        norm = nodes.node("ReduceL2", [x], "norm", axes=[1], keepdims=1)
-    else:
-        axes = nodes.constant("norm_axes", np.array([1]), np.int64)
-        norm = nodes.node("ReduceL2", [x, axes], "norm", keepdims=1)
-    floor = nodes.constant("shortest", np.array([1e-12]))
-    return nodes.node("Div", [x, nodes.node("Max", [norm, floor], "length")], "unit")
