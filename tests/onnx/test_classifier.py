@@ -32,6 +32,8 @@ def results(path: Path, values: np.ndarray) -> dict[str, np.ndarray]:
 def test_the_same_as_the_head_of_the_framework(loss, tiny_faces, tmp_path: Path) -> None:
     run, parameters = tmp_path / "run", LOSSES[loss]
     mf.train(**small(tiny_faces, run, loss=loss, loss_parameters=parameters))
+    before = mf.load(run).embedder.fingerprint
+    (run / "thresholds.json").write_text(before)
     alone, beside = tmp_path / "alone.onnx", tmp_path / "beside.onnx"
     mf.export(alone, model=run, classifier="alone", opset=18)
     mf.export(beside, model=run, classifier="beside", processor="cpu")
@@ -42,6 +44,8 @@ def test_the_same_as_the_head_of_the_framework(loss, tiny_faces, tmp_path: Path)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 112, 112, 3), np.uint8)
     model = mf.load(beside)
+    kept = read_metadata(beside)["marginface.thresholds"]
+    assert kept == model.embedder.fingerprint != before
     embeddings = model.embed(images)
     np.testing.assert_allclose(embeddings, mf.load(run).embed(images), rtol=1e-4, atol=1e-5)
     state = read_chosen(run / "checkpoints", None, load_checkpoint).state

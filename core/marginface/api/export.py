@@ -196,7 +196,9 @@ def export(
             )
             if names:
                 _write_names(path, names)
-            if trained is not None and anew and (kept := carried_thresholds(trained, part)):
+            if trained is not None and (
+                kept := carried_thresholds(trained, part, checkpoint=checkpoint)
+            ):
                 write_with_metadata(part, part, kept)
         return path
 
