@@ -52,4 +52,5 @@ def measure(
 
 
 def _norm_of(embed: Callable[[NDArray[Any]], NDArray[Any]], images: Any) -> Callable[[], float]:
-    return lambda: float(np.linalg.norm(embed(images)))
+    # In float64: norms of a fresh IResNet overflow float32.
+    return lambda: float(np.linalg.norm(embed(images).astype(np.float64)))
