@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -118,13 +119,19 @@ class NearestSearch:
     def _with_faiss(self, probes: Singles, count: int) -> tuple[Singles, Places]:
         with needs("search"):
             import faiss
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(self._threads)
-        try:
-            rough, index = faiss.knn(probes, self._unit, count, faiss.METRIC_INNER_PRODUCT)
-        finally:
-            faiss.omp_set_num_threads(before)
-        return rough, index
+
+        def search(probes: Singles) -> tuple[Singles, Places]:
+            faiss.omp_set_num_threads(1)  # of this thread alone
+            found: tuple[Singles, Places] = faiss.knn(
+                probes, self._unit, count, faiss.METRIC_INNER_PRODUCT
+            )
+            return found
+
+        # Faiss' own threads wait for each other in loops, which takes the cores from all others.
+        parts = np.array_split(probes, min(self._threads, len(probes)))
+        with ThreadPoolExecutor(self._threads) as pool:
+            rough, index = zip(*pool.map(search, parts), strict=True)
+        return np.concatenate(rough), np.concatenate(index)
 
     def _with_numpy(self, probes: Singles, count: int) -> tuple[Singles, Places]:
         rough = np.full((len(probes), count), -np.inf, np.float32)

@@ -31,7 +31,7 @@ def align(
         Path | None,
         typer.Option(
             "--landmarks",
-            help="Instead of a detector: JSON or CSV with five points for each photo.",
+            help="Instead of a detector: JSON, CSV or IJB's list, five points for each photo.",
         ),
     ] = None,
     size: Annotated[
@@ -62,6 +62,10 @@ def align(
         int | None,
         typer.Option("--quality", help="JPEG quality, 1 to 100.", show_default=str(QUALITY)),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Crop by points that form no face, too, as for benchmarks."),
+    ] = False,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Photos in one batch.")
     ] = 8,
@@ -97,7 +101,10 @@ def align(
         min_face,
         image_format,
         QUALITY if quality is None else quality,
+        all=every,
     )
+    if every and min_face:
+        raise MarginfaceError("--all crops every photo with points; leave out --min-face")
     check_output(photos, output, overwrite=overwrite, inputs=[detector, landmarks])
     source = _face_source(detector, landmarks, face, min_score)
     going_on = saying_how_to_go_on(partial_path(output))

@@ -39,6 +39,8 @@ class CropOptions:
         min_face: the crop's longer side must span so many pixels of the photo.
         format: "jpg" or "png".
         quality: of JPEG, 1 to 100.
+        all: crop also where the points form no face, or most of the crop lies outside the photo, as
+            benchmarks that count every image do.
     """
 
     size: tuple[int, int] = (112, 112)
@@ -46,6 +48,7 @@ class CropOptions:
     min_face: float = 0
     format: str = "jpg"
     quality: int = 95
+    all: bool = False
 
     def __post_init__(self) -> None:
         template(self.size)
@@ -125,6 +128,8 @@ def judge(
         similarity = fit_similarity(points, template(options.size))
     except MarginfaceError:
         return NOT_A_FACE, None
+    if options.all:
+        return ALIGNED, similarity
     along, across = np.linalg.svd(points - points.mean(0), compute_uv=False)
     if similarity.fit < LEAST_FIT or across < LEAST_BREADTH * along:
         return NOT_A_FACE, None
