@@ -74,6 +74,21 @@ def test_three_commands_from_ijbs_files_to_figures(cli, ijb, tmp_path):
     assert figures["tar_at_far"]["1e-1"] >= 0.5  # one person's images are the same drawing
 
 
+def test_images_without_a_crop_are_named_with_the_way_to_have_them(cli, refusal, ijb, tmp_path):
+    meta, store = ijb / "meta", tmp_path / "ijbc.parquet"
+    listed = ("--landmarks", meta / "ijbc_name_5pts_score.txt")
+    assert cli("data", "align", ijb / "loose_crop", tmp_path / "aligned", *listed).status == 0
+    model = save_model(tmp_path / "model.onnx")
+    cli("embed", "--model", model, "--images", tmp_path / "aligned", "--output", store)
+    message = refusal(
+        *("templates", "--embeddings", store, "--media", meta / "ijbc_face_tid_mid.txt"),
+        *("--pairs", meta / "ijbc_template_pair_label.txt"),
+    )
+    assert "3 of 12 images" in message
+    assert "first 4.jpg" in message
+    assert "data align --all" in message
+
+
 def test_a_crop_is_where_the_list_has_its_points(cli, ijb, tmp_path):
     listed, aligned = ijb / "meta" / "ijbc_name_5pts_score.txt", tmp_path / "aligned"
     options = ("--landmarks", listed, "--format", "png")

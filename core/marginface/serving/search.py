@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from marginface.vectors import embedding_norms
 
 PROBES_AT_ONCE = 512
 ENTRIES_AT_ONCE = 8192  # with the probes, 16 MB of cosines
+FAISS_ENTRIES_AT_ONCE = 16_384  # 1,024 by default
 PAIRS_AT_ONCE = 256  # scored anew
 MORE = 32  # candidates than are asked for
 
@@ -119,19 +119,16 @@ class NearestSearch:
     def _with_faiss(self, probes: Singles, count: int) -> tuple[Singles, Places]:
         with needs("search"):
             import faiss
-
-        def search(probes: Singles) -> tuple[Singles, Places]:
-            faiss.omp_set_num_threads(1)  # of this thread alone
-            found: tuple[Singles, Places] = faiss.knn(
-                probes, self._unit, count, faiss.METRIC_INNER_PRODUCT
-            )
-            return found
-
-        # Faiss' own threads wait for each other in loops, which takes the cores from all others.
-        parts = np.array_split(probes, min(self._threads, len(probes)))
-        with ThreadPoolExecutor(self._threads) as pool:
-            rough, index = zip(*pool.map(search, parts), strict=True)
-        return np.concatenate(rough), np.concatenate(index)
+        # Its threads wait for each other after each block, in loops: larger blocks wait less often.
+        before = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_database_bs
+        faiss.omp_set_num_threads(self._threads)
+        faiss.cvar.distance_compute_blas_database_bs = FAISS_ENTRIES_AT_ONCE
+        try:
+            rough, index = faiss.knn(probes, self._unit, count, faiss.METRIC_INNER_PRODUCT)
+        finally:
+            faiss.omp_set_num_threads(before[0])
+            faiss.cvar.distance_compute_blas_database_bs = before[1]
+        return rough, index
 
     def _with_numpy(self, probes: Singles, count: int) -> tuple[Singles, Places]:
         rough = np.full((len(probes), count), -np.inf, np.float32)
