@@ -47,7 +47,8 @@ def noise(seed: int) -> np.ndarray:
 
 
 def test_blurring_raises_blur_and_contrast_does_not_count() -> None:
-    sharp = noise(0)
+    tiles = np.random.default_rng(0).integers(0, 256, (14, 14, 3), np.uint8)
+    sharp = tiles.repeat(8, 0).repeat(8, 1)
     looks = [sharp] + [
         np.asarray(Image.fromarray(sharp).filter(ImageFilter.GaussianBlur(radius)))
         for radius in (1, 2, 4)
@@ -55,7 +56,7 @@ def test_blurring_raises_blur_and_contrast_does_not_count() -> None:
     values = [blur(look) for look in looks]
     assert values == sorted(values)
     assert values[0] < 0.2
-    assert values[-1] > 0.7
+    assert values[-1] > 0.6
     assert blur(np.full((112, 112, 3), 9, np.uint8)) == 1
     grey = np.repeat(sharp[..., :1] // 2 * 2, 3, axis=2)
     assert blur(grey // 2) == pytest.approx(blur(grey), abs=0.01)
