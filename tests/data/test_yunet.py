@@ -67,7 +67,9 @@ def test_photos_through_a_file(tmp_path: Path, side: int | str) -> None:
         x, y = column + 0.5, row + 0.5
         box = np.array([x - 2, y - 1, x + 2, y + 1]) * stride
         np.testing.assert_allclose(faces.boxes[0], box, rtol=1e-5)
-        np.testing.assert_allclose(faces.points[0], (POINTS + (column, row)) * stride, rtol=1e-5)
+        np.testing.assert_allclose(
+            faces.points[0], np.add(POINTS, [column, row]) * stride, rtol=1e-5
+        )
 
 
 def test_it_is_a_source_of_faces(tmp_path: Path) -> None:
