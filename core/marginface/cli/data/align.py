@@ -25,7 +25,7 @@ def align(
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the crops.")],
     detector: Annotated[
-        Path | None, typer.Option("--detector", help="SCRFD model in ONNX that gives five points.")
+        Path | None, typer.Option("--detector", help="SCRFD with five points or YuNet, in ONNX.")
     ] = None,
     landmarks: Annotated[
         Path | None,
@@ -159,7 +159,7 @@ def _face_source(
         return detected(detector, min_score=MIN_SCORE if min_score is None else min_score)
     if detector is not None or landmarks is None:
         raise MarginfaceError(
-            "give either --detector MODEL.onnx, an SCRFD model with five points such as "
+            "give either --detector MODEL.onnx, SCRFD with five points or YuNet, such as "
             "InsightFace's det_10g.onnx (in its buffalo_l.zip), or --landmarks FILE"
         )
     for option, value in (("--face", face), ("--min-score", min_score)):

@@ -142,8 +142,13 @@ def judge(
 
 def _share_inside(similarity: Similarity, size: tuple[int, int], photo: Photo) -> float:
     """Return the share of the crop's area that lies in the photo, from 32 x 32 places of it."""
+    beyond = np.array([photo.shape[1], photo.shape[0]]) - 0.5
+    right, bottom = size[1] - 0.5, size[0] - 0.5
+    corners = similarity.inverse([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]])
+    if (corners >= -0.5).all() and (corners <= beyond).all():
+        return 1.0
     steps = (np.arange(32) + 0.5) / 32
     x, y = np.meshgrid(steps * size[1] - 0.5, steps * size[0] - 0.5)
     places = similarity.inverse(np.stack([x.ravel(), y.ravel()], axis=1))
-    inside = (places >= -0.5) & (places <= np.array([photo.shape[1], photo.shape[0]]) - 0.5)
+    inside = (places >= -0.5) & (places <= beyond)
     return float(inside.all(axis=1).mean())
