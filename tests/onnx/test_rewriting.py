@@ -122,6 +122,7 @@ def test_data_beside(tmp_path: Path) -> None:
         (PRELU, ["--for", "cuda"], "unknown processor 'cuda'"),
         (PRELU, ["--classifier", "alone"], "--classifier goes with a run"),
         (PRELU, ["--classifier", "sole"], "unknown classifier 'sole'"),
+        (PRELU, ["--model", "absent.onnx", "--std", "128"], "absent.onnx does not exist"),
         (PRELU, ["--output-name", "z"], "has no output 'z'"),
         (PRELU, ["--output", "m.onnx", "--overwrite"], "is what the command reads"),
         (NORM, ["--normalize"], "norm 'n' beside its embedding.*--output-name e"),
