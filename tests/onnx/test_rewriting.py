@@ -126,6 +126,7 @@ def test_data_beside(tmp_path: Path) -> None:
         (PRELU, ["--output", "m.onnx", "--overwrite"], "is what the command reads"),
         (NORM, ["--normalize"], "norm 'n' beside its embedding.*--output-name e"),
         (LAST, [], "name the embedding with --output-name"),
+        ("", ["--std", "128"], "m.onnx does not exist; expected an ONNX file"),
         ("nonsense", [], "is no run folder and no ONNX file"),
     ],
     ids=str,
@@ -134,11 +135,11 @@ def test_refusals(refusal, text, options, words, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     if text == "nonsense":
         Path("m.onnx").write_text(text)
-    else:
+    elif text:
         saved(Path("m.onnx"), text)
     given = options if "--output" in options else [*options, "--output", "t.onnx"]
     assert re.search(words, refusal("export", "--model", "m.onnx", *given))
-    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"] * bool(text)
 
 
 def test_no_prelu_is_said(tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ from marginface.onnx.export import check_path, export_model
 from marginface.onnx.fast import processor_choice
 from marginface.onnx.files import data_beside, data_files, replacing_model, save_model
 from marginface.onnx.metadata import read_metadata, write_with_metadata
+from marginface.onnx.session import check_file as check_model
 from marginface.onnx.training import read_exported
-from marginface.outputs import check_file, refuse_inputs
+from marginface.outputs import check_file
 from marginface.runs.folder import load_run, write_text
 
 OPSET = 17
@@ -103,6 +104,8 @@ def export(
     path = as_path("output", output)
     model = run if model is None else model
     trained = None if model is None else as_path("model", model)
+    if trained is not None and trained.suffix.lower() == ".onnx" and not trained.is_dir():
+        check_model(trained)
     anew = trained is not None and trained.is_file()
     if trained is not None and anew and not is_onnx(trained):
         raise MarginfaceError(
@@ -129,7 +132,7 @@ def export(
     if trained is not None and anew:
         read += data_files(trained)
     with claimed_file(path, overwrite=overwrite, inputs=read):
-        refuse_inputs(data_beside(path), read)
+        check_file(data_beside(path), overwrite=overwrite, inputs=read)
         metadata: dict[str, str] = {}
         of_weights: dict[str, Any] = {
             "backbone": backbone,
