@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from real_faces import FACES, needs_faces
 
 import marginface as mf
 from marginface import MarginfaceError
@@ -146,3 +147,32 @@ def test_no_prelu_is_said(tmp_path: Path) -> None:
     source = saved(tmp_path / "m.onnx", NORM)
     with pytest.warns(UserWarning, match="no PRelu"):
         mf.export(tmp_path / "t.onnx", model=source, processor="cpu")
+
+
+@needs_faces
+def test_a_public_network_with_its_preprocessing(printed, tmp_path: Path) -> None:
+    source, target = FACES / "weights/mobilefacenet_paper.onnx", tmp_path / "fast.onnx"
+    given = ("--model", source, "--std", "128", "--for", "cpu", "--output", target)
+    assert "largest difference of embeddings: 0 of" in printed("export", *given)
+    images = sorted((FACES / "lfw112/test").glob("*/*.jpg"))[:2]
+    expected = mf.load(source, std=128).embed(images)
+    np.testing.assert_array_equal(mf.load(target).embed(images), expected)
+
+
+@needs_faces
+def test_the_prelu_of_a_public_network(tmp_path: Path) -> None:
+    weights = FACES / "weights/mobilefacenet_casia_112x96.ckpt"
+    of_network = {"backbone": "mobilefacenet", "embedding_size": 128}
+    entering = {"std": 128, "crop": (0, 8, 112, 96)}
+    mf.export(tmp_path / "ours.onnx", weights=weights, **of_network, **entering)
+    model = onnx.load(tmp_path / "ours.onnx")
+    model.ClearField("metadata_props")
+    onnx.save(model, tmp_path / "foreign.onnx")
+    fast = mf.export(
+        tmp_path / "fast.onnx", model=tmp_path / "foreign.onnx", processor="cpu", **entering
+    )
+    assert "PRelu" not in kinds(fast)
+    images = sorted((FACES / "lfw112/test").glob("*/*.jpg"))[:4]
+    expected, found = (mf.load(tmp_path / name).embed(images) for name in ("ours.onnx", fast.name))
+    length = np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found / length, expected / length, atol=1e-6, rtol=0)
