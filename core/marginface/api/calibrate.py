@@ -29,12 +29,11 @@ from marginface.errors import MarginfaceError
 from marginface.evaluation.calibration import thresholds
 from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.verification import FAR_TARGETS
-from marginface.model import PREPROCESSING_KEY, Resize
+from marginface.model import PREPROCESSING_KEY, THRESHOLDS_KEY, Resize
 from marginface.runs.folder import RunFolder, write_text
 from marginface.serving.faces import Face
 from marginface.serving.recogniser import Outcome, Recogniser
 from marginface.serving.thresholds import (
-    THRESHOLDS_KEY,
     Calibration,
     added,
     read_calibrations,
@@ -160,6 +159,7 @@ def calibrate(
             raise MarginfaceError(f"calibrate takes one set of pairs, got {len(sets)}")
         opening |= {"backend": backend, "threads": threads, "output_name": output_name}
         embedder = open_model(source, checkpoint=checkpoint, **opening).embedder
+        embedder.check_flip(flip)
         if found_by is None:
             faces = CROPS
             [(tested, embeddings, _)] = embed_sets(
@@ -200,7 +200,7 @@ def _claimed(
     if target is None:
         yield
         return
-    others = [each for each in inputs if not overwrite or each != source]
+    others = [each for each in inputs if each != source]
     with claimed_file(target, overwrite=overwrite, inputs=others):
         yield
 
