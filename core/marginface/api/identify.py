@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 
 from PIL import Image
@@ -34,6 +35,7 @@ from marginface.serving.recogniser import Detector, Recogniser
 from marginface.serving.thresholds import Calibration, find_calibration, read_calibrations
 from marginface.tables.answers import answers_table
 from marginface.tables.showing import as_html, as_text
+from marginface.text import printable
 
 NAMED = 3  # of people, in a note
 
@@ -107,10 +109,12 @@ class IdentifyResult:
         return [output / name for name in (files.CANDIDATES, files.TABLE, files.LEFT_OUT, *pages)]
 
     def __repr__(self) -> str:
-        return as_text(self.table())
+        notes = (f"note: {printable(note)}" for note in self.notes)
+        return "\n".join([as_text(self.table()), *notes])
 
     def _repr_html_(self) -> str:
-        return as_html(self.table())
+        notes = "".join(f"<p>{escape(printable(note))}</p>" for note in self.notes)
+        return as_html(self.table()) + notes
 
 
 @public

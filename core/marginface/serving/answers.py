@@ -38,7 +38,8 @@ COLUMNS = ("photo", "face", "left", "top", "right", "bottom", *SCHEMA.names[3:])
 def write_candidates(folder: Path, answers: Sequence[Answer]) -> None:
     """Write a row for each face and each of its candidates, as Parquet and as CSV.
 
-    In Parquet names are as `as_utf8` makes them, and what is unknown is null.
+    The decision stands in the row of the first candidate, whom it is about. In Parquet names are as
+    `as_utf8` makes them, and what is unknown is null.
     """
     with replacing(folder / CANDIDATES) as temporary:
         columns = zip(*_rows(answers), strict=True)
@@ -91,7 +92,7 @@ def _rows(
                 rank,
                 as_utf8(candidate.name),
                 candidate.score,
-                answer.decision or None,
+                answer.decision if rank == 1 and answer.decision else None,
                 as_utf8(candidate.face.photo),
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import islice
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from marginface.data.images import MAX_PIXELS, read_image, read_photo
 from marginface.data.names import image_path
@@ -18,7 +17,7 @@ from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.errors import MarginfaceError
 from marginface.serving.faces import Face
 from marginface.serving.gallery import FOUND, NOBODY, UNSURE, Answer
-from marginface.text import JOINERS, printable
+from marginface.serving.lettering import font_of, write
 
 CropOf = Callable[[Face], NDArray[np.uint8] | None]
 
@@ -30,30 +29,12 @@ TEXT, SMALL = 15, 13
 GAP, MARGIN = 12, 20
 WORDS = 200  # width of the texts beside a probe
 CELL = 136  # width of a candidate, whose name may be wider than the crop
+LEAST_WIDTH = 760
 LINE = 19
 ROW = SIDE + 2 * LINE + GAP
 HEAD = 2 * LINE + GAP
 INK, GREY, PAPER, RULE, EMPTY = "#202124", "#5f6368", "white", "#dadce0", "#eceff1"
-COLOURS = {FOUND: "#137333", UNSURE: "#a35200", NOBODY: "#5f6368", "": INK}
-# Fonts of the system, by how many scripts they have; the last resort is Pillow's own, in Latin.
-FONTS = (
-    "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf",
-    "Arial Unicode.ttf",
-    "arial.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "DroidSansFallbackFull.ttf",
-    "PingFang.ttc",
-    "Hiragino Sans GB.ttc",
-    "msyh.ttc",
-    "malgun.ttf",
-    "Nirmala.ttf",
-    "NotoSansDevanagari-Regular.ttf",
-)
-UNKNOWN = "?"  # for letters that no font has
-NO_LETTER = "\U0010ffff"
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+COLOURS = {FOUND: "#137333", UNSURE: "#a35200", NOBODY: GREY, "": INK}
 
 
 def crops_in(root: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> CropOf:
@@ -121,11 +102,11 @@ def _page(
     gallery_crop: CropOf,
 ) -> Image.Image:
     width = 2 * MARGIN + SIDE + GAP + WORDS + columns * (CELL + GAP)
-    width = max(width, 2 * MARGIN + 480)
+    width = max(width, LEAST_WIDTH)  # of the title
     sheet = Image.new("RGB", (width, 2 * MARGIN + HEAD + len(rows) * (ROW + GAP)), PAPER)
     pen = ImageDraw.Draw(sheet)
-    _write(pen, (MARGIN, MARGIN), title, TEXT, INK, width - 2 * MARGIN)
-    _write(pen, (MARGIN, MARGIN + LINE), told, SMALL, GREY, width - 2 * MARGIN)
+    write(pen, (MARGIN, MARGIN), title, TEXT, INK, width - 2 * MARGIN)
+    write(pen, (MARGIN, MARGIN + LINE), told, SMALL, GREY, width - 2 * MARGIN)
     for at, answer in enumerate(rows):
         top = MARGIN + HEAD + at * (ROW + GAP)
         pen.line((MARGIN, top - GAP, width - MARGIN, top - GAP), RULE)
@@ -138,9 +119,9 @@ def _page(
             if place == 0 and answer.decision in (FOUND, UNSURE):
                 pen.rectangle((left - 3, top - 3, left + SIDE + 2, top + SIDE + 2), None, colour, 3)
             name = (left, top + SIDE + 4)
-            _write(pen, name, candidate.name, TEXT, INK if place == 0 else GREY, CELL)
+            write(pen, name, candidate.name, TEXT, INK if place == 0 else GREY, CELL)
             score = (left, top + SIDE + 4 + LINE)
-            _write(pen, score, f"{candidate.score:.3f}", SMALL, colour, CELL)
+            write(pen, score, f"{candidate.score:.3f}", SMALL, colour, CELL)
     return sheet
 
 
@@ -154,13 +135,13 @@ def _describe(pen: ImageDraw.ImageDraw, at: tuple[int, int], answer: Answer) -> 
             answer.decision, answer.decision
         )
     if words:
-        _write(pen, (left, top), words, TEXT + 2, COLOURS[answer.decision], WORDS)
+        write(pen, (left, top), words, TEXT + 2, COLOURS[answer.decision], WORDS)
     folder, _, photo = answer.face.photo.rpartition("/")
     lines = [photo, f"in {folder}"] if folder else [photo]
     if np.isfinite(answer.face.points).all():
         lines.append(f"face {answer.number}, {_width(answer.face)} pixels wide")
     for number, line in enumerate(lines):
-        _write(pen, (left, top + 28 + number * LINE), line, SMALL, GREY, WORDS)
+        write(pen, (left, top + 28 + number * LINE), line, SMALL, GREY, WORDS)
 
 
 def _width(face: Face) -> int:
@@ -174,7 +155,7 @@ def _paste(sheet: Image.Image, at: tuple[int, int], crop: NDArray[np.uint8] | No
         pen = ImageDraw.Draw(sheet)
         pen.rectangle((left, top, left + SIDE - 1, top + SIDE - 1), EMPTY)
         middle = (left + SIDE // 2, top + SIDE // 2)
-        pen.text(middle, "no photo here", GREY, _fonts(SMALL)[0], anchor="mm")
+        pen.text(middle, "no photo here", GREY, font_of(SMALL), anchor="mm")
         return
     cell = Image.fromarray(crop)
     factor = SIDE / max(cell.size)
@@ -183,61 +164,3 @@ def _paste(sheet: Image.Image, at: tuple[int, int], crop: NDArray[np.uint8] | No
         Image.Resampling.LANCZOS,
     )
     sheet.paste(cell, (left + (SIDE - cell.width) // 2, top + (SIDE - cell.height) // 2))
-
-
-def _write(
-    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str, width: int
-) -> None:
-    """Write one line of text, cut in its middle where it is too wide."""
-    words, font = _drawable(printable(text), size)
-    pen.text(at, _cut(words, font, width), colour, font)
-
-
-def _drawable(text: str, size: int) -> tuple[str, Font]:
-    """Return a text and the font that has most of its letters; others become question marks."""
-    letters = [each for each in text if not each.isspace() and each not in JOINERS]
-    font = min(_fonts(size), key=lambda each: sum(not _has(each, letter) for letter in letters))
-    missing = {letter for letter in letters if not _has(font, letter)}
-    return "".join(UNKNOWN if each in missing else each for each in text), font
-
-
-def _cut(text: str, font: Font, width: int) -> str:
-    """Return a text that is at most so wide, its beginning and its end: numbers are at the end.
-
-    Marks stay with their letter.
-    """
-    text = text[:1000]
-    if font.getlength(text) <= width:
-        return text
-    units: list[str] = []
-    for letter in text:
-        mark = unicodedata.combining(letter) or unicodedata.category(letter) in ("Mn", "Mc")
-        if units and (mark or letter in JOINERS or units[-1][-1] in JOINERS):
-            units[-1] += letter
-        else:
-            units.append(letter)
-    ends = len(units)
-    while ends > 2:
-        ends -= 1
-        tail = ends // 2
-        shorter = "".join(units[: ends - tail]) + "…" + "".join(units[len(units) - tail :])
-        if font.getlength(shorter) <= width:
-            return shorter
-    return "…"
-
-
-@cache
-def _fonts(size: int) -> tuple[Font, ...]:
-    found: list[Font] = []
-    for name in FONTS:
-        try:
-            found.append(ImageFont.truetype(name, size))
-        except OSError:
-            continue  # this system has another
-    return (*found, ImageFont.load_default(size))
-
-
-@cache
-def _has(font: Font, letter: str) -> bool:
-    """Return whether a font has a letter: it is drawn otherwise than one that no font has."""
-    return bytes(font.getmask(letter)) != bytes(font.getmask(NO_LETTER))
