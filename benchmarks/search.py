@@ -1,6 +1,6 @@
 """Nearest neighbours in a gallery of a million: marginface with faiss and with NumPy, and rivals.
 
-python benchmarks/search.py --rounds 3
+python benchmarks/search.py compare --rounds 3
 
 `one product` is the least that an exact search computes: the cosines, in blocks, by NumPy's matrix
 product alone, from which nothing is chosen. `one by one` is what a loop over probes does. Each runs

@@ -5,6 +5,7 @@ from marginface.version import __version__
 TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
     from marginface import backbones, losses
+    from marginface.api.calibrate import calibrate
     from marginface.api.embed import embed
     from marginface.api.evaluate import evaluate
     from marginface.api.export import export
@@ -25,6 +26,7 @@ __all__ = [
     "Recogniser",
     "__version__",
     "backbones",
+    "calibrate",
     "embed",
     "evaluate",
     "export",
@@ -41,6 +43,7 @@ _PLACES = {
     "MarginHead": "api.heads",
     "MarginfaceError": "errors",
     "Recogniser": "serving.recogniser",
+    "calibrate": "api.calibrate",
     "embed": "api.embed",
     "evaluate": "api.evaluate",
     "export": "api.export",

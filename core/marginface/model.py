@@ -16,6 +16,7 @@ from marginface.text import brief
 
 METADATA_KEY = "marginface"  # of an ONNX file: the ModelSpec as JSON
 PREPROCESSING_KEY = "marginface.preprocessing"  # of one of another program, or that has another
+THRESHOLDS_KEY = "marginface.thresholds"  # those that `marginface calibrate` measured
 FLIP_KEY = "marginface.flip"  # "true": the graph adds the mirror image's embedding itself
 LARGEST = 2**31  # no size is as large, in pixels or in numbers
 ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width

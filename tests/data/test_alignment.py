@@ -13,7 +13,7 @@ from real_faces import FACES, needs_faces
 
 from marginface import MarginfaceError
 from marginface.data.images import read_image
-from marginface.data.photos.alignment import fit_similarity, template, warp
+from marginface.data.photos.alignment import Similarity, fit_similarity, template, warp
 
 # As the field publishes it.
 PUBLISHED = [(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)]
@@ -181,3 +181,21 @@ def test_crops_are_those_of_the_field():
         assert np.abs(crop - read_image(crops[name])).mean() < 2
         compared += 1
     assert compared == 24
+
+
+def test_what_lies_around_a_face_changes_nothing():
+    """The part that is looked at is cut out first; black around a photo is what is beyond it."""
+    rng = np.random.default_rng(5)
+    photo = rng.integers(0, 256, (90, 120, 3), np.uint8)
+    around = np.pad(photo, ((64, 32), (96, 160), (0, 0)))
+    for scale in (0.6, 1.0, 2.5):
+        factor = scale * np.exp(0.3j)
+        shift = complex(56, 56) - factor * complex(60, 45)
+        crop = warp(photo, Similarity(factor, shift, 1.0), (112, 112))
+        inside = Similarity(factor, shift - factor * complex(96, 64), 1.0)
+        apart = np.abs(warp(around, inside, (112, 112)).astype(int) - crop)
+        assert not apart[
+            46:66, 46:66
+        ].any()  # at a photo's edge pixels are mixed with black, or not
+    far = Similarity(1 + 0j, complex(-5000, 0), 1.0)
+    assert not warp(photo, far, (112, 112)).any()

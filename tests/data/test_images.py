@@ -11,7 +11,7 @@ from PIL import Image
 
 from marginface.data import images
 from marginface.data.image_files import list_images
-from marginface.data.images import decode_image, decoded_size, read_image
+from marginface.data.images import decode_image, decoded_size, read_image, upright_pixels
 from marginface.errors import MarginfaceError
 
 GRADIENT = np.arange(112 * 112 * 3).reshape(112, 112, 3).astype(np.uint8)
@@ -211,3 +211,23 @@ def test_listing_names_a_folder_it_may_not_read(tmp_path: Path) -> None:
             list_images(tmp_path)
     finally:
         (tmp_path / "locked").chmod(0o700)
+
+
+def test_16_bits_become_8(tmp_path: Path) -> None:
+    """Rounded down to 8; Pillow alone would clip them to white."""
+    grey = np.arange(0, 65536, 7, dtype=np.uint16)[:9216].reshape(96, 96)
+    for name in ("deep.png", "deep.tif"):
+        Image.fromarray(grey).save(tmp_path / name)
+        pixels = read_image(tmp_path / name, None)
+        np.testing.assert_array_equal(pixels, np.repeat(grey[..., None] // 257, 3, axis=2))
+    np.testing.assert_array_equal(upright_pixels(Image.open(tmp_path / "deep.png")), pixels)
+    with pytest.raises(MarginfaceError, match="more than 16 bits a channel"):
+        upright_pixels(Image.fromarray(grey.astype(np.int32)))
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(2**30 + 1)  # takes no room
+    with pytest.raises(MarginfaceError, match=r"huge\.jpg: .* larger than 1 GB"):
+        read_image(path, None)

@@ -68,7 +68,7 @@ def test_photos_through_a_file(tmp_path: Path, side: int | str) -> None:
         box = np.array([x - 2, y - 1, x + 2, y + 1]) * stride
         np.testing.assert_allclose(faces.boxes[0], box, rtol=1e-5)
         np.testing.assert_allclose(
-            faces.points[0], (POINTS + np.array([column, row])) * stride, rtol=1e-5
+            faces.points[0], np.add(POINTS, [column, row]) * stride, rtol=1e-5
         )
 
 

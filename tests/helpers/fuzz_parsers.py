@@ -206,6 +206,11 @@ PARSERS: dict[str, Parser] = {
         texts('{"a/1.jpg": [0.9, [[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]]]}'),
     ),
     "landmarks csv": Parser("l.csv", read_landmarks, texts(f"a/1.jpg,{POINTS}\nb.jpg,{POINTS}\n")),
+    "landmarks of ijb": Parser(
+        "l.txt",
+        read_landmarks,
+        texts("1.jpg 1 2 3 2 2 3 1 4 3 4 0.9\n2.jpg 1 2 3 2 2 3 1 4 3 4 1\n"),
+    ),
     "safetensors": Parser(
         "w.safetensors", read_weights, lambda: [save({"a": np.eye(2), "b": np.ones(1, np.float32)})]
     ),

@@ -82,6 +82,23 @@ def test_every_variant_gives_the_same_embeddings(
     assert [first[name] for name in kept] == [second[name] for name in kept]
 
 
+def test_the_mirror_in_the_graph_is_checked_against_the_framework(
+    printed, refusal, run: Path, photos: np.ndarray, tmp_path: Path
+) -> None:
+    output = tmp_path / "m.onnx"
+    printed("export", "--run", run, "--output", output, "--flip", "--for", "cpu", "--preprocess")
+    found, plain = open_embedder(output)(photos), open_embedder(run)
+    expected = plain(photos) + plain(photos[:, :, ::-1])
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+    assert not any(node.op_type == "PRelu" for node in read(output)[0].graph.node)
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    Image.fromarray(photos[0]).save(folder / "one.png")
+    given = ("--model", output, "--images", folder, "--output", tmp_path / "e.npz")
+    assert "leave out --flip, and give --no-flip to evaluate" in refusal("embed", *given, "--flip")
+    printed("embed", *given)
+
+
 def test_a_crop_says_how_large_the_input_is(printed, tmp_path: Path) -> None:
     weights = backbones.initial_weights(backbones.describe("mbf", 16, (32, 48)), 0)
     backbones.write_weights(tmp_path / "w.safetensors", weights)

@@ -92,10 +92,14 @@ def test_an_embedding_is_its_own_nearest_at_most_1(engine):
     assert found.score.max() <= 1
 
 
-def test_faiss_has_its_threads_back():
-    before = faiss.omp_get_max_threads()
-    NearestSearch(people(0, 9), engine="faiss", threads=before + 1).nearest(people(1, 2))
-    assert faiss.omp_get_max_threads() == before
+def settings() -> tuple[int, int]:
+    return faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_database_bs
+
+
+def test_faiss_has_its_settings_back():
+    before = settings()
+    NearestSearch(people(0, 9), engine="faiss", threads=before[0] + 1).nearest(people(1, 2))
+    assert settings() == before
 
 
 def test_without_faiss_numpy_searches(monkeypatch):

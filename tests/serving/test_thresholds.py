@@ -1,7 +1,6 @@
 """Thresholds are kept with a model, for the way that it is used, and decide or refuse."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,14 +160,3 @@ def test_the_same_use_is_replaced_and_another_added():
     first, again = calibration(), calibration(count=500)
     other = calibration(flip=False)
     assert kept.added(kept.added([first], other), again) == (other, again)
-
-
-def test_a_rewrite_keeps_thresholds_only_where_embeddings_stay():
-    metadata = {kept.THRESHOLDS_KEY: to_text([calibration()])}
-    changes, told = kept.carry_over(metadata, OTHER, 2e-7, FILE)
-    (carried,) = from_text(changes[kept.THRESHOLDS_KEY], FILE)
-    assert (carried, told) == (replace(calibration(), fingerprint=OTHER), "its thresholds are kept")
-    changes, told = kept.carry_over(metadata, OTHER, 2e-6, FILE)
-    assert changes == {kept.THRESHOLDS_KEY: None}
-    assert "dropped, as embeddings differ by 2e-06: calibrate again" in told
-    assert kept.carry_over({}, OTHER, 0.0, FILE) == ({}, "")

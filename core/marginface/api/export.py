@@ -11,11 +11,12 @@ from typing import Any
 from marginface import backbones
 from marginface.api.calling import public
 from marginface.api.claims import claimed_file
+from marginface.api.classifying import read_classes
 from marginface.backend import MODULES, default_backend, installed_backends, load_backend
 from marginface.checks import as_path, check_count
 from marginface.embeddings.embedder import recorded_preprocessing
 from marginface.embeddings.rewriting import Rewriting, carried_thresholds, rewrite
-from marginface.errors import MarginfaceError
+from marginface.errors import MarginfaceError, unknown_name
 from marginface.formats import is_onnx
 from marginface.model import (
     ALIGNED_SIZE,
@@ -26,13 +27,18 @@ from marginface.model import (
     for_each_channel,
     whole_numbers,
 )
+from marginface.onnx.classifier import build_classifier, check_classes
 from marginface.onnx.export import check_path, export_model
 from marginface.onnx.fast import processor_choice
-from marginface.onnx.files import data_beside, data_files, replacing_model
+from marginface.onnx.files import data_beside, data_files, replacing_model, save_model
 from marginface.onnx.metadata import read_metadata, write_with_metadata
+from marginface.onnx.session import check_file as check_model
 from marginface.onnx.training import read_exported
-from marginface.outputs import refuse_inputs
-from marginface.runs.folder import load_run
+from marginface.outputs import check_file
+from marginface.runs.folder import load_run, write_text
+
+OPSET = 17
+CLASSIFIERS = ("alone", "beside")
 
 
 @public
@@ -57,6 +63,7 @@ def export(
     normalize: bool = False,
     processor: str = "any",
     output_name: str | None = None,
+    classifier: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write an ONNX file, once ONNX Runtime and the framework agree; return its path.
@@ -84,6 +91,9 @@ def export(
         normalize: give embeddings of length 1.
         processor: what the graph is to be fast on: "cpu", "gpu" or "any".
         output_name: the output of another program's .onnx that stays, alone.
+        classifier: of a run: "alone" for its class weights alone, from embeddings to the cosine
+            with each identity; "beside" for these beside the network's embeddings. The names go to
+            NAME.identities.txt.
         overwrite: replace an existing file.
 
     Raises:
@@ -94,6 +104,8 @@ def export(
     path = as_path("output", output)
     model = run if model is None else model
     trained = None if model is None else as_path("model", model)
+    if trained is not None and trained.suffix.lower() == ".onnx" and not trained.is_dir():
+        check_model(trained)
     anew = trained is not None and trained.is_file()
     if trained is not None and anew and not is_onnx(trained):
         raise MarginfaceError(
@@ -106,11 +118,21 @@ def export(
     if opset is not None:
         check_count("opset", opset)
     chosen = processor_choice(processor)
+    if classifier is not None:
+        if classifier not in CLASSIFIERS:
+            raise unknown_name("classifier", classifier, CLASSIFIERS)
+        if trained is None or anew:
+            raise MarginfaceError("--classifier goes with a run, whose class weights it writes")
+        check_file(names_beside(path), overwrite=overwrite, inputs=[trained])
+    if classifier == "alone":
+        of_network = {"preprocess": preprocess, "flip": flip, "normalize": normalize}
+        asked = {name: value or None for name, value in of_network.items()}
+        refuse_given(asked, "is of the network, which --classifier alone leaves out")
     read = [trained, published]
     if trained is not None and anew:
         read += data_files(trained)
     with claimed_file(path, overwrite=overwrite, inputs=read):
-        refuse_inputs(data_beside(path), read)
+        check_file(data_beside(path), overwrite=overwrite, inputs=read)
         metadata: dict[str, str] = {}
         of_weights: dict[str, Any] = {
             "backbone": backbone,
@@ -146,6 +168,18 @@ def export(
             assert published is not None
             spec = _spec(**of_weights)
             arrays = backbones.read_weights(published)
+        classes, names = None, tuple[str, ...]()
+        if trained is not None and classifier is not None:
+            classes, names = read_classes(trained, checkpoint, loaded.config)
+            metadata |= {"classes": str(classes.count), "identities": names_beside(path).name}
+        if classes is not None and classifier == "alone":
+            metadata["source"] = "NumPy"
+            with replacing_model(path) as part:
+                graph = build_classifier(classes, opset=opset or OPSET, metadata=metadata)
+                save_model(graph, part)
+                check_classes(part, classes)
+                _write_names(path, names)
+            return path
         framework = load_backend(backend or default_backend())
         metadata["source"] = framework.version()
         arrays = backbones.check_weights(spec.graph(), arrays, str(trained or published))
@@ -155,16 +189,30 @@ def export(
                 arrays,
                 part,
                 reference=framework.create_embedder(spec, arrays),
-                opset=opset or 17,
+                opset=opset or OPSET,
                 preprocess=preprocess,
                 flip=flip,
                 normalize=normalize,
                 processor=chosen,
+                classes=classes,
                 metadata=metadata,
             )
-            if trained is not None and anew and (kept := carried_thresholds(trained, part)):
+            if names:
+                _write_names(path, names)
+            if trained is not None and (
+                kept := carried_thresholds(trained, part, checkpoint=checkpoint)
+            ):
                 write_with_metadata(part, part, kept)
         return path
+
+
+def names_beside(path: Path) -> Path:
+    """Return the file of the identities' names that goes with a model of class weights."""
+    return path.with_suffix(".identities.txt")
+
+
+def _write_names(path: Path, names: Sequence[str]) -> None:
+    write_text(names_beside(path), "".join(f"{name}\n" for name in names))
 
 
 def refuse_given(options: dict[str, Any], why: str) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "Measure verification accuracy on pairs of images.",
     "templates": "Measure IJB's protocols: templates of images, 1:1 and 1:N.",
     "identify": "Search probe images in a gallery: names and rates.",
+    "calibrate": "Measure thresholds for false accept rates; keep them with the model.",
     "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",

@@ -78,13 +78,21 @@ def export(
             help="Of another program's .onnx: the output that is the embedding; others go.",
         ),
     ] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            "--classifier",
+            help="Of a run, for closed sets: its class weights alone, or beside the embeddings.",
+            metavar="[alone|beside]",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write an ONNX file, once ONNX Runtime and the framework give the same embeddings."""
     from marginface.api.export import export as run_export
     from marginface.embeddings.rewriting import DIFFERENCE_KEY
     from marginface.onnx.export import TOLERANCE
-    from marginface.onnx.session import OnnxSession
+    from marginface.onnx.metadata import read_metadata
     from marginface.terminal import Terminal
 
     path = run_export(
@@ -106,9 +114,10 @@ def export(
         normalize=normalize,
         processor=processor,
         output_name=output_name,
+        classifier=classifier,
         overwrite=overwrite,
     )
-    metadata = OnnxSession(path).metadata
+    metadata = read_metadata(path)
     how = f"agrees with {metadata.get('source')} within {TOLERANCE:g}"
     if DIFFERENCE_KEY in metadata:
         how = f"largest difference of embeddings: {metadata[DIFFERENCE_KEY]} of their length"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import struct
 import warnings
@@ -32,6 +33,7 @@ EXTENSIONS = (
     *(".webp", *HEIF_ENDINGS),
 )
 MAX_PIXELS = 268 * 10**6  # of an image: decoding takes 10 bytes for each
+MAX_BYTES = 2**30  # of an image file
 HELD_PIXELS = 2**26  # what has more and is scaled down anyway is halved as it is decoded
 HEIF_BRANDS = (b"hei", b"hev", b"mif", b"msf")  # at byte 8, behind 'ftyp'
 # What Pillow looks into: EXIF, an orientation in XMP, a profile too short to have a number.
@@ -232,6 +234,10 @@ def read_file(path: str | Path) -> bytes:
     try:
         # Without a buffer, a small file takes a fifth less.
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes twice as long
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise MarginfaceError(
+                    _unreadable(path, f"it is larger than {MAX_BYTES >> 30} GB, as no photo is")
+                )
             return file.read()
     except OSError as error:
         raise MarginfaceError(_unreadable(path, error.strerror or str(error))) from error

@@ -18,7 +18,7 @@ from marginface.embeddings.embed import embed_images
 from marginface.embeddings.embedder import Embedder, open_embedder
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
-from marginface.model import FLIP_KEY, PREPROCESSING_KEY
+from marginface.model import FLIP_KEY, PREPROCESSING_KEY, THRESHOLDS_KEY
 from marginface.onnx.export import BATCHES, TOLERANCE
 from marginface.onnx.fast import Processor, make_fast
 from marginface.onnx.files import LARGEST, load_model, replacing_model, save_model
@@ -26,6 +26,7 @@ from marginface.onnx.metadata import read_metadata, set_metadata, write_with_met
 from marginface.onnx.nodes import Nodes, names_in, opset_of, rename
 from marginface.onnx.session import OnnxSession
 from marginface.onnx.summing import unit_length, with_mirror
+from marginface.runs.folder import RunFolder
 from marginface.vectors import directionless
 
 with needs("onnx"):
@@ -34,7 +35,6 @@ with needs("onnx"):
 
 SOURCE_KEY = "marginface.source"  # the name of the file that this one was made from
 DIFFERENCE_KEY = "marginface.difference"  # of its embeddings from that one's
-THRESHOLDS_KEY = "marginface.thresholds"
 SAME = 1e-6  # of their length: embeddings that thresholds hold for, too
 
 
@@ -110,16 +110,27 @@ def rewrite(source: Path, target: Path, how: Rewriting, *, largest: int = LARGES
     return difference
 
 
-def carried_thresholds(source: Path, target: Path) -> dict[str, str | None]:
+def carried_thresholds(
+    source: Path, target: Path, *, checkpoint: str | int | None = None
+) -> dict[str, str | None]:
     """Return what is to change in the metadata of `target`, which was made from `source`.
 
-    Its thresholds are bound to the new model where embeddings are the same within 1e-6 of their
-    length; elsewhere they are dropped, with a warning.
+    Thresholds of `source` are bound to the new model where embeddings are the same within 1e-6 of
+    their length; elsewhere they are dropped, with a warning.
+
+    Args:
+        source: an ONNX file, or a run folder.
+        target: an ONNX file.
+        checkpoint: of the run.
     """
-    thresholds = read_metadata(source).get(THRESHOLDS_KEY)
+    if source.is_dir():
+        stored = RunFolder(source).thresholds
+        thresholds = stored.read_text(encoding="utf-8") if stored.is_file() else None
+    else:
+        thresholds = read_metadata(source).get(THRESHOLDS_KEY)
     if thresholds is None:
         return {}
-    before, after = open_embedder(source), open_embedder(target)
+    before, after = open_embedder(source, checkpoint=checkpoint), open_embedder(target)
     if largest_difference(before, after) <= SAME:
         return {THRESHOLDS_KEY: thresholds.replace(before.fingerprint, after.fingerprint)}
     warnings.warn(

@@ -104,7 +104,8 @@ def pool(
     if missing or sums is None:
         raise MarginfaceError(
             f"{len(missing):,} of {len(rows_of):,} images in {media.path} have no embedding, first "
-            f"{missing[0]}; embed the folder that they are relative to"
+            f"{missing[0]}; embed the folder that they are relative to; crops of "
+            "every image come from `marginface data align --all`"
         )
     empty = directionless(sums)
     if len(empty):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
 from marginface.model import ModelSpec
+from marginface.onnx.classifier import ClassWeights, check_classes
 from marginface.onnx.fast import Processor
 from marginface.onnx.files import LARGEST, replacing_model, save_model
 from marginface.onnx.session import OnnxSession
@@ -44,14 +45,15 @@ def export_model(
     flip: bool = False,
     normalize: bool = False,
     processor: Processor = "any",
+    classes: ClassWeights | None = None,
     metadata: Mapping[str, str] | None = None,
     largest: int = LARGEST,
 ) -> Path:
     """Write the ONNX contract to `path` and return it.
 
     Args:
-        spec, weights, opset, preprocess, flip, normalize, processor, metadata: as `build_onnx`
-            takes them.
+        spec, weights, opset, preprocess, flip, normalize, processor, classes, metadata: as
+            `build_onnx` takes them.
         path: a new or existing .onnx file; it is replaced only by a model that passed.
         reference: the framework's embeddings of preprocessed images [N, 3, H, W].
         largest: bytes of the file; a larger model has its tensors beside it, in NAME.onnx.data.
@@ -69,6 +71,7 @@ def export_model(
         flip=flip,
         normalize=normalize,
         processor=processor,
+        classes=classes,
         metadata=metadata,
     )
     with replacing_model(path) as part:
@@ -80,6 +83,8 @@ def export_model(
                 "written"
             )
         expected = _with_mirror(reference) if flip else reference
+        if classes is not None:
+            check_classes(part, classes)
         _check(session, spec, expected, preprocess=preprocess, normalize=normalize)
     return path
 

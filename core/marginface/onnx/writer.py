@@ -13,6 +13,7 @@ from marginface import backbones
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.model import FLIP_KEY, METADATA_KEY, ModelSpec
+from marginface.onnx.classifier import ClassWeights
 from marginface.onnx.fast import Processor, make_fast
 from marginface.onnx.files import LARGEST
 from marginface.onnx.layers import write_backbone
@@ -39,6 +40,7 @@ def build_onnx(
     flip: bool = False,
     normalize: bool = False,
     processor: Processor = "any",
+    classes: ClassWeights | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """Return the ONNX contract: `images` [N, 3, H, W] float32 to `embeddings` [N, D] float32.
@@ -52,6 +54,7 @@ def build_onnx(
         flip: the embedding of the mirror image is added to the image's.
         normalize: embeddings have length 1, that sum's where there is one.
         processor: what the graph is to be fast on.
+        classes: whose cosines or logits are a second output.
         metadata: more key-value pairs, such as loss and source framework.
 
     Raises:
@@ -77,16 +80,16 @@ def build_onnx(
     if normalize:
         x = unit_length(nodes, x)
     nodes.nodes[-1].output[0] = "embeddings"
+    size: list[str | int | None] = ["batch", spec.embedding_size]
+    outputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, size)]
+    if classes is not None:
+        outputs.append(classes.append(nodes, "embeddings"))
     model = helper.make_model(
         helper.make_graph(
             nodes.nodes,
             spec.backbone,
             [helper.make_tensor_value_info("images", kind, shape)],
-            [
-                helper.make_tensor_value_info(
-                    "embeddings", TensorProto.FLOAT, ["batch", spec.embedding_size]
-                )
-            ],
+            outputs,
             nodes.initializers,
         ),
         opset_imports=[helper.make_opsetid("", opset)],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,11 +16,10 @@ from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.origin import CROPS
 from marginface.errors import MarginfaceError
 from marginface.evaluation.calibration import Threshold, needed
+from marginface.model import THRESHOLDS_KEY
 
-THRESHOLDS_KEY = "marginface.thresholds"  # of an ONNX file's metadata
 VERSION: Literal[1] = 1
 LONGEST = 1 << 20  # characters
-SAME_EMBEDDINGS = 1e-6  # of length 1: what differs by less decides alike
 STRICT = ConfigDict(strict=True, extra="forbid")
 
 Answer = Literal["same", "not same", "unsure"]
@@ -205,30 +204,6 @@ def find_calibration(
         f"the model is not calibrated for this use, but for: {uses}; use it so, or calibrate it as "
         "it is used"
     )
-
-
-def carry_over(
-    metadata: Mapping[str, str], fingerprint: str, difference: float, source: Path
-) -> tuple[dict[str, str | None], str]:
-    """Return the changes of metadata that a rewritten model needs, and what to say of thresholds.
-
-    Args:
-        metadata: of the model before.
-        fingerprint: of the model after.
-        difference: largest difference of their embeddings of length 1.
-        source: the model before, for messages.
-    """
-    if THRESHOLDS_KEY not in metadata:
-        return {}, ""
-    if difference > SAME_EMBEDDINGS:
-        return {THRESHOLDS_KEY: None}, (
-            f"its thresholds are dropped, as embeddings differ by {difference:.1g}: calibrate again"
-        )
-    kept = [
-        replace(each, fingerprint=fingerprint)
-        for each in from_text(metadata[THRESHOLDS_KEY], source)
-    ]
-    return {THRESHOLDS_KEY: to_text(kept)}, "its thresholds are kept"
 
 
 def _in_words(calibration: Calibration) -> str:

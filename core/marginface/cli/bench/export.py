@@ -1,4 +1,4 @@
-"""`marginface bench export`: what an exported model costs beside its framework."""
+"""`marginface bench export`: what exported graphs cost, beside their framework."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def export(
     output: Output = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Time embedding 1 and 32 images in ONNX Runtime beside the framework of the model."""
+    """Time embedding 1 and 32 images in ONNX Runtime, by both graphs, and in the framework."""
     from marginface.backbones import describe
     from marginface.benchmarking.export import BASE, measure
     from marginface.checks import check_distinct

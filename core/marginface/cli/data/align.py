@@ -25,13 +25,13 @@ def align(
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the crops.")],
     detector: Annotated[
-        Path | None, typer.Option("--detector", help="SCRFD model in ONNX that gives five points.")
+        Path | None, typer.Option("--detector", help="SCRFD with five points or YuNet, in ONNX.")
     ] = None,
     landmarks: Annotated[
         Path | None,
         typer.Option(
             "--landmarks",
-            help="Instead of a detector: JSON or CSV with five points for each photo.",
+            help="Instead of a detector: JSON, CSV or IJB's list, five points for each photo.",
         ),
     ] = None,
     size: Annotated[
@@ -62,6 +62,10 @@ def align(
         int | None,
         typer.Option("--quality", help="JPEG quality, 1 to 100.", show_default=str(QUALITY)),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Crop by points that form no face, too, as for benchmarks."),
+    ] = False,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Photos in one batch.")
     ] = 8,
@@ -97,7 +101,10 @@ def align(
         min_face,
         image_format,
         QUALITY if quality is None else quality,
+        all=every,
     )
+    if every and min_face:
+        raise MarginfaceError("--all crops every photo with points; leave out --min-face")
     check_output(photos, output, overwrite=overwrite, inputs=[detector, landmarks])
     source = _face_source(detector, landmarks, face, min_score)
     going_on = saying_how_to_go_on(partial_path(output))
@@ -152,7 +159,7 @@ def _face_source(
         return detected(detector, min_score=MIN_SCORE if min_score is None else min_score)
     if detector is not None or landmarks is None:
         raise MarginfaceError(
-            "give either --detector MODEL.onnx, an SCRFD model with five points such as "
+            "give either --detector MODEL.onnx, SCRFD with five points or YuNet, such as "
             "InsightFace's det_10g.onnx (in its buffalo_l.zip), or --landmarks FILE"
         )
     for option, value in (("--face", face), ("--min-score", min_score)):

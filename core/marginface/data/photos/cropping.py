@@ -39,6 +39,8 @@ class CropOptions:
         min_face: the crop's longer side must span so many pixels of the photo.
         format: "jpg" or "png".
         quality: of JPEG, 1 to 100.
+        all: crop also where the points form no face, or most of the crop lies outside the photo, as
+            benchmarks that count every image do.
     """
 
     size: tuple[int, int] = (112, 112)
@@ -46,6 +48,7 @@ class CropOptions:
     min_face: float = 0
     format: str = "jpg"
     quality: int = 95
+    all: bool = False
 
     def __post_init__(self) -> None:
         template(self.size)
@@ -125,6 +128,8 @@ def judge(
         similarity = fit_similarity(points, template(options.size))
     except MarginfaceError:
         return NOT_A_FACE, None
+    if options.all:
+        return ALIGNED, similarity
     along, across = np.linalg.svd(points - points.mean(0), compute_uv=False)
     if similarity.fit < LEAST_FIT or across < LEAST_BREADTH * along:
         return NOT_A_FACE, None
@@ -137,8 +142,13 @@ def judge(
 
 def _share_inside(similarity: Similarity, size: tuple[int, int], photo: Photo) -> float:
     """Return the share of the crop's area that lies in the photo, from 32 x 32 places of it."""
+    beyond = np.array([photo.shape[1], photo.shape[0]]) - 0.5
+    right, bottom = size[1] - 0.5, size[0] - 0.5
+    corners = similarity.inverse([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]])
+    if (corners >= -0.5).all() and (corners <= beyond).all():
+        return 1.0
     steps = (np.arange(32) + 0.5) / 32
     x, y = np.meshgrid(steps * size[1] - 0.5, steps * size[0] - 0.5)
     places = similarity.inverse(np.stack([x.ravel(), y.ravel()], axis=1))
-    inside = (places >= -0.5) & (places <= np.array([photo.shape[1], photo.shape[0]]) - 0.5)
+    inside = (places >= -0.5) & (places <= beyond)
     return float(inside.all(axis=1).mean())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marginface.data.images import decode_image
 from marginface.data.ordered import in_order
@@ -32,6 +33,11 @@ def without_bad(pairs: Pairs) -> Pairs:
             f"none of the {len(pairs):,} pairs has two images in {pairs.images.root} that can be "
             "read; name the images that the list's names are relative to"
         )
+    return only(pairs, kept)
+
+
+def only(pairs: Pairs, kept: NDArray[np.bool_]) -> Pairs:
+    """Return some of the pairs, `kept` [pairs]; `left_out` counts the rest by fold."""
     chosen = np.flatnonzero(kept).tolist()
     return replace(
         pairs,

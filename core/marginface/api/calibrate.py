@@ -1,0 +1,259 @@
+"""`marginface.calibrate`: thresholds for false accept rates, kept with the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from marginface.api.calling import public
+from marginface.api.claims import claimed_file
+from marginface.api.models import Model, open_model
+from marginface.api.progress import image_progress
+from marginface.api.verifying import embed_sets, open_sets
+from marginface.checks import as_path
+from marginface.data.names import image_path
+from marginface.data.verification.leaving_out import left_out_line, only
+from marginface.data.verification.pairs import Pairs, check_kinds
+from marginface.embeddings.embedder import Embedder
+from marginface.embeddings.origin import CROPS
+from marginface.errors import MarginfaceError
+from marginface.evaluation.calibration import thresholds
+from marginface.evaluation.evaluate import distinct_images, score_pairs
+from marginface.evaluation.verification import FAR_TARGETS
+from marginface.model import PREPROCESSING_KEY, THRESHOLDS_KEY, Resize
+from marginface.runs.folder import RunFolder, write_text
+from marginface.serving.faces import Face
+from marginface.serving.recogniser import Outcome, Recogniser
+from marginface.serving.thresholds import (
+    Calibration,
+    added,
+    read_calibrations,
+    to_text,
+)
+from marginface.tables.calibration import calibration_table
+from marginface.tables.showing import as_html, as_text
+from marginface.terminal import Terminal
+
+Rates = float | str | Sequence[float | str]
+
+
+@dataclass(frozen=True, repr=False)
+class CalibrationResult:
+    """What `calibrate` found; shows itself as the command does.
+
+    Args:
+        calibration: the thresholds, and the way of use that they are for.
+        written: the file that they are kept in.
+        dropped: how many earlier calibrations were of another model or preprocessing, and went.
+    """
+
+    calibration: Calibration
+    written: Path
+    dropped: int = 0
+
+    def table(self) -> Table:
+        """Build the table of the thresholds."""
+        return calibration_table(self.calibration)
+
+    def __repr__(self) -> str:
+        return as_text(self.table())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
+
+
+@public
+def calibrate(
+    model: str | Path,
+    *,
+    val: str | Path | None = None,
+    pairs: str | Path | None = None,
+    images: str | Path | None = None,
+    far: Rates = FAR_TARGETS,
+    output: str | Path | None = None,
+    detector: str | Path | None = None,
+    min_score: float = 0.5,
+    backend: str = "onnx",
+    mean: str | float | Sequence[float] | None = None,
+    std: str | float | Sequence[float] | None = None,
+    channels: str | None = None,
+    crop: str | Sequence[int] | None = None,
+    output_name: str | None = None,
+    checkpoint: str | int | None = None,
+    batch_size: int = 64,
+    flip: bool = True,
+    resize: Resize = False,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> CalibrationResult:
+    """Measure the threshold for each false accept rate on pairs, and keep it with the model.
+
+    Args:
+        model: a run folder or an ONNX file.
+        val: a verification set: .bin, container, CFP's Split/FP or FF.
+        pairs: a list of pairs of `images`, such as LFW's.
+        images: the aligned face images that the list names: a folder, .rec or .tfrecord; with a
+            detector, a folder of photos.
+        far: false accept rates, one or several. One that needs more different pairs than there are
+            is kept as one that the list does not support.
+        output: the .onnx file to write; of a run, thresholds.json in it for None.
+        detector: finds the faces, if the images are photos: SCRFD or YuNet as ONNX.
+        min_score: of photos: what the detector scores less is no face.
+        backend: what runs the network: "onnx", or for a run "torch" or "tf".
+        mean: subtracted from pixels (0..255), one number or three; the model's own for None.
+        std: divides pixels after the mean; the model's own for None.
+        channels: channel order of the network, "rgb" or "bgr"; the model's own for None.
+        crop: (top, left, height, width) in pixels that is cut out of each image.
+        output_name: output of an ONNX file that is the embedding; by its shape for None.
+        checkpoint: of a run: "best" (of `keep_best`), "last" or a step; the last for None.
+        batch_size: images in one batch.
+        flip: sum the embeddings of an image and of its mirror image. The thresholds are for that.
+        resize: scale images of another size instead of refusing them: True as in training, else
+            "fit", "letterbox" or "squeeze".
+        skip_bad: leave out pairs with missing or broken images, or photos without a face.
+        overwrite: replace an existing `output`.
+        threads: CPU threads; all for None.
+
+    Raises:
+        MarginfaceError: the model, the pairs or the output cannot be used.
+    """
+    source = as_path("model", model)
+    fars = [_rate(each) for each in (far if isinstance(far, (list, tuple)) else [far])]
+    given = [None if each is None else as_path("val", each) for each in (val,)]
+    listed, shown, target = (
+        None if path is None else as_path(name, path)
+        for name, path in (("pairs", pairs), ("images", images), ("output", output))
+    )
+    found_by = None if detector is None else as_path("detector", detector)
+    of_run = source.is_dir()
+    if of_run and target is not None:
+        raise MarginfaceError(
+            f"--output goes with an ONNX file; the thresholds of a run are kept in "
+            f"{RunFolder(source).thresholds}: leave it out, or export the run first"
+        )
+    if not of_run:
+        if target is None:
+            raise MarginfaceError(
+                "give the file to write as --output MODEL.onnx: thresholds are kept in the model"
+            )
+        from marginface.onnx.export import check_path
+
+        check_path(target)
+    opening: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "crop": crop}
+    if of_run and any(value is not None for value in opening.values()):
+        raise MarginfaceError("--mean, --std, --channels and --crop go with an ONNX file")
+    inputs = [source, *given, listed, shown, found_by]
+    with _claimed(source, target, overwrite=overwrite, inputs=inputs):
+        sets = open_sets([each for each in given if each], listed, shown, skip_bad=skip_bad)
+        if len(sets) > 1:
+            raise MarginfaceError(f"calibrate takes one set of pairs, got {len(sets)}")
+        opening |= {"backend": backend, "threads": threads, "output_name": output_name}
+        embedder = open_model(source, checkpoint=checkpoint, **opening).embedder
+        embedder.check_flip(flip)
+        if found_by is None:
+            faces = CROPS
+            [(tested, embeddings, _)] = embed_sets(
+                [source.name], [embedder], sets, batch_size=batch_size, flip=flip, resize=resize
+            )
+        else:
+            recogniser = Recogniser(
+                Model(source, embedder), found_by, flip=flip, min_score=min_score, threads=threads
+            )
+            faces, [tested] = recogniser.faces_origin, sets
+            tested, embeddings = _embed_photos(recogniser, tested, skip_bad=skip_bad)
+        scores = score_pairs(tested, embeddings).scores
+        new = Calibration(
+            fingerprint=embedder.fingerprint,
+            flip=flip,
+            faces=faces,
+            pairs=tested.name,
+            same_pairs=int(np.sum(tested.same)),
+            different_pairs=int(np.sum(~tested.same)),
+            thresholds=thresholds(scores, tested.same, fars),
+        )
+        before = read_calibrations(source)
+        kept = [each for each in before if each.fingerprint == embedder.fingerprint]
+        text = to_text(added(kept, new))
+        if target is None:
+            target = RunFolder(source).thresholds
+            write_text(target, text + "\n")
+        else:
+            _write(source, target, text, embedder)
+    return CalibrationResult(new, target, len(before) - len(kept))
+
+
+@contextmanager
+def _claimed(
+    source: Path, target: Path | None, *, overwrite: bool, inputs: list[Path | None]
+) -> Iterator[None]:
+    """Claim the output, which may be the model itself where it is to be replaced."""
+    if target is None:
+        yield
+        return
+    others = [each for each in inputs if each != source]
+    with claimed_file(target, overwrite=overwrite, inputs=others):
+        yield
+
+
+def _write(source: Path, target: Path, text: str, embedder: Embedder) -> None:
+    from marginface.onnx.metadata import write_with_metadata
+
+    preprocessing = json.dumps(embedder.preprocessing.to_json())
+    write_with_metadata(source, target, {THRESHOLDS_KEY: text, PREPROCESSING_KEY: preprocessing})
+
+
+def _embed_photos(
+    recogniser: Recogniser, pairs: Pairs, *, skip_bad: bool
+) -> tuple[Pairs, NDArray[np.float32]]:
+    """Return the pairs whose photos both show a face, and the embeddings of their largest ones."""
+    names = distinct_images(pairs)
+    named = [(name, image_path(pairs.images.root, name)) for name in names]
+    embeddings: dict[str, NDArray[np.float32]] = {}
+    with image_progress("Embedding") as on_progress, closing(recogniser.attempts(named)) as tried:
+        for at, (name, outcome) in enumerate(zip(names, tried, strict=True)):
+            on_progress(at + 1, len(names))
+            try:
+                embeddings[name] = _largest(name, outcome).embedding
+            except MarginfaceError as error:
+                if not skip_bad:
+                    error.args = (f"{error}; leave out its pairs with --skip-bad",)
+                    raise
+    both = [
+        {first, second} <= embeddings.keys()
+        for first, second in zip(pairs.first, pairs.second, strict=True)
+    ]
+    if not all(both):
+        pairs = only(pairs, np.array(both))
+        Terminal(stderr=True, soft_wrap=True).print(left_out_line(pairs))
+    check_kinds(pairs.same, f"{pairs.name}: ")
+    return pairs, np.stack([embeddings[name] for name in distinct_images(pairs)])
+
+
+def _largest(name: str, outcome: Outcome) -> Face:
+    """Return the largest face of a photo that has an embedding."""
+    if isinstance(outcome, MarginfaceError):
+        raise outcome
+    usable = [face for face in outcome if not face.problem]
+    if not usable:
+        raise MarginfaceError(f"{name}: {outcome[0].problem if outcome else 'no face'}")
+    return max(usable, key=lambda face: np.prod(face.box[2:] - face.box[:2]))
+
+
+def _rate(far: object) -> float:
+    try:
+        rate = float(far)  # type: ignore[arg-type]  # that is what is tried
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < 1:
+        raise MarginfaceError(f"far must be above 0 and below 1, such as 1e-3, got {far!r}")
+    return rate
