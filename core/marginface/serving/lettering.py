@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
+from math import ceil
 
 from PIL import ImageDraw, ImageFont
 
@@ -95,7 +96,8 @@ def _cut(pieces: Sequence[Piece], width: int, size: int) -> Sequence[Piece]:
         end = count // 2
         return [*pieces[: count - end], *gap, *pieces[len(pieces) - end :]]
 
-    most = bisect_right(range(len(pieces)), width, key=lambda count: _width(kept(count)))
+    counts = range(len(pieces))
+    most = bisect_right(counts, width, key=lambda count: ceil(_width(kept(count))))
     return kept(max(most - 1, 0))
 
 
