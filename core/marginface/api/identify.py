@@ -38,6 +38,7 @@ from marginface.tables.showing import as_html, as_text
 from marginface.text import printable
 
 NAMED = 3  # of people, in a note
+MANY = 0.01  # of strangers
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +77,7 @@ class IdentifyResult:
             return []
         return contact_sheet(
             self.answers,
-            self.summary(),
+            [self.summary(), *([warning] if (warning := _false_alarms(self.gallery)) else [])],
             probe_crop=crops_in(probes, self.crop_size),
             gallery_crop=own_crop if gallery is None else crops_in(gallery, self.crop_size),
         )
@@ -273,13 +274,8 @@ def _calibration(
 
 def _notes(gallery: Gallery, enrolment: Enrolment, sources: Sequence[Source]) -> list[str]:
     """Return what to know of the answers."""
-    notes = []
-    share = gallery.false_alarms()
-    if share is not None:
-        notes.append(
-            f"a FAR is for one comparison: with {len(gallery):,} enrolled faces, somebody is found "
-            f"for up to 1 - (1 - {gallery.far:g})^{len(gallery)} = {_percent(share)} of strangers"
-        )
+    warning = _false_alarms(gallery)
+    notes = [warning] if warning else []
     if enrolment.several:
         notes.append(
             f"{enrolment.several:,} photos of the gallery have several faces: the largest is "
@@ -298,6 +294,20 @@ def _notes(gallery: Gallery, enrolment: Enrolment, sources: Sequence[Source]) ->
         if source.left_out
     ]
     return notes
+
+
+def _false_alarms(gallery: Gallery) -> str:
+    """Return what a FAR means for a gallery of so many faces; "" without one."""
+    share, faces = gallery.false_alarms(), len(gallery)
+    if share is None:
+        return ""
+    told = (
+        f"a FAR is for one comparison: with {faces:,} enrolled faces, up to 1 - (1 - "
+        f"{gallery.far:g})^{faces} = {_percent(share)} of strangers are taken for somebody"
+    )
+    if share > MANY:
+        told += f"; for {MANY:.0%} it takes --far {1 - (1 - MANY) ** (1 / faces):.0e}"
+    return told
 
 
 def _percent(share: float) -> str:

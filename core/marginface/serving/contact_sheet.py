@@ -32,7 +32,6 @@ CELL = 136  # width of a candidate, whose name may be wider than the crop
 LEAST_WIDTH = 760
 LINE = 19
 ROW = SIDE + 2 * LINE + GAP
-HEAD = 2 * LINE + GAP
 INK, GREY, PAPER, RULE, EMPTY = "#202124", "#5f6368", "white", "#dadce0", "#eceff1"
 COLOURS = {FOUND: "#137333", UNSURE: "#a35200", NOBODY: GREY, "": INK}
 
@@ -67,7 +66,7 @@ def own_crop(face: Face) -> NDArray[np.uint8] | None:
 
 def contact_sheet(
     answers: Sequence[Answer],
-    title: str = "",
+    title: Sequence[str] = (),
     *,
     probe_crop: CropOf = own_crop,
     gallery_crop: CropOf = own_crop,
@@ -76,7 +75,7 @@ def contact_sheet(
 
     Args:
         answers: of `Gallery.search`.
-        title: stands above each page.
+        title: lines above each page.
         probe_crop, gallery_crop: give the pixels of a face, RGB uint8 [height, width, 3].
     """
     shown = list(islice(answers, SHOWN))
@@ -86,29 +85,31 @@ def contact_sheet(
     drawn = []
     for page in range(pages):
         rows = shown[page * ROWS : (page + 1) * ROWS]
-        told = f"faces {page * ROWS + 1:,} to {page * ROWS + len(rows):,} of {len(answers):,}"
+        first, last = page * ROWS + 1, page * ROWS + len(rows)
+        told = f"faces {first:,} to {last:,} of {len(answers):,}"
         if len(answers) > len(shown) and page + 1 == pages:
             told += f"; the other {len(answers) - len(shown):,} are not shown"
-        drawn.append(_page(rows, title, told, columns, probe_crop, seen))
+        drawn.append(_page(rows, [*title, told], columns, probe_crop, seen))
     return drawn
 
 
 def _page(
     rows: Sequence[Answer],
-    title: str,
-    told: str,
+    head: Sequence[str],
     columns: int,
     probe_crop: CropOf,
     gallery_crop: CropOf,
 ) -> Image.Image:
     width = 2 * MARGIN + SIDE + GAP + WORDS + columns * (CELL + GAP)
     width = max(width, LEAST_WIDTH)  # of the title
-    sheet = Image.new("RGB", (width, 2 * MARGIN + HEAD + len(rows) * (ROW + GAP)), PAPER)
+    start = MARGIN + len(head) * LINE + GAP
+    sheet = Image.new("RGB", (width, start + len(rows) * (ROW + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
-    write(pen, (MARGIN, MARGIN), title, TEXT, INK, width - 2 * MARGIN)
-    write(pen, (MARGIN, MARGIN + LINE), told, SMALL, GREY, width - 2 * MARGIN)
+    for at, line in enumerate(head):
+        size, colour = (TEXT, INK) if at == 0 else (SMALL, GREY)
+        write(pen, (MARGIN, MARGIN + at * LINE), line, size, colour, width - 2 * MARGIN)
     for at, answer in enumerate(rows):
-        top = MARGIN + HEAD + at * (ROW + GAP)
+        top = start + at * (ROW + GAP)
         pen.line((MARGIN, top - GAP, width - MARGIN, top - GAP), RULE)
         _paste(sheet, (MARGIN, top), probe_crop(answer.face))
         _describe(pen, (MARGIN + SIDE + GAP, top), answer)
@@ -128,12 +129,10 @@ def _page(
 def _describe(pen: ImageDraw.ImageDraw, at: tuple[int, int], answer: Answer) -> None:
     """Write the decision and the photo beside a probe's crop."""
     left, top = at
-    if answer.decision == FOUND:
-        words = answer.candidates[0].name
-    else:
-        words = {UNSURE: f"unsure: {answer.candidates[0].name}?"}.get(
-            answer.decision, answer.decision
-        )
+    words = answer.decision
+    if words in (FOUND, UNSURE):
+        name = answer.candidates[0].name
+        words = name if words == FOUND else f"unsure: {name}?"
     if words:
         write(pen, (left, top), words, TEXT + 2, COLOURS[answer.decision], WORDS)
     folder, _, photo = answer.face.photo.rpartition("/")
