@@ -75,9 +75,11 @@ class IdentifyResult:
         gallery, probes = self.places
         if probes is None or not self.answers:
             return []
+        share = self.gallery.false_alarms()
+        warning = [] if share is None else [f"up to {_percent(share)} of strangers are found, too"]
         return contact_sheet(
             self.answers,
-            [self.summary(), *([warning] if (warning := _false_alarms(self.gallery)) else [])],
+            [self.summary(), *warning],
             probe_crop=crops_in(probes, self.crop_size),
             gallery_crop=own_crop if gallery is None else crops_in(gallery, self.crop_size),
         )
