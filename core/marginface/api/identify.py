@@ -20,7 +20,7 @@ from marginface.checks import as_path, check_count
 from marginface.data.image_files import require_folder
 from marginface.embeddings.origin import SHORT_HASH, Origin, common_origin
 from marginface.errors import MarginfaceError
-from marginface.outputs import filling
+from marginface.outputs import filling, refuse_among
 from marginface.serving.contact_sheet import contact_sheet, crops_in, own_crop
 from marginface.serving.gallery import Answer, Gallery
 from marginface.serving.identifying import (
@@ -175,6 +175,8 @@ def identify(
             name = answers.CANDIDATES
             claims.enter_context(claimed_folder(target, name, overwrite=overwrite, inputs=reads))
         for place in (people, inbox):
+            if target is not None:
+                refuse_among(target, place)
             if place.suffix.lower() != ".parquet" or not place.is_file():
                 require_folder(place)
         sources = [Source("gallery", people, skip_bad), Source("probes", inbox, skip_bad)]
@@ -279,16 +281,15 @@ def _notes(gallery: Gallery, enrolment: Enrolment, sources: Sequence[Source]) ->
     warning = _false_alarms(gallery)
     notes = [warning] if warning else []
     if enrolment.several:
-        notes.append(
-            f"{enrolment.several:,} photos of the gallery have several faces: the largest is "
-            "enrolled"
-        )
+        photos = _count(enrolment.several, "photo has", "photos have")
+        notes.append(f"gallery: {photos} several faces, of which the largest is enrolled")
     if enrolment.without:
         named = ", ".join(enrolment.without[:NAMED])
         more = len(enrolment.without) - NAMED
+        people = _count(len(enrolment.without), "person is", "people are")
         notes.append(
-            f"{len(enrolment.without):,} people are not in the gallery, no photo of theirs can be "
-            f"used: {named}" + (f" and {more:,} more" if more > 0 else "")
+            f"gallery: {people} left out, as no photo of theirs can be used: {named}"
+            + (f" and {more:,} more" if more > 0 else "")
         )
     notes += [
         f"{source.part}: left out {_reasons(source.left_out)}"
@@ -310,6 +311,10 @@ def _false_alarms(gallery: Gallery) -> str:
     if share > MANY:
         told += f"; for {MANY:.0%} it takes --far {1 - (1 - MANY) ** (1 / faces):.0e}"
     return told
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _percent(share: float) -> str:
