@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from marginface.api.evaluate import evaluate
     from marginface.api.export import export
     from marginface.api.heads import MarginHead
+    from marginface.api.identify import identify
     from marginface.api.models import load
     from marginface.api.train import train
     from marginface.backend import load_backend
@@ -32,6 +33,7 @@ __all__ = [
     "embed",
     "evaluate",
     "export",
+    "identify",
     "load",
     "load_backend",
     "losses",
@@ -50,6 +52,7 @@ _PLACES = {
     "embed": "api.embed",
     "evaluate": "api.evaluate",
     "export": "api.export",
+    "identify": "api.identify",
     "train": "api.train",
     "load": "api.models",
     "load_backend": "backend",

@@ -79,6 +79,11 @@ class NearestSearch:
         self._candidates = {"faiss": self._with_faiss, "numpy": self._with_numpy}[engine]
         self._threads = threads or _cores()
 
+    @property
+    def unit(self) -> Singles:
+        """Return the embeddings, scaled to length 1, [entries, size]."""
+        return self._unit
+
     def nearest(self, probes: ArrayLike, top: int = 1) -> Neighbours:
         """Return the `top` nearest entries, or all where there are fewer, of probes [probes, size].
 

@@ -1,0 +1,69 @@
+"""Faces as files of embeddings have them, photo by photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.embeddings.files import read_part
+from marginface.embeddings.reader import read_embeddings
+from marginface.errors import MarginfaceError
+from marginface.extras import needs
+from marginface.serving.faces import NO_CROP, Face
+from marginface.serving.recogniser import UNKNOWN
+
+with needs("data"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+Numbered = list[tuple[int, Face]]  # the number of a face in its photo
+
+
+def stored_faces(path: Path) -> Iterator[tuple[str, Numbered]]:
+    """Yield photos with their faces from what `marginface embed` wrote, of photos or of crops.
+
+    Raises:
+        MarginfaceError: as `read_embeddings`, or a column is not what `embed` writes.
+    """
+    rows = chain.from_iterable(
+        zip(names, values, strict=True) for names, values in read_embeddings(path)
+    )
+    with path.open("rb") as file:
+        there = pq.read_schema(file).names
+    numbers = _column(path, there, "face", 1, 0).astype(np.int64)[:, 0]
+    boxes = _column(path, there, "box", 4, np.nan)
+    points = _column(path, there, "points", 10, np.nan).reshape(-1, 5, 2)
+    scores = _column(path, there, "score", 1, 1)[:, 0]
+    found = (
+        (number, Face(name, box, places, float(score), UNKNOWN, NO_CROP, values))
+        for (name, values), number, box, places, score in zip(
+            rows, numbers.tolist(), boxes, points, scores, strict=True
+        )
+    )
+    for photo, faces in groupby(found, lambda each: each[1].photo):
+        yield photo, list(faces)
+
+
+def _column(
+    path: Path, there: list[str], name: str, width: int, instead: float
+) -> NDArray[np.float32]:
+    """Return a column of numbers, or of lists of them, as [rows, width]."""
+    column: Any = read_part(path, [name if name in there else "path"]).column(0)
+    if name not in there:
+        return np.full((len(column), width), instead, np.float32)
+    try:
+        flat = column.combine_chunks()
+        if width > 1:
+            flat = flat.flatten()
+        values = np.asarray(flat.cast(pa.float32()), np.float32)
+        return values.reshape(len(column), width)
+    except (pa.ArrowException, AttributeError, ValueError) as error:
+        raise MarginfaceError(
+            f"{path}: its column {name} is {column.type}, not what marginface writes; embed the "
+            "photos again"
+        ) from error
