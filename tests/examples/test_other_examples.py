@@ -52,3 +52,22 @@ def test_photos_are_told_apart(
     capsys.readouterr()
     assert module.main(str(model), str(photo), str(photo), "0.9")["same"] is True
     assert capsys.readouterr().out == "one.png and one.png: the same person, cosine 1.00\n"
+
+
+def test_people_are_named(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    result = example("who_is_it").main()
+    photos = [(answer, int(answer.face.photo.split("-")[0])) for answer in result.answers]
+    assert len(photos) == 48
+    right = [
+        answer.candidates[0].name == f"person {who}" for answer, who in photos if who < 8
+    ]  # by chance 1 in 8
+    assert np.mean(right) > 0.6
+    strangers = [answer.decision for answer, who in photos if who >= 8]
+    assert strangers.count("found") <= 0.3 * len(strangers)  # 21 % are expected at most
+    assert "found" in result.counts
+    with Image.open(tmp_path / "who_is_it.png") as sheet:
+        assert sheet.width > 500
