@@ -6,6 +6,7 @@ TYPE_CHECKING = False  # typing's own would have to be imported
 if TYPE_CHECKING:
     from marginface import backbones, losses
     from marginface.api.calibrate import calibrate
+    from marginface.api.compare import compare, comparer
     from marginface.api.embed import embed
     from marginface.api.evaluate import evaluate
     from marginface.api.export import export
@@ -27,6 +28,8 @@ __all__ = [
     "__version__",
     "backbones",
     "calibrate",
+    "compare",
+    "comparer",
     "embed",
     "evaluate",
     "export",
@@ -44,6 +47,8 @@ _PLACES = {
     "MarginfaceError": "errors",
     "Recogniser": "serving.recogniser",
     "calibrate": "api.calibrate",
+    "compare": "api.compare",
+    "comparer": "api.compare",
     "embed": "api.embed",
     "evaluate": "api.evaluate",
     "export": "api.export",

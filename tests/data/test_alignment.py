@@ -194,8 +194,7 @@ def test_what_lies_around_a_face_changes_nothing():
         crop = warp(photo, Similarity(factor, shift, 1.0), (112, 112))
         inside = Similarity(factor, shift - factor * complex(96, 64), 1.0)
         apart = np.abs(warp(around, inside, (112, 112)).astype(int) - crop)
-        assert not apart[
-            46:66, 46:66
-        ].any()  # at a photo's edge pixels are mixed with black, or not
+        # At a photo's edge pixels are mixed with black, or not; coordinates differ in the last bit.
+        assert apart[46:66, 46:66].max() <= 1
     far = Similarity(1 + 0j, complex(-5000, 0), 1.0)
     assert not warp(photo, far, (112, 112)).any()

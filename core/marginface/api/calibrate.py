@@ -22,7 +22,7 @@ from marginface.api.verifying import embed_sets, open_sets
 from marginface.checks import as_path
 from marginface.data.names import image_path
 from marginface.data.verification.leaving_out import left_out_line, only
-from marginface.data.verification.pairs import Pairs, check_kinds
+from marginface.data.verification.pairs import Pairs, check_kinds, people_of
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.origin import CROPS
 from marginface.errors import MarginfaceError
@@ -179,7 +179,7 @@ def calibrate(
             pairs=tested.name,
             same_pairs=int(np.sum(tested.same)),
             different_pairs=int(np.sum(~tested.same)),
-            thresholds=thresholds(scores, tested.same, fars),
+            thresholds=thresholds(scores, tested.same, fars, people_of(tested)),
         )
         before = read_calibrations(source)
         kept = [each for each in before if each.fingerprint == embedder.fingerprint]

@@ -27,6 +27,7 @@ COMMANDS = {
     "templates": "Measure IJB's protocols: templates of images, 1:1 and 1:N.",
     "identify": "Search probe images in a gallery: names and rates.",
     "calibrate": "Measure thresholds for false accept rates; keep them with the model.",
+    "compare": "Say whether two photos show one person, or why it cannot be said.",
     "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",

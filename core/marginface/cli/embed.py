@@ -139,7 +139,7 @@ def embed(
         details.append(f"{summary.resumed:,} {kind} taken up from the interrupted run")
     if isinstance(summary, PhotosSummary):
         console.print(
-            f"wrote {summary.embedded:,} faces of {summary.photos:,} photos to {output} "
+            f"wrote {summary.embedded:,} faces, from {summary.photos:,} photos, to {output} "
             f"({'; '.join(details)})"
         )
         for reason, count in summary.reasons.most_common():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from marginface.checks import check_rate
 from marginface.errors import MarginfaceError
-from marginface.evaluation.rates import CONFIDENCE, SortedScores, binomial, wilson
+from marginface.evaluation.dependence import independent_pairs
+from marginface.evaluation.rates import CONFIDENCE, Floats, SortedScores, binomial, wilson
 from marginface.evaluation.verification import check_scores
 
 EXPECTED = 10  # false accepts that a list must be large enough to expect
@@ -50,21 +52,25 @@ def needed(far: float) -> int:
 
 
 def thresholds(
-    scores: ArrayLike, same: ArrayLike, fars: Iterable[float], level: float = CONFIDENCE
+    scores: ArrayLike,
+    same: ArrayLike,
+    fars: Iterable[float],
+    people: tuple[Sequence[str], Sequence[str]] | None = None,
+    level: float = CONFIDENCE,
 ) -> tuple[Threshold, ...]:
     """Return the threshold for each false accept rate, the highest rate first.
 
     Of W different pairs, a number K that is binomial (W, FAR) scores at or above the true
     threshold. So it lies between the scores of two ranks, a and b, with P(K < a) and P(K > b) of at
-    most (1 - level) / 2 each: an interval that no distribution of scores makes too narrow.
-
-    Pairs are taken to be independent. Those that share a person or an image are not quite, and the
-    truth is a little wider.
+    most (1 - level) / 2 each: an interval that no distribution of scores makes too narrow. Pairs
+    that share people are worth fewer; ranks are those of so many (`independent_pairs`).
 
     Args:
         scores: cosines [pairs], larger is more alike.
         same: whether a pair shows one person, [pairs].
         fars: false accept rates, each between 0 and 1.
+        people: the person of the first and of the second image of each pair; None if no person is
+            in two pairs.
         level: of the intervals.
 
     Raises:
@@ -80,29 +86,49 @@ def thresholds(
     median and other expectation distributions, Annals of Mathematical Statistics 7, 1936.
     """
     score, truth = check_scores(scores, same)
-    ordered = SortedScores(score[truth], score[~truth])
     wanted = sorted({check_rate("far", far) for far in fars}, reverse=True)
     if not wanted or wanted[-1] <= 0:
         raise MarginfaceError("far must be above 0 and below 1, such as 1e-3")
-    return tuple(_threshold(ordered, far, level) for far in wanted)
-
-
-def _threshold(scores: SortedScores, far: float, level: float) -> Threshold:
-    at, wrong = scores.at(far, level), scores.wrong
-    first, chances = binomial(len(wrong), far)
+    ordered = SortedScores(score[truth], score[~truth])
     tail = (1 - level) / 2
-    below = np.cumsum(chances)  # P(K <= first + i)
-    most = first + int(np.argmax(1 - below <= tail))  # b
-    least = first + int(np.argmax(below > tail))  # a
-    falling = wrong[::-1]
     z = -NormalDist().inv_cdf(tail)
-    false_accepts = at.false_accepts / len(wrong)
-    return Threshold(
-        far=far,
-        value=at.threshold,
-        low=float(falling[most]) if most < len(wrong) else -1.0,
-        high=float(falling[least - 1]) if least else 1.0,
-        supported=len(wrong) >= needed(far),
-        false_accepts=(false_accepts, *wilson(at.false_accepts, len(wrong), z)),
-        true_accepts=(at.rate, at.low, at.high),
+
+    def rate(accepted: NDArray[np.bool_], kind: NDArray[np.bool_]) -> tuple[Rate, float]:
+        """Return the share of a kind of pairs that is accepted, and how many these are worth."""
+        hits, trials = accepted[kind], float(np.sum(kind))
+        if people is not None:
+            first, second = (np.asarray(side)[kind] for side in people)
+            trials = independent_pairs(hits, first, second)
+        share = float(np.mean(hits))
+        return (share, *wilson(share * trials, trials, z)), trials
+
+    found = []
+    for far in wanted:
+        value = ordered.at(far, level).threshold
+        false_accepts, trials = rate(score >= value, ~truth)
+        low, high = _ends(ordered.wrong[::-1], far, max(round(trials), 1), tail)
+        found.append(
+            Threshold(
+                far=far,
+                value=value,
+                low=low,
+                high=high,
+                supported=len(ordered.wrong) >= needed(far),
+                false_accepts=false_accepts,
+                true_accepts=rate(score >= value, truth)[0],
+            )
+        )
+    return tuple(found)
+
+
+def _ends(falling: Floats, far: float, trials: int, tail: float) -> tuple[float, float]:
+    """Return the scores, of those sorted downwards, that the true threshold lies between."""
+    first, chances = binomial(trials, far)
+    below = np.cumsum(chances)  # P(K <= first + i)
+    least, most = first + int(np.argmax(below > tail)), first + int(np.argmax(1 - below <= tail))
+    each = len(falling) / trials  # pairs for one that is independent
+    above, under = int(least * each), ceil(most * each)
+    return (
+        float(falling[under]) if under < len(falling) else -1.0,
+        float(falling[above - 1]) if above else 1.0,
     )

@@ -92,7 +92,7 @@ class Recogniser:
         batch_size: int = PHOTOS_AT_ONCE,
         threads: int | None = None,
     ) -> None:
-        self.threads = check_count("threads", threads or os.cpu_count() or 1)
+        self.threads = check_count("threads", os.cpu_count() or 1 if threads is None else threads)
         self.batch_size = check_count("batch_size", batch_size)
         self.max_faces = check_count("max_faces", max_faces)
         self.max_pixels = check_count("max_pixels", max_pixels)

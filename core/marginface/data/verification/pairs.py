@@ -55,6 +55,18 @@ class Pairs:
         return int(self.fold.max()) + 1
 
 
+def people_of(pairs: Pairs) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the person of the first and of the second image of each pair.
+
+    It is the folder; an image in none stands for a person of its own.
+    """
+    first, second = (
+        tuple(name.rpartition("/")[0] or name for name in side)
+        for side in (pairs.first, pairs.second)
+    )
+    return first, second
+
+
 def check_kinds(same: NDArray[np.bool_], where: str = "") -> None:
     """Raise unless some pairs are of one person and some of two; the message begins with `where`.
 

@@ -1,0 +1,147 @@
+"""`marginface compare`: do two photos show one person?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marginface.cli import model_options as options
+from marginface.errors import MarginfaceError
+
+if TYPE_CHECKING:
+    from marginface.serving.comparing import FaceComparison
+
+STATUS = {"same": 0, "undecided": 0, "not same": 1, "unsure": 3, "no answer": 4}
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
+    model: options.Model,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            "--detector", help="SCRFD or YuNet in ONNX; without one, A and B are aligned crops."
+        ),
+    ] = None,
+    far: Annotated[
+        float | None,
+        typer.Option(
+            "--far",
+            help="Share of different people who may pass as one, of those that the model is "
+            "calibrated for; without it: the score alone.",
+        ),
+    ] = None,
+    face: Annotated[
+        str | None,
+        typer.Option(
+            "--face",
+            help="Which face where a photo has several: largest, or its number from 0; "
+            "largest,0 for A and B.",
+        ),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Add the embedding of the mirror image to each crop's; default: as calibrated.",
+        ),
+    ] = None,
+    min_score: Annotated[
+        float, typer.Option("--min-score", help="With --detector: lowest score of a face.")
+    ] = 0.5,
+    min_face: Annotated[
+        float,
+        typer.Option("--min-face", help="Pixels of the photo that the crop must span at least."),
+    ] = 32,
+    max_blur: Annotated[
+        float, typer.Option("--max-blur", help="Most blur of a face that is compared, 0 to 1.")
+    ] = 0.8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    backend: options.Backend = "onnx",
+    mean: options.Mean = None,
+    std: options.Std = None,
+    channels: options.Channels = None,
+    crop: options.Crop = None,
+    output_name: options.OutputName = None,
+    checkpoint: options.Checkpoint = None,
+    threads: options.Threads = None,
+) -> None:
+    """Say whether two photos show one person, at a false accept rate, or why it cannot be said.
+
+    Exit status: 0 same (or a score alone), 1 not same, 3 unsure, 4 no answer; 2 is an error.
+    """
+    from marginface.api.compare import compare as run
+    from marginface.terminal import Terminal
+
+    found = run(
+        first,
+        second,
+        model=model,
+        detector=detector,
+        far=far,
+        face=_faces(face),
+        flip=flip,
+        min_score=min_score,
+        min_face=min_face,
+        max_blur=max_blur,
+        backend=backend,
+        mean=mean,
+        std=std,
+        channels=channels,
+        crop=crop,
+        output_name=output_name,
+        checkpoint=checkpoint,
+        threads=threads,
+    )
+    if as_json:
+        print(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+    else:
+        console = Terminal(soft_wrap=True)
+        for line in in_words(found):
+            console.print(line)
+    raise typer.Exit(STATUS[found.answer])
+
+
+def in_words(found: FaceComparison) -> list[str]:
+    """Return an answer as lines."""
+    lines = [f"no answer: {problem}" for problem in found.problems]
+    score = "" if found.score is None else f"cosine {found.score:.4f}"
+    if found.decision is not None:
+        at = found.decision.threshold
+        lines.append(
+            f"{found.answer}: {score}, threshold {at.value:.4f} ({at.low:.4f} to {at.high:.4f}) at "
+            f"a false accept rate of {at.far:g}"
+        )
+        lines.append(
+            f"expected errors: {at.false_accepts[0]:.2%} of different people pass as one, "
+            f"{1 - at.true_accepts[0]:.2%} of the same are missed"
+        )
+        if found.answer == "unsure":
+            lines.append("unsure: the cosine lies within the threshold's interval")
+    elif score:
+        lines.append(score)
+        if not found.problems:
+            lines.append(
+                "no decision without --far; marginface calibrate measures the thresholds for it"
+            )
+    return lines + [f"note: {note}" for note in found.notes]
+
+
+def _faces(text: str | None) -> Any:
+    """Return which faces are meant.
+
+    >>> _faces("largest"), _faces("0,largest")
+    ('largest', (0, 'largest'))
+    """
+    if text is None:
+        return None
+    parts = [int(part) if part.strip().isdecimal() else part.strip() for part in text.split(",")]
+    if len(parts) > 2:
+        raise MarginfaceError(
+            f"--face takes one or two, such as largest or 0,largest; got {text!r}"
+        )
+    return tuple(parts) if len(parts) == 2 else parts[0]

@@ -1,0 +1,167 @@
+"""`marginface compare`: an answer about two photos, or why there is none."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import cli, printed, refusal
+from PIL import Image
+from tiny_model import save_model
+from tiny_scrfd import photo_with, save_detector
+
+import marginface as mf
+from marginface.evaluation.calibration import thresholds
+from marginface.model import THRESHOLDS_KEY
+from marginface.onnx.metadata import write_with_metadata
+from marginface.serving.comparing import Limits
+from marginface.serving.thresholds import Calibration, to_text
+
+ONE, TWO = [(32, 4, 4)], [(32, 2, 2), (16, 12, 12)]  # stride, column, row of each face
+
+
+def texture(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return dim blocks, of which no pixel is bright enough to be a face."""
+    rng = np.random.default_rng(seed)
+    rows, columns = -(-shape[0] // 8), -(-shape[1] // 8)
+    return rng.integers(0, 60, (rows, columns, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for name, seed, faces in (("a", 0, ONE), ("again", 0, ONE), ("b", 1, ONE), ("two", 0, TWO)):
+        photo = np.maximum(photo_with(288, 288, *faces), texture(seed, (288, 288)))
+        Image.fromarray(photo).save(tmp_path / f"{name}.png")
+    Image.new("RGB", (96, 96)).save(tmp_path / "none.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:99])
+    save_model(tmp_path / "m.onnx")
+    save_detector(tmp_path / "d.onnx")
+    return tmp_path
+
+
+def score(place: Path, other: str = "b.png") -> float:
+    found = mf.compare(
+        place / "a.png", place / other, model=place / "m.onnx", detector=place / "d.onnx"
+    )
+    assert found.score is not None
+    return found.score
+
+
+def calibrated(place: Path, middle: float, *, width: float = 0.001) -> Path:
+    """Write the model with a threshold at FAR 0.1 around `middle`; FAR 0.001 is not supported."""
+    model = mf.load(place / "m.onnx")
+    scores = np.concatenate([np.ones(200), np.linspace(-1, 0, 200)])
+    at, unsupported = thresholds(scores, np.arange(400) < 200, [0.1, 0.001])
+    at = replace(at, value=middle, low=middle - width, high=middle + width)
+    kept = Calibration(
+        model.embedder.fingerprint, False, "crops", "list", 200, 200, (at, unsupported)
+    )
+    write_with_metadata(place / "m.onnx", place / "c.onnx", {THRESHOLDS_KEY: to_text([kept])})
+    return place / "c.onnx"
+
+
+def arguments(place: Path, a: str, b: str, *more: object, model: str = "c.onnx") -> list[object]:
+    given = ["--model", place / model, "--detector", place / "d.onnx"]
+    return ["compare", place / a, place / b, *given, *more]
+
+
+@pytest.mark.parametrize(
+    ("off", "width", "answer", "status"),
+    [(-0.01, 0.001, "same", 0), (0.01, 0.001, "not same", 1), (0.001, 0.01, "unsure", 3)],
+)
+def test_a_score_becomes_an_answer_and_a_status(place, off, width, answer, status):
+    middle = score(place) + off
+    calibrated(place, middle, width=width)
+    done = cli(*arguments(place, "a.png", "b.png", "--far", "0.1", "--json"))
+    assert done.status == status
+    found = json.loads(done.stdout)
+    assert (found["decision"], found["problems"], found["far"]) == (answer, [], 0.1)
+    assert found["score"] == pytest.approx(score(place))
+    assert found["threshold_interval"] == [middle - width, middle + width]
+    assert "measured on the crops of list, not with this detector" in found["notes"][0]
+    assert [side["faces"] for side in found["photos"]] == [1, 1]
+    words = cli(*arguments(place, "a.png", "b.png", "--far", "0.1"))
+    assert words.status == status
+    assert words.stdout.startswith(f"{answer}: cosine ")
+    assert "expected errors: " in words.stdout
+    assert "%" not in words.stdout.splitlines()[0]  # a cosine is no probability
+
+
+def test_the_same_photo_is_the_same(place):
+    assert score(place, "again.png") == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("other", "more", "problem"),
+    [
+        ("none.png", (), "none.png: no face"),
+        ("two.png", (), "two.png: 2 faces; say which with --face: largest, or its number"),
+        ("b.png", ("--min-face", "999"), "b.png: the face is too small: its crop spans "),
+        ("b.png", ("--max-blur", "0.01"), "the face is too blurred: 0."),
+    ],
+)
+def test_without_a_usable_face_there_is_no_answer(place, other, more, problem):
+    calibrated(place, 0.0)
+    given = arguments(place, "a.png", other, "--far", "0.1", *more)
+    done = cli(*given)
+    assert done.status == 4
+    assert problem in done.stdout
+    told = cli(*given, "--json")
+    assert (told.status, json.loads(told.stdout)["decision"]) == (4, None)
+    assert any(problem in each for each in json.loads(told.stdout)["problems"])
+
+
+def test_one_of_several_faces_is_named(place):
+    model = calibrated(place, -0.9)
+    both = [
+        mf.compare(
+            *(place / "a.png", place / "two.png"),
+            model=model,
+            detector=place / "d.onnx",
+            far=0.1,
+            face=(None, which),
+        )
+        for which in ("largest", 0, 1)
+    ]
+    assert all(each.decision is not None for each in both)
+    assert both[0].score in (both[1].score, both[2].score)
+    assert both[1].score != both[2].score
+    for face, message in (("2", "two.png 0 to 1; got 2"), ("middle", "got 'middle'")):
+        told = refusal(*arguments(place, "a.png", "two.png", "--face", f"largest,{face}"))
+        assert "--face takes largest, or the number of a face" in told
+        assert message in told
+
+
+def test_without_a_rate_there_is_a_score_alone(place):
+    text = printed(*arguments(place, "a.png", "b.png", model="m.onnx"))
+    assert text.startswith("cosine ")
+    assert "no decision without --far; marginface calibrate measures" in text
+
+
+@pytest.mark.parametrize(
+    ("b", "more", "model", "message"),
+    [
+        ("b.png", ("--far", "0.1"), "m.onnx", "the model has no thresholds; marginface calibrate"),
+        ("b.png", ("--far", "0.2"), "c.onnx", "not calibrated for a false accept rate of 0.2, but"),
+        ("b.png", ("--far", "0.001"), "c.onnx", "has 200 different pairs, too few to show a"),
+        ("b.png", ("--far", "0.1", "--flip"), "c.onnx", "but for: crops, without --flip"),
+        ("b.png", ("--far", "0.1", "--std", "99"), "c.onnx", "of another model or of another pre"),
+        ("broken.png", ("--far", "0.1"), "c.onnx", "broken.png"),
+        ("absent.png", ("--far", "0.1"), "c.onnx", "absent.png"),
+        ("d.onnx", ("--far", "0.1"), "c.onnx", "d.onnx"),
+    ],
+)
+def test_bad_input_is_one_line(place, b, more, model, message):
+    calibrated(place, 0.0)
+    assert message in refusal(*arguments(place, "a.png", b, *more, model=model))
+
+
+def test_many_pairs_open_the_model_once(place):
+    compare = mf.comparer(calibrated(place, 0.0), place / "d.onnx", far=0.1, limits=Limits(0, 1))
+    photos = [np.asarray(Image.open(place / name)) for name in ("a.png", "b.png")]
+    assert compare(*photos).score == pytest.approx(score(place))
+    assert compare(photos[0], photos[0]).answer == "same"
+    assert compare(photos[0], np.zeros((64, 64, 3), np.uint8)).problems == (
+        "the second photo: no face",
+    )
