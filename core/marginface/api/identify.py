@@ -293,7 +293,8 @@ def _calibration(
         calibration.at(far)
         flip, notes = calibration.flip, [note] * bool(note)
     elif kept:
-        ready = {each.far for one in kept for each in one.thresholds if each.supported}
+        own = [each for each in kept if each.fingerprint == recogniser.embedder.fingerprint]
+        ready = {each.far for one in own for each in one.thresholds if each.supported}
         rates = ", ".join(f"{each:g}" for each in sorted(ready, reverse=True))
         notes = [f"scores alone; give --far to decide, one that the model has: {rates or 'none'}"]
     else:
