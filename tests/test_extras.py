@@ -204,6 +204,7 @@ REFUSED = {
         f"evaluate --model {{run}} {PAIRS} --backend torch --output {{new}}",
         "templates --embeddings {e.npz} --media {pairs} --pairs {pairs}",
         "identify --embeddings {e.npz} --gallery {pairs} --probes {pairs} --output {new}",
+        "identify --model {run} --gallery {faces} --probes {faces} --output {new}",
     ),
     "google_crc32c": OF_TFRECORDS,
     "google.protobuf": OF_TFRECORDS,

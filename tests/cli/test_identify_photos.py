@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command import cli, printed, refusal
@@ -172,6 +173,10 @@ def test_without_a_rate_there_are_scores_alone(place: Path) -> None:
     )
     assert "too few to show" in refusal(*arguments(place, "--far", 1e-3))
     assert "not calibrated for this use" in refusal(*arguments(place, "--far", FAR, "--no-flip"))
+    assert "far must be above 0" in refusal(*arguments(place, "--far", 0))
+    other = ("--std", 3)
+    assert "thresholds are those of another" in refusal(*arguments(place, "--far", FAR, *other))
+    assert "one that the model has: none" in cli(*arguments(place, *other)).stderr
 
 
 def test_thresholds_of_another_model_are_refused(place: Path) -> None:
@@ -183,6 +188,31 @@ def test_thresholds_of_another_model_are_refused(place: Path) -> None:
     write_with_metadata(place / "o.onnx", place / "x.onnx", {THRESHOLDS_KEY: kept})
     told = refusal(*arguments(place, "--far", FAR, "--output", place / "found", model="x.onnx"))
     assert "thresholds are those of another model" in told
+    assert not (place / "found").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("box", "x"),
+        ("box", [1.0]),
+        ("points", [1.0] * 4),
+        ("face", None),
+        ("face", "0"),
+        ("score", [0.5]),
+        ("embedding", [0.0] * 12),
+    ],
+)
+def test_damaged_files_of_faces_are_refused(place: Path, column: str, values: object) -> None:
+    how = ("--model", place / "c.onnx", "--detector", place / "d.onnx")
+    printed("embed", "--photos", place / "people", *how, "--flip", "--output", place / "g.parquet")
+    table = pq.read_table(place / "g.parquet")
+    other = pa.array([values] * len(table))
+    at = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(at, column, other), place / "g.parquet")
+    given = ("--gallery", place / "g.parquet", "--probes", place / "inbox", *how)
+    told = refusal("identify", *given, "--output", place / "found")
+    assert f"its column {column} (" in told or "length zero" in told
     assert not (place / "found").exists()
 
 

@@ -1,5 +1,7 @@
 """Examples in Keras, with timm, and of two photos give what they say."""
 
+import importlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,7 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 Example = Callable[[str], ModuleType]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Train the small model of two examples once; return a function that copies it."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("trained") / "small.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        importlib.import_module("embed_and_compare").train_small_model(path)
+    return lambda target: Path(shutil.copy(path, target))
 
 
 def test_keras_learns_and_its_saved_model_is_the_backbone(example: Example, tmp_path: Path) -> None:
@@ -31,11 +47,14 @@ def test_a_network_of_timm_learns(example: Example) -> None:
 
 
 def test_photos_are_told_apart(
-    example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: Example,
+    trained: Callable[[Path], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("onnxruntime")
     module = example("embed_and_compare")
+    monkeypatch.setattr(module, "train_small_model", trained)
     found = module.main()
     assert found["same"] is True
     assert found["different"] is False
@@ -52,3 +71,26 @@ def test_photos_are_told_apart(
     capsys.readouterr()
     assert module.main(str(model), str(photo), str(photo), "0.9")["same"] is True
     assert capsys.readouterr().out == "one.png and one.png: the same person, cosine 1.00\n"
+
+
+def test_people_are_named(
+    example: Example,
+    trained: Callable[[Path], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = example("who_is_it")
+    monkeypatch.setattr(module, "train_small_model", trained)
+    monkeypatch.chdir(tmp_path)
+    result = module.main()
+    photos = [(answer, int(answer.face.photo.split("-")[0])) for answer in result.answers]
+    assert len(photos) == 48
+    right = [
+        answer.candidates[0].name == f"person {who}" for answer, who in photos if who < 8
+    ]  # by chance 1 in 8
+    assert np.mean(right) > 0.6
+    strangers = [answer.decision for answer, who in photos if who >= 8]
+    assert strangers.count("found") <= 0.3 * len(strangers)  # 21 % are expected at most
+    assert "found" in result.counts
+    with Image.open(tmp_path / "who_is_it.png") as sheet:
+        assert sheet.width > 500

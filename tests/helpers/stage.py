@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from command import printed
@@ -20,6 +21,12 @@ from tiny_scrfd import photo_with, save_detector
 from marginface import backbones
 from marginface.backbones import describe
 from marginface.demo.faces import write_demo_set
+from marginface.embeddings.embedder import open_embedder
+from marginface.embeddings.origin import CROPS
+from marginface.evaluation.calibration import Threshold
+from marginface.model import THRESHOLDS_KEY
+from marginface.onnx.metadata import write_with_metadata
+from marginface.serving.thresholds import Calibration, to_text
 from marginface.training import trainer
 from marginface.training.config.keys import TrainConfig
 
@@ -71,6 +78,33 @@ def _photos(to: Path) -> None:
         for number in range(1, 6):
             photo = photo_with(160, 160, (16, 4, 4), brightness=200 + 10 * number)
             Image.fromarray(photo).save(to / person / f"{number}.jpg", quality=95)
+
+
+def _people(to: Path) -> None:
+    for at, person in enumerate(PEOPLE):
+        _photo(to / person / "1.jpg", at)
+
+
+def _inbox(to: Path) -> None:
+    for at in range(3):
+        _photo(to / f"{at}.jpg", at)
+
+
+def _photo(to: Path, person: int) -> None:
+    """Write a photo with a face for the tiny detector on the dark colours of a person."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    mark = photo_with(160, 160, (16, 4, 4))
+    colours = np.random.default_rng(person).integers(0, 90, (4, 4, 3)).repeat(40, 0).repeat(40, 1)
+    Image.fromarray(np.where(mark > 0, mark, colours).astype(np.uint8)).save(to, quality=95)
+
+
+def _calibrated(to: Path) -> None:
+    _model(to)
+    rate = (0.01, 0.005, 0.02)
+    at = Threshold(1e-2, 0.9, 0.85, 0.95, True, rate, rate)
+    fingerprint = open_embedder(to).fingerprint
+    kept = Calibration(fingerprint, True, CROPS, "lfw", 3000, 3000, (at,))
+    write_with_metadata(to, to, {THRESHOLDS_KEY: to_text([kept])})
 
 
 def _parts(to: Path) -> None:
@@ -135,6 +169,8 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "faces": partial(_copy, "train"),
     "crops": partial(_copy, "train"),
     "photos": _photos,
+    "people": _people,
+    "inbox": _inbox,
     "parts": _parts,
     "demo": _demo,
     "casia": partial(_copy, "train"),
@@ -153,6 +189,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "model.onnx": _model,
     "r50.onnx": _model,
     "before.onnx": _model,
+    "calibrated.onnx": _calibrated,
     "tuned.onnx": _model,
     "public.safetensors": _weights,
     "det_10g.onnx": save_detector,

@@ -16,7 +16,7 @@ from marginface.api.calling import public
 from marginface.api.claims import claimed_folder
 from marginface.api.models import Model, open_model
 from marginface.api.progress import image_progress
-from marginface.checks import as_path, check_count
+from marginface.checks import as_path, check_count, check_rate
 from marginface.data.image_files import require_folder
 from marginface.embeddings.origin import SHORT_HASH, Origin, common_origin
 from marginface.errors import MarginfaceError
@@ -135,6 +135,13 @@ def identify(
     min_face: float = 0,
     skip_bad: bool = False,
     overwrite: bool = False,
+    backend: str = "onnx",
+    mean: str | float | Sequence[float] | None = None,
+    std: str | float | Sequence[float] | None = None,
+    channels: str | None = None,
+    crop: str | Sequence[int] | None = None,
+    output_name: str | None = None,
+    checkpoint: str | int | None = None,
     threads: int | None = None,
 ) -> IdentifyResult:
     """Return who the faces of photos are, among the people of a gallery of photos.
@@ -155,6 +162,13 @@ def identify(
         min_face: pixels that the longer side of a crop must span.
         skip_bad: leave out photos that cannot be read instead of stopping at them.
         overwrite: replace an existing output.
+        backend: what runs the network: "onnx", or for a run "torch" or "tf".
+        mean: subtracted from pixels (0..255), one number or three; the model's own for None.
+        std: divides pixels after the mean; the model's own for None.
+        channels: channel order of the network, "rgb" or "bgr"; the model's own for None.
+        crop: (top, left, height, width) in pixels that is cut out of each image.
+        output_name: output of an ONNX file that is the embedding; by its shape for None.
+        checkpoint: of a run: "best" (of `keep_best`), "last" or a step; the last for None.
         threads: CPU threads; all for None.
 
     Raises:
@@ -163,6 +177,8 @@ def identify(
     if flip is not None and not isinstance(flip, bool):
         raise MarginfaceError(f"flip must be True, False or None, got {flip!r}")
     check_count("top", top)
+    if far is not None and not check_rate("far", far):
+        raise MarginfaceError("far must be above 0, such as 1e-2")
     model_path = model.path if isinstance(model, Model) else as_path("model", model)
     people, inbox = as_path("gallery", gallery), as_path("probes", probes)
     reads = [model_path, people, inbox]
@@ -177,12 +193,19 @@ def identify(
         for place in (people, inbox):
             if target is not None:
                 refuse_among(target, place)
-            if place.suffix.lower() != ".parquet" or not place.is_file():
-                require_folder(place)
+            _require_source(place)
         sources = [Source("gallery", people, skip_bad), Source("probes", inbox, skip_bad)]
         check_apart(*sources)
         opened = open_model(
-            model, backend=_backend(model), threads=None if isinstance(model, Model) else 1
+            model,
+            backend=backend,
+            threads=None if isinstance(model, Model) else 1,  # each photo has one
+            mean=mean,
+            std=std,
+            channels=channels,
+            crop=crop,
+            output_name=output_name,
+            checkpoint=checkpoint,
         )
         recogniser = Recogniser(
             opened,
@@ -218,8 +241,15 @@ def identify(
         return result
 
 
-def _backend(model: str | Path | Model) -> str:
-    return model.embedder.backend if isinstance(model, Model) else "onnx"
+def _require_source(place: Path) -> None:
+    """Refuse what is neither a folder of photos nor a .parquet of their faces."""
+    if place.is_file() and place.suffix.lower() != ".parquet":
+        raise MarginfaceError(
+            f"{place} is a file, expected a folder of photos, or a .parquet that marginface embed "
+            "wrote of one"
+        )
+    if not place.is_file():
+        require_folder(place)
 
 
 def _origin(sources: Sequence[Source], recogniser: Recogniser, model: Model) -> Origin | None:
@@ -263,7 +293,8 @@ def _calibration(
         calibration.at(far)
         flip, notes = calibration.flip, [note] * bool(note)
     elif kept:
-        ready = {each.far for one in kept for each in one.thresholds if each.supported}
+        own = [each for each in kept if each.fingerprint == recogniser.embedder.fingerprint]
+        ready = {each.far for one in own for each in one.thresholds if each.supported}
         rates = ", ".join(f"{each:g}" for each in sorted(ready, reverse=True))
         notes = [f"scores alone; give --far to decide, one that the model has: {rates or 'none'}"]
     else:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from marginface.cli import metrics_output as options
+from marginface.cli import model_options as models
 from marginface.cli.output_options import Overwrite, claim_folder
 from marginface.errors import MarginfaceError
 
@@ -96,9 +97,14 @@ def identify(
         typer.Option("--skip-bad", help="Of photos: leave out and list those that are unreadable."),
     ] = False,
     overwrite: Overwrite = False,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of photos: CPU threads; default: all.")
-    ] = None,
+    backend: models.Backend = "onnx",
+    mean: models.Mean = None,
+    std: models.Std = None,
+    channels: models.Channels = None,
+    crop: models.Crop = None,
+    output_name: models.OutputName = None,
+    checkpoint: models.Checkpoint = None,
+    threads: models.Threads = None,
 ) -> None:
     """Find who the faces of photos are, or measure how often a search of embeddings is right (1:N).
 
@@ -115,6 +121,15 @@ def identify(
             if model is not None
             else "give --model for photos, or --embeddings that were written before"
         )
+    running = {
+        "mean": mean,
+        "std": std,
+        "channels": channels,
+        "crop": crop,
+        "output_name": output_name,
+        "checkpoint": checkpoint,
+        "threads": threads,
+    }
     if model is not None:
         _in_photos(
             gallery,
@@ -129,7 +144,8 @@ def identify(
             min_face=min_face or 0,
             skip_bad=skip_bad,
             overwrite=overwrite,
-            threads=threads,
+            backend=backend,
+            **running,
         )
         return
     assert embeddings is not None
@@ -140,7 +156,8 @@ def identify(
         "--min-score": min_score is not None,
         "--min-face": min_face is not None,
         "--skip-bad": skip_bad,
-        "--threads": threads is not None,
+        "--backend": backend != "onnx",
+        **{f"--{name.replace('_', '-')}": value is not None for name, value in running.items()},
     }
     for option in (name for name, there in given.items() if there):
         raise MarginfaceError(f"{option} does not go with --embeddings; leave out one of them")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+NO_FACE, UNREADABLE = "no face", "unreadable"  # why a photo gives none
 NO_CROP = np.empty((0, 0, 3), np.uint8)
 
 

@@ -15,9 +15,8 @@ from marginface.data.names import image_path
 from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.regular import real_path
-from marginface.serving.faces import Face
+from marginface.serving.faces import NO_FACE, UNREADABLE, Face
 from marginface.serving.gallery import Answer, Gallery
-from marginface.serving.photo_store import NO_FACE, UNREADABLE
 from marginface.serving.recogniser import Recogniser
 
 NO_PERSON = "not in the folder of a person"

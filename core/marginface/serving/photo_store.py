@@ -35,7 +35,7 @@ from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.locking import sole_writer
 from marginface.outputs import check_file
-from marginface.serving.faces import Face
+from marginface.serving.faces import NO_FACE, UNREADABLE, Face
 from marginface.serving.recogniser import Outcome, Recogniser
 from marginface.text import printable
 
@@ -44,7 +44,6 @@ with needs("data"):
 
 PART_SIZE = 256  # photos; what an interruption can cost at most
 VERSION = 1  # of the parts
-NO_FACE, UNREADABLE = "no face", "unreadable"
 LEFT_OUT_COLUMNS = ("path", "face", "reason")
 QUALITIES = ("size", "blur", "yaw", "pitch", "roll", "norm")
 

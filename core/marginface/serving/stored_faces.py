@@ -18,8 +18,8 @@ from marginface.serving.faces import NO_CROP, Face
 from marginface.serving.recogniser import UNKNOWN
 
 with needs("data"):
-    import pyarrow as pa
     import pyarrow.parquet as pq
+    from pyarrow import types
 
 Numbered = list[tuple[int, Face]]  # the number of a face in its photo
 
@@ -35,7 +35,7 @@ def stored_faces(path: Path) -> Iterator[tuple[str, Numbered]]:
     )
     with path.open("rb") as file:
         there = pq.read_schema(file).names
-    numbers = _column(path, there, "face", 1, 0).astype(np.int64)[:, 0]
+    numbers = _column(path, there, "face", 1, 0)[:, 0].astype(np.int64)
     boxes = _column(path, there, "box", 4, np.nan)
     points = _column(path, there, "points", 10, np.nan).reshape(-1, 5, 2)
     scores = _column(path, there, "score", 1, 1)[:, 0]
@@ -49,21 +49,18 @@ def stored_faces(path: Path) -> Iterator[tuple[str, Numbered]]:
         yield photo, list(faces)
 
 
-def _column(
-    path: Path, there: list[str], name: str, width: int, instead: float
-) -> NDArray[np.float32]:
+def _column(path: Path, there: list[str], name: str, width: int, instead: float) -> NDArray[Any]:
     """Return a column of numbers, or of lists of them, as [rows, width]."""
     column: Any = read_part(path, [name if name in there else "path"]).column(0)
     if name not in there:
         return np.full((len(column), width), instead, np.float32)
-    try:
-        flat = column.combine_chunks()
-        if width > 1:
-            flat = flat.flatten()
-        values = np.asarray(flat.cast(pa.float32()), np.float32)
-        return values.reshape(len(column), width)
-    except (pa.ArrowException, AttributeError, ValueError) as error:
+    flat = column.combine_chunks()
+    if width > 1 and hasattr(flat, "flatten"):
+        flat = flat.flatten()
+    numbers = types.is_integer if name == "face" else types.is_floating
+    if not numbers(flat.type) or flat.null_count or len(flat) != width * len(column):
         raise MarginfaceError(
-            f"{path}: its column {name} is {column.type}, not what marginface writes; embed the "
+            f"{path}: its column {name} ({column.type}) is not as marginface writes it; embed the "
             "photos again"
-        ) from error
+        )
+    return np.asarray(flat).reshape(len(column), width)
