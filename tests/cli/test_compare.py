@@ -15,7 +15,7 @@ import marginface as mf
 from marginface.evaluation.calibration import thresholds
 from marginface.model import THRESHOLDS_KEY
 from marginface.onnx.metadata import write_with_metadata
-from marginface.serving.comparing import Limits
+from marginface.serving.sides import Limits
 from marginface.serving.thresholds import Calibration, to_text
 
 ONE, TWO = [(32, 4, 4)], [(32, 2, 2), (16, 12, 12)]  # stride, column, row of each face
