@@ -21,6 +21,8 @@ from marginface.serving.thresholds import Calibration, Decision
 from marginface.text import printable
 from marginface.vectors import pair_scores
 
+SAME_PIXELS = "both faces are the same pixels: one photo twice says nothing of a person"
+
 
 @dataclass(frozen=True, eq=False)
 class FaceComparison:
@@ -158,7 +160,7 @@ class Comparer:
             choose(*of_photo, self.limits, self.recogniser.max_pixels)
             for of_photo in zip((first, second), names, found, chosen, strict=True)
         )
-        score, decision = None, None
+        score, decision, notes = None, None, self.notes
         if one.face is not None and two.face is not None:
             pair = np.stack([one.face.embedding, two.face.embedding])
             score = float(pair_scores(pair, np.array([0]), np.array([1]))[0])
@@ -167,7 +169,9 @@ class Comparer:
                 assert self.calibration is not None
                 assert self.far is not None
                 decision = self.calibration.decide(score, self.far)
-        return FaceComparison((one, two), score, decision, self.notes)
+            if np.array_equal(one.face.crop, two.face.crop):
+                notes = (*notes, SAME_PIXELS)
+        return FaceComparison((one, two), score, decision, notes)
 
 
 def _name(photo: Any, otherwise: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from marginface.evaluation.calibration import Threshold
-from marginface.serving.faces import Face
 from marginface.serving.lettering import font_of, write
 from marginface.serving.sides import Side
 from marginface.serving.thresholds import Decision
@@ -18,12 +18,15 @@ COLUMN = (WIDTH - 2 * MARGIN - GAP) // 2
 TALLEST = 360  # of a photo in it
 LARGEST_ZOOM = 4.0
 CROP = 112
+DESCRIBED = 150  # of a crop and the lines beside it
 TITLE, TEXT, SMALL = 24, 15, 13
 LINE = 20
 TICK = 0.25  # of the axis
-NUMBERED = 200  # faces of a photo
+NUMBERED = 30  # faces of a photo: more numbers would hide each other
+SMALL_BOX, ROOMY_BOX = 12, 40  # pixels of a box: least width for a double line, for landmarks
 INK, GREY, PAPER, RULE, BAND = "#202124", "#5f6368", "white", "#bdc1c6", "#d2e3fc"
-COLOURS = {"same": "#137333", "not same": "#b3261e", "unsure": "#a35200", "no answer": "#a35200"}
+NO_ANSWER = "no answer"
+COLOURS = {"same": "#137333", "not same": "#b3261e", "unsure": "#a35200", NO_ANSWER: "#a35200"}
 THRESHOLD = "#1a56b0"
 TURNED = 30  # degrees from which it is said
 
@@ -54,7 +57,7 @@ def draw(
     top = MARGIN + TITLE + 12 + LINE * len(lines) + GAP
     height = max(photo.height for photo, _ in photos)
     below = top + height + GAP
-    axis = below + CROP + 2 * GAP
+    axis = below + DESCRIBED + GAP
     sheet = Image.new("RGB", (WIDTH, axis + (108 if score is not None else 0)), PAPER)
     pen = ImageDraw.Draw(sheet)
     write(pen, (MARGIN, MARGIN), head, _fitting(head), colour, WIDTH - 2 * MARGIN)
@@ -63,7 +66,7 @@ def draw(
         write(pen, place, line, TEXT, GREY, WIDTH - 2 * MARGIN)
     for column, (side, (photo, zoom)) in enumerate(zip(sides, photos, strict=True)):
         left = MARGIN + column * (COLUMN + GAP)
-        _mark(photo, side, zoom, colour)
+        _mark(photo, side, zoom, INK if answer == NO_ANSWER and not side.problem else colour)
         sheet.paste(photo, (left, top + height - photo.height))
         _describe(sheet, pen, (left, below), side)
     if score is not None:
@@ -89,28 +92,26 @@ def _photo(side: Side) -> Shown:
 
 
 def _mark(photo: Image.Image, side: Side, zoom: float, colour: str) -> None:
-    """Draw boxes, landmarks, and where there are several faces their numbers."""
+    """Draw boxes, landmarks where there is room, and where there are several faces numbers."""
     pen = ImageDraw.Draw(photo)
     several = len(side.faces) > 1
-    for number, face in reversed([*enumerate(side.faces[:NUMBERED])]):  # the surest on top
+    for number, face in reversed([*enumerate(side.faces)]):  # the surest on top
         if not np.isfinite(face.points).all():
             continue  # a crop, which is all face
         chosen = face is side.face
         line = colour if chosen or side.face is None else GREY
         left, top, right, bottom = (float(value) * zoom for value in face.box)
         box = (left, top, max(left, right), max(top, bottom))
-        pen.rectangle(box, None, PAPER, 4)
-        pen.rectangle((box[0] + 1, box[1] + 1, *_at_least(box, 1)), None, line, 2)
-        for x, y in face.points * zoom if chosen or not several else ():
-            pen.ellipse((x - 3, y - 3, x + 3, y + 3), line, PAPER)
-        if several:
+        if right - left < SMALL_BOX:
+            pen.rectangle(box, None, line)
+        else:
+            pen.rectangle(box, None, PAPER, 4)
+            pen.rectangle((left + 1, top + 1, right - 1, bottom - 1), None, line, 2)
+        if right - left >= ROOMY_BOX and (chosen or not several):
+            for x, y in face.points * zoom:
+                pen.ellipse((x - 3, y - 3, x + 3, y + 3), line, PAPER)
+        if several and (chosen or number < NUMBERED):
             _tag(pen, str(number), (left, top), photo.size, line)
-
-
-def _at_least(box: tuple[float, float, float, float], inset: float) -> tuple[float, float]:
-    """Return the right bottom corner of a box that is smaller by `inset`, not turned inside out."""
-    left, top, right, bottom = box
-    return max(left + inset, right - inset), max(top + inset, bottom - inset)
 
 
 def _tag(pen: Pen, text: str, at: tuple[float, float], size: tuple[int, int], colour: str) -> None:
@@ -133,43 +134,37 @@ def _describe(sheet: Image.Image, pen: Pen, at: tuple[int, int], side: Side) -> 
         size = max(1, round(crop.width * zoom)), max(1, round(crop.height * zoom))
         sheet.paste(crop.resize(size, Image.Resampling.LANCZOS), (left, top))
         left, room = left + CROP + GAP, room - CROP - GAP
-    write(pen, (left, top), side.photo, TEXT, INK, room)
-    for line, text in enumerate(_facts(side), 1):
-        write(pen, (left, top + 4 + line * LINE), text, SMALL, GREY, room)
-    if side.problem:
-        lines = _wrapped(side.problem, room)
-        start = top + 4 + (1 + len(_facts(side))) * LINE
-        for line, text in enumerate(lines):
-            write(pen, (left, start + line * LINE), text, SMALL, COLOURS["no answer"], room)
+    folder, _, name = side.photo.rpartition("/")
+    write(pen, (left, top), name, TEXT, INK, room)
+    told = [(f"in {folder}", GREY)] if folder else []
+    told += [(text, GREY) for text in _facts(side)]
+    told += [(text, COLOURS[NO_ANSWER]) for text in _wrapped(side.problem, room)]
+    for line, (text, colour) in enumerate(told, 1):
+        write(pen, (left, top + 2 + line * LINE), text, SMALL, colour, room)
 
 
 def _facts(side: Side) -> list[str]:
-    if side.face is None:
+    """Return what is known of the face that is compared."""
+    face = side.face
+    if face is None:
         return []
-    return _quality(side.face, side.faces)
-
-
-def _quality(face: Face, faces: Sequence[Face]) -> list[str]:
-    quality = face.quality
-    told = [f"the crop spans {quality.size:.0f} pixels, blur {quality.blur:.2f}"]
+    told = [f"the crop spans {face.quality.size:.0f} pixels, blur {face.quality.blur:.2f}"]
     if np.isfinite(face.points).all():
-        number = next(at for at, each in enumerate(faces) if each is face)
-        which = f"face {number} of {len(faces)}, " if len(faces) > 1 else ""
-        turned = f", turned by about {abs(quality.yaw):.0f} degrees"
-        told.append(
-            f"{which}detector's score {face.score:.2f}"
-            f"{turned if abs(quality.yaw) >= TURNED else ''}"
-        )
+        number = next(at for at, each in enumerate(side.faces) if each is face)
+        which = f"face {number} of {len(side.faces)}, " if len(side.faces) > 1 else ""
+        told.append(f"{which}detector's score {face.score:.2f}")
+    if abs(face.quality.yaw) >= TURNED:
+        told.append(f"turned by about {abs(face.quality.yaw):.0f} degrees")
     return told
 
 
 def _wrapped(text: str, room: int) -> list[str]:
     """Break a text of ours between words."""
     font = font_of(SMALL)
-    lines = [""]
+    lines: list[str] = []
     for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > room:
+        longer = f"{lines[-1]} {word}" if lines else word
+        if not lines or font.getlength(longer) > room:
             lines.append(word)
         else:
             lines[-1] = longer
@@ -179,7 +174,7 @@ def _wrapped(text: str, room: int) -> list[str]:
 def _axis(pen: Pen, top: int, score: float, threshold: Threshold | None, colour: str) -> None:
     """Draw the cosines that faces have, with the threshold, its interval and the score."""
     lowest = min(score, 1.0 if threshold is None else max(threshold.low, -1.0), -TICK)
-    first = np.floor(round(lowest / TICK, 6)) * TICK
+    first = math.floor(round(lowest / TICK, 6)) * TICK
     left, right, line = MARGIN + 10, WIDTH - MARGIN - 10, top + 56
 
     def place(value: float) -> float:
