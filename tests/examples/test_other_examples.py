@@ -7,6 +7,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_model import save_model
+from tiny_scrfd import photo_with, save_detector
+
+import marginface as mf
 
 Example = Callable[[str], ModuleType]
 
@@ -52,3 +56,19 @@ def test_photos_are_told_apart(
     capsys.readouterr()
     assert module.main(str(model), str(photo), str(photo), "0.9")["same"] is True
     assert capsys.readouterr().out == "one.png and one.png: the same person, cosine 1.00\n"
+
+
+def test_two_photos_become_a_decision(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    module = example("compare_photos")
+    assert module.main() == ["same", "not same"]
+    # With files of one's own.
+    monkeypatch.chdir(tmp_path)
+    photo = photo_with(160, 160, (16, 4, 4))
+    Image.fromarray(photo).save("one.png")
+    save_detector(tmp_path / "d.onnx")
+    with pytest.raises(mf.MarginfaceError, match="has no thresholds; marginface calibrate"):
+        module.main(str(save_model(tmp_path / "m.onnx")), "d.onnx", "one.png", "one.png", "1e-1")
