@@ -3,8 +3,8 @@
     python examples/compare_photos.py MODEL DETECTOR one.jpg other.jpg 1e-2
     python examples/compare_photos.py       # trains a small model, and draws the photos
 
-MODEL is what `marginface calibrate` writes, DETECTOR an SCRFD or YuNet file, the number a false accept
-rate that the model is calibrated for. The picture goes to comparison.png.
+MODEL is what `marginface calibrate` writes, DETECTOR an SCRFD or YuNet file, the number a false
+accept rate that the model is calibrated for. The picture goes to comparison.png.
 """
 
 import sys
