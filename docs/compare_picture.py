@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,18 +30,18 @@ def draw(demo: Path, output: Path) -> None:
     faces = demo / "faces"
     ann, bo = sorted((faces / "test").iterdir())[:2]
     crops = [[read_image(path) for path in sorted(each.iterdir())[:2]] for each in (ann, bo)]
-    with TemporaryDirectory() as folder:
-        model, photos = Path(folder, "calibrated.onnx"), [Path(folder, f"{n}.png") for n in "ab"]
+    with TemporaryDirectory() as folder, chdir(folder):  # the picture names photos as given
         mf.calibrate(
-            demo / "model.onnx", pairs=faces / "pairs.txt", images=faces / "test", output=model,
-            far=[1e-1, 1e-2],
-        )  # fmt: skip
-        Image.fromarray(_wall(crops[0][:1])).save(photos[0])
-        Image.fromarray(_wall([crops[1][0], crops[0][1]])).save(photos[1])
-        found = mf.comparer(model, portraits, far=1e-1)(*photos, face=(None, 1))
-        for side, name in zip(found.sides, ("ann.jpg", "party.jpg"), strict=True):
-            object.__setattr__(side, "photo", name)
-        found.picture().save(output, optimize=True)
+            demo / "model.onnx",
+            pairs=faces / "pairs.txt",
+            images=faces / "test",
+            far=1e-1,
+            output="calibrated.onnx",
+        )
+        Image.fromarray(_wall(crops[0][:1])).save("ann.png")
+        Image.fromarray(_wall([crops[1][0], crops[0][1]])).save("party.png")
+        compare = mf.comparer("calibrated.onnx", portraits, far=1e-1)
+        compare("ann.png", "party.png", face=(None, 1)).picture().save(output, optimize=True)
 
 
 def _wall(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -65,4 +66,4 @@ def portraits(photos: Sequence[NDArray[np.uint8]]) -> list[Faces]:
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), Path(sys.argv[2]))
+    draw(Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute())

@@ -83,7 +83,9 @@ class FaceComparison:
                 f"{1 - at.true_accepts[0]:.2%} of the same are missed"
             )
             if self.answer == "unsure":
-                told.append("unsure: the cosine lies within the threshold's interval")
+                told.append(
+                    "the cosine lies within the threshold's interval, which more pairs would narrow"
+                )
         elif score:
             told.append(score)
             if not self.problems:
