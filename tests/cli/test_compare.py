@@ -1,6 +1,9 @@
 """`marginface compare`: an answer about two photos, or why there is none."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,3 +177,40 @@ def test_a_picture_is_drawn_or_refused_before_the_work(place):
     assert "exists already; pass --overwrite" in refusal(*given, "--picture", place / "new/p.png")
     assert "what the command reads" in refusal(*given, "--picture", place / "a.png", "--overwrite")
     assert "--picture must end in .png" in refusal(*given, "--picture", place / "p.jpg")
+
+
+def test_a_reader_that_has_gone_leaves_the_status_the_answer(place):
+    calibrated(place, -1.0)
+    given = arguments(place, "a.png", "b.png", "--far", "0.1", "--json")
+    for more in ([], given[-1:]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-m", "marginface", *map(str, given[:-1]), *more]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--min-face", "nan"), ("--min-face", "-1"), ("--max-blur", "nan"), ("--max-blur", "2")],
+)
+def test_a_limit_is_a_number(place, option, value):
+    told = refusal(*arguments(place, "a.png", "b.png", option, value, model="m.onnx"))
+    assert f"{option[2:].replace('-', '_')} must be " in told
+
+
+def test_a_photo_without_a_detector_is_told_how_to_go_on(place):
+    told = refusal("compare", place / "a.png", place / "b.png", "--model", place / "m.onnx")
+    assert "a.png: the image is 288x288 (height x width), expected 112x112; give --detector" in told
+
+
+def test_json_stands_alone_on_standard_output(place):
+    """With names of any letters; what else there is goes to standard error."""
+    odd = place / "имя\x1b[31m 名.png"
+    odd.write_bytes((place / "b.png").read_bytes())
+    calibrated(place, -1.0)
+    done = cli(*arguments(place, "a.png", odd.name, "--far", "0.1", "--json"))
+    assert json.loads(done.stdout)["photos"][1]["photo"] == str(odd)
+    assert "\x1b" not in done.stdout
+    assert not done.stderr

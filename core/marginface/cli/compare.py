@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,7 +84,6 @@ def compare(
     """
     from marginface.api.compare import compare as run
     from marginface.atomic import replacing
-    from marginface.terminal import Terminal
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise MarginfaceError(f"--picture must end in .png, got {picture}")
@@ -111,12 +112,12 @@ def compare(
         picture.parent.mkdir(parents=True, exist_ok=True)
         with replacing(picture) as part:
             found.picture().save(part, "png")
-    if as_json:
-        print(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
-    else:
-        console = Terminal(soft_wrap=True)
-        for line in found.lines():
-            console.print(line)
+    try:
+        print(json.dumps(found.to_json(), ensure_ascii=False, indent=1) if as_json else found)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads; the status is the answer still, and 1 is "not same"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     raise typer.Exit(STATUS[found.answer])
 
 

@@ -90,10 +90,9 @@ class Source:
             for done, (name, outcome) in enumerate(zip(self.names, outcomes, strict=True), 1):
                 on_progress(done, len(self.names))
                 if isinstance(outcome, MarginfaceError):
-                    why = _advised(str(outcome)) if recogniser.source is None else str(outcome)
                     if not self.skip_bad:
-                        raise MarginfaceError(why) from outcome
-                    self.leave_out(name, None, UNREADABLE, why)
+                        raise outcome
+                    self.leave_out(name, None, UNREADABLE, str(outcome))
                     continue
                 yield name, [(at, face.without_crop()) for at, face in enumerate(outcome)]
 
@@ -209,12 +208,6 @@ def ask(
         if len(waiting) >= FACES_AT_ONCE:
             yield from answered()
     yield from answered()
-
-
-def _advised(why: str) -> str:
-    """Return an error of a crop with the advice for what is a photo, where its size is wrong."""
-    problem, _, advice = why.partition("; make a crop")
-    return f"{problem}; give --detector, without which images are aligned crops" if advice else why
 
 
 def _largest(faces: Sequence[Face]) -> int:

@@ -160,10 +160,11 @@ class Recogniser:
             if path.is_dir():
                 raise MarginfaceError(f"{path} is a folder; give its files")
             if self.source is None:
-                return read_image(path, self._options.size, max_pixels=self.max_pixels), 1
+                crop = read_image(path, None, max_pixels=self.max_pixels)
+                return self._sized(crop, f"{path}: the image is"), 1
             return read_photo(path, max_pixels=self.max_pixels)
         if isinstance(photo, Image.Image):
-            return upright_pixels(photo), 1
+            return self._sized(upright_pixels(photo)), 1
         if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.shape[2:] != (3,):
             array = hasattr(photo, "dtype") and hasattr(photo, "shape")
             found = f"{photo.dtype} {tuple(photo.shape)}" if array else type(photo).__name__
@@ -171,7 +172,18 @@ class Recogniser:
                 "photos must be paths, PIL images or uint8 RGB arrays [height, width, 3], got "
                 f"{found}"
             )
-        return photo, 1
+        return self._sized(photo), 1
+
+    def _sized(self, pixels: Pixels, what: str = "images are") -> Pixels:
+        """Return a photo, or without a detector a crop of the size that the model takes."""
+        size = self.embedder.image_size(resize=False)
+        if self.source is None and size not in (None, pixels.shape[:2]):
+            found, expected = ("x".join(map(str, each or ())) for each in (pixels.shape[:2], size))
+            raise MarginfaceError(
+                f"{what} {found} (height x width), expected {expected}; "
+                "give --detector, without which images are aligned crops"
+            )
+        return pixels
 
     def _faces(
         self, group: Sequence[tuple[str, Any]], held: dict[int, tuple[Pixels, int]]

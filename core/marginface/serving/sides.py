@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from marginface.checks import check_spread
 from marginface.data.images import read_photo, upright_pixels
 from marginface.errors import MarginfaceError
 from marginface.serving.faces import Face
@@ -30,10 +31,19 @@ class Limits:
     Args:
         min_face: pixels of the photo that the crop's longer side must span.
         max_blur: most blur, 0 to 1.
+
+    Raises:
+        MarginfaceError: a limit is no such number.
     """
 
     min_face: float = MIN_FACE
     max_blur: float = MAX_BLUR
+
+    def __post_init__(self) -> None:
+        """Check the numbers: with NaN for a limit every face would pass."""
+        check_spread("min_face", self.min_face)
+        if not 0 <= self.max_blur <= 1:
+            raise MarginfaceError(f"max_blur must be between 0 and 1, got {self.max_blur!r}")
 
 
 @dataclass(frozen=True, eq=False)
