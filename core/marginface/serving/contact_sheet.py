@@ -37,10 +37,10 @@ COLOURS = {FOUND: "#137333", UNSURE: "#a35200", NOBODY: GREY, "": INK}
 
 
 def crops_in(root: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> CropOf:
-    """Return a function that crops a face anew from its photo under `root`.
+    """Return a function that gives a face's crop, made anew from its photo under `root` if needed.
 
-    A search keeps no pixels: only what a sheet shows is read again. It returns None where the photo
-    is gone.
+    A search keeps few pixels: what else a sheet shows is read again. It returns None where the
+    photo is gone.
     """
 
     def crop(face: Face) -> NDArray[np.uint8] | None:
