@@ -15,7 +15,7 @@ import marginface as mf
 from marginface.evaluation.calibration import thresholds
 from marginface.model import THRESHOLDS_KEY
 from marginface.onnx.metadata import write_with_metadata
-from marginface.serving.comparing import Limits
+from marginface.serving.sides import Limits
 from marginface.serving.thresholds import Calibration, to_text
 
 ONE, TWO = [(32, 4, 4)], [(32, 2, 2), (16, 12, 12)]  # stride, column, row of each face
@@ -165,3 +165,12 @@ def test_many_pairs_open_the_model_once(place):
     assert compare(photos[0], np.zeros((64, 64, 3), np.uint8)).problems == (
         "the second photo: no face",
     )
+
+
+def test_a_picture_is_drawn_or_refused_before_the_work(place):
+    given = arguments(place, "a.png", "b.png", model="m.onnx")
+    printed(*given, "--picture", place / "new" / "p.png")
+    assert Image.open(place / "new" / "p.png").format == "PNG"
+    assert "exists already; pass --overwrite" in refusal(*given, "--picture", place / "new/p.png")
+    assert "what the command reads" in refusal(*given, "--picture", place / "a.png", "--overwrite")
+    assert "--picture must end in .png" in refusal(*given, "--picture", place / "p.jpg")

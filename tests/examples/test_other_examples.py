@@ -9,6 +9,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_model import save_model
+from tiny_scrfd import photo_with, save_detector
+
+import marginface as mf
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -94,3 +98,19 @@ def test_people_are_named(
     assert "found" in result.counts
     with Image.open(tmp_path / "who_is_it.png") as sheet:
         assert sheet.width > 500
+
+
+def test_two_photos_become_a_decision(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    module = example("compare_photos")
+    assert module.main() == ["same", "not same"]
+    # With files of one's own.
+    monkeypatch.chdir(tmp_path)
+    photo = photo_with(160, 160, (16, 4, 4))
+    Image.fromarray(photo).save("one.png")
+    save_detector(tmp_path / "d.onnx")
+    with pytest.raises(mf.MarginfaceError, match="has no thresholds; marginface calibrate"):
+        module.main(str(save_model(tmp_path / "m.onnx")), "d.onnx", "one.png", "one.png", "1e-1")

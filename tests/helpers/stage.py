@@ -155,6 +155,12 @@ def _table(to: Path) -> None:
     to.write_text("\n".join(["path,identity,angle,kept", *rows, ""]))
 
 
+def _groups(to: Path) -> None:
+    people = [person.name for person in sorted((drawn() / "test").iterdir())]
+    rows = [f"{person},{'ab'[at % 2]}" for at, person in enumerate(people)]
+    to.write_text("\n".join(["person,group", *rows, ""]))
+
+
 def _list(to: Path, number: int) -> None:
     to.write_text("".join(f"{person}/{number}.jpg\n" for person in PEOPLE))
 
@@ -178,6 +184,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "cfp_fp.bin": _pairs,
     "train.yaml": _config,
     "clean.csv": _table,
+    "groups.csv": _groups,
     "run": _run,
     "model.onnx": _model,
     "r50.onnx": _model,

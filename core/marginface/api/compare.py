@@ -9,15 +9,9 @@ from typing import Any
 from marginface.api.calling import public
 from marginface.api.models import Model, open_model
 from marginface.checks import as_path
-from marginface.serving.comparing import (
-    MAX_BLUR,
-    MIN_FACE,
-    Chosen,
-    Comparer,
-    FaceComparison,
-    Limits,
-)
+from marginface.serving.comparing import Comparer, FaceComparison
 from marginface.serving.recogniser import Detector, Recogniser
+from marginface.serving.sides import MAX_BLUR, MIN_FACE, Chosen, Limits
 from marginface.serving.thresholds import find_calibration, read_calibrations
 
 

@@ -17,11 +17,13 @@ from marginface.api.verifying import embed_sets, open_sets
 from marginface.checks import as_path, check_count
 from marginface.errors import MarginfaceError
 from marginface.evaluation.comparison import Comparison, write_comparison, write_single
+from marginface.evaluation.groups import read_groups
 from marginface.evaluation.output import METRICS_NAME
 from marginface.extras import require
 from marginface.labels import distinct_labels
 from marginface.model import Resize
 from marginface.outputs import filling, refuse_among
+from marginface.tables.groups import groups_table
 from marginface.tables.showing import as_html, as_text
 from marginface.tables.verification import comparison_table, single_table
 
@@ -63,6 +65,10 @@ class EvaluationResults(Sequence[Comparison]):
         if not self.rows:
             return Table(title="Verification of nothing")
         return single_table(self.rows[0]) if len(self) == 1 else comparison_table(self.rows)
+
+    def group_table(self) -> Table:
+        """Build the table of the figures by group; it has rows where `groups` were given."""
+        return groups_table(self.rows)
 
     def plot(self) -> Drawing:
         """Draw the ROC, of one model on one set beside its histograms of scores.
@@ -115,6 +121,7 @@ def evaluate(
     flip: bool = True,
     resize: Resize = False,
     skip_bad: bool = False,
+    groups: str | Path | None = None,
     overwrite: bool = False,
     threads: int | None = None,
 ) -> EvaluationResults:
@@ -138,6 +145,7 @@ def evaluate(
         resize: scale images of another size instead of refusing them: True as in training, else
             "fit", "letterbox" or "squeeze".
         skip_bad: leave out pairs with missing or broken images; count them by fold.
+        groups: a CSV file with columns person (or image) and group, for figures by group.
         overwrite: replace an existing `output` that marginface wrote.
         threads: CPU threads; all for None.
 
@@ -147,17 +155,20 @@ def evaluate(
     given = _several(model, "model")
     sets_given = [] if val is None else [as_path("val", each) for each in _several(val, "val")]
     models = [each.path if isinstance(each, Model) else as_path("model", each) for each in given]
-    listed, shown, target = (
+    listed, shown, target, grouped = (
         None if path is None else as_path(name, path)
-        for name, path in (("pairs", pairs), ("images", images), ("output", output))
+        for name, path in (
+            *(("pairs", pairs), ("images", images), ("output", output), ("groups", groups)),
+        )
     )
+    table = None if grouped is None else read_groups(grouped)
     check_count("batch_size", batch_size)
     with ExitStack() as held:
         if target is not None:
             require("report", "matplotlib")
             require("data", "pyarrow")
             refuse_among(target, shown)
-            inputs = [*models, *sets_given, listed, shown]
+            inputs = [*models, *sets_given, listed, shown, grouped]
             claim = claimed_folder(target, METRICS_NAME, overwrite=overwrite, inputs=inputs)
             held.enter_context(claim)
         labels = distinct_labels(models, "model")
@@ -167,7 +178,7 @@ def evaluate(
         how["checkpoint"] = checkpoint
         embedders = [open_model(each, **how).embedder for each in given]
         rows = tuple(
-            Comparison.of(each, embeddings, known.model, known)
+            Comparison.of(each, embeddings, known.model, known, table)
             for each, embeddings, known in embed_sets(
                 labels, embedders, sets, batch_size=batch_size, flip=flip, resize=resize
             )

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from marginface.cli import model_options as options
+from marginface.cli.output_options import Overwrite, claim_file
 from marginface.errors import MarginfaceError
-
-if TYPE_CHECKING:
-    from marginface.serving.comparing import FaceComparison
 
 STATUS = {"same": 0, "undecided": 0, "not same": 1, "unsure": 3, "no answer": 4}
 
 
 def compare(
+    context: typer.Context,
     first: Annotated[Path, typer.Argument(metavar="A", help="A photo.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another photo.")],
     model: options.Model,
@@ -60,6 +59,12 @@ def compare(
     max_blur: Annotated[
         float, typer.Option("--max-blur", help="Most blur of a face that is compared, 0 to 1.")
     ] = 0.8,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", help="PNG to draw: both photos, their faces, and the score on its axis."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     backend: options.Backend = "onnx",
     mean: options.Mean = None,
@@ -68,6 +73,7 @@ def compare(
     crop: options.Crop = None,
     output_name: options.OutputName = None,
     checkpoint: options.Checkpoint = None,
+    overwrite: Overwrite = False,
     threads: options.Threads = None,
 ) -> None:
     """Say whether two photos show one person, at a false accept rate, or why it cannot be said.
@@ -75,8 +81,12 @@ def compare(
     Exit status: 0 same (or a score alone), 1 not same, 3 unsure, 4 no answer; 2 is an error.
     """
     from marginface.api.compare import compare as run
+    from marginface.atomic import replacing
     from marginface.terminal import Terminal
 
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise MarginfaceError(f"--picture must end in .png, got {picture}")
+    claim_file(context, picture, overwrite=overwrite, inputs=[first, second, model, detector])
     found = run(
         first,
         second,
@@ -97,38 +107,17 @@ def compare(
         checkpoint=checkpoint,
         threads=threads,
     )
+    if picture is not None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(picture) as part:
+            found.picture().save(part, "png")
     if as_json:
         print(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
     else:
         console = Terminal(soft_wrap=True)
-        for line in in_words(found):
+        for line in found.lines():
             console.print(line)
     raise typer.Exit(STATUS[found.answer])
-
-
-def in_words(found: FaceComparison) -> list[str]:
-    """Return an answer as lines."""
-    lines = [f"no answer: {problem}" for problem in found.problems]
-    score = "" if found.score is None else f"cosine {found.score:.4f}"
-    if found.decision is not None:
-        at = found.decision.threshold
-        lines.append(
-            f"{found.answer}: {score}, threshold {at.value:.4f} ({at.low:.4f} to {at.high:.4f}) at "
-            f"a false accept rate of {at.far:g}"
-        )
-        lines.append(
-            f"expected errors: {at.false_accepts[0]:.2%} of different people pass as one, "
-            f"{1 - at.true_accepts[0]:.2%} of the same are missed"
-        )
-        if found.answer == "unsure":
-            lines.append("unsure: the cosine lies within the threshold's interval")
-    elif score:
-        lines.append(score)
-        if not found.problems:
-            lines.append(
-                "no decision without --far; marginface calibrate measures the thresholds for it"
-            )
-    return lines + [f"note: {note}" for note in found.notes]
 
 
 def _faces(text: str | None) -> Any:

@@ -38,6 +38,12 @@ def evaluate(
     flip: options.Flip = True,
     resize: options.Resize = "no",
     skip_bad: options.SkipBad = False,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups", help="CSV of person,group or image,group: figures by group as well."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     threads: options.Threads = None,
 ) -> None:
@@ -66,10 +72,13 @@ def evaluate(
         flip=flip,
         resize=resize_choice(resize),
         skip_bad=skip_bad,
+        groups=groups,
         overwrite=overwrite,
         threads=threads,
     )
     console = Terminal()
     console.print(results.table())
+    if groups is not None:
+        console.print(results.group_table())
     if results.written:
         console.print(f"wrote {', '.join(map(str, results.written))}", soft_wrap=True)

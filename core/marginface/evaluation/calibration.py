@@ -18,6 +18,7 @@ from marginface.evaluation.verification import check_scores
 
 EXPECTED = 10  # false accepts that a list must be large enough to expect
 Rate = tuple[float, float, float]  # a rate, and its interval
+People = tuple[Sequence[str] | NDArray[np.str_], Sequence[str] | NDArray[np.str_]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def thresholds(
     scores: ArrayLike,
     same: ArrayLike,
     fars: Iterable[float],
-    people: tuple[Sequence[str], Sequence[str]] | None = None,
+    people: People | None = None,
     level: float = CONFIDENCE,
 ) -> tuple[Threshold, ...]:
     """Return the threshold for each false accept rate, the highest rate first.
@@ -90,23 +91,11 @@ def thresholds(
     if not wanted or wanted[-1] <= 0:
         raise MarginfaceError("far must be above 0 and below 1, such as 1e-3")
     ordered = SortedScores(score[truth], score[~truth])
-    tail = (1 - level) / 2
-    z = -NormalDist().inv_cdf(tail)
-
-    def rate(accepted: NDArray[np.bool_], kind: NDArray[np.bool_]) -> tuple[Rate, float]:
-        """Return the share of a kind of pairs that is accepted, and how many these are worth."""
-        hits, trials = accepted[kind], float(np.sum(kind))
-        if people is not None:
-            first, second = (np.asarray(side)[kind] for side in people)
-            trials = independent_pairs(hits, first, second)
-        share = float(np.mean(hits))
-        return (share, *wilson(share * trials, trials, z)), trials
-
     found = []
     for far in wanted:
         value = ordered.at(far, level).threshold
-        false_accepts, trials = rate(score >= value, ~truth)
-        low, high = _ends(ordered.wrong[::-1], far, max(round(trials), 1), tail)
+        false_accepts, trials = rate_of(score >= value, ~truth, people, level)
+        low, high = _ends(ordered.wrong[::-1], far, max(round(trials), 1), (1 - level) / 2)
         found.append(
             Threshold(
                 far=far,
@@ -115,10 +104,32 @@ def thresholds(
                 high=high,
                 supported=len(ordered.wrong) >= needed(far),
                 false_accepts=false_accepts,
-                true_accepts=rate(score >= value, truth)[0],
+                true_accepts=rate_of(score >= value, truth, people, level)[0],
             )
         )
     return tuple(found)
+
+
+def rate_of(
+    accepted: NDArray[np.bool_],
+    kind: NDArray[np.bool_],
+    people: People | None = None,
+    level: float = CONFIDENCE,
+) -> tuple[Rate, float]:
+    """Return the share of a kind of pairs that is accepted, and how many pairs these are worth.
+
+    Args:
+        accepted, kind: [pairs].
+        people: as of `thresholds`.
+        level: of the interval, Wilson's.
+    """
+    hits, trials = accepted[kind], float(np.sum(kind))
+    if people is not None:
+        first, second = (np.asarray(side)[kind] for side in people)
+        trials = independent_pairs(hits, first, second)
+    share = float(np.mean(hits))
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    return (share, *wilson(share * trials, trials, z)), trials
 
 
 def _ends(falling: Floats, far: float, trials: int, tail: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from marginface.atomic import replacing
 from marginface.data.verification.pairs import Pairs
 from marginface.evaluation.evaluate import PairScores, score_pairs
+from marginface.evaluation.groups import GroupResult, Groups, group_results
 from marginface.evaluation.intervals import Intervals, intervals
 from marginface.evaluation.measured_with import MeasuredWith, columns_of
 from marginface.evaluation.verification import FAR_TARGETS, VerificationResult, verify
@@ -34,6 +35,7 @@ class Comparison:
         result: figures of these scores.
         intervals: of the result.
         measured_with: source of the figures, for the files; None where it is not known.
+        groups: figures by group of people, where these are known.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Comparison:
     result: VerificationResult
     intervals: Intervals
     measured_with: MeasuredWith | None = None
+    groups: tuple[GroupResult, ...] = ()
 
     @classmethod
     def of(
@@ -50,12 +53,14 @@ class Comparison:
         embeddings: NDArray[np.float32],
         model: str,
         measured_with: MeasuredWith | None = None,
+        groups: Groups | None = None,
     ) -> Self:
         """Compare by the embeddings [images, size] of `distinct_images(pairs)`."""
         pair_scores = score_pairs(pairs, embeddings)
         result = verify(pair_scores.scores, pairs.same, pairs.fold)
         ends = intervals(pair_scores.scores, pairs.same, pairs.fold)
-        return cls(model, pairs, pair_scores, result, ends, measured_with)
+        by_group = () if groups is None else group_results(pair_scores.scores, pairs, groups)
+        return cls(model, pairs, pair_scores, result, ends, measured_with, by_group)
 
     def __repr__(self) -> str:
         accuracy, auc = f"accuracy {self.result.accuracy:.2%}", f"AUC {self.result.auc:.5f}"
@@ -71,6 +76,7 @@ class Comparison:
         return self.result.to_json() | {
             "interval": self.intervals.to_json(),
             "measured_with": None if measured_with is None else measured_with.to_json(),
+            **({"groups": [each.to_json() for each in self.groups]} if self.groups else {}),
         }
 
 

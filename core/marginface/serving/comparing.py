@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
 from os import PathLike
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from marginface.errors import MarginfaceError
-from marginface.serving.faces import Face
+from marginface.serving.comparison_picture import draw
 from marginface.serving.recogniser import Recogniser
+from marginface.serving.sides import Chosen, Limits, Side, choose
 from marginface.serving.thresholds import Calibration, Decision
+from marginface.text import printable
 from marginface.vectors import pair_scores
 
-# Measured with a MobileFaceNet on LFW, one photo of each pair made worse: docs/compare.md.
-MIN_FACE = 32  # pixels of the photo that the crop must span; below, people are missed
-MAX_BLUR = 0.8
-
-Which = str | int | None
-Chosen = Which | tuple[Which, Which]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a face must have to be compared: a poor one says "not same" of anybody.
-
-    Args:
-        min_face: pixels of the photo that the crop's longer side must span.
-        max_blur: most blur, 0 to 1.
-    """
-
-    min_face: float = MIN_FACE
-    max_blur: float = MAX_BLUR
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One of two photos.
-
-    Attributes:
-        photo: its name.
-        faces: all that were found, the surest first.
-        face: the one that is compared; None where there is none.
-        problem: why there is none, or why it is no use; "" where all is well.
-    """
-
-    photo: str
-    faces: list[Face]
-    face: Face | None
-    problem: str
+SAME_PIXELS = "both faces are the same pixels: one photo twice says nothing of a person"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +65,55 @@ class FaceComparison:
             "false_accepts": None if threshold is None else list(threshold.false_accepts),
             "true_accepts": None if threshold is None else list(threshold.true_accepts),
             "notes": list(self.notes),
-            "photos": [
-                {
-                    "photo": side.photo,
-                    "faces": len(side.faces),
-                    "problem": side.problem or None,
-                    "face": None if side.face is None else _described(side.face),
-                }
-                for side in self.sides
-            ],
+            "photos": [side.to_json() for side in self.sides],
         }
+
+    def lines(self) -> list[str]:
+        """Return the answer in words."""
+        told = [f"no answer: {problem}" for problem in self.problems]
+        score = "" if self.score is None else f"cosine {self.score:.4f}"
+        if self.decision is not None:
+            at = self.decision.threshold
+            told.append(
+                f"{self.answer}: {score}, threshold {at.value:.4f} ({at.low:.4f} to {at.high:.4f}) "
+                f"at a false accept rate of {at.far:g}"
+            )
+            told.append(
+                f"expected errors: {at.false_accepts[0]:.2%} of different people pass as one, "
+                f"{1 - at.true_accepts[0]:.2%} of the same are missed"
+            )
+            if self.answer == "unsure":
+                told.append(
+                    "the cosine lies within the threshold's interval, which more pairs would narrow"
+                )
+        elif score:
+            told.append(score)
+            if not self.problems:
+                told.append(
+                    "no decision without --far; marginface calibrate measures the thresholds for it"
+                )
+        return told + [f"note: {note}" for note in self.notes]
+
+    def picture(self) -> Image.Image:
+        """Draw both photos with their faces, the crops, and the score beside the threshold.
+
+        Raises:
+            MarginfaceError: a photo cannot be read any more.
+        """
+        return draw(self.sides, self.lines(), self.answer, self.score, self.decision)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(printable, self.lines()))
+
+    def _repr_html_(self) -> str:
+        told = escape(repr(self)).replace("\n", "<br>")
+        try:
+            file = BytesIO()
+            self.picture().save(file, "png")
+        except MarginfaceError:  # a photo is gone, the answer is not
+            return f"<p>{told}</p>"
+        drawn = b64encode(file.getvalue()).decode()
+        return f'<img alt="{escape(self.answer)}" src="data:image/png;base64,{drawn}"><p>{told}</p>'
 
 
 class Comparer:
@@ -147,11 +157,12 @@ class Comparer:
         """
         names = [_name(first, "the first photo"), _name(second, "the second photo")]
         chosen = face if isinstance(face, tuple) else (face, face)
+        found = self.recogniser([first, second])
         one, two = (
-            _side(*of_photo, self.limits)
-            for of_photo in zip(names, self.recogniser([first, second]), chosen, strict=True)
+            choose(*of_photo, self.limits, self.recogniser.max_pixels)
+            for of_photo in zip((first, second), names, found, chosen, strict=True)
         )
-        score, decision = None, None
+        score, decision, notes = None, None, self.notes
         if one.face is not None and two.face is not None:
             pair = np.stack([one.face.embedding, two.face.embedding])
             score = float(pair_scores(pair, np.array([0]), np.array([1]))[0])
@@ -160,60 +171,10 @@ class Comparer:
                 assert self.calibration is not None
                 assert self.far is not None
                 decision = self.calibration.decide(score, self.far)
-        return FaceComparison((one, two), score, decision, self.notes)
+            if np.array_equal(one.face.crop, two.face.crop):
+                notes = (*notes, SAME_PIXELS)
+        return FaceComparison((one, two), score, decision, notes)
 
 
 def _name(photo: Any, otherwise: str) -> str:
     return str(photo) if isinstance(photo, (str, PathLike)) else otherwise
-
-
-def _side(name: str, faces: list[Face], which: Which, limits: Limits) -> Side:
-    if not faces:
-        return Side(name, faces, None, "no face")
-    usable = [face for face in faces if not face.problem]
-    if not usable:
-        return Side(name, faces, None, " and ".join(sorted({face.problem for face in faces})))
-    if which is None and len(usable) > 1:
-        told = f"{len(usable)} faces; say which with --face: largest, or its number"
-        return Side(name, faces, None, told)
-    face = usable[0] if which is None else _chosen(name, faces, usable, which)
-    problem = ""
-    if face.quality.size < limits.min_face:
-        problem = (
-            f"the face is too small: its crop spans {face.quality.size:.0f} pixels, expected "
-            f"{limits.min_face:g} (--min-face)"
-        )
-    elif face.quality.blur > limits.max_blur:
-        problem = (
-            f"the face is too blurred: {face.quality.blur:.2f}, expected at most "
-            f"{limits.max_blur:g} (--max-blur)"
-        )
-    return Side(name, faces, face, problem)
-
-
-def _chosen(name: str, faces: list[Face], usable: list[Face], which: str | int) -> Face:
-    if which == "largest":
-        return max(usable, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])))
-    if not isinstance(which, int) or not 0 <= which < len(faces):
-        raise MarginfaceError(
-            f"--face takes largest, or the number of a face, in {name} 0 to {len(faces) - 1}; got "
-            f"{which!r}"
-        )
-    if faces[which].problem:
-        raise MarginfaceError(f"{name}: face {which} is of no use: {faces[which].problem}")
-    return faces[which]
-
-
-def _described(face: Face) -> dict[str, Any]:
-    quality = {
-        name: round(value, 4) if np.isfinite(value) else None
-        for name, value in asdict(face.quality).items()
-    }
-    return {
-        "box": [round(float(value), 1) for value in face.box],
-        "points": [[round(float(v), 1) for v in point] for point in face.points]
-        if np.isfinite(face.points).all()
-        else None,
-        "score": round(face.score, 4),
-        **quality,
-    }
