@@ -48,6 +48,7 @@ from marginface.evaluation.template_files import (
     read_subjects,
     read_template_pairs,
 )
+from marginface.serving.stored_faces import stored_faces
 from marginface.training.config.files import read_config_file
 
 MEMORY = 512  # MiB more than a process has before it reads
@@ -156,6 +157,19 @@ def parquet() -> list[bytes]:
     return [path.read_bytes()]
 
 
+def faces() -> list[bytes]:
+    """Return whole files of the faces of photos."""
+    path = good() / "f.parquet"
+    lists = {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2.0 * n), pa.float32()), n)
+        for name, n in (("box", 4), ("points", 10), ("embedding", 2))
+    }
+    numbers = {"face": pa.array([0, 1], pa.int32()), "score": pa.array([0.9, 0.8], pa.float32())}
+    table = pa.table({"path": ["a/1.png", "a/1.png"], **numbers, **lists})
+    pq.write_table(table.replace_schema_metadata({ORIGIN_KEY: origin()}), path)
+    return [path.read_bytes()]
+
+
 def npz() -> list[bytes]:
     """Return whole files of embeddings."""
     path = good() / "e.npz"
@@ -238,6 +252,7 @@ PARSERS: dict[str, Parser] = {
     ),
     "images": Parser("i.txt", read_subjects_of_images, texts("ann/1.jpg\nx.jpg\tbob\n")),
     "parquet": Parser("e.parquet", lambda path: list(read_embeddings(path)), parquet),
+    "faces": Parser("f.parquet", lambda path: list(stored_faces(path)), faces),
     "npz": Parser("e.npz", lambda path: list(read_embeddings(path)), npz),
     "image": Parser(
         "a.png", lambda path: decode_image(path.read_bytes(), path), lambda: [png(7, side=112)]

@@ -116,3 +116,17 @@ def test_crops_are_made_anew(tmp_path: Path) -> None:
     photo = replace(face("crop.png", None), points=np.zeros((5, 2), np.float32))
     assert crop(photo) is None  # no face follows from its points
     assert crop(face("gone.png", RED)) is not None  # its own
+
+
+def test_a_long_title_is_wrapped() -> None:
+    title = (
+        "11 found, 1 unsure, 2 nobody against 10 people (10 faces); threshold 0.278 (0.26 to 0.3)"
+    )
+    lines = lettering.wrapped(title, 15, 400)
+    assert " ".join(lines) == title
+    assert len(lines) > 1
+    assert all(lettering.font_of(15).getlength(line) <= 400 for line in lines)
+    assert lettering.wrapped("", 15, 400) == []
+    short, long = (contact_sheet([answer(0, "ann")], [each])[0] for each in ("title", title * 2))
+    assert short.width == long.width
+    assert short.height < long.height

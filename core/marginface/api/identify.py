@@ -22,7 +22,7 @@ from marginface.embeddings.origin import SHORT_HASH, Origin, common_origin
 from marginface.errors import MarginfaceError
 from marginface.outputs import filling, refuse_among
 from marginface.serving.contact_sheet import contact_sheet, crops_in, own_crop
-from marginface.serving.gallery import Answer, Gallery
+from marginface.serving.gallery import DECISIONS, Answer, Gallery
 from marginface.serving.identifying import (
     Enrolment,
     LeftOut,
@@ -76,7 +76,7 @@ class IdentifyResult:
         if probes is None or not self.answers:
             return []
         share = self.gallery.false_alarms()
-        warning = [] if share is None else [f"up to {_percent(share)} of strangers are found, too"]
+        warning = [] if share is None else [f"up to {_of_strangers(share)}"]
         return contact_sheet(
             self.answers,
             [self.summary(), *warning],
@@ -91,7 +91,8 @@ class IdentifyResult:
         if self.gallery.calibration is None or self.gallery.far is None:
             return f"{against}; scores alone"
         at = self.gallery.calibration.at(self.gallery.far)
-        told = ", ".join(f"{count:,} {decision}" for decision, count in self.counts.items())
+        counts = self.counts
+        told = ", ".join(f"{counts[each]:,} {each}" for each in DECISIONS if counts[each])
         return (
             f"{told} {against}; threshold {at.value:.3f} ({at.low:.3f} to {at.high:.3f}) at FAR "
             f"{self.gallery.far:g}"
@@ -337,7 +338,7 @@ def _false_alarms(gallery: Gallery) -> str:
         return ""
     told = (
         f"a FAR is for one comparison: with {faces:,} enrolled faces, up to 1 - (1 - "
-        f"{gallery.far:g})^{faces} = {_percent(share)} of strangers are taken for somebody"
+        f"{gallery.far:g})^{faces} = {_of_strangers(share)}"
     )
     if share > MANY:
         told += f"; for {MANY:.0%} it takes --far {1 - (1 - MANY) ** (1 / faces):.0e}"
@@ -348,8 +349,9 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _percent(share: float) -> str:
-    return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
+def _of_strangers(share: float) -> str:
+    percent = f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
+    return f"{percent} of strangers are taken for somebody"
 
 
 def _reasons(left_out: Sequence[LeftOut]) -> str:

@@ -17,7 +17,7 @@ from marginface.data.photos.alignment import fit_similarity, template, warp
 from marginface.errors import MarginfaceError
 from marginface.serving.faces import Face
 from marginface.serving.gallery import FOUND, NOBODY, UNSURE, Answer
-from marginface.serving.lettering import font_of, write
+from marginface.serving.lettering import font_of, wrapped, write
 
 CropOf = Callable[[Face], NDArray[np.uint8] | None]
 
@@ -37,10 +37,10 @@ COLOURS = {FOUND: "#137333", UNSURE: "#a35200", NOBODY: GREY, "": INK}
 
 
 def crops_in(root: Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> CropOf:
-    """Return a function that crops a face anew from its photo under `root`.
+    """Return a function that gives a face's crop, made anew from its photo under `root` if needed.
 
-    A search keeps no pixels: only what a sheet shows is read again. It returns None where the photo
-    is gone.
+    A search keeps few pixels: what else a sheet shows is read again. It returns None where the
+    photo is gone.
     """
 
     def crop(face: Face) -> NDArray[np.uint8] | None:
@@ -102,11 +102,16 @@ def _page(
 ) -> Image.Image:
     width = 2 * MARGIN + SIDE + GAP + WORDS + columns * (CELL + GAP)
     width = max(width, LEAST_WIDTH)  # of the title
-    start = MARGIN + len(head) * LINE + GAP
+    lines = [
+        (line, size, colour)
+        for at, text in enumerate(head)
+        for size, colour in [(TEXT, INK) if at == 0 else (SMALL, GREY)]
+        for line in wrapped(text, size, width - 2 * MARGIN)
+    ]
+    start = MARGIN + len(lines) * LINE + GAP
     sheet = Image.new("RGB", (width, start + len(rows) * (ROW + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
-    for at, line in enumerate(head):
-        size, colour = (TEXT, INK) if at == 0 else (SMALL, GREY)
+    for at, (line, size, colour) in enumerate(lines):
         write(pen, (MARGIN, MARGIN + at * LINE), line, size, colour, width - 2 * MARGIN)
     for at, answer in enumerate(rows):
         top = start + at * (ROW + GAP)

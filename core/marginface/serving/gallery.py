@@ -14,8 +14,8 @@ from marginface.serving.recogniser import NOTHING
 from marginface.serving.search import NearestSearch
 from marginface.serving.thresholds import Calibration
 
-FOUND, UNSURE, NOBODY = "found", "unsure", "nobody"
-IN_WORDS = {"same": FOUND, "unsure": UNSURE, "not same": NOBODY}
+DECISIONS = FOUND, UNSURE, NOBODY = "found", "unsure", "nobody"
+IN_WORDS = dict(zip(("same", "unsure", "not same"), DECISIONS, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

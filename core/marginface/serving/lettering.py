@@ -50,6 +50,18 @@ def write(
         left += round(font.getlength(run))
 
 
+def wrapped(text: str, size: int, width: int) -> list[str]:
+    """Return the lines of a text that are at most so wide, broken between words."""
+    lines: list[str] = []
+    for word in printable(text).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(_pieces(longer, size)) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
 def font_of(size: int) -> Font:
     """Return the first font that there is."""
     return _fonts(size)[0]

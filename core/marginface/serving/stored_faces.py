@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from itertools import chain, groupby
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.embeddings.files import read_part
-from marginface.embeddings.reader import read_embeddings
+from marginface.embeddings.reader import read_embeddings, read_origins
+from marginface.embeddings.reading import BROKEN
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.serving.faces import NO_CROP, Face
 from marginface.serving.recogniser import UNKNOWN
 
 with needs("data"):
+    import pyarrow as pa
     import pyarrow.parquet as pq
     from pyarrow import types
 
@@ -30,6 +33,22 @@ def stored_faces(path: Path) -> Iterator[tuple[str, Numbered]]:
     Raises:
         MarginfaceError: as `read_embeddings`, or a column is not what `embed` writes.
     """
+    read_origins(path)  # it may be no such file at all
+    try:
+        yield from _photos(path)
+    except MarginfaceError:
+        raise
+    except (*BROKEN, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the system's, not the content's
+        reason = (str(error) or repr(error)).partition("\n")[0][:120]
+        raise MarginfaceError(
+            f"{path} holds no faces that can be read ({reason}); it is damaged: embed the photos "
+            "again"
+        ) from error
+
+
+def _photos(path: Path) -> Iterator[tuple[str, Numbered]]:
     rows = chain.from_iterable(
         zip(names, values, strict=True) for names, values in read_embeddings(path)
     )
@@ -55,9 +74,10 @@ def _column(path: Path, there: list[str], name: str, width: int, instead: float)
     if name not in there:
         return np.full((len(column), width), instead, np.float32)
     flat = column.combine_chunks()
-    if width > 1 and hasattr(flat, "flatten"):
+    lists = types.is_fixed_size_list(column.type) or types.is_list(column.type)
+    if width > 1 and lists:
         flat = flat.flatten()
-    numbers = types.is_integer if name == "face" else types.is_floating
+    numbers = types.is_int32 if name == "face" else types.is_floating
     if not numbers(flat.type) or flat.null_count or len(flat) != width * len(column):
         raise MarginfaceError(
             f"{path}: its column {name} ({column.type}) is not as marginface writes it; embed the "
