@@ -20,6 +20,8 @@ from marginface.outputs import SIGNATURE, check_file, check_folder
 FILES = {
     "embed": "embed --model m.onnx --images {read} --output {out}.npz",
     "export": "export --weights {read} --backbone mbf --output {out}.onnx",
+    "calibrate": "calibrate --model m.onnx --val {read} --output {out}.onnx",
+    "compare": "compare a.jpg b.jpg --model {read} --picture {out}.png",
     "clean": "clean --run run --data {read} --output {out}.csv",
     "losses": "losses normface --plot {out}.png",
     "parity": "parity --loss normface --report {out}.md",
@@ -133,6 +135,7 @@ tiny (float[n, 3, 112, 112] images) => (float[n, 12] embeddings)
   embeddings = Reshape(small, flat) }"""
 WORK = {
     "embed": "embed --model {model} --images {faces} --output {out}.npz",
+    "calibrate": "calibrate --model {model} --images {faces} --pairs {pairs} --output {out}.onnx",
     "inspect": "data inspect {faces} --json {out}.json",
     "preview": "data preview {faces} {out}.png --augment flip",
     "losses": "losses normface --plot {out}.png",
