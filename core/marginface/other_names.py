@@ -25,8 +25,11 @@ KEYS = {
     "gradient_accumulation": "batch_size",
 }
 COMMANDS = {
-    "compare": "evaluate",
-    "verify": "evaluate",
+    "verify": "compare",
+    "recognise": "identify",
+    "recognize": "identify",
+    "find": "identify",
+    "threshold": "calibrate",
     "test": "evaluate",
     "validate": "evaluate",
     "eval": "evaluate",

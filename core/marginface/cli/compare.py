@@ -113,7 +113,7 @@ def compare(
         with replacing(picture) as part:
             found.picture().save(part, "png")
     try:
-        print(json.dumps(found.to_json(), ensure_ascii=False, indent=1) if as_json else found)
+        print(json.dumps(found.to_json(), indent=1) if as_json else found)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:  # nobody reads; the status is the answer still, and 1 is "not same"
