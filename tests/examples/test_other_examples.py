@@ -21,7 +21,7 @@ Example = Callable[[str], ModuleType]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Train the small model of two examples once; return a function that copies it."""
+    """Train the small model of three examples once; return a function that copies it."""
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
     path = tmp_path_factory.mktemp("trained") / "small.onnx"
@@ -101,11 +101,13 @@ def test_people_are_named(
 
 
 def test_two_photos_become_a_decision(
-    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    example: Example,
+    trained: Callable[[Path], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("onnxruntime")
     module = example("compare_photos")
+    monkeypatch.setattr(module, "train_small_model", trained)
     assert module.main() == ["same", "not same"]
     # With files of one's own.
     monkeypatch.chdir(tmp_path)
