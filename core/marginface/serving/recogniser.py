@@ -99,6 +99,7 @@ class Recogniser:
         self.flip, self.min_score = flip, min_score
         self.source = _source(detector, min_score, turns)
         self.embedder = _embedder(model)
+        self.embedder.check_flip(flip)
         size = self.embedder.image_size(resize=True) or self.embedder.input_size
         self.min_face = min_face
         self._options = CropOptions(size, min_face=min_face)
