@@ -1,6 +1,9 @@
 """`marginface compare`: an answer about two photos, or why there is none."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,3 +177,21 @@ def test_a_picture_is_drawn_or_refused_before_the_work(place):
     assert "exists already; pass --overwrite" in refusal(*given, "--picture", place / "new/p.png")
     assert "what the command reads" in refusal(*given, "--picture", place / "a.png", "--overwrite")
     assert "--picture must end in .png" in refusal(*given, "--picture", place / "p.jpg")
+
+
+def test_the_status_is_the_answer_whoever_reads(place):
+    """A reader that is gone, as `head -1` may be, does not make "same" into "not same"."""
+    given = map(str, arguments(calibrated(place, 0.5).parent, "a.png", "again.png", "--far", "0.1"))
+    ending, writing = os.pipe()
+    os.close(ending)
+    command = [sys.executable, "-m", "marginface.cli.main", *given]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unforeseen_error_is_no_answer(place, monkeypatch):
+    monkeypatch.setattr("marginface.serving.comparing.pair_scores", lambda *_: {}[0])
+    done = cli(*arguments(place, "a.png", "b.png", model="m.onnx"))
+    assert (done.status, done.stdout) == (70, "")
+    assert done.stderr.startswith("Traceback")

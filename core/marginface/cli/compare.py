@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,7 +84,6 @@ def compare(
     """
     from marginface.api.compare import compare as run
     from marginface.atomic import replacing
-    from marginface.terminal import Terminal
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise MarginfaceError(f"--picture must end in .png, got {picture}")
@@ -111,12 +112,11 @@ def compare(
         picture.parent.mkdir(parents=True, exist_ok=True)
         with replacing(picture) as part:
             found.picture().save(part, "png")
-    if as_json:
-        print(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
-    else:
-        console = Terminal(soft_wrap=True)
-        for line in found.lines():
-            console.print(line)
+    words = json.dumps(found.to_json(), ensure_ascii=False, indent=1) if as_json else repr(found)
+    try:
+        print(words, flush=True)
+    except BrokenPipeError:  # the reader has seen enough; the status is the answer still
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise typer.Exit(STATUS[found.answer])
 
 
