@@ -39,6 +39,7 @@ def test_an_export_with_data_beside_is_the_same_model(weights, tmp_path: Path) -
     export_model(SPEC, weights, beside, reference=reference, largest=SMALL)
     assert names(tmp_path) == ["beside.onnx", "beside.onnx.data", "whole.onnx"]
     assert beside.stat().st_size < whole.stat().st_size / 4
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     assert open_embedder(beside).fingerprint == open_embedder(whole).fingerprint
     write_with_metadata(beside, beside, {"note": "in place"}, largest=SMALL)
     assert names(tmp_path) == ["beside.onnx", "beside.onnx.data", "whole.onnx"]

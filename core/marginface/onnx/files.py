@@ -68,9 +68,11 @@ def write_model(model: onnx.ModelProto, path: Path, *, largest: int = LARGEST) -
 def save_model(model: onnx.ModelProto, path: Path, *, largest: int = LARGEST) -> None:
     """Write a model; if it is of more than `largest` bytes, its tensors go to a file beside it."""
     if not fits(model, largest):
-        data = data_beside(path).name
-        external_data_helper.convert_model_to_external_data(model, location=data)
+        data = data_beside(path)
+        external_data_helper.convert_model_to_external_data(model, location=data.name)
         onnx.save_model(model, path, format="protobuf")
+        if data.exists():
+            data.chmod(path.stat().st_mode)  # onnx lets its owner alone read it
     else:
         path.write_bytes(model.SerializeToString())
 
