@@ -172,6 +172,8 @@ class Recogniser:
                 "photos must be paths, PIL images or uint8 RGB arrays [height, width, 3], got "
                 f"{found}"
             )
+        if not photo.size:
+            raise MarginfaceError(f"a photo has no pixels: its shape is {photo.shape}")
         return photo, 1
 
     def _faces(
