@@ -214,3 +214,10 @@ def test_json_stands_alone_on_standard_output(place):
     assert json.loads(done.stdout)["photos"][1]["photo"] == str(odd)
     assert "\x1b" not in done.stdout
     assert not done.stderr
+
+
+def test_an_unforeseen_error_is_no_answer(place, monkeypatch):
+    monkeypatch.setattr("marginface.serving.comparing.pair_scores", lambda *_: {}[0])
+    done = cli(*arguments(place, "a.png", "b.png", model="m.onnx"))
+    assert (done.status, done.stdout) == (70, "")
+    assert done.stderr.startswith("Traceback")

@@ -69,7 +69,7 @@ def test_what_is_larger_is_refused_in_one_line(
         decode_image(make(side, side), "huge", None)
     assert str(caught.value) == (
         "huge: the image has more than 268 million pixels; scale it down, or allow more "
-        "(data align: --max-megapixels)"
+        "(--max-megapixels of data align and embed)"
     )
 
 

@@ -84,3 +84,10 @@ def test_pairs_that_share_people_are_worth_what_a_sum_over_all_of_them_says(seed
     expected = hits.mean() * (1 - hits.mean()) / variance
     assert independent_pairs(hits, first, second) == pytest.approx(expected)
     assert independent_pairs(np.zeros(40, np.bool_), first, second) == 40
+
+
+def test_a_score_that_all_pairs_share_is_never_the_same() -> None:
+    """The threshold lies above it then, and so must the end of its interval."""
+    (found,) = thresholds(np.ones(200), np.arange(200) < 100, [0.1])
+    assert found.false_accepts[0] == 0
+    assert found.low <= 1 < found.value == found.high

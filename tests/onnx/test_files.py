@@ -39,6 +39,7 @@ def test_an_export_with_data_beside_is_the_same_model(weights, tmp_path: Path) -
     export_model(SPEC, weights, beside, reference=reference, largest=SMALL)
     assert names(tmp_path) == ["beside.onnx", "beside.onnx.data", "whole.onnx"]
     assert beside.stat().st_size < whole.stat().st_size / 4
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     assert open_embedder(beside).fingerprint == open_embedder(whole).fingerprint
     write_with_metadata(beside, beside, {"note": "in place"}, largest=SMALL)
     assert names(tmp_path) == ["beside.onnx", "beside.onnx.data", "whole.onnx"]
@@ -101,3 +102,18 @@ def test_a_failure_leaves_what_was_there(weights, tmp_path: Path, monkeypatch) -
     with pytest.raises(OSError, match="No space left"):
         write_model(model, path, largest=SMALL)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+@pytest.mark.slow  # 10 GB of memory, and twice the file
+def test_a_model_that_protobuf_cannot_hold(weights, tmp_path: Path) -> None:
+    model = build_onnx(SPEC, weights)
+    for at in range(5):
+        tensor = model.graph.initializer.add(name=f"large{at}", data_type=TensorProto.FLOAT)
+        tensor.dims.append(110_000_000)
+        tensor.raw_data = bytes(440_000_000)
+    write_model(model, tmp_path / "m.onnx")
+    del model
+    assert (tmp_path / "m.onnx.data").stat().st_size > 2**31
+    write_with_metadata(tmp_path / "m.onnx", tmp_path / "n.onnx", {"author": "somebody"})
+    assert read_metadata(tmp_path / "n.onnx")["author"] == "somebody"
+    assert onnx_digest(tmp_path / "n.onnx") == onnx_digest(tmp_path / "m.onnx")

@@ -76,6 +76,8 @@ def test_the_mirror_and_length_1_in_the_graph(text, tmp_path: Path) -> None:
     ):
         with pytest.raises(MarginfaceError, match=r"mirror image itself.*leave out flip=True"):
             again()
+    with pytest.raises(MarginfaceError, match="mirror image itself"):
+        mf.Recogniser(target, flip=True)
 
 
 def test_thresholds_stay_with_the_same_embeddings_alone(tmp_path: Path) -> None:
@@ -90,6 +92,20 @@ def test_thresholds_stay_with_the_same_embeddings_alone(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="thresholds were dropped.*marginface calibrate"):
             mf.export(target, model=source, overwrite=True, **others)
         assert key not in read_metadata(target)
+
+
+def test_thresholds_of_a_named_output_and_of_images_of_another_size(tmp_path: Path) -> None:
+    source, target = saved(tmp_path / "m.onnx", LAST), tmp_path / "t.onnx"
+    key, before = "marginface.thresholds", open_embedder(source, output_name="e").fingerprint
+    write_with_metadata(source, source, {key: json.dumps([before])})
+    mf.export(target, model=source, output_name="e")
+    assert json.loads(read_metadata(target)[key]) == [open_embedder(target).fingerprint]
+    with pytest.warns(UserWarning, match="thresholds were dropped"):
+        mf.export(target, model=source, output_name="g", overwrite=True)
+    assert key not in read_metadata(target)
+    with pytest.warns(UserWarning, match="thresholds were dropped"):
+        mf.export(target, model=source, output_name="e", crop=(4, 4, 16, 16), overwrite=True)
+    assert key not in read_metadata(target)
 
 
 def test_data_beside(tmp_path: Path) -> None:

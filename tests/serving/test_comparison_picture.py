@@ -1,5 +1,6 @@
 """What a comparison draws: photos of any size and shape, boxes where the faces are, the score."""
 
+import os
 import re
 from base64 import b64decode
 from io import BytesIO
@@ -75,6 +76,14 @@ def test_a_notebook_shows_the_picture_and_the_words(compare: Comparer, tmp_path:
     assert found._repr_html_() == f"<p>{found!r}</p>"  # the answer stays without its photo
     with pytest.raises(mf.MarginfaceError, match="cannot read the image"):
         found.picture()
+
+
+def test_any_name_is_drawn(compare: Comparer, tmp_path: Path) -> None:
+    """A byte that is no UTF-8, and a line break, stand in the answer that the picture measures."""
+    names = os.fsdecode(b"n\xff.png"), "a\nb.png"
+    for name in names:
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / name)
+    assert compare(*(tmp_path / name for name in names)).picture().width == WIDTH
 
 
 def test_one_photo_twice_is_noted(compare: Comparer) -> None:

@@ -116,6 +116,8 @@ def test_a_photo_that_cannot_be_read_is_named(recogniser: Recogniser, tmp_path: 
     assert [len(each) for each in (outcomes[0], outcomes[2])] == [3, 3]  # type: ignore[arg-type]
     with pytest.raises(mf.MarginfaceError, match=r"uint8 RGB arrays .* got float64 \(2, 2, 3\)"):
         list(recogniser([np.zeros((2, 2, 3))]))
+    with pytest.raises(mf.MarginfaceError, match="a photo has no pixels"):
+        list(recogniser([np.zeros((0, 5, 3), np.uint8)]))
     with pytest.raises(mf.MarginfaceError, match="is a folder"):
         list(recogniser(tmp_path))
 

@@ -121,6 +121,12 @@ def test_the_calibration_for_the_use_is_taken():
         ((calibration(OTHER),), {}, "another model .*bbbbbbbbbbbb, this is aaaaaaaaaaaa.; calib"),
         ((calibration(),), {"flip": False}, "not calibrated for this use, but for: crops, with --"),
         ((calibration(faces=DETECTOR),), {}, "but for: photos with a detector, with --flip"),
+        (
+            (calibration(faces=DETECTOR),),
+            {"faces": "d"},
+            "with another detector or --min-score, wi",
+        ),
+        ((calibration(faces=DETECTOR),), {"faces": DETECTOR, "flip": False}, "with this detector,"),
     ],
 )
 def test_another_use_is_refused(there, use, message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from difflib import SequenceMatcher
@@ -20,6 +21,7 @@ from marginface.other_names import KEYS
 from marginface.text import print_error, printable
 from marginface.version import __version__
 
+UNFORESEEN = 70  # a status that is no answer, as 1 is of compare and parity
 LEAST_LIKENESS = 0.6  # of an option to one that it may have been meant for
 COMMANDS = {
     "train": "Train a model on a folder of face images.",
@@ -132,11 +134,12 @@ def run(stopped: Callable[[], bool]) -> None:
     except MarginfaceError as error:
         print_error(str(error))
         sys.exit(2)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print_error(message_of(error))
-        sys.exit(2)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            print_error(message_of(error))
+            sys.exit(2)
+        traceback.print_exception(error)
+        sys.exit(UNFORESEEN)
 
 
 def _status(stopped: Callable[[], bool]) -> Any:

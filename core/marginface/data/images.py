@@ -309,7 +309,7 @@ def _with_image(
     except Image.DecompressionBombError as error:
         raise MarginfaceError(
             f"{where}: the image has more than {max_pixels / 1e6:,g} million pixels; scale it "
-            "down, or allow more (data align: --max-megapixels)"
+            "down, or allow more (--max-megapixels of data align and embed)"
         ) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         failure = error

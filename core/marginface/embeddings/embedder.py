@@ -73,7 +73,7 @@ class Embedder:
         if flip and self.flips:
             raise MarginfaceError(
                 "the model adds the embedding of the mirror image itself, as its metadata "
-                f"{FLIP_KEY} says; leave out --flip, and give --no-flip to evaluate"
+                f"{FLIP_KEY} says; leave out --flip, and give --no-flip to evaluate and calibrate"
             )
 
     def check_size(self, height: int, width: int) -> None:

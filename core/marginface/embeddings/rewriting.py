@@ -105,13 +105,17 @@ def rewrite(source: Path, target: Path, how: Rewriting, *, largest: int = LARGES
                 f"{difference:.2g} of their length (allowed {TOLERANCE:g}); nothing was written"
             )
         told: dict[str, str | None] = {SOURCE_KEY: source.name, DIFFERENCE_KEY: f"{difference:.2g}"}
-        told |= carried_thresholds(source, part)
+        told |= carried_thresholds(source, part, output_name=how.output_name)
         write_with_metadata(part, part, told, largest=largest)
     return difference
 
 
 def carried_thresholds(
-    source: Path, target: Path, *, checkpoint: str | int | None = None
+    source: Path,
+    target: Path,
+    *,
+    checkpoint: str | int | None = None,
+    output_name: str | None = None,
 ) -> dict[str, str | None]:
     """Return what is to change in the metadata of `target`, which was made from `source`.
 
@@ -122,6 +126,7 @@ def carried_thresholds(
         source: an ONNX file, or a run folder.
         target: an ONNX file.
         checkpoint: of the run.
+        output_name: of an ONNX file: the output that stays, alone.
     """
     if source.is_dir():
         stored = RunFolder(source).thresholds
@@ -130,8 +135,9 @@ def carried_thresholds(
         thresholds = read_metadata(source).get(THRESHOLDS_KEY)
     if thresholds is None:
         return {}
-    before, after = open_embedder(source, checkpoint=checkpoint), open_embedder(target)
-    if largest_difference(before, after) <= SAME:
+    before = open_embedder(source, checkpoint=checkpoint, output_name=output_name)
+    after = open_embedder(target)
+    if before.fingerprint in thresholds and largest_difference(before, after) <= SAME:
         return {THRESHOLDS_KEY: thresholds.replace(before.fingerprint, after.fingerprint)}
     warnings.warn(
         "the model's thresholds were dropped, because its embeddings are others now; calibrate it "
@@ -167,11 +173,12 @@ def largest_difference(
     """Return the largest difference of embeddings of seeded images, in lengths of the first.
 
     Args:
-        before, after: two models, of images of one size.
+        before, after: two models; infinitely different where images or embeddings have other sizes.
         flip: `after` is to add the embedding of the mirror image.
         normalize: `after` is to give embeddings of length 1.
     """
-    if before.input_size != after.input_size or before.embedding_size != after.embedding_size:
+    sizes = [(m.input_size, m.preprocessing.crop, m.embedding_size) for m in (before, after)]
+    if sizes[0] != sizes[1]:
         return np.inf
     crop = before.preprocessing.crop
     size = before.input_size if crop is None else (crop[0] + crop[2], 2 * crop[1] + crop[3])

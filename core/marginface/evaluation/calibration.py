@@ -100,8 +100,8 @@ def thresholds(
             Threshold(
                 far=far,
                 value=value,
-                low=low,
-                high=high,
+                low=min(low, value),  # which ties can put beyond an end
+                high=max(high, value),
                 supported=len(ordered.wrong) >= needed(far),
                 false_accepts=false_accepts,
                 true_accepts=rate_of(score >= value, truth, people, level)[0],

@@ -67,12 +67,20 @@ def write_model(model: onnx.ModelProto, path: Path, *, largest: int = LARGEST) -
 
 def save_model(model: onnx.ModelProto, path: Path, *, largest: int = LARGEST) -> None:
     """Write a model; if it is of more than `largest` bytes, its tensors go to a file beside it."""
-    if model.ByteSize() > largest:
-        data = data_beside(path).name
-        external_data_helper.convert_model_to_external_data(model, location=data)
+    if not fits(model, largest):
+        data = data_beside(path)
+        external_data_helper.convert_model_to_external_data(model, location=data.name)
         onnx.save_model(model, path, format="protobuf")
+        if data.exists():
+            data.chmod(path.stat().st_mode)  # onnx lets its owner alone read it
     else:
         path.write_bytes(model.SerializeToString())
+
+
+def fits(model: onnx.ModelProto, largest: int = LARGEST) -> bool:
+    """Return whether a model is of at most `largest` bytes with its tensors in it."""
+    tensors = sum(len(tensor.raw_data) for tensor in _tensors(model))
+    return tensors <= largest and model.ByteSize() <= largest  # which fails above 2 GiB
 
 
 @contextmanager

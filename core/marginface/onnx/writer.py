@@ -15,7 +15,7 @@ from marginface.extras import needs
 from marginface.model import FLIP_KEY, METADATA_KEY, ModelSpec
 from marginface.onnx.classifier import ClassWeights
 from marginface.onnx.fast import Processor, make_fast
-from marginface.onnx.files import LARGEST
+from marginface.onnx.files import fits
 from marginface.onnx.layers import write_backbone
 from marginface.onnx.nodes import Nodes
 from marginface.onnx.summing import unit_length, with_mirror
@@ -115,7 +115,7 @@ def build_onnx(
             f"metadata '{taken[0]}' is what the export itself writes; choose another name"
         )
     helper.set_model_props(model, extra | standard)
-    if model.ByteSize() <= LARGEST:  # the checker takes no larger one
+    if fits(model):  # the checker takes no larger one
         onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -12,6 +12,7 @@ from marginface.evaluation.calibration import Threshold
 from marginface.serving.lettering import font_of, write
 from marginface.serving.sides import Side
 from marginface.serving.thresholds import Decision
+from marginface.text import printable
 
 WIDTH, MARGIN, GAP = 960, 24, 12
 COLUMN = (WIDTH - 2 * MARGIN - GAP) // 2
@@ -53,7 +54,7 @@ def draw(
     """
     colour = COLOURS.get(answer, INK)
     photos = [_photo(side) for side in sides]
-    head, *lines = words
+    head, *lines = map(printable, words)
     top = MARGIN + TITLE + 12 + LINE * len(lines) + GAP
     height = max(photo.height for photo, _ in photos)
     below = top + height + GAP

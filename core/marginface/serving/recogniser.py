@@ -99,6 +99,7 @@ class Recogniser:
         self.flip, self.min_score = flip, min_score
         self.source = _source(detector, min_score, turns)
         self.embedder = _embedder(model)
+        self.embedder.check_flip(flip)
         size = self.embedder.image_size(resize=True) or self.embedder.input_size
         self.min_face = min_face
         self._options = CropOptions(size, min_face=min_face)
@@ -172,6 +173,8 @@ class Recogniser:
                 "photos must be paths, PIL images or uint8 RGB arrays [height, width, 3], got "
                 f"{found}"
             )
+        if not photo.size:
+            raise MarginfaceError(f"a photo has no pixels: its shape is {photo.shape}")
         return self._sized(photo), 1
 
     def _sized(self, pixels: Pixels, what: str = "images are") -> Pixels:

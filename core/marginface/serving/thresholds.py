@@ -199,13 +199,21 @@ def find_calibration(
                     "this detector"
                 )
             return fitting[-1], note
-    uses = ", ".join(sorted({_in_words(each) for each in own}))
+    uses = ", ".join(sorted({_in_words(each, faces) for each in own}))
     raise MarginfaceError(
         f"the model is not calibrated for this use, but for: {uses}; use it so, or calibrate it as "
         "it is used"
     )
 
 
-def _in_words(calibration: Calibration) -> str:
-    faces = "crops" if calibration.faces == CROPS else "photos with a detector"
+def _in_words(calibration: Calibration, wanted: str) -> str:
+    if calibration.faces == CROPS:
+        faces = "crops"
+    elif wanted == CROPS:
+        faces = "photos with a detector"
+    else:
+        which = (
+            "this detector" if calibration.faces == wanted else "another detector or --min-score"
+        )
+        faces = f"photos with {which}"
     return f"{faces}, {'with' if calibration.flip else 'without'} --flip"
