@@ -34,7 +34,7 @@ def photo(person: int, *blocks: tuple[int, int, int], seed: int = 0) -> Image.Im
 
 def save(path: Path, *given: object, **more: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    photo(*given, **more).save(path)  # type: ignore[arg-type]
+    photo(*given, **more).save(path)
 
 
 FACE = (16, 6, 5)
@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pairs.txt").write_text("\n".join(pairs) + "\n")
     data = {"pairs": folder / "pairs.txt", "images": folder / "others"}
     how = {"detector": folder / "d.onnx", "far": [FAR, 1e-3], "mean": 45, "std": 45}
-    mf.calibrate(folder / "m.onnx", **data, **how, output=folder / "c.onnx")  # type: ignore[arg-type]
+    mf.calibrate(folder / "m.onnx", **data, **how, output=folder / "c.onnx")
     for who, name in enumerate(("ann", "bo", "王")):
         save(folder / "people" / name / "1.png", who, FACE, seed=1)
     save(folder / "people" / "ann" / "2.png", 0, FACE, SMALL, seed=2)

@@ -43,7 +43,7 @@ def test_decoding_is_that_by_hand() -> None:
         parts = (rng.normal(0.5, 0.5, (rows, 1)), rng.normal(0.5, 0.5, (rows, 1)))
         shapes = (rng.normal(size=(rows, 4)), rng.normal(size=(rows, 10)))
         levels.append(tuple(each.astype(np.float32) for each in (*parts, *shapes)))
-    faces = decode_yunet(levels, SIZE, 0.4)  # type: ignore[arg-type]
+    faces = decode_yunet(levels, SIZE, 0.4)
     expected = by_hand(levels, SIZE, 0.4)
     assert 10 < len(faces) == len(expected)
     scores, boxes, points = zip(*expected, strict=True)

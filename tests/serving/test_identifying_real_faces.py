@@ -30,7 +30,7 @@ def test_ten_people_are_found_and_two_strangers_are_nobody(tmp_path: Path) -> No
             shutil.copy(path, tmp_path / "people" / name)
     weights = FACES / "weights"
     public, model = weights / "mobilefacenet_paper.onnx", tmp_path / "calibrated.onnx"
-    fingerprint = mf.load(public, **PREPROCESSING).embedder.fingerprint  # type: ignore[arg-type]
+    fingerprint = mf.load(public, **PREPROCESSING).embedder.fingerprint
     rate = (0.02, 0.01, 0.04)
     at = Threshold(2e-2, 0.256, 0.242, 0.288, True, rate, rate)  # on LFW's development pairs
     kept = Calibration(fingerprint, True, CROPS, "pairsDevTest", 500, 500, (at,))
@@ -38,7 +38,7 @@ def test_ten_people_are_found_and_two_strangers_are_nobody(tmp_path: Path) -> No
     result = mf.identify(
         tmp_path / "people",
         tmp_path / "inbox",
-        model=mf.load(model, **PREPROCESSING),  # type: ignore[arg-type]
+        model=mf.load(model, **PREPROCESSING),
         detector=weights / "scrfd_2.5g_bnkps.onnx",
         far=2e-2,
     )

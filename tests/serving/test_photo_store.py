@@ -93,8 +93,8 @@ def test_an_interrupted_run_writes_the_same_rows(
 ) -> None:
     options = {"batch_size": 2, "flip": True, "threads": 1}
     whole, output = tmp_path / "whole.parquet", tmp_path / "e.parquet"
-    mf.embed(model, photos=photos, detector=detector, output=whole, **options)  # type: ignore[arg-type]
-    recogniser = Recogniser(mf.load(model), detector, **options)  # type: ignore[arg-type]
+    mf.embed(model, photos=photos, detector=detector, output=whole, **options)
+    recogniser = Recogniser(mf.load(model), detector, **options)
     left, embedder = iter(range(2 * calls)), recogniser.embedder
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_an_interrupted_run_writes_the_same_rows(
     with pytest.raises(KeyboardInterrupt):
         photo_store.embed_photos(recogniser, photos, output)
     assert not output.exists()
-    summary = mf.embed(model, photos=photos, detector=detector, output=output, **options)  # type: ignore[arg-type]
+    summary = mf.embed(model, photos=photos, detector=detector, output=output, **options)
     assert summary.resumed == 2 * calls
     assert pq.read_table(output).equals(pq.read_table(whole))
     assert output.read_bytes() == whole.read_bytes()
@@ -119,7 +119,7 @@ def test_parts_of_other_work_are_not_mixed_in(
     (photos / "dora.jpg").write_bytes(b"no image")
     given = {"photos": photos, "detector": detector, "output": output}
     with pytest.raises(mf.MarginfaceError, match="dora"):
-        mf.embed(model, **given)  # type: ignore[arg-type]
+        mf.embed(model, **given)
     for option, told in (
         ({"flip": True}, "choice of flip"),
         ({"min_score": 0.4}, "detector or its min_score"),
@@ -128,10 +128,10 @@ def test_parts_of_other_work_are_not_mixed_in(
         ({"shard": "1/2"}, "list of photos"),
     ):
         with pytest.raises(mf.MarginfaceError, match=f"the {told}.* changed since"):
-            mf.embed(model, **given, **option, skip_bad=True)  # type: ignore[arg-type]
-    assert mf.embed(model, **given, skip_bad=True).resumed == 4  # type: ignore[arg-type]
+            mf.embed(model, **given, **option, skip_bad=True)
+    assert mf.embed(model, **given, skip_bad=True).resumed == 4
     with pytest.raises(mf.MarginfaceError, match=r"e\.parquet exists"):
-        mf.embed(model, **given, skip_bad=True)  # type: ignore[arg-type]
+        mf.embed(model, **given, skip_bad=True)
 
 
 def test_shares_are_the_whole(photos: Path, model: Path, detector: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_shares_are_the_whole(photos: Path, model: Path, detector: Path, tmp_pat
         mf.embed(model, photos, tmp_path / "no.parquet", shard="1/9")
     for wrong in ("0/3", "4/3", "1", 3, "1/x"):
         with pytest.raises(mf.MarginfaceError, match=r"shard must be such as 3/16"):
-            mf.embed(model, photos, tmp_path / "no.parquet", shard=wrong)  # type: ignore[arg-type]
+            mf.embed(model, photos, tmp_path / "no.parquet", shard=wrong)
 
 
 def test_readers_refuse_two_faces_of_one_photo(
@@ -188,6 +188,6 @@ def test_options_that_do_not_go_together(photos: Path, model: Path, detector: Pa
         ({"photos": photos / "no", "detector": detector}, "does not exist|no such folder"),
     ):
         with pytest.raises(mf.MarginfaceError, match=told):
-            mf.embed(model, output="e.parquet", **given)  # type: ignore[arg-type]
+            mf.embed(model, output="e.parquet", **given)
     with pytest.raises(mf.MarginfaceError, match=r"expected \.parquet"):
         mf.embed(model, photos=photos, detector=detector, output="e.npz")

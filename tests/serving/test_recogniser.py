@@ -102,7 +102,7 @@ def test_own_detectors_are_checked(model: Path) -> None:
             recognise(result)
     assert recognise([whole])[0].problem == "points form no face"
     with pytest.raises(mf.MarginfaceError, match="path of an ONNX file or a function"):
-        mf.Recogniser(model, 3)  # type: ignore[arg-type]
+        mf.Recogniser(model, 3)
 
 
 def test_a_photo_that_cannot_be_read_is_named(recogniser: Recogniser, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_photo_that_cannot_be_read_is_named(recogniser: Recogniser, tmp_path: 
     good = photo_with(192, 224, *BLOCKS)
     outcomes = list(recogniser.attempts([("a", good), ("b", broken), ("c", good)]))
     assert isinstance(outcomes[1], mf.MarginfaceError)
-    assert [len(each) for each in (outcomes[0], outcomes[2])] == [3, 3]  # type: ignore[arg-type]
+    assert [len(each) for each in (outcomes[0], outcomes[2])] == [3, 3]
     with pytest.raises(mf.MarginfaceError, match=r"uint8 RGB arrays .* got float64 \(2, 2, 3\)"):
         list(recogniser([np.zeros((2, 2, 3))]))
     with pytest.raises(mf.MarginfaceError, match="a photo has no pixels"):

@@ -31,7 +31,7 @@ from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.verification import FAR_TARGETS
 from marginface.model import PREPROCESSING_KEY, THRESHOLDS_KEY, Resize
 from marginface.runs.folder import RunFolder, write_text
-from marginface.serving.faces import Face
+from marginface.serving.faces import Face, largest
 from marginface.serving.recogniser import Outcome, Recogniser
 from marginface.serving.thresholds import (
     Calibration,
@@ -129,7 +129,7 @@ def calibrate(
     """
     source = as_path("model", model)
     fars = [_rate(each) for each in (far if isinstance(far, (list, tuple)) else [far])]
-    given = [None if each is None else as_path("val", each) for each in (val,)]
+    given = [] if val is None else [as_path("val", val)]
     listed, shown, target = (
         None if path is None else as_path(name, path)
         for name, path in (("pairs", pairs), ("images", images), ("output", output))
@@ -154,7 +154,7 @@ def calibrate(
         raise MarginfaceError("--mean, --std, --channels and --crop go with an ONNX file")
     inputs = [source, *given, listed, shown, found_by]
     with _claimed(source, target, overwrite=overwrite, inputs=inputs):
-        sets = open_sets([each for each in given if each], listed, shown, skip_bad=skip_bad)
+        sets = open_sets(given, listed, shown, skip_bad=skip_bad)
         if len(sets) > 1:
             raise MarginfaceError(f"calibrate takes one set of pairs, got {len(sets)}")
         opening |= {"backend": backend, "threads": threads, "output_name": output_name}
@@ -246,12 +246,12 @@ def _largest(name: str, outcome: Outcome) -> Face:
     usable = [face for face in outcome if not face.problem]
     if not usable:
         raise MarginfaceError(f"{name}: {outcome[0].problem if outcome else 'no face'}")
-    return max(usable, key=lambda face: np.prod(face.box[2:] - face.box[:2]))
+    return usable[largest(usable)]
 
 
-def _rate(far: object) -> float:
+def _rate(far: Any) -> float:
     try:
-        rate = float(far)  # type: ignore[arg-type]  # that is what is tried
+        rate = float(far)
     except (TypeError, ValueError):
         rate = math.nan
     if not 0 < rate < 1:

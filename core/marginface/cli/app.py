@@ -134,7 +134,7 @@ def run(stopped: Callable[[], bool]) -> None:
     except MarginfaceError as error:
         print_error(str(error))
         sys.exit(2)
-    except Exception as error:
+    except Exception as error:  # whatever it is: Python's own status is an answer of `compare`
         if isinstance(error, OSError) and error.errno is not None:
             print_error(message_of(error))
             sys.exit(2)

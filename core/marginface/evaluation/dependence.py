@@ -34,11 +34,9 @@ def independent_pairs(hits: NDArray[np.bool_], first: ArrayLike, second: ArrayLi
     people, index = np.unique(both, return_inverse=True)
     pair = np.sort(index.reshape(2, -1), axis=0)
     deviation = hits - np.mean(hits)
-    of_person = np.zeros(len(people))
-    for side in pair:
-        np.add.at(of_person, side, deviation)
-    alone = pair[0] == pair[1]  # a pair of one person stands there twice
-    np.subtract.at(of_person, pair[0][alone], deviation[alone])
+    alone = pair[0] == pair[1]  # a pair of one person counts once
+    of_person = np.bincount(pair[0], deviation, len(people))
+    of_person += np.bincount(pair[1], np.where(alone, 0, deviation), len(people))
     _, couple = np.unique(pair[0] * len(people) + pair[1], return_inverse=True)
     of_couple = np.bincount(couple, deviation)
     twice = of_couple[np.unique(couple[~alone])]  # those of two people were counted for both

@@ -180,7 +180,8 @@ def _result(
 ) -> GroupResult:
     score, truth, who = scores[here], same[here], (people[0][here], people[1][here])
     both = truth.any() and not truth.all()
-    result = verify(score, truth, 1 + both) if both and min(sum(truth), sum(~truth)) > 1 else None
+    enough = min(np.sum(truth), np.sum(~truth)) > 1  # of each kind one for each of two folds
+    result = verify(score, truth, 2) if enough else None
     own = thresholds(score, truth, [each.far for each in common], who) if both and common else ()
 
     def rate(value: float, kind: NDArray[np.bool_]) -> Rate | None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
 
 from marginface.data.image_files import list_images
 from marginface.data.names import image_path
 from marginface.data.sources import OnProgress, silent
 from marginface.errors import MarginfaceError
 from marginface.regular import real_path
-from marginface.serving.faces import NO_FACE, UNREADABLE, Face
+from marginface.serving.faces import NO_FACE, UNREADABLE, Face, largest
 from marginface.serving.gallery import Answer, Gallery
 from marginface.serving.recogniser import Recogniser
 
@@ -175,7 +173,7 @@ def enrol_people(
         if not faces:
             source.leave_out(name, None, NO_FACE)
             continue
-        number, face = faces[_largest([each for _, each in faces])]
+        number, face = faces[largest([each for _, each in faces])]
         if face.problem:
             source.leave_out(name, number, face.problem)
         else:
@@ -218,10 +216,3 @@ def ask(
         if len(waiting) >= FACES_AT_ONCE:
             yield from answered()
     yield from answered()
-
-
-def _largest(faces: Sequence[Face]) -> int:
-    """Return the place of the face with the largest box, as `marginface data align` chooses."""
-    boxes = np.array([face.box for face in faces])
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return int(np.argmax(np.where(np.isnan(areas), -np.inf, areas)))

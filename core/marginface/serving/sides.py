@@ -14,7 +14,7 @@ from PIL import Image
 from marginface.checks import check_spread
 from marginface.data.images import read_photo, upright_pixels
 from marginface.errors import MarginfaceError
-from marginface.serving.faces import Face
+from marginface.serving.faces import Face, largest
 
 # Measured with a MobileFaceNet on LFW, one photo of each pair made worse: docs/compare.md.
 MIN_FACE = 32  # pixels of the photo that the crop must span; below, people are missed
@@ -144,7 +144,7 @@ def _face(name: str, faces: list[Face], which: Which, limits: Limits) -> tuple[F
 
 def _chosen(name: str, faces: list[Face], usable: list[Face], which: str | int) -> Face:
     if which == "largest":
-        return max(usable, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])))
+        return usable[largest(usable)]
     if not isinstance(which, int) or not 0 <= which < len(faces):
         raise MarginfaceError(
             f"--face takes largest, or the number of a face, in {name} 0 to {len(faces) - 1}; got "
