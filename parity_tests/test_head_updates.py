@@ -1,6 +1,7 @@
 """When a head that steps its own weights does so, and when it refuses."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from test_head_sampling import BATCH, CLASSES, RATE, SIZE, make
 
 from marginface import MarginfaceError
 
+RATES = (RATE, 0.0, RATE / 2)  # of the steps one after the other
 MODES = ("graph", "compiled", "forward alone", "nested", "any batch")
 
 
@@ -79,6 +81,16 @@ def stepped(code: Any, head: Any, mode: str, rates: Any) -> dict[str, Any]:
     return arrays | {f"momentum.{name}": value.numpy() for name, value in head.momentum.items()}
 
 
+@cache
+def eager_steps(
+    framework: type[Framework], loss: str, block: int | None
+) -> tuple[Any, dict[str, Any]]:
+    """Return a head's first weights, and what eager steps make of them."""
+    tf = framework()
+    head = make(tf, loss, block=block)
+    return head.weight.numpy(), stepped(tf.tf, head, "eager", RATES)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("loss", "block"), [("arcface", None), ("arcface", 4), ("sphereface2", 4), ("softmax", 4)]
@@ -87,12 +99,11 @@ def test_a_tf_graph_steps_as_eager_code_does(
     tf: Framework, mode: str, loss: str, block: int | None
 ) -> None:
     """Each time it runs, at the rate of that time, wherever the tape is."""
-    rates = (RATE, 0.0, RATE / 2)
-    heads = [make(tf, loss, block=block) for _ in range(2)]
-    heads[1].weight.assign(heads[0].weight)
-    wanted = stepped(tf.tf, heads[0], "eager", rates)
+    start, wanted = eager_steps(type(tf), loss, block)
     assert not np.array_equal(wanted["gradients"][0], wanted["gradients"][2])
-    assert_same_arrays(stepped(tf.tf, heads[1], mode, rates), wanted, RTOL["float64"])
+    head = make(tf, loss, block=block)
+    head.weight.assign(start)
+    assert_same_arrays(stepped(tf.tf, head, mode, RATES), wanted, RTOL["float64"])
 
 
 def test_a_tf_graph_goes_back_once(tf: Framework) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,34 +108,45 @@ EXPECTED_OF_LOADED = (
 )
 
 
-def mypy_of(source: str, folder: Path) -> list[str]:
-    """Type-check a user's file, and return what mypy says of it, line by line."""
+CALLS = (f"reveal_type(losses.{kind.__name__}())" for kind in BUILT_IN.values())
+EVERY_LOSS = "\n".join(["from marginface import losses", *CALLS])
+USERS = {"backends": BACKENDS, "loaded": LOADED, "every_loss": EVERY_LOSS}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """Type-check the files of a user at once; return what mypy says of one, line by line."""
+    folder = tmp_path_factory.mktemp("typed")
     (folder / "mypy.ini").write_text(CONFIG.format(paths=":".join(map(str, PACKAGES.values()))))
-    (folder / "user.py").write_text(source)
-    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "user.py"]
+    for name, source in USERS.items():
+        (folder / f"{name}.py").write_text(source)
+    files = [f"{name}.py" for name in USERS]
+    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", *files]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("user.py")]
-    assert lines, done.stdout + done.stderr
-    return lines
+
+    def of(name: str) -> list[str]:
+        lines = [line for line in done.stdout.splitlines() if line.startswith(f"{name}.py")]
+        assert lines, done.stdout + done.stderr
+        return lines
+
+    return of
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"), [(BACKENDS, EXPECTED), (LOADED, EXPECTED_OF_LOADED)]
+    ("name", "expected"), [("backends", EXPECTED), ("loaded", EXPECTED_OF_LOADED)]
 )
-def test_mypy_sees_what_both_backends_offer(source, expected, tmp_path: Path) -> None:
-    lines = [line for line in mypy_of(source, tmp_path) if " defined in " not in line]
+def test_mypy_sees_what_both_backends_offer(name, expected, said) -> None:
+    lines = [line for line in said(name) if " defined in " not in line]
     assert len(lines) == len(expected), lines
     for line, words in zip(lines, expected, strict=True):
         assert words in line
 
 
-def test_mypy_sees_the_class_of_each_loss(tmp_path: Path) -> None:
-    kinds = list(BUILT_IN.values())
-    calls = (f"reveal_type(losses.{kind.__name__}())" for kind in kinds)
-    lines = mypy_of("\n".join(["from marginface import losses", *calls]), tmp_path)
+def test_mypy_sees_the_class_of_each_loss(said) -> None:
+    lines = said("every_loss")
     unseen = {
         f"from {kind.__module__} import *"
-        for kind in kinds
+        for kind in BUILT_IN.values()
         if not any(f'"{kind.__module__}.{kind.__name__}"' in line for line in lines)
     }
     assert not unseen, f"at the end of families.py add: {'; '.join(sorted(unseen))}"

@@ -102,17 +102,25 @@ def test_train_evaluate_embed_export(printed, backend, tiny_faces, pairs, tmp_pa
 def test_resume_equals_an_uninterrupted_run(
     printed, backend, tiny_faces, tmp_path, backbone, dropout
 ):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    options = ("--max-steps", 4, "--dropout", dropout)
-    printed(*train(backend, tiny_faces, whole, *options, backbone=backbone))
+    run, options = tmp_path / "run", ("--max-steps", 4, "--dropout", dropout)
     more = ("--checkpoint-every", 2)
-    printed(*train(backend, tiny_faces, parts, *options, *more, backbone=backbone))
-    newest = latest_checkpoint(parts / "checkpoints")
-    for path in newest.iterdir():
-        path.unlink()
-    newest.rmdir()  # as if it had been killed after step 2
-    printed("train", "--output", parts, "--resume")
-    ends = [load_checkpoint(latest_checkpoint(run / "checkpoints")) for run in (whole, parts)]
+    printed(*train(backend, tiny_faces, run, *options, *more, backbone=backbone))
+    newest = latest_checkpoint(run / "checkpoints")
+    whole = newest.rename(tmp_path / "whole")  # as if it had been killed after step 2
+    printed("train", "--output", run, "--resume")
+    assert_same_end(latest_checkpoint(run / "checkpoints"), whole)
+
+
+def test_a_checkpoint_on_the_way_changes_nothing(printed, backend, tiny_faces, tmp_path):
+    for name, more in (("without", ()), ("with", ("--checkpoint-every", 2))):
+        options = ("--max-steps", 4, *more)
+        printed(*train(backend, tiny_faces, tmp_path / name, *options, backbone=TINY))
+    runs = [tmp_path / name / "checkpoints" for name in ("with", "without")]
+    assert_same_end(*map(latest_checkpoint, runs))
+
+
+def assert_same_end(path: Path, expected: Path) -> None:
+    ends = [load_checkpoint(each) for each in (expected, path)]
     assert ends[0].step == ends[1].step == 4
     assert ends[0].state.keys() == ends[1].state.keys()
     for name, value in ends[0].state.items():
