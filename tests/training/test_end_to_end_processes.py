@@ -40,14 +40,14 @@ def losses(run: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(("backend", "module"), BACKENDS)
-def test_two_processes_train_as_one_does(backend, module, tiny_faces, tmp_path):
+def test_two_processes_train_as_one_does(printed, backend, module, tiny_faces, tmp_path):
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"backend {backend} is not installed")
-    for name, processes in (("one", 1), ("two", 2)):
-        given = ("--max-steps", 3, "--processes", processes, "--sample-rate", 0.99)
-        subprocess.run(
-            arguments(backend, tiny_faces, tmp_path / name, *given), check=True, timeout=SECONDS
-        )
+    given = ("--max-steps", 3, "--sample-rate", 0.99, "--processes")
+    one = arguments(backend, tiny_faces, tmp_path / "one", *given, 1)
+    two = arguments(backend, tiny_faces, tmp_path / "two", *given, 2)
+    printed(*one[len(COMMAND) - 1 :])  # "train" and so on, in this process
+    subprocess.run(two, check=True, timeout=SECONDS)
     first, second = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(first) == 3
     assert second == pytest.approx(first, rel=1e-3)  # float32, as in parity_tests/test_training.py
@@ -55,8 +55,8 @@ def test_two_processes_train_as_one_does(backend, module, tiny_faces, tmp_path):
     path = latest_checkpoint(tmp_path / "two" / "checkpoints")
     assert path is not None
     assert load_checkpoint(path).state["head.weight"].shape == (3, 16)
-    again = [*COMMAND, "--output", str(tmp_path / "two"), "--resume"]
-    subprocess.run([*again, "--processes", "1", "--max-steps", "4"], check=True, timeout=SECONDS)
+    again = ("train", "--output", tmp_path / "two", "--resume", "--processes", 1)
+    printed(*again, "--max-steps", 4)
     assert len(losses(tmp_path / "two")) == 4
 
 
