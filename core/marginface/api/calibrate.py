@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from marginface.api.calling import public
 from marginface.api.claims import claimed_file
 from marginface.api.models import Model, open_model
 from marginface.api.progress import image_progress
 from marginface.api.verifying import embed_sets, open_sets
+from marginface.calling import public
 from marginface.checks import as_path
 from marginface.data.names import image_path
 from marginface.data.verification.leaving_out import left_out_line, only
@@ -26,7 +25,7 @@ from marginface.data.verification.pairs import Pairs, check_kinds, people_of
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.origin import CROPS
 from marginface.errors import MarginfaceError
-from marginface.evaluation.calibration import thresholds
+from marginface.evaluation.calibration import check_far, thresholds
 from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.verification import FAR_TARGETS
 from marginface.model import PREPROCESSING_KEY, THRESHOLDS_KEY, Resize
@@ -128,7 +127,9 @@ def calibrate(
         MarginfaceError: the model, the pairs or the output cannot be used.
     """
     source = as_path("model", model)
-    fars = [_rate(each) for each in (far if isinstance(far, (list, tuple)) else [far])]
+    fars = [check_far(each) for each in (far if isinstance(far, (list, tuple)) else [far])]
+    if not fars:
+        raise MarginfaceError("far is an empty list; give at least one rate")
     given = [] if val is None else [as_path("val", val)]
     listed, shown, target = (
         None if path is None else as_path(name, path)
@@ -247,13 +248,3 @@ def _largest(name: str, outcome: Outcome) -> Face:
     if not usable:
         raise MarginfaceError(f"{name}: {outcome[0].problem if outcome else 'no face'}")
     return usable[largest(usable)]
-
-
-def _rate(far: Any) -> float:
-    try:
-        rate = float(far)
-    except (TypeError, ValueError):
-        rate = math.nan
-    if not 0 < rate < 1:
-        raise MarginfaceError(f"far must be above 0 and below 1, such as 1e-3, got {far!r}")
-    return rate

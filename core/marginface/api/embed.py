@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from marginface.api.calling import public
 from marginface.api.models import Model, open_model
 from marginface.api.progress import image_progress, saying_how_to_go_on
+from marginface.calling import public
 from marginface.checks import as_path, check_count
 from marginface.data.image_files import require_folder
 from marginface.data.images import MAX_PIXELS

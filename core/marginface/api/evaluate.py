@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rich.table import Table
 
-from marginface.api.calling import public
 from marginface.api.claims import claimed_folder
 from marginface.api.models import Model, open_model
 from marginface.api.verifying import embed_sets, open_sets
+from marginface.calling import public
 from marginface.checks import as_path, check_count
 from marginface.errors import MarginfaceError
 from marginface.evaluation.comparison import Comparison, write_comparison, write_single

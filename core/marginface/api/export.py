@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from marginface import backbones
-from marginface.api.calling import public
 from marginface.api.claims import claimed_file
 from marginface.api.classifying import read_classes
 from marginface.backend import MODULES, default_backend, installed_backends, load_backend
+from marginface.calling import public
 from marginface.checks import as_path, check_count
 from marginface.embeddings.embedder import recorded_preprocessing
 from marginface.embeddings.rewriting import Rewriting, carried_thresholds, rewrite

@@ -94,7 +94,8 @@ class Source:
                 on_progress(done, len(self.names))
                 if isinstance(outcome, MarginfaceError):
                     if not self.skip_bad:
-                        raise outcome
+                        told = f"{outcome}; or leave such out with --skip-bad"
+                        raise MarginfaceError(told) from outcome
                     self.leave_out(name, None, UNREADABLE, str(outcome))
                     continue
                 yield name, [(at, self._kept(face)) for at, face in enumerate(outcome)]

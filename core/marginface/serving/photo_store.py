@@ -230,7 +230,7 @@ class _Rows:
         """Take the faces of a photo, or what is wrong with it."""
         if isinstance(outcome, MarginfaceError):
             if not skip_bad:
-                raise outcome
+                raise MarginfaceError(f"{outcome}; or leave such out with --skip-bad") from outcome
             self.skipped.append((name, str(outcome)))
             self.left_out.append((name, None, UNREADABLE, str(outcome)))
             return

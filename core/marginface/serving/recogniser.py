@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from marginface.checks import as_path, check_count
+from marginface.calling import public
+from marginface.checks import as_path, check_fraction, check_spread
 from marginface.data.images import MAX_PIXELS, read_image, read_photo, upright_pixels
 from marginface.data.ordered import in_order
 from marginface.data.photos.alignment import warp
@@ -78,6 +79,7 @@ class Recogniser:
         MarginfaceError: the model or the detector cannot be used.
     """
 
+    @public
     def __init__(
         self,
         model: str | Path | HoldsEmbedder | Embedder,
@@ -92,12 +94,11 @@ class Recogniser:
         batch_size: int = PHOTOS_AT_ONCE,
         threads: int | None = None,
     ) -> None:
-        self.threads = check_count("threads", os.cpu_count() or 1 if threads is None else threads)
-        self.batch_size = check_count("batch_size", batch_size)
-        self.max_faces = check_count("max_faces", max_faces)
-        self.max_pixels = check_count("max_pixels", max_pixels)
-        self.flip, self.min_score = flip, min_score
-        self.source = _source(detector, min_score, turns)
+        self.threads = threads or os.cpu_count() or 1
+        self.batch_size, self.max_faces, self.max_pixels = batch_size, max_faces, max_pixels
+        self.flip, self.min_score = flip, check_fraction("min_score", min_score)
+        check_spread("min_face", min_face)
+        self.source = _source(detector, self.min_score, turns)
         self.embedder = _embedder(model)
         self.embedder.check_flip(flip)
         size = self.embedder.image_size(resize=True) or self.embedder.input_size
@@ -109,6 +110,7 @@ class Recogniser:
         """Return what decides the faces: the detector's digest and least score, or "crops"."""
         return CROPS if self.source is None else self.source.origin
 
+    @public
     def __call__(self, photos: Any) -> Iterator[list[Face]]:
         """Yield the faces of each photo, the surest first.
 
