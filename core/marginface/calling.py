@@ -110,7 +110,8 @@ def _argument(found: re.Match[str]) -> str:
         return f"{name}={not off}" + (f" {value}" if value else "")
     if value is None:
         return name
-    return f"{name}={value if value.isupper() else repr(value)}"
+    as_it_is = value.isupper() or value.replace(".", "").isdecimal()
+    return f"{name}={value if as_it_is else repr(value)}"
 
 
 def _check_flag(name: str, value: object) -> None:
@@ -123,9 +124,15 @@ def _check_choice(name: str, value: object) -> None:
         raise MarginfaceError(f"{name} must be True, False or None, got {value!r}")
 
 
-def _check_resize(_: str, value: Any) -> None:
+def _check_word(name: str, value: object) -> None:
+    if hasattr(value, "__array__"):  # which equals no word, nor does it not
+        raise MarginfaceError(f"{name} must be a text, got {type(value).__name__}")
+
+
+def _check_resize(name: str, value: Any) -> None:
     from marginface.model import resize_choice  # NumPy, which completion spares
 
+    _check_word(name, value)
     resize_choice(value)
 
 
@@ -135,6 +142,7 @@ CHECKS: dict[str, Callable[[str, object], object]] = {
     "bool | None": _check_choice,
     "int": check_count,
     "float": check_number,
+    "str": _check_word,
     "Resize": _check_resize,
 }
 

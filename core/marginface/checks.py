@@ -47,7 +47,7 @@ def check_number(name: str, value: object) -> None:
     Traceback (most recent call last):
     marginface.errors.MarginfaceError: far must be a number, got '1e-3'
     """
-    if not _number(value) or isinstance(value, bool):
+    if not _number(value):
         raise MarginfaceError(f"{name} must be a number, got {value!r}")
 
 
@@ -164,7 +164,7 @@ def check_floating(floating: bool) -> None:
 
 
 def _number(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _whole(value: object) -> TypeGuard[Integral]:

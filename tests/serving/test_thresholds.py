@@ -93,7 +93,7 @@ def test_a_score_decides_by_the_interval():
 @pytest.mark.parametrize(
     ("far", "message"),
     [
-        (0.2, "not calibrated for a false accept rate of 0.2, but for: 0.1, 0.01; .* --far 0.2"),
+        (0.2, "not calibrated for a false accept rate of 0.2, but for: 0.1, 0.01; .* far=0.2"),
         (1e-3, "pairs.txt has 1,000 different pairs, too few .* 0.001, which takes 10,000; .*0.01"),
     ],
 )

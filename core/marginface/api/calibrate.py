@@ -28,7 +28,9 @@ from marginface.errors import MarginfaceError
 from marginface.evaluation.calibration import check_far, thresholds
 from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.verification import FAR_TARGETS
+from marginface.formats import is_onnx
 from marginface.model import PREPROCESSING_KEY, THRESHOLDS_KEY, Resize
+from marginface.outputs import check_file
 from marginface.runs.folder import RunFolder, write_text
 from marginface.serving.faces import Face, largest
 from marginface.serving.recogniser import Outcome, Recogniser
@@ -42,6 +44,7 @@ from marginface.tables.calibration import calibration_table
 from marginface.tables.showing import as_html, as_text
 from marginface.terminal import Terminal
 
+SPREAD = 1e-6  # of the cosines of a model that gives the same to all
 Rates = float | str | Sequence[float | str]
 
 
@@ -136,6 +139,8 @@ def calibrate(
         for name, path in (("pairs", pairs), ("images", images), ("output", output))
     )
     found_by = None if detector is None else as_path("detector", detector)
+    if found_by is None and min_score != 0.5:
+        raise MarginfaceError("--min-score goes with --detector, which finds faces in photos")
     of_run = source.is_dir()
     if of_run and target is not None:
         raise MarginfaceError(
@@ -173,6 +178,7 @@ def calibrate(
             faces, [tested] = recogniser.faces_origin, sets
             tested, embeddings = _embed_photos(recogniser, tested, skip_bad=skip_bad)
         scores = score_pairs(tested, embeddings).scores
+        _refuse_collapsed(scores, embedder)
         new = Calibration(
             fingerprint=embedder.fingerprint,
             flip=flip,
@@ -197,13 +203,30 @@ def calibrate(
 def _claimed(
     source: Path, target: Path | None, *, overwrite: bool, inputs: list[Path | None]
 ) -> Iterator[None]:
-    """Claim the output, which may be the model itself where it is to be replaced."""
+    """Claim the output and its data, which may be the model itself where it is to be replaced."""
     if target is None:
         yield
         return
+    from marginface.onnx.files import data_beside, data_files
+
     others = [each for each in inputs if each != source]
     with claimed_file(target, overwrite=overwrite, inputs=others):
+        if target != source and is_onnx(source):
+            others += data_files(source)
+        check_file(data_beside(target), overwrite=overwrite, inputs=others)
         yield
+
+
+def _refuse_collapsed(scores: NDArray[np.float64], embedder: Embedder) -> None:
+    """Raise if a model gives all pairs one score."""
+    if np.ptp(scores) > SPREAD:
+        return
+    pre = embedder.preprocessing
+    raise MarginfaceError(
+        f"all {len(scores):,} pairs score {scores[0]:.6f}, to {SPREAD:g}: the model tells nobody "
+        f"apart, so that no threshold means anything; see that images enter it as in training "
+        f"(here --mean {pre.mean[0]:g}, --std {pre.std[0]:g}), or train it again"
+    )
 
 
 def _write(source: Path, target: Path, text: str, embedder: Embedder) -> None:

@@ -128,13 +128,13 @@ class Comparer:
 
     Args:
         recogniser: finds and embeds the faces, with the flip of the calibration.
-        calibration: the thresholds of this model and use; None gives scores alone.
-        far: the false accept rate to decide at; None gives scores alone.
+        calibration: the thresholds of this model and use.
+        far: the false accept rate to decide at. Without both: scores alone.
         limits: what a face must have.
         notes: what to say with every answer.
 
     Raises:
-        MarginfaceError: the calibration cannot decide at this rate.
+        MarginfaceError: one without the other, or a rate that the calibration does not have.
     """
 
     @public
@@ -147,8 +147,14 @@ class Comparer:
         limits: Limits | None = None,
         notes: Sequence[str] = (),
     ) -> None:
+        if (calibration is None) != (far is None):
+            raise MarginfaceError(
+                "photos are compared by a calibration at a far; give both or none"
+            )
         if calibration is not None and far is not None:
             calibration.at(far)
+        if not isinstance(notes, (list, tuple)):
+            raise MarginfaceError(f"notes must be a list of texts, got {type(notes).__name__}")
         self.recogniser, self.calibration, self.far = recogniser, calibration, far
         self.limits, self.notes = limits or Limits(), tuple(notes)
 
@@ -175,10 +181,11 @@ class Comparer:
         if one.face is not None and two.face is not None:
             pair = np.stack([one.face.embedding, two.face.embedding])
             score = float(pair_scores(pair, np.array([0]), np.array([1]))[0])
-            decided = self.calibration is not None and self.far is not None
-            if decided and not (one.problem or two.problem):
-                assert self.calibration is not None
-                assert self.far is not None
+            if (
+                self.calibration is not None
+                and self.far is not None
+                and not (one.problem or two.problem)
+            ):
                 decision = self.calibration.decide(score, self.far)
             if np.array_equal(one.face.crop, two.face.crop):
                 notes = (*notes, SAME_PIXELS)

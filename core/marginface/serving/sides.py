@@ -116,7 +116,7 @@ def each_chosen(face: Any) -> tuple[Which, Which]:
     first, second = face if isinstance(face, (tuple, list)) and len(face) == 2 else (face, face)
     for which in (first, second):
         whole = isinstance(which, int) and not isinstance(which, bool)
-        if not (which is None or which == "largest" or whole):
+        if not (which is None or whole or (isinstance(which, str) and which == "largest")):
             raise MarginfaceError(
                 "--face takes largest, or the number of a face from 0, or a pair of these for two "
                 f"photos; got {which!r}"
