@@ -11,10 +11,10 @@ from small_training import PEOPLE, small
 from tiny_model import save_model
 
 import marginface as mf
-from marginface.calling import FLAGS
 from marginface.api.evaluate import EvaluationResults
 from marginface.api.models import Model
 from marginface.api.train import SHORT_NAMES, config_keys
+from marginface.calling import FLAGS
 from marginface.cli.embed import embed as embed_command
 from marginface.cli.evaluate import evaluate as evaluate_command
 from marginface.cli.export import export as export_command

@@ -234,7 +234,7 @@ def _require_rate(found: Calibration, far: float, other: Calibration | None) -> 
     except MarginfaceError as error:
         if other is None or not other.decides_at(far):
             raise
-        raise MarginfaceError(f"{error}; with {_option(other)} it has that rate") from None
+        raise MarginfaceError(f"{error}; with {worded(_option(other))} it has that rate") from None
 
 
 def _option(calibration: Calibration) -> str:
