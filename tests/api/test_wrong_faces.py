@@ -69,7 +69,7 @@ def test_a_wrong_argument_is_taken_or_named(known, use, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     described, call, given = known.uses[use]
     told: dict[str, list[str]] = {}
-    for name in set(inspect.signature(described).parameters) - {"self"}:
+    for name in inspect.signature(described).parameters.keys() - {"self"}:
         told[name] = []
         for wrong in WRONG:
             try:

@@ -162,5 +162,5 @@ def test_of_two_flips_the_last_is_taken_and_said():
     assert find_calibration((crops, plain), model(), far=0.1, flip=True) == (crops, "")
     with pytest.raises(MarginfaceError, match=r"take one .*; with flip=True it has that rate$"):
         kept.find_calibration((crops, plain), model(), far=0.01)
-    with pytest.raises(MarginfaceError, match=r"or calibrate it with --far 0.2$"):
+    with pytest.raises(MarginfaceError, match=r"or calibrate it with far=0.2$"):
         kept.find_calibration((crops, plain), model(), far=0.2)

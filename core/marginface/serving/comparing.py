@@ -84,7 +84,9 @@ class FaceComparison:
                 f"at a false accept rate of {at.far:g}"
             )
             share, low, high = at.true_accepts
-            told.append(f"expected errors: {_rate(at.false_accepts)} of different people pass,")
+            told.append(
+                f"expected errors: {_rate(at.false_accepts)} of different people pass as one,"
+            )
             told.append(f"and {_rate((1 - share, 1 - high, 1 - low))} of the same are missed")
             if self.answer == "unsure":
                 told.append(

@@ -77,17 +77,18 @@ class Calibration:
         """
         rate = named(check_far(far))
         known = {named(each.far): each for each in self.thresholds}
-        ready = ", ".join(named(each.far) for each in self.thresholds if each.supported) or "none"
+        ready = ", ".join(named(each.far) for each in self.thresholds if each.supported)
         if rate not in known:
+            others = f", but for: {ready}; take one of these, or" if ready else ";"
             raise MarginfaceError(
-                f"the model is not calibrated for a false accept rate of {rate}, but for: "
-                f"{ready}; take one of these, or calibrate it with --far {rate}"
+                f"the model is not calibrated for a false accept rate of {rate}{others} calibrate "
+                f"it with --far {rate}"
             )
         if not known[rate].supported:
             raise MarginfaceError(
                 f"{self.pairs} has {self.different_pairs:,} different pairs, too few to show a "
                 f"false accept rate of {rate}, which takes {needed(far):,}; calibrate with more "
-                f"pairs, or take one of: {ready}"
+                "pairs" + (f", or take one of: {ready}" if ready else "")
             )
         return known[rate]
 
