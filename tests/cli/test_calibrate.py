@@ -19,6 +19,7 @@ from marginface.data.verification.opening import open_verification
 from marginface.embeddings.embedder import open_embedder
 from marginface.evaluation.evaluate import embed_pairs, score_pairs
 from marginface.evaluation.verification import verify
+from marginface.onnx import metadata
 from marginface.onnx.files import write_model
 from marginface.serving.thresholds import find_calibration, read_calibrations
 
@@ -150,7 +151,8 @@ def test_the_data_of_a_large_model_are_claimed_too(arguments, place, tmp_path, m
     model.graph.initializer.append(onnx.numpy_helper.from_array(ones, "ones"))
     model.graph.node[0].input[0] = "same"
     model.graph.node.insert(0, onnx.helper.make_node("Mul", ["x", "ones"], ["same"]))
-    monkeypatch.setattr("marginface.onnx.metadata.write_model", partial(write_model, largest=9))
+    smaller = partial(metadata.write_with_metadata, largest=9)
+    monkeypatch.setattr(metadata, "write_with_metadata", smaller)
     write_model(model, tmp_path / "m.onnx", largest=9)
     given = arguments(model=tmp_path / "m.onnx")
     beside = tmp_path / "c.onnx.data"
