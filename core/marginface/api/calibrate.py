@@ -25,7 +25,7 @@ from marginface.data.verification.pairs import Pairs, check_kinds, people_of
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.origin import CROPS
 from marginface.errors import MarginfaceError
-from marginface.evaluation.calibration import check_far, thresholds
+from marginface.evaluation.calibration import check_fars, thresholds
 from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.verification import FAR_TARGETS
 from marginface.formats import is_onnx
@@ -130,9 +130,7 @@ def calibrate(
         MarginfaceError: the model, the pairs or the output cannot be used.
     """
     source = as_path("model", model)
-    fars = [check_far(each) for each in (far if isinstance(far, (list, tuple)) else [far])]
-    if not fars:
-        raise MarginfaceError("far is an empty list; give at least one rate")
+    fars = check_fars(far if isinstance(far, (list, tuple)) else [far])
     given = [] if val is None else [as_path("val", val)]
     listed, shown, target = (
         None if path is None else as_path(name, path)

@@ -65,6 +65,14 @@ def check_far(far: object) -> float:
     return rate
 
 
+def check_fars(fars: Iterable[object]) -> list[float]:
+    """Return false accept rates as floats, each once, the highest first."""
+    wanted = {named(far): far for far in map(check_far, fars)}
+    if not wanted:
+        raise MarginfaceError("far must be one rate or more, such as 1e-3, got none")
+    return sorted(wanted.values(), reverse=True)
+
+
 def named(far: float) -> str:
     """Return the name of a false accept rate: rates that differ by rounding alone share it.
 
@@ -118,7 +126,7 @@ def thresholds(
     median and other expectation distributions, Annals of Mathematical Statistics 7, 1936.
     """
     score, truth = check_scores(scores, same)
-    wanted = sorted({named(far): far for far in map(check_far, fars)}.values(), reverse=True)
+    wanted = check_fars(fars)
     ordered = SortedScores(score[truth], score[~truth])
     found = []
     for far in wanted:
