@@ -92,6 +92,11 @@ def test_a_wrong_argument_is_taken_or_named(known, use, tmp_path, monkeypatch):
         ("Recogniser", {"turns": 1}, "turns must be True or False, got 1"),
         ("Recogniser", {"threads": True}, "threads must be at least 1, a whole number, got True"),
         ("Recogniser", {"detector": None}, r"images are 192x224 .*; give detector, without .*"),
+        (
+            "Recogniser",
+            {"detector": None, "min_face": 9},
+            "min_face goes with detector, .*; give one, or leave out min_face",
+        ),
         ("Comparer", {"limits": 3}, "limits must be Limits, got int"),
         (
             "Comparer",

@@ -34,6 +34,7 @@ from marginface.vectors import directionless
 
 PHOTOS_AT_ONCE = 8  # that a thread looks at
 MAX_FACES = 256
+LEAST_SCORE = 0.5  # of a face
 CROPS_AT_ONCE = 64  # that the model embeds
 PIXELS_AT_ONCE = 2**24  # of a thread's decoded photos, and one more photo
 LARGEST_SCALE = 0.5  # of a crop of a reduced photo; else the whole one shows more of the face
@@ -86,7 +87,7 @@ class Recogniser:
         detector: str | Path | Detector | None = None,
         *,
         flip: bool = False,
-        min_score: float = 0.5,
+        min_score: float = LEAST_SCORE,
         min_face: float = 0,
         turns: bool = True,
         max_faces: int = MAX_FACES,
@@ -98,6 +99,15 @@ class Recogniser:
         self.batch_size, self.max_faces, self.max_pixels = batch_size, max_faces, max_pixels
         self.flip, self.min_score = flip, check_fraction("min_score", min_score)
         check_spread("min_face", min_face)
+        if detector is None:
+            _refuse_unused(
+                {
+                    "--min-score": min_score != LEAST_SCORE,
+                    "--min-face": min_face != 0,
+                    "--max-faces": max_faces != MAX_FACES,
+                    "turns": not turns,
+                }
+            )
         self.source = _source(detector, self.min_score, turns)
         self.embedder = _embedder(model)
         self.embedder.check_flip(flip)
@@ -263,6 +273,15 @@ class Recogniser:
             [done.get(id(face), face) for face in each] if isinstance(each, list) else each
             for each in outcomes
         ]
+
+
+def _refuse_unused(given: dict[str, bool]) -> None:
+    """Raise if an option is given that crops have no use for."""
+    for option in (name for name, there in given.items() if there):
+        raise MarginfaceError(
+            f"{option} goes with --detector, without which images are aligned crops; give one, or "
+            f"leave out {option}"
+        )
 
 
 def _source(
