@@ -40,6 +40,29 @@ def at_home(path: Path) -> Path:
     return Path.home().joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
 
 
+def check_number(name: str, value: object) -> None:
+    """Raise unless a value is a number.
+
+    >>> check_number("far", "1e-3")
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: far must be a number, got '1e-3'
+    """
+    if not _number(value):
+        raise MarginfaceError(f"{name} must be a number, got {value!r}")
+
+
+def check_fraction(name: str, value: object) -> float:
+    """Return a number from 0 to 1 as a float.
+
+    >>> check_fraction("max_blur", 2)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: max_blur must be between 0 and 1, got 2
+    """
+    if not _number(value) or not 0 <= value <= 1:
+        raise MarginfaceError(f"{name} must be between 0 and 1, got {value!r}")
+    return float(value)
+
+
 def check_rate(name: str, value: object) -> float:
     """Return the share of something that is dropped as a float.
 
@@ -141,7 +164,7 @@ def check_floating(floating: bool) -> None:
 
 
 def _number(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _whole(value: object) -> TypeGuard[Integral]:

@@ -11,10 +11,10 @@ from small_training import PEOPLE, small
 from tiny_model import save_model
 
 import marginface as mf
-from marginface.api.calling import FLAGS
 from marginface.api.evaluate import EvaluationResults
 from marginface.api.models import Model
 from marginface.api.train import SHORT_NAMES, config_keys
+from marginface.calling import FLAGS
 from marginface.cli.embed import embed as embed_command
 from marginface.cli.evaluate import evaluate as evaluate_command
 from marginface.cli.export import export as export_command
@@ -67,7 +67,8 @@ def test_train_has_the_options_and_defaults_of_its_command():
 
 def test_flags_are_known_by_name():
     flags = {name for name, each in TrainConfig.model_fields.items() if each.annotation is bool}
-    for function in (mf.train, mf.embed, mf.evaluate, mf.export, mf.load, Model.embed):
+    offered = (getattr(mf, name) for name in mf.__all__)
+    for function in (*filter(inspect.isroutine, offered), mf.Recogniser, Model.embed):
         flags |= {name for name, value in defaults(function).items() if isinstance(value, bool)}
     assert flags == FLAGS
 

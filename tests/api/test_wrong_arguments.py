@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_model import save_model
 
 import marginface as mf
-from marginface.api.calling import in_python
+from marginface.calling import in_python
 
 
 @pytest.fixture(scope="module")

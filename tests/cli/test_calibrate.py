@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from itertools import combinations, islice, pairwise, product
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from marginface.data.verification.opening import open_verification
 from marginface.embeddings.embedder import open_embedder
 from marginface.evaluation.evaluate import embed_pairs, score_pairs
 from marginface.evaluation.verification import verify
+from marginface.onnx import metadata
+from marginface.onnx.files import write_model
 from marginface.serving.thresholds import find_calibration, read_calibrations
 
 PEOPLE, EACH = 16, 5
@@ -93,7 +96,8 @@ def test_photos_with_a_detector_are_a_use_of_their_own(tmp_path):
     rng, folder = np.random.default_rng(0), tmp_path / "photos"
     folder.mkdir()
     for number in range(6):
-        photo = np.maximum(photo_with(96, 96, (8, 5, 5)), rng.integers(0, 9, (96, 96, 3), np.uint8))
+        dim = rng.integers(0, 60, (12, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        photo = np.maximum(photo_with(96, 96, (8, 5, 5)), dim)
         Image.fromarray(photo).save(folder / f"{number}.png")
     Image.new("RGB", (96, 96)).save(folder / "dark.png")
     rows = [f"{a}.png {b}.png {int(a % 2 == b % 2)}" for a, b in combinations(range(6), 2)]
@@ -114,6 +118,14 @@ def test_photos_with_a_detector_are_a_use_of_their_own(tmp_path):
     [
         (("--far", "0"), "far must be above 0 and below 1, such as 1e-3, got '0'"),
         (("--far", "1e-3x"), "far must be above 0 and below 1, such as 1e-3, got '1e-3x'"),
+        (("--far", "-1"), "far must be above 0 and below 1, such as 1e-3, got '-1'"),
+        (("--far", "nan"), "far must be above 0 and below 1, such as 1e-3, got 'nan'"),
+        (("--far", "1e-320"), "far must be at least 1e-12, got '1e-320'"),
+        (("--min-score", "0.3"), "--min-score goes with --detector"),
+        (
+            ("--mean", "-1e6"),
+            "all 300 pairs score 1.000000, to 1e-06: the model tells nobody apart",
+        ),
         (("--detector", "none.onnx"), "none.onnx does not exist"),
         (("--val", "none.bin"), "none.bin"),
     ],
@@ -130,6 +142,31 @@ def test_an_output_is_asked_for_and_not_overwritten(arguments, place):
     )
     assert "--overwrite" in refusal(*arguments(output=place / "m.onnx"))
     assert "written as .onnx, got 'c.txt'" in refusal(*arguments(output=Path("c.txt")))
+
+
+def test_the_data_of_a_large_model_are_claimed_too(arguments, place, tmp_path, monkeypatch):
+    """As where the tensors lie beside the graph: in NAME.onnx.data."""
+    model = onnx.load(place / "m.onnx")
+    ones = np.ones((1, 3, 112, 112), np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(ones, "ones"))
+    model.graph.node[0].input[0] = "same"
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["x", "ones"], ["same"]))
+    smaller = partial(metadata.write_with_metadata, largest=9)
+    monkeypatch.setattr(metadata, "write_with_metadata", smaller)
+    write_model(model, tmp_path / "m.onnx", largest=9)
+    given = arguments(model=tmp_path / "m.onnx")
+    beside = tmp_path / "c.onnx.data"
+    beside.write_bytes(b"of somebody else")
+    assert "c.onnx.data exists already; pass --overwrite" in refusal(*given)
+    assert (beside.read_bytes(), (tmp_path / "c.onnx").exists()) == (b"of somebody else", False)
+    printed(*given, "--overwrite")
+    assert beside.read_bytes() == (tmp_path / "m.onnx.data").read_bytes()
+    assert len(read_calibrations(tmp_path / "c.onnx")) == 1
+    (tmp_path / "m.onnx.data").rename(tmp_path / "d.onnx.data")
+    named = (tmp_path / "m.onnx").read_bytes().replace(b"m.onnx.data", b"d.onnx.data")
+    (tmp_path / "m.onnx").write_bytes(named)
+    given = arguments("--overwrite", model=tmp_path / "m.onnx", output=tmp_path / "d.onnx")
+    assert "d.onnx.data is what the command reads" in refusal(*given)
 
 
 def test_thresholds_that_are_damaged_are_named(arguments, place, tmp_path):

@@ -51,8 +51,11 @@ def score(place: Path, other: str = "b.png") -> float:
     return found.score
 
 
-def calibrated(place: Path, middle: float, *, width: float = 0.001) -> Path:
-    """Write the model with a threshold at FAR 0.1 around `middle`; FAR 0.001 is not supported."""
+def calibrated(place: Path, middle: float, *, width: float = 0.001, both: bool = False) -> Path:
+    """Write the model with a threshold at FAR 0.1 around `middle`; FAR 0.001 is not supported.
+
+    For use without the mirror image; `both` adds FAR 0.2 for use with it, measured before.
+    """
     model = mf.load(place / "m.onnx")
     scores = np.concatenate([np.ones(200), np.linspace(-1, 0, 200)])
     at, unsupported = thresholds(scores, np.arange(400) < 200, [0.1, 0.001])
@@ -60,7 +63,9 @@ def calibrated(place: Path, middle: float, *, width: float = 0.001) -> Path:
     kept = Calibration(
         model.embedder.fingerprint, False, "crops", "list", 200, 200, (at, unsupported)
     )
-    write_with_metadata(place / "m.onnx", place / "c.onnx", {THRESHOLDS_KEY: to_text([kept])})
+    flipped = replace(kept, flip=True, thresholds=(replace(at, far=0.2),))
+    text = to_text([flipped, kept] if both else [kept])
+    write_with_metadata(place / "m.onnx", place / "c.onnx", {THRESHOLDS_KEY: text})
     return place / "c.onnx"
 
 
@@ -87,7 +92,13 @@ def test_a_score_becomes_an_answer_and_a_status(place, off, width, answer, statu
     words = cli(*arguments(place, "a.png", "b.png", "--far", "0.1"))
     assert words.status == status
     assert words.stdout.startswith(f"{answer}: cosine ")
-    assert "expected errors: " in words.stdout
+    shown, missed = words.stdout.splitlines()[1:3]
+    assert shown == "expected errors: 10.00% (6.57 to 14.94) of different people pass as one,"
+    assert missed == "and 0.00% (0.00 to 1.88) of the same are missed"
+    assert found["flip"] is False
+    low, high = found["true_accepts"][1:]
+    assert missed.split("(")[1].startswith(f"{1 - high:.2f} to {100 * (1 - low):.2f})")
+    assert max(map(len, words.stdout.splitlines())) <= 100
     assert "%" not in words.stdout.splitlines()[0]  # a cosine is no probability
 
 
@@ -150,6 +161,8 @@ def test_without_a_rate_there_is_a_score_alone(place):
         ("b.png", ("--far", "0.001"), "c.onnx", "has 200 different pairs, too few to show a"),
         ("b.png", ("--far", "0.1", "--flip"), "c.onnx", "but for: crops, without --flip"),
         ("b.png", ("--far", "0.1", "--std", "99"), "c.onnx", "of another model or of another pre"),
+        ("b.png", ("--far", "nan"), "c.onnx", "far must be above 0 and below 1, such as 1e-3, got"),
+        ("b.png", ("--far", "-1"), "c.onnx", "far must be above 0 and below 1, such as 1e-3, got"),
         ("broken.png", ("--far", "0.1"), "c.onnx", "broken.png"),
         ("absent.png", ("--far", "0.1"), "c.onnx", "absent.png"),
         ("d.onnx", ("--far", "0.1"), "c.onnx", "d.onnx"),
@@ -158,6 +171,18 @@ def test_without_a_rate_there_is_a_score_alone(place):
 def test_bad_input_is_one_line(place, b, more, model, message):
     calibrated(place, 0.0)
     assert message in refusal(*arguments(place, "a.png", b, *more, model=model))
+
+
+def test_of_two_flips_the_last_is_taken_and_said(place):
+    calibrated(place, -1.0, both=True)
+    given = arguments(place, "a.png", "b.png")
+    taken = json.loads(printed(*given, "--far", "0.1", "--json"))
+    assert taken["flip"] is False
+    assert "measured last are taken (--no-flip); --flip takes the others" in taken["notes"][0]
+    told = refusal(*given, "--far", "0.2")
+    assert told.endswith("or calibrate it with --far 0.2; with --flip it has that rate")
+    other = json.loads(printed(*given, "--far", "0.2", "--flip", "--json"))
+    assert (other["flip"], other["far"], len(other["notes"])) == (True, 0.2, 1)
 
 
 def test_many_pairs_open_the_model_once(place):

@@ -137,7 +137,9 @@ def test_evaluate_refuses_before_the_model_runs(
     last = images / "p5" / "p5_0002.png"
     whole = last.read_bytes()
     last.write_bytes(whole[: len(whole) // 2])
-    assert "p5_0002.png: cannot read the image" in refusal("evaluate", *arguments)
+    told = refusal("evaluate", *arguments)
+    assert "p5_0002.png: cannot read the image" in told
+    assert told.endswith(", or leave such out with --skip-bad")
     Image.new("RGB", (96, 112)).save(last)
     assert "p5_0002.png: the image is 112x96" in refusal("evaluate", *arguments)
     last.write_bytes(whole)
@@ -213,7 +215,9 @@ def test_embed_counts_and_names_what_it_skips(cli, refusal, model, images, tmp_p
     (images / "p0" / "[bold]odd.png").write_bytes(b"no image")
     Image.new("RGB", (96, 112)).save(images / "p1" / "small.png")
     arguments = ("--model", model, "--images", images, "--output", tmp_path / "out.npz")
-    assert "odd.png: cannot read the image" in refusal("embed", *arguments)
+    told = refusal("embed", *arguments)
+    assert "odd.png: cannot read the image" in told
+    assert told.endswith(", or leave such out with --skip-bad")
     assert cli("embed", *arguments).stderr.count("\n") == 1  # nothing before that line
     result = cli("embed", *arguments, "--skip-bad")
     assert result.status == 0, result.stderr

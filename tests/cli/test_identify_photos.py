@@ -173,7 +173,8 @@ def test_without_a_rate_there_are_scores_alone(place: Path) -> None:
     )
     assert "too few to show" in refusal(*arguments(place, "--far", 1e-3))
     assert "not calibrated for this use" in refusal(*arguments(place, "--far", FAR, "--no-flip"))
-    assert "far must be above 0" in refusal(*arguments(place, "--far", 0))
+    for far in (0, -1, 2, "nan"):
+        assert "far must be above 0 and below 1" in refusal(*arguments(place, "--far", far))
     other = ("--std", 3)
     assert "thresholds are those of another" in refusal(*arguments(place, "--far", FAR, *other))
     assert "one that the model has: none" in cli(*arguments(place, *other)).stderr
@@ -224,7 +225,9 @@ def test_photos_of_no_use_are_listed(place: Path) -> None:
     save(people / odd / "1.png", 8, FACE)
     save(inbox / f"{odd}.png", 8, FACE, seed=9)
     (inbox / "bad.jpg").write_bytes(b"no image")
-    assert "bad.jpg: cannot read the image" in refusal(*arguments(place))
+    told = refusal(*arguments(place))
+    assert "bad.jpg: cannot read the image" in told
+    assert told.endswith("replace it, or leave such out with --skip-bad")
     out = place / "found"
     done = cli(*arguments(place, "--skip-bad", "--far", FAR, "--output", out))
     assert done.status == 0, done.stderr

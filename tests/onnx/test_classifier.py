@@ -13,6 +13,7 @@ from small_training import small
 import marginface as mf
 from marginface import MarginfaceError
 from marginface.onnx.classifier import ClassWeights, build_classifier, check_classes
+from marginface.onnx.files import replacing_model
 from marginface.onnx.metadata import read_metadata
 from marginface.runs.checkpoints import load_checkpoint
 from marginface.runs.chosen import read_chosen
@@ -69,6 +70,35 @@ def test_weights_that_are_not_those(tmp_path: Path) -> None:
     weights[0] *= -1
     with pytest.raises(MarginfaceError, match="cosines differ from NumPy's"):
         check_classes(tmp_path / "m.onnx", ClassWeights(weights, 2))
+
+
+def test_a_kill_between_the_files_leaves_no_model_of_others_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, names = tmp_path / "m.onnx", tmp_path / "m.identities.txt"
+    left = []
+
+    def write(text: str, renames: int) -> None:
+        rename, allowed = Path.replace, iter(range(renames))
+
+        def counted(source: Path, target: Path) -> None:
+            if next(allowed, None) is None:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        with monkeypatch.context() as patched, replacing_model(model) as part:
+            patched.setattr(Path, "replace", counted)
+            part.write_text(text)
+            (part.parent / names.name).write_text(text)
+
+    write("old", 2)
+    for renames in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            write("new", renames)
+        left.append((model.exists(), names.read_text()))
+    assert left == [(False, "old"), (False, "new")]
+    write("new", 2)
+    assert model.read_text() == names.read_text() == "new"
 
 
 def test_refusals(tiny_faces, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_score_decides_by_the_interval():
 @pytest.mark.parametrize(
     ("far", "message"),
     [
-        (0.2, "not calibrated for a false accept rate of 0.2, but for: 0.1, 0.01; .* --far 0.2"),
+        (0.2, "not calibrated for a false accept rate of 0.2, but for: 0.1, 0.01; .* far=0.2"),
         (1e-3, "pairs.txt has 1,000 different pairs, too few .* 0.001, which takes 10,000; .*0.01"),
     ],
 )
@@ -138,3 +138,29 @@ def test_the_same_use_is_replaced_and_another_added():
     first, again = calibration(), calibration(count=500)
     other = calibration(flip=False)
     assert kept.added(kept.added([first], other), again) == (other, again)
+
+
+def test_rates_that_differ_by_rounding_are_one():
+    found = calibration(fars=(0.1, 0.1 + 1e-17, 0.3, 0.1 + 0.2, 1e-3, "0.001"))
+    assert [each.far for each in found.thresholds] == pytest.approx([0.3, 0.1, 1e-3], rel=1e-15)
+    for far in (0.3, 3e-1, 0.1 + 0.2):
+        assert found.at(far) is found.thresholds[0]
+
+
+@pytest.mark.parametrize("far", [0, 1, -1, 2, float("nan"), 1e-320, True, "0.1"])
+def test_a_rate_is_a_number_between_0_and_1(far):
+    with pytest.raises(MarginfaceError, match=r"^far must be .*, got "):
+        calibration().at(far)
+
+
+def test_of_two_flips_the_last_is_taken_and_said():
+    crops, plain = calibration(fars=(0.1, 0.01)), calibration(flip=False, fars=(0.1,))
+    for there, flip in (((crops, plain), False), ((plain, crops), True)):
+        found, note = find_calibration(there, model(), far=0.1)
+        assert found.flip is flip
+        assert f"measured last are taken (flip={flip}); flip={not flip} takes the others" in note
+    assert find_calibration((crops, plain), model(), far=0.1, flip=True) == (crops, "")
+    with pytest.raises(MarginfaceError, match=r"take one .*; with flip=True it has that rate$"):
+        kept.find_calibration((crops, plain), model(), far=0.01)
+    with pytest.raises(MarginfaceError, match=r"or calibrate it with far=0.2$"):
+        kept.find_calibration((crops, plain), model(), far=0.2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from marginface.api.calling import public
 from marginface.api.claims import claimed_file
 from marginface.api.models import Model, open_model
 from marginface.api.progress import image_progress
 from marginface.api.verifying import embed_sets, open_sets
+from marginface.calling import public
 from marginface.checks import as_path
 from marginface.data.names import image_path
 from marginface.data.verification.leaving_out import left_out_line, only
@@ -26,10 +25,12 @@ from marginface.data.verification.pairs import Pairs, check_kinds, people_of
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.origin import CROPS
 from marginface.errors import MarginfaceError
-from marginface.evaluation.calibration import thresholds
+from marginface.evaluation.calibration import check_fars, thresholds
 from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.verification import FAR_TARGETS
+from marginface.formats import is_onnx
 from marginface.model import PREPROCESSING_KEY, THRESHOLDS_KEY, Resize
+from marginface.outputs import check_file
 from marginface.runs.folder import RunFolder, write_text
 from marginface.serving.faces import Face, largest
 from marginface.serving.recogniser import Outcome, Recogniser
@@ -43,6 +44,7 @@ from marginface.tables.calibration import calibration_table
 from marginface.tables.showing import as_html, as_text
 from marginface.terminal import Terminal
 
+SPREAD = 1e-6  # of the cosines of a model that gives the same to all
 Rates = float | str | Sequence[float | str]
 
 
@@ -128,13 +130,15 @@ def calibrate(
         MarginfaceError: the model, the pairs or the output cannot be used.
     """
     source = as_path("model", model)
-    fars = [_rate(each) for each in (far if isinstance(far, (list, tuple)) else [far])]
+    fars = check_fars(far if isinstance(far, (list, tuple)) else [far])
     given = [] if val is None else [as_path("val", val)]
     listed, shown, target = (
         None if path is None else as_path(name, path)
         for name, path in (("pairs", pairs), ("images", images), ("output", output))
     )
     found_by = None if detector is None else as_path("detector", detector)
+    if found_by is None and min_score != 0.5:
+        raise MarginfaceError("--min-score goes with --detector, which finds faces in photos")
     of_run = source.is_dir()
     if of_run and target is not None:
         raise MarginfaceError(
@@ -172,6 +176,7 @@ def calibrate(
             faces, [tested] = recogniser.faces_origin, sets
             tested, embeddings = _embed_photos(recogniser, tested, skip_bad=skip_bad)
         scores = score_pairs(tested, embeddings).scores
+        _refuse_collapsed(scores, embedder)
         new = Calibration(
             fingerprint=embedder.fingerprint,
             flip=flip,
@@ -196,13 +201,30 @@ def calibrate(
 def _claimed(
     source: Path, target: Path | None, *, overwrite: bool, inputs: list[Path | None]
 ) -> Iterator[None]:
-    """Claim the output, which may be the model itself where it is to be replaced."""
+    """Claim the output and its data, which may be the model itself where it is to be replaced."""
     if target is None:
         yield
         return
+    from marginface.onnx.files import data_beside, data_files
+
     others = [each for each in inputs if each != source]
     with claimed_file(target, overwrite=overwrite, inputs=others):
+        if target != source and is_onnx(source):
+            others += data_files(source)
+        check_file(data_beside(target), overwrite=overwrite, inputs=others)
         yield
+
+
+def _refuse_collapsed(scores: NDArray[np.float64], embedder: Embedder) -> None:
+    """Raise if a model gives all pairs one score."""
+    if np.ptp(scores) > SPREAD:
+        return
+    pre = embedder.preprocessing
+    raise MarginfaceError(
+        f"all {len(scores):,} pairs score {scores[0]:.6f}, to {SPREAD:g}: the model tells nobody "
+        f"apart, so that no threshold means anything; see that images enter it as in training "
+        f"(here --mean {pre.mean[0]:g}, --std {pre.std[0]:g}), or train it again"
+    )
 
 
 def _write(source: Path, target: Path, text: str, embedder: Embedder) -> None:
@@ -247,13 +269,3 @@ def _largest(name: str, outcome: Outcome) -> Face:
     if not usable:
         raise MarginfaceError(f"{name}: {outcome[0].problem if outcome else 'no face'}")
     return usable[largest(usable)]
-
-
-def _rate(far: Any) -> float:
-    try:
-        rate = float(far)
-    except (TypeError, ValueError):
-        rate = math.nan
-    if not 0 < rate < 1:
-        raise MarginfaceError(f"far must be above 0 and below 1, such as 1e-3, got {far!r}")
-    return rate

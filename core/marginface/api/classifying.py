@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from marginface.runs.folder import RunFolder, no_checkpoint
 
 
 def read_classes(
-    path: Path, checkpoint: str | int | None, config: dict[str, Any]
+    path: Path, checkpoint: str | int | None, config: Mapping[str, Any]
 ) -> tuple[ClassWeights, tuple[str, ...]]:
     """Return a run's class weights, and the identities' names.
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from marginface.api.calling import public
 from marginface.api.models import Model, open_model
+from marginface.calling import public
 from marginface.checks import as_path
 from marginface.serving.comparing import Comparer, FaceComparison
 from marginface.serving.recogniser import Detector, Recogniser
@@ -106,6 +106,7 @@ def comparer(
         calibration, note = find_calibration(
             read_calibrations(opened.path),
             opened.embedder,
+            far=far,
             flip=flip,
             faces=recogniser.faces_origin,
         )

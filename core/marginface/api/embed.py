@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from marginface.api.calling import public
 from marginface.api.models import Model, open_model
 from marginface.api.progress import image_progress, saying_how_to_go_on
-from marginface.checks import as_path, check_count
+from marginface.calling import public
+from marginface.checks import as_path
 from marginface.data.image_files import require_folder
 from marginface.data.images import MAX_PIXELS
 from marginface.data.opening import open_by_name
@@ -91,8 +91,6 @@ def embed(
     """
     source = model.path if isinstance(model, Model) else as_path("model", model)
     target, share = as_path("output", output), read_shard(shard)
-    if batch_size is not None:
-        check_count("batch_size", batch_size)
     opening: dict[str, Any] = {
         "backend": backend,
         "mean": mean,
@@ -127,7 +125,7 @@ def embed(
             min_score=min_score,
             min_face=min_face,
             max_faces=max_faces,
-            max_pixels=check_count("max_megapixels", max_megapixels) * 10**6,
+            max_pixels=max_megapixels * 10**6,
             batch_size=batch_size or PHOTOS_AT_ONCE,
             threads=threads,
         )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rich.table import Table
 
-from marginface.api.calling import public
 from marginface.api.claims import claimed_folder
 from marginface.api.models import Model, open_model
 from marginface.api.verifying import embed_sets, open_sets
-from marginface.checks import as_path, check_count
+from marginface.calling import public
+from marginface.checks import as_path
 from marginface.errors import MarginfaceError
 from marginface.evaluation.comparison import Comparison, write_comparison, write_single
 from marginface.evaluation.groups import read_groups
@@ -162,7 +162,6 @@ def evaluate(
         )
     )
     table = None if grouped is None else read_groups(grouped)
-    check_count("batch_size", batch_size)
     with ExitStack() as held:
         if target is not None:
             require("report", "matplotlib")

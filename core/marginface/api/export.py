@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from marginface import backbones
-from marginface.api.calling import public
 from marginface.api.claims import claimed_file
 from marginface.api.classifying import read_classes
-from marginface.backend import MODULES, default_backend, installed_backends, load_backend
+from marginface.api.export_sources import (
+    find_source,
+    read_exported_network,
+    read_published,
+    read_run,
+)
+from marginface.backend import default_backend, load_backend
+from marginface.calling import public
 from marginface.checks import as_path, check_count
-from marginface.embeddings.embedder import recorded_preprocessing
 from marginface.embeddings.rewriting import Rewriting, carried_thresholds, rewrite
 from marginface.errors import MarginfaceError, unknown_name
-from marginface.formats import is_onnx
-from marginface.model import (
-    ALIGNED_SIZE,
-    CROP,
-    METADATA_KEY,
-    ModelSpec,
-    Preprocessing,
-    for_each_channel,
-    whole_numbers,
-)
 from marginface.onnx.classifier import build_classifier, check_classes
 from marginface.onnx.export import check_path, export_model
 from marginface.onnx.fast import processor_choice
 from marginface.onnx.files import data_beside, data_files, replacing_model, save_model
-from marginface.onnx.metadata import read_metadata, write_with_metadata
-from marginface.onnx.session import check_file as check_model
-from marginface.onnx.training import read_exported
+from marginface.onnx.metadata import write_with_metadata
 from marginface.outputs import check_file
-from marginface.runs.folder import load_run, write_text
+from marginface.runs.folder import write_text
 
+OF_OURS = ("backbone", "embedding_size", "input_size")  # what a graph says by itself
 OPSET = 17
 CLASSIFIERS = ("alone", "beside")
 
@@ -99,96 +91,75 @@ def export(
     Raises:
         MarginfaceError: the model or the output cannot be used, or the two disagree.
     """
-    if [model, run, weights].count(None) != 2:
-        raise MarginfaceError("export takes either --model RUN or --weights FILE")
+    kind, source = find_source(model, run, weights)
     path = as_path("output", output)
-    model = run if model is None else model
-    trained = None if model is None else as_path("model", model)
-    if trained is not None and trained.suffix.lower() == ".onnx" and not trained.is_dir():
-        check_model(trained)
-    anew = trained is not None and trained.is_file()
-    if trained is not None and anew and not is_onnx(trained):
-        raise MarginfaceError(
-            f"{trained} is no run folder and no ONNX file; --weights takes files of weights"
-        )
-    if checkpoint is not None and (trained is None or anew):
-        raise MarginfaceError("--checkpoint goes with a run; files have none")
-    published = None if weights is None else as_path("weights", weights)
     check_path(path)
     if opset is not None:
         check_count("opset", opset)
     chosen = processor_choice(processor)
+    if classifier not in (None, *CLASSIFIERS):
+        raise unknown_name("classifier", classifier, CLASSIFIERS)
+    of_weights: dict[str, Any] = {
+        "backbone": backbone,
+        "embedding_size": embedding_size,
+        "input_size": input_size,
+        "mean": mean,
+        "std": std,
+        "channels": channels,
+        "crop": crop,
+    }
+    of_framework = {"backend": backend, "opset": opset, "preprocess": preprocess or None}
+    if kind != "run":
+        refuse_given({"checkpoint": checkpoint}, "goes with a run; files have none")
+        refuse_given({"classifier": classifier}, "goes with a run, whose class weights it writes")
+    if kind == "foreign":
+        needless = {name: of_weights.pop(name) for name in OF_OURS} | of_framework
+        refuse_given(needless, f"goes with a run or --weights; {source} is a graph already")
+    else:
+        refuse_given({"output_name": output_name}, "goes with another program's .onnx")
+    if kind in ("run", "exported"):
+        refuse_given(of_weights, "goes with --weights; a model knows its own")
     if classifier is not None:
-        if classifier not in CLASSIFIERS:
-            raise unknown_name("classifier", classifier, CLASSIFIERS)
-        if trained is None or anew:
-            raise MarginfaceError("--classifier goes with a run, whose class weights it writes")
-        check_file(names_beside(path), overwrite=overwrite, inputs=[trained])
+        check_file(names_beside(path), overwrite=overwrite, inputs=[source])
     if classifier == "alone":
         of_network = {"preprocess": preprocess, "flip": flip, "normalize": normalize}
         asked = {name: value or None for name, value in of_network.items()}
         refuse_given(asked, "is of the network, which --classifier alone leaves out")
-    read = [trained, published]
-    if trained is not None and anew:
-        read += data_files(trained)
+    read = [source]
+    if kind in ("exported", "foreign"):
+        read += data_files(source)
     with claimed_file(path, overwrite=overwrite, inputs=read):
         check_file(data_beside(path), overwrite=overwrite, inputs=read)
-        metadata: dict[str, str] = {}
-        of_weights: dict[str, Any] = {
-            "backbone": backbone,
-            "embedding_size": embedding_size,
-            "input_size": input_size,
-            "mean": mean,
-            "std": std,
-            "channels": channels,
-            "crop": crop,
-        }
-        if trained is not None and anew and METADATA_KEY not in read_metadata(trained):
-            of_ours = ("backbone", "embedding_size", "input_size")
-            needless = {name: of_weights.pop(name) for name in of_ours}
-            needless |= {"backend": backend, "opset": opset, "preprocess": preprocess or None}
-            refuse_given(needless, f"goes with a run or --weights; {trained} is a graph already")
-            how = Rewriting(chosen, flip, normalize, output_name, of_weights)
-            rewrite(trained, path, how)
+        if kind == "foreign":
+            rewrite(source, path, Rewriting(chosen, flip, normalize, output_name, of_weights))
             return path
-        refuse_given({"output_name": output_name}, "goes with another program's .onnx")
-        if trained is not None:
-            refuse_given(of_weights, "goes with --weights; a model knows its own")
-        if trained is not None and anew:
-            exported = read_exported(trained)
-            recorded = recorded_preprocessing(trained, read_metadata(trained))
-            spec, arrays = replace(exported.spec, preprocessing=recorded), exported.weights
-            metadata = _about_the_loss(exported.loss)
-        elif trained is not None:
-            loaded = load_run(trained, checkpoint)
-            spec, arrays = loaded.spec, loaded.weights
-            backend = backend or _checking_backend(loaded.config)
-            metadata = _about_the_loss(loaded.config)
+        if kind == "run":
+            network = read_run(source, checkpoint)
+        elif kind == "exported":
+            network = read_exported_network(source)
         else:
-            assert published is not None
-            spec = _spec(**of_weights)
-            arrays = backbones.read_weights(published)
-        classes, names = None, tuple[str, ...]()
-        if trained is not None and classifier is not None:
-            classes, names = read_classes(trained, checkpoint, loaded.config)
+            network = read_published(source, of_weights)
+        metadata = network.about_the_loss()
+        classes = None
+        if classifier is not None:
+            classes, names = read_classes(source, checkpoint, network.config)
             metadata |= {"classes": str(classes.count), "identities": names_beside(path).name}
-        if classes is not None and classifier == "alone":
-            metadata["source"] = "NumPy"
-            with replacing_model(path) as part:
-                graph = build_classifier(classes, opset=opset or OPSET, metadata=metadata)
-                save_model(graph, part)
-                check_classes(part, classes)
-                _write_names(path, names)
-            return path
-        framework = load_backend(backend or default_backend())
-        metadata["source"] = framework.version()
-        arrays = backbones.check_weights(spec.graph(), arrays, str(trained or published))
         with replacing_model(path) as part:
+            if classes is not None:
+                write_text(names_beside(part), "".join(f"{name}\n" for name in names))
+            if classes is not None and classifier == "alone":
+                metadata["source"] = "NumPy"
+                save_model(build_classifier(classes, opset=opset or OPSET, metadata=metadata), part)
+                check_classes(part, classes)
+                return path
+            framework = load_backend(backend or network.checking_backend() or default_backend())
+            metadata["source"] = framework.version()
+            arrays = backbones.check_weights(network.spec.graph(), network.arrays, str(source))
             export_model(
-                spec,
+                network.spec,
                 arrays,
                 part,
-                reference=framework.create_embedder(spec, arrays),
+                reference=framework.create_embedder(network.spec, arrays),
                 opset=opset or OPSET,
                 preprocess=preprocess,
                 flip=flip,
@@ -197,12 +168,10 @@ def export(
                 classes=classes,
                 metadata=metadata,
             )
-            if names:
-                _write_names(path, names)
-            if trained is not None and (
-                kept := carried_thresholds(trained, part, checkpoint=checkpoint)
-            ):
-                write_with_metadata(part, part, kept)
+            if kind != "weights":
+                kept = carried_thresholds(source, part, checkpoint=checkpoint)
+                if kept:
+                    write_with_metadata(part, part, kept)
         return path
 
 
@@ -211,59 +180,7 @@ def names_beside(path: Path) -> Path:
     return path.with_suffix(".identities.txt")
 
 
-def _write_names(path: Path, names: Sequence[str]) -> None:
-    write_text(names_beside(path), "".join(f"{name}\n" for name in names))
-
-
 def refuse_given(options: dict[str, Any], why: str) -> None:
     """Raise if one of these options was given."""
     if given := [name for name, value in options.items() if value is not None]:
         raise MarginfaceError(f"--{given[0].replace('_', '-')} {why}")
-
-
-def _checking_backend(config: dict[str, Any]) -> str | None:
-    """Return the backend that a run names if it is installed: the file is one for all of them."""
-    named = config.get("backend")
-    return named if named not in MODULES or named in installed_backends() else None
-
-
-def _about_the_loss(config: dict[str, Any]) -> dict[str, str]:
-    if "loss" not in config:
-        return {}
-    shorthands = {
-        name: config[name] for name in ("scale", "margin") if config.get(name) is not None
-    }
-    parameters = shorthands | config.get("loss_parameters", {})
-    return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
-
-
-def _spec(
-    backbone: object,
-    embedding_size: int | None,
-    input_size: str | Sequence[int] | None,
-    mean: Any,
-    std: Any,
-    channels: str | None,
-    crop: str | Sequence[int] | None,
-) -> ModelSpec:
-    if not isinstance(backbone, str):
-        raise MarginfaceError("--weights needs --backbone, the network that they belong to")
-    cut = None if crop is None else whole_numbers("--crop", crop, CROP)
-    height, width = ALIGNED_SIZE if cut is None else cut[2:]
-    if input_size is not None:
-        height, width = whole_numbers("--input-size", input_size, CROP[2:])
-    given = {
-        "mean": None if mean is None else for_each_channel("--mean", mean),
-        "std": None if std is None else for_each_channel("--std", std),
-        "channels": channels,
-        "crop": cut,
-    }
-    preprocessing: dict[str, Any] = {
-        name: value for name, value in given.items() if value is not None
-    }
-    return ModelSpec(
-        backbone,
-        512 if embedding_size is None else embedding_size,
-        (height, width),
-        preprocessing=Preprocessing(**preprocessing),
-    )

@@ -12,14 +12,15 @@ from pathlib import Path
 from PIL import Image
 from rich.table import Table
 
-from marginface.api.calling import public
 from marginface.api.claims import claimed_folder
 from marginface.api.models import Model, open_model
 from marginface.api.progress import image_progress
-from marginface.checks import as_path, check_count, check_rate
+from marginface.calling import public, worded
+from marginface.checks import as_path
 from marginface.data.image_files import require_folder
 from marginface.embeddings.origin import SHORT_HASH, Origin, common_origin
 from marginface.errors import MarginfaceError
+from marginface.evaluation.calibration import check_far, named
 from marginface.outputs import filling, refuse_among
 from marginface.serving.contact_sheet import contact_sheet, crops_in, own_crop
 from marginface.serving.gallery import DECISIONS, Answer, Gallery
@@ -175,11 +176,8 @@ def identify(
     Raises:
         MarginfaceError: the model, the photos, the rate or the output cannot be used.
     """
-    if flip is not None and not isinstance(flip, bool):
-        raise MarginfaceError(f"flip must be True, False or None, got {flip!r}")
-    check_count("top", top)
-    if far is not None and not check_rate("far", far):
-        raise MarginfaceError("far must be above 0, such as 1e-2")
+    if far is not None:
+        check_far(far)
     model_path = model.path if isinstance(model, Model) else as_path("model", model)
     people, inbox = as_path("gallery", gallery), as_path("probes", probes)
     reads = [model_path, people, inbox]
@@ -233,7 +231,7 @@ def identify(
             known,
             enrolment,
             tuple(each for source in sources for each in source.left_out),
-            (*notes, *_notes(known, enrolment, sources)),
+            tuple(map(worded, (*notes, *_notes(known, enrolment, sources)))),
             (people if sources[0].is_folder else None, inbox if sources[1].is_folder else None),
             recogniser.embedder.image_size(resize=True) or recogniser.embedder.input_size,
         )
@@ -283,20 +281,23 @@ def _calibration(
     if origin is not None:
         if flip not in (None, origin.flip):
             done = "with" if origin.flip else "without"
-            raise MarginfaceError(f"the files were embedded {done} --flip; do the same here")
+            raise MarginfaceError(
+                f"the files were embedded {done} --flip; do the same here, or embed them again"
+            )
         flip = origin.flip
     folder = any(each.is_folder for each in sources)
     faces = recogniser.faces_origin if folder or origin is None else origin.faces
     kept = read_calibrations(model)
     calibration, notes = None, []
     if far is not None:
-        calibration, note = find_calibration(kept, recogniser.embedder, flip=flip, faces=faces)
-        calibration.at(far)
+        calibration, note = find_calibration(
+            kept, recogniser.embedder, far=far, flip=flip, faces=faces
+        )
         flip, notes = calibration.flip, [note] * bool(note)
     elif kept:
         own = [each for each in kept if each.fingerprint == recogniser.embedder.fingerprint]
         ready = {each.far for one in own for each in one.thresholds if each.supported}
-        rates = ", ".join(f"{each:g}" for each in sorted(ready, reverse=True))
+        rates = ", ".join(dict.fromkeys(map(named, sorted(ready, reverse=True))))
         notes = [f"scores alone; give --far to decide, one that the model has: {rates or 'none'}"]
     else:
         notes = [

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from marginface.api.calling import public
+from marginface.calling import public
 from marginface.checks import as_path
 from marginface.data.images import read_image
 from marginface.data.resizing import resized

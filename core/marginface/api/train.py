@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marginface import losses
-from marginface.api.calling import public
+from marginface.calling import public
 from marginface.checks import as_path, at_home
 from marginface.data.image_files import PassedOverWarning
 from marginface.errors import MarginfaceError

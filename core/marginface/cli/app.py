@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from marginface.api.calling import on_the_command_line
+from marginface.calling import on_the_command_line
 from marginface.cli.lazy import lazy_app
 from marginface.errors import MarginfaceError, message_of
 from marginface.other_names import KEYS

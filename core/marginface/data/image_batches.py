@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from marginface.data.images import decode_image, wrong_size
 from marginface.data.names import image_path
 from marginface.data.ordered import in_order
-from marginface.data.sources import ImageSource
+from marginface.data.sources import ImageSource, or_left_out
 from marginface.errors import MarginfaceError
 from marginface.model import Resize
 
@@ -76,7 +76,7 @@ class ImageReader:
         for path, image in batch:
             if isinstance(image, MarginfaceError):
                 if not self.skip_bad:
-                    raise image
+                    raise or_left_out(image) from image
                 self.skipped.append((path, str(image)))
                 continue
             size = image.shape[:2]

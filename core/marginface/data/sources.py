@@ -23,6 +23,11 @@ def silent(done: int, total: int) -> None:
     """Say nothing of progress."""
 
 
+def or_left_out(error: MarginfaceError) -> MarginfaceError:
+    """Return the error of a bad image with the option that leaves such out."""
+    return MarginfaceError(f"{error}, or leave such out with --skip-bad")
+
+
 @dataclass(frozen=True)
 class OpenOptions:
     """Options for opening a set of labelled images.

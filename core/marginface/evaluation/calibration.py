@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, nan
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from marginface.checks import check_rate
 from marginface.errors import MarginfaceError
 from marginface.evaluation.dependence import independent_pairs
 from marginface.evaluation.rates import CONFIDENCE, Floats, SortedScores, binomial, wilson
 from marginface.evaluation.verification import check_scores
 
+LEAST_FAR = 1e-12
 EXPECTED = 10  # false accepts that a list must be large enough to expect
 Rate = tuple[float, float, float]  # a rate, and its interval
 People = tuple[Sequence[str] | NDArray[np.str_], Sequence[str] | NDArray[np.str_]]
@@ -41,6 +41,45 @@ class Threshold:
     supported: bool
     false_accepts: Rate
     true_accepts: Rate
+
+
+def check_far(far: object) -> float:
+    """Return a false accept rate, a number or a text, as a float.
+
+    >>> check_far("1e-3")
+    0.001
+    >>> check_far(2)
+    Traceback (most recent call last):
+    marginface.errors.MarginfaceError: far must be above 0 and below 1, such as 1e-3, got 2
+    """
+    try:
+        rate = float(far)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        rate = nan
+    if not 0 < rate < 1:
+        raise MarginfaceError(f"far must be above 0 and below 1, such as 1e-3, got {far!r}")
+    if rate < LEAST_FAR:
+        raise MarginfaceError(
+            f"far must be at least {LEAST_FAR:g}, got {far!r}: no list of pairs shows less"
+        )
+    return rate
+
+
+def check_fars(fars: Iterable[object]) -> list[float]:
+    """Return false accept rates as floats, each once, the highest first."""
+    wanted = {named(far): far for far in map(check_far, fars)}
+    if not wanted:
+        raise MarginfaceError("far must be one rate or more, such as 1e-3, got none")
+    return sorted(wanted.values(), reverse=True)
+
+
+def named(far: float) -> str:
+    """Return the name of a false accept rate: rates that differ by rounding alone share it.
+
+    >>> named(0.1 + 0.2), named(3e-1)
+    ('0.3', '0.3')
+    """
+    return f"{far:g}"
 
 
 def needed(far: float) -> int:
@@ -87,9 +126,7 @@ def thresholds(
     median and other expectation distributions, Annals of Mathematical Statistics 7, 1936.
     """
     score, truth = check_scores(scores, same)
-    wanted = sorted({check_rate("far", far) for far in fars}, reverse=True)
-    if not wanted or wanted[-1] <= 0:
-        raise MarginfaceError("far must be above 0 and below 1, such as 1e-3")
+    wanted = check_fars(fars)
     ordered = SortedScores(score[truth], score[~truth])
     found = []
     for far in wanted:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from marginface.data.image_batches import ImageReader
 from marginface.data.images import decoded_size, wrong_size
 from marginface.data.names import image_path
-from marginface.data.sources import OnProgress, silent
+from marginface.data.sources import OnProgress, or_left_out, silent
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.embed import Embed, embed_images
 from marginface.errors import MarginfaceError
@@ -104,7 +104,10 @@ def check_images(pairs: Pairs, *, size: tuple[int, int] | None, resize: Resize) 
     common = size
     for name in distinct_images(pairs):
         where = image_path(pairs.images.root, name)
-        actual = decoded_size(pairs.images.encoded(name), where)
+        try:
+            actual = decoded_size(pairs.images.encoded(name), where)
+        except MarginfaceError as error:
+            raise or_left_out(error) from error
         common = common or actual
         if actual != common and not resize:
             why = "" if size else " as the first image is"

@@ -85,10 +85,10 @@ def fits(model: onnx.ModelProto, largest: int = LARGEST) -> bool:
 
 @contextmanager
 def replacing_model(path: Path) -> Iterator[Path]:
-    """Yield a path to write a model to, with data beside or without; it becomes `path` at the end.
+    """Yield a path to write a model to, and others beside it; it becomes `path` at the end.
 
-    If the block raises, what was there stays. A kill between the two renames leaves no model,
-    never one with the data of another.
+    If the block raises, what was there stays. A kill between the renames leaves no model, never one
+    with the data or the names of another.
     """
     require_regular(path, "give the name of a file to write")
     folder = temporary_beside(path)
@@ -97,14 +97,15 @@ def replacing_model(path: Path) -> Iterator[Path]:
             folder.mkdir()
             part = folder / path.name
             yield part
-            data = data_beside(part)
-            for written in (part, data):
-                if written.exists():
-                    with written.open("r+b") as file:
-                        os.fsync(file.fileno())
-            if data.exists():
+            written = list(folder.iterdir())
+            for each in written:
+                with each.open("r+b") as file:
+                    os.fsync(file.fileno())
+            beside = [each for each in written if each != part]
+            if beside:
                 path.unlink(missing_ok=True)
-                data.replace(data_beside(path))
+            for each in beside:
+                each.replace(path.with_name(each.name))
             part.replace(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from marginface.calling import public, worded
 from marginface.errors import MarginfaceError
+from marginface.evaluation.calibration import Rate
 from marginface.serving.comparison_picture import draw
 from marginface.serving.recogniser import Recogniser
-from marginface.serving.sides import Chosen, Limits, Side, choose
+from marginface.serving.sides import Chosen, Limits, Side, choose, each_chosen
 from marginface.serving.thresholds import Calibration, Decision
 from marginface.text import printable
 from marginface.vectors import pair_scores
@@ -33,12 +35,14 @@ class FaceComparison:
         score: the cosine of the two faces; None without two faces.
         decision: at the false accept rate; None without one, or where a photo is of no use.
         notes: what to know of it.
+        flip: whether the mirror images' embeddings were added.
     """
 
     sides: tuple[Side, Side]
     score: float | None
     decision: Decision | None
     notes: tuple[str, ...]
+    flip: bool
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -64,6 +68,7 @@ class FaceComparison:
             "threshold_interval": None if threshold is None else [threshold.low, threshold.high],
             "false_accepts": None if threshold is None else list(threshold.false_accepts),
             "true_accepts": None if threshold is None else list(threshold.true_accepts),
+            "flip": self.flip,
             "notes": list(self.notes),
             "photos": [side.to_json() for side in self.sides],
         }
@@ -78,10 +83,11 @@ class FaceComparison:
                 f"{self.answer}: {score}, threshold {at.value:.4f} ({at.low:.4f} to {at.high:.4f}) "
                 f"at a false accept rate of {at.far:g}"
             )
+            share, low, high = at.true_accepts
             told.append(
-                f"expected errors: {at.false_accepts[0]:.2%} of different people pass as one, "
-                f"{1 - at.true_accepts[0]:.2%} of the same are missed"
+                f"expected errors: {_rate(at.false_accepts)} of different people pass as one,"
             )
+            told.append(f"and {_rate((1 - share, 1 - high, 1 - low))} of the same are missed")
             if self.answer == "unsure":
                 told.append(
                     "the cosine lies within the threshold's interval, which more pairs would narrow"
@@ -90,7 +96,10 @@ class FaceComparison:
             told.append(score)
             if not self.problems:
                 told.append(
-                    "no decision without --far; marginface calibrate measures the thresholds for it"
+                    worded(
+                        "no decision without --far; "
+                        "marginface calibrate measures the thresholds for it"
+                    )
                 )
         return told + [f"note: {note}" for note in self.notes]
 
@@ -121,15 +130,16 @@ class Comparer:
 
     Args:
         recogniser: finds and embeds the faces, with the flip of the calibration.
-        calibration: the thresholds of this model and use; None gives scores alone.
-        far: the false accept rate to decide at; None gives scores alone.
+        calibration: the thresholds of this model and use.
+        far: the false accept rate to decide at. Without both: scores alone.
         limits: what a face must have.
         notes: what to say with every answer.
 
     Raises:
-        MarginfaceError: the calibration cannot decide at this rate.
+        MarginfaceError: one without the other, or a rate that the calibration does not have.
     """
 
+    @public
     def __init__(
         self,
         recogniser: Recogniser,
@@ -139,11 +149,18 @@ class Comparer:
         limits: Limits | None = None,
         notes: Sequence[str] = (),
     ) -> None:
+        if (calibration is None) != (far is None):
+            raise MarginfaceError(
+                "photos are compared by a calibration at a far; give both or none"
+            )
         if calibration is not None and far is not None:
             calibration.at(far)
+        if not isinstance(notes, (list, tuple)):
+            raise MarginfaceError(f"notes must be a list of texts, got {type(notes).__name__}")
         self.recogniser, self.calibration, self.far = recogniser, calibration, far
         self.limits, self.notes = limits or Limits(), tuple(notes)
 
+    @public
     def __call__(self, first: Any, second: Any, *, face: Chosen = None) -> FaceComparison:
         """Compare the faces of two photos, each a path, an array or a PIL image.
 
@@ -156,7 +173,7 @@ class Comparer:
             MarginfaceError: a photo cannot be read, or it has no such face.
         """
         names = [_name(first, "the first photo"), _name(second, "the second photo")]
-        chosen = face if isinstance(face, tuple) else (face, face)
+        chosen = each_chosen(face)
         found = self.recogniser([first, second])
         one, two = (
             choose(*of_photo, self.limits, self.recogniser.max_pixels)
@@ -166,14 +183,25 @@ class Comparer:
         if one.face is not None and two.face is not None:
             pair = np.stack([one.face.embedding, two.face.embedding])
             score = float(pair_scores(pair, np.array([0]), np.array([1]))[0])
-            decided = self.calibration is not None and self.far is not None
-            if decided and not (one.problem or two.problem):
-                assert self.calibration is not None
-                assert self.far is not None
+            if (
+                self.calibration is not None
+                and self.far is not None
+                and not (one.problem or two.problem)
+            ):
                 decision = self.calibration.decide(score, self.far)
             if np.array_equal(one.face.crop, two.face.crop):
                 notes = (*notes, SAME_PIXELS)
-        return FaceComparison((one, two), score, decision, notes)
+        return FaceComparison((one, two), score, decision, notes, self.recogniser.flip)
+
+
+def _rate(rate: Rate) -> str:
+    """Return a rate with its interval.
+
+    >>> _rate((0.1, 0.0875, 0.1141))
+    '10.00% (8.75 to 11.41)'
+    """
+    share, low, high = rate
+    return f"{share:.2%} ({low * 100:.2f} to {high * 100:.2f})"
 
 
 def _name(photo: Any, otherwise: str) -> str:

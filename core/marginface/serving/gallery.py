@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.calling import public
+from marginface.checks import check_type
 from marginface.errors import MarginfaceError
 from marginface.serving.faces import Face
 from marginface.serving.recogniser import NOTHING
@@ -82,6 +84,7 @@ class Gallery:
     [('ann', 0.96), ('bo', 0.8)]
     """
 
+    @public
     def __init__(self, calibration: Calibration | None = None, far: float | None = None) -> None:
         if (calibration is None) != (far is None):
             raise MarginfaceError("a gallery decides by a calibration at a far; give both, or none")
@@ -102,12 +105,14 @@ class Gallery:
         """Return the names, sorted."""
         return sorted(set(self._names))
 
+    @public
     def enrol(self, name: str, *faces: Face) -> None:
         """Add faces of a person, at any time.
 
         Raises:
             MarginfaceError: a face has no embedding.
         """
+        check_type("name", name, str, "give the person's")
         for face in faces:
             if not len(face.embedding):
                 why = face.problem or "it has no embedding"
@@ -117,13 +122,16 @@ class Gallery:
         self._embeddings += [face.embedding[None] for face in faces]
         self._search = None
 
+    @public
     def search(self, faces: Iterable[Face], top: int = 3) -> list[Answer]:
         """Return for each face the `top` people whom it resembles most, and the decision.
 
         Raises:
             MarginfaceError: nobody is enrolled, or embeddings are of another size.
         """
-        asked = list(faces)
+        asked = list(faces) if isinstance(faces, Iterable) else [faces]
+        for each in asked:
+            check_type("faces", each, Face, "give what a Recogniser returns of a photo")
         answers = [Answer(replace(face, embedding=NOTHING), ()) for face in asked]
         usable = [at for at, face in enumerate(asked) if len(face.embedding)]
         if usable:

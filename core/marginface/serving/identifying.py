@@ -10,7 +10,7 @@ from pathlib import Path
 
 from marginface.data.image_files import list_images
 from marginface.data.names import image_path
-from marginface.data.sources import OnProgress, silent
+from marginface.data.sources import OnProgress, or_left_out, silent
 from marginface.errors import MarginfaceError
 from marginface.regular import real_path
 from marginface.serving.faces import NO_FACE, UNREADABLE, Face, largest
@@ -94,7 +94,7 @@ class Source:
                 on_progress(done, len(self.names))
                 if isinstance(outcome, MarginfaceError):
                     if not self.skip_bad:
-                        raise outcome
+                        raise or_left_out(outcome) from outcome
                     self.leave_out(name, None, UNREADABLE, str(outcome))
                     continue
                 yield name, [(at, self._kept(face)) for at, face in enumerate(outcome)]

@@ -16,7 +16,7 @@ import numpy as np
 from marginface.atomic import replacing
 from marginface.data.image_files import list_images
 from marginface.data.names import image_path
-from marginface.data.sources import OnProgress, silent
+from marginface.data.sources import OnProgress, or_left_out, silent
 from marginface.embeddings.files import embeddings_table, merge_to_parquet
 from marginface.embeddings.origin import Origin
 from marginface.embeddings.parts import (
@@ -230,7 +230,7 @@ class _Rows:
         """Take the faces of a photo, or what is wrong with it."""
         if isinstance(outcome, MarginfaceError):
             if not skip_bad:
-                raise outcome
+                raise or_left_out(outcome) from outcome
             self.skipped.append((name, str(outcome)))
             self.left_out.append((name, None, UNREADABLE, str(outcome)))
             return

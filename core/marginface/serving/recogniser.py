@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from marginface.checks import as_path, check_count
+from marginface.calling import public
+from marginface.checks import as_path, check_fraction, check_spread
 from marginface.data.images import MAX_PIXELS, read_image, read_photo, upright_pixels
 from marginface.data.ordered import in_order
 from marginface.data.photos.alignment import warp
@@ -33,6 +34,7 @@ from marginface.vectors import directionless
 
 PHOTOS_AT_ONCE = 8  # that a thread looks at
 MAX_FACES = 256
+LEAST_SCORE = 0.5  # of a face
 CROPS_AT_ONCE = 64  # that the model embeds
 PIXELS_AT_ONCE = 2**24  # of a thread's decoded photos, and one more photo
 LARGEST_SCALE = 0.5  # of a crop of a reduced photo; else the whole one shows more of the face
@@ -78,13 +80,14 @@ class Recogniser:
         MarginfaceError: the model or the detector cannot be used.
     """
 
+    @public
     def __init__(
         self,
         model: str | Path | HoldsEmbedder | Embedder,
         detector: str | Path | Detector | None = None,
         *,
         flip: bool = False,
-        min_score: float = 0.5,
+        min_score: float = LEAST_SCORE,
         min_face: float = 0,
         turns: bool = True,
         max_faces: int = MAX_FACES,
@@ -92,12 +95,20 @@ class Recogniser:
         batch_size: int = PHOTOS_AT_ONCE,
         threads: int | None = None,
     ) -> None:
-        self.threads = check_count("threads", os.cpu_count() or 1 if threads is None else threads)
-        self.batch_size = check_count("batch_size", batch_size)
-        self.max_faces = check_count("max_faces", max_faces)
-        self.max_pixels = check_count("max_pixels", max_pixels)
-        self.flip, self.min_score = flip, min_score
-        self.source = _source(detector, min_score, turns)
+        self.threads = threads or os.cpu_count() or 1
+        self.batch_size, self.max_faces, self.max_pixels = batch_size, max_faces, max_pixels
+        self.flip, self.min_score = flip, check_fraction("min_score", min_score)
+        check_spread("min_face", min_face)
+        if detector is None:
+            _refuse_unused(
+                {
+                    "--min-score": min_score != LEAST_SCORE,
+                    "--min-face": min_face != 0,
+                    "--max-faces": max_faces != MAX_FACES,
+                    "turns": not turns,
+                }
+            )
+        self.source = _source(detector, self.min_score, turns)
         self.embedder = _embedder(model)
         self.embedder.check_flip(flip)
         size = self.embedder.image_size(resize=True) or self.embedder.input_size
@@ -109,6 +120,7 @@ class Recogniser:
         """Return what decides the faces: the detector's digest and least score, or "crops"."""
         return CROPS if self.source is None else self.source.origin
 
+    @public
     def __call__(self, photos: Any) -> Iterator[list[Face]]:
         """Yield the faces of each photo, the surest first.
 
@@ -261,6 +273,15 @@ class Recogniser:
             [done.get(id(face), face) for face in each] if isinstance(each, list) else each
             for each in outcomes
         ]
+
+
+def _refuse_unused(given: dict[str, bool]) -> None:
+    """Raise if an option is given that crops have no use for."""
+    for option in (name for name, there in given.items() if there):
+        raise MarginfaceError(
+            f"{option} goes with --detector, without which images are aligned crops; give one, or "
+            f"leave out {option}"
+        )
 
 
 def _source(

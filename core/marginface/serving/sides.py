@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from marginface.checks import check_spread
+from marginface.calling import worded
+from marginface.checks import check_fraction, check_spread
 from marginface.data.images import read_photo, upright_pixels
 from marginface.errors import MarginfaceError
 from marginface.serving.faces import Face, largest
@@ -42,8 +43,7 @@ class Limits:
     def __post_init__(self) -> None:
         """Check the numbers: with NaN for a limit every face would pass."""
         check_spread("min_face", self.min_face)
-        if not 0 <= self.max_blur <= 1:
-            raise MarginfaceError(f"max_blur must be between 0 and 1, got {self.max_blur!r}")
+        check_fraction("max_blur", self.max_blur)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +107,23 @@ def _rounded(values: NDArray[np.float32]) -> list[float]:
     return [round(float(value), 1) for value in values]
 
 
+def each_chosen(face: Any) -> tuple[Which, Which]:
+    """Return which face is meant of each photo.
+
+    Raises:
+        MarginfaceError: it is nothing that can say so.
+    """
+    first, second = face if isinstance(face, (tuple, list)) and len(face) == 2 else (face, face)
+    for which in (first, second):
+        whole = isinstance(which, int) and not isinstance(which, bool)
+        if not (which is None or whole or (isinstance(which, str) and which == "largest")):
+            raise MarginfaceError(
+                "--face takes largest, or the number of a face from 0, or a pair of these for two "
+                f"photos; got {which!r}"
+            )
+    return first, second
+
+
 def choose(
     source: Any, name: str, faces: list[Face], which: Which, limits: Limits, max_pixels: int
 ) -> Side:
@@ -126,7 +143,7 @@ def _face(name: str, faces: list[Face], which: Which, limits: Limits) -> tuple[F
     if not usable:
         return None, " and ".join(sorted({face.problem for face in faces}))
     if which is None and len(usable) > 1:
-        return None, f"{len(usable)} faces; say which with --face: largest, or its number"
+        return None, worded(f"{len(usable)} faces; say which with --face: largest, or its number")
     face = usable[0] if which is None else _chosen(name, faces, usable, which)
     problem = ""
     if face.quality.size < limits.min_face:
@@ -139,13 +156,13 @@ def _face(name: str, faces: list[Face], which: Which, limits: Limits) -> tuple[F
             f"the face is too blurred: {face.quality.blur:.2f}, expected at most "
             f"{limits.max_blur:g} (--max-blur)"
         )
-    return face, problem
+    return face, worded(problem)
 
 
 def _chosen(name: str, faces: list[Face], usable: list[Face], which: str | int) -> Face:
     if which == "largest":
         return usable[largest(usable)]
-    if not isinstance(which, int) or not 0 <= which < len(faces):
+    if not (isinstance(which, int) and 0 <= which < len(faces)):
         raise MarginfaceError(
             f"--face takes largest, or the number of a face, in {name} 0 to {len(faces) - 1}; got "
             f"{which!r}"

@@ -12,10 +12,12 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from marginface.calling import public, worded
+from marginface.checks import as_path
 from marginface.embeddings.embedder import Embedder
 from marginface.embeddings.origin import CROPS
 from marginface.errors import MarginfaceError
-from marginface.evaluation.calibration import Threshold, needed
+from marginface.evaluation.calibration import Threshold, check_far, named, needed
 from marginface.model import THRESHOLDS_KEY
 
 VERSION: Literal[1] = 1
@@ -66,26 +68,33 @@ class Calibration:
         """Return what it is for: the model, the flip, the source of faces."""
         return self.fingerprint, self.flip, self.faces
 
+    @public
     def at(self, far: float) -> Threshold:
         """Return the threshold for a false accept rate.
 
         Raises:
             MarginfaceError: it was not calibrated, or the list was too small to show it.
         """
-        known = {each.far: each for each in self.thresholds}
-        ready = ", ".join(f"{each.far:g}" for each in self.thresholds if each.supported) or "none"
-        if far not in known:
+        rate = named(check_far(far))
+        known = {named(each.far): each for each in self.thresholds}
+        ready = ", ".join(named(each.far) for each in self.thresholds if each.supported)
+        if rate not in known:
+            others = f", but for: {ready}; take one of these, or" if ready else ";"
             raise MarginfaceError(
-                f"the model is not calibrated for a false accept rate of {far:g}, but for: "
-                f"{ready}; take one of these, or calibrate it with --far {far:g}"
+                f"the model is not calibrated for a false accept rate of {rate}{others} calibrate "
+                f"it with --far {rate}"
             )
-        if not known[far].supported:
+        if not known[rate].supported:
             raise MarginfaceError(
                 f"{self.pairs} has {self.different_pairs:,} different pairs, too few to show a "
-                f"false accept rate of {far:g}, which takes {needed(far):,}; calibrate with more "
-                f"pairs, or take one of: {ready}"
+                f"false accept rate of {rate}, which takes {needed(far):,}; calibrate with more "
+                "pairs" + (f", or take one of: {ready}" if ready else "")
             )
-        return known[far]
+        return known[rate]
+
+    def decides_at(self, far: float) -> bool:
+        """Return whether there is a threshold for a false accept rate."""
+        return any(named(each.far) == named(far) and each.supported for each in self.thresholds)
 
     def decide(self, score: float, far: float) -> Decision:
         """Return what a score means at a false accept rate; raises as `at`."""
@@ -136,21 +145,22 @@ def from_text(text: str, source: Path) -> tuple[Calibration, ...]:
         ) from None
 
 
-def read_calibrations(model: Path) -> tuple[Calibration, ...]:
+def read_calibrations(model: str | Path) -> tuple[Calibration, ...]:
     """Return the calibrations that a model's file or run folder has; () without any.
 
     Raises:
         MarginfaceError: as `from_text`, or the file is no model.
     """
-    if model.is_dir():
+    place = as_path("model", model)
+    if place.is_dir():
         from marginface.runs.folder import RunFolder
 
-        path = RunFolder(model).thresholds
+        path = RunFolder(place).thresholds
         return from_text(path.read_text(encoding="utf-8"), path) if path.is_file() else ()
     from marginface.onnx.metadata import read_metadata
 
-    text = read_metadata(model).get(THRESHOLDS_KEY)
-    return () if text is None else from_text(text, model)
+    text = read_metadata(place).get(THRESHOLDS_KEY)
+    return () if text is None else from_text(text, place)
 
 
 def added(calibrations: Sequence[Calibration], new: Calibration) -> tuple[Calibration, ...]:
@@ -162,6 +172,7 @@ def find_calibration(
     calibrations: Sequence[Calibration],
     embedder: Embedder,
     *,
+    far: float | None = None,
     flip: bool | None = None,
     faces: str = CROPS,
 ) -> tuple[Calibration, str]:
@@ -170,12 +181,13 @@ def find_calibration(
     Args:
         calibrations: of `read_calibrations`.
         embedder: the model.
-        flip: whether embeddings are summed with the mirror image's; as calibrated for None.
+        far: the false accept rate that it is to decide at; any for None.
+        flip: whether embeddings are summed with the mirror image's; as calibrated last for None.
         faces: what the faces come from: "crops", or the digest of the detector. Without a
             calibration with this detector, one on crops is taken.
 
     Raises:
-        MarginfaceError: there is none, for this model or for this use of it.
+        MarginfaceError: there is none, for this model or for this use of it, or none at this rate.
     """
     if not calibrations:
         raise MarginfaceError(
@@ -190,20 +202,44 @@ def find_calibration(
             "it again"
         )
     for wanted in dict.fromkeys((faces, CROPS)):
-        fitting = [each for each in own if each.faces == wanted and flip in (None, each.flip)]
-        if fitting:
-            note = ""
-            if wanted != faces:
-                note = (
-                    f"the thresholds were measured on the crops of {fitting[-1].pairs}, not with "
-                    "this detector"
-                )
-            return fitting[-1], note
+        measured = [each for each in own if each.faces == wanted]  # with the flip, and without
+        fitting = [each for each in measured if flip in (None, each.flip)]
+        if not fitting:
+            continue
+        found, notes = fitting[-1], []
+        other = next((each for each in measured if each.flip != found.flip), None)
+        if far is not None:
+            _require_rate(found, far, other)
+        if wanted != faces:
+            notes.append(
+                f"the thresholds were measured on the crops of {found.pairs}, not with this "
+                "detector"
+            )
+        if other is not None and flip is None:
+            notes.append(
+                f"there are thresholds with and without the mirror image; those measured last are "
+                f"taken ({_option(found)}); {_option(other)} takes the others"
+            )
+        return found, worded("; ".join(notes))
     uses = ", ".join(sorted({_in_words(each, faces) for each in own}))
     raise MarginfaceError(
         f"the model is not calibrated for this use, but for: {uses}; use it so, or calibrate it as "
         "it is used"
     )
+
+
+def _require_rate(found: Calibration, far: float, other: Calibration | None) -> None:
+    """Raise as `Calibration.at`, and name the other flip where that has the rate."""
+    try:
+        found.at(far)
+    except MarginfaceError as error:
+        if other is None or not other.decides_at(far):
+            raise
+        raise MarginfaceError(f"{error}; with {worded(_option(other))} it has that rate") from None
+
+
+def _option(calibration: Calibration) -> str:
+    return "--flip" if calibration.flip else "--no-flip"
 
 
 def _in_words(calibration: Calibration, wanted: str) -> str:

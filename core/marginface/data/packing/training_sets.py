@@ -24,7 +24,7 @@ from marginface.data.packing.packed_folder import FolderBlocks
 from marginface.data.packing.packed_records import RecordChunks, beside
 from marginface.data.packing.partial import Partial, partial_output, partial_path
 from marginface.data.packing.targets import target_format
-from marginface.data.sources import LabelledImages, OnProgress, silent
+from marginface.data.sources import LabelledImages, OnProgress, or_left_out, silent
 from marginface.errors import MarginfaceError
 from marginface.outputs import check_file, check_folder, refuse_among
 
@@ -215,7 +215,7 @@ class _Run:
         ):
             if isinstance(read, MarginfaceError):
                 if not self.skip_bad:
-                    raise MarginfaceError(f"{read}, or leave such out with --skip-bad") from read
+                    raise or_left_out(read) from read
                 self._skip(place, str(read))
             else:
                 self.writer.add(Packed(number, self._count(place), *read))

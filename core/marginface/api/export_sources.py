@@ -1,0 +1,138 @@
+"""What `export` writes from: a run, an ONNX file of its own or of another program, weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from marginface import backbones
+from marginface.backend import MODULES, installed_backends
+from marginface.checks import as_path
+from marginface.embeddings.embedder import recorded_preprocessing
+from marginface.errors import MarginfaceError
+from marginface.formats import is_onnx
+from marginface.model import (
+    ALIGNED_SIZE,
+    CROP,
+    METADATA_KEY,
+    ModelSpec,
+    Preprocessing,
+    for_each_channel,
+    whole_numbers,
+)
+from marginface.onnx.metadata import read_metadata
+from marginface.onnx.session import check_file as check_model
+from marginface.onnx.training import read_exported
+from marginface.runs.folder import load_run
+
+Kind = Literal["run", "exported", "foreign", "weights"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be written.
+
+    Args:
+        spec: what it is.
+        arrays: its weights.
+        config: how it was trained, as far as that is known: its loss, the backend.
+    """
+
+    spec: ModelSpec
+    arrays: Mapping[str, NDArray[Any]]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def about_the_loss(self) -> dict[str, str]:
+        """Return what the metadata says of the loss."""
+        config = self.config
+        if "loss" not in config:
+            return {}
+        shorthands = {
+            name: config[name] for name in ("scale", "margin") if config.get(name) is not None
+        }
+        parameters = shorthands | config.get("loss_parameters", {})
+        return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
+
+    def checking_backend(self) -> str | None:
+        """Return the backend it was trained in if that is installed: all of them write one file."""
+        named = self.config.get("backend")
+        return named if named not in MODULES or named in installed_backends() else None
+
+
+def find_source(
+    model: str | Path | None, run: str | Path | None, weights: str | Path | None
+) -> tuple[Kind, Path]:
+    """Return the one source that is given, and its kind.
+
+    Raises:
+        MarginfaceError: none or several are given, or no such file can be read.
+    """
+    if [model, run, weights].count(None) != 2:
+        raise MarginfaceError("export takes either --model RUN or --weights FILE")
+    if weights is not None:
+        return "weights", as_path("weights", weights)
+    path = as_path("model", run if model is None else model)
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
+        check_model(path)
+    if not path.is_file():
+        return "run", path
+    if not is_onnx(path):
+        raise MarginfaceError(
+            f"{path} is no run folder and no ONNX file; --weights takes files of weights"
+        )
+    return ("exported" if METADATA_KEY in read_metadata(path) else "foreign"), path
+
+
+def read_run(path: Path, checkpoint: str | int | None) -> Network:
+    """Read the network of a run."""
+    run = load_run(path, checkpoint)
+    return Network(run.spec, run.weights, run.config)
+
+
+def read_exported_network(path: Path) -> Network:
+    """Read the network of a file that `export` wrote, with the preprocessing that it has now."""
+    exported = read_exported(path)
+    recorded = recorded_preprocessing(path, read_metadata(path))
+    return Network(replace(exported.spec, preprocessing=recorded), exported.weights, exported.loss)
+
+
+def read_published(path: Path, options: Mapping[str, Any]) -> Network:
+    """Read a file of weights as those of the network that the options of `export` describe."""
+    return Network(_spec(**options), backbones.read_weights(path))
+
+
+def _spec(
+    backbone: object,
+    embedding_size: int | None,
+    input_size: str | Sequence[int] | None,
+    mean: Any,
+    std: Any,
+    channels: str | None,
+    crop: str | Sequence[int] | None,
+) -> ModelSpec:
+    if not isinstance(backbone, str):
+        raise MarginfaceError("--weights needs --backbone, the network that they belong to")
+    cut = None if crop is None else whole_numbers("--crop", crop, CROP)
+    height, width = ALIGNED_SIZE if cut is None else cut[2:]
+    if input_size is not None:
+        height, width = whole_numbers("--input-size", input_size, CROP[2:])
+    given = {
+        "mean": None if mean is None else for_each_channel("--mean", mean),
+        "std": None if std is None else for_each_channel("--std", std),
+        "channels": channels,
+        "crop": cut,
+    }
+    preprocessing: dict[str, Any] = {
+        name: value for name, value in given.items() if value is not None
+    }
+    return ModelSpec(
+        backbone,
+        512 if embedding_size is None else embedding_size,
+        (height, width),
+        preprocessing=Preprocessing(**preprocessing),
+    )
