@@ -22,6 +22,8 @@ RIVALS = {
     "tf": ("ours", "dense", "dense jit"),
 }
 STEPS = ("optimizer", "update", "sampled 0.1")
+CARRIED = {"optimizer": "momentum", "adamw optimizer": "moments"}
+ADAMW = ("adamw optimizer", "adamw update", "adamw sampled 0.3")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def main(
     for each in RIVALS if backend == "all" else (backend,):
         for number in map(int, classes.split(",")):
             turns = rounds if number < 10**6 else million_rounds
-            for names in (RIVALS[each], STEPS):
+            for names in (RIVALS[each], STEPS, ADAMW):
                 compared = compare(each, names, batch, number, turns)
                 show_costs(compared, names[0])
                 costs += compared
@@ -124,7 +126,7 @@ def show_costs(costs: list[Cost], base: str) -> None:
         ("rival",),
         ("ms", f"x {base}", "smallest", "largest", "MB"),
         rows,
-        caption=f"MB beside weights and {'momentum' if base in STEPS else 'gradient'}",
+        caption=f"MB beside weights and {CARRIED.get(base, 'gradient')}",
     )
 
 

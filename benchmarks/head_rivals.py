@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from harness import memory, run
 from numpy.typing import NDArray
 
 from marginface.benchmarking.losses import EMBEDDING_SIZE
+from marginface.optimizers import SGD, AdamW
 
-SIZE, RATE, THREADS = EMBEDDING_SIZE, 0.1, 2
+SIZE, THREADS = EMBEDDING_SIZE, 2
+RATES = {"sgd": 0.1, "adamw": 1e-3}  # of learning, by the optimizer
 Found = tuple[float, NDArray[Any], NDArray[Any]]  # the loss, gradients of embeddings and of rows
 
 
@@ -37,6 +39,29 @@ class Rival:
     step: Callable[[], float]
     evaluate: Callable[[NDArray[np.int64]], Found] | None
     weight: Any
+
+
+class Step(NamedTuple):
+    """What the name of a rival that takes whole steps says.
+
+    Args:
+        optimizer: of the class weights.
+        inside: whether they are stepped in the backward pass.
+        share: of the classes.
+    """
+
+    optimizer: SGD | AdamW
+    inside: bool
+    share: float
+
+
+def step_of(name: str) -> Step | None:
+    """Return what "update", "adamw sampled 0.3" and so on mean; None for gradients alone."""
+    kind, _, share = name.removeprefix("adamw ").partition(" ")
+    if kind not in ("optimizer", "update", "sampled"):
+        return None
+    optimizer = AdamW() if name.startswith("adamw") else SGD()
+    return Step(optimizer, kind != "optimizer", float(share or 1))
 
 
 def build(
@@ -63,7 +88,7 @@ class Measured:
         seconds: of each step but the first.
         memory: bytes that the process grows by, from libraries loaded and used once to the highest
             point of any step, less class weights and their gradient or, where weights are stepped,
-            their momentum. What a framework keeps from making the weights counts.
+            their momentum or moments. What a framework keeps from making the weights counts.
         peak: bytes of the whole process at that point.
     """
 
@@ -85,9 +110,9 @@ def measure(
 def needed(name: str, batch: int, classes: int, dtype: str = "float32") -> int:
     """Return about how many bytes a process with this rival takes at its peak."""
     rows = classes * SIZE * (2 if dtype == "bfloat16" else 4)
-    if name == "update" or name.startswith("sampled"):
-        return rows * 2 + 2**30
-    copies = {"dense": 4, "dense jit": 2.5, "pytorch-metric-learning": 4, "optimizer": 3}
+    if step := step_of(name):
+        return rows * (2 + len(step.optimizer.slots) - step.inside) + 2**30
+    copies = {"dense": 4, "dense jit": 2.5, "pytorch-metric-learning": 4}
     arrays = {"dense": 4, "dense jit": 1, "pytorch-metric-learning": 4, "products": 1}
     logits = arrays.get(name, 0) * batch * classes * 4
     return int(copies.get(name, 2) * rows + logits) + 2**30
@@ -113,7 +138,9 @@ def _in_this_process(
         if not np.isfinite(rival.step()):
             raise SystemExit("the loss is not finite")
         seconds.append(time.perf_counter() - started)
-    held = 2 * classes * SIZE * (2 if dtype == "bfloat16" else 4)
+    step = step_of(name)
+    arrays = 1 + (len(step.optimizer.slots) if step else 1)
+    held = arrays * classes * SIZE * (2 if dtype == "bfloat16" else 4)
     peak = memory("VmHWM")
     return Measured(seconds[1:], peak - before - held, peak)
 

@@ -8,12 +8,12 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import tensorflow as tf
-from head_rivals import RATE, SIZE, THREADS, Found, Rival
+from head_rivals import RATES, SIZE, THREADS, Found, Rival, Step, step_of
 
 from marginface import losses
 from marginface.benchmarking.losses import inputs
 from marginface.heads import WEIGHT_STD
-from marginface.optimizers import SGD
+from marginface.optimizers import AdamW
 from marginface_tf import MarginHead
 
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)  # before anything runs
@@ -24,8 +24,8 @@ ARCFACE = losses.get("arcface", scale=SCALE, margin=MARGIN, past_pi="none")
 def build(name: str, batch: int, classes: int, dtype: str, weight: Any, block: int | None) -> Rival:
     embeddings, numbers = inputs(batch, classes)
     x, y = tf.constant(embeddings), tf.constant(numbers)
-    if name == "optimizer" or name.startswith(("update", "sampled")):
-        return _stepping(name, x, y, classes, dtype, block)
+    if step := step_of(name):
+        return _stepping(step, x, y, classes, dtype, block)
     if name.startswith("ours"):
         head = _head(classes, block=block)
         return _taped(lambda: head(x, y), x, head.weight.value, jit=False)
@@ -86,18 +86,21 @@ def _taped(loss: Any, x: Any, weight: Any, *, jit: bool) -> Rival:
     return Rival(lambda: float(run()[0]), evaluate, weight)
 
 
-def _stepping(name: str, x: Any, y: Any, classes: int, dtype: str, block: int | None) -> Rival:
+def _stepping(given: Step, x: Any, y: Any, classes: int, dtype: str, block: int | None) -> Rival:
     """Return a whole step, update and all."""
-    own = name != "optimizer"
-    rate = float(name.split()[1]) if name.startswith("sampled") else 1
-    update = SGD() if own else None
-    head = _head(classes, dtype=dtype, update=update, sample_rate=rate, block=block)
+    spec, rate = given.optimizer, RATES[given.optimizer.name]
+    update = spec if given.inside else None
+    head = _head(classes, dtype=dtype, update=update, sample_rate=given.share, block=block)
     rng, labels = np.random.default_rng(0), y.numpy()
     optimizer = None
-    if own:
-        head.rate = tf.Variable(RATE)
+    if given.inside:
+        head.rate = tf.Variable(rate)
     else:
-        optimizer = keras.optimizers.SGD(RATE, momentum=0.9, weight_decay=5e-4)
+        optimizer = (
+            keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay)
+            if isinstance(spec, AdamW)
+            else keras.optimizers.SGD(rate, momentum=0.9, weight_decay=5e-4)
+        )
         optimizer.build([head.weight])
 
     @tf.function

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from head_rivals import RATE, SIZE, THREADS, Found, Rival
+from head_rivals import RATES, SIZE, THREADS, Found, Rival, Step, step_of
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from marginface import losses
 from marginface.benchmarking.losses import inputs
 from marginface.heads import WEIGHT_STD
-from marginface.optimizers import SGD
+from marginface.optimizers import AdamW
 from marginface_torch import MarginHead
 
 SCALE, MARGIN = 64.0, 0.5
@@ -34,7 +34,7 @@ class ArcfaceTorch(nn.Module):
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         logits = linear(normalize(embeddings), normalize(self.weight)).clamp(-1, 1)
-        rows = torch.arange(len(labels))
+        rows = torch.arange(len(labels), device=labels.device)
         with torch.no_grad():
             target = logits[rows, labels].arccos()
             logits.arccos_()
@@ -47,8 +47,8 @@ def build(name: str, batch: int, classes: int, dtype: str, weight: Any, block: i
     torch.set_num_threads(THREADS)
     embeddings, numbers = inputs(batch, classes)
     x, y = torch.tensor(embeddings, requires_grad=True), torch.tensor(numbers)
-    if name == "optimizer" or name.startswith(("update", "sampled")):
-        return _stepping(name, x, y, classes, getattr(torch, dtype), block)
+    if step := step_of(name):
+        return _stepping(step, x, y, classes, getattr(torch, dtype), block)
     if name.startswith("ours"):
         loss = THEIRS if name == "ours as dense" else ARCFACE
         head: nn.Module = MarginHead(loss, SIZE, classes, block=block)
@@ -108,21 +108,28 @@ def _products(x: torch.Tensor, weight: torch.Tensor) -> Rival:
 
 
 def _stepping(
-    name: str, x: torch.Tensor, y: torch.Tensor, classes: int, dtype: torch.dtype, block: int | None
+    given: Step,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    classes: int,
+    dtype: torch.dtype,
+    block: int | None,
 ) -> Rival:
     """Return a whole step, update and all."""
-    own = name != "optimizer"
-    rate = float(name.split()[1]) if name.startswith("sampled") else 1
-    update = SGD() if own else None
+    spec, rate = given.optimizer, RATES[given.optimizer.name]
+    update = spec if given.inside else None
     head = MarginHead(
-        ARCFACE, SIZE, classes, dtype=dtype, update=update, sample_rate=rate, block=block
+        ARCFACE, SIZE, classes, dtype=dtype, update=update, sample_rate=given.share, block=block
     )
     rng, labels = np.random.default_rng(0), y.numpy()
-    optimizer = None
-    if own:
-        head.rate = RATE
+    optimizer: torch.optim.Optimizer | None = None
+    if given.inside:
+        head.rate = rate
+    elif isinstance(spec, AdamW):
+        decay = spec.weight_decay
+        optimizer = torch.optim.AdamW([head.weight], rate, weight_decay=decay, fused=True)
     else:
-        optimizer = torch.optim.SGD([head.weight], RATE, momentum=0.9, weight_decay=5e-4)
+        optimizer = torch.optim.SGD([head.weight], rate, momentum=0.9, weight_decay=5e-4)
 
     def step() -> float:
         value = head(x, y, head.draw(rng, labels))

@@ -21,7 +21,7 @@ class PlainArcFace(nn.Module):
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         cosines = linear(normalize(embeddings), normalize(self.weight)).clamp(-1 + 1e-7, 1 - 1e-7)
-        rows = torch.arange(len(labels))
+        rows = torch.arange(len(labels), device=labels.device)
         target = torch.cos(torch.acos(cosines[rows, labels]) + self.margin)
         past = cosines[rows, labels] - self.margin * math.sin(self.margin)
         target = torch.where(cosines[rows, labels] > math.cos(math.pi - self.margin), target, past)

@@ -11,7 +11,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+import frameworks
 from frameworks import FRAMEWORKS, Framework, installed, require_some
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let parity be tested on another device than the CPU: workers and processes inherit it."""
+    parser.addoption("--device", default=None, help="what computes: cpu (default), cuda, cuda:1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell `frameworks`, which is imported below in the same process, and whatever is started."""
+    if device := config.getoption("--device"):
+        frameworks.DEVICE = os.environ["PARITY_DEVICE"] = device
 
 
 def pytest_collection_modifyitems() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ from marginface.losses import Evaluation
 from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, Any]
+# Set by `pytest --device cuda`: what every case computes on.
+DEVICE = os.environ.get("PARITY_DEVICE", "cpu")
 MODULES = {"torch": "torch", "tf": "tensorflow"}
 
 
@@ -94,6 +97,9 @@ class Torch:
 
         self.torch = torch
         self.backend = load_backend("torch")
+        torch.backends.cudnn.allow_tf32 = False  # float32 means that
+        if DEVICE != "cpu":
+            torch.set_default_device(DEVICE)
 
     def module(self, name: str) -> Any:
         return importlib.import_module(f"marginface_torch.{name}")
@@ -130,10 +136,13 @@ class Torch:
         draws = {name: torch.tensor(value) for name, value in (draw or {}).items()}
         loss = head(embeddings, torch.tensor(labels), draws)
         loss.backward()
-        gradients = {"embeddings": embeddings.grad.numpy(), "weight": head.weight.grad.numpy()}
+        gradients = {
+            "embeddings": embeddings.grad.cpu().numpy(),
+            "weight": head.weight.grad.cpu().numpy(),
+        }
         if head.bias is not None:
-            gradients["bias"] = head.bias.grad.numpy()
-        after = {name: value.numpy().copy() for name, value in head.state.named_buffers()}
+            gradients["bias"] = head.bias.grad.cpu().numpy()
+        after = {name: value.cpu().numpy().copy() for name, value in head.state.named_buffers()}
         return Evaluation(loss.item(), gradients, after)
 
     def backbone(self, graph: Graph, weights: Arrays, dtype: str = "float32") -> Any:
@@ -147,7 +156,7 @@ class Torch:
         tensor = self.torch.tensor
         noise = None if draw is None else {name: tensor(value) for name, value in draw.items()}
         with self.torch.no_grad():
-            return backbone.train(training)(tensor(images), noise).numpy()
+            return backbone.train(training)(tensor(images), noise).cpu().numpy()
 
     def differentiate(
         self, backbone: Any, images: Any, upstream: Any, draw: Arrays | None
@@ -159,8 +168,8 @@ class Torch:
         embeddings = backbone(x, given)
         embeddings.backward(tensor(upstream))
         named = dict(backbone.named_parameters())
-        gradients = {name: p.grad.numpy() for name, p in named.items() if p.grad is not None}
-        return embeddings.detach().numpy(), gradients | {"images": x.grad.numpy()}
+        gradients = {name: p.grad.cpu().numpy() for name, p in named.items() if p.grad is not None}
+        return embeddings.detach().cpu().numpy(), gradients | {"images": x.grad.cpu().numpy()}
 
     def optimize(
         self,
@@ -184,14 +193,14 @@ class Torch:
             optimizer.step()
         slots = code.read_slots(optimizer, parameters, spec)
         return (
-            {name: value.detach().numpy() for name, value in parameters.items()},
-            {name: value.numpy() for name, value in slots.items()},
+            {name: value.detach().cpu().numpy() for name, value in parameters.items()},
+            {name: value.cpu().numpy() for name, value in slots.items()},
         )
 
     def clip(self, gradients: list[Any], clip_norm: float | None) -> tuple[list[Any], float]:
         tensors = [self.torch.tensor(gradient) for gradient in gradients]
         clipped, norm = self.module("optimizers").clip_scale(tensors, clip_norm)
-        return [tensor.numpy() for tensor in clipped], float(norm)
+        return [tensor.cpu().numpy() for tensor in clipped], float(norm)
 
 
 class Tf:
@@ -204,6 +213,9 @@ class Tf:
         import tensorflow
 
         self.tf = tensorflow
+        tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+        if DEVICE == "cpu":
+            tensorflow.config.set_visible_devices([], "GPU")
 
     def module(self, name: str) -> Any:
         return importlib.import_module(f"marginface_tf.{name}")

@@ -9,7 +9,7 @@ from marginface.backbones import IMAGES, Graph
 from marginface.backbones.vit import Size, append_vit
 
 SIDES = (6, 7)  # of the images
-TINY_VIT, ROWS = "tiny_vit", "tiny_rows"
+TINY_VIT, ROWS, JOINS = "tiny_vit", "tiny_rows", "tiny_joins"
 
 
 def convolutions(graph: Graph) -> int:
@@ -145,7 +145,18 @@ def rows(graph: Graph, dropout: float) -> None:
     graph.batch_norm("features", x, trainable_scale=False)
 
 
+def joins(graph: Graph, dropout: float) -> None:
+    """Two residual blocks: branches that join."""
+    x = conv_unit(graph, "stem", IMAGES, 6)
+    for name in ("block.0", "block.1"):
+        y = graph.conv(f"{name}.conv", graph.batch_norm(f"{name}.bn1", x), 6, 3, padding=1)
+        x = graph.add(x, graph.batch_norm(f"{name}.bn2", y))
+    x = graph.linear("fc", graph.dropout(graph.flatten(x), dropout), 16, bias=True)
+    graph.batch_norm("features", x, trainable_scale=False)
+
+
 for each in CASES:
     _register(each)
+backbones.register_backbone(JOINS, joins)
 backbones.register_backbone(TINY_VIT, tiny_vit)
 backbones.register_backbone(ROWS, rows)

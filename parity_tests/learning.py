@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from comparison import state_of
-from layer_cases import ROWS, TINY_VIT
+from layer_cases import JOINS, ROWS, TINY_VIT
 
 from marginface import load_backend, losses
 from marginface.backbones import draw_backbone
@@ -32,7 +32,7 @@ from marginface.training.saving import save_checkpoint
 CLASSES, BATCH, STEPS, RATE = 20, 12, 5, 0.02
 SIDES = (32, 32)
 PARTS = ModelSpec(ROWS, 16, SIDES, dropout=0.2)
-SMALL = ModelSpec(ROWS, 16, SIDES)
+SMALL, JOINED = ModelSpec(ROWS, 16, SIDES), ModelSpec(JOINS, 16, SIDES, dropout=0.2)
 CNN, VIT = ModelSpec("mobilefacenet", 16, SIDES), ModelSpec(TINY_VIT, 16, SIDES, dropout=0.3)
 # Model, loss, optimizer, sample rate. Small rates and few steps: BatchNorm amplifies rounding.
 CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
@@ -44,9 +44,11 @@ CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
         0.8,
     ),
     "a sample of small": (SMALL, losses.get("elasticface_arc", scale=16), SGD(), 0.8),
+    "adamw sampled": (SMALL, losses.get("softmax"), AdamW(), 0.8),
     "adamw": (CNN, losses.get("softmax"), AdamW(clip_norm=None), 1.0),
     "noise": (VIT, losses.get("cosface", scale=16), SGD(), 1.0),  # dropout, drop path, masks
     "parts": (PARTS, losses.get("cosface", scale=16), AdamW(), 1.0),
+    "micro-batches": (JOINED, losses.get("adaface", scale=16), SGD(), 0.8),
     "head alone": (PARTS, losses.get("cosface", scale=16), SGD(), 0.8),
 }
 TUNING = {
@@ -55,6 +57,7 @@ TUNING = {
     ),
     "head alone": Tuning(freeze=("backbone",)),
 }
+HOW: dict[str, dict[str, Any]] = {"micro-batches": {"accumulation": 2, "recompute": True}}
 
 
 def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
@@ -71,6 +74,7 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
         group=group,
         sample_rate=sample_rate,
         tuning=TUNING.get(case, Tuning()),
+        **HOW.get(case, {}),
     )
     learner = load_backend(name).create_learner(spec)
     if state is not None:

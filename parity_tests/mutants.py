@@ -39,6 +39,7 @@ SUITE = (
     "test_head_blocks.py",
     "test_head_precision.py",
     "test_head_sampling.py",
+    "test_head_adamw.py",
     "test_head_updates.py",
     "test_head_frozen.py",
     "test_head_scaling.py",

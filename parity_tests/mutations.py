@@ -156,28 +156,71 @@ HEADS = [
     ),
     # steps in the backward pass, and samples of classes
     Mutant(
-        "heads.stepping",
+        "heads.row_step",
         "steps_as_the_optimizer",
-        ("mul_(self.spec.momentum)", "momentum * tf.cast(velocity, rate.dtype)"),
-        ("mul_(1.0)", "tf.cast(velocity, rate.dtype)"),
+        ("mul_(spec.momentum)", 'spec.momentum * slots["momentum"]'),
+        ("mul_(1.0)", 'slots["momentum"]'),
     ),
     Mutant(
-        "heads.stepping",
+        "heads.row_step",
         "steps_as_the_optimizer",
-        ("add_(value, alpha=decay)", "+ decay * wide"),
+        ("add_(value, alpha=decay)", "+ decay * value"),
         ("add_(value, alpha=0)", ""),
     ),
     Mutant(
-        "heads.stepping",
+        "heads.row_step",
         "steps_as_the_optimizer",
-        ("sub_(velocity, alpha=rate)", "wide - rate * moved"),
-        ("add_(velocity, alpha=rate)", "wide + rate * moved"),
+        ("sub_(velocity, alpha=rate)", "value - rate * velocity"),
+        ("add_(velocity, alpha=rate)", "value + rate * velocity"),
     ),
     Mutant(
         "heads.stepping",
         "head_of_its_classes",
-        ("value, velocity.to(values.dtype)", "velocities[name].scatter_nd_update"),
-        ("value, velocities[rows]", "velocities[name].scatter_nd_add"),
+        ("_write(each, rows, slots[slot]", "for slot, each in slots.items()]\n        return"),
+        ("_write(each, rows, each[rows]", "for slot, each in {}.items()]\n        return"),
+    ),
+    Mutant(
+        "heads.row_step",
+        "head_adamw",
+        ("mul_(spec.beta1)", 'spec.beta1 * slots["first"]'),
+        ("mul_(spec.beta2)", 'spec.beta2 * slots["first"]'),
+    ),
+    Mutant(
+        "heads.row_step",
+        "head_adamw",
+        ("addcmul_(gradient, gradient, value=1 - spec.beta2)", "(1 - spec.beta2) * gradient**2"),
+        ("addcmul_(gradient, gradient, value=1 - spec.beta1)", "(1 - spec.beta1) * gradient**2"),
+    ),
+    Mutant(
+        "heads.row_step",
+        "head_adamw",
+        ("second / _correction(spec.beta2, count, gradient)", "/ _correction(spec.beta2, count"),
+        ("second / _correction(spec.beta1, count, gradient)", "/ _correction(spec.beta1, count"),
+    ),
+    Mutant(
+        "heads.row_step",
+        "head_adamw",
+        (".mul_(_correction(spec.beta1, count, gradient))", "*= _correction(spec.beta1, count"),
+        (".mul_(1.0)", "*= _correction(spec.beta2, count"),
+    ),
+    Mutant(
+        "heads.row_step",
+        "head_adamw",
+        (".add_(spec.epsilon)", " + spec.epsilon"),
+        ("", ""),
+    ),
+    Mutant("heads.row_step", "head_adamw", "(1 - rate * decay)", "(1 - decay)"),
+    Mutant(
+        "heads.stepping",
+        "head_adamw",
+        ("at_random=slot == AT_RANDOM", "if AT_RANDOM in slots:"),
+        ("at_random=False", "if False:"),
+    ),
+    Mutant(
+        "heads.row_step",
+        "head_adamw",
+        ("count.add_(1)", "slots[COUNT] + 1"),
+        ("count.fill_(1)", "slots[COUNT] * 0 + 1"),
     ),
     Mutant(
         ("heads.blocks", "heads.stepping"),
@@ -258,8 +301,8 @@ HEADS = [
     Mutant(
         "heads.stepping",
         "head_scaling",
-        ("1 / (self.settings.loss_scale or 1)", "tf.cast(gradient, rate.dtype) / scale"),
-        ("1", "tf.cast(gradient, rate.dtype)"),
+        ("gradient / self.settings.loss_scale", "tf.cast(gradient, rate.dtype) / scale"),
+        ("gradient", "tf.cast(gradient, rate.dtype)"),
     ),
     Mutant(
         "heads.stepping",
@@ -279,8 +322,8 @@ HEADS = [
     Mutant(
         ("heads.passes", "heads.stepping"),
         "head_scaling",
-        ("all_finite(embeddings, *d_terms)", "tf.debugging.Assert(~scaled, said)"),
-        ("all_finite(*d_terms)", "tf.debugging.Assert(True, said)"),
+        ("may_step(update.settings, embeddings, *d_terms)", "tf.debugging.Assert(~scaled, said)"),
+        ("may_step(update.settings, *d_terms)", "tf.debugging.Assert(True, said)"),
     ),
     Mutant(
         ("heads.stepping", "heads.head"),

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from row_steps import zero_slots
 
 from marginface import losses
 from marginface.heads import Shard, draw_step
 from marginface.losses import MarginLoss
-from marginface.optimizers import SGD
+from marginface.optimizers import SGD, AdamW
 
 INPUTS, SIZE, CLASSES, BATCH, STEPS, RATE = 4, 5, 11, 12, 10, 0.05
 STEP = SGD(weight_decay=0.02, momentum=0.7)
-MODES = ("dense", "blocks", "update", "sampled", "corrected", "frozen")
+ADAMW = AdamW(weight_decay=0.2, beta1=0.8, beta2=0.9, epsilon=1e-2)
+MODES = ("dense", "blocks", "update", "sampled", "corrected", "frozen", "adamw")
 SCALE = 1024.0
 
 
@@ -60,6 +62,8 @@ class Case:
             case "sampled" | "frozen":
                 # So many that a step's labels are never more: TensorFlow traces each size anew.
                 return {"update": STEP, "sample_rate": 0.85, "block": 2}
+            case "adamw":
+                return {"update": ADAMW, "sample_rate": 0.85, "block": 2}
             case _:
                 return {"update": STEP, "sample_rate": 0.7, "sampling": "corrected"}
 
@@ -77,7 +81,7 @@ class Case:
         if bias is not None:
             arrays["bias"] = bias + rng.normal(size=bias.shape)
         if "update" in self.options:
-            arrays |= {f"momentum.{k}": np.zeros_like(v) for k, v in arrays.items()}
+            arrays |= zero_slots(self.options["update"], arrays)
         return table, arrays | {f"state.{k}": v for k, v in self.loss.initial_state().items()}
 
     def steps(self) -> list[tuple[Any, Any, dict[str, Any]]]:

@@ -53,8 +53,11 @@ DIFFERENCES = {
     # A module that holds parameters, or a function that is given them. What computes the kinds of
     # layer is compared by the tables' keys.
     "backbones.batch_norm": Difference({"BatchNorm"}, {"batch_norm", "normalize"}),
+    # Autocast knows its device, a Keras policy its network; TensorFlow places whole blocks of code.
+    "devices": Difference(tf={"on_device"}, parameters={"half_precision"}),
     "heads.head": Difference(
-        {"MarginHead.extra_repr", "MarginHead.forward"},
+        # TensorFlow checks within its graph, where nobody waits.
+        {"MarginHead.checking", "MarginHead.extra_repr", "MarginHead.forward"},
         {
             *("MarginHead.call", "MarginHead.from_config", "MarginHead.get_config"),
             "MarginHead.measure_if",  # one graph is of the steps that are measured, and of others
@@ -67,7 +70,8 @@ DIFFERENCES = {
         {
             *("backward_logits", "gather_block_inputs", "iterate_blocks", "logits_buffer"),
             *("BlockInputs.fill_target", "TargetClasses.take"),
-            *("PassInputs.class_numbers", "PassInputs.half", "PassInputs.rows"),
+            *("PassInputs.by_class", "PassInputs.class_numbers", "PassInputs.half"),
+            "PassInputs.rows",
         },
         {
             *("BlockGradients", "Masks", "Parameters", "backward_block", "inverse_norms"),
@@ -93,14 +97,15 @@ DIFFERENCES = {
     "heads.sampling": Difference(parameters={"LocalClasses", "local_classes"}),
     "heads.sharding": Difference(tf={"own_part"}),
     "heads.stepping": Difference(
-        {"Update.step", "all_finite"},
+        {"Update.step", "may_step"},
         {
             *("UpdateSource", "Update.begin", "Update.check", "Update.read", "Update.stepped"),
             "Update.write",
         },
         {"Update"},
     ),
-    "learner": Difference({"Learner.compile"}),  # XLA would slow TensorFlow down on a CPU
+    # XLA would slow TensorFlow down on a CPU. Its step is a graph, which takes rates as tensors.
+    "learner": Difference({"Learner.compile"}, {"Rates"}),
     "optimizers": Difference({"set_step"}, {"Updater"}),
     # DistributedDataParallel takes the means; a strategy knows rank and size.
     "processes": Difference(tf={"in_replica", "mean_of_all"}, parameters={"Group"}),

@@ -9,10 +9,11 @@ from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from row_steps import step_rows, zero_slots
 
 from marginface import MarginfaceError, losses
 from marginface.heads import draw_classes, draw_step
-from marginface.optimizers import SGD, AdamW
+from marginface.optimizers import SGD, Optimizer
 
 SIZE, CLASSES, BATCH, STEPS, RATE = 5, 9, 6, 3, 0.3
 STEP = SGD(weight_decay=0.02, momentum=0.7, decay_norm_and_bias=False)
@@ -20,13 +21,16 @@ STEP = SGD(weight_decay=0.02, momentum=0.7, decay_norm_and_bias=False)
 
 def make(framework: Framework, loss: Any, dtype: str = "float64", **options: Any) -> Any:
     kind = getattr(framework.torch, dtype) if framework.name == "torch" else dtype
-    return framework.backend.MarginHead(loss, SIZE, CLASSES, dtype=kind, update=STEP, **options)
+    given = {"update": STEP, **options}
+    return framework.backend.MarginHead(loss, SIZE, CLASSES, dtype=kind, **given)
 
 
-def batches(loss: Any, rate: float = 1.0, sampling: Any = "partial_fc") -> list[Any]:
+def batches(
+    loss: Any, rate: float = 1.0, sampling: Any = "partial_fc", number: int = STEPS
+) -> list[Any]:
     """Return embeddings, labels and draw of some steps."""
     rng, found = np.random.default_rng(0), []
-    for _ in range(STEPS):
+    for _ in range(number):
         labels = rng.integers(0, CLASSES, BATCH)
         draw = draw_step(loss, rng, labels, CLASSES, rate, sampling)
         found.append((rng.normal(size=(BATCH, SIZE)) * 5, labels, draw))
@@ -77,12 +81,13 @@ def stepped(
     return found, gradients
 
 
-def reference(loss: Any, w: Any, bias: Any, steps: list[Any]) -> Any:
+def reference(loss: Any, w: Any, bias: Any, steps: list[Any], spec: Any = STEP) -> Any:
     """Do the same with the spec's gradients and the reference's optimizer, on sampled rows only."""
     arrays = {"weight": w.copy()} | ({} if bias is None else {"bias": bias.copy()})
-    slots = {name: np.zeros_like(value) for name, value in arrays.items()}
+    names = list(arrays)
+    arrays |= zero_slots(spec, arrays)
     state, gradients = loss.initial_state(), []
-    for number, (x, labels, draw) in enumerate(steps, 1):
+    for x, labels, draw in steps:
         classes = draw.get("classes", np.arange(CLASSES))
         centers = np.arange(loss.num_centers)
         rows = {"weight": (classes[:, None] * loss.num_centers + centers).ravel()}
@@ -98,18 +103,9 @@ def reference(loss: Any, w: Any, bias: Any, steps: list[Any]) -> Any:
         )
         state = found.state
         gradients.append(found.gradients["embeddings"])
-        for name, value in arrays.items():
-            at = rows[name]
-            value[at], after = STEP.update(
-                value[at],
-                found.gradients[name],
-                {"momentum": slots[name][at]},
-                RATE,
-                number,
-                decay=name == "weight",
-            )
-            slots[name][at] = after["momentum"]
-    return arrays | {f"momentum.{name}": slot for name, slot in slots.items()}, gradients
+        for name in names:
+            step_rows(spec, arrays, name, rows[name], found.gradients[name], RATE)
+    return arrays, gradients
 
 
 def start(loss: Any) -> tuple[Any, Any]:
@@ -245,13 +241,13 @@ def test_every_set_of_others_is_as_likely() -> None:
         ({"sample_rate": float("nan")}, r"sample_rate must be in \(0, 1\], got nan"),
         ({"sample_rate": True, "update": None}, r"sample_rate must be in \(0, 1\], got True"),
         ({"sample_rate": "a"}, r"sample_rate must be in \(0, 1\], got 'a'"),
-        ({"sample_rate": 0.5, "update": None}, r"needs update=SGD\(...\)"),
+        ({"sample_rate": 0.5, "update": None}, r"needs update=SGD\(...\) or AdamW\(...\)"),
         ({"sampling": "all"}, "sampling must be one of .'partial_fc', 'corrected'., got 'all'"),
         (
             {"update": 0.1},
-            r"update must be marginface.SGD\(...\), whose rate is head.rate, got float",
+            r"be marginface.SGD\(...\) or AdamW\(...\), whose rate is head.rate, got float",
         ),
-        ({"update": AdamW()}, "got marginface.optimizers.AdamW"),  # a framework's SGD is named so
+        ({"update": Optimizer()}, "got marginface.optimizers.Optimizer"),  # a framework's, so
         ({"accumulation": 2}, "accumulation must be 1, got 2"),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
+from row_steps import zero_slots
 from test_head_sampling import BATCH, RATE, SIZE, batches, make, reference, start
 
 from marginface import MarginfaceError, losses
@@ -48,7 +49,7 @@ def made(framework: Framework, name: str, **options: Any) -> tuple[Any, dict[str
     w, bias = start(head.loss)
     arrays = {"weight": w} | ({} if bias is None else {"bias": bias})
     state = {k: v for k, v in head.arrays().items() if k.startswith("state.")}
-    arrays |= {f"momentum.{k}": np.zeros_like(v) for k, v in arrays.items()}
+    arrays |= zero_slots(head.update, arrays)
     head.load_arrays(arrays | state)
     head.rate = RATE
     return head, arrays

@@ -12,7 +12,8 @@ import sharded
 from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
 from processes import run_all
-from sharded import MODES, RATE, STEP, Case
+from row_steps import step_rows
+from sharded import MODES, RATE, Case
 
 from marginface import MarginfaceError, losses
 from marginface.heads import Shard, measure
@@ -30,6 +31,8 @@ SOME = (
     Case("elasticface_arc_plus", "dense"),
     Case("magface", "dense"),
     Case("sphereface", "dense"),
+    Case("softmax", "adamw"),
+    Case("sphereface2", "adamw"),
 )
 FEW = (
     Case("arcface", "blocks"),
@@ -37,6 +40,7 @@ FEW = (
     Case("sphereface2", "sampled"),  # a bias for each class: softmax, in TINY
     Case("sphereface2", "frozen"),
     Case("adaface", "dense"),
+    Case("sphereface2", "adamw"),
 )
 # A class a process, or hardly more: one bias of all classes is then as long as one of each.
 TINY = tuple(
@@ -99,20 +103,11 @@ def reference(case: Case) -> dict[str, Any]:
         if case.mode != "frozen":
             table = table - RATE * x.T @ each.gradients["embeddings"]
         for name in {"weight", "bias"} & set(arrays):
-            value, at, gradient = arrays[name], rows[name], each.gradients[name]
+            gradient = each.gradients[name]
             if "update" in case.options:
-                velocity = arrays[f"momentum.{name}"]
-                value[at], slots = STEP.update(
-                    value[at],
-                    gradient,
-                    {"momentum": velocity[at]},
-                    RATE,
-                    number + 1,
-                    decay=name == "weight",
-                )
-                velocity[at] = slots["momentum"]
+                step_rows(case.options["update"], arrays, name, rows[name], gradient, RATE)
             else:
-                value -= RATE * gradient
+                arrays[name] -= RATE * gradient
     found |= {"table": table} | arrays
     return found | {f"state.{name}": value for name, value in state.items()}
 

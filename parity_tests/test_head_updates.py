@@ -76,9 +76,7 @@ def stepped(code: Any, head: Any, mode: str, rates: Any) -> dict[str, Any]:
     for rate in rates:
         head.rate = rate
         found.append(step(x, labels).numpy())
-    arrays = {"weight": head.weight.numpy(), "gradients": np.array(found)}
-    arrays |= {} if head.bias is None else {"bias": head.bias.numpy()}
-    return arrays | {f"momentum.{name}": value.numpy() for name, value in head.momentum.items()}
+    return head.arrays() | {"gradients": np.array(found)}
 
 
 @cache

@@ -56,8 +56,11 @@ def assert_same_run(found: Any, expected: Any) -> None:
         pytest.param("sampled", 2, marks=pytest.mark.slow),
         pytest.param("sampled", 3, marks=pytest.mark.slow),
         pytest.param("adamw", 2, marks=pytest.mark.slow),
+        pytest.param("adamw sampled", 2, marks=pytest.mark.slow),
         pytest.param("noise", 3, marks=pytest.mark.slow),
         pytest.param("parts", 2, marks=pytest.mark.slow),
+        pytest.param("micro-batches", 2, marks=pytest.mark.slow),
+        pytest.param("micro-batches", 3, marks=pytest.mark.slow),
         pytest.param("head alone", 2, marks=pytest.mark.slow),
     ],
 )

@@ -22,8 +22,8 @@ CHECKS = ROOT / "releasing" / "checks.py"
 EXTRAS = {
     "none": ("", []),
     "torch": ("[torch,onnx]", ["torch"]),
-    "tf": ("[tf,onnx]", ["tf"]),
-    "both": ("[torch,tf,onnx]", ["torch", "tf"]),
+    "tf": ("[tf-cpu,onnx]", ["tf"]),
+    "both": ("[torch,tf-cpu,onnx]", ["torch", "tf"]),
 }
 
 

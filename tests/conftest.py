@@ -57,6 +57,7 @@ class FakeLearner:
         self.slots = {name: np.zeros_like(value) for name, value in self.values.items()}
         self.steps = 0
         self.on_step: Callable[[int], None] = nothing
+        self.device_name = "cpu"
         self.loss_at: dict[int, float] = {}  # replaces the loss of a step
         self.rates: list[float] = []
         self.losses: list[float] = []
@@ -170,8 +171,8 @@ class FakeBackend:
     def version(self) -> str:
         return "fake 1.0"
 
-    def join(self, *, threads: int | None = None) -> Group:
-        del threads
+    def join(self, *, threads: int | None = None, device: str = "auto") -> Group:
+        del threads, device
         return self.local.group
 
     def place(self) -> Place:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -54,3 +57,37 @@ def test_what_benchmarks_import_exists(path):
                 f"{node.module}.{n.name}" for n in node.names if n.name not in defined(place)
             ]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "parts", ["head-100k", pytest.param("", marks=pytest.mark.slow)], ids=["head", "all"]
+)
+def test_what_a_gpu_measures_can_be_tried_without_one(parts, tmp_path):
+    pytest.importorskip("torch")
+    script, out = BENCHMARKS / "gpu.py", tmp_path / "gpu"
+    command = [sys.executable, script, out, "--device", "cpu", "--tiny", "--parts", parts]
+    for _ in range(1 if parts else 2):  # what is there stays
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "failed" not in done.stdout
+        assert "stopped" not in done.stdout
+        times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
+        assert not parts or list(times) == ["head-100k.json"]
+        if "done" in done.stdout:
+            first = times
+    assert times == first
+    page = (out / "README.md").read_text("utf-8")
+    assert "| ours, bfloat16, SGD in the backward pass | " in page
+    measured = json.loads((out / "head-100k.json").read_text("utf-8"))
+    assert measured["off"]["ours, bfloat16"] < 0.03
+    assert len(measured["steps"]["dense, float32, SGD"]["seconds"]) == 1
+
+
+def test_a_gpu_that_is_not_there(tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    command = [sys.executable, BENCHMARKS / "gpu.py", tmp_path / "gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("no GPU that PyTorch can use; --device cpu --tiny")

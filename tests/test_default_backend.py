@@ -12,6 +12,7 @@ from fresh import blocking, python, run_without
 from marginface import backbones
 from marginface.backend import default_backend, installed_backends
 from marginface.errors import MissingPackageError
+from marginface.model import ModelSpec
 from marginface.training import preparation
 from marginface.training.config.keys import TrainConfig
 
@@ -53,9 +54,10 @@ def test_weights_are_exported_by_the_one_that_is_installed(tmp_path) -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "tf"])
 def test_a_run_of_an_absent_framework_is_exported_by_the_other(monkeypatch, backend) -> None:
-    module = import_module("marginface.api.export")
+    module = import_module("marginface.api.export_sources")
     monkeypatch.setattr(module, "installed_backends", lambda: ["tf"])
-    assert module._checking_backend({"backend": backend}) == (backend if backend == "tf" else None)
+    network = module.Network(ModelSpec("mbf", 8), {}, {"backend": backend})
+    assert network.checking_backend() == (backend if backend == "tf" else None)
 
 
 @pytest.mark.parametrize("resume", [True, False])

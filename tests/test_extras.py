@@ -45,16 +45,25 @@ KNOWN = {**packages_distributions(), "google": ["protobuf"]}  # a namespace that
 ABSENT = (*PACKAGES, "torch", "tensorflow", "keras", "pillow_heif")
 
 
+# Packages of one module, by the name of the one that the other stands in for.
+INSTEAD_OF = {"tensorflow-cpu": "tensorflow", "onnxruntime-gpu": "onnxruntime"}
+
+
 def distributions(requirements: list[str]) -> set[str]:
-    """Return the packages that requirements name, marginface's own extras resolved."""
+    """Return what requirements bring, marginface's own extras resolved; one name for a module."""
     brought = set()
     for text in requirements:
         each = Requirement(text)
         if each.name == "marginface":
             brought |= {name for extra in each.extras for name in distributions(EXTRAS[extra])}
         else:
-            brought.add(canonicalize_name(each.name))
+            brought.add(single(each.name))
     return brought
+
+
+def single(package: str) -> str:
+    name = canonicalize_name(package)
+    return INSTEAD_OF.get(name, name)
 
 
 BASE = distributions(PROJECT["dependencies"])
@@ -102,18 +111,46 @@ def test_every_import_is_of_a_dependency_or_names_its_extra() -> None:
                     continue  # in a notebook alone, which runs on it
                 own = FRAMEWORKS.get(Path(folder).name)
                 brought = BASE | distributions(EXTRAS.get(extra or own, []))
-                of = {canonicalize_name(each) for each in KNOWN[name.partition(".")[0]]}
+                of = {single(each) for each in KNOWN[name.partition(".")[0]]}
                 assert of & brought, f"{path} imports {name} with no `needs` of its extra"
                 used.setdefault(extra, set()).update(of)
-    everything = distributions(EXTRAS["all"]) - {"tensorflow", "tensorflow-cpu"}  # one of them
-    assert everything <= set().union(*used.values()), "a dependency that nothing imports"
+    assert distributions(EXTRAS["all"]) <= set().union(*used.values()), (
+        "a dependency that nothing imports"
+    )
 
 
 def test_all_is_all() -> None:
     told = {
         name for extra in EXTRAS.keys() - {"dev", "docs"} for name in distributions(EXTRAS[extra])
     }
-    assert distributions(EXTRAS["all"]) == told - {"onnxruntime-gpu"}
+    assert distributions(EXTRAS["all"]) == told
+    assert distributions(EXTRAS["all"]) <= distributions(EXTRAS["dev"])
+    assert not [each for extra in ("all", "dev") for each in EXTRAS[extra] if "cuda" in each]
+
+
+MACHINES = {
+    "Linux": {"sys_platform": "linux", "platform_machine": "x86_64"},
+    "Linux on ARM": {"sys_platform": "linux", "platform_machine": "aarch64"},
+    "macOS": {"sys_platform": "darwin", "platform_machine": "arm64"},
+    "Windows": {"sys_platform": "win32", "platform_machine": "AMD64"},
+}
+SMALL = {"Linux", "Windows"}  # what tensorflow-cpu is built for
+
+
+@pytest.mark.parametrize("system", MACHINES)
+def test_each_extra_of_tensorflow_brings_one(system) -> None:
+    for extra in ("tf", "tf-cpu", "tf-cuda"):
+        requirements = [Requirement(text) for text in EXTRAS[extra]]
+        if extra == "tf-cuda":  # which adds CUDA's libraries to `tf`
+            requirements += [Requirement(text) for text in EXTRAS["tf"]]
+        brought = {
+            each.name: each.extras
+            for each in requirements
+            if each.name.startswith("tensorflow")
+            and (each.marker is None or each.marker.evaluate(MACHINES[system]))
+        }
+        name = "tensorflow-cpu" if extra == "tf-cpu" and system in SMALL else "tensorflow"
+        assert list(brought) == [name]
 
 
 def test_every_help_and_the_losses_need_no_extra() -> None:

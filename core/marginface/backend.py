@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from marginface.losses.keywords import LossParameters
     from marginface.losses.problems import Problem
     from marginface.model import ModelSpec, Preprocessing
-    from marginface.optimizers import SGD
+    from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -99,7 +99,7 @@ class HeadClass(Protocol):
         dtype: Any = None,
         accumulation: int = 1,
         block: int | None = None,
-        update: SGD | None = None,
+        update: Optimizer | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
@@ -121,11 +121,12 @@ class Backend(Protocol):
     def version(self) -> str:
         """Return the framework's name and version."""
 
-    def join(self, *, threads: int | None = None) -> Group:
+    def join(self, *, threads: int | None = None, device: str = "auto") -> Group:
         """Join the other processes that the environment names, before anything else is computed.
 
         Args:
             threads: CPU threads to use from now on.
+            device: what computes: "auto", "cpu" or "cuda", of which each process has its own.
         """
 
     def create_backbone(
@@ -166,7 +167,12 @@ class Backend(Protocol):
         """Create a learner whose initial weights come from the core's generator."""
 
     def create_embedder(
-        self, model: ModelSpec, weights: Arrays, *, threads: int | None = None
+        self,
+        model: ModelSpec,
+        weights: Arrays,
+        *,
+        threads: int | None = None,
+        device: str = "auto",
     ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """Return a function from preprocessed images [N, 3, H, W] to embeddings [N, D]."""
 

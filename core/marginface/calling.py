@@ -15,9 +15,10 @@ from marginface.errors import MarginfaceError
 
 # What is on or off: `--resize` is `resize=True`.
 FLAGS = {
-    *("decay_norm_and_bias", "flip", "frozen_statistics", "init_partial", "join_identities"),
-    *("normalize", "overwrite", "preprocess", "rebuild_index", "refuse_damaged", "resize"),
-    *("resume", "skip_bad", "turns"),
+    *("decay_norm_and_bias", "deterministic", "flip", "frozen_statistics", "init_partial"),
+    "join_identities",
+    *("normalize", "overwrite", "preprocess", "rebuild_index", "recompute", "refuse_damaged"),
+    *("resize", "resume", "skip_bad", "turns"),
 }
 # A whole command, which stays, or an option, with a value that looks like one.
 OPTION = re.compile(

@@ -131,8 +131,8 @@ def check_size(name: str, value: object) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def check_shares(batch_size: int, size: int) -> None:
-    """Raise unless `size` processes can take as many images of a batch each.
+def check_shares(batch_size: int, size: int, accumulation: int = 1) -> None:
+    """Raise unless `size` processes can take as many images of a batch each, in as many parts.
 
     >>> check_shares(8, 3)
     Traceback (most recent call last):
@@ -143,6 +143,12 @@ a multiple of the number of processes
         raise MarginfaceError(
             f"batch_size {batch_size} cannot be shared evenly by {size} processes; "
             "choose a multiple of the number of processes"
+        )
+    if batch_size % (size * accumulation):
+        shares = f" on each of {size} processes" if size > 1 else ""
+        raise MarginfaceError(
+            f"batch_size {batch_size} cannot be cut into accumulation {accumulation} micro-batches "
+            f"of one size{shares}; choose a multiple of {size * accumulation}"
         )
 
 

@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from marginface.arrays import ArraySource, ArraySpec, StoredSource
 from marginface.backbones.parts import Tuning
 from marginface.errors import MarginfaceError
+from marginface.optimizers import SGD
 from marginface.text import brief
 
 if TYPE_CHECKING:
-    from marginface.heads import HeadMetrics, Precision, Sampling
+    from marginface.devices import Precision
+    from marginface.heads import HeadMetrics, Sampling
+    from marginface.heads import Precision as HeadPrecision
+    from marginface.loss_scaling import LossScale
     from marginface.losses import MarginLoss
     from marginface.model import ModelSpec
     from marginface.optimizers import Optimizer
@@ -54,8 +58,13 @@ class LearnerSpec:
         group: the processes that share each step; None for this one alone.
         sample_rate: share of the classes that the head looks at in a step.
         sampling: how it weights the sampled classes.
-        precision: of the head's matrix products.
+        head_precision: of the head's matrix products.
         tuning: what rests, and the rates of the parts.
+        device: what computes, as `marginface.devices` names it.
+        precision: of the backbone; BatchNorm, attention, norms and the optimizer keep float32.
+        accumulation: micro-batches whose embeddings the head sees at once, as one large batch.
+        recompute: keep little of the forward pass, and compute it again for the backward pass.
+        deterministic: the same bits from run to run on a GPU, too, where that is slower.
     """
 
     model: ModelSpec
@@ -68,8 +77,22 @@ class LearnerSpec:
     group: Group | None = None
     sample_rate: float = 1.0
     sampling: Sampling = "partial_fc"
-    precision: Precision = "full"
+    head_precision: HeadPrecision = "full"
     tuning: Tuning = field(default_factory=Tuning)
+    device: str = "auto"
+    precision: Precision = "full"
+    deterministic: bool = False
+    accumulation: int = 1
+    recompute: bool = False
+
+    @property
+    def head_update(self) -> Optimizer | None:
+        """Return what the head steps itself by; None leaves its weights to the optimizer.
+
+        AdamW does that where all classes are looked at, as in runs of earlier versions.
+        """
+        steps_itself = self.sample_rate < 1 or isinstance(self.optimizer, SGD)
+        return self.optimizer if steps_itself else None
 
 
 class StepResult(NamedTuple):
@@ -78,6 +101,7 @@ class StepResult(NamedTuple):
     loss: float  # mean over the images of all processes
     gradient_norm: float  # of the backbone, before clipping
     metrics: HeadMetrics[float] | None = None  # before the step, of all images, if asked for
+    scaling: LossScale | None = None  # after it, in float16; no steps: this one was left out
 
 
 class LearnerArray(NamedTuple):
@@ -107,6 +131,39 @@ class LearnerArray(NamedTuple):
         return slice(self.rows[rank].start, self.rows[rank].stop) if self.rows else slice(None)
 
 
+class MicroBatch(NamedTuple):
+    """A part of a step's batch, which the backbone computes by itself.
+
+    Args:
+        images: [batch, height, width, 3].
+        noise: the backbone's, for these images.
+    """
+
+    images: NDArray[np.uint8]
+    noise: Mapping[str, Any]
+
+
+def micro_batches(
+    images: NDArray[np.uint8], noise: Mapping[str, Any], count: int
+) -> list[MicroBatch]:
+    """Cut a batch into so many micro-batches of one size.
+
+    Raises:
+        MarginfaceError: they cannot be of one size.
+    """
+    if len(images) % count:
+        raise MarginfaceError(
+            f"a batch of {len(images)} images cannot be cut into {count} micro-batches of one "
+            "size; choose a batch size that accumulation divides"
+        )
+    size = len(images) // count
+    parts = [slice(start, start + size) for start in range(0, len(images), size)]
+    return [
+        MicroBatch(images[part], {name: value[part] for name, value in noise.items()})
+        for part in parts
+    ]
+
+
 class LoadSummary(NamedTuple):
     """Result of loading arrays into a learner: names with their shapes.
 
@@ -128,7 +185,12 @@ class Learner(Protocol):
     `head.state.<name>`, `optimizer.<slot>.<backbone or head name>`, `optimizer.step`. With a group,
     all processes call `step` together; a learner whose step can be compiled has
     `compile() -> None` as well.
+
+    Attributes:
+        device_name: what computes, with its make where it has one: "cpu", "cuda:0 (NVIDIA H200)".
     """
+
+    device_name: str
 
     def step(
         self,

@@ -25,6 +25,7 @@ class Optimizer:
         clip_norm: the backbone's gradients are scaled down to this global L2 norm; None for never.
     """
 
+    name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]]
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
@@ -45,11 +46,14 @@ class Optimizer:
         gradient: Array,
         slots: Mapping[str, Array],
         rate: float,
-        step: int,
+        step: int | Array,
         *,
         decay: bool,
     ) -> tuple[Array, dict[str, Array]]:
-        """Return the weight and slots after step number `step` (from 1); the reference."""
+        """Return the weight and slots after step number `step` (from 1); the reference.
+
+        Rows that have taken different numbers of steps give theirs as an array that broadcasts.
+        """
         raise NotImplementedError
 
 
@@ -61,6 +65,7 @@ class SGD(Optimizer):
     frameworks agree under a schedule.
     """
 
+    name: ClassVar[str] = "sgd"
     slots: ClassVar[tuple[str, ...]] = ("momentum",)
     momentum: float = 0.9
 
@@ -74,7 +79,7 @@ class SGD(Optimizer):
         gradient: Array,
         slots: Mapping[str, Array],
         rate: float,
-        step: int,
+        step: int | Array,
         *,
         decay: bool,
     ) -> tuple[Array, dict[str, Array]]:
@@ -87,8 +92,14 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (1711.05101 alg. 2), epsilon outside the corrected root."""
+    """Adam with decoupled weight decay (1711.05101 alg. 2), epsilon outside the corrected root.
 
+    In a head with `update`, moments, decay and the step of the correction are a row's own: they
+    move in the steps that look at its class. So E[first] = (1 - beta1^step) E[gradient] holds for
+    every row, and its first step is as long as the rate says.
+    """
+
+    name: ClassVar[str] = "adamw"
     slots: ClassVar[tuple[str, ...]] = ("first", "second")
     weight_decay: float = 0.1
     beta1: float = 0.9
@@ -107,7 +118,7 @@ class AdamW(Optimizer):
         gradient: Array,
         slots: Mapping[str, Array],
         rate: float,
-        step: int,
+        step: int | Array,
         *,
         decay: bool,
     ) -> tuple[Array, dict[str, Array]]:
@@ -120,4 +131,4 @@ class AdamW(Optimizer):
         return stepped, {"first": first, "second": second}
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}  # by a run's name for it
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (SGD, AdamW)}

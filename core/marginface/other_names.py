@@ -20,9 +20,13 @@ KEYS = {
     "validation": "val",
     "images": "val_images",
     "pairs": "val_pairs",
-    "accumulation": "batch_size",
-    "accumulation_steps": "batch_size",
-    "gradient_accumulation": "batch_size",
+    "accumulation_steps": "accumulation",
+    "gradient_accumulation": "accumulation",
+    "gradient_acc": "accumulation",
+    "amp": "precision",
+    "fp16": "precision",
+    "gpu": "device",
+    "gradient_checkpointing": "recompute",
 }
 COMMANDS = {
     "verify": "compare",

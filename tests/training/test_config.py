@@ -119,10 +119,6 @@ def test_the_recorded_configuration_states_every_default():
         ({"head_precision": "half"}, "unknown head_precision 'half'"),
         ({"sampling": "partial_fc"}, "sampling has no effect with sample_rate 1; leave it out"),
         ({"sample_rate": 0.5, "sampling": "correct"}, "'correct'; did you mean 'corrected'"),
-        (
-            {"sample_rate": 0.5, "optimizer": "adamw"},
-            "sample_rate 0.5 does not go with optimizer adamw",
-        ),
     ],
 )
 def test_bad_values_give_one_line_with_key_value_and_range(values, message):
@@ -229,6 +225,7 @@ def test_steps_and_share_of_warm_up_replace_each_other_and_exclude_each_other():
 def test_sampling_has_a_default_below_rate_1_only():
     assert (make().sample_rate, make().sampling) == (1.0, None)
     assert make(sample_rate="0.1").sampling == "partial_fc"
+    assert make(sample_rate=0.3, optimizer="adamw").sampling == "partial_fc"
     assert make(sample_rate=0.1, sampling="corrected").sampling == "corrected"
     file = {**NEEDED, "sample_rate": 0.1, "sampling": "corrected"}
     assert resolve_config(file, {"sample_rate": "0.2"}).sampling == "corrected"
@@ -381,7 +378,8 @@ FIXED = {
     *("loss", "scale", "margin", "loss_parameters", "num_classes", "sample_rate", "sampling"),
     *("backbone", "embedding_size", "input_size", "crop", "dropout", "mean", "std", "channels"),
     *("optimizer", "momentum", "weight_decay", "decay_norm_and_bias", "clip_norm"),
-    *("join_identities", "augment", "resize", "skip_bad", "head_precision"),
+    *("join_identities", "augment", "resize", "skip_bad"),
+    *("precision", "head_precision", "accumulation"),
     *("freeze", "frozen_statistics"),
 }
 

@@ -40,6 +40,7 @@ LONG = [
     *("--max-steps", LONGEST, "--unfreeze-at", UNFREEZE, "--stop-after", STOP_AFTER),
     *("--val-every", 6, "--checkpoint-every", 5, "--log-every", 2),
 ]
+LARGE = ("--precision", "float16", "--accumulation", 2, "--recompute")
 # Larger rates magnify float32 rounding, as in parity_tests/test_training.py.
 STEPS = 12
 SHORT = [
@@ -146,9 +147,10 @@ def assert_same_losses(found: Run, expected: Run) -> None:
         ("tiny_patches", "off", 15, ("--lr", 0.01)),
         ("tiny_patches", "on", 4, ("--lr", 0.01)),
         ("mobilefacenet", "off", 4, ("--lr", 0.01)),
+        ("tiny_patches", "off", 25, ("--lr", 0.01, *LARGE)),
         ("tiny_patches", "off", 4, ("--lr", 0.001, "--optimizer", "adamw", "--processes", 2)),
     ],
-    ids=["often", "compiled", "a real network", "two processes"],
+    ids=["often", "compiled", "a real network", "micro-batches", "two processes"],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(
     backend: str,

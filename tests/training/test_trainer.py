@@ -44,7 +44,9 @@ def test_a_run_learns_and_leaves_its_folder(make, fake_backend, pairs_file, tiny
 
 
 def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend):
-    config = make(optimizer="adamw", threads=1, seed=7, head_precision="bfloat16")
+    config = make(
+        optimizer="adamw", threads=1, seed=7, head_precision="bfloat16", precision="float16"
+    )
     train(config, console=QUIET)
     schedule = config.make_schedule(STEPS)
     assert fake_backend.learner.rates == [schedule(step) for step in range(STEPS)]
@@ -58,7 +60,8 @@ def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend)
         group=ALONE,
         sample_rate=1.0,
         sampling="partial_fc",
-        precision="bfloat16",
+        head_precision="bfloat16",
+        precision="float16",
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
+from marginface.devices import require_gpu
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
 from marginface.training.processes.groups import STORE, meet, this_process
@@ -46,18 +47,21 @@ class Group:
         return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
 
 
-def join(*, threads: int | None = None) -> Group:
+def join(*, threads: int | None = None, device: str = "auto") -> Group:
     """Join the processes that TF_CONFIG names.
 
     Args:
         threads: CPU threads to use from now on.
+        device: "auto", "cpu", or "cuda", of which each process has its own.
     """
     set_threads(threads)
     gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        tf.config.set_visible_devices(
-            gpus[int(os.environ.get("LOCAL_RANK", "0")) % len(gpus)], "GPU"
-        )
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif gpus:
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        require_gpu(local, len(gpus))
+        tf.config.set_visible_devices(gpus[local], "GPU")
     return Group(_strategy())
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
 from marginface.backbones.parts import arrays_of
+from marginface.checks import check_labels
 from marginface.heads import HeadMetrics, Shard, whole_shape
 from marginface.heads.initial import InitialHead
 from marginface.learner import (
@@ -22,19 +24,28 @@ from marginface.learner import (
     LearnerArray,
     LearnerSpec,
     LoadSummary,
+    MicroBatch,
     StepResult,
     check_files,
     check_fits,
     check_names,
     head_name,
+    micro_batches,
     name_in_head,
 )
+from marginface.loss_scaling import SCALE, LossScale
 from marginface.model import ModelSpec
-from marginface.optimizers import SGD
 from marginface_torch.arrays import as_numpy, as_tensor, to_float32
-from marginface_torch.backbones.backbone import channels_last, create_backbone, rest, synchronize
+from marginface_torch.backbones.backbone import (
+    channels_last,
+    create_backbone,
+    rest,
+    still_statistics,
+    synchronize,
+)
 from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
+from marginface_torch.devices import described, find_device, half_precision, set_up
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.optimizers import clip_scale, create_optimizer, read_slots, set_step
 from marginface_torch.processes import PATIENCE, add_up, gather_rows, set_threads
@@ -49,7 +60,11 @@ class Learner:
         model, loss, num_classes, group = spec.model, spec.loss, spec.num_classes, spec.group
         set_threads(spec.threads)
         self.group = group if group is not None and group.size > 1 else None
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = find_device(spec.device)
+        self.device_name = described(self.device)
+        set_up(self.device, spec.precision, deterministic=spec.deterministic)
+        self.precision, self.accumulation = spec.precision, spec.accumulation
+        self.scaling = LossScale() if spec.precision == "float16" else None
         self.model, self.optimizer_spec, self.tuning = model, spec.optimizer, spec.tuning
         self.dtype: torch.dtype = getattr(torch, spec.dtype)
         backbone = create_backbone(
@@ -61,18 +76,20 @@ class Learner:
             dtype=self.dtype,
         )
         self.backbone = channels_last(backbone.to(self.device))
+        self.backbone.recomputing = spec.recompute
         head = MarginHead(
             loss,
             model.embedding_size,
             num_classes,
             dtype=self.dtype,
-            update=spec.optimizer if isinstance(spec.optimizer, SGD) else None,
+            update=spec.head_update,
             sample_rate=spec.sample_rate,
             sampling=spec.sampling,
-            precision=spec.precision,
+            precision=spec.head_precision,
             shard=Shard(self.group.rank, self.group.size) if self.group else None,
         )
         self.head = head.to(self.device)
+        self.head.checking = False  # `step` checks what it gives
         graph = self.backbone.graph
         never_trained = self.tuning.never_trained(graph)
         named = {f"backbone.{name}": p for name, p in self.backbone.named_parameters()}
@@ -122,12 +139,13 @@ class Learner:
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad = name in trainable and f"backbone.{name}" not in resting
         forward: Forward = self.backbone
-        if self.group and any(p.requires_grad for p in self.backbone.parameters()):
+        self._parallel: DistributedDataParallel | None = None
+        if self.group and self._learns():
             # Made anew: it learns once which gradients there are.
             with warnings.catch_warnings():
                 # Its new name is not in every PyTorch that we take.
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
-                forward = DistributedDataParallel(
+                forward = self._parallel = DistributedDataParallel(
                     self.backbone,
                     broadcast_buffers=False,
                     gradient_as_bucket_view=True,
@@ -149,27 +167,71 @@ class Learner:
             self._freeze(frozen=not self._frozen)
         self.backbone.train()
         self.head.train()
+        check_labels(labels.min(), labels.max(), self.head.num_classes)
         given = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
         noise, draws = backbones.split_noise(given)
-        embeddings = self._forward(self._input(images), noise)
+        parts = micro_batches(images, noise, self.accumulation)
+        with torch.set_grad_enabled(self.accumulation == 1):
+            embeddings = torch.cat([self._embeddings(*part) for part in parts])
+        if self.accumulation > 1:
+            embeddings.requires_grad_(self._learns())
         self.head.rate = learning_rate * self.tuning.head_factor
-        own = torch.from_numpy(labels).to(self.device)
+        own = self._moved(torch.from_numpy(labels))
         # Before the loss's backward pass, which may move the class weights.
         measured = self.head.measure(embeddings, own, draws) if measure else None
         loss = self.head(embeddings, own, draws)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        factor = self.scaling.factor if self.scaling else 1.0
+        self.head.loss_scale = factor if self.scaling else None
+        (loss * factor).backward()
+        if self.accumulation > 1 and embeddings.grad is not None:
+            self._go_back(parts, embeddings.grad)
+        if self.scaling:
+            scaled = [p.grad for p in self.parameters.values() if p.grad is not None]
+            torch._foreach_mul_(scaled, 1 / factor)
         gradients = [p.grad for p in self.backbone.parameters() if p.grad is not None]
         _, norm = clip_scale(gradients, self.optimizer_spec.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["factor"]
-        self.optimizer.step()
+        skipped = self.scaling is not None and not norm.isfinite()
+        if not skipped:
+            self.optimizer.step()
         self.steps += 1
+        if skipped:  # it counts all the same, as after a resumption
+            set_step(self.optimizer, self.optimizer_spec, self.steps)
+        if self.scaling:
+            self.scaling = self.scaling.after(finite=not skipped)
         loss = loss.detach()
         if self.group:
             loss = add_up(loss) / self.group.size
-        metrics = HeadMetrics(*(each.item() for each in measured)) if measured else None
-        return StepResult(loss.item(), norm.item(), metrics)
+        reported = [loss, norm, *(measured or ())]
+        wide = torch.promote_types(self.dtype, torch.float32)
+        # The one time that a GPU is waited for, but for float16's overflows.
+        figures = torch.stack([each.to(self.device, wide) for each in reported]).tolist()
+        metrics = HeadMetrics(*figures[2:]) if measured else None
+        return StepResult(figures[0], figures[1], metrics, self.scaling)
+
+    def _embeddings(self, images: NDArray[np.uint8], noise: Mapping[str, Tensor]) -> Tensor:
+        """Return embeddings in training; the head takes them in its own precision."""
+        with half_precision(self.device, self.precision):
+            embeddings = self._forward(self._input(images), noise)
+        return embeddings.to(self.dtype)
+
+    def _go_back(self, parts: Sequence[MicroBatch], d_embeddings: Tensor) -> None:
+        """Compute the backbone's gradients, a micro-batch at a time, by a second forward pass.
+
+        It is the first one again, whose values were not kept: the same noise, and the running
+        statistics have moved already.
+        """
+        with still_statistics(self.backbone):
+            for part, gradient in zip(parts, d_embeddings.chunk(len(parts)), strict=True):
+                last = part is parts[-1]
+                waits = nullcontext() if last or not self._parallel else self._parallel.no_sync()
+                with waits:
+                    torch.autograd.backward(self._embeddings(*part), gradient)
+
+    def _learns(self) -> bool:
+        return any(p.requires_grad for p in self.backbone.parameters())
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings [batch, embedding_size] in inference mode, not normalised."""
@@ -207,8 +269,10 @@ class Learner:
         """Name an array of this process that holds NaN or infinite values; None without one."""
         tensors = {name: v for name, v in self._tensors().items() if v.is_floating_point()}
         # Smallest and largest are NaN where anything is; torch.isfinite would take a copy.
-        ends = torch.stack([torch.stack(torch.aminmax(v)).double() for v in tensors.values()])
-        finite = ends.isfinite().all(1).tolist()  # the one time that the device is waited for
+        ends = [torch.stack(torch.aminmax(v)).isfinite().all() for v in tensors.values()]
+        finite = torch.stack(
+            [each.to(self.device) for each in ends]
+        ).tolist()  # the one time that the device is waited for
         return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
 
     @torch.no_grad()
@@ -228,6 +292,9 @@ class Learner:
         rank = self.group.rank if self.group else 0
         check_files(arrays, specs, rank)
         for name in summary.loaded:
+            if name == SCALE:
+                self.scaling = LossScale.from_array(np.asarray(arrays[name]))
+                continue
             # In one expression: an array that had a name would stay while the next one is read.
             tensors[name].copy_(as_tensor(specs[name].read_part(arrays[name], rank)))
         if STEP in summary.loaded:
@@ -242,6 +309,8 @@ class Learner:
         tensors |= {head_name(name): value for name, value in self.head.saved().items()}
         slots = read_slots(self.optimizer, self.parameters, self.optimizer_spec)
         tensors |= {f"optimizer.{name}": value for name, value in slots.items()}
+        if self.scaling:
+            tensors[SCALE] = torch.from_numpy(self.scaling.to_array())
         return tensors | {STEP: torch.tensor(self.steps)}
 
     def _rows(self, name: str) -> list[range]:
@@ -254,7 +323,13 @@ class Learner:
         # [N, H, W, 3] seen as [N, 3, H, W] is channels-last memory already: no copy.
         tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
         mean, std = self._scaling
-        return (tensor.to(self.device).to(self.dtype) - mean) / std
+        return (self._moved(tensor).to(self.dtype) - mean) / std
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor to the device; to a GPU from pinned memory, without waiting for it."""
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
 def create_learner(spec: LearnerSpec) -> Learner:
@@ -263,20 +338,24 @@ def create_learner(spec: LearnerSpec) -> Learner:
 
 
 def create_embedder(
-    model: ModelSpec, weights: Mapping[str, NDArray[Any]], *, threads: int | None = None
+    model: ModelSpec,
+    weights: Mapping[str, NDArray[Any]],
+    *,
+    threads: int | None = None,
+    device: str = "auto",
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Return a function from images [N, 3, H, W], preprocessed, to embeddings [N, D]."""
     set_threads(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = find_device(device)
     backbone = create_backbone(
         model.backbone, model.embedding_size, input_size=model.input_size, seed=0
     )
     load_weights(backbone, weights)
-    network = channels_last(backbone.to(device)).eval()
+    network = channels_last(backbone.to(place)).eval()
 
     def embed(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+            batch = torch.from_numpy(images).to(place, memory_format=torch.channels_last)
             return to_float32(network(batch))
 
     return embed

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from marginface.devices import require_gpu
 from marginface.errors import MarginfaceError
 from marginface.heads import Shard
 from marginface.training.processes.groups import STORE, this_process
@@ -34,25 +35,23 @@ class Group:
         return texts
 
 
-def join(*, threads: int | None = None) -> Group:
+def join(*, threads: int | None = None, device: str = "auto") -> Group:
     """Join the processes that RANK and WORLD_SIZE name.
 
     They meet in the launcher's file, or under torchrun at MASTER_ADDR and MASTER_PORT.
 
     Args:
         threads: CPU threads to use from now on.
+        device: "auto", "cpu", or "cuda", of which each process has its own.
     """
     set_threads(threads)
-    if torch.cuda.is_available():
+    gpu = torch.cuda.is_available() and device != "cpu"
+    if gpu:
         local, devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if local >= devices:
-            raise MarginfaceError(
-                f"process {local} of this machine has no GPU: there are {devices}; start at most "
-                f"{devices} processes here"
-            )
+        require_gpu(local, devices)
         torch.cuda.set_device(local)
     if not distributed.is_initialized():
-        kind = "nccl" if torch.cuda.is_available() else "gloo"
+        kind = "nccl" if gpu else "gloo"
         where: dict[str, Any] = {}
         if file := os.environ.get(STORE):
             place = this_process()

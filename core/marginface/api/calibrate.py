@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from marginface.api.claims import claimed_file
-from marginface.api.models import Model, open_model
+from marginface.api.models import Model, open_model, providers
 from marginface.api.progress import image_progress
 from marginface.api.verifying import embed_sets, open_sets
 from marginface.calling import public
@@ -96,6 +96,8 @@ def calibrate(
     resize: Resize = False,
     skip_bad: bool = False,
     overwrite: bool = False,
+    provider: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
 ) -> CalibrationResult:
     """Measure the threshold for each false accept rate on pairs, and keep it with the model.
@@ -124,6 +126,8 @@ def calibrate(
             "fit", "letterbox" or "squeeze".
         skip_bad: leave out pairs with missing or broken images, or photos without a face.
         overwrite: replace an existing `output`.
+        provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
+        device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
         threads: CPU threads; all for None.
 
     Raises:
@@ -162,7 +166,9 @@ def calibrate(
         if len(sets) > 1:
             raise MarginfaceError(f"calibrate takes one set of pairs, got {len(sets)}")
         opening |= {"backend": backend, "threads": threads, "output_name": output_name}
-        embedder = open_model(source, checkpoint=checkpoint, **opening).embedder
+        of_model, of_detector = providers(provider, source, backend, found_by)
+        opening |= {"checkpoint": checkpoint, "provider": of_model, "device": device}
+        embedder = open_model(source, **opening).embedder
         embedder.check_flip(flip)
         if found_by is None:
             faces = CROPS
@@ -171,7 +177,12 @@ def calibrate(
             )
         else:
             recogniser = Recogniser(
-                Model(source, embedder), found_by, flip=flip, min_score=min_score, threads=threads
+                Model(source, embedder),
+                found_by,
+                flip=flip,
+                min_score=min_score,
+                provider=of_detector,
+                threads=threads,
             )
             faces, [tested] = recogniser.faces_origin, sets
             tested, embeddings = _embed_photos(recogniser, tested, skip_bad=skip_bad)

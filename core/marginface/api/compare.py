@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from marginface.api.models import Model, open_model
+from marginface.api.models import Model, open_model, providers
 from marginface.calling import public
 from marginface.checks import as_path
 from marginface.serving.comparing import Comparer, FaceComparison
@@ -35,6 +35,8 @@ def compare(
     crop: str | Sequence[int] | None = None,
     output_name: str | None = None,
     checkpoint: str | int | None = None,
+    provider: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
 ) -> FaceComparison:
     """Compare the faces of two photos; `comparer` opens the model once for many.
@@ -59,15 +61,20 @@ def compare(
         crop: (top, left, height, width) in pixels that is cut out of each image.
         output_name: output of an ONNX file that is the embedding; by its shape for None.
         checkpoint: of a run: "best" (of `keep_best`), "last" or a step; the last for None.
+        provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
+        device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
         threads: CPU threads; all for None.
 
     Raises:
         MarginfaceError: a photo, the model or the detector cannot be used, or the model is not
             calibrated for this use at this rate.
     """
+    of_model, of_detector = providers(provider, model, backend, detector)
     opened = open_model(
         model,
         backend=backend,
+        provider=of_model,
+        device=device,
         mean=mean,
         std=std,
         channels=channels,
@@ -79,7 +86,14 @@ def compare(
     limits = Limits(min_face, max_blur)
     found_by = as_path("detector", detector) if isinstance(detector, (str, Path)) else detector
     return comparer(
-        opened, found_by, far=far, flip=flip, min_score=min_score, limits=limits, threads=threads
+        opened,
+        found_by,
+        far=far,
+        flip=flip,
+        min_score=min_score,
+        limits=limits,
+        provider=of_detector,
+        threads=threads,
     )(first, second, face=face)
 
 
@@ -92,6 +106,7 @@ def comparer(
     flip: bool | None = None,
     min_score: float = 0.5,
     limits: Limits | None = None,
+    provider: str = "auto",
     threads: int | None = None,
 ) -> Comparer:
     """Return a function of two photos that compares them; arguments as of `compare`.
@@ -99,8 +114,16 @@ def comparer(
     Raises:
         MarginfaceError: as `compare`.
     """
-    opened = open_model(model, backend="onnx")
-    recogniser = Recogniser(opened, detector, flip=bool(flip), min_score=min_score, threads=threads)
+    of_model, of_detector = providers(provider, model, "onnx", detector)
+    opened = open_model(model, backend="onnx", provider=of_model)
+    recogniser = Recogniser(
+        opened,
+        detector,
+        flip=bool(flip),
+        min_score=min_score,
+        provider=of_detector,
+        threads=threads,
+    )
     calibration, notes = None, []
     if far is not None:
         calibration, note = find_calibration(

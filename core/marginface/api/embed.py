@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from marginface.api.models import Model, open_model
+from marginface.api.models import Model, open_model, providers
 from marginface.api.progress import image_progress, saying_how_to_go_on
 from marginface.calling import public
 from marginface.checks import as_path
@@ -49,6 +49,8 @@ def embed(
     shard: str | tuple[int, int] | None = None,
     overwrite: bool = False,
     rebuild_index: bool = False,
+    provider: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
 ) -> EmbedSummary:
     """Write the embedding of every image, or of every face of photos, to a Parquet or NumPy file.
@@ -84,6 +86,8 @@ def embed(
             None.
         overwrite: replace an existing file, or parts of other work.
         rebuild_index: write the .idx of a .rec anew where it is missing or stale.
+        provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
+        device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
         threads: CPU threads; all for None.
 
     Raises:
@@ -93,6 +97,7 @@ def embed(
     target, share = as_path("output", output), read_shard(shard)
     opening: dict[str, Any] = {
         "backend": backend,
+        "device": device,
         "mean": mean,
         "std": std,
         "channels": channels,
@@ -118,8 +123,9 @@ def embed(
         )
         require_folder(folder)
         loaded = isinstance(model, Model)
+        of_model, of_detector = providers(provider, model, backend, detector)
         recogniser = Recogniser(
-            open_model(model, threads=None if loaded else 1, **opening),
+            open_model(model, provider=of_model, threads=None if loaded else 1, **opening),
             detector,
             flip=flip,
             min_score=min_score,
@@ -127,6 +133,7 @@ def embed(
             max_faces=max_faces,
             max_pixels=max_megapixels * 10**6,
             batch_size=batch_size or PHOTOS_AT_ONCE,
+            provider=of_detector,
             threads=threads,
         )
         with saying_how_to_go_on(), image_progress("Embedding") as on_progress:
@@ -160,7 +167,7 @@ def embed(
     check_output(target, overwrite=overwrite, inputs=[source, read])
     # Report faults of the images before a model is loaded.
     open_by_name(read, rebuild_index=rebuild_index)
-    opened = open_model(model, threads=threads, **opening)
+    opened = open_model(model, provider=provider, threads=threads, **opening)
     with saying_how_to_go_on(), image_progress("Embedding") as on_progress:
         return embed_folder(
             opened.embedder,

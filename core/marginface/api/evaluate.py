@@ -123,6 +123,8 @@ def evaluate(
     skip_bad: bool = False,
     groups: str | Path | None = None,
     overwrite: bool = False,
+    provider: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
 ) -> EvaluationResults:
     """Measure accuracy over folds, AUC, EER and TAR at FAR on pairs of images.
@@ -147,6 +149,8 @@ def evaluate(
         skip_bad: leave out pairs with missing or broken images; count them by fold.
         groups: a CSV file with columns person (or image) and group, for figures by group.
         overwrite: replace an existing `output` that marginface wrote.
+        provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
+        device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
         threads: CPU threads; all for None.
 
     Raises:
@@ -174,7 +178,7 @@ def evaluate(
         sets = open_sets(sets_given, listed, shown, skip_bad=skip_bad)
         how: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "crop": crop}
         how |= {"backend": backend, "threads": threads, "output_name": output_name}
-        how["checkpoint"] = checkpoint
+        how |= {"checkpoint": checkpoint, "provider": provider, "device": device}
         embedders = [open_model(each, **how).embedder for each in given]
         rows = tuple(
             Comparison.of(each, embeddings, known.model, known, table)

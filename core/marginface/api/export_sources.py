@@ -72,7 +72,7 @@ def find_source(
     Raises:
         MarginfaceError: none or several are given, or no such file can be read.
     """
-    if [model, run, weights].count(None) != 2:
+    if sum(each is not None for each in (model, run, weights)) != 1:
         raise MarginfaceError("export takes either --model RUN or --weights FILE")
     if weights is not None:
         return "weights", as_path("weights", weights)

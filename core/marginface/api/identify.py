@@ -13,7 +13,7 @@ from PIL import Image
 from rich.table import Table
 
 from marginface.api.claims import claimed_folder
-from marginface.api.models import Model, open_model
+from marginface.api.models import Model, open_model, providers
 from marginface.api.progress import image_progress
 from marginface.calling import public, worded
 from marginface.checks import as_path
@@ -144,6 +144,8 @@ def identify(
     crop: str | Sequence[int] | None = None,
     output_name: str | None = None,
     checkpoint: str | int | None = None,
+    provider: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
 ) -> IdentifyResult:
     """Return who the faces of photos are, among the people of a gallery of photos.
@@ -171,6 +173,8 @@ def identify(
         crop: (top, left, height, width) in pixels that is cut out of each image.
         output_name: output of an ONNX file that is the embedding; by its shape for None.
         checkpoint: of a run: "best" (of `keep_best`), "last" or a step; the last for None.
+        provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
+        device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
         threads: CPU threads; all for None.
 
     Raises:
@@ -195,9 +199,12 @@ def identify(
             _require_source(place)
         sources = [Source("gallery", people, skip_bad), Source("probes", inbox, skip_bad)]
         check_apart(*sources)
+        of_model, of_detector = providers(provider, model, backend, detector)
         opened = open_model(
             model,
             backend=backend,
+            provider=of_model,
+            device=device,
             threads=None if isinstance(model, Model) else 1,  # each photo has one
             mean=mean,
             std=std,
@@ -211,6 +218,7 @@ def identify(
             detector,
             min_score=min_score,
             min_face=min_face,
+            provider=of_detector,
             threads=threads,
         )
         origin = _origin(sources, recogniser, opened)

@@ -92,6 +92,8 @@ def load(
     path: str | Path,
     *,
     backend: str = "onnx",
+    provider: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
     mean: str | float | Sequence[float] | None = None,
     std: str | float | Sequence[float] | None = None,
@@ -105,6 +107,8 @@ def load(
     Args:
         path: a run folder of `train`, or an ONNX file.
         backend: what runs the network: "onnx", or for a run "torch" or "tf".
+        provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
+        device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
         threads: CPU threads; all for None.
         mean: subtracted from pixels (0..255), one number or three; the model's own for None.
         std: divides pixels after the mean; the model's own for None.
@@ -120,6 +124,8 @@ def load(
     embedder = open_embedder(
         place,
         backend=backend,
+        provider=provider,
+        device=device,
         threads=threads,
         mean=mean,
         std=std,
@@ -131,20 +137,40 @@ def load(
     return Model(place, embedder)
 
 
-def open_model(model: str | Path | Model, *, backend: str, **options: Any) -> Model:
+def open_model(
+    model: str | Path | Model,
+    *,
+    backend: str,
+    provider: str = "auto",
+    device: str = "auto",
+    **options: Any,
+) -> Model:
     """Return a model that may be loaded already, which has its options then.
 
     Raises:
         MarginfaceError: as `load`, or a loaded model is given with options.
     """
     if not isinstance(model, Model):
-        return load(model, backend=backend, **options)
+        return load(model, backend=backend, provider=provider, device=device, **options)
     given = [name for name, value in options.items() if value is not None]
+    given += ["provider"] * (provider != "auto") + ["device"] * (device != "auto")
     if given or backend not in ("onnx", model.embedder.backend):
         raise MarginfaceError(
             f"the model is loaded already; give {', '.join(given) or 'backend'} to mf.load instead"
         )
     return model
+
+
+def providers(
+    provider: str, model: str | Path | Model, backend: str, detector: object
+) -> tuple[str, str]:
+    """Return what a model and a detector compute on: a choice is for those that are opened with it.
+
+    It is the detector's alone where the model is loaded already, or runs in a framework.
+    """
+    detects = isinstance(detector, (str, PathLike))
+    only_detects = detects and (isinstance(model, Model) or backend != "onnx")
+    return "auto" if only_detects else provider, provider if detects else "auto"
 
 
 def _each(images: Any) -> Iterable[Any]:

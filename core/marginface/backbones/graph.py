@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -375,6 +377,22 @@ class Graph:
                 if source != IMAGES:
                     last[source] = position
         return last
+
+    def segments(self) -> list[range]:
+        """Return the nodes in parts that hand one value on: they end where branches join or begin.
+
+        >>> from marginface.backbones import describe
+        >>> [len(part) for part in describe("iresnet18").segments()]
+        [3, 9, 7, 9, 7, 9, 7, 9, 7, 4]
+        """
+        last, ends = self.last_use(), []
+        readers = Counter(source for node in self.nodes for source in node.inputs)
+        for position, node in enumerate(self.nodes):
+            waiting = [source for source in range(position) if last[source] > position]
+            if (len(node.inputs) > 1 or readers[position] > 1) and not waiting:
+                ends.append(position + 1)
+        bounds = [0, *ends, len(self.nodes)]
+        return [range(*pair) for pair in pairwise(bounds) if pair[0] < pair[1]]
 
 
 def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:

@@ -8,8 +8,9 @@ from marginface.errors import MarginfaceError
 
 NAME = re.compile(r"[a-z]\w*(\.[a-z0-9]\w*)*", re.ASCII | re.IGNORECASE)
 
-# The attributes of a torch.nn.Module, of which no submodule may take the name; "graph" and
-# "set_arrays" are the backbone's, and "module" is dropped where a wrapper put it before names.
+# The attributes of a torch.nn.Module, of which no submodule may take the name; "graph",
+# "recomputing" and "set_arrays" are the backbone's, and "module" is dropped where a wrapper put it
+# before names.
 _MODULE = """
 T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda
 double dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter
@@ -20,7 +21,7 @@ register_load_state_dict_post_hook register_load_state_dict_pre_hook register_mo
 register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
 set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu
 zero_grad
-graph set_arrays module
+graph recomputing set_arrays module
 """
 RESERVED = frozenset(_MODULE.split())
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 Work = Callable[[], object]
 STATUS = Path("/proc/self/status")  # Linux tells; others do not
-PACKAGES = ("torch", "tensorflow-cpu", "tensorflow", "keras", "onnxruntime", "numpy")
+PACKAGES = (
+    *("torch", "tensorflow-cpu", "tensorflow", "keras", "onnxruntime", "onnxruntime-gpu"),
+    "numpy",
+)
 
 
 def interleave(

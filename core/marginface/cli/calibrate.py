@@ -56,6 +56,8 @@ def calibrate(
     resize: options.Resize = "no",
     skip_bad: options.SkipBad = False,
     overwrite: Overwrite = False,
+    provider: options.Provider = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Measure thresholds for false accept rates on pairs, and keep them with the model.
@@ -88,6 +90,8 @@ def calibrate(
         resize=resize_choice(resize),
         skip_bad=skip_bad,
         overwrite=overwrite,
+        provider=provider,
+        device=device,
         threads=threads,
     )
     console = Terminal()

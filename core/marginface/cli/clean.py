@@ -56,6 +56,8 @@ def clean(
     ] = False,
     overwrite: Overwrite = False,
     rebuild_index: options.RebuildIndex = False,
+    provider: options.Provider = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Measure each image's angle to its identity's dominant centre, and keep images that are near.
@@ -82,7 +84,9 @@ def clean(
     where = RunFolder(run.parents[1] if named else run)
     where.require_model()
     chosen, weight = _class_weights(where, run if named else None, checkpoint)
-    embedder = options.open_model(chosen, backend, None, None, None, None, threads)
+    embedder = options.open_model(
+        chosen, backend, None, None, None, None, threads, provider=provider, device=device
+    )
     identities, scaling = where.read_identities(), embedder.resizing(resize_choice(resize))
     joined = len(data) > 1 and read_config_file(where.config).get("join_identities", False)
     centers = centers_per_class(weight, identities, f"run {run}")

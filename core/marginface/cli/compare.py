@@ -76,6 +76,8 @@ def compare(
     output_name: options.OutputName = None,
     checkpoint: options.Checkpoint = None,
     overwrite: Overwrite = False,
+    provider: options.Provider = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Say whether two photos show one person, at a false accept rate, or why it cannot be said.
@@ -106,6 +108,8 @@ def compare(
         crop=crop,
         output_name=output_name,
         checkpoint=checkpoint,
+        provider=provider,
+        device=device,
         threads=threads,
     )
     if picture is not None:

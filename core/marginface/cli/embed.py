@@ -94,6 +94,8 @@ def embed(
         ),
     ] = False,
     rebuild_index: options.RebuildIndex = False,
+    provider: options.Provider = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Write the embedding of every image, or of every face of photos, to a Parquet or NumPy file.
@@ -130,6 +132,8 @@ def embed(
         shard=shard,
         overwrite=overwrite,
         rebuild_index=rebuild_index,
+        provider=provider,
+        device=device,
         threads=threads,
     )
     console = Terminal(soft_wrap=True)

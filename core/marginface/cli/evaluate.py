@@ -45,6 +45,8 @@ def evaluate(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    provider: options.Provider = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Measure accuracy over folds, AUC, EER and TAR at FAR on pairs of images.
@@ -74,6 +76,8 @@ def evaluate(
         skip_bad=skip_bad,
         groups=groups,
         overwrite=overwrite,
+        provider=provider,
+        device=device,
         threads=threads,
     )
     console = Terminal()

@@ -104,6 +104,8 @@ def identify(
     crop: models.Crop = None,
     output_name: models.OutputName = None,
     checkpoint: models.Checkpoint = None,
+    provider: models.Provider = "auto",
+    device: models.Device = "auto",
     threads: models.Threads = None,
 ) -> None:
     """Find who the faces of photos are, or measure how often a search of embeddings is right (1:N).
@@ -145,6 +147,8 @@ def identify(
             skip_bad=skip_bad,
             overwrite=overwrite,
             backend=backend,
+            provider=provider,
+            device=device,
             **running,
         )
         return
@@ -157,6 +161,8 @@ def identify(
         "--min-face": min_face is not None,
         "--skip-bad": skip_bad,
         "--backend": backend != "onnx",
+        "--provider": provider != "auto",
+        "--device": device != "auto",
         **{f"--{name.replace('_', '-')}": value is not None for name, value in running.items()},
     }
     for option in (name for name, there in given.items() if there):

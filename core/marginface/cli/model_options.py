@@ -84,6 +84,22 @@ RebuildIndex = Annotated[
         "--rebuild-index", help="Write the .idx of a .rec again if it is missing or stale."
     ),
 ]
+Provider = Annotated[
+    str,
+    typer.Option(
+        "--provider",
+        help="What ONNX Runtime computes on: auto (CUDA if it can be used) | cpu | cuda | another "
+        "that it has.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="What the framework computes on, with --backend torch or tf: auto | cpu | cuda | "
+        "cuda:1 | mps.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: all.")]
 
 
@@ -97,6 +113,8 @@ def open_model(
     threads: int | None,
     output_name: str | None = None,
     checkpoint: str | None = None,
+    provider: str = "auto",
+    device: str = "auto",
 ) -> Embedder:
     """Return the embedder that the options describe; raises as `open_embedder` does."""
     from marginface.embeddings.embedder import open_embedder
@@ -111,4 +129,6 @@ def open_model(
         threads=threads,
         output_name=output_name,
         checkpoint=checkpoint,
+        provider=provider,
+        device=device,
     )

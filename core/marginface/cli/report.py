@@ -32,6 +32,8 @@ def report(
     resize: options.Resize = "no",
     skip_bad: options.SkipBad = False,
     overwrite: Overwrite = False,
+    provider: options.Provider = "auto",
+    device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Write a page with the figures, curves and hardest errors of models on verification sets.
@@ -59,7 +61,17 @@ def report(
     )
     embedders = [
         options.open_model(
-            path, backend, mean, std, channels, crop, threads, output_name, checkpoint
+            path,
+            backend,
+            mean,
+            std,
+            channels,
+            crop,
+            threads,
+            output_name,
+            checkpoint,
+            provider,
+            device,
         )
         for path in models
     ]

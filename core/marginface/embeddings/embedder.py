@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
 from marginface.checks import check_count
+from marginface.devices import device_name
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.extras import require
 from marginface.formats import Formats, is_onnx
@@ -107,6 +108,8 @@ class RunOptions:
         threads: CPU threads; the framework's own choice for None.
         output_name: the output of an ONNX file that is the embedding; found by shape for None.
         checkpoint: of a run: "best", "last" or a step; the last for None.
+        provider: what ONNX Runtime computes on.
+        device: what a framework computes on.
     """
 
     backend: str
@@ -114,6 +117,8 @@ class RunOptions:
     threads: int | None
     output_name: str | None = None
     checkpoint: str | int | None = None
+    provider: str = "auto"
+    device: str = "auto"
 
 
 MODELS: Formats[Callable[[Path, RunOptions], Embedder]] = Formats(
@@ -129,6 +134,8 @@ def open_embedder(
     std: str | float | Sequence[float] | None = None,
     channels: str | None = None,
     crop: str | Sequence[int] | None = None,
+    provider: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
     output_name: str | None = None,
     checkpoint: str | int | None = None,
@@ -140,6 +147,8 @@ def open_embedder(
         backend: what runs the network: "onnx" (ONNX Runtime), or for a run folder "torch" or "tf".
         mean, std, channels, crop: override the model's own `Preprocessing`; a number stands for all
             three channels, and text as on the command line is read, too.
+        provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
+        device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
         threads: CPU threads; the framework's own choice for None.
         output_name: the output of an ONNX file that alone is the embedding; for None the one
             [N, D] with D > 1, whose length is the [N, 1] beside it where there is one.
@@ -154,13 +163,23 @@ def open_embedder(
     backends = ("onnx", *backend_names())
     if backend not in backends:
         raise unknown_name("backend", backend, backends)
+    if backend != "onnx" and provider != "auto":
+        raise MarginfaceError(
+            f"--provider {provider} is ONNX Runtime's, which does not run here; leave it out, or "
+            f"--backend {backend}"
+        )
+    if device_name(device) != "auto" and backend == "onnx":
+        raise MarginfaceError(
+            f"--device {device} is of --backend torch and tf; what ONNX Runtime computes on is "
+            "--provider"
+        )
     overrides = _overrides(mean, std, channels, crop)
     if checkpoint is not None and model.is_file():
         raise MarginfaceError(
             f"{model} is a file, which has no checkpoints; leave out --checkpoint {checkpoint}, "
             "or give a run folder"
         )
-    options = RunOptions(backend, overrides, threads, output_name, checkpoint)
+    options = RunOptions(backend, overrides, threads, output_name, checkpoint, provider, device)
     return MODELS.find(model).open(model, options)
 
 
@@ -189,7 +208,9 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
     from marginface.onnx.session import OnnxSession
 
     digest = onnx_digest(path)  # first: it does not follow what the file names anywhere
-    session = OnnxSession(path, threads=threads, output_name=running.output_name)
+    session = OnnxSession(
+        path, threads=threads, provider=running.provider, output_name=running.output_name
+    )
     if session.outputs:  # the same file has another embedding with another output
         digest = f"{digest} outputs {session.outputs}"
     preprocessing = recorded_preprocessing(path, session.metadata)
@@ -244,9 +265,11 @@ def _open_run(folder: Path, running: RunOptions) -> Embedder:
         from marginface.onnx.writer import build_onnx
 
         graph = build_onnx(spec, loaded.weights)
-        run = OnnxSession(graph.SerializeToString(), threads=threads)
+        run = OnnxSession(graph.SerializeToString(), threads=threads, provider=running.provider)
     else:
-        run = load_backend(backend).create_embedder(spec, loaded.weights, threads=threads)
+        run = load_backend(backend).create_embedder(
+            spec, loaded.weights, threads=threads, device=running.device
+        )
     return _embedder(
         run,
         replace(spec.preprocessing, **overrides),

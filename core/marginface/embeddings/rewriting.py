@@ -67,7 +67,7 @@ def rewrite(source: Path, target: Path, how: Rewriting, *, largest: int = LARGES
         MarginfaceError: no model of face embeddings, one that cannot be rewritten so, or embeddings
             that differ by more than 1e-4.
     """
-    before = open_embedder(source, output_name=how.output_name, **how.preprocessing)
+    before = open_embedder(source, provider="cpu", output_name=how.output_name, **how.preprocessing)
     before.check_flip(how.flip)
     session = before.run
     assert isinstance(session, OnnxSession)
@@ -97,7 +97,7 @@ def rewrite(source: Path, target: Path, how: Rewriting, *, largest: int = LARGES
     with replacing_model(target) as part:
         set_metadata(model, changes)
         save_model(model, part, largest=largest)
-        after = open_embedder(part)
+        after = open_embedder(part, provider="cpu")
         difference = largest_difference(before, after, flip=how.flip, normalize=how.normalize)
         if not difference <= TOLERANCE:
             raise MarginfaceError(
@@ -135,8 +135,8 @@ def carried_thresholds(
         thresholds = read_metadata(source).get(THRESHOLDS_KEY)
     if thresholds is None:
         return {}
-    before = open_embedder(source, checkpoint=checkpoint, output_name=output_name)
-    after = open_embedder(target)
+    before = open_embedder(source, provider="cpu", checkpoint=checkpoint, output_name=output_name)
+    after = open_embedder(target, provider="cpu")
     if before.fingerprint in thresholds and largest_difference(before, after) <= SAME:
         return {THRESHOLDS_KEY: thresholds.replace(before.fingerprint, after.fingerprint)}
     warnings.warn(

@@ -134,6 +134,8 @@ def read_groups(path: Path) -> Groups:
                     )
     except FileNotFoundError as error:
         raise MarginfaceError(f"no such file: {path}") from error
+    except IsADirectoryError as error:
+        raise MarginfaceError(f"{path} is a folder, expected a table of person,group") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise MarginfaceError(
             f"{path} is no table in UTF-8 with commas: {error}; expected person,group"

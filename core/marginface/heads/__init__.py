@@ -21,14 +21,17 @@ from marginface.heads.sharding import (
     whole_shape,
 )
 from marginface.heads.stepping import (
+    COUNT,
     MAX_UPSTREAM,
     SCALED,
     check_learning_rate,
     check_loss_scale,
     check_upstream,
+    update_slots,
 )
 
 __all__ = [
+    "COUNT",
     "MAX_UPSTREAM",
     "ONCE",
     "OPTIONS",
@@ -58,5 +61,6 @@ __all__ = [
     "plan_head",
     "shard_rows",
     "split_sample",
+    "update_slots",
     "whole_shape",
 ]

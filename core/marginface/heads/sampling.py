@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
 from marginface.losses import MarginLoss
-from marginface.optimizers import SGD
+from marginface.optimizers import SGD, AdamW
 
 Sampling = Literal["partial_fc", "corrected"]
 T = TypeVar("T")
@@ -105,14 +105,14 @@ def check_update(update: object, sample_rate: float, sampling: str, accumulation
         raise MarginfaceError(f"sampling must be one of {get_args(Sampling)}, got {sampling!r}")
     if update is None and sample_rate < 1:
         raise MarginfaceError(
-            f"sample_rate {sample_rate} needs update=SGD(...): an optimizer would move the "
-            "classes that were not sampled"
+            f"sample_rate {sample_rate} needs update=SGD(...) or AdamW(...): an optimizer would "
+            "move the classes that were not sampled"
         )
-    if update is not None and not isinstance(update, SGD):
+    if update is not None and not isinstance(update, SGD | AdamW):
         kind = type(update)
         foreign = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         raise MarginfaceError(
-            "update must be marginface.SGD(...), whose rate is head.rate, "
+            "update must be marginface.SGD(...) or AdamW(...), whose rate is head.rate, "
             f"got {foreign}{kind.__qualname__}"
         )
     if update is not None and accumulation > 1:

@@ -1,4 +1,4 @@
-"""Checks of the learning rate and the loss scale of a head with `update`."""
+"""What a head with `update` carries; checks of its learning rate and its loss scale."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from marginface.errors import MarginfaceError
+from marginface.optimizers import AdamW, Optimizer
 
 # A larger gradient of the loss comes from a gradient scaler: the smallest usual scale is 128.
 MAX_UPSTREAM = 100.0
@@ -14,6 +15,31 @@ SCALED = (
     "scalers do; set head.loss_scale to the factor before each backward pass, or weigh the loss by "
     f"{MAX_UPSTREAM:g} at most; got"
 )
+
+COUNT = "count"  # the slot that counts a row's steps, int64 [rows]
+
+
+def update_slots(update: Optimizer | None, dtype: str) -> tuple[str, ...]:
+    """Return the names of what a head with `update` carries for each of its parameters.
+
+    Args:
+        update: of the head; None for none.
+        dtype: of the parameters.
+
+    Raises:
+        MarginfaceError: the type cannot hold it.
+
+    >>> update_slots(AdamW(), "float32")
+    ('first', 'second', 'count')
+    """
+    if not isinstance(update, AdamW):
+        return () if update is None else update.slots
+    if dtype == "float16":
+        raise MarginfaceError(
+            "update=AdamW(...) keeps squares of gradients, which are too small for float16; give "
+            "dtype bfloat16 or float32"
+        )
+    return *update.slots, COUNT
 
 
 def check_learning_rate(value: Any) -> float:

@@ -114,7 +114,7 @@ def build_classifier(
 
 def check_classes(path: Path, classes: ClassWeights) -> None:
     """Raise unless ONNX Runtime's cosines or logits in `path` are those of NumPy in float64."""
-    session = open_session(path)
+    session = open_session(path, provider="cpu")
     (entry,) = session.get_inputs()
     rng = np.random.default_rng(0)
     shape = (BATCH, *entry.shape[1:])

@@ -76,7 +76,7 @@ def export_model(
     )
     with replacing_model(path) as part:
         save_model(model, part, largest=largest)
-        session = OnnxSession(part)
+        session = OnnxSession(part, provider="cpu")
         if session.batch is not None:
             raise MarginfaceError(
                 f"the graph takes batches of {session.batch} only, expected any; nothing was "

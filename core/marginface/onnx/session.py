@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.model import ALIGNED_SIZE, METADATA_KEY
+from marginface.onnx.providers import create_session
 from marginface.regular import require_regular
 from marginface.text import as_utf8, from_system
 
@@ -25,7 +26,6 @@ NUMBER_TYPES: dict[str, Any] = {
     "tensor(uint8)": np.uint8,
 }
 SAME_LENGTH = 1e-3  # relative; float16 rounds a norm by half of that
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # in order of preference
 UNREADABLE = (ort_state.InvalidProtobuf, ort_state.NoModel)
 RUN_ERRORS = (
     ort_state.Fail,
@@ -37,11 +37,20 @@ RUN_ERRORS = (
 )
 
 
-def open_session(model: Path | bytes, *, threads: int | None = None) -> ort.InferenceSession:
-    """Return ONNX Runtime's session of a file or a serialised model, on a GPU where it has one.
+def open_session(
+    model: Path | bytes, *, threads: int | None = None, provider: str = "auto"
+) -> ort.InferenceSession:
+    """Return ONNX Runtime's session of a file or a serialised model.
+
+    Args:
+        model: an ONNX file, or a serialised model.
+        threads: CPU threads for one run, None for ONNX Runtime's choice.
+        provider: what it computes on: "auto" (CUDA where ONNX Runtime has it and it can be used,
+            else the CPU), "cpu", "cuda", or another that the installed ONNX Runtime has.
 
     Raises:
-        MarginfaceError: no such file, not an ONNX model, or one that ONNX Runtime cannot load.
+        MarginfaceError: no such file, not an ONNX model, one that ONNX Runtime cannot load, or no
+            such provider.
     """
     if threads is not None and threads < 1:
         raise MarginfaceError(f"threads must be at least 1, got {threads}")
@@ -51,11 +60,9 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> ort.Infe
     options = ort.SessionOptions()
     options.log_severity_level = 4  # its findings come back as exceptions
     options.intra_op_num_threads = threads or 0
-    available = ort.get_available_providers()
-    providers = [provider for provider in PROVIDERS if provider in available]
     try:
         source = _source(model) if isinstance(model, Path) else model
-        return ort.InferenceSession(source, options, providers=providers)
+        return create_session(source, options, provider)
     except UNREADABLE as error:
         raise MarginfaceError(
             f"{name} is not an ONNX model, or a damaged one; export or download it again"
@@ -76,7 +83,7 @@ class OnnxSession:
     Args:
         model: an ONNX file, or a serialised model.
         output_name: the output that alone is the embedding.
-        threads: CPU threads for one run, None for ONNX Runtime's choice.
+        threads, provider: as of `open_session`.
 
     Attributes:
         takes_pixels: the input is uint8, so mean and std are part of the model.
@@ -93,10 +100,15 @@ class OnnxSession:
     """
 
     def __init__(
-        self, model: Path | bytes, *, threads: int | None = None, output_name: str | None = None
+        self,
+        model: Path | bytes,
+        *,
+        threads: int | None = None,
+        provider: str = "auto",
+        output_name: str | None = None,
     ) -> None:
         self.name = _name(model)
-        self._session = open_session(model, threads=threads)
+        self._session = open_session(model, threads=threads, provider=provider)
         entry = self._only_input()
         self.input_name = entry.name
         self._read_input(entry.shape, entry.type)

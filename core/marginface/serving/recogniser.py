@@ -74,6 +74,8 @@ class Recogniser:
         max_faces: of a photo, the surest; the others are told as a `problem`.
         max_pixels: a photo that has more is not decoded.
         batch_size: photos that a thread looks at together.
+        provider: what ONNX Runtime computes on, of a model and a detector that are opened here:
+            "auto", "cpu", "cuda" or another that it has.
         threads: all cores for None.
 
     Raises:
@@ -93,8 +95,16 @@ class Recogniser:
         max_faces: int = MAX_FACES,
         max_pixels: int = MAX_PIXELS,
         batch_size: int = PHOTOS_AT_ONCE,
+        provider: str = "auto",
         threads: int | None = None,
     ) -> None:
+        if provider != "auto" and not any(
+            isinstance(e, (str, PathLike)) for e in (model, detector)
+        ):
+            raise MarginfaceError(
+                "--provider is for a model and a detector that are opened from files; give it to "
+                "mf.load, which opened the model"
+            )
         self.threads = threads or os.cpu_count() or 1
         self.batch_size, self.max_faces, self.max_pixels = batch_size, max_faces, max_pixels
         self.flip, self.min_score = flip, check_fraction("min_score", min_score)
@@ -108,8 +118,8 @@ class Recogniser:
                     "turns": not turns,
                 }
             )
-        self.source = _source(detector, self.min_score, turns)
-        self.embedder = _embedder(model)
+        self.source = _source(detector, self.min_score, turns, provider)
+        self.embedder = _embedder(model, provider)
         self.embedder.check_flip(flip)
         size = self.embedder.image_size(resize=True) or self.embedder.input_size
         self.min_face = min_face
@@ -285,12 +295,13 @@ def _refuse_unused(given: dict[str, bool]) -> None:
 
 
 def _source(
-    detector: str | Path | Detector | None, min_score: float, turns: bool
+    detector: str | Path | Detector | None, min_score: float, turns: bool, provider: str
 ) -> FaceSource | None:
     if detector is None:
         return None
     if isinstance(detector, (str, PathLike)):
-        return detected(as_path("detector", detector), min_score=min_score, threads=1, turns=turns)
+        path = as_path("detector", detector)
+        return detected(path, min_score=min_score, threads=1, provider=provider, turns=turns)
     if not callable(detector):
         raise MarginfaceError(
             "detector must be the path of an ONNX file or a function of photos, got "
@@ -299,12 +310,12 @@ def _source(
     return detected_by(detector, min_score=min_score)
 
 
-def _embedder(model: str | Path | HoldsEmbedder | Embedder) -> Embedder:
+def _embedder(model: str | Path | HoldsEmbedder | Embedder, provider: str) -> Embedder:
     if isinstance(model, Embedder):
         return model
     if isinstance(model, HoldsEmbedder):
         return model.embedder
-    return open_embedder(as_path("model", model), threads=1)
+    return open_embedder(as_path("model", model), threads=1, provider=provider)
 
 
 def _each(photos: Any) -> Iterable[Any]:

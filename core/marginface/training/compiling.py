@@ -59,7 +59,7 @@ class AutoCompile:
 def start_compiling(training: Training) -> AutoCompile | None:
     """Compile the learner if that is decided already; else return the `AutoCompile` to decide."""
     config, learner = training.config, training.learner
-    if config.compile == "off" or not hasattr(learner, "compile"):
+    if config.compile == "off" or config.recompute or not hasattr(learner, "compile"):
         return None
     compilable = cast(Compilable, learner)
     if config.compile == "auto" and training.progress.compiled_backend != config.backend:

@@ -15,11 +15,18 @@ from marginface.training.config.keys import TrainConfig
 def require_finite_step(
     result: StepResult, config: TrainConfig, step: int, rate: float, checkpoint: Path | None
 ) -> None:
-    """Raise TrainingDivergedError if the loss or the gradient of `step` (from 1) is not finite."""
+    """Raise TrainingDivergedError if the loss or the gradient of `step` (from 1) is not finite.
+
+    In float16 a gradient may overflow, and its step is left out, until no factor on the loss helps.
+    """
     if not math.isfinite(result.loss):
         raise _diverged(f"the loss became {result.loss} at step {step}", config, rate, checkpoint)
+    if result.scaling is not None and result.scaling.factor >= 1:
+        return  # the step was left out, and the next one is taken with a smaller factor
     if not math.isfinite(result.gradient_norm):
         problem = f"the gradient norm became {result.gradient_norm} at step {step}"
+        if result.scaling is not None:
+            problem += ", in float16 without any factor on the loss"
         raise _diverged(problem, config, rate, checkpoint)
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    *("marginface", "numpy", "grain", "pillow", "safetensors", "onnx", "onnxruntime"),
+    *("marginface", "numpy", "grain", "pillow", "safetensors"),
+    *("onnx", "onnxruntime", "onnxruntime-gpu"),
     *("torch", "tensorflow", "tensorflow-cpu", "keras"),
 )
 
 
-def environment(framework: str, first_step: int, processes: int) -> dict[str, Any]:
+def environment(framework: str, device: str, first_step: int, processes: int) -> dict[str, Any]:
     """Describe this machine's software and processor.
 
     Args:
         framework: name and version of the framework in use.
+        device: what it computes on.
         first_step: the step at which this start of the run begins.
         processes: how many took part in it.
     """
@@ -31,6 +33,7 @@ def environment(framework: str, first_step: int, processes: int) -> dict[str, An
     return {
         "first_step": first_step,
         "framework": framework,
+        "device": device,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),

@@ -148,7 +148,9 @@ def join_group(config: TrainConfig) -> Group:
     if place.size == 1:
         return ALONE
     try:
-        group = load_backend(config.backend).join(threads=config.threads or place.threads())
+        group = load_backend(config.backend).join(
+            threads=config.threads or place.threads(), device=config.device
+        )
     except MarginfaceError as error:
         if place.local_rank:  # the machine's first process reports it
             raise AgreedError(str(error)) from error

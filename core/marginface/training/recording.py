@@ -62,7 +62,10 @@ def _record(training: Training, *, resume: bool) -> None:
     left_out = {each.name: each.left_out for each in training.verification if each.left_out}
     starts.append(
         environment(
-            training.backend.version(), first_step=progress.step, processes=training.group.size
+            training.backend.version(),
+            training.learner.device_name,
+            first_step=progress.step,
+            processes=training.group.size,
         )
         | {"schedule": asdict(training.schedule)}
         | ({"left_out": left_out} if left_out else {})

@@ -24,6 +24,7 @@ from marginface.terminal import Terminal
 from marginface.text import counted
 from marginface.training.best import stalled
 from marginface.training.compiling import start_compiling
+from marginface.training.computing import how_it_computes, left_out
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
 from marginface.training.duration import first_forecast, forecast
@@ -134,6 +135,8 @@ def _train(
 
     with stopping_signals as stop, tracker:
         tracker.say(_summary(training))
+        for line in how_it_computes(config, learner.device_name):
+            tracker.say(line)
         if first and overwrite and training.run.replaced.is_dir():
             tracker.say(f"the run before waits in {training.run.replaced} for a checkpoint of this")
         if training.course:
@@ -210,6 +213,8 @@ def _train(
                 steps_left = total_steps - step
                 tracker.say(forecast(config.backbone, steps_left, elapsed, config.batch_size))
             require_finite_step(result, config, step, rate, newest)
+            if told := left_out(result, step):
+                tracker.say(told)
             progress.losses.append(result.loss)
             seconds, steps = seconds + elapsed, steps + 1
             speed = config.batch_size * steps / seconds
@@ -286,12 +291,14 @@ def _growth(training: Training, draw: dict[str, NDArray[Any]]) -> str:
 def _summary(training: Training) -> str:
     """Summarise the run before its first step."""
     config, images, start = training.config, training.images, training.progress.step
+    device = training.learner.device_name
+    place = "" if device == "cpu" else f" on {device}"
     begin = f"resuming at step {start}" if start else "training"
     return (
         f"{begin}: {config.backbone}-{config.embedding_size} with {config.loss} on "
         f"{len(images)} images of {len(images.identities)} identities, "
         f"{counted(training.schedule.total_steps, 'step')} of {config.batch_size} images, "
-        f"{training.backend.version()}"
+        f"{training.backend.version()}{place}"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import keras
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface import backbones
-from marginface.backbones.graph import IMAGES, Graph, Node, array_name
+from marginface.backbones.graph import Graph, Node, array_name
 from marginface.backbones.layers import NOISE, BatchNorm
 from marginface.checks import check_floating
 from marginface_tf.arrays import as_tensor, check_dtype
-from marginface_tf.backbones.calls import Call
+from marginface_tf.backbones.calls import Call, Pass
 from marginface_tf.backbones.layers import LAYERS
 
 
@@ -33,9 +34,14 @@ class Backbone(keras.Model):
         masks: where noise comes from in training that is given none: dropout, drop path, masks.
         synchronized: whether statistics of training are those of the batch of all processes.
         resting: the layers whose running statistics training takes and leaves.
+        moving: whether statistics of training move the running ones.
+        recomputing: whether training keeps the values between blocks alone, and computes those
+            inside again for the backward pass.
     """
 
     synchronized = False
+    moving = True
+    recomputing = False
     resting: Collection[str] = frozenset()
 
     def __init__(
@@ -111,11 +117,41 @@ class Backbone(keras.Model):
         noise: Mapping[str, Tensor] = {}
         if training:
             noise = self._draw(tf.shape(images)[0]) if draw is None else draw
-        values = {IMAGES: tf.transpose(images, [0, 2, 3, 1])}
-        for position, node in enumerate(self.graph.nodes):
-            inputs = [values[source] for source in node.inputs]
-            values[position] = self._run(node, inputs, noise, bool(training))
-        return values[len(self.graph.nodes) - 1]
+        shared = Pass(noise, bool(training), self.compute_dtype)
+        x = tf.transpose(images, [0, 2, 3, 1])
+        if not (self.recomputing and training):
+            return self._segment(range(len(self.graph.nodes)), x, shared)
+        *segments, last = self.graph.segments()
+        for segment in segments:
+            x = self._recomputed(segment, x, shared)
+        return self._segment(last, x, shared)
+
+    def _segment(self, positions: range, x: Tensor, shared: Pass) -> Tensor:
+        """Return the last value of some nodes in a row, the first of which reads `x`."""
+        values = {positions.start - 1: x}
+        for position in positions:
+            node = self.graph.nodes[position]
+            values[position] = self._run(node, [values[source] for source in node.inputs], shared)
+        return values[positions.stop - 1]
+
+    def _recomputed(self, positions: range, x: Tensor, shared: Pass) -> Tensor:
+        """Return the same in training, computed again for the backward pass."""
+
+        @tf.custom_gradient
+        def run(x: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+            def gradient(upstream: Tensor, variables: Any = ()) -> tuple[Tensor, list[Tensor]]:
+                # Not before the backward pass is here, and not as what the forward pass computed.
+                with tf.control_dependencies([upstream]):
+                    again = tf.identity(x)
+                with still_statistics(self), tf.GradientTape() as tape:
+                    tape.watch(again)
+                    y = self._segment(positions, again, shared)
+                d_x, *slopes = tape.gradient(y, [again, *variables], upstream)
+                return d_x, slopes
+
+            return self._segment(positions, x, shared), gradient
+
+        return run(x)
 
     def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Set weights and statistics, of the right shapes, under canonical names."""
@@ -129,13 +165,16 @@ class Backbone(keras.Model):
             for name, shape in self._noise.items()
         }
 
-    def _run(
-        self, node: Node, inputs: list[Tensor], noise: Mapping[str, Tensor], training: bool
-    ) -> Tensor:
+    def _run(self, node: Node, inputs: list[Tensor], shared: Pass) -> Tensor:
         layer = node.layer
-        arrays = {part: self.arrays[array_name(layer, part)] for part in layer.parameters()}
-        moving = training and layer.name not in self.resting
-        call = Call(arrays, moving, noise.get(layer.noise_of), self.synchronized)
+        call = Call(
+            {part: self.arrays[array_name(layer, part)] for part in layer.parameters()},
+            shared.training and layer.name not in self.resting,
+            shared.noise.get(layer.noise_of),
+            shared.dtype,
+            self.synchronized,
+            self.moving,
+        )
         return LAYERS[type(layer)](layer, call, *inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -190,6 +229,16 @@ def create_backbone(
 def synchronize(backbone: Backbone) -> None:
     """Let statistics of training be those of the batch of all processes."""
     backbone.synchronized = True
+
+
+@contextmanager
+def still_statistics(backbone: Backbone) -> Iterator[None]:
+    """Leave running statistics where they are in training, inside, as batches seen before do."""
+    before, backbone.moving = backbone.moving, False
+    try:
+        yield
+    finally:
+        backbone.moving = before
 
 
 def rest(backbone: Backbone, layers: Collection[str]) -> None:

@@ -24,7 +24,7 @@ def batch_norm(layer: BatchNorm, call: Call, x: Tensor) -> Tensor:
         training=call.training,
         synchronized=call.synchronized,
     )
-    if call.training:
+    if call.training and call.moving:
         running_mean.assign(mean)
         running_var.assign(variance)
     return y

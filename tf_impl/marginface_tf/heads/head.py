@@ -18,6 +18,7 @@ from marginface.arrays import ArraySource
 from marginface.checks import check_count, check_labels
 from marginface.errors import MarginfaceError
 from marginface.heads import (
+    COUNT,
     UPDATE_APART,
     WEIGHT_STD,
     HeadMetrics,
@@ -38,9 +39,10 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_sample,
+    update_slots,
 )
 from marginface.losses import MarginLoss
-from marginface.optimizers import SGD
+from marginface.optimizers import OPTIMIZERS, Optimizer
 from marginface_tf.arrays import as_tensor, check_dtype
 from marginface_tf.fitting import check_moves
 from marginface_tf.heads.blocks import Parameters, PassInputs, Terms, unit_vectors
@@ -79,11 +81,12 @@ class MarginHead(keras.layers.Layer):
             mean of what each would have made it.
         block: classes whose logits are computed at a time; for None what is fastest. It changes
             memory and time, and nothing else.
-        update: steps class weights and bias in the backward pass, block by block, at the learning
-            rate `rate`, so that they need no gradient; for None that is an optimizer's work.
+        update: `marginface.SGD` or `AdamW`, which steps class weights and bias in the backward
+            pass, block by block, at the learning rate `rate`, so that they need no gradient; for
+            None that is an optimizer's work.
         sample_rate: how many of the classes a step looks at; below 1 it needs `update`, which
-            leaves weights, momentum and decay of all others as they are. `draw` draws them. In
-            evaluation all classes count.
+            leaves weights, momentum or moments, and decay of all others as they are. `draw` draws
+            them. In evaluation all classes count.
         sampling: what the sample stands for, see `marginface.heads.draw_classes`.
         precision: what embeddings, class weights and slopes are rounded to for the three matrix
             products: "full" (not at all), "bfloat16" or "float16". Sums, target cosines and all
@@ -105,7 +108,8 @@ class MarginHead(keras.layers.Layer):
             a shard, its classes' alone.
         bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; not trainable.
-        momentum: what `update` carries for `weight` and `bias`, by name; not trainable.
+        momentum: what SGD as `update` carries for `weight` and `bias`, by name; not trainable.
+        first, second, count: what AdamW carries instead: moments, and each row's number of steps.
         rate: the learning rate of `update`, to be set before the backward pass, from inside a graph
             or outside; None before.
         loss_scale: what a gradient scaler multiplies the loss by, to be set before the backward
@@ -129,7 +133,7 @@ class MarginHead(keras.layers.Layer):
         dtype: Any = None,
         accumulation: int = 1,
         block: int | None = None,
-        update: SGD | None = None,
+        update: Optimizer | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
@@ -165,7 +169,6 @@ class MarginHead(keras.layers.Layer):
             bias = bias[self.classes.start : self.classes.stop]
         self.bias = None if bias is None else self._add("bias", bias, trainable=update is None)
         self.state = {name: self._add(name, value) for name, value in start.items()}
-        self.momentum: dict[str, Any] = {}
         self._anchor: Any = None
         if update is not None:
             # Where nothing asks for a gradient there is no backward pass to step in: Keras, and a
@@ -173,15 +176,9 @@ class MarginHead(keras.layers.Layer):
             self._anchor = self.add_weight(
                 shape=(0,), initializer="zeros", autocast=False, name="anchor"
             )
-            for name, variable in self._stepped().items():
-                self.momentum[name] = self.add_weight(
-                    shape=variable.shape,
-                    dtype=variable.dtype,
-                    initializer="zeros",
-                    trainable=False,
-                    autocast=False,
-                    name=f"momentum_{name}",
-                )
+        self._slots = update_slots(update, self.weight.dtype)
+        for slot in self._slots:
+            setattr(self, slot, {name: self._add_slot(slot, name) for name in self._stepped()})
         self._sums: dict[str, Any] = {}
         self._calls: Any = None
         if self.accumulation > 1 and start:
@@ -229,6 +226,17 @@ class MarginHead(keras.layers.Layer):
             # Every replica computes the same state from the whole batch.
             aggregation="mean" if trainable else "only_first_replica",
             name=name,
+        )
+
+    def _add_slot(self, slot: str, name: str) -> Any:
+        variable = self._stepped()[name]
+        return self.add_weight(
+            shape=variable.shape[:1] if slot == COUNT else variable.shape,
+            dtype="int64" if slot == COUNT else variable.dtype,
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            name=f"{slot}_{name}",
         )
 
     def __call__(
@@ -488,18 +496,21 @@ class MarginHead(keras.layers.Layer):
         return logits if limit is None else tf.clip_by_value(logits, -limit, limit)
 
     def _parameters(self, *, learning: bool) -> Parameters | Update:
-        """Return class weights and bias, or the in-backward SGD update of them."""
+        """Return class weights and bias, or the in-backward update of them."""
         shared = self._one_bias and self.shard is not None
         if self.update is None:
             bias = None if self.bias is None else tf.convert_to_tensor(self.bias)
             bias = added_gradient(bias) if shared else bias
             return Parameters(tf.convert_to_tensor(self.weight), bias)
         values = {name: variable.value for name, variable in self._stepped().items()}
-        velocities = {name: variable.value for name, variable in self.momentum.items()}
+        slots = {
+            slot: {name: variable.value for name, variable in getattr(self, slot).items()}
+            for slot in self._slots
+        }
         return Update(
             self.update,
             values,
-            velocities,
+            slots,
             self._settings,
             tf.identity(self._settings.steps),
             tf.convert_to_tensor(self._anchor),
@@ -555,9 +566,9 @@ class MarginHead(keras.layers.Layer):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
-        `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
-        changes neither names nor shapes. With shards, all processes call it together, in the scope
-        of their strategy.
+        `weight`, `bias`, `state.<name>`, and `momentum.<name>` or what else `update` carries; how
+        many processes share the classes changes neither names nor shapes. With shards, all
+        processes call it together, in the scope of their strategy.
         """
         return {name: np.array(self.whole(name, v)) for name, v in self.saved().items()}
 
@@ -579,8 +590,12 @@ class MarginHead(keras.layers.Layer):
     def saved(self) -> dict[str, Any]:
         """Return this process's part of what `arrays` returns, in place."""
         state = {f"state.{name}": variable for name, variable in self.state.items()}
-        momentum = {f"momentum.{name}": variable for name, variable in self.momentum.items()}
-        return self._stepped() | state | momentum
+        slots = {
+            f"{slot}.{name}": variable
+            for slot in self._slots
+            for name, variable in getattr(self, slot).items()
+        }
+        return self._stepped() | state | slots
 
     def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""
@@ -603,7 +618,7 @@ class MarginHead(keras.layers.Layer):
             "num_classes": self.num_classes,
             "accumulation": self.accumulation,
             "block": self.block,
-            "update": None if self.update is None else asdict(self.update),
+            "update": self.update and {"name": self.update.name, **asdict(self.update)},
             "sample_rate": self.sample_rate,
             "sampling": self.sampling,
             "precision": self.precision,
@@ -616,10 +631,15 @@ class MarginHead(keras.layers.Layer):
         parameters = dict(config["loss"])
         made = {
             "loss": losses.get(parameters.pop("name"), **parameters),
-            "update": config["update"] and SGD(**config["update"]),
+            "update": config["update"] and _optimizer(**config["update"]),
             "shard": config["shard"] and Shard(**config["shard"]),
         }
         return cls(**config | made)
+
+
+def _optimizer(*, name: str = "sgd", **hyperparameters: Any) -> Optimizer:
+    """Return an optimizer from its configuration; in those of earlier versions it has no name."""
+    return OPTIMIZERS[name](**hyperparameters)
 
 
 def _require(inside: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -35,8 +35,8 @@ process does between two bars it does for one block of classes after the other:
         |       + d_w of own classes     from the target cosines
         | d_x of the block               matrix product 3
         | source.add                     write d_w to its place in d_W; or
-        |                                update: v = momentum v + d_w / loss_scale + decay w;
-        |                                        w -= rate v, before the next block is read
+        |                                update: momentum or moments by d_w / loss_scale, then w,
+        |                                        before the next block is read; row_step
         | d_x += d_x of the block
         source.finish                    d_W, d_bias; or
                                          update: step the one bias, added up over shards

@@ -1,10 +1,10 @@
-"""SGD steps of class weights and bias inside the backward pass, a block of rows at a time."""
+"""Steps of class weights and bias inside the backward pass, a block of rows at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Real
 from typing import Any
 
@@ -22,7 +22,7 @@ from marginface.heads import (
     check_loss_scale,
     check_upstream,
 )
-from marginface.optimizers import SGD
+from marginface.optimizers import Optimizer
 from marginface_tf.heads.blocks import (
     Block,
     BlockGradients,
@@ -33,8 +33,12 @@ from marginface_tf.heads.blocks import (
 )
 from marginface_tf.heads.passes import LoopVars, Writes, after
 from marginface_tf.heads.rounding import stochastic_round
+from marginface_tf.heads.row_step import step_rows
+from marginface_tf.losses.base import Tensors
 from marginface_tf.processes import add_up, gather
 
+# What is rounded to bfloat16 at random, as weights are: to the nearest, a small step would be lost.
+AT_RANDOM = "second"
 REFUSED = -1  # the count of steps after a refused one, for XLA, which cannot raise
 
 
@@ -86,14 +90,14 @@ def _checked(value: Any, check: Callable[[Any], float]) -> Any:
 
 @dataclass(frozen=True)
 class Update:
-    """The in-backward SGD update: parameters that the backward pass steps where they lie.
+    """The in-backward update: parameters that the backward pass steps where they lie.
 
     Rows alone are read and written. Whoever then reads a variable whole makes TensorFlow copy it.
 
     Args:
-        spec: momentum and weight decay.
+        spec: SGD or AdamW.
         values: `weight` and maybe `bias`.
-        velocities: their momentum.
+        slots: what the optimizer carries for them, by slot, then by parameter.
         settings: the head's.
         steps_before: `settings.steps` when the forward pass began.
         anchor: asks for a backward pass where nothing else does; it has no elements.
@@ -102,9 +106,9 @@ class Update:
         shared_bias: whether all processes have that one bias.
     """
 
-    spec: SGD
+    spec: Optimizer
     values: Mapping[str, Any]
-    velocities: Mapping[str, Any]
+    slots: Mapping[str, Mapping[str, Any]]
     settings: StepSettings
     steps_before: Tensor
     anchor: Tensor
@@ -159,8 +163,8 @@ class Update:
         may_step: Tensor,
         *,
         compiled: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Compute a step: v <- momentum v + gradient / loss_scale + decay w, w <- w - rate v.
+    ) -> tuple[Tensor, Tensors]:
+        """Compute a step by the gradient over the loss scale.
 
         Args:
             name: `weight` or `bias`.
@@ -171,7 +175,7 @@ class Update:
             compiled: whether XLA computes it.
 
         Returns:
-            the rows and their momentum after the step.
+            the rows, and what the optimizer carries for them, after the step.
 
         Raises:
             MarginfaceError: there is no learning rate.
@@ -182,19 +186,24 @@ class Update:
         dtype = keras.backend.result_type(gradient.dtype.name, "float32")
         rate, scale = tf.cast(rate, dtype), tf.cast(self.settings.scale, dtype)
         scale = tf.where(scale > 0, scale, tf.ones_like(scale))
-        velocity = tf.gather(self.velocities[name], rows)
+        slots = {slot: tf.gather(each[name], rows) for slot, each in self.slots.items()}
         decay = self.spec.decay_for(decay=name == "weight")
-        step = _compiled_step() if compiled else _step
-        value, velocity = step(
-            self.spec.momentum, decay, rate, scale, may_step, value, velocity, gradient
-        )
-        return stochastic_round(value, self.values[name].dtype), velocity
+        step = _compiled_step(self.spec) if compiled else partial(_step, self.spec)
+        value, slots = step(decay, rate, scale, may_step, value, slots, gradient)
+        if AT_RANDOM in slots:
+            kept = self.slots[AT_RANDOM][name].dtype
+            slots = {**slots, AT_RANDOM: stochastic_round(slots[AT_RANDOM], kept)}
+        return stochastic_round(value, self.values[name].dtype), slots
 
-    def write(self, name: str, rows: Tensor, value: Tensor, velocity: Tensor) -> Writes:
-        """Write rows and their momentum; return the assignments."""
+    def write(self, name: str, rows: Tensor, value: Tensor, slots: Tensors) -> Writes:
+        """Write rows, and what the optimizer carries for them; return the assignments."""
+        written = [(self.values[name], value)]
+        written += [(self.slots[slot][name], each) for slot, each in slots.items()]
         return _writes(
-            self.values[name].scatter_nd_update(rows[:, None], value),
-            self.velocities[name].scatter_nd_update(rows[:, None], velocity),
+            *(
+                variable.scatter_nd_update(rows[:, None], tf.cast(each, variable.dtype))
+                for variable, each in written
+            )
         )
 
 
@@ -204,25 +213,27 @@ def _writes(*assigned: Any) -> Writes:
 
 
 def _step(
-    momentum: float,
+    spec: Optimizer,
     decay: float,
     rate: Tensor,
     scale: Tensor,
     may_step: Tensor,
     value: Tensor,
-    velocity: Tensor,
+    slots: Tensors,
     gradient: Tensor,
-) -> tuple[Tensor, Tensor]:
-    wide, gradient = tf.cast(value, rate.dtype), tf.cast(gradient, rate.dtype) / scale
-    moved = momentum * tf.cast(velocity, rate.dtype) + gradient + decay * wide
-    velocity = tf.where(may_step, tf.cast(moved, velocity.dtype), velocity)
-    return tf.where(may_step, wide - rate * moved, wide), velocity
+) -> tuple[Tensor, Tensors]:
+    """Return rows and slots after the step, or as they were; in the type of the rate."""
+    value, gradient = tf.cast(value, rate.dtype), tf.cast(gradient, rate.dtype) / scale
+    slots = {k: tf.cast(v, rate.dtype) if v.dtype.is_floating else v for k, v in slots.items()}
+    moved, moved_slots = step_rows(spec, value, slots, gradient, rate, decay)
+    slots = {slot: tf.where(may_step, moved_slots[slot], each) for slot, each in slots.items()}
+    return tf.where(may_step, moved, value), slots
 
 
 @lru_cache
-def _compiled_step() -> Any:
+def _compiled_step(spec: Optimizer) -> Any:
     """Compile `_step`: XLA goes over a block's rows once, TensorFlow would five times."""
-    return tf.function(_step, jit_compile=True, autograph=False)
+    return tf.function(partial(_step, spec), jit_compile=True, autograph=False)
 
 
 class UpdateSource:
@@ -284,11 +295,12 @@ class UpdateSource:
                 values["bias"] = (numbers, 1)
             for name, (rows, rows_per_class) in values.items():
                 value, gradient = getattr(parameters, name), getattr(gradients, name)
-                new_value, new_velocity = self.update.stepped(
+                new_value, new_slots = self.update.stepped(
                     name, rows, value, gradient, may_step, compiled=self.plan.blocks > 1
                 )
                 part = slice(*(place * rows_per_class for place in stepped))
-                writes += self.update.write(name, rows[part], new_value[part], new_velocity[part])
+                stepped_slots = {slot: each[part] for slot, each in new_slots.items()}
+                writes += self.update.write(name, rows[part], new_value[part], stepped_slots)
         if self.update.one_bias:
             d_one_bias += gradients.bias
         return (d_one_bias, may_step), writes
@@ -302,9 +314,11 @@ class UpdateSource:
         shared = self.update.shared_bias
         d_bias = add_up(d_bias) if shared else d_bias
         value = self.update.read("bias", row)
-        value, velocity = self.update.stepped("bias", row, value, d_bias, may_step)
-        value = gather(value)[:1] if shared else value  # each process rounds bfloat16 another way
-        return {}, self.update.write("bias", row, value, velocity)
+        value, slots = self.update.stepped("bias", row, value, d_bias, may_step)
+        if shared:  # each process rounds bfloat16 another way
+            value = gather(value)[:1]
+            slots = {k: gather(each)[:1] if k == AT_RANDOM else each for k, each in slots.items()}
+        return {}, self.update.write("bias", row, value, slots)
 
     def _class_numbers(self, places: Tensor) -> Tensor:
         """Return the numbers, in this process, of classes at places of the pass."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from marginface import backbones
 from marginface.backbones.graph import IMAGES, Graph, Node
@@ -25,7 +27,11 @@ class Backbone(nn.Module):
 
     Attributes:
         graph: the core's description.
+        recomputing: whether training keeps the values between blocks alone, and computes those
+            inside again for the backward pass.
     """
+
+    recomputing = False
 
     def __init__(
         self, graph: Graph, *, seed: int | None = None, dtype: torch.dtype | None = None
@@ -61,12 +67,31 @@ class Backbone(nn.Module):
         check_floating(images.is_floating_point())
         self.graph.check_images(images.shape)
         noise = self._noise_for(images, draw)
-        values = {IMAGES: images}
-        for position, node in enumerate(self.graph.nodes):
+        if not (self.recomputing and self.training and torch.is_grad_enabled()):
+            return self._segment(range(len(self.graph.nodes)), images, noise)
+        *segments, last = self.graph.segments()
+        x = images
+        for segment in segments:
+            x = checkpoint(
+                self._segment,
+                segment,
+                x,
+                noise,
+                use_reentrant=False,
+                preserve_rng_state=False,  # all noise is given
+                context_fn=lambda: (nullcontext(), still_statistics(self)),
+            )
+        return self._segment(last, x, noise)
+
+    def _segment(self, positions: range, x: Tensor, noise: Mapping[str, Tensor]) -> Tensor:
+        """Return the last value of some nodes in a row, the first of which reads `x`."""
+        values = {positions.start - 1: x}
+        for position in positions:
+            node = self.graph.nodes[position]
             values[position] = self._run(node, [values[source] for source in node.inputs], noise)
             for source in self._done[position]:
                 del values[source]
-        return values[len(self.graph.nodes) - 1]
+        return values[positions.stop - 1]
 
     def set_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Set weights and statistics, of the right shapes, under canonical names."""
@@ -159,6 +184,19 @@ def rest(backbone: Backbone, layers: Collection[str]) -> None:
     for name, module in backbone.named_modules():
         if isinstance(module, BatchNorm):
             module.resting = name in layers
+
+
+@contextmanager
+def still_statistics(backbone: Backbone) -> Iterator[None]:
+    """Leave running statistics where they are in training, inside, as batches seen before do."""
+    moving = [m for m in backbone.modules() if isinstance(m, BatchNorm) and m.moving]
+    for norm in moving:
+        norm.moving = False
+    try:
+        yield
+    finally:
+        for norm in moving:
+            norm.moving = True
 
 
 def _attach(root: nn.Module, name: str, part: nn.Module | nn.Parameter) -> None:

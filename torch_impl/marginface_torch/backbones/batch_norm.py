@@ -20,10 +20,12 @@ class BatchNorm(nn.BatchNorm2d):
             torch.distributed, which must be of one size; PyTorch's own SyncBatchNorm has no CPU
             version.
         resting: whether training takes the running statistics and leaves them.
+        moving: whether the batch's statistics move the running ones in training.
     """
 
     synchronized = False
     resting = False
+    moving = True
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 4):
@@ -40,15 +42,28 @@ class BatchNorm(nn.BatchNorm2d):
                 self.bias,
                 eps=self.eps,
             )
-        if not (self.synchronized and self.training):
+        if not self.training or (self.moving and not self.synchronized):
             return super().forward(input)
+        if not self.synchronized:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            return batch_norm(
+                input,
+                self.running_mean.clone(),  # which moves and goes
+                self.running_var.clone(),
+                self.weight,
+                self.bias,
+                training=True,
+                eps=self.eps,
+            )
         assert self.running_mean is not None
         assert self.running_var is not None
-        mean, variance, count = _statistics(input.detach())
+        wide = torch.promote_types(input.dtype, self.running_mean.dtype)
+        mean, variance, count = _statistics(input.detach().to(wide))
         normalized: Tensor = _Normalize.apply(  # type: ignore[no-untyped-call]
             input, self.weight, self.bias, mean, variance, count, self.eps
         )
-        if self.momentum is not None:
+        if self.moving and self.momentum is not None:
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         return normalized
@@ -83,7 +98,7 @@ class _Normalize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = ctx.saved_tensors
-        upstream, around = gradients[0], [1, -1, *[1] * (x.dim() - 2)]
+        upstream, around = gradients[0].to(mean.dtype), [1, -1, *[1] * (x.dim() - 2)]
         inverse = torch.rsqrt(variance + ctx.eps)
         unit = (x - mean.view(around)) * inverse.view(around)
         own = torch.stack([upstream.sum(_over(x)), (upstream * unit).sum(_over(x))])
@@ -91,7 +106,7 @@ class _Normalize(torch.autograd.Function):
         offset, slope = add_up(own) / ctx.count
         d_x = upstream - offset.view(around) - unit * slope.view(around)
         d_x *= (inverse * weight).view(around)
-        return d_x, own[1], own[0], None, None, None, None
+        return d_x.to(x.dtype), own[1], own[0], None, None, None, None
 
 
 def _over(x: Tensor) -> list[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -41,6 +42,18 @@ class PassInputs:
     log_weights: Tensor | None = None
     one_bias: bool = False
     update: Update | None = None
+
+    @cached_property
+    def by_class(self) -> tuple[Tensor, Tensor, list[int]]:
+        """Labels in ascending order, the samples that they are of, and where each block begins.
+
+        A GPU is waited for, once for both ways through the blocks.
+        """
+        plan = self.plan
+        ordered, order = self.labels.sort()
+        edges = torch.arange(plan.blocks + 1, device=ordered.device) * plan.block
+        bounds = torch.searchsorted(ordered, edges.clamp_(max=plan.classes)).tolist()
+        return ordered, order, bounds
 
     @property
     def half(self) -> torch.dtype | None:
@@ -146,9 +159,7 @@ class Block(NamedTuple):
 def iterate_blocks(inputs: PassInputs) -> Iterator[Block]:
     """Yield the blocks of a pass."""
     plan = inputs.plan
-    ordered, order = inputs.labels.sort()
-    edges = torch.arange(plan.blocks + 1, device=ordered.device) * plan.block
-    bounds = torch.searchsorted(ordered, edges.clamp_(max=plan.classes)).tolist()
+    ordered, order, bounds = inputs.by_class
     for k in range(plan.blocks):
         start, (first, last) = k * plan.block, bounds[k : k + 2]
         stop = min(start + plan.block, plan.classes)

@@ -16,6 +16,7 @@ from marginface.arrays import ArraySource
 from marginface.checks import check_count, check_labels, check_type
 from marginface.errors import MarginfaceError
 from marginface.heads import (
+    COUNT,
     UPDATE_APART,
     WEIGHT_STD,
     HeadMetrics,
@@ -36,9 +37,10 @@ from marginface.heads import (
     plan_head,
     shard_rows,
     split_sample,
+    update_slots,
 )
 from marginface.losses import MarginLoss
-from marginface.optimizers import SGD
+from marginface.optimizers import Optimizer
 from marginface_torch.arrays import check_dtype, to_numpy
 from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
@@ -76,11 +78,12 @@ class MarginHead(nn.Module):
             mean of what each would have made it.
         block: classes whose logits are computed at a time; for None what is fastest. It changes
             memory and time, and nothing else.
-        update: steps class weights and bias in the backward pass, block by block, at the learning
-            rate `rate`, so that they need no gradient; for None that is an optimizer's work.
+        update: `marginface.SGD` or `AdamW`, which steps class weights and bias in the backward
+            pass, block by block, at the learning rate `rate`, so that they need no gradient; for
+            None that is an optimizer's work.
         sample_rate: how many of the classes a step looks at; below 1 it needs `update`, which
-            leaves weights, momentum and decay of all others as they are. `draw` draws them. In
-            evaluation all classes count.
+            leaves weights, momentum or moments, and decay of all others as they are. `draw` draws
+            them. In evaluation all classes count.
         sampling: what the sample stands for, see `marginface.heads.draw_classes`.
         precision: what embeddings, class weights and slopes are rounded to for the three matrix
             products: "full" (not at all), "bfloat16" or "float16". Sums, target cosines and all
@@ -100,8 +103,12 @@ class MarginHead(nn.Module):
             a shard, its classes' alone.
         bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; in the state_dict.
-        momentum: what `update` carries for `weight` and `bias`, by name; in the state_dict.
+        momentum: what SGD as `update` carries for `weight` and `bias`, by name; in the state_dict.
+        first, second, count: what AdamW carries instead: moments, and each row's number of steps.
         rate: the learning rate of `update`, to be set before the backward pass.
+        checking: whether labels, samples and the factor on the loss are looked at, for which a GPU
+            is waited for; False is for who has checked them. A head with `update` and no
+            `loss_scale` then takes steps that are not finite, too.
         loss_scale: what a gradient scaler multiplies the loss by, to be set before the backward
             pass; steps are by the gradient divided by it. None for nothing.
 
@@ -126,7 +133,7 @@ class MarginHead(nn.Module):
         dtype: torch.dtype | None = None,
         accumulation: int = 1,
         block: int | None = None,
-        update: SGD | None = None,
+        update: Optimizer | None = None,
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
@@ -171,11 +178,15 @@ class MarginHead(nn.Module):
         check_update(update, sample_rate, sampling, self.accumulation)
         check_precision(precision)
         self.precision = precision
-        self.momentum = nn.Module()
-        if update is not None:
+        self._slots = update_slots(update, str(self.weight.dtype).removeprefix("torch."))
+        for slot in self._slots:
+            self.add_module(slot, nn.Module())
             for name, value in self.named_parameters():
                 value.requires_grad = False
-                self.momentum.register_buffer(name, torch.zeros_like(value))
+                zeros = torch.zeros_like(value)
+                if slot == COUNT:
+                    zeros = torch.zeros(len(value), dtype=torch.int64)
+                self.get_submodule(slot).register_buffer(name, zeros)
 
     @property
     def rate(self) -> float | None:
@@ -185,6 +196,15 @@ class MarginHead(nn.Module):
     @rate.setter
     def rate(self, value: float | None) -> None:
         self._settings.set_rate(value)
+
+    @property
+    def checking(self) -> bool:
+        """Whether what is given is looked at, which waits for a GPU."""
+        return self._settings.checking
+
+    @checking.setter
+    def checking(self, value: bool) -> None:
+        self._settings.checking = value
 
     @property
     def loss_scale(self) -> float | None:
@@ -234,7 +254,9 @@ class MarginHead(nn.Module):
             sums = dict(self._sums.named_buffers())
             carry_state(state, next_state, sums, self._calls, self.accumulation)
         loss = sample_losses.mean()
-        return loss if inputs.update is None else with_gradient_check(loss, inputs.update)
+        if inputs.update is None or not self.checking:
+            return loss
+        return with_gradient_check(loss, inputs.update)
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Return the cosine of each embedding with each class, [batch, num_classes].
@@ -362,8 +384,9 @@ class MarginHead(nn.Module):
             check_processes(self.shard)
 
     def _check_range(self, labels: Tensor) -> Tensor:
-        smallest, largest = torch.aminmax(labels)
-        check_labels(int(smallest), int(largest), self.num_classes)
+        if self.checking:
+            smallest, largest = torch.stack(torch.aminmax(labels)).tolist()
+            check_labels(smallest, largest, self.num_classes)
         return labels
 
     def _wide(self, embeddings: Tensor) -> Tensor:
@@ -427,7 +450,13 @@ class MarginHead(nn.Module):
     def _pass_inputs(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> PassInputs:
         """Build the inputs of a pass over this process's classes; `prepared` comes later."""
         if sample:
-            local = local_classes(sample, labels, self.classes)
+            local = local_classes(
+                sample,
+                labels,
+                self.classes,
+                alone=self.shard is None,
+                checking=self.checking,
+            )
         else:
             local = LocalClasses(len(self.classes), labels - self.classes.start)
         plan = self.plan(len(labels), compute.itemsize, local.number)
@@ -436,13 +465,13 @@ class MarginHead(nn.Module):
         )
 
     def _update(self) -> Update | None:
-        """Build the in-backward SGD update; None without one, and in evaluation."""
+        """Build the in-backward update; None without one, and in evaluation."""
         if self.update is None or not self.training:
             return None
         return Update(
             self.update,
             dict(self.named_parameters()),
-            dict(self.momentum.named_buffers()),
+            {slot: dict(self.get_submodule(slot).named_buffers()) for slot in self._slots},
             self._settings,
             shared_bias=self._one_bias and self.shard is not None,
         )
@@ -475,8 +504,9 @@ class MarginHead(nn.Module):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
-        `weight`, `bias`, `state.<name>` and `momentum.<name>`; how many processes share the classes
-        changes neither names nor shapes. With shards, all processes call it together.
+        `weight`, `bias`, `state.<name>`, and `momentum.<name>` or what else `update` carries; how
+        many processes share the classes changes neither names nor shapes. With shards, all
+        processes call it together.
         """
         return {name: to_numpy(self.whole(name, v)) for name, v in self.saved().items()}
 

@@ -35,7 +35,7 @@ process does between two bars it does for one block of classes after the other:
         |       - w (sum of d_products products) / |w|^2      as only the direction of w counts
         |       + d_w of own classes     from the target cosines
         | d_x += d_products w / |w|      matrix product 3
-        | update: step W[block]          v = momentum v + d_w / loss_scale + decay w; w -= rate v
+        | update: step W[block]          momentum or moments by d_w / loss_scale, then w; row_step
         update: step bias                one bias of all classes: added up over shards
       -> d_x, d_norms; d_W and d_bias without an update
       shards: embeddings_of_all          add up d_x over processes; each keeps its own samples'
@@ -74,7 +74,7 @@ from marginface_torch.heads.blocks import (
     scale_folded,
 )
 from marginface_torch.heads.rounding import rounded_matmul
-from marginface_torch.heads.stepping import all_finite
+from marginface_torch.heads.stepping import may_step
 
 F = TypeVar("F", bound=Callable[..., Any])
 FUSING_DEVICES = {"cuda"}  # where each way over a block's logits costs about as much as a product
@@ -220,7 +220,7 @@ def _backward(
     d_target_weight, d_target_embeddings = _target_gradients(
         saved, inputs, d_terms.cosines, embeddings_learn=embeddings_learn
     )
-    finite = update is not None and all_finite(embeddings, *d_terms)
+    finite = update is not None and may_step(update.settings, embeddings, *d_terms)
     for k, block in enumerate(iterate_blocks(inputs)):
         # The block's weights, not stepped yet, and its products.
         rows, weight_rows = _pass_rows(block, inputs), inputs.rows(block.start, block.stop)

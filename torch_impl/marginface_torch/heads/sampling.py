@@ -28,25 +28,31 @@ class LocalClasses(NamedTuple):
     log_weights: Tensor | None = None
 
 
-def local_classes(sample: Tensors, labels: Tensor, own: range) -> LocalClasses:
+def local_classes(
+    sample: Tensors, labels: Tensor, own: range, *, alone: bool, checking: bool = True
+) -> LocalClasses:
     """Return this process's part of a sample of classes.
 
     Args:
         sample: `classes`, ascending, and `log_weights`, [sampled] each.
         labels: [batch], numbers among all classes.
         own: this process's classes.
+        alone: whether these are all classes.
+        checking: whether labels are looked for, which waits for a GPU.
 
     Raises:
         MarginfaceError: a sample without the class of a label.
     """
     sampled = sample["classes"]
-    if (_places(sampled, labels) < 0).any():
+    if checking and (_places(sampled, labels) < 0).any():
         raise MarginfaceError(
             "draw['classes'] lacks the class of a label; draw it for these labels"
         )
-    ends = torch.tensor([own.start, own.stop], device=sampled.device)
-    here = slice(*torch.searchsorted(sampled, ends).tolist())
-    sampled, log_weights = sampled[here] - own.start, sample["log_weights"][here]
+    log_weights = sample["log_weights"]
+    if not alone:
+        ends = torch.tensor([own.start, own.stop], device=sampled.device)
+        here = slice(*torch.searchsorted(sampled, ends).tolist())
+        sampled, log_weights = sampled[here] - own.start, log_weights[here]
     places = _places(sampled, labels - own.start)
     return LocalClasses(len(sampled), places, sampled, log_weights)
 

@@ -1,4 +1,4 @@
-"""SGD steps of class weights and bias inside the backward pass, a block of rows at a time."""
+"""Steps of class weights and bias inside the backward pass, a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from torch import Tensor, distributed
 
 from marginface.errors import MarginfaceError
 from marginface.heads import check_learning_rate, check_loss_scale, check_upstream
-from marginface.optimizers import SGD
+from marginface.optimizers import Optimizer
 from marginface_torch.heads.rounding import stochastic_round
+from marginface_torch.heads.row_step import step_rows
 from marginface_torch.processes import add_up
+
+# What is rounded to bfloat16 at random, as weights are: to the nearest, a small step would be lost.
+AT_RANDOM = "second"
 
 
 class StepSettings:
@@ -22,11 +26,13 @@ class StepSettings:
     Attributes:
         rate: the learning rate; None until somebody sets one.
         loss_scale: the factor on the loss before the backward pass; None for none.
+        checking: whether what is given is looked at, which waits for a GPU.
     """
 
     def __init__(self) -> None:
         self.rate: float | None = None
         self.loss_scale: float | None = None
+        self.checking = True
 
     def set_rate(self, value: float | None) -> None:
         """Set the learning rate.
@@ -47,25 +53,25 @@ class StepSettings:
 
 @dataclass(frozen=True)
 class Update:
-    """The in-backward SGD update: parameters that the backward pass steps where they lie.
+    """The in-backward update: parameters that the backward pass steps where they lie.
 
     Args:
-        spec: momentum and weight decay.
+        spec: SGD or AdamW.
         values: `weight` and maybe `bias`.
-        velocities: their momentum.
+        slots: what the optimizer carries for them, by slot, then by parameter.
         settings: the head's.
         shared_bias: whether all processes have the one bias of all classes.
     """
 
-    spec: SGD
+    spec: Optimizer
     values: Mapping[str, Tensor]
-    velocities: Mapping[str, Tensor]
+    slots: Mapping[str, Mapping[str, Tensor]]
     settings: StepSettings
     shared_bias: bool
 
     @torch.no_grad()
     def step(self, name: str, rows: slice | Tensor, gradient: Tensor, *, finite: bool) -> None:
-        """Step rows: v <- momentum v + gradient / loss_scale + decay w, w <- w - rate v.
+        """Step rows, and what the optimizer carries for them, by the gradient over the loss scale.
 
         Args:
             name: `weight` or `bias`.
@@ -79,23 +85,45 @@ class Update:
         rate = self.settings.rate
         if rate is None:
             raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
-        values, velocities = self.values[name], self.velocities[name]
         shared = name == "bias" and self.shared_bias
         if shared:  # before `finite` is looked at: all processes must meet here
             gradient = add_up(gradient)
         if not finite:
             return
+        if self.settings.loss_scale is not None:
+            gradient = gradient / self.settings.loss_scale
         decay = self.spec.decay_for(decay=name == "weight")
-        value, velocity = values[rows].to(gradient.dtype), velocities[rows].to(gradient.dtype)
-        velocity.mul_(self.spec.momentum).add_(gradient, alpha=1 / (self.settings.loss_scale or 1))
-        velocity.add_(value, alpha=decay)
-        value.sub_(velocity, alpha=rate)
-        in_place = isinstance(rows, slice) and value.dtype is values.dtype  # both were views
-        if not in_place:
-            value = stochastic_round(value, values.dtype)
-            if shared:
-                distributed.broadcast(value, 0)  # each process rounds it another way
-            values[rows], velocities[rows] = value, velocity.to(values.dtype)
+        whole = {slot: of_slot[name] for slot, of_slot in self.slots.items()}
+        value = self.values[name][rows].to(gradient.dtype)
+        slots = {slot: _widened(each[rows], gradient.dtype) for slot, each in whole.items()}
+        step_rows(self.spec, value, slots, gradient, rate, decay)
+        for slot, each in whole.items():
+            _write(each, rows, slots[slot], at_random=slot == AT_RANDOM, shared=shared)
+        _write(self.values[name], rows, value, at_random=True, shared=shared)
+
+
+def _widened(slot: Tensor, dtype: torch.dtype) -> Tensor:
+    return slot.to(dtype) if slot.is_floating_point() else slot
+
+
+def _write(
+    whole: Tensor, rows: slice | Tensor, value: Tensor, *, at_random: bool, shared: bool
+) -> None:
+    """Write rows to their place, unless they are a view of it.
+
+    Args:
+        whole: where to.
+        rows: which of it.
+        value: the rows.
+        at_random: whether bfloat16 is rounded at random.
+        shared: whether all processes have them alike.
+    """
+    if isinstance(rows, slice) and value.dtype is whole.dtype:
+        return
+    value = stochastic_round(value, whole.dtype) if at_random else value.to(whole.dtype)
+    if shared and at_random:
+        distributed.broadcast(value, 0)  # each process rounds it another way
+    whole[rows] = value
 
 
 def with_gradient_check(loss: Tensor, update: Update) -> Tensor:
@@ -120,6 +148,8 @@ class _GradientCheck(torch.autograd.Function):
         return gradients[0], None
 
 
-def all_finite(*tensors: Tensor) -> bool:
-    """Say if all values are finite numbers."""
+def may_step(settings: StepSettings, *tensors: Tensor) -> bool:
+    """Say if all values are finite numbers, or nobody is to look."""
+    if not settings.checking and settings.loss_scale is None:
+        return True
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())

@@ -77,6 +77,15 @@ def align(
             help="Largest photo to read, in millions of pixels; larger ones are skipped.",
         ),
     ] = 268,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            "--provider",
+            help="What ONNX Runtime computes on: auto (CUDA if it can be used) | cpu | cuda | "
+            "another that it has.",
+            show_default="auto",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Align each photo's face to the five-point template; write crops and alignment.csv.
@@ -106,7 +115,7 @@ def align(
     if every and min_face:
         raise MarginfaceError("--all crops every photo with points; leave out --min-face")
     check_output(photos, output, overwrite=overwrite, inputs=[detector, landmarks])
-    source = _face_source(detector, landmarks, face, min_score)
+    source = _face_source(detector, landmarks, face, min_score, provider)
     going_on = saying_how_to_go_on(partial_path(output))
     with going_on, image_progress("Aligning") as on_progress:
         counts = align_photos(
@@ -151,20 +160,24 @@ def _height_and_width(text: str) -> tuple[int, int]:
 
 
 def _face_source(
-    detector: Path | None, landmarks: Path | None, face: str | None, min_score: float | None
+    detector: Path | None,
+    landmarks: Path | None,
+    face: str | None,
+    min_score: float | None,
+    provider: str | None,
 ) -> FaceSource:
     from marginface.data.photos.face_sources import annotated, detected
 
     if detector is not None and landmarks is None:
-        return detected(detector, min_score=MIN_SCORE if min_score is None else min_score)
+        least = MIN_SCORE if min_score is None else min_score
+        return detected(detector, min_score=least, provider=provider or "auto")
     if detector is not None or landmarks is None:
         raise MarginfaceError(
             "give either --detector MODEL.onnx, SCRFD with five points or YuNet, such as "
             "InsightFace's det_10g.onnx (in its buffalo_l.zip), or --landmarks FILE"
         )
-    for option, value in (("--face", face), ("--min-score", min_score)):
+    given = (("--face", face), ("--min-score", min_score), ("--provider", provider))
+    for option, value in given:
         if value is not None:
-            raise MarginfaceError(
-                f"{option} goes with --detector; --landmarks has one face a photo"
-            )
+            raise MarginfaceError(f"{option} goes with --detector, not with --landmarks")
     return annotated(landmarks)

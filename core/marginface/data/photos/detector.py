@@ -78,18 +78,25 @@ class FaceDetector:
     Args:
         model: the ONNX file.
         min_score: what scores less is no face, in 0..1.
-        threads: CPU threads for one run, None for ONNX Runtime's choice.
+        threads, provider: as of `open_session`.
 
     Raises:
         MarginfaceError: no such file, not an ONNX model, or not such a detector.
     """
 
-    def __init__(self, model: Path, *, min_score: float = 0.5, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        min_score: float = 0.5,
+        threads: int | None = None,
+        provider: str = "auto",
+    ) -> None:
         if not 0 < min_score < 1:
             raise MarginfaceError(f"min_score must be between 0 and 1, got {min_score}")
         self.name = str(model)
         self.min_score = min_score
-        self._session = open_session(model, threads=threads)
+        self._session = open_session(model, threads=threads, provider=provider)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":

@@ -36,7 +36,12 @@ class FaceSource:
 
 
 def detected(
-    model: Path, *, min_score: float = 0.5, threads: int | None = None, turns: bool = True
+    model: Path,
+    *,
+    min_score: float = 0.5,
+    threads: int | None = None,
+    provider: str = "auto",
+    turns: bool = True,
 ) -> FaceSource:
     """Return the faces that an SCRFD or YuNet model finds, photos turned where it pays.
 
@@ -46,7 +51,7 @@ def detected(
     from marginface.onnx.digest import onnx_digest
 
     digest = onnx_digest(model)
-    detector = FaceDetector(model, min_score=min_score, threads=threads)
+    detector = FaceDetector(model, min_score=min_score, threads=threads, provider=provider)
     if not turns:
         origin = f"{digest} {min_score} upright"
         return FaceSource(lambda _, photos: detector(photos), origin, "no face")

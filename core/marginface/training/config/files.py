@@ -32,6 +32,7 @@ Values = Mapping[str, Any]
 # Keys that a resumed run may change: locations, speed, length, learning rate and records.
 PLACES = (
     *("backend", "data", "output"),
+    *("device", "deterministic", "recompute"),
     *("processes", "loader_threads", "threads", "compile", "rebuild_index"),
     "refuse_damaged",
 )

@@ -28,6 +28,8 @@ from marginface.backbones.parts import Tuning
 from marginface.backend import default_backend
 from marginface.checks import check_shares
 from marginface.data.augmentation import PRESETS, expand_presets
+from marginface.devices import Precision as BackbonePrecision
+from marginface.devices import device_name
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.heads import Precision, Sampling
 from marginface.learner import Group, LearnerSpec
@@ -98,6 +100,10 @@ InitHead = Annotated[
 ]
 Compile = Annotated[Literal["auto", "on", "off"], one_of("compile", "auto", "on", "off")]
 SamplingName = Annotated[Sampling, one_of("sampling", *get_args(Sampling))]
+Device = Annotated[str, BeforeValidator(device_name)]
+BackbonePrecisionName = Annotated[
+    BackbonePrecision, one_of("precision", *get_args(BackbonePrecision))
+]
 PrecisionName = Annotated[Precision, one_of("head_precision", *get_args(Precision))]
 
 # Keys of one optimizer or schedule only, with their defaults there.
@@ -128,7 +134,7 @@ DECAY_HELP = (
     f"Weight decay; default: {SGD().weight_decay} for sgd, {AdamW().weight_decay} for adamw."
 )
 WARMUP_HELP = "Warm-up as a share of the run's steps, instead; 0 to 1."
-RATE_HELP = "Share of the identities that each step looks at; below 1 only with sgd."
+RATE_HELP = "Share of the identities that each step looks at."
 SAMPLING_HELP = (
     "How a sample is used, if sample-rate is below 1: partial_fc (default) or corrected."
 )
@@ -140,6 +146,15 @@ UNFREEZE_HELP = "Step from which the frozen parts learn; default: never."
 FACTOR_HELP = "Factors on the learning rate of parts: backbone=0.1,head=1."
 LAYER_DECAY_HELP = "Factor on the learning rate for each part further from the head."
 STATISTICS_HELP = "Let every BatchNorm normalise by the statistics of init, which do not move."
+DEVICE_HELP = "What computes: auto (a GPU, where the framework sees one), cpu, cuda, cuda:1 or mps."
+BACKBONE_PRECISION_HELP = (
+    "Precision of the backbone: full, tf32, bfloat16 or float16 (with a scaled loss)."
+)
+ACCUMULATION_HELP = (
+    "Micro-batches that the backbone computes one after the other; the head sees all of batch-size."
+)
+RECOMPUTE_HELP = "Keep little of the forward pass and compute it again: less memory, more time."
+DETERMINISTIC_HELP = "The same bits from run to run on a GPU, too; slower there."
 PROCESSES_HELP = "Processes on this machine that share each step and the identities."
 THREADS_HELP = "CPU threads of each process; default: the framework's choice, or an equal share."
 BACKEND_HELP = "Framework: torch or tf; default: the one that is installed, torch if both are."
@@ -273,9 +288,14 @@ class TrainConfig(BaseModel):
     refuse_damaged: bool = key("Records", REFUSE_HELP, False)
     log_every: int = key("Records", "Steps between lines of metrics.", 10, ge=1)
 
+    device: Device = key("Speed", DEVICE_HELP, "auto")
+    precision: BackbonePrecisionName = key("Speed", BACKBONE_PRECISION_HELP, "full")
+    head_precision: PrecisionName = key("Speed", PRECISION_HELP, "full")
+    accumulation: int = key("Speed", ACCUMULATION_HELP, 1, ge=1)
+    recompute: bool = key("Speed", RECOMPUTE_HELP, False)
+    deterministic: bool = key("Speed", DETERMINISTIC_HELP, False)
     processes: int = key("Speed", PROCESSES_HELP, 1, ge=1)
     threads: int | None = key("Speed", THREADS_HELP, None, ge=1)
-    head_precision: PrecisionName = key("Speed", PRECISION_HELP, "full")
     compile: Compile = key(
         "Speed", "Compile the model: auto (if it saves time), on or off.", "auto"
     )
@@ -358,14 +378,17 @@ class TrainConfig(BaseModel):
             raise MarginfaceError(
                 "sampling has no effect with sample_rate 1; leave it out or choose a rate below 1"
             )
-        if self.sample_rate < 1 and self.optimizer != "sgd":
-            raise MarginfaceError(
-                f"sample_rate {self.sample_rate} does not go with optimizer {self.optimizer}, "
-                "which would move identities that were not sampled; choose optimizer sgd or "
-                "sample_rate 1"
-            )
         self._check_balance()
-        check_shares(self.batch_size, self.processes)
+        check_shares(self.batch_size, self.processes, self.accumulation)
+        if ":" in self.device and self.processes > 1:
+            raise MarginfaceError(
+                f"device {self.device} does not go with processes {self.processes}, each of which "
+                "has a GPU of its own; give device cuda"
+            )
+        if self.recompute and self.compile == "on":
+            raise MarginfaceError(
+                "compile on does not go with recompute, whose passes stay as they are; choose one"
+            )
         if self.val_pairs is not None and self.val_images is None:
             raise MarginfaceError("val_pairs is given without val_images; give both or neither")
         if self.val_images is not None and self.val_pairs is None and not self.val:
@@ -494,8 +517,13 @@ class TrainConfig(BaseModel):
             group=group,
             sample_rate=self.sample_rate,
             sampling=self.sampling or "partial_fc",
-            precision=self.head_precision,
+            head_precision=self.head_precision,
             tuning=self.tuning(),
+            device=self.device,
+            precision=self.precision,
+            deterministic=self.deterministic,
+            accumulation=self.accumulation,
+            recompute=self.recompute,
         )
 
     def total_steps(self, steps_per_epoch: int) -> int:
