@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import resource
 import statistics
 import tempfile
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import typer
-from harness import show, write
+from harness import real_faces, show, write
 from PIL import Image
 
 from marginface.data.images import decode_image
@@ -95,18 +94,6 @@ def main(
         }
     show_shares(results, batch, f"batch {batch}, augment '{augment}', {rounds} rounds")
     write(output, batch=batch, results=results)
-
-
-def real_faces() -> Path:
-    """Return the faces that are read where no others are given."""
-    named = os.environ.get("MARGINFACE_FACES", "")
-    faces = Path(named, "lfw112", "train")
-    if not named or not faces.is_dir():
-        missing = f"there is no folder {faces}" if named else "MARGINFACE_FACES is not set"
-        raise typer.BadParameter(
-            f"{missing}; give --data FOLDER, or set MARGINFACE_FACES to a folder with lfw112/train"
-        )
-    return faces
 
 
 def packed(folder: LabelledImages, target: Path) -> dict[str, LabelledImages]:

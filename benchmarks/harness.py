@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,30 @@ from rich.table import Table
 from marginface.atomic import replacing
 from marginface.benchmarking import Work, interleave, machine, memory, ratios
 
-__all__ = ["Work", "interleave", "memory", "ratios", "report", "run", "show", "spread", "write"]
+__all__ = [
+    "Work",
+    "interleave",
+    "memory",
+    "ratios",
+    "real_faces",
+    "report",
+    "run",
+    "show",
+    "spread",
+    "write",
+]
+
+
+def real_faces() -> Path:
+    """Return the faces that are read where no others are given."""
+    named = os.environ.get("MARGINFACE_FACES", "")
+    faces = Path(named, "lfw112", "train")
+    if not named or not faces.is_dir():
+        missing = f"there is no folder {faces}" if named else "MARGINFACE_FACES is not set"
+        raise typer.BadParameter(
+            f"{missing}; give --data FOLDER, or set MARGINFACE_FACES to a folder with lfw112/train"
+        )
+    return faces
 
 
 def report(

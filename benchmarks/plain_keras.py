@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -68,15 +69,10 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
     return keras.Model(images, values[len(graph.nodes) - 1])
 
 
-def plain_step(
-    model: Any,
-    head: np.ndarray,
-    scale: float,
-    margin: float,
-    images: np.ndarray,
-    labels: np.ndarray,
-) -> Callable[[], float]:
-    """Return one whole training step on a fixed batch of uint8 images [N, H, W, 3]."""
+def plain_training(
+    model: Any, head: np.ndarray, scale: float, margin: float
+) -> Callable[[Any, Any], float]:
+    """Return one training step on uint8 images [N, H, W, 3] and labels."""
     weight = tf.Variable(head)
     variables = [*model.trainable_variables, weight]
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9, weight_decay=5e-4)
@@ -103,4 +99,39 @@ def plain_step(
         optimizer.apply_gradients(zip([*clipped, gradients[-1]], variables, strict=True))
         return loss
 
-    return lambda: float(step(tf.constant(images), tf.constant(labels)))
+    def with_all_rewrites(images: Any, labels: Any) -> float:
+        """Step with the graph rewrites that the learner turns off for the whole process."""
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+        try:
+            return float(step(images, labels))
+        finally:
+            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+    return with_all_rewrites
+
+
+def plain_step(
+    model: Any,
+    head: np.ndarray,
+    scale: float,
+    margin: float,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> Callable[[], float]:
+    """Return one whole training step on a fixed batch of uint8 images [N, H, W, 3]."""
+    train = plain_training(model, head, scale, margin)
+    return lambda: train(tf.constant(images), tf.constant(labels))
+
+
+def plain_batches(
+    paths: Sequence[Path], labels: np.ndarray, batch: int
+) -> Iterator[tuple[Any, Any]]:
+    """Yield shuffled batches without end: uint8 images [batch, H, W, 3], labels."""
+
+    def read(path: Any, label: Any) -> tuple[Any, Any]:
+        pixels = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+        return tf.image.random_flip_left_right(pixels), label
+
+    files = tf.data.Dataset.from_tensor_slices(([str(path) for path in paths], labels))
+    files = files.shuffle(len(paths)).repeat().map(read, tf.data.AUTOTUNE)
+    return iter(files.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE))

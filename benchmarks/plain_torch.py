@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, normalize
+from torch.utils.data import DataLoader, Dataset
 
 
 class PlainArcFace(nn.Module):
@@ -30,22 +33,65 @@ class PlainArcFace(nn.Module):
         return cross_entropy(self.scale * logits, labels)
 
 
-def plain_step(
-    backbone: nn.Module, head: nn.Module, images: np.ndarray, labels: np.ndarray
-) -> Callable[[], float]:
-    """Return one whole training step on a fixed batch of uint8 images [N, H, W, 3]."""
+class Faces(Dataset[tuple[torch.Tensor, int]]):
+    """Image files with their labels: Pillow, a flip by chance, -1 .. 1, as arcface_torch reads."""
+
+    def __init__(self, paths: Sequence[Path], labels: np.ndarray) -> None:
+        self.paths, self.labels = paths, labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        pixels = torch.from_numpy(np.array(Image.open(self.paths[index]).convert("RGB")))
+        if torch.rand(1) < 0.5:
+            pixels = pixels.flip(1)
+        return pixels.permute(2, 0, 1).float().div(255).sub(0.5).div(0.5), self.labels[index]
+
+
+def plain_batches(
+    paths: Sequence[Path], labels: np.ndarray, batch: int, workers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield shuffled batches without end: images [batch, 3, H, W] in -1 .. 1, labels."""
+    loader = DataLoader(
+        Faces(paths, labels),
+        batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    while True:
+        yield from loader
+
+
+def plain_training(
+    backbone: nn.Module, head: nn.Module
+) -> Callable[[torch.Tensor, torch.Tensor], float]:
+    """Return one training step on images [N, 3, H, W] in -1 .. 1 and labels."""
     parameters = [p for p in (*backbone.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=5e-4)
-    targets = torch.from_numpy(labels)
 
-    def step() -> float:
+    def step(images: torch.Tensor, labels: torch.Tensor) -> float:
         backbone.train()
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float()
-        loss = head(backbone((batch - 127.5) / 127.5), targets)
+        loss = head(backbone(images), labels)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(backbone.parameters(), 5.0)
         optimizer.step()
         return loss.item()
+
+    return step
+
+
+def plain_step(
+    backbone: nn.Module, head: nn.Module, images: np.ndarray, labels: np.ndarray
+) -> Callable[[], float]:
+    """Return one whole training step on a fixed batch of uint8 images [N, H, W, 3]."""
+    train, targets = plain_training(backbone, head), torch.from_numpy(labels)
+
+    def step() -> float:
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float()
+        return train((batch - 127.5) / 127.5, targets)
 
     return step

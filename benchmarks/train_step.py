@@ -83,7 +83,7 @@ def _rivals(
 
         graph = backbones.describe(name, 512)
         network = plain_model(graph, backbones.initial_weights(graph, 0))
-        plain = _with_all_rewrites(plain_step(network, head, SCALE, MARGIN, images, labels))
+        plain = plain_step(network, head, SCALE, MARGIN, images, labels)
     rivals: dict[str, Work] = {
         "plain": plain,
         "marginface": lambda: ours.step(images, labels, 0.01, {}).loss,
@@ -95,20 +95,6 @@ def _rivals(
     return rivals
 
 
-def _with_all_rewrites(work: Work) -> Work:
-    """Give a plain loop the graph rewrites that the learner turns off for the whole process."""
-    import tensorflow as tf
-
-    def step() -> object:
-        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
-        try:
-            return work()
-        finally:
-            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-
-    return step
-
-
 def _starving(backend: str, name: str, data: Path, batch: int, rounds: int, threads: int) -> None:
     folder = open_folder(data, OpenOptions(check=True))
     pipeline = TrainingPipeline(folder, batch_size=batch, seed=0, threads=2)
@@ -116,8 +102,8 @@ def _starving(backend: str, name: str, data: Path, batch: int, rounds: int, thre
     fixed = next(pipeline)
 
     def with_data() -> float:
-        images, labels = next(pipeline)
-        return learner.step(images, labels, 0.01, {}).loss
+        batch = next(pipeline)
+        return learner.step(batch.images, batch.labels, 0.01, {}).loss
 
     rivals: dict[str, Work] = {
         "fixed": lambda: learner.step(fixed.images, fixed.labels, 0.01, {}).loss,
