@@ -43,7 +43,8 @@ def set_up(device: torch.device, precision: Precision, *, deterministic: bool) -
         MarginfaceError: the device has no such precision.
     """
     check_precision(precision, str(device))
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:  # else it stays as its user set it
+        torch.use_deterministic_algorithms(True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
