@@ -26,7 +26,7 @@ from unittest.mock import patch
 
 import numpy as np
 import typer
-from harness import real_faces, report, show
+from harness import real_faces, report, show, write
 
 import marginface
 from marginface import backbones
@@ -61,6 +61,7 @@ def main(
     """Time the training of each backbone, in rounds of so many steps."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     faces = open_folder(data or real_faces(), OpenOptions())
+    kind = "compiled" if compiled and backend == "torch" else "not compiled"
     results = {}
     for name in backbones_.split(","):
         turns = Turns(lambda name=name: plain_loop(backend, name, faces, batch), rounds, steps)
@@ -82,10 +83,13 @@ def main(
                 compile="on" if compiled and backend == "torch" else "off",
                 callbacks=[turns.take],
             )
+        if len(turns.seconds["marginface"]) < rounds:
+            raise SystemExit(f"{name}: training was stopped before its {rounds} rounds were over")
         results[name] = turns.seconds
         show_stages(name, turns)
-    kind = "compiled" if compiled and backend == "torch" else "not compiled"
-    report(f"training, {backend}, batch {batch}, {kind}", results, batch * steps, "plain", output)
+        title = f"training, {backend}, batch {batch}, {kind}"
+        report(title, {name: turns.seconds}, batch * steps, "plain", None)
+    write(output, batch=batch * steps, base="plain", seconds=results)
 
 
 class Turns:
