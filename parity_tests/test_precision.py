@@ -117,3 +117,18 @@ def test_what_a_device_cannot(framework: Framework) -> None:
         create(framework, "tf32", device="cpu")
     with pytest.raises(MarginfaceError, match=r"device cuda:7 is not there: \w+ .* sees cpu"):
         create(framework, "full", device="cuda:7")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("optimizer.count.head.weight", -1, "optimizer.count.head.weight has negative numbers of"),
+        (SCALE, 0, r"optimizer.loss_scale is \[0.0, 0.0\], expected a factor above 0"),
+    ],
+)
+def test_counts_that_nobody_saved(framework: Framework, name: str, value: int, words: str) -> None:
+    learner = create(framework, "float16", AdamW(), sample_rate=0.8)
+    state = state_of(learner)
+    with pytest.raises(MarginfaceError, match=words):
+        learner.load_arrays(state | {name: np.full_like(state[name], value)})
+    assert_same_arrays(state_of(learner), state, rtol=0)

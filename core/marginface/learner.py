@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from marginface.arrays import ArraySource, ArraySpec, StoredSource
 from marginface.backbones.parts import Tuning
 from marginface.errors import MarginfaceError
+from marginface.heads.stepping import COUNT
+from marginface.loss_scaling import SCALE, LossScale
 from marginface.optimizers import SGD
 from marginface.text import brief
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from marginface.devices import Precision
     from marginface.heads import HeadMetrics, Sampling
     from marginface.heads import Precision as HeadPrecision
-    from marginface.loss_scaling import LossScale
     from marginface.losses import MarginLoss
     from marginface.model import ModelSpec
     from marginface.optimizers import Optimizer
@@ -364,6 +365,12 @@ def _check_numbers(name: str, array: ArraySource, source: str) -> None:
         raise MarginfaceError(
             f"parameter {name} is of type {dtype} in {source}, expected a NumPy array of real "
             "numbers; convert it"
+        )
+    if name == SCALE:
+        LossScale.from_array(np.asarray(array))
+    if name.startswith(f"optimizer.{COUNT}.") and (np.asarray(array) < 0).any():
+        raise MarginfaceError(
+            f"{name} has negative numbers of steps in {source}; use the checkpoint before it"
         )
     if name == STEP and not (0 <= (step := np.asarray(array).item()) < 2**63 and step % 1 == 0):
         raise MarginfaceError(

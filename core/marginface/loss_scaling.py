@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.errors import MarginfaceError
+
 SCALE = "optimizer.loss_scale"  # the array that holds it: the factor, and the steps it has stood
 FIRST = 2.0**16
 PATIENCE = 2000  # good steps before it is doubled
@@ -42,6 +44,20 @@ class LossScale:
 
     @classmethod
     def from_array(cls, array: NDArray[np.float64]) -> LossScale:
-        """Return what `to_array` saved."""
+        """Return what `to_array` saved.
+
+        Raises:
+            MarginfaceError: it is no factor above 0 with a number of steps.
+
+        >>> LossScale.from_array(np.array([0.0, 3.0]))
+        Traceback (most recent call last):
+        marginface.errors.MarginfaceError: optimizer.loss_scale is [0.0, 3.0], expected a factor \
+above 0 and the steps since it changed; use the checkpoint before it
+        """
         factor, steps = np.asarray(array).tolist()
+        if not (0 < factor < np.inf and 0 <= steps <= PATIENCE):
+            raise MarginfaceError(
+                f"{SCALE} is {[factor, steps]}, expected a factor above 0 and the steps since it "
+                "changed; use the checkpoint before it"
+            )
         return cls(factor, int(steps))
