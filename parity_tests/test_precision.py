@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_training
 from comparison import assert_same_arrays, assert_same_losses, state_of
 from frameworks import DEVICE, Framework
 from layer_cases import JOINS
@@ -33,12 +34,7 @@ def create(framework: Framework, precision: str, optimizer: Any = None, **how: A
 
 
 def batches(count: int) -> list[Any]:
-    rng = np.random.default_rng(7)
-    four = [
-        (rng.integers(0, 256, (BATCH, *SIDES, 3), np.uint8), rng.integers(0, CLASSES, BATCH))
-        for _ in range(4)
-    ]
-    return [four[i % 4] for i in range(count)]
+    return test_training.batches(count, SIDES, BATCH)
 
 
 @cache
