@@ -1,9 +1,9 @@
 """One command for a machine with a GPU: the head, training steps, the loader, parity; at most nine
 minutes. It needs PyTorch alone.
 
-python benchmarks/gpu.py --output gpu/              # JSON of each part, and tables in gpu/README.md
-python benchmarks/gpu.py --output gpu/ --parts parity,head     # these; parts that are there stay
-python benchmarks/gpu.py --output tried/ --device cpu --tiny   # does it run at all?
+python benchmarks/gpu.py gpu/              # JSON of each part, and tables in gpu/README.md
+python benchmarks/gpu.py gpu/ --parts parity,head     # these; parts that are there stay
+python benchmarks/gpu.py tried/ --device cpu --tiny   # does it run at all?
 """
 
 from __future__ import annotations

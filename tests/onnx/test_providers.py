@@ -178,7 +178,7 @@ def test_a_package_that_lost_its_files(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     line = "this needs onnxruntime, of which onnxruntime-gpu is installed but not whole"
     with pytest.raises(MissingPackageError, match=f"{line} .*; {REPAIR}"), needs("onnx"):
-        from onnxruntime.capi import onnxruntime_pybind11_state  # noqa: F401
+        from onnxruntime.capi import onnxruntime_pybind11_state  # noqa: F401 - it is the import that fails
 
 
 @pytest.fixture(scope="module")

@@ -45,8 +45,8 @@ def set_up(device: torch.device, precision: Precision, *, deterministic: bool) -
     check_precision(precision, str(device))
     if deterministic:  # else it stays as its user set it
         torch.use_deterministic_algorithms(True)
-    if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
+    if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.benchmark = not deterministic

@@ -270,9 +270,8 @@ class Learner:
         tensors = {name: v for name, v in self._tensors().items() if v.is_floating_point()}
         # Smallest and largest are NaN where anything is; torch.isfinite would take a copy.
         ends = [torch.stack(torch.aminmax(v)).isfinite().all() for v in tensors.values()]
-        finite = torch.stack(
-            [each.to(self.device) for each in ends]
-        ).tolist()  # the one time that the device is waited for
+        # The one time that the device is waited for.
+        finite = torch.stack([each.to(self.device) for each in ends]).tolist()
         return next((name for name, good in zip(tensors, finite, strict=True) if not good), None)
 
     @torch.no_grad()

@@ -53,7 +53,7 @@ def check_far(far: object) -> float:
     marginface.errors.MarginfaceError: far must be above 0 and below 1, such as 1e-3, got 2
     """
     try:
-        rate = float(far)  # type: ignore[arg-type]
+        rate = float(far)  # type: ignore[arg-type]  # what is no number is refused below
     except (TypeError, ValueError, OverflowError):
         rate = nan
     if not 0 < rate < 1:

@@ -6,8 +6,8 @@ from marginface.learner import StepResult
 from marginface.training.config.keys import TrainConfig
 
 SLOW_ON_A_CPU = (
-    "{precision} on the CPU saves memory, not time: without instructions for it (AMX or "
-    "AVX512-BF16) a step takes 3 to 4 times as long as in float32"
+    "{precision} on the CPU is no faster: without instructions for it (AMX or AVX512-BF16) a step "
+    "takes 3 to 4 times as long as in float32"
 )
 
 
