@@ -176,7 +176,9 @@ class Backend(Protocol):
     ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """Return a function from preprocessed images [N, 3, H, W] to embeddings [N, D]."""
 
-    def evaluate_loss(self, loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
+    def evaluate_loss(
+        self, loss: MarginLoss, problem: Problem, dtype: str, *, device: str = "auto"
+    ) -> Evaluation:
         """Return loss, gradients and next state on embeddings of `dtype`, as the spec does."""
 
     def loss_step(
@@ -188,6 +190,7 @@ class Backend(Protocol):
         draw: Arrays,
         *,
         threads: int | None = None,
+        device: str = "auto",
         **options: Any,
     ) -> Callable[[], float]:
         """Return a function that computes the loss and the gradients of embeddings and weights."""

@@ -26,6 +26,13 @@ def test_the_loop_learns(example: Example) -> None:
 
 
 @pytest.mark.slow
+def test_so_it_does_in_float16(example: Example) -> None:
+    import torch
+
+    assert_it_learned(example("torch_loop").main(dtype=torch.float16))
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs g++")
 @pytest.mark.filterwarnings("error:torch.compile failed")
 def test_so_it_does_compiled(example: Example) -> None:
@@ -35,7 +42,13 @@ def test_so_it_does_compiled(example: Example) -> None:
 @pytest.mark.slow
 def test_two_processes_share_the_loop() -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, "--nproc-per-node=2", EXAMPLES / "torch_loop.py", "--epochs=3"]
+    command = [
+        *launcher,
+        "--nproc-per-node=2",
+        EXAMPLES / "torch_loop.py",
+        "--epochs=3",
+        "--float16",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""One step of a head, to be timed: forward and backward on the CPU."""
+"""One step of a head, to be timed: forward and backward."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from marginface.losses import MarginLoss
+from marginface_tf.devices import on_device
 from marginface_tf.heads.head import MarginHead
 from marginface_tf.processes import set_threads
 
@@ -24,6 +25,7 @@ def loss_step(
     draw: Mapping[str, NDArray[Any]],
     *,
     threads: int | None = None,
+    device: str = "auto",
     **options: Any,
 ) -> Callable[[], float]:
     """Return a function that computes the loss and the gradients of embeddings and weights.
@@ -35,12 +37,14 @@ def loss_step(
         num_classes: of the head.
         draw: its randomness, in every call.
         threads: CPU threads; None for the framework's choice.
+        device: what computes.
         options: of the head.
     """
     set_threads(threads)
-    x, y = tf.constant(embeddings), tf.constant(labels)
-    draws = {name: tf.constant(value) for name, value in draw.items()}
-    head = MarginHead(loss, x.shape[1], num_classes, **options)
+    with on_device(device):
+        x, y = tf.constant(embeddings), tf.constant(labels)
+        draws = {name: tf.constant(value) for name, value in draw.items()}
+        head = MarginHead(loss, x.shape[1], num_classes, **options)
     if head.update is not None:
         head.rate = RATE
 
@@ -52,6 +56,7 @@ def loss_step(
         return value, tape.gradient(value, [x, *(v.value for v in head.trainable_variables)])
 
     def step() -> float:
-        return float(run()[0])
+        with on_device(device):
+            return float(run()[0])
 
     return step

@@ -6,11 +6,19 @@ import tensorflow as tf
 
 from marginface.losses import Evaluation, MarginLoss
 from marginface.losses.problems import Problem
+from marginface_tf.devices import on_device
 from marginface_tf.heads.head import MarginHead
 
 
-def evaluate_loss(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
+def evaluate_loss(
+    loss: MarginLoss, problem: Problem, dtype: str, *, device: str = "auto"
+) -> Evaluation:
     """Return loss, gradients and next state of a MarginHead on embeddings of `dtype`."""
+    with on_device(device):
+        return _evaluate(loss, problem, dtype)
+
+
+def _evaluate(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
     classes, size = len(problem.weight) // loss.num_centers, problem.weight.shape[1]
     head = MarginHead(loss, size, classes, dtype=problem.weight.dtype.name)
     head.weight.assign(problem.weight)

@@ -1,4 +1,4 @@
-"""One step of a head, to be timed: forward and backward on the CPU."""
+"""One step of a head, to be timed: forward and backward."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from marginface.losses import MarginLoss
+from marginface_torch.devices import find_device
 from marginface_torch.heads.head import MarginHead
 from marginface_torch.processes import set_threads
 
@@ -23,6 +24,7 @@ def loss_step(
     draw: Mapping[str, NDArray[Any]],
     *,
     threads: int | None = None,
+    device: str = "auto",
     **options: Any,
 ) -> Callable[[], float]:
     """Return a function that computes the loss and the gradients of embeddings and weights.
@@ -34,12 +36,15 @@ def loss_step(
         num_classes: of the head.
         draw: its randomness, in every call.
         threads: CPU threads; None for the framework's choice.
+        device: what computes.
         options: of the head.
     """
     set_threads(threads)
-    x, y = torch.tensor(embeddings, requires_grad=True), torch.tensor(labels)
-    draws = {name: torch.tensor(value) for name, value in draw.items()}
-    head = MarginHead(loss, x.shape[1], num_classes, **options)
+    place = find_device(device)
+    x = torch.tensor(embeddings, requires_grad=True, device=place)
+    y = torch.tensor(labels, device=place)
+    draws = {name: torch.tensor(value, device=place) for name, value in draw.items()}
+    head = MarginHead(loss, x.shape[1], num_classes, **options).to(place)
     if head.update is not None:
         head.rate = RATE
 

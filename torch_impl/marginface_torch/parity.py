@@ -6,11 +6,16 @@ import torch
 
 from marginface.losses import Evaluation, MarginLoss
 from marginface.losses.problems import Problem
+from marginface_torch.arrays import to_numpy
+from marginface_torch.devices import find_device
 from marginface_torch.heads.head import MarginHead
 
 
-def evaluate_loss(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
+def evaluate_loss(
+    loss: MarginLoss, problem: Problem, dtype: str, *, device: str = "auto"
+) -> Evaluation:
     """Return loss, gradients and next state of a MarginHead on embeddings of `dtype`."""
+    place = find_device(device)
     weight = torch.tensor(problem.weight)
     classes = len(weight) // loss.num_centers
     head = MarginHead(loss, weight.shape[1], classes, dtype=weight.dtype)
@@ -20,15 +25,17 @@ def evaluate_loss(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
             head.bias.copy_(torch.tensor(problem.bias))
         for name, value in problem.state.items():
             head.state.get_buffer(name).copy_(torch.tensor(value))
-    embeddings = torch.tensor(problem.embeddings).to(getattr(torch, dtype)).requires_grad_()
-    draw = {name: torch.tensor(value) for name, value in problem.draw.items()}
-    value = head(embeddings, torch.tensor(problem.labels), draw)
+    head = head.to(place)
+    embeddings = torch.tensor(problem.embeddings, dtype=getattr(torch, dtype), device=place)
+    embeddings.requires_grad_()
+    draw = {name: torch.tensor(value, device=place) for name, value in problem.draw.items()}
+    value = head(embeddings, torch.tensor(problem.labels, device=place), draw)
     value.backward()
     tensors = {"embeddings": embeddings, "weight": head.weight, "bias": head.bias}
     gradients = {
-        name: tensor.grad.double().numpy()
+        name: tensor.grad.double().cpu().numpy()
         for name, tensor in tensors.items()
         if tensor is not None and tensor.grad is not None
     }
-    state = {name: buffer.numpy().copy() for name, buffer in head.state.named_buffers()}
+    state = {name: to_numpy(buffer) for name, buffer in head.state.named_buffers()}
     return Evaluation(value.item(), gradients, state)

@@ -25,6 +25,8 @@ def measure(
     *,
     rounds: int,
     threads: int | None = None,
+    device: str = "auto",
+    provider: str = "auto",
 ) -> list[Cost]:
     """Return the costs of embedding a batch, for each backbone and size of a batch."""
     framework = load_backend(backend)
@@ -32,13 +34,13 @@ def measure(
     for name in names:
         model = ModelSpec(name, 512)
         weights = backbones.initial_weights(backbones.describe(name, 512), 0)
-        embed = framework.create_embedder(model, weights, threads=threads)
+        embed = framework.create_embedder(model, weights, threads=threads, device=device)
         graphs = {
             BASE: build_onnx(model, weights),
             "graph for a CPU": build_onnx(model, weights, processor="cpu"),
         }
         sessions = {
-            graph: OnnxSession(each.SerializeToString(), threads=threads)
+            graph: OnnxSession(each.SerializeToString(), threads=threads, provider=provider)
             for graph, each in graphs.items()
         }
         for batch in batches:

@@ -30,7 +30,13 @@ def ways(classes: int) -> dict[str, Mapping[str, Any]]:
 
 
 def measure(
-    backend: str, batch: int, classes: int, *, rounds: int, threads: int | None = None
+    backend: str,
+    batch: int,
+    classes: int,
+    *,
+    rounds: int,
+    threads: int | None = None,
+    device: str = "auto",
 ) -> list[Cost]:
     """Return the costs of forward and backward, and of the update where it is inside."""
     framework, loss = load_backend(backend), losses.get(LOSS)
@@ -40,6 +46,6 @@ def measure(
         share = options.get("sample_rate", 1.0)
         draw = draw_step(loss, np.random.default_rng(1), labels, classes, share)
         works[name] = framework.loss_step(
-            loss, embeddings, labels, classes, draw, threads=threads, **options
+            loss, embeddings, labels, classes, draw, threads=threads, device=device, **options
         )
     return take_turns(backend, case_of(batch, classes), BASE, works, rounds=rounds)

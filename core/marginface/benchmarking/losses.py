@@ -65,6 +65,7 @@ def measure(
     rounds: int,
     memory: bool = True,
     threads: int | None = None,
+    device: str = "auto",
     rivals: Rivals | None = None,
 ) -> list[Cost]:
     """Return the costs of losses and of their rivals, each in turn with NormFace's head.
@@ -73,12 +74,12 @@ def measure(
         RuntimeError: a loss that is not finite.
     """
     framework = load_backend(backend)
-    base = _step(framework, BASE, batch, classes, threads)
+    base = _step(framework, BASE, batch, classes, threads, device)
     costs = []
     for name in dict.fromkeys([BASE, *names]):
         steps = {BASE: base}
         if name != BASE:
-            steps[name] = _step(framework, name, batch, classes, threads)
+            steps[name] = _step(framework, name, batch, classes, threads, device)
         if rivals is not None:
             steps |= rivals(name, *inputs(batch, classes), classes)
         peaks = {name: peak_memory(backend, name, batch, classes)} if memory else {}
@@ -109,12 +110,19 @@ def peak_memory(backend: str, name: str, batch: int, classes: int) -> int | None
 
 
 def _step(
-    framework: Backend, name: str, batch: int, classes: int, threads: int | None = None
+    framework: Backend,
+    name: str,
+    batch: int,
+    classes: int,
+    threads: int | None = None,
+    device: str = "cpu",
 ) -> Work:
     loss = losses.get(name)
     embeddings, labels = inputs(batch, classes)
     draw = loss.draw(np.random.default_rng(1), batch)
-    return framework.loss_step(loss, embeddings, labels, classes, draw, threads=threads)
+    return framework.loss_step(
+        loss, embeddings, labels, classes, draw, threads=threads, device=device
+    )
 
 
 def inputs(batch: int, classes: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

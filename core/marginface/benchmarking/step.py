@@ -24,6 +24,7 @@ def measure(
     *,
     rounds: int,
     threads: int | None = None,
+    device: str = "auto",
 ) -> list[Cost]:
     """Return the costs of a step of each backbone; the first one is the base."""
     rng = np.random.default_rng(0)
@@ -39,6 +40,7 @@ def measure(
             SGD(weight_decay=5e-4),
             seed=0,
             threads=threads,
+            device=device,
         )
         works[name] = _stepping(framework.create_learner(spec), images, labels)
     case = f"batch {batch}, {CLASSES:,} classes"

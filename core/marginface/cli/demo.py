@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import OwnDevice
 from marginface.cli.output_options import Overwrite
 from marginface.cli.waiting import wait_without_spinning
 
@@ -28,6 +29,7 @@ def demo(
         int,
         typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of faces, weights and batches."),
     ] = 0,
+    device: OwnDevice = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Draw faces, train on them, verify before and after, export, and write a page about it."""
@@ -44,7 +46,7 @@ def demo(
     default = f"demo-{backend}"
     folder = output or (Path(default) if overwrite else free_folder(default))
     started = time.monotonic()
-    found = run_demo(folder, backend=backend, seed=seed, overwrite=overwrite)
+    found = run_demo(folder, backend=backend, seed=seed, device=device, overwrite=overwrite)
     console = Terminal(soft_wrap=True)
     console.print()
     console.print(

@@ -100,6 +100,12 @@ Device = Annotated[
         "cuda:1 | mps.",
     ),
 ]
+OwnDevice = Annotated[
+    str,
+    typer.Option(
+        "--device", help="What the framework computes on: auto | cpu | cuda | cuda:1 | mps."
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: all.")]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from marginface.cli.model_options import OwnDevice
 from marginface.cli.output_options import Overwrite, claim_file
 
 
@@ -26,6 +27,7 @@ def parity(
             "--loss", help="A loss's name, or module:Class; repeat for more; default: all."
         ),
     ] = None,
+    device: OwnDevice = "auto",
     page: Annotated[
         Path | None,
         typer.Option("--report", help="Markdown file to write, with a heat map beside it."),
@@ -70,7 +72,7 @@ def parity(
         for name, dtype in track(
             cases, "Comparing", console=progress, transient=True, disable=hidden
         )
-        for row in compare(name, dtype, of_loss[name])
+        for row in compare(name, dtype, of_loss[name], device=device)
     ]
     console = Terminal()
     for line in left_out(chosen, backends):

@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface import backbones
-from marginface.backend import Arrays, Backend, load_backend
+from marginface.backend import load_backend
 from marginface.data.images import read_image
 from marginface.data.verification.pairs import Pairs, read_pairs
 from marginface.demo.faces import write_demo_set
@@ -36,10 +37,11 @@ from marginface.version import __version__
 
 IDENTITIES, IMAGES, HELD_OUT, HELD_OUT_IMAGES = 120, 20, 40, 6
 EPOCHS, BATCH_SIZE = 2, 32  # with the pictures: what two cores do in some minutes
+Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 COMPARED = 64  # pictures on which the exported model is compared with the framework
 
 
-def demo_config(output: Path, backend: str, seed: int) -> TrainConfig:
+def demo_config(output: Path, backend: str, seed: int, device: str) -> TrainConfig:
     """Return the demo's training configuration for faces in `output`/faces."""
     steps = EPOCHS * (IDENTITIES * IMAGES // BATCH_SIZE)
     return TrainConfig(
@@ -47,6 +49,7 @@ def demo_config(output: Path, backend: str, seed: int) -> TrainConfig:
         data=output / "faces" / "train",
         output=output / "run",
         seed=seed,
+        device=device,
         loss="arcface",
         scale=16.0,
         margin=0.2,
@@ -69,6 +72,7 @@ def run_demo(
     *,
     backend: str,
     seed: int = 0,
+    device: str = "auto",
     overwrite: bool = False,
 ) -> DemoResult:
     """Run the demo, leave faces, run, model.onnx and index.html in `output`, return what it found.
@@ -77,6 +81,7 @@ def run_demo(
         output: folder to create.
         backend: the framework.
         seed: of faces, weights and batches.
+        device: what computes.
         overwrite: replace the folder of a finished demo.
 
     Raises:
@@ -87,6 +92,10 @@ def run_demo(
     console = Terminal(stderr=True)
     check_folder(output, overwrite=overwrite)
     framework = load_backend(backend)
+    config = demo_config(output, backend, seed, device)
+    spec = config.model_spec()
+    untrained = backbones.initial_weights(spec.graph(), seed)
+    embed_untrained = framework.create_embedder(spec, untrained, device=device)
     output.mkdir(parents=True, exist_ok=True)
     clear(output)
 
@@ -102,12 +111,7 @@ def run_demo(
             on_progress=lambda done, total: status.update(f"drawing: {done}/{total}"),
         )
     pairs = read_pairs(faces / "pairs.txt", faces / "test")
-    config = demo_config(output, backend, seed)
-    spec = config.model_spec()
-
-    graph = backbones.describe(spec.backbone, spec.embedding_size, input_size=spec.input_size)
-    untrained = backbones.initial_weights(graph, seed)
-    before = _measure("before training", framework, spec, untrained, pairs)
+    before = _measure("before training", spec, embed_untrained, pairs)
     accuracy = before.comparison.result.accuracy
     say(console, f"before training: verification accuracy {accuracy:.1%}")
 
@@ -118,8 +122,8 @@ def run_demo(
     training_seconds = time.monotonic() - training_started
 
     weights = load_run(trained.run).weights
-    after = _measure("after training", framework, spec, weights, pairs)
-    embed = framework.create_embedder(spec, weights)
+    embed = framework.create_embedder(spec, weights, device=device)
+    after = _measure("after training", spec, embed, pairs)
     model = export_model(spec, weights, output / "model.onnx", reference=embed)
     names = distinct_images(pairs)[:COMPARED]
     pictures = np.stack([read_image(faces / "test" / name) for name in names])
@@ -159,11 +163,7 @@ def run_demo(
     return result
 
 
-def _measure(
-    name: str, framework: Backend, spec: ModelSpec, weights: Arrays, pairs: Pairs
-) -> Measured:
-    run = framework.create_embedder(spec, weights)
-
+def _measure(name: str, spec: ModelSpec, run: Embed, pairs: Pairs) -> Measured:
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(run(spec.preprocessing(pixels)), np.float32)
 

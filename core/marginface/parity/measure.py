@@ -55,7 +55,12 @@ class Deviation:
 
 
 def compare(
-    name: str, dtype: str, backends: Mapping[str, Backend], *, seeds: int = SEEDS
+    name: str,
+    dtype: str,
+    backends: Mapping[str, Backend],
+    *,
+    seeds: int = SEEDS,
+    device: str = "auto",
 ) -> list[Deviation]:
     """Return the largest errors of a loss, over its named choices and drawn problems."""
     worst: dict[tuple[tuple[str, str], str], Deviation] = {}
@@ -64,7 +69,7 @@ def compare(
         for b, backend in backends.items():
             what = f"{loss.name} in {b} fails"
             with telling_own_errors(what) if is_own(loss) else nullcontext():
-                evaluations[b] = backend.evaluate_loss(loss, drawn, dtype)
+                evaluations[b] = backend.evaluate_loss(loss, drawn, dtype, device=device)
         evaluations[SPEC] = evaluate_spec(loss, drawn)
         for pair in combinations(evaluations, 2):
             for quantity, error in errors(evaluations[pair[0]], evaluations[pair[1]]).items():

@@ -16,6 +16,7 @@ from marginface.cli.bench.measuring import (
     claim,
     measure_all,
 )
+from marginface.cli.model_options import OwnDevice, Provider
 from marginface.cli.output_options import Overwrite
 
 BATCHES = (1, 32)
@@ -29,6 +30,8 @@ def export(
     ] = "mobilefacenet",
     rounds: Rounds = 5,
     threads: Threads = None,
+    device: OwnDevice = "auto",
+    provider: Provider = "auto",
     output: Output = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -45,7 +48,16 @@ def export(
     measures = [
         (
             f"{framework}: embedding",
-            partial(measure, framework, chosen, BATCHES, rounds=rounds, threads=threads),
+            partial(
+                measure,
+                framework,
+                chosen,
+                BATCHES,
+                rounds=rounds,
+                threads=threads,
+                device=device,
+                provider=provider,
+            ),
         )
         for framework in chosen_backends(backend)
     ]

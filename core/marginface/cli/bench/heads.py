@@ -16,6 +16,7 @@ from marginface.cli.bench.measuring import (
     claim,
     measure_all,
 )
+from marginface.cli.model_options import OwnDevice
 from marginface.cli.output_options import Overwrite
 
 
@@ -27,6 +28,7 @@ def heads(
     ] = "128x100000",
     rounds: Rounds = 5,
     threads: Threads = None,
+    device: OwnDevice = "auto",
     output: Output = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -38,7 +40,9 @@ def heads(
     measures = [
         (
             f"{framework}: {case_of(batch, classes)}",
-            partial(measure, framework, batch, classes, rounds=rounds, threads=threads),
+            partial(
+                measure, framework, batch, classes, rounds=rounds, threads=threads, device=device
+            ),
         )
         for batch, classes in parse_sizes(sizes)
         for framework in chosen_backends(backend)

@@ -16,6 +16,7 @@ from marginface.cli.bench.measuring import (
     claim,
     measure_all,
 )
+from marginface.cli.model_options import OwnDevice
 from marginface.cli.output_options import Overwrite
 
 
@@ -34,10 +35,12 @@ def losses(
     ] = "128x10000",
     rounds: Rounds = 3,
     threads: Threads = None,
+    device: OwnDevice = "auto",
     memory: Annotated[
         bool,
         typer.Option(
-            help="Also measure peak memory, each loss in a process of its own; takes minutes."
+            help="Also measure peak memory (not a GPU's), each loss in a process of its own."
+            " It takes minutes."
         ),
     ] = False,
     output: Output = None,
@@ -73,6 +76,7 @@ def losses(
                 rounds=rounds,
                 memory=memory,
                 threads=threads,
+                device=device,
             ),
         )
         for batch, classes in parse_sizes(sizes)

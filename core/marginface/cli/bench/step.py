@@ -16,6 +16,7 @@ from marginface.cli.bench.measuring import (
     claim,
     measure_all,
 )
+from marginface.cli.model_options import OwnDevice
 from marginface.cli.output_options import Overwrite
 
 
@@ -34,6 +35,7 @@ def step(
     ] = 32,
     rounds: Rounds = 5,
     threads: Threads = None,
+    device: OwnDevice = "auto",
     output: Output = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -50,7 +52,15 @@ def step(
     measures = [
         (
             f"{framework}: training steps",
-            partial(measure, framework, chosen, batch_size, rounds=rounds, threads=threads),
+            partial(
+                measure,
+                framework,
+                chosen,
+                batch_size,
+                rounds=rounds,
+                threads=threads,
+                device=device,
+            ),
         )
         for framework in chosen_backends(backend)
     ]
