@@ -215,6 +215,8 @@ def test_refusals(cli, refusal, run, data, parts, tmp_path):
     headless = write_run(tmp_path / "headless", weights, None)
     message = refusal("clean", "--run", headless, *given)
     assert "has no class weights (head.weight)" in message
+    message = refusal("clean", "--run", run, *given, "--provider", "tensorrt")
+    assert "no provider 'tensorrt'" in message
     inside = refusal("clean", "--run", run, *given, "--link-to", data / "kept")
     assert "among the images" in inside
     taken = refusal("clean", "--run", run, *given, "--link-to", tmp_path / "one")
