@@ -1,7 +1,9 @@
 """Images a second of a whole training step, against a plain loop in the same framework.
 
 python benchmarks/train_step.py --backend torch --backbones mbf,mobilefacenet,iresnet50
-python benchmarks/train_step.py --backend torch --backbones mobilefacenet --data FOLDER  # starving?
+python benchmarks/train_step.py --backend tf --backbones mobilefacenet
+
+`train.py` has the loader, too.
 """
 
 from __future__ import annotations
@@ -12,13 +14,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from harness import Work, interleave, ratios, report
+from harness import Work, interleave, report
 
 from marginface import backbones, losses
 from marginface.backend import load_backend
-from marginface.data.formats.folder import open_folder
-from marginface.data.pipeline import TrainingPipeline
-from marginface.data.sources import OpenOptions
 from marginface.heads.initial import InitialHead
 from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
@@ -35,7 +34,6 @@ def main(
     repeats: int = 3,
     threads: int = 2,
     compiled: bool = True,
-    data: Path | None = None,
     output: Path | None = None,
 ) -> None:
     """Time training steps of each backbone."""
@@ -52,8 +50,6 @@ def main(
             raise SystemExit(f"{name}: rivals disagree on the first loss: {first}")
         results[name] = interleave(rivals, rounds=rounds, repeats=repeats)
     report(f"training step, {backend}, batch {batch}", results, batch, "plain", output)
-    if data is not None:
-        _starving(backend, backbones_.split(",")[0], data, batch, rounds, threads)
 
 
 def _learner(backend: str, name: str, classes: int, threads: int):
@@ -93,28 +89,6 @@ def _rivals(
         fast.compile()
         rivals["marginface compiled"] = lambda: fast.step(images, labels, 0.01, {}).loss
     return rivals
-
-
-def _starving(backend: str, name: str, data: Path, batch: int, rounds: int, threads: int) -> None:
-    folder = open_folder(data, OpenOptions(check=True))
-    pipeline = TrainingPipeline(folder, batch_size=batch, seed=0, threads=2)
-    learner = _learner(backend, name, len(folder.identities), threads)
-    fixed = next(pipeline)
-
-    def with_data() -> float:
-        batch = next(pipeline)
-        return learner.step(batch.images, batch.labels, 0.01, {}).loss
-
-    rivals: dict[str, Work] = {
-        "fixed": lambda: learner.step(fixed.images, fixed.labels, 0.01, {}).loss,
-        "data": with_data,
-    }
-    seconds = interleave(rivals, rounds=max(rounds, 16), repeats=4)
-    median, low, high = ratios(seconds, "data", "fixed")
-    print(
-        f"{name}: a step with real data takes {median:.3f} of one with a fixed batch "
-        f"({low:.3f} to {high:.3f})"
-    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Accumulation is the large batch, and recomputation changes no bit."""
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ TUNING = {"nothing learns but the head": Tuning(freeze=("backbone",), frozen_sta
 RESTING = Tuning(frozen_statistics=True)
 
 
-def run(framework: Framework, case: str, steps: int = STEPS, **how: Any) -> tuple[Any, Any]:
+def run(
+    framework: Framework, case: str, steps: int = STEPS, *, compiled: bool = False, **how: Any
+) -> tuple[Any, Any]:
     """Return the reports of some steps, and the learner after them."""
     model, loss, optimizer, more = CASES[case]
     made = losses.get(loss)
@@ -41,6 +44,8 @@ def run(framework: Framework, case: str, steps: int = STEPS, **how: Any) -> tupl
     learner = framework.backend.create_learner(
         LearnerSpec(model, made, CLASSES, optimizer, seed=0, **given)
     )
+    if compiled:
+        learner.compile()
     reports = []
     for step in range(steps):
         rng = np.random.default_rng([3, step])
@@ -60,6 +65,17 @@ def test_micro_batches_are_one_batch(framework: Framework, case: str) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
     assert_same_arrays(state_of(cut), state_of(whole), rtol=1e-9, atol=1e-12)
     assert wanted[0, 0] != wanted[1, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs g++")
+@pytest.mark.filterwarnings("error:torch.compile failed")
+def test_so_they_are_compiled(torch: Framework) -> None:
+    how = {"accumulation": 3, "tuning": Tuning()}  # with BatchNorm, whose statistics move once
+    wanted, plain = run(torch, "state", **how)
+    found, fused = run(torch, "state", compiled=True, **how)
+    np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
+    assert_same_arrays(state_of(fused), state_of(plain), rtol=1e-9, atol=1e-12)
 
 
 def test_batch_norm_sees_each_micro_batch_once(framework: Framework) -> None:

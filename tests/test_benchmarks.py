@@ -91,3 +91,24 @@ def test_a_gpu_that_is_not_there(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("no GPU that PyTorch can use; --device cpu --tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "tf"])
+@pytest.mark.parametrize("script", ["train.py", "train_step.py"])
+def test_training_takes_turns_with_a_plain_loop(script, backend, tiny_faces, tmp_path):
+    pytest.importorskip({"torch": "torch", "tf": "tensorflow"}[backend])
+    out = tmp_path / "times.json"
+    command = [sys.executable, BENCHMARKS / script, "--backend", backend, "--output", out]
+    command += ["--backbones", "mobilefacenet", "--batch", 4, "--rounds", 2, "--no-compiled"]
+    command += ["--data", tiny_faces, "--steps", 1] if script == "train.py" else ["--repeats", 1]
+    done = subprocess.run(
+        [str(each) for each in command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    seconds = json.loads(out.read_text("utf-8"))["seconds"]["mobilefacenet"]
+    assert {"plain", "marginface"} <= set(seconds)
+    assert all(len(turns) == 2 and min(turns) > 0 for turns in seconds.values())
+    if script == "train.py":
+        assert "bare step" in done.stdout
+        assert "trainer's own" in done.stdout

@@ -570,7 +570,8 @@ class MarginHead(keras.layers.Layer):
         many processes share the classes changes neither names nor shapes. With shards, all
         processes call it together, in the scope of their strategy.
         """
-        return {name: np.array(self.whole(name, v)) for name, v in self.saved().items()}
+        saved = self.saved().items()
+        return {n: np.array(tf.convert_to_tensor(self.whole(n, v))) for n, v in saved}
 
     def load_arrays(self, arrays: Mapping[str, ArraySource]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
