@@ -1,5 +1,6 @@
 """Matrix products of half precision: what is rounded, what is not, and how far off it may be."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,17 @@ def evaluate(framework: Framework, loss: Any, precision: str, **options: Any) ->
     return framework.evaluate(make(framework, loss, precision, **options), x, w, LABELS, **more)
 
 
+@cache  # two tests look at each
+def evaluated(framework: Framework, name: str, precision: str) -> Any:
+    return evaluate(framework, losses.get(name), precision)
+
+
 @pytest.mark.parametrize("precision", ROUNDING)
 @pytest.mark.parametrize("name", losses.names())
 def test_both_frameworks_round_alike(
     torch: Framework, tf: Framework, name: str, precision: str
 ) -> None:
-    loss = losses.get(name)
-    found, other = (evaluate(framework, loss, precision) for framework in (torch, tf))
+    found, other = (evaluated(framework, name, precision) for framework in (torch, tf))
     assert_same_evaluation(found, other, RTOL["float64"])
 
 
@@ -55,7 +60,8 @@ def test_it_is_off_by_no_more_than_rounding(
     """A logit by two roundings of unit vectors, times the scale; the loss by as much."""
     loss = losses.get(name)
     x, w, more = problem(loss)
-    found, exact = evaluate(framework, loss, precision), loss.evaluate(x, w, LABELS, **more)
+    found = evaluated(framework, name, precision)
+    exact = loss.evaluate(x, w, LABELS, **more)
     assert abs(found.loss - exact.loss) > RTOL["float64"] * exact.loss  # it does round
     reach = 3.0 * getattr(loss, "scale", 1)  # the steepest negative has a slope below 3
     if not loss.normalized:
