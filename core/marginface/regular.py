@@ -29,6 +29,11 @@ def special_kind(path: str | Path) -> str:
         mode = os.stat(path).st_mode  # noqa: PTH116 - a third of pathlib's time
     except (OSError, ValueError):
         return ""
+    return kind_of(mode)
+
+
+def kind_of(mode: int) -> str:
+    """Return what `special_kind` does, by the mode in a file's status."""
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # at once: images are asked one by one
         return ""
     return next((kind for holds, kind in KINDS if holds(mode)), "")

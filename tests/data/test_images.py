@@ -231,3 +231,13 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         file.truncate(2**30 + 1)  # takes no room
     with pytest.raises(MarginfaceError, match=r"huge\.jpg: .* larger than 1 GB"):
         read_image(path, None)
+
+
+def test_a_file_that_comes_in_parts_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network drive may give less than is asked for; line ends and ^Z are data."""
+    read, data = os.read, b"\r\n\x1a\n\0" * 1000
+    (tmp_path / "a.jpg").write_bytes(data)
+    monkeypatch.setattr(os, "read", lambda file, length: read(file, min(length, 999)))
+    assert images.read_file(tmp_path / "a.jpg") == data
