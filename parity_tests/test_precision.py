@@ -15,6 +15,7 @@ from frameworks import DEVICE, Framework
 from layer_cases import JOINS
 
 from marginface import losses
+from marginface.backbones.parts import Tuning
 from marginface.errors import MarginfaceError
 from marginface.learner import STEP, LearnerSpec
 from marginface.loss_scaling import SCALE, LossScale
@@ -96,6 +97,17 @@ def test_an_overflow_leaves_the_step_out(
     again.load_arrays(state_of(learner))
     assert learner.step(*first, 0.01, {}) == again.step(*first, 0.01, {})  # in bias correction, too
     assert_same_arrays(state_of(again), state_of(learner), rtol=0)
+
+
+def test_nothing_but_the_head_learns(framework: Framework) -> None:
+    """Then no gradient is scaled but the head's, which divides it itself."""
+    tuning = Tuning(freeze=("backbone",), frozen_statistics=True)
+    learner = create(framework, "float16", tuning=tuning)
+    before = state_of(learner)
+    assert np.isfinite(learner.step(*batches(1)[0], 0.01, {}).loss)
+    moved = {n for n, v in state_of(learner).items() if not np.array_equal(v, before[n])}
+    assert "head.weight" in moved
+    assert not any(name.startswith("backbone.") for name in moved)
 
 
 def test_a_scaled_loss_gives_the_gradients_of_the_loss(framework: Framework) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -102,7 +103,12 @@ class StepResult(NamedTuple):
     loss: float  # mean over the images of all processes
     gradient_norm: float  # of the backbone, before clipping
     metrics: HeadMetrics[float] | None = None  # before the step, of all images, if asked for
-    scaling: LossScale | None = None  # after it, in float16; no steps: this one was left out
+    scaling: LossScale | None = None  # after it, in float16
+
+    @property
+    def left_out(self) -> bool:
+        """Whether a gradient overflowed, so that the backbone was not stepped."""
+        return self.scaling is not None and not math.isfinite(self.gradient_norm)
 
 
 class LearnerArray(NamedTuple):

@@ -24,7 +24,6 @@ from marginface.runs.best import best_of
 from marginface.runs.checkpoints import list_checkpoints, read_record
 from marginface.training.best import stalled
 
-pytestmark = pytest.mark.slow
 MODULES = {"torch": "torch", "tf": "tensorflow"}
 SECONDS = 1200  # for a run
 LONGEST, UNFREEZE, STOP_AFTER = 300, 25, 8  # it ends at about step 60
@@ -141,6 +140,22 @@ def assert_same_losses(found: Run, expected: Run) -> None:
     assert list(ours.values()) == pytest.approx(list(theirs.values()), rel=1e-3)
 
 
+def test_a_kill_in_small(tiny_faces: Path, tmp_path: Path) -> None:
+    """In float16, by micro-batches, recomputed: what CI has time for."""
+    backend = next((name for name in MODULES if importlib.util.find_spec(MODULES[name])), None)
+    if backend is None:
+        pytest.skip("no framework is installed")
+    new = ["--backend", backend, "--data", tiny_faces, "--backbone", "tiny_patches", *SMALL]
+    new += ["--compile", "off", "--batch-size", 6, "--max-steps", 9, "--lr", 0.01, *LARGE]
+    new += ["--checkpoint-every", 2, "--log-every", 1]
+    whole, killed = (Run(tmp_path / name, *new) for name in ("whole", "killed"))
+    whole.finish()
+    killed.kill_at(5)
+    killed.finish()
+    assert killed.contents() == whole.contents()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "compiling", "kills", "more"),
     [
@@ -180,20 +195,25 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert killed.contents() == whole.contents()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(given: Callable[..., list[Any]], tmp_path: Path) -> None:
     new = [*given("tiny_patches"), *SHORT]
     one, two = Run(tmp_path / "one", *new), Run(tmp_path / "two", *new, "--processes", 2)
     assert_same_losses(two, one)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more", [(), ("--accumulation", 2, "--recompute")], ids=["at once", "micro-batches"]
+)
 def test_the_other_framework_goes_on_and_hands_back(
-    backend: str, given: Callable[..., list[Any]], tmp_path: Path
+    backend: str, given: Callable[..., list[Any]], more: tuple[Any, ...], tmp_path: Path
 ) -> None:
     """While parts are frozen, which then learn there; and after that."""
     (other,) = MODULES.keys() - {backend}
     if importlib.util.find_spec(MODULES[other]) is None:
         pytest.skip(f"backend {other} is not installed")
-    new = [*given("mobilefacenet"), *SHORT]
+    new = [*given("mobilefacenet"), *SHORT, *more]
     whole, handed = (Run(tmp_path / name, *new) for name in ("whole", "handed"))
     handed.kill_at(3)
     handed.backend = other

@@ -434,6 +434,7 @@ def create_embedder(
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Return a function from images [N, 3, H, W], preprocessed, to embeddings [N, D]."""
     set_threads(threads)
+    set_up(find_device(device), "full", deterministic=False)
     with on_device(device):
         backbone = create_backbone(
             model.backbone, model.embedding_size, input_size=model.input_size, seed=0

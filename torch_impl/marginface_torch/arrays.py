@@ -35,6 +35,11 @@ def as_tensor(value: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.require(value, requirements=["C", "W"]))
 
 
+def held_as(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the type that a device holds values of a type in: Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" and dtype is torch.float64 else dtype
+
+
 def check_dtype(dtype: Any) -> None:
     """Raise unless weights can be of this type; None is PyTorch's default."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):

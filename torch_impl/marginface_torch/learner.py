@@ -35,7 +35,7 @@ from marginface.learner import (
 )
 from marginface.loss_scaling import SCALE, LossScale
 from marginface.model import ModelSpec
-from marginface_torch.arrays import as_numpy, as_tensor, to_float32
+from marginface_torch.arrays import as_numpy, as_tensor, held_as, to_float32
 from marginface_torch.backbones.backbone import (
     channels_last,
     create_backbone,
@@ -168,7 +168,7 @@ class Learner:
         self.backbone.train()
         self.head.train()
         check_labels(labels.min(), labels.max(), self.head.num_classes)
-        given = {name: torch.tensor(value, device=self.device) for name, value in draw.items()}
+        given = {name: self._moved(as_tensor(value)) for name, value in draw.items()}
         noise, draws = backbones.split_noise(given)
         parts = micro_batches(images, noise, self.accumulation)
         with torch.set_grad_enabled(self.accumulation == 1):
@@ -186,8 +186,8 @@ class Learner:
         (loss * factor).backward()
         if self.accumulation > 1 and embeddings.grad is not None:
             self._go_back(parts, embeddings.grad)
-        if self.scaling:
-            scaled = [p.grad for p in self.parameters.values() if p.grad is not None]
+        scaled = [p.grad for p in self.parameters.values() if p.grad is not None]
+        if self.scaling and scaled:
             torch._foreach_mul_(scaled, 1 / factor)
         gradients = [p.grad for p in self.backbone.parameters() if p.grad is not None]
         _, norm = clip_scale(gradients, self.optimizer_spec.clip_norm)
@@ -327,7 +327,7 @@ class Learner:
     def _moved(self, tensor: Tensor) -> Tensor:
         """Copy a tensor to the device; to a GPU from pinned memory, without waiting for it."""
         if self.device.type != "cuda":
-            return tensor.to(self.device)
+            return tensor.to(self.device, held_as(tensor.dtype, self.device))
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
@@ -346,6 +346,7 @@ def create_embedder(
     """Return a function from images [N, 3, H, W], preprocessed, to embeddings [N, D]."""
     set_threads(threads)
     place = find_device(device)
+    set_up(place, "full", deterministic=False)
     backbone = create_backbone(
         model.backbone, model.embedding_size, input_size=model.input_size, seed=0
     )

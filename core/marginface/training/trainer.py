@@ -24,7 +24,7 @@ from marginface.terminal import Terminal
 from marginface.text import counted
 from marginface.training.best import stalled
 from marginface.training.compiling import start_compiling
-from marginface.training.computing import how_it_computes, left_out
+from marginface.training.computing import how_it_computes, how_many_left_out, left_out
 from marginface.training.config.keys import MAX_STEPS_BETWEEN_CHECKPOINTS, TrainConfig
 from marginface.training.divergence import require_finite_arrays, require_finite_step
 from marginface.training.duration import first_forecast, forecast
@@ -130,7 +130,10 @@ def _train(
     auto_compile = start_compiling(training)
     own_loss, tuning = is_own(training.loss), config.tuning()
     seconds, steps = 0.0, 0  # since the last line of metrics
-    taken = 0  # steps of this start
+    taken, skipped = 0, 0  # steps of this start; those that float16 left out
+    waiting = skipping = (
+        False  # whether a checkpoint is due, and whether the last step was left out
+    )
     grown = ""  # the last warning of a batch with more identities than are sampled
 
     with stopping_signals as stop, tracker:
@@ -168,7 +171,9 @@ def _train(
             stopping = finished or received is not None
             best = None if progress.best is None else progress.best.step
             new_best = best == step and (step > saved_step or newest is None)
-            due = (stopping or step % checkpoint_every == 0) and step > saved_step
+            # Checkpoints amid overflows would take the place of good ones.
+            waiting = (waiting or step % checkpoint_every == 0) and step > saved_step
+            due = (stopping and step > saved_step) or (waiting and not skipping)
             if due or new_best:
                 require_finite_arrays(learner, group, config, step, rate, newest)
                 newest = save_checkpoint(
@@ -181,7 +186,7 @@ def _train(
                     keep=config.keep_checkpoints,
                     best=best,
                 )
-                saved_step = step
+                saved_step, waiting = step, False
                 if first and overwrite and step:
                     training.run.drop_replaced()
             elif verified and newest and step == saved_step:  # by a run that was stopped before
@@ -213,8 +218,9 @@ def _train(
                 steps_left = total_steps - step
                 tracker.say(forecast(config.backbone, steps_left, elapsed, config.batch_size))
             require_finite_step(result, config, step, rate, newest)
-            if told := left_out(result, step):
-                tracker.say(told)
+            if skipping := result.left_out:
+                tracker.say(left_out(result, step))
+                skipped += 1
             progress.losses.append(result.loss)
             seconds, steps = seconds + elapsed, steps + 1
             speed = config.batch_size * steps / seconds
@@ -226,7 +232,8 @@ def _train(
                     "loss": sum(progress.losses) / len(progress.losses),
                     **result.metrics._asdict(),
                     "lr": rate,
-                    "gradient_norm": result.gradient_norm,
+                    # JSON has no word for what overflowed.
+                    **({} if result.left_out else {"gradient_norm": result.gradient_norm}),
                     "images_per_second": round(speed, 3),
                 }
                 seconds_left = (total_steps - step) * config.batch_size / speed
@@ -241,6 +248,8 @@ def _train(
         seen = None
         if first and received is None and taken:
             seen = learner.embed(batch.images[:LOOKED_AT])
+        if skipped:
+            tracker.say(how_many_left_out(skipped, taken))
         tracker.say(_ending(training, received, newest, seen))
     if failures:
         raise failures[0]

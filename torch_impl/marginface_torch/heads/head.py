@@ -41,7 +41,7 @@ from marginface.heads import (
 )
 from marginface.losses import MarginLoss
 from marginface.optimizers import Optimizer
-from marginface_torch.arrays import check_dtype, to_numpy
+from marginface_torch.arrays import check_dtype, held_as, to_numpy
 from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
 from marginface_torch.heads.measuring import (
@@ -445,7 +445,8 @@ class MarginHead(nn.Module):
         draw = draw_step(self.loss, rng, labels, self.num_classes, self.sample_rate, self.sampling)
         draw = own_draw(draw, self.loss, self.shard)
         device = self.weight.device
-        return {name: torch.as_tensor(value, device=device) for name, value in draw.items()}
+        tensors = {name: torch.as_tensor(value) for name, value in draw.items()}
+        return {n: each.to(device, held_as(each.dtype, device)) for n, each in tensors.items()}
 
     def _pass_inputs(self, labels: Tensor, sample: Tensors, compute: torch.dtype) -> PassInputs:
         """Build the inputs of a pass over this process's classes; `prepared` comes later."""

@@ -45,6 +45,7 @@ RECORDS = (
     *("val", "val_images", "val_pairs", "val_every"),
     *("checkpoint_every", "keep_checkpoints", "keep_best", "stop_after", "log_every"),
 )
+IN_FLOAT32 = {"full", "tf32"}  # of weights, in every checkpoint
 RESUMABLE = (*PLACES, *LENGTH, *COURSE, *RECORDS)
 # Keys that each process of a run may have its own value of: locations, and how it reads.
 LOCAL = (
@@ -109,7 +110,9 @@ def resume_config(run: TrainConfig, changes: Values) -> TrainConfig:
     changed = [
         f"{name} ({getattr(run, name)} to {value})"
         for name, value in values.items()
-        if name not in RESUMABLE and not _same(name, getattr(run, name), value)
+        if name not in RESUMABLE
+        and not _same(name, getattr(run, name), value)
+        and not _exchangeable(name, getattr(run, name), value)
     ]
     if changed:
         raise MarginfaceError(
@@ -117,7 +120,11 @@ def resume_config(run: TrainConfig, changes: Values) -> TrainConfig:
             "leave that out (--config too, the run has its own), "
             "or start a new run with another --output"
         )
-    resumable = {name: value for name, value in values.items() if name in RESUMABLE}
+    resumable = {
+        name: value
+        for name, value in values.items()
+        if name in RESUMABLE or _exchangeable(name, getattr(run, name), value)
+    }
     if set(LENGTH) & set(resumable):  # a new length replaces the old one, however stated
         resumable = {**dict.fromkeys(LENGTH), **resumable}
     return TrainConfig(**_override(dict(run), resumable))
@@ -140,6 +147,11 @@ def _same(name: str, recorded: Any, given: Any) -> bool:
     if name == "loss_parameters":  # the record has all of them, with defaults
         return all(recorded.get(key) == value for key, value in given.items())
     return bool(recorded == given)
+
+
+def _exchangeable(name: str, recorded: Any, given: Any) -> bool:
+    """Return whether a run may go on with another value of a key, as on another device."""
+    return name == "precision" and {recorded, given} <= IN_FLOAT32
 
 
 def _override(lower: Values, upper: Values) -> dict[str, Any]:

@@ -380,10 +380,17 @@ class TrainConfig(BaseModel):
             )
         self._check_balance()
         check_shares(self.batch_size, self.processes, self.accumulation)
-        if ":" in self.device and self.processes > 1:
+        if self.batch_size == self.accumulation and not self.frozen_statistics:
+            raise MarginfaceError(
+                f"accumulation {self.accumulation} of batch_size {self.batch_size} leaves one "
+                "image in a micro-batch, which has no statistics for BatchNorm; take at most "
+                f"{self.batch_size // 2}, or frozen_statistics"
+            )
+        if self.processes > 1 and (":" in self.device or self.device == "mps"):
+            of_their_own = "give device cuda" if ":" in self.device else "Apple's is one; give cpu"
             raise MarginfaceError(
                 f"device {self.device} does not go with processes {self.processes}, each of which "
-                "has a GPU of its own; give device cuda"
+                f"has a GPU of its own; {of_their_own}"
             )
         if self.recompute and self.compile == "on":
             raise MarginfaceError(
