@@ -23,15 +23,22 @@ PATIENCE = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run, as this one sees them; all call its methods together."""
+    """The processes of a run, as this one sees them; all call its methods together.
+
+    Args:
+        rank: which process this is, from 0.
+        size: how many there are.
+        texts: the processes as they exchange texts; None for as they exchange tensors.
+    """
 
     rank: int
     size: int
+    texts: distributed.ProcessGroup | None = None
 
     def exchange(self, text: str) -> list[str]:
         """Return the texts of all processes, by rank."""
         texts: list[Any] = [None] * self.size
-        distributed.all_gather_object(texts, text)
+        distributed.all_gather_object(texts, text, group=self.texts)
         return texts
 
 
@@ -59,7 +66,9 @@ def join(*, threads: int | None = None, device: str = "auto") -> Group:
             where = {"store": store, "rank": place.rank, "world_size": place.size}
         distributed.init_process_group(kind, timeout=PATIENCE, **where)
         atexit.register(_leave)
-    return Group(distributed.get_rank(), distributed.get_world_size())
+    # NCCL would copy every text to the GPU and wait for it.
+    texts = distributed.new_group(backend="gloo", timeout=PATIENCE) if gpu else None
+    return Group(distributed.get_rank(), distributed.get_world_size(), texts)
 
 
 def _leave() -> None:
