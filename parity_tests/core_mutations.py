@@ -38,12 +38,22 @@ REFERENCES = [
     Mutant(
         "backbones.layers.layer_norm", "layer_norm", "variance + self.epsilon", "variance + 1e-5"
     ),
+    Mutant("backbones.layers.global_pool", "gates", "x.mean((2, 3)", "x.sum((2, 3)"),
     Mutant("backbones.layers.linear", "linear", 'y + call.arrays["bias"]', "y"),
     Mutant("backbones.layers.mask_tokens", "masking", "order[: self.left]", "order[-self.left :]"),
+    Mutant("backbones.layers.multiply", "gates", "x * y", "x + y"),
     Mutant("backbones.layers.position", "position", 'x + call.arrays[""]', "x"),
     Mutant("backbones.layers.prelu", "prelu", "+ slopes * np.minimum", "- slopes * np.minimum"),
+    Mutant("backbones.layers.relu", "gates", "np.maximum(x, 0)", "np.maximum(x, -1)"),
     Mutant("backbones.layers.relu6", "relu6", "np.maximum(x, 0), 6", "np.maximum(x, 0), 60"),
     Mutant("backbones.layers.restore_tokens", "masking", "y[i, place]", "y[i, rank]"),
+    Mutant("backbones.layers.sigmoid", "gates", "np.exp(-x)", "np.exp(x)"),
+    Mutant(
+        "backbones.layers.subsample",
+        "subsample",
+        ":: self.stride, :: self.stride]",
+        "1 :: self.stride, :: self.stride]",
+    ),
     Mutant(
         "backbones.layers.tokens", "linear", "(*x.shape[:2], -1)", "(*x.shape[:2], -1)[..., ::-1]"
     ),
@@ -63,6 +73,11 @@ TABLE = [
     Mutant(ONNX, "relu6", "for end in (0, 6)", "for end in (0, 60)"),
     Mutant(ONNX, "patches", "perm=[0, 2, 1])", "perm=[0, 1, 2])"),
     Mutant(ONNX, "position", 'arrays[""]', '-arrays[""]'),
+    Mutant(ONNX, "subsample", "strides = [layer.stride] * 2", "strides = [1, layer.stride]"),
+    Mutant(ONNX, "gates", '"GlobalAveragePool"', '"GlobalMaxPool"'),
+    Mutant(ONNX, "gates", '"Relu"', '"Softplus"'),
+    Mutant(ONNX, "gates", '"Sigmoid"', '"HardSigmoid"'),
+    Mutant(ONNX, "gates", '"Mul", [x.name, y.name]', '"Add", [x.name, y.name]'),
     Mutant(ONNX, "attention", "math.sqrt(width)", "width"),
     Mutant(ONNX, "attention", "perm=[0, 2, 1, 3]", "perm=[0, 1, 2, 3]"),
     Mutant(ONNX, "attention", "axis=-1\n    )", "axis=-2\n    )"),
@@ -71,5 +86,6 @@ FOLDING = [
     Mutant("onnx.folding", "batch_norm", "bias * scale + offset", "bias + offset"),
     Mutant("onnx.folding", "batch_norm", "np.repeat(offset,", "np.tile(offset,"),
     Mutant("onnx.folding", "batch_norm", "+ layer.epsilon", "+ 1e-5"),
+    Mutant("onnx.folding", "batch_norm", 'scale * arrays["weight"]', "scale"),
 ]
 CORE = [*REFERENCES, *TABLE, *FOLDING]

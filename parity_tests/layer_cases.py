@@ -27,10 +27,13 @@ def patches(graph: Graph) -> int:
 
 
 def batch_norm(graph: Graph) -> int:
-    """Of images and of vectors; epsilons that show."""
+    """Of images and of vectors; epsilons that show; without scale and offset."""
     x = graph.batch_norm("images", IMAGES, epsilon=0.1)
     x = graph.linear("linear", graph.flatten(x), 5, bias=True)
-    return graph.batch_norm("vectors", x, trainable_scale=False, epsilon=0.2)
+    x = graph.batch_norm("vectors", x, trainable_scale=False, epsilon=0.2)
+    y = graph.relu(graph.batch_norm("bare_images", IMAGES, affine=False, epsilon=0.3))
+    y = graph.linear("bare_linear", graph.flatten(y), 5, bias=False)
+    return graph.add(x, graph.batch_norm("bare_vectors", y, affine=False, epsilon=0.4))
 
 
 def prelu(graph: Graph) -> int:
@@ -97,11 +100,24 @@ def unmasked(graph: Graph) -> int:
     return graph.restore_tokens("mask_token", graph.tokens(IMAGES), "", init_std=0.5)
 
 
+def subsample(graph: Graph) -> int:
+    """Sides that the stride divides and does not."""
+    return graph.subsample(IMAGES, 2)
+
+
+def gates(graph: Graph) -> int:
+    """A factor for each channel of images, as squeeze and excitation has; one for each value."""
+    x = graph.conv("conv", IMAGES, 4, 3, padding=1)
+    y = graph.relu(graph.conv("gates.0", graph.global_pool(x), 6, 1, bias=True, init_std=0.5))
+    x = graph.multiply(x, graph.sigmoid(graph.conv("gates.1", y, 4, 1)))
+    return graph.multiply(graph.tokens(x), graph.tokens(graph.relu(x)))
+
+
 CASES: dict[str, Callable[[Graph], int]] = {
     each.__name__: each
     for each in (
         *(convolutions, patches, batch_norm, prelu, linear, dropout, layer_norm, relu6),
-        *(position, attention, drop_path, masking, unmasked),
+        *(position, attention, drop_path, masking, unmasked, subsample, gates),
     )
 }
 

@@ -124,4 +124,25 @@ LAYERS = [
         ("dim=1).argsort(1))", "tf.argsort(tf.argsort(call.noise, 1, stable=True), 1)"),
         ("dim=1))", "tf.argsort(call.noise, 1, stable=True)"),
     ),
+    Mutant(
+        (TABLE, "backbones.batch_norm"),
+        "batch_norm",
+        ("affine=layer.affine", "if layer.affine:"),
+        ("affine=True", "if True:"),
+    ),
+    Mutant(
+        TABLE,
+        "subsample",
+        (":: layer.stride, :: layer.stride]", ":: layer.stride, :: layer.stride]"),
+        ("1 :: layer.stride, :: layer.stride]", "1 :: layer.stride, :: layer.stride]"),
+    ),
+    Mutant(
+        TABLE,
+        "gates",
+        ("x.mean((2, 3), keepdim=True)", "tf.reduce_mean(x, [1, 2], keepdims=True)"),
+        ("x.amax((2, 3), keepdim=True)", "tf.reduce_max(x, [1, 2], keepdims=True)"),
+    ),
+    Mutant(TABLE, "gates", ("torch.relu(x)", "tf.nn.relu(x)"), ("x", "tf.nn.elu(x)")),
+    Mutant(TABLE, "gates", ("torch.sigmoid(x)", "tf.sigmoid(x)"), ("torch.tanh(x)", "tf.tanh(x)")),
+    Mutant(TABLE, "gates", "return x * y", "return x + y"),
 ]

@@ -22,16 +22,21 @@ from marginface.backbones.layers import (
     Dropout,
     DropPath,
     Flatten,
+    GlobalPool,
     Layer,
     LayerNorm,
     Linear,
     MaskTokens,
+    Multiply,
     Parameter,
     Position,
     PReLU,
+    ReLU,
     ReLU6,
     RestoreTokens,
     Shape,
+    Sigmoid,
+    Subsample,
     Tokens,
 )
 from marginface.errors import MarginfaceError
@@ -131,21 +136,31 @@ class Graph:
         groups: int = 1,
         bias: bool = False,
         init_std: float | None = None,
+        init_bound: float | None = None,
     ) -> int:
         """Append a convolution.
 
-        Weights start by He's fan-out rule, with a bias as PyTorch starts both, or by `init_std`.
+        Weights start by He's fan-out rule, with a bias as PyTorch starts both, normal with
+        `init_std`, or uniform within `init_bound`.
         """
         kernel = kernel if isinstance(kernel, Sequence) else (kernel, kernel)
         before = self.shape(x)[0]
-        layer = Conv(name, before, channels, kernel, stride, padding, groups, bias, init_std)
+        start = init_std, init_bound
+        layer = Conv(name, before, channels, kernel, stride, padding, groups, bias, *start)
         return self.append(layer, x)
 
     def batch_norm(
-        self, name: str, x: int, *, trainable_scale: bool = True, epsilon: float = 1e-5
+        self,
+        name: str,
+        x: int,
+        *,
+        affine: bool = True,
+        trainable_scale: bool = True,
+        epsilon: float = 1e-5,
     ) -> int:
-        """Append a batch normalisation."""
-        return self.append(BatchNorm(name, self._channels(name, x), trainable_scale, epsilon), x)
+        """Append a batch normalisation; without scale and offset unless `affine`."""
+        channels = self._channels(name, x)
+        return self.append(BatchNorm(name, channels, trainable_scale, epsilon, affine=affine), x)
 
     def prelu(self, name: str, x: int) -> int:
         """Append a PReLU."""
@@ -160,6 +175,27 @@ class Graph:
         if self.flattened(x) != self.flattened(y):
             raise self._unordered("a sum with other vectors")
         return self.append(Add(f"add_{len(self.nodes)}"), x, y)
+
+    def multiply(self, x: int, y: int) -> int:
+        """Append a product with values of the same shape, or with a factor for each channel."""
+        channel_factors = (*self.shape(x)[:1], 1, 1) if len(self.shape(x)) == 3 else self.shape(x)
+        if self.shape(y) not in (self.shape(x), channel_factors):
+            raise MarginfaceError(
+                f"backbone '{self.name}' cannot multiply shapes {self.shape(x)} and {self.shape(y)}"
+            )
+        if self.flattened(x) != self.flattened(y):
+            raise self._unordered("a product with other vectors")
+        return self.append(Multiply(f"multiply_{len(self.nodes)}"), x, y)
+
+    def subsample(self, x: int, stride: int) -> int:
+        """Append a subsampling; nothing at stride 1."""
+        return (
+            x if stride == 1 else self.append(Subsample(f"subsample_{len(self.nodes)}", stride), x)
+        )
+
+    def global_pool(self, x: int) -> int:
+        """Append a global average pooling."""
+        return self.append(GlobalPool(f"global_pool_{len(self.nodes)}"), x)
 
     def flatten(self, x: int) -> int:
         """Append a flattening."""
@@ -182,9 +218,17 @@ class Graph:
         """Append a layer normalisation."""
         return self.append(LayerNorm(name, self.shape(x)[-1], epsilon), x)
 
+    def relu(self, x: int) -> int:
+        """Append a ReLU."""
+        return self.append(ReLU(f"relu_{len(self.nodes)}"), x)
+
     def relu6(self, x: int) -> int:
         """Append a ReLU6."""
         return self.append(ReLU6(f"relu6_{len(self.nodes)}"), x)
+
+    def sigmoid(self, x: int) -> int:
+        """Append a sigmoid."""
+        return self.append(Sigmoid(f"sigmoid_{len(self.nodes)}"), x)
 
     def tokens(self, x: int) -> int:
         """Append the change from images to tokens."""

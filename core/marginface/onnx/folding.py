@@ -73,8 +73,10 @@ def unfold_batch_norms(graph: Graph, folded: Mapping[str, Array]) -> dict[str, A
 
 def scale_and_offset(layer: BatchNorm, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
     """Return the factor and offset that a BatchNorm applies in inference."""
-    scale = arrays["weight"] / np.sqrt(arrays["running_var"] + layer.epsilon)
-    return scale, arrays["bias"] - arrays["running_mean"] * scale
+    scale, offset = 1 / np.sqrt(arrays["running_var"] + layer.epsilon), 0
+    if layer.affine:
+        scale, offset = scale * arrays["weight"], arrays["bias"]
+    return scale, offset - arrays["running_mean"] * scale
 
 
 def _arrays(layer: Layer, weights: dict[str, Array]) -> tuple[Array, Array]:

@@ -148,6 +148,32 @@ def attention(layer: layers.Attention, nodes: Nodes, arrays: Arrays, x: Value) -
     return _product(nodes, f"{name}.proj", joined, arrays["proj.weight"], arrays["proj.bias"])
 
 
+def subsample(layer: layers.Subsample, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a MaxPool of single pixels."""
+    strides = [layer.stride] * 2
+    return nodes.node("MaxPool", [x.name], layer.name, kernel_shape=[1, 1], strides=strides)
+
+
+def global_pool(layer: layers.GlobalPool, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a GlobalAveragePool."""
+    return nodes.node("GlobalAveragePool", [x.name], layer.name)
+
+
+def relu(layer: layers.ReLU, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Relu."""
+    return nodes.node("Relu", [x.name], layer.name)
+
+
+def sigmoid(layer: layers.Sigmoid, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Sigmoid."""
+    return nodes.node("Sigmoid", [x.name], layer.name)
+
+
+def multiply(layer: layers.Multiply, nodes: Nodes, arrays: Arrays, x: Value, y: Value) -> str:
+    """Write a Mul."""
+    return nodes.node("Mul", [x.name, y.name], layer.name)
+
+
 def same(layer: Layer, nodes: Nodes, arrays: Arrays, x: Value) -> str:
     """Write nothing: the layer is for training."""
     return x.name
@@ -197,4 +223,9 @@ LAYERS: Mapping[type[Layer], Callable[..., str]] = {
     layers.DropPath: same,
     layers.MaskTokens: same,
     layers.RestoreTokens: same,
+    layers.Subsample: subsample,
+    layers.GlobalPool: global_pool,
+    layers.ReLU: relu,
+    layers.Sigmoid: sigmoid,
+    layers.Multiply: multiply,
 }

@@ -15,12 +15,17 @@ from marginface_tf.processes import add_up, gather
 
 def batch_norm(layer: BatchNorm, call: Call, x: Tensor) -> Tensor:
     """Normalise [N, H, W, C] or [N, C]; in training move the running statistics."""
-    names = ("weight", "bias", "running_mean", "running_var")
-    scale, offset, running_mean, running_var = (call.arrays[name] for name in names)
+    running_mean, running_var = call.arrays["running_mean"], call.arrays["running_var"]
+    scale, offset = tf.ones_like(running_mean.value), tf.zeros_like(running_mean.value)
+    if layer.affine:
+        scale, offset = call.arrays["weight"].value, call.arrays["bias"].value
     y, mean, variance = normalize(
         layer,
         x,
-        *(array.value for array in (scale, offset, running_mean, running_var)),
+        scale,
+        offset,
+        running_mean.value,
+        running_var.value,
         training=call.training,
         synchronized=call.synchronized,
     )

@@ -127,6 +127,31 @@ def restore_tokens(layer: layers.RestoreTokens, call: Call, x: Tensor) -> Tensor
     return tf.gather(tf.concat([x, token], 1), places, batch_dims=1)
 
 
+def subsample(layer: layers.Subsample, call: Call, x: Tensor) -> Tensor:
+    """Return every stride-th pixel."""
+    return x[:, :: layer.stride, :: layer.stride]
+
+
+def global_pool(layer: layers.GlobalPool, call: Call, x: Tensor) -> Tensor:
+    """Return [N, 1, 1, C]."""
+    return tf.reduce_mean(x, [1, 2], keepdims=True)
+
+
+def relu(layer: layers.ReLU, call: Call, x: Tensor) -> Tensor:
+    """Return max(x, 0)."""
+    return tf.nn.relu(x)
+
+
+def sigmoid(layer: layers.Sigmoid, call: Call, x: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x))."""
+    return tf.sigmoid(x)
+
+
+def multiply(layer: layers.Multiply, call: Call, x: Tensor, y: Tensor) -> Tensor:
+    """Return x * y."""
+    return x * y
+
+
 def _wide(x: Tensor) -> Tensor:
     """Return x in float32 at least."""
     return tf.cast(x, keras.backend.result_type(x.dtype.name, "float32"))
@@ -154,4 +179,9 @@ LAYERS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.DropPath: drop_path,
     layers.MaskTokens: mask_tokens,
     layers.RestoreTokens: restore_tokens,
+    layers.Subsample: subsample,
+    layers.GlobalPool: global_pool,
+    layers.ReLU: relu,
+    layers.Sigmoid: sigmoid,
+    layers.Multiply: multiply,
 }

@@ -83,8 +83,8 @@ class _Normalize(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
         mean: Tensor,
         variance: Tensor,
         count: int,
@@ -105,6 +105,9 @@ class _Normalize(torch.autograd.Function):
         # The statistics are everybody's, and so is what they pass on of the gradient.
         offset, slope = add_up(own) / ctx.count
         d_x = upstream - offset.view(around) - unit * slope.view(around)
+        if weight is None:
+            d_x *= inverse.view(around)
+            return d_x.to(x.dtype), None, None, None, None, None, None
         d_x *= (inverse * weight).view(around)
         return d_x.to(x.dtype), own[1], own[0], None, None, None, None
 

@@ -29,8 +29,11 @@ def conv(layer: layers.Conv) -> nn.Module:
 
 def batch_norm(layer: layers.BatchNorm) -> nn.Module:
     """Build a batch normalisation."""
-    norm = BatchNorm(layer.channels, eps=layer.epsilon, momentum=layer.momentum)
-    norm.weight.requires_grad = layer.trainable_scale
+    norm = BatchNorm(
+        layer.channels, eps=layer.epsilon, momentum=layer.momentum, affine=layer.affine
+    )
+    if layer.affine:
+        norm.weight.requires_grad = layer.trainable_scale
     return norm
 
 
@@ -127,6 +130,31 @@ def restore_tokens(
     return _gather(filled, noise.argsort(stable=True, dim=1).argsort(1))
 
 
+def subsample(layer: layers.Subsample, x: Tensor) -> Tensor:
+    """Return every stride-th pixel."""
+    return x[:, :, :: layer.stride, :: layer.stride]
+
+
+def global_pool(layer: layers.GlobalPool, x: Tensor) -> Tensor:
+    """Return [N, C, 1, 1]."""
+    return x.mean((2, 3), keepdim=True)
+
+
+def relu(layer: layers.ReLU, x: Tensor) -> Tensor:
+    """Return max(x, 0)."""
+    return torch.relu(x)
+
+
+def sigmoid(layer: layers.Sigmoid, x: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x))."""
+    return torch.sigmoid(x)
+
+
+def multiply(layer: layers.Multiply, x: Tensor, y: Tensor) -> Tensor:
+    """Return x * y."""
+    return x * y
+
+
 def _gather(x: Tensor, places: Tensor) -> Tensor:
     """Return each sample's tokens at its places [N, L]."""
     return x.gather(1, places[:, :, None].expand(-1, -1, x.shape[2]))
@@ -157,5 +185,10 @@ FUNCTIONS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.DropPath: drop_path,
     layers.MaskTokens: mask_tokens,
     layers.RestoreTokens: restore_tokens,
+    layers.Subsample: subsample,
+    layers.GlobalPool: global_pool,
+    layers.ReLU: relu,
+    layers.Sigmoid: sigmoid,
+    layers.Multiply: multiply,
 }
 LAYERS: Mapping[type[Layer], Callable[..., Any]] = {**MODULES, **FUNCTIONS}

@@ -19,14 +19,19 @@ from marginface.backbones.layers.conv import Conv
 from marginface.backbones.layers.drop_path import DropPath
 from marginface.backbones.layers.dropout import Dropout
 from marginface.backbones.layers.flatten import Flatten
+from marginface.backbones.layers.global_pool import GlobalPool
 from marginface.backbones.layers.layer_norm import LayerNorm
 from marginface.backbones.layers.layout import Layout
 from marginface.backbones.layers.linear import Linear
 from marginface.backbones.layers.mask_tokens import MaskTokens
+from marginface.backbones.layers.multiply import Multiply
 from marginface.backbones.layers.position import Position
 from marginface.backbones.layers.prelu import PReLU
+from marginface.backbones.layers.relu import ReLU
 from marginface.backbones.layers.relu6 import ReLU6
 from marginface.backbones.layers.restore_tokens import RestoreTokens
+from marginface.backbones.layers.sigmoid import Sigmoid
+from marginface.backbones.layers.subsample import Subsample
 from marginface.backbones.layers.tokens import Tokens
 
 __all__ = [
@@ -41,17 +46,22 @@ __all__ = [
     "DropPath",
     "Dropout",
     "Flatten",
+    "GlobalPool",
     "Layer",
     "LayerNorm",
     "Layout",
     "Linear",
     "MaskTokens",
+    "Multiply",
     "PReLU",
     "Parameter",
     "Position",
+    "ReLU",
     "ReLU6",
     "RestoreTokens",
     "Shape",
+    "Sigmoid",
+    "Subsample",
     "Tokens",
     "threshold",
 ]
@@ -72,4 +82,9 @@ KINDS: tuple[type[Layer], ...] = (
     DropPath,
     MaskTokens,
     RestoreTokens,
+    Subsample,
+    GlobalPool,
+    ReLU,
+    Sigmoid,
+    Multiply,
 )

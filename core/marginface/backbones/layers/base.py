@@ -23,7 +23,7 @@ CHECKS: dict[str, Callable[[str, object], object]] = {  # of a layer's fields, b
     **dict.fromkeys(("out_channels", "out_features", "stride", "groups", "heads"), check_count),
     "padding": partial(check_count, least=0),
     "rate": check_rate,
-    "init_std": check_spread,
+    **dict.fromkeys(("init_std", "init_bound"), check_spread),
     "epsilon": check_positive,
 }
 

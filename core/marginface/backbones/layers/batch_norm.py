@@ -15,21 +15,25 @@ class BatchNorm(Layer):
 
     In training mean and variance are the batch's, and move the running ones:
     running = (1 - momentum) running + momentum batch, with the unbiased variance (PyTorch's way).
+    Without `affine` there is no weight and no bias.
     """
 
     channels: int
     trainable_scale: bool
     epsilon: float
     momentum: float = 0.1
+    affine: bool = True
 
     takes = (IMAGES, VECTORS)
 
     def parameters(self) -> dict[str, Parameter]:
-        """Return scale, offset and the two running statistics."""
+        """Return scale and offset, if there are any, and the two running statistics."""
         shape, trained = (self.channels,), self.trainable_scale
-        return {
+        affine = {
             "weight": Parameter(shape, "constant", 1, trainable=trained, decay=False),
             "bias": Parameter(shape, "constant", 0, decay=False),
+        }
+        return (affine if self.affine else {}) | {
             "running_mean": Parameter(shape, "constant", 0, trainable=False, decay=False),
             "running_var": Parameter(shape, "constant", 1, trainable=False, decay=False),
         }
@@ -40,7 +44,9 @@ class BatchNorm(Layer):
         mean, variance = call.arrays["running_mean"], call.arrays["running_var"]
         if call.training:
             mean, variance = _statistics(x)
-        unit = (x - mean.reshape(across)) / np.sqrt(variance.reshape(across) + self.epsilon)
+        unit: Array = (x - mean.reshape(across)) / np.sqrt(variance.reshape(across) + self.epsilon)
+        if not self.affine:
+            return unit
         scale, offset = call.arrays["weight"], call.arrays["bias"]
         return unit * scale.reshape(across) + offset.reshape(across)
 

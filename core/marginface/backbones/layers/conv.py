@@ -28,6 +28,7 @@ class Conv(Layer):
     groups: int
     bias: bool
     init_std: float | None = None  # None: He's fan-out rule; with a bias as PyTorch starts both
+    init_bound: float | None = None  # the weight is uniform within it instead
 
     takes = (IMAGES,)
 
@@ -46,7 +47,9 @@ class Conv(Layer):
         """Return the weight and, with `bias`, the bias."""
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
-        if self.init_std is None and self.bias:
+        if self.init_bound is not None:
+            parameters = {"weight": Parameter(shape, "uniform", self.init_bound)}
+        elif self.init_std is None and self.bias:
             parameters = {"weight": Parameter(shape, "uniform", bound)}
         elif self.init_std is None:
             he = math.sqrt(2 / (self.out_channels * math.prod(self.kernel)))
