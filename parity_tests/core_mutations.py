@@ -86,6 +86,6 @@ FOLDING = [
     Mutant("onnx.folding", "batch_norm", "bias * scale + offset", "bias + offset"),
     Mutant("onnx.folding", "batch_norm", "np.repeat(offset,", "np.tile(offset,"),
     Mutant("onnx.folding", "batch_norm", "+ layer.epsilon", "+ 1e-5"),
-    Mutant("onnx.folding", "batch_norm", 'scale * arrays["weight"]', "scale"),
+    Mutant("onnx.folding", "batch_norm", 'arrays["bias"] if layer.affine else 0', "0"),
 ]
 CORE = [*REFERENCES, *TABLE, *FOLDING]

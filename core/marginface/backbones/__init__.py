@@ -7,10 +7,11 @@ from typing import Any
 
 from marginface.backbones.drawing import draw_backbone, split_noise
 from marginface.backbones.graph import IMAGES, Graph
+from marginface.backbones.ir import NETWORKS, ir
 from marginface.backbones.iresnet import UNITS, iresnet
 from marginface.backbones.layers import Layout
 from marginface.backbones.layouts import layouts
-from marginface.backbones.mbf import mbf
+from marginface.backbones.mbf import WIDTHS, mbf
 from marginface.backbones.mobilefacenet import mobilefacenet
 from marginface.backbones.vit import SIZES, vit
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
@@ -38,7 +39,8 @@ Build = Callable[[Graph, float], None]
 
 _BUILDERS: dict[str, Build] = {
     **dict.fromkeys(UNITS, iresnet),
-    "mbf": mbf,
+    **dict.fromkeys(NETWORKS, ir),
+    **dict.fromkeys(WIDTHS, mbf),
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),
 }

@@ -1,9 +1,12 @@
-"""mbf: InsightFace's wide MobileFaceNet (2.06 M parameters), under its parameter names."""
+"""mbf and mbf_large: InsightFace's wide MobileFaceNets, under their parameter names."""
 
 from functools import partial
 
 from marginface.backbones.graph import IMAGES, Graph
 from marginface.backbones.mobilefacenet import conv_unit as any_conv_unit
+
+# channels of the first stage, units of each row
+WIDTHS = {"mbf": (128, (1, 4, 6, 2)), "mbf_large": (256, (2, 8, 12, 4))}
 
 conv_unit = partial(any_conv_unit, parts=("layers.0", "layers.1", "layers.2"))
 
@@ -27,14 +30,18 @@ def residual(graph: Graph, name: str, x: int, count: int, groups: int) -> int:
 
 def mbf(graph: Graph, dropout: float) -> None:
     """Append the whole network to an empty graph."""
-    x = conv_unit(graph, "layers.0", IMAGES, 128, 3, stride=2, padding=1)
-    x = conv_unit(graph, "layers.1", x, 128, 3, padding=1, groups=64)
-    x = depthwise(graph, "layers.2", x, 128, groups=128)
-    x = residual(graph, "layers.3", x, 4, groups=128)
-    x = depthwise(graph, "layers.4", x, 256, groups=256)
-    x = residual(graph, "layers.5", x, 6, groups=256)
-    x = depthwise(graph, "layers.6", x, 256, groups=512)
-    x = residual(graph, "layers.7", x, 2, groups=256)
+    width, counts = WIDTHS[graph.name]
+    x = conv_unit(graph, "layers.0", IMAGES, width, 3, stride=2, padding=1)
+    if counts[0] == 1:
+        x = conv_unit(graph, "layers.1", x, width, 3, padding=1, groups=64)
+    else:
+        x = residual(graph, "layers.1", x, counts[0], groups=128)
+    x = depthwise(graph, "layers.2", x, width, groups=128)
+    x = residual(graph, "layers.3", x, counts[1], groups=128)
+    x = depthwise(graph, "layers.4", x, 2 * width, groups=256)
+    x = residual(graph, "layers.5", x, counts[2], groups=256)
+    x = depthwise(graph, "layers.6", x, 2 * width, groups=512)
+    x = residual(graph, "layers.7", x, counts[3], groups=256)
     x = conv_unit(graph, "conv_sep", x, 512, 1)
     _, height, width = graph.shape(x)
     x = conv_unit(graph, "features.layers.0", x, 512, (height, width), groups=512, activation=False)

@@ -73,9 +73,9 @@ def unfold_batch_norms(graph: Graph, folded: Mapping[str, Array]) -> dict[str, A
 
 def scale_and_offset(layer: BatchNorm, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
     """Return the factor and offset that a BatchNorm applies in inference."""
-    scale, offset = 1 / np.sqrt(arrays["running_var"] + layer.epsilon), 0
-    if layer.affine:
-        scale, offset = scale * arrays["weight"], arrays["bias"]
+    weight = arrays["weight"] if layer.affine else np.ones(layer.channels)
+    offset = arrays["bias"] if layer.affine else 0
+    scale = weight / np.sqrt(arrays["running_var"] + layer.epsilon)
     return scale, offset - arrays["running_mean"] * scale
 
 
