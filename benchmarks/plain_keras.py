@@ -49,7 +49,10 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
                 values[position] = built(padded)
                 built.set_weights([arrays[f"{layer.name}.weight"]])
             case g.BatchNorm():
-                built = keras.layers.BatchNormalization(epsilon=layer.epsilon, momentum=0.9)
+                affine = {"center": layer.affine, "scale": layer.affine}
+                built = keras.layers.BatchNormalization(
+                    epsilon=layer.epsilon, momentum=0.9, **affine
+                )
                 values[position] = built(x[0])
             case g.PReLU():
                 built = keras.layers.PReLU("zeros", shared_axes=[1, 2])
@@ -66,6 +69,16 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
                 values[position] = keras.layers.Flatten()(x[0])
             case g.Dropout():
                 values[position] = keras.layers.Dropout(layer.rate)(x[0])
+            case g.Subsample():
+                values[position] = keras.layers.MaxPooling2D(1, layer.stride)(x[0])
+            case g.GlobalPool():
+                values[position] = keras.layers.GlobalAveragePooling2D(keepdims=True)(x[0])
+            case g.ReLU():
+                values[position] = keras.layers.ReLU()(x[0])
+            case g.Sigmoid():
+                values[position] = keras.layers.Activation("sigmoid")(x[0])
+            case g.Multiply():
+                values[position] = keras.layers.Multiply()(x)
     return keras.Model(images, values[len(graph.nodes) - 1])
 
 

@@ -6,10 +6,16 @@ from collections.abc import Callable
 
 from marginface import backbones
 from marginface.backbones import IMAGES, Graph
+from marginface.backbones.ir import Network, append_ir
 from marginface.backbones.vit import Size, append_vit
 
 SIDES = (6, 7)  # of the images
 TINY_VIT, ROWS, JOINS = "tiny_vit", "tiny_rows", "tiny_joins"
+FIRST_IR, SECOND_IR = "tiny_ir", "tiny_ir_evolve"
+TINY_IR = {  # a network of each family, with all that theirs have
+    name: Network((2, 1, 1, 1), excites=True, evolve=name == SECOND_IR)
+    for name in (FIRST_IR, SECOND_IR)
+}
 
 
 def convolutions(graph: Graph) -> int:
@@ -147,6 +153,11 @@ def tiny_vit(graph: Graph, dropout: float) -> None:
     append_vit(graph, dropout, Size(16, 2, 0.5, 0.3))
 
 
+def tiny_ir(graph: Graph, dropout: float) -> None:
+    """A residual network of five units."""
+    append_ir(graph, dropout, TINY_IR[graph.name])
+
+
 def conv_unit(graph: Graph, name: str, x: int, channels: int) -> int:
     """Half the height and width."""
     x = graph.conv(f"{name}.conv", x, channels, 3, stride=2, padding=1)
@@ -168,11 +179,13 @@ def joins(graph: Graph, dropout: float) -> None:
         y = graph.conv(f"{name}.conv", graph.batch_norm(f"{name}.bn1", x), 6, 3, padding=1)
         x = graph.add(x, graph.batch_norm(f"{name}.bn2", y))
     x = graph.linear("fc", graph.dropout(graph.flatten(x), dropout), 16, bias=True)
-    graph.batch_norm("features", x, trainable_scale=False)
+    graph.batch_norm("features", x, affine=False)
 
 
 for each in CASES:
     _register(each)
 backbones.register_backbone(JOINS, joins)
+for each in TINY_IR:
+    backbones.register_backbone(each, tiny_ir)
 backbones.register_backbone(TINY_VIT, tiny_vit)
 backbones.register_backbone(ROWS, rows)

@@ -12,11 +12,12 @@ from networks import NETWORKS
 
 from marginface import backbones
 from marginface.backbones import Graph, Layout, layers
+from marginface.backbones.ir import NETWORKS as IR
 from marginface.backbones.vit import SIZES
 
 ATOL = {"float32": 1e-4, "float64": 1e-9}
 SMALL = [("mobilefacenet", (48, 32)), ("mbf", (48, 48)), ("iresnet18", (32, 48))]
-WHOLE = [(name, (112, 112)) for name in NETWORKS if name not in SIZES]  # test_vit.py has those
+WHOLE = [(name, (112, 112)) for name in NETWORKS if name not in {*SIZES, *IR}]  # test_vit, test_ir
 CASES = [
     *SMALL,
     *(pytest.param(name, size, marks=pytest.mark.slow) for name, size in WHOLE),

@@ -10,11 +10,17 @@ import onnxruntime
 import pytest
 from comparison import assert_same_embeddings, assert_same_onnx
 from frameworks import Framework, lively_weights
+from layer_cases import FIRST_IR
 
 from marginface import MarginfaceError, backbones
 from marginface.onnx.writer import build_onnx
 
-CASES = [("mobilefacenet", (32, 32)), ("mbf", (32, 48)), ("iresnet18", (32, 32))]
+CASES = [
+    ("mobilefacenet", (32, 32)),
+    ("mbf", (32, 48)),
+    ("iresnet18", (32, 32)),
+    (FIRST_IR, (32, 32)),
+]
 
 
 def export(

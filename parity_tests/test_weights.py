@@ -10,7 +10,12 @@ from frameworks import Framework, lively_weights
 
 from marginface import MarginfaceError, backbones
 
-GRAPHS = [("mobilefacenet", (32, 32)), ("mbf", (32, 32)), ("iresnet18", (32, 48))]
+GRAPHS = [
+    ("mobilefacenet", (32, 32)),
+    ("mbf", (32, 32)),
+    ("iresnet18", (32, 48)),
+    ("ir_se18", (32, 48)),
+]
 
 
 @pytest.mark.parametrize(("name", "size"), GRAPHS)

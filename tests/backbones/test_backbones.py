@@ -18,7 +18,22 @@ from marginface.runs.checkpoints import Checkpoint
         ("iresnet50", 475, 43.59),
         ("iresnet100", 925, 65.16),
         ("iresnet200", 1807, 118.83),
+        ("ir18", 179, 24.02),
+        ("ir34", 323, 34.13),
+        ("ir50", 467, 43.59),
+        ("ir101", 917, 65.15),
+        ("ir_se18", 195, 24.11),
+        ("ir_se34", 355, 34.29),
+        ("ir_se50", 515, 43.81),
+        ("ir_se101", 1015, 65.52),
+        ("ir50_evolve", 349, 43.57),
+        ("ir101_evolve", 674, 65.13),
+        ("ir152_evolve", 687, 70.74),
+        ("ir_se50_evolve", 397, 43.80),
+        ("ir_se101_evolve", 772, 65.50),
+        ("ir_se152_evolve", 787, 71.15),
         ("mbf", 333, 2.06),
+        ("mbf_large", 606, 6.31),
         ("mobilefacenet", 333, 1.20),
         ("vit_t", 150, 19.14),
         ("vit_t_dp005_mask0", 150, 19.14),
@@ -38,7 +53,7 @@ def test_published_sizes(name: str, entries: int, millions: float) -> None:
     assert learned / 1e6 == pytest.approx(millions, abs=0.006)
 
 
-@pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet", "vit_t"])
+@pytest.mark.parametrize("name", ["iresnet18", "ir_se18", "mbf", "mobilefacenet", "vit_t"])
 def test_what_does_not_decay(name: str) -> None:
     """Every vector; position arrays and the mask token, too."""
     graph = backbones.describe(name)
@@ -47,7 +62,7 @@ def test_what_does_not_decay(name: str) -> None:
     assert graph.undecayed() == vectors | others
 
 
-@pytest.mark.parametrize("name", ["iresnet18", "mbf", "mobilefacenet"])
+@pytest.mark.parametrize("name", ["iresnet18", "ir_se18", "mbf", "mobilefacenet"])
 @pytest.mark.parametrize("framework", ["torch", "tf"])
 def test_layouts_are_undone_exactly(name: str, framework: str) -> None:
     graph = backbones.describe(name, 32, (32, 32) if name != "iresnet18" else (112, 112))

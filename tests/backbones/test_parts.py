@@ -12,6 +12,7 @@ STAGES = ["layer1", "layer2", "layer3", "layer4"]
 PARTS = {
     "iresnet18": ["stem", *STAGES, "bn2", "fc", "features"],
     "iresnet200": ["stem", *STAGES, "bn2", "fc", "features"],
+    "ir_se50_evolve": ["stem", *(f"body.{i}" for i in range(24)), "output_layer"],
     "mbf": [*(f"layers.{i}" for i in range(8)), "conv_sep", "features"],
     "mobilefacenet": ["stem", *(f"blocks.{i}" for i in range(15)), "conv2", "linear7", "linear1"],
     "vit_s": ["stem", *(f"blocks.{i}" for i in range(12)), "norm", "mask_token", "feature"],

@@ -30,6 +30,8 @@ COUNT = "must be at least 1, a whole number, got"
         (lambda g: g.position("p", g.tokens(IMAGES), init_std=-1), "init_std of 'p' must be at le"),
         (lambda g: g.position("p", g.tokens(IMAGES), init_std=None), "init_std of 'p' .* got None"),
         (lambda g: g.conv("c", IMAGES, 4, init_std=NAN), "init_std of 'c' must be .*finite, got"),
+        (lambda g: g.conv("c", IMAGES, 4, init_bound=-1), "init_bound of 'c' must be at least 0"),
+        (lambda g: g.subsample(IMAGES, 0), f"stride of 'subsample_0' {COUNT} 0"),
         (lambda g: g.batch_norm("n", IMAGES, epsilon=0), "epsilon of 'n' must be above 0 and f"),
         (lambda g: g.conv("c", IMAGES, 2.5), rf"channels of 'c' {COUNT} 2\.5"),
         (lambda g: g.conv("c", IMAGES, -4), f"channels of 'c' {COUNT} -4"),
@@ -50,6 +52,28 @@ def test_numbers(build: Callable[[Graph], Any], words: str) -> None:
 
 def test_sums_of_two_shapes() -> None:
     refused(lambda g: g.add(IMAGES, g.tokens(IMAGES)), r"cannot add shapes \(3, 6, 7\) and \(42, 3")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda g: g.multiply(IMAGES, g.tokens(IMAGES)),
+        lambda g: g.multiply(IMAGES, g.subsample(IMAGES, 2)),
+        lambda g: g.multiply(IMAGES, g.global_pool(g.conv("c", IMAGES, 1, 1))),
+        lambda g: g.multiply(g.global_pool(IMAGES), IMAGES),
+    ],
+    ids=["tokens", "fewer pixels", "one channel", "factors first"],
+)
+def test_products_of_two_shapes(build: Callable[[Graph], int]) -> None:
+    refused(build, r"cannot multiply shapes \(")
+
+
+def test_products_of_flattened_images() -> None:
+    def build(graph: Graph) -> None:
+        x = graph.flatten(IMAGES)
+        graph.multiply(x, graph.linear("l", x, 3 * 6 * 7, bias=True))
+
+    refused(build, "a product with other vectors stands behind flattened images")
 
 
 @pytest.mark.parametrize("name", ["", "a.", ".a", "a..b", "a b", "a-b", "0.a", "_a", "a._b", 5])

@@ -177,18 +177,18 @@ MODULES: Mapping[type[Layer], Callable[[Any], nn.Module]] = {
 # Called with the layer, its inputs, the array that it has under its own name, and its noise.
 FUNCTIONS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.Add: add,
+    layers.Multiply: multiply,
     layers.Flatten: flatten,
     layers.Dropout: dropout,
+    layers.ReLU: relu,
     layers.ReLU6: relu6,
+    layers.Sigmoid: sigmoid,
+    layers.Subsample: subsample,
+    layers.GlobalPool: global_pool,
     layers.Tokens: tokens,
     layers.Position: position,
     layers.DropPath: drop_path,
     layers.MaskTokens: mask_tokens,
     layers.RestoreTokens: restore_tokens,
-    layers.Subsample: subsample,
-    layers.GlobalPool: global_pool,
-    layers.ReLU: relu,
-    layers.Sigmoid: sigmoid,
-    layers.Multiply: multiply,
 }
 LAYERS: Mapping[type[Layer], Callable[..., Any]] = {**MODULES, **FUNCTIONS}
