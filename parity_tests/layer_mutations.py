@@ -40,8 +40,14 @@ LAYERS = [
     Mutant(
         TABLE,
         "prelu",
-        ("nn.PReLU(layer.channels)", "(slope - 1) * below"),
+        ("_PReLU(layer.channels)", "(slope - 1) * below"),
         ("nn.LeakyReLU(0.25)", "slope * below"),
+    ),
+    Mutant(
+        TABLE,
+        "prelu",
+        ("else below.mul_(x)", "reduce_sum(below * x"),
+        ("else below", "reduce_sum(upstream * x"),
     ),
     Mutant(
         TABLE,

@@ -103,6 +103,12 @@ def test_onnx_at_every_opset(name: str) -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=allowed, err_msg=f"{opset}")
 
 
+def test_prelu_has_a_second_derivative(torch: Framework) -> None:
+    made, code = torch.module("backbones.layers").prelu(layers.PReLU("prelu", 3)), torch.torch
+    x, upstream = (code.randn(4, 3, 2, 2, dtype=code.float64, requires_grad=True) for _ in range(2))
+    assert code.autograd.gradgradcheck(made.double().train(), [x], [upstream])
+
+
 def test_noise_is_drawn_where_none_is_given(framework: Framework) -> None:
     graph = backbones.describe(TINY_VIT, 8, (31, 30), dropout=0.5)
     made = framework.backbone(graph, lively_weights(graph, 1))

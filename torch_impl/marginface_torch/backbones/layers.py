@@ -37,9 +37,39 @@ def batch_norm(layer: layers.BatchNorm) -> nn.Module:
     return norm
 
 
+class _PReLU(nn.PReLU):
+    """PReLU whose backward pass on a CPU takes a third of the time of PyTorch's, to the same."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or input.device.type != "cpu":
+            return super().forward(input)
+        output: Tensor = _Bend.apply(input, self.weight.to(input.dtype))  # type: ignore[no-untyped-call]
+        return output
+
+
+class _Bend(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, slope: Tensor) -> Tensor:
+        return nn.functional.prelu(x, slope)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (upstream,), (x, slope) = gradients, ctx.saved_tensors
+        above = torch.ops.aten.threshold_backward(upstream, x, 0)
+        below = upstream - above
+        d_x = above.addcmul_(below, slope.view(-1, *[1] * (x.dim() - 2)))
+        # In place, for new memory is what takes longest; a second derivative needs `below`, too.
+        each = below * x if torch.is_grad_enabled() else below.mul_(x)
+        return d_x, each.sum([0, *range(2, x.dim())])
+
+
 def prelu(layer: layers.PReLU) -> nn.Module:
     """Build a PReLU."""
-    return nn.PReLU(layer.channels)
+    return _PReLU(layer.channels)
 
 
 def linear(layer: layers.Linear) -> nn.Module:
