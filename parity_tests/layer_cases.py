@@ -68,8 +68,11 @@ def dropout(graph: Graph) -> int:
 
 
 def layer_norm(graph: Graph) -> int:
-    """An epsilon that shows."""
-    return graph.layer_norm("norm", graph.tokens(IMAGES), epsilon=0.1)
+    """Of tokens, of images, of vectors; epsilons that show."""
+    x = graph.layer_norm("tokens", graph.tokens(IMAGES), epsilon=0.1)
+    y = graph.layer_norm("images", IMAGES, epsilon=0.2)
+    x = graph.linear("linear", graph.flatten(graph.add(x, graph.tokens(y))), 5, bias=True)
+    return graph.layer_norm("vectors", x, epsilon=0.3)
 
 
 def relu6(graph: Graph) -> int:
@@ -119,11 +122,41 @@ def gates(graph: Graph) -> int:
     return graph.multiply(graph.tokens(x), graph.tokens(graph.relu(x)))
 
 
+def gelu(graph: Graph) -> int:
+    """Of values near and far from zero."""
+    return graph.gelu(graph.batch_norm("wide", IMAGES))
+
+
+def layer_scale(graph: Graph) -> int:
+    """Of tokens, which become images again."""
+    x = graph.layer_scale("block.gamma", graph.tokens(IMAGES), init_scale=0.5)
+    return graph.images(x, *SIDES)
+
+
+def cascade(graph: Graph) -> int:
+    """Groups of channels, of two sizes, one of which is added to another."""
+    x = graph.conv("conv", IMAGES, 5, 1)
+    y = graph.add(graph.channels(x, 0, 2), graph.channels(x, 2, 2))
+    return graph.concat(y, graph.channels(x, 4, 1), graph.channels(x, 2, 2))
+
+
+def fourier_position(graph: Graph) -> int:
+    """Sides that differ."""
+    return graph.fourier_position("places", IMAGES, init_std=0.5)
+
+
+def cross_covariance(graph: Graph) -> int:
+    """Two heads of two channels."""
+    x = graph.linear("qkv", graph.tokens(IMAGES), 12, bias=True)
+    return graph.cross_covariance("xca.temperature", x, 2)
+
+
 CASES: dict[str, Callable[[Graph], int]] = {
     each.__name__: each
     for each in (
         *(convolutions, patches, batch_norm, prelu, linear, dropout, layer_norm, relu6),
         *(position, attention, drop_path, masking, unmasked, subsample, gates),
+        *(gelu, layer_scale, cascade, fourier_position, cross_covariance),
     )
 }
 

@@ -6,6 +6,8 @@ from functools import partial
 from typing import Any
 
 from marginface.backbones.drawing import draw_backbone, split_noise
+from marginface.backbones.edgeface import NETWORKS as EDGEFACES
+from marginface.backbones.edgeface import edgeface
 from marginface.backbones.graph import IMAGES, Graph
 from marginface.backbones.ir import NETWORKS, ir
 from marginface.backbones.iresnet import UNITS, iresnet
@@ -43,6 +45,7 @@ _BUILDERS: dict[str, Build] = {
     **dict.fromkeys(WIDTHS, mbf),
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),
+    **dict.fromkeys(EDGEFACES, edgeface),
 }
 
 

@@ -12,19 +12,26 @@ import numpy as np
 
 from marginface.backbones.layer_names import LayerNames
 from marginface.backbones.layers import (
+    GELU,
     NOISE,
     Add,
     Array,
     Attention,
     BatchNorm,
     Call,
+    Channels,
+    Concat,
     Conv,
+    CrossCovariance,
     Dropout,
     DropPath,
     Flatten,
+    FourierPosition,
     GlobalPool,
+    Images,
     Layer,
     LayerNorm,
+    LayerScale,
     Linear,
     MaskTokens,
     Multiply,
@@ -137,15 +144,16 @@ class Graph:
         bias: bool = False,
         init_std: float | None = None,
         init_bound: float | None = None,
+        truncated: bool = False,
     ) -> int:
         """Append a convolution.
 
         Weights start by He's fan-out rule, with a bias as PyTorch starts both, normal with
-        `init_std`, or uniform within `init_bound`.
+        `init_std` (if `truncated`, cut off at two of them), or uniform within `init_bound`.
         """
         kernel = kernel if isinstance(kernel, Sequence) else (kernel, kernel)
         before = self.shape(x)[0]
-        start = init_std, init_bound
+        start = init_std, init_bound, truncated
         layer = Conv(name, before, channels, kernel, stride, padding, groups, bias, *start)
         return self.append(layer, x)
 
@@ -207,16 +215,23 @@ class Graph:
         return x if rate == 0 else self.append(Dropout(name, rate, before), x)
 
     def linear(
-        self, name: str, x: int, features: int, *, bias: bool, init_std: float | None = None
+        self,
+        name: str,
+        x: int,
+        features: int,
+        *,
+        bias: bool,
+        init_std: float | None = None,
+        truncated: bool = False,
     ) -> int:
-        """Append a linear layer on vectors or on each token."""
+        """Append a linear layer on vectors or on each token; weights start as `conv` says."""
         width = self.shape(x)[-1]
         before = self.flattened(x) or (width,)
-        return self.append(Linear(name, width, features, bias, before, init_std), x)
+        return self.append(Linear(name, width, features, bias, before, init_std, truncated), x)
 
     def layer_norm(self, name: str, x: int, *, epsilon: float = 1e-5) -> int:
         """Append a layer normalisation."""
-        return self.append(LayerNorm(name, self.shape(x)[-1], epsilon), x)
+        return self.append(LayerNorm(name, self._width(name, x), epsilon), x)
 
     def relu(self, x: int) -> int:
         """Append a ReLU."""
@@ -225,6 +240,10 @@ class Graph:
     def relu6(self, x: int) -> int:
         """Append a ReLU6."""
         return self.append(ReLU6(f"relu6_{len(self.nodes)}"), x)
+
+    def gelu(self, x: int) -> int:
+        """Append a GELU."""
+        return self.append(GELU(f"gelu_{len(self.nodes)}"), x)
 
     def sigmoid(self, x: int) -> int:
         """Append a sigmoid."""
@@ -237,6 +256,36 @@ class Graph:
     def position(self, name: str, x: int, *, init_std: float) -> int:
         """Append a position array."""
         return self.append(Position(name, self.shape(x)[0], self.shape(x)[-1], init_std), x)
+
+    def fourier_position(self, name: str, x: int, *, init_std: float) -> int:
+        """Append a position array of sines and cosines to images."""
+        return self.append(FourierPosition(name, *self.shape(x), init_std), x)
+
+    def images(self, x: int, height: int, width: int) -> int:
+        """Append the change from tokens to images."""
+        return self.append(Images(f"images_{len(self.nodes)}", height, width), x)
+
+    def channels(self, x: int, start: int, count: int) -> int:
+        """Append a choice of channels."""
+        return self.append(Channels(f"channels_{len(self.nodes)}", start, count), x)
+
+    def concat(self, *inputs: int) -> int:
+        """Append a concatenation of the channels of images."""
+        sizes = {self.shape(x)[1:] for x in inputs}
+        if len(sizes) != 1:
+            raise MarginfaceError(
+                f"backbone '{self.name}' cannot put shapes "
+                f"{[self.shape(x) for x in inputs]} side by side; all sizes must be the same"
+            )
+        return self.append(Concat(f"concat_{len(self.nodes)}"), *inputs)
+
+    def layer_scale(self, name: str, x: int, *, init_scale: float) -> int:
+        """Append a factor for each channel of tokens."""
+        return self.append(LayerScale(name, self.shape(x)[-1], init_scale), x)
+
+    def cross_covariance(self, name: str, x: int, heads: int) -> int:
+        """Append a cross-covariance attention of tokens that are q, k and v side by side."""
+        return self.append(CrossCovariance(name, self.shape(x)[-1], heads), x)
 
     def attention(self, name: str, x: int, heads: int, *, init_std: float) -> int:
         """Append a self-attention."""
@@ -308,6 +357,10 @@ class Graph:
         if self.flattened(x):
             raise self._unordered(f"'{name}'")
         return self.shape(x)[0]
+
+    def _width(self, name: str, x: int) -> int:
+        """Return the channels of images, tokens or vectors."""
+        return self.shape(x)[-1] if len(self.shape(x)) == 2 else self._channels(name, x)
 
     def check_end(self) -> None:
         """Raise unless the last layer gives embeddings."""

@@ -14,6 +14,7 @@ from marginface.backbones.graph import IMAGES, Graph, array_name
 from marginface.backbones.layers import Layer, Shape
 from marginface.onnx.folding import fold_batch_norms, scale_and_offset
 from marginface.onnx.nodes import Nodes
+from marginface.onnx.summing import unit_length
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -88,19 +89,28 @@ def flatten(layer: layers.Flatten, nodes: Nodes, arrays: Arrays, x: Value) -> st
 
 
 def layer_norm(layer: layers.LayerNorm, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Normalise along the channels, which images have in front."""
+    if len(x.shape) < 3:
+        return _layer_norm(layer, nodes, arrays, x.name)
+    last = nodes.node("Transpose", [x.name], f"{layer.name}.last", perm=[0, 2, 3, 1])
+    y = _layer_norm(layer, nodes, arrays, last)
+    return nodes.node("Transpose", [y], f"{layer.name}.first", perm=[0, 3, 1, 2])
+
+
+def _layer_norm(layer: layers.LayerNorm, nodes: Nodes, arrays: Arrays, x: str) -> str:
     """Write a LayerNormalization; before opset 17, which brought it, what it consists of."""
     scale, offset = (
         nodes.constant(f"{layer.name}.{part}", arrays[part]) for part in ("weight", "bias")
     )
     if nodes.opset >= 17:
-        inputs, settings = [x.name, scale, offset], {"axis": -1, "epsilon": layer.epsilon}
+        inputs, settings = [x, scale, offset], {"axis": -1, "epsilon": layer.epsilon}
         return nodes.node("LayerNormalization", inputs, layer.name, **settings)
 
     def node(op: str, *inputs: str, **attributes: Any) -> str:
         return nodes.node(op, inputs, f"{layer.name}.{len(nodes.nodes)}", **attributes)
 
     over = {"axes": [-1], "keepdims": 1}
-    centred = node("Sub", x.name, node("ReduceMean", x.name, **over))
+    centred = node("Sub", x, node("ReduceMean", x, **over))
     variance = node("ReduceMean", node("Mul", centred, centred), **over)
     epsilon = nodes.constant(f"{layer.name}.epsilon", np.array(layer.epsilon))
     unit = node("Div", centred, node("Sqrt", node("Add", variance, epsilon)))
@@ -164,6 +174,71 @@ def relu(layer: layers.ReLU, nodes: Nodes, arrays: Arrays, x: Value) -> str:
     return nodes.node("Relu", [x.name], layer.name)
 
 
+def gelu(layer: layers.GELU, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Gelu; before opset 20, which brought it, what it consists of."""
+    if nodes.opset >= 20:
+        return nodes.node("Gelu", [x.name], layer.name)
+    root, one, half = (
+        nodes.constant(f"{layer.name}.{name}", np.array(value))
+        for name, value in (("root", math.sqrt(2)), ("one", 1), ("half", 0.5))
+    )
+    scaled = nodes.node("Div", [x.name, root], f"{layer.name}.scaled")
+    erf = nodes.node("Erf", [scaled], f"{layer.name}.erf")
+    doubled = nodes.node("Add", [erf, one], f"{layer.name}.doubled")
+    product = nodes.node("Mul", [x.name, doubled], f"{layer.name}.product")
+    return nodes.node("Mul", [product, half], layer.name)  # an order that ONNX Runtime fuses
+
+
+def layer_scale(layer: layers.LayerScale, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Mul by the array."""
+    array = nodes.constant(f"{layer.name}.array", arrays[""])
+    return nodes.node("Mul", [x.name, array], layer.name)
+
+
+def images(layer: layers.Images, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Transpose and a Reshape."""
+    turned = nodes.node("Transpose", [x.name], f"{layer.name}.turned", perm=[0, 2, 1])
+    shape = [0, x.shape[1], layer.height, layer.width]
+    return _reshaped(nodes, layer.name, turned, shape)
+
+
+def channels(layer: layers.Channels, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a Slice."""
+    return _slice(nodes, layer.name, x.name, layer.start, layer.end)
+
+
+def concat(layer: layers.Concat, nodes: Nodes, arrays: Arrays, *inputs: Value) -> str:
+    """Write a Concat."""
+    return nodes.node("Concat", [x.name for x in inputs], layer.name, axis=1)
+
+
+def fourier_position(layer: layers.FourierPosition, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write an Add of what the waves are mixed to, which is the same for every image."""
+    array = layer.forward(layers.Call(arrays), np.zeros((1, *x.shape)))
+    return nodes.node("Add", [x.name, nodes.constant(f"{layer.name}.array", array)], layer.name)
+
+
+def cross_covariance(layer: layers.CrossCovariance, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write it in products of channels."""
+    (count, _), name, channels = x.shape, layer.name, layer.channels
+    turned = nodes.node("Transpose", [x.name], f"{name}.turned", perm=[0, 2, 1])
+    parts = []
+    for i, part in enumerate("qkv"):
+        rows = _slice(nodes, f"{name}.{part}", turned, i * channels, (i + 1) * channels)
+        shape = [0, layer.heads, channels // layer.heads, count]
+        parts.append(_reshaped(nodes, f"{name}.{part}.heads", rows, shape))
+    q, k, v = parts
+    q, k = (unit_length(nodes, each, axes=[-1]) for each in (q, k))
+    k = nodes.node("Transpose", [k], f"{name}.k.turned", perm=[0, 1, 3, 2])
+    temperature = nodes.constant(f"{name}.array", arrays[""])
+    products = nodes.node("MatMul", [q, k], f"{name}.cosines")
+    products = nodes.node("Mul", [products, temperature], f"{name}.products")
+    shares = nodes.node("Softmax", [products], f"{name}.shares", axis=-1)
+    mixed = nodes.node("MatMul", [shares, v], f"{name}.mixed")
+    joined = _reshaped(nodes, f"{name}.joined", mixed, [0, channels, count])
+    return nodes.node("Transpose", [joined], name, perm=[0, 2, 1])
+
+
 def sigmoid(layer: layers.Sigmoid, nodes: Nodes, arrays: Arrays, x: Value) -> str:
     """Write a Sigmoid."""
     return nodes.node("Sigmoid", [x.name], layer.name)
@@ -202,6 +277,15 @@ def _product(
     return nodes.node("Add", [product, nodes.constant(f"{name}.bias", bias)], name)
 
 
+def _slice(nodes: Nodes, name: str, x: str, start: int, end: int) -> str:
+    """Write a Slice of the first axis behind the batch."""
+    bounds = [
+        nodes.constant(f"{name}.{bound}", [value], np.int64)
+        for bound, value in (("start", start), ("end", end), ("axis", 1))
+    ]
+    return nodes.node("Slice", [x, *bounds], name)
+
+
 def _reshaped(nodes: Nodes, name: str, x: str, shape: list[int]) -> str:
     """Write a Reshape; 0 keeps the batch."""
     return nodes.node("Reshape", [x, nodes.constant(f"{name}.shape", shape, np.int64)], name)
@@ -228,4 +312,11 @@ LAYERS: Mapping[type[Layer], Callable[..., str]] = {
     layers.DropPath: same,
     layers.MaskTokens: same,
     layers.RestoreTokens: same,
+    layers.GELU: gelu,
+    layers.LayerScale: layer_scale,
+    layers.Images: images,
+    layers.Channels: channels,
+    layers.Concat: concat,
+    layers.FourierPosition: fourier_position,
+    layers.CrossCovariance: cross_covariance,
 }

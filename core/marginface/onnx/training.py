@@ -31,7 +31,7 @@ with needs("onnx"):
 
 Array = NDArray[Any]
 Read = Callable[[str], Array]  # a constant of a graph, by its name
-KEPT = (layers.BatchNorm, layers.RestoreTokens)
+KEPT = (layers.BatchNorm, layers.RestoreTokens, layers.FourierPosition)
 
 
 def keep_for_training(model: onnx.ModelProto, graph: Graph, weights: Mapping[str, Array]) -> None:
@@ -153,7 +153,7 @@ def _plain(layer: Layer, read: Read) -> dict[str, Array]:
     return {part: read(f"{layer.name}.{part}") for part in layer.parameters()}
 
 
-def _position(layer: Layer, read: Read) -> dict[str, Array]:
+def _own_array(layer: Layer, read: Read) -> dict[str, Array]:
     return {"": read(f"{layer.name}.array")}
 
 
@@ -174,6 +174,8 @@ READERS: Mapping[type[Layer], Callable[[Layer, Read], dict[str, Array]]] = {
     layers.Linear: _with_bias,
     layers.PReLU: _plain,
     layers.LayerNorm: _plain,
-    layers.Position: _position,
+    layers.Position: _own_array,
     layers.Attention: _attention,
+    layers.LayerScale: _own_array,
+    layers.CrossCovariance: _own_array,
 }

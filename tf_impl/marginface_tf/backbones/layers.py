@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import keras
@@ -10,6 +11,8 @@ from tensorflow import Tensor
 
 from marginface.backbones import layers
 from marginface.backbones.layers import Layer
+from marginface.backbones.layers.cross_covariance import LEAST_NORM
+from marginface.backbones.layers.fourier_position import BIAS, WEIGHT
 from marginface_tf.backbones.batch_norm import batch_norm
 from marginface_tf.backbones.calls import Call
 from marginface_tf.backbones.conv import conv
@@ -67,7 +70,7 @@ def dropout(layer: layers.Dropout, call: Call, x: Tensor) -> Tensor:
 
 
 def layer_norm(layer: layers.LayerNorm, call: Call, x: Tensor) -> Tensor:
-    """Normalise each token, in float32 at least."""
+    """Normalise along the channels, in float32 at least."""
     wide = _wide(x)
     mean, variance = tf.nn.moments(wide, [-1], keepdims=True)
     scale, offset = (tf.cast(call.value(name), wide.dtype) for name in ("weight", "bias"))
@@ -142,6 +145,64 @@ def relu(layer: layers.ReLU, call: Call, x: Tensor) -> Tensor:
     return tf.nn.relu(x)
 
 
+def gelu(layer: layers.GELU, call: Call, x: Tensor) -> Tensor:
+    """Return x / 2 (1 + erf(x / sqrt(2)))."""
+    return _gelu(x)
+
+
+@tf.custom_gradient
+def _gelu(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return x times the probability that a normal number is below it, and the gradient.
+
+    TensorFlow's own has a constant of float32, and would keep four values for the gradient.
+    """
+    below = 0.5 * tf.math.erfc(x * -(0.5**0.5))
+
+    def gradient(upstream: Tensor) -> Tensor:
+        density = tf.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
+        return upstream * (below + x * density)
+
+    return x * below, gradient
+
+
+def layer_scale(layer: layers.LayerScale, call: Call, x: Tensor) -> Tensor:
+    """Return x * array."""
+    return x * call.value("")
+
+
+def images(layer: layers.Images, call: Call, x: Tensor) -> Tensor:
+    """Return [N, H * W, C] as [N, H, W, C]."""
+    return tf.reshape(x, [-1, layer.height, layer.width, x.shape[2]])
+
+
+def channels(layer: layers.Channels, call: Call, x: Tensor) -> Tensor:
+    """Return some of the channels."""
+    return x[..., layer.start : layer.end]
+
+
+def concat(layer: layers.Concat, call: Call, *inputs: Tensor) -> Tensor:
+    """Return all channels."""
+    return tf.concat(inputs, -1)
+
+
+def fourier_position(layer: layers.FourierPosition, call: Call, x: Tensor) -> Tensor:
+    """Return x + W waves + b."""
+    waves = tf.constant(layer.waves().transpose(1, 2, 0), call.dtype)
+    return x + _multiplied(waves, call.value(WEIGHT)) + call.value(BIAS)
+
+
+def cross_covariance(layer: layers.CrossCovariance, call: Call, x: Tensor) -> Tensor:
+    """Let each channel look at all of its head, in float32 at least."""
+    heads, width = layer.heads, layer.channels // layer.heads
+    parts = tf.reshape(_wide(x), [-1, x.shape[1], 3, heads, width])
+    q, k, v = tf.unstack(tf.transpose(parts, [2, 0, 3, 4, 1]))  # each [N, heads, width, L]
+    q, k = (tf.math.l2_normalize(each, -1, LEAST_NORM**2) for each in (q, k))
+    temperature = tf.cast(call.value(""), q.dtype)
+    shares = tf.nn.softmax(tf.matmul(q, k, transpose_b=True) * temperature)
+    y = tf.transpose(tf.matmul(shares, v), [0, 3, 1, 2])
+    return tf.cast(tf.reshape(y, [-1, x.shape[1], layer.channels]), x.dtype)
+
+
 def sigmoid(layer: layers.Sigmoid, call: Call, x: Tensor) -> Tensor:
     """Return 1 / (1 + exp(-x))."""
     return tf.sigmoid(x)
@@ -184,4 +245,11 @@ LAYERS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.DropPath: drop_path,
     layers.MaskTokens: mask_tokens,
     layers.RestoreTokens: restore_tokens,
+    layers.GELU: gelu,
+    layers.LayerScale: layer_scale,
+    layers.Images: images,
+    layers.Channels: channels,
+    layers.Concat: concat,
+    layers.FourierPosition: fourier_position,
+    layers.CrossCovariance: cross_covariance,
 }

@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from marginface.backbones import layers
 from marginface.backbones.layers import Layer
+from marginface.backbones.layers.cross_covariance import LEAST_NORM
 from marginface_torch.backbones.batch_norm import BatchNorm
 
 
@@ -77,9 +78,34 @@ def linear(layer: layers.Linear) -> nn.Module:
     return nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
 
 
-def layer_norm(layer: layers.LayerNorm) -> nn.Module:
-    """Build a layer normalisation."""
-    return nn.LayerNorm(layer.channels, eps=layer.epsilon)
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation along the channels of images, tokens or vectors."""
+
+    def __init__(self, layer: layers.LayerNorm) -> None:
+        super().__init__(layer.channels, eps=layer.epsilon)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised input; without a copy where images lie channels last."""
+        if x.dim() == 4:
+            return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x)
+
+
+class FourierPosition(nn.Module):
+    """Waves, mixed by a learned 1x1 convolution, added to images."""
+
+    waves: Tensor
+
+    def __init__(self, layer: layers.FourierPosition) -> None:
+        super().__init__()
+        waves = torch.from_numpy(layer.waves())
+        self.token_projection = nn.Conv2d(len(waves), layer.channels, 1)
+        self.register_buffer("waves", waves[None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x + W waves + b."""
+        mixed: Tensor = self.token_projection(self.waves.to(self.token_projection.weight.dtype))
+        return x + mixed.to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -175,6 +201,41 @@ def relu(layer: layers.ReLU, x: Tensor) -> Tensor:
     return torch.relu(x)
 
 
+def gelu(layer: layers.GELU, x: Tensor) -> Tensor:
+    """Return x / 2 (1 + erf(x / sqrt(2)))."""
+    return nn.functional.gelu(x)
+
+
+def layer_scale(layer: layers.LayerScale, x: Tensor, array: Tensor) -> Tensor:
+    """Return x * array."""
+    return x * array.to(x.dtype)
+
+
+def images(layer: layers.Images, x: Tensor) -> Tensor:
+    """Return [N, H * W, C] as [N, C, H, W]."""
+    return x.transpose(1, 2).unflatten(2, (layer.height, layer.width))
+
+
+def channels(layer: layers.Channels, x: Tensor) -> Tensor:
+    """Return some of the channels."""
+    return x[:, layer.start : layer.end]
+
+
+def concat(layer: layers.Concat, *inputs: Tensor) -> Tensor:
+    """Return all channels."""
+    return torch.cat(inputs, 1)
+
+
+def cross_covariance(layer: layers.CrossCovariance, x: Tensor, temperature: Tensor) -> Tensor:
+    """Let each channel look at all of its head, in float32 at least."""
+    parts = x.transpose(1, 2).unflatten(1, (3, layer.heads, -1))  # [N, 3, heads, width, L]
+    with torch.autocast(x.device.type, enabled=False):
+        q, k, v = parts.to(torch.promote_types(x.dtype, torch.float32)).unbind(1)
+        q, k = (nn.functional.normalize(each, dim=-1, eps=LEAST_NORM) for each in (q, k))
+        y = (q @ k.transpose(2, 3) * temperature).softmax(-1) @ v
+    return y.flatten(1, 2).transpose(1, 2).to(x.dtype)
+
+
 def sigmoid(layer: layers.Sigmoid, x: Tensor) -> Tensor:
     """Return 1 / (1 + exp(-x))."""
     return torch.sigmoid(x)
@@ -201,7 +262,8 @@ MODULES: Mapping[type[Layer], Callable[[Any], nn.Module]] = {
     layers.BatchNorm: batch_norm,
     layers.PReLU: prelu,
     layers.Linear: linear,
-    layers.LayerNorm: layer_norm,
+    layers.LayerNorm: LayerNorm,
+    layers.FourierPosition: FourierPosition,
     layers.Attention: Attention,
 }
 # Called with the layer, its inputs, the array that it has under its own name, and its noise.
@@ -220,5 +282,11 @@ FUNCTIONS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.DropPath: drop_path,
     layers.MaskTokens: mask_tokens,
     layers.RestoreTokens: restore_tokens,
+    layers.GELU: gelu,
+    layers.LayerScale: layer_scale,
+    layers.Images: images,
+    layers.Channels: channels,
+    layers.Concat: concat,
+    layers.CrossCovariance: cross_covariance,
 }
 LAYERS: Mapping[type[Layer], Callable[..., Any]] = {**MODULES, **FUNCTIONS}

@@ -15,12 +15,19 @@ from marginface.backbones.layers.base import (
     threshold,
 )
 from marginface.backbones.layers.batch_norm import BatchNorm
+from marginface.backbones.layers.channels import Channels
+from marginface.backbones.layers.concat import Concat
 from marginface.backbones.layers.conv import Conv
+from marginface.backbones.layers.cross_covariance import CrossCovariance
 from marginface.backbones.layers.drop_path import DropPath
 from marginface.backbones.layers.dropout import Dropout
 from marginface.backbones.layers.flatten import Flatten
+from marginface.backbones.layers.fourier_position import FourierPosition
+from marginface.backbones.layers.gelu import GELU
 from marginface.backbones.layers.global_pool import GlobalPool
+from marginface.backbones.layers.images import Images
 from marginface.backbones.layers.layer_norm import LayerNorm
+from marginface.backbones.layers.layer_scale import LayerScale
 from marginface.backbones.layers.layout import Layout
 from marginface.backbones.layers.linear import Linear
 from marginface.backbones.layers.mask_tokens import MaskTokens
@@ -35,6 +42,7 @@ from marginface.backbones.layers.subsample import Subsample
 from marginface.backbones.layers.tokens import Tokens
 
 __all__ = [
+    "GELU",
     "KINDS",
     "NOISE",
     "Add",
@@ -42,13 +50,19 @@ __all__ = [
     "Attention",
     "BatchNorm",
     "Call",
+    "Channels",
+    "Concat",
     "Conv",
+    "CrossCovariance",
     "DropPath",
     "Dropout",
     "Flatten",
+    "FourierPosition",
     "GlobalPool",
+    "Images",
     "Layer",
     "LayerNorm",
+    "LayerScale",
     "Layout",
     "Linear",
     "MaskTokens",
@@ -87,4 +101,11 @@ KINDS: tuple[type[Layer], ...] = (
     DropPath,
     MaskTokens,
     RestoreTokens,
+    GELU,
+    LayerScale,
+    Images,
+    Channels,
+    Concat,
+    FourierPosition,
+    CrossCovariance,
 )

@@ -14,6 +14,7 @@ from marginface.backbones.layers.layout import Layout
 from marginface.checks import check_count, check_positive, check_rate, check_spread
 
 Array = NDArray[Any]
+Start = Literal["constant", "normal", "truncated", "uniform"]
 Shape = tuple[int, ...]  # of one sample: [C, H, W] of images, [L, C] of tokens, [F] of vectors
 
 IMAGES, TOKENS, VECTORS = 3, 2, 1  # a shape's length says what it is of
@@ -23,7 +24,7 @@ CHECKS: dict[str, Callable[[str, object], object]] = {  # of a layer's fields, b
     **dict.fromkeys(("out_channels", "out_features", "stride", "groups", "heads"), check_count),
     "padding": partial(check_count, least=0),
     "rate": check_rate,
-    **dict.fromkeys(("init_std", "init_bound"), check_spread),
+    **dict.fromkeys(("init_std", "init_bound", "init_scale"), check_spread),
     "epsilon": check_positive,
 }
 
@@ -34,13 +35,14 @@ class Parameter(NamedTuple):
     Args:
         shape: of the array.
         start: its initial values: a constant, or the distribution they are drawn from.
-        size: the value, the standard deviation of "normal", the bound of "uniform".
+        size: the value, the standard deviation of "normal", the bound of "uniform"; of "truncated"
+            the standard deviation of the normal distribution that is cut off at two of them.
         trainable: whether it has a gradient.
         decay: whether it is a weight proper, which decays even if `decay_norm_and_bias` is false.
     """
 
     shape: Shape
-    start: Literal["constant", "normal", "uniform"]
+    start: Start
     size: float
     trainable: bool = True
     decay: bool = True
@@ -50,6 +52,11 @@ class Parameter(NamedTuple):
         match self.start:
             case "normal":
                 return rng.normal(0.0, self.size, self.shape)
+            case "truncated":
+                values = rng.normal(0.0, self.size, self.shape)
+                while (far := np.abs(values) > 2 * self.size).any():
+                    values[far] = rng.normal(0.0, self.size, far.sum())
+                return values
             case "uniform":
                 return rng.uniform(-self.size, self.size, self.shape)
             case "constant":

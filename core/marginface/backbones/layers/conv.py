@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marginface.backbones.layers.base import IMAGES, Array, Call, Layer, Parameter, Shape
+from marginface.backbones.layers.base import IMAGES, Array, Call, Layer, Parameter, Shape, Start
 from marginface.backbones.layers.layout import Layout
 from marginface.checks import check_count, check_size
 from marginface.errors import MarginfaceError
@@ -29,6 +29,7 @@ class Conv(Layer):
     bias: bool
     init_std: float | None = None  # None: He's fan-out rule; with a bias as PyTorch starts both
     init_bound: float | None = None  # the weight is uniform within it instead
+    truncated: bool = False  # the normal distribution is cut off at two deviations
 
     takes = (IMAGES,)
 
@@ -44,7 +45,7 @@ class Conv(Layer):
             )
 
     def parameters(self) -> dict[str, Parameter]:
-        """Return the weight and, with `bias`, the bias."""
+        """Return the weight and, with `bias`, the bias: zeros where `init_std` is given."""
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
         if self.init_bound is not None:
@@ -55,9 +56,12 @@ class Conv(Layer):
             he = math.sqrt(2 / (self.out_channels * math.prod(self.kernel)))
             parameters = {"weight": Parameter(shape, "normal", he)}
         else:
-            parameters = {"weight": Parameter(shape, "normal", self.init_std)}
-        if self.bias:
+            normal: Start = "truncated" if self.truncated else "normal"
+            parameters = {"weight": Parameter(shape, normal, self.init_std)}
+        if self.bias and self.init_std is None:
             parameters["bias"] = Parameter((self.out_channels,), "uniform", bound, decay=False)
+        elif self.bias:
+            parameters["bias"] = Parameter((self.out_channels,), "constant", 0, decay=False)
         return parameters
 
     @property

@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from marginface.backbones.layers.base import TOKENS, VECTORS, Array, Call, Layer, Parameter, Shape
+from marginface.backbones.layers.base import (
+    TOKENS,
+    VECTORS,
+    Array,
+    Call,
+    Layer,
+    Parameter,
+    Shape,
+    Start,
+)
 from marginface.backbones.layers.layout import Layout
 
 
@@ -22,6 +31,7 @@ class Linear(Layer):
     bias: bool
     unflattened: Shape
     init_std: float | None = None  # None: PyTorch's default, uniform within 1 / sqrt(in)
+    truncated: bool = False  # the normal distribution is cut off at two deviations
 
     takes = (TOKENS, VECTORS)
 
@@ -33,7 +43,8 @@ class Linear(Layer):
             parameters = {"weight": Parameter(shape, "uniform", bound)}
             start = Parameter(bias, "uniform", bound, decay=False)
         else:
-            parameters = {"weight": Parameter(shape, "normal", self.init_std)}
+            normal: Start = "truncated" if self.truncated else "normal"
+            parameters = {"weight": Parameter(shape, normal, self.init_std)}
             start = Parameter(bias, "constant", 0, decay=False)
         return parameters | ({"bias": start} if self.bias else {})
 
