@@ -32,6 +32,13 @@ def patches(graph: Graph) -> int:
     return graph.conv("patches", IMAGES, 5, 2, stride=4, bias=True)
 
 
+def same_padding(graph: Graph) -> int:
+    """Zeros behind alone, and on both sides; a kernel of one pixel."""
+    x = graph.conv("strided", IMAGES, 4, 3, stride=2, padding="same")
+    x = graph.conv("depthwise", x, 4, 3, padding="same", groups=4)
+    return graph.conv("pointwise", x, 5, 1, padding="same", bias=True)
+
+
 def batch_norm(graph: Graph) -> int:
     """Of images and of vectors; epsilons that show; without scale and offset."""
     x = graph.batch_norm("images", IMAGES, epsilon=0.1)
@@ -119,6 +126,7 @@ def gates(graph: Graph) -> int:
     x = graph.conv("conv", IMAGES, 4, 3, padding=1)
     y = graph.relu(graph.conv("gates.0", graph.global_pool(x), 6, 1, bias=True, init_std=0.5))
     x = graph.multiply(x, graph.sigmoid(graph.conv("gates.1", y, 4, 1)))
+    x = graph.multiply(x, graph.hard_sigmoid(graph.conv("gates.2", x, 4, 1)))
     return graph.multiply(graph.tokens(x), graph.tokens(graph.relu(x)))
 
 
@@ -154,9 +162,19 @@ def cross_covariance(graph: Graph) -> int:
 CASES: dict[str, Callable[[Graph], int]] = {
     each.__name__: each
     for each in (
-        *(convolutions, patches, batch_norm, prelu, linear, dropout, layer_norm, relu6),
+        *(
+            convolutions,
+            same_padding,
+            patches,
+            batch_norm,
+            prelu,
+            linear,
+            dropout,
+            layer_norm,
+            relu6,
+        ),
         *(position, attention, drop_path, masking, unmasked, subsample, gates),
-        *(gelu, layer_scale, cascade, fourier_position, cross_covariance),
+        *(same_padding, gelu, layer_scale, cascade, fourier_position, cross_covariance),
     )
 }
 

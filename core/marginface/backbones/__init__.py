@@ -8,6 +8,7 @@ from typing import Any
 from marginface.backbones.drawing import draw_backbone, split_noise
 from marginface.backbones.edgeface import NETWORKS as EDGEFACES
 from marginface.backbones.edgeface import edgeface
+from marginface.backbones.ghostfacenet import STRIDES, ghostfacenet
 from marginface.backbones.graph import IMAGES, Graph
 from marginface.backbones.ir import NETWORKS, ir
 from marginface.backbones.iresnet import UNITS, iresnet
@@ -46,6 +47,7 @@ _BUILDERS: dict[str, Build] = {
     "mobilefacenet": mobilefacenet,
     **dict.fromkeys(SIZES, vit),
     **dict.fromkeys(EDGEFACES, edgeface),
+    **dict.fromkeys(STRIDES, ghostfacenet),
 }
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from marginface.backbones.layers import (
     Flatten,
     FourierPosition,
     GlobalPool,
+    HardSigmoid,
     Images,
     Layer,
     LayerNorm,
@@ -139,7 +140,7 @@ class Graph:
         kernel: int | tuple[int, int] = 3,
         *,
         stride: int = 1,
-        padding: int = 0,
+        padding: int | Literal["same"] = 0,
         groups: int = 1,
         bias: bool = False,
         init_std: float | None = None,
@@ -249,6 +250,10 @@ class Graph:
         """Append a sigmoid."""
         return self.append(Sigmoid(f"sigmoid_{len(self.nodes)}"), x)
 
+    def hard_sigmoid(self, x: int) -> int:
+        """Append a hard sigmoid."""
+        return self.append(HardSigmoid(f"hard_sigmoid_{len(self.nodes)}"), x)
+
     def tokens(self, x: int) -> int:
         """Append the change from images to tokens."""
         return self.append(Tokens(f"tokens_{len(self.nodes)}"), x)
@@ -259,7 +264,8 @@ class Graph:
 
     def fourier_position(self, name: str, x: int, *, init_std: float) -> int:
         """Append a position array of sines and cosines to images."""
-        return self.append(FourierPosition(name, *self.shape(x), init_std), x)
+        channels, height, width = (*self.shape(x), 1, 1)[:3]  # `append` refuses what is no image
+        return self.append(FourierPosition(name, channels, height, width, init_std), x)
 
     def images(self, x: int, height: int, width: int) -> int:
         """Append the change from tokens to images."""

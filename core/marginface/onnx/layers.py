@@ -43,13 +43,14 @@ def write_backbone(graph: Graph, weights: Arrays, nodes: Nodes, images: str) -> 
 
 def conv(layer: layers.Conv, nodes: Nodes, arrays: Arrays, x: Value) -> str:
     """Write a Conv."""
+    (top, bottom), (left, right) = layer.pads(*x.shape[1:])
     return nodes.node(
         "Conv",
         [x.name, *_weight_and_bias(layer, nodes, arrays)],
         layer.name,
         kernel_shape=layer.kernel,
         strides=[layer.stride] * 2,
-        pads=[layer.padding] * 4,
+        pads=[top, left, bottom, right],
         group=layer.groups,
     )
 
@@ -244,6 +245,11 @@ def sigmoid(layer: layers.Sigmoid, nodes: Nodes, arrays: Arrays, x: Value) -> st
     return nodes.node("Sigmoid", [x.name], layer.name)
 
 
+def hard_sigmoid(layer: layers.HardSigmoid, nodes: Nodes, arrays: Arrays, x: Value) -> str:
+    """Write a HardSigmoid."""
+    return nodes.node("HardSigmoid", [x.name], layer.name)  # 0.2 x + 0.5, if nothing else is said
+
+
 def multiply(layer: layers.Multiply, nodes: Nodes, arrays: Arrays, x: Value, y: Value) -> str:
     """Write a Mul."""
     return nodes.node("Mul", [x.name, y.name], layer.name)
@@ -312,6 +318,7 @@ LAYERS: Mapping[type[Layer], Callable[..., str]] = {
     layers.DropPath: same,
     layers.MaskTokens: same,
     layers.RestoreTokens: same,
+    layers.HardSigmoid: hard_sigmoid,
     layers.GELU: gelu,
     layers.LayerScale: layer_scale,
     layers.Images: images,

@@ -208,6 +208,11 @@ def sigmoid(layer: layers.Sigmoid, call: Call, x: Tensor) -> Tensor:
     return tf.sigmoid(x)
 
 
+def hard_sigmoid(layer: layers.HardSigmoid, call: Call, x: Tensor) -> Tensor:
+    """Return min(max(0.2 x + 0.5, 0), 1)."""
+    return tf.clip_by_value(0.2 * x + 0.5, 0, 1)
+
+
 def multiply(layer: layers.Multiply, call: Call, x: Tensor, y: Tensor) -> Tensor:
     """Return x * y."""
     return x * y
@@ -245,6 +250,7 @@ LAYERS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.DropPath: drop_path,
     layers.MaskTokens: mask_tokens,
     layers.RestoreTokens: restore_tokens,
+    layers.HardSigmoid: hard_sigmoid,
     layers.GELU: gelu,
     layers.LayerScale: layer_scale,
     layers.Images: images,

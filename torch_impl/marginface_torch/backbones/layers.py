@@ -15,17 +15,32 @@ from marginface.backbones.layers.cross_covariance import LEAST_NORM
 from marginface_torch.backbones.batch_norm import BatchNorm
 
 
-def conv(layer: layers.Conv) -> nn.Module:
-    """Build a convolution."""
-    return nn.Conv2d(
-        layer.in_channels,
-        layer.out_channels,
-        layer.kernel,
-        stride=layer.stride,
-        padding=layer.padding,
-        groups=layer.groups,
-        bias=layer.bias,
-    )
+class Conv(nn.Conv2d):
+    """Convolution; zeros that are not the same on every side are put there first."""
+
+    def __init__(self, layer: layers.Conv) -> None:
+        super().__init__(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel,
+            stride=layer.stride,
+            padding=0 if layer.padding == "same" else layer.padding,
+            groups=layer.groups,
+            bias=layer.bias,
+        )
+        self.layer = layer
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the convolved images."""
+        if self.layer.padding != "same":
+            return super().forward(input)
+        (top, bottom), (left, right) = self.layer.pads(*input.shape[2:])
+        padding = top, left
+        if (top, left) != (bottom, right):
+            input, padding = nn.functional.pad(input, (left, right, top, bottom)), (0, 0)
+        return nn.functional.conv2d(
+            input, self.weight, self.bias, self.stride, padding, groups=self.groups
+        )
 
 
 def batch_norm(layer: layers.BatchNorm) -> nn.Module:
@@ -213,7 +228,7 @@ def layer_scale(layer: layers.LayerScale, x: Tensor, array: Tensor) -> Tensor:
 
 def images(layer: layers.Images, x: Tensor) -> Tensor:
     """Return [N, H * W, C] as [N, C, H, W]."""
-    return x.transpose(1, 2).unflatten(2, (layer.height, layer.width))
+    return x.transpose(1, 2).view(-1, x.shape[2], layer.height, layer.width)
 
 
 def channels(layer: layers.Channels, x: Tensor) -> Tensor:
@@ -228,17 +243,23 @@ def concat(layer: layers.Concat, *inputs: Tensor) -> Tensor:
 
 def cross_covariance(layer: layers.CrossCovariance, x: Tensor, temperature: Tensor) -> Tensor:
     """Let each channel look at all of its head, in float32 at least."""
-    parts = x.transpose(1, 2).unflatten(1, (3, layer.heads, -1))  # [N, 3, heads, width, L]
+    parts = x.view(*x.shape[:2], 3, layer.heads, -1).permute(0, 2, 3, 4, 1)
     with torch.autocast(x.device.type, enabled=False):
-        q, k, v = parts.to(torch.promote_types(x.dtype, torch.float32)).unbind(1)
+        wide = parts.to(torch.promote_types(x.dtype, torch.float32))
+        q, k, v = wide.unbind(1)  # each [N, heads, width, L]
         q, k = (nn.functional.normalize(each, dim=-1, eps=LEAST_NORM) for each in (q, k))
-        y = (q @ k.transpose(2, 3) * temperature).softmax(-1) @ v
+        y: Tensor = (q @ k.transpose(2, 3) * temperature).softmax(-1) @ v
     return y.flatten(1, 2).transpose(1, 2).to(x.dtype)
 
 
 def sigmoid(layer: layers.Sigmoid, x: Tensor) -> Tensor:
     """Return 1 / (1 + exp(-x))."""
     return torch.sigmoid(x)
+
+
+def hard_sigmoid(layer: layers.HardSigmoid, x: Tensor) -> Tensor:
+    """Return min(max(0.2 x + 0.5, 0), 1)."""
+    return (0.2 * x + 0.5).clamp(0, 1)
 
 
 def multiply(layer: layers.Multiply, x: Tensor, y: Tensor) -> Tensor:
@@ -258,7 +279,7 @@ def _kept(noise: Tensor, rate: float, x: Tensor) -> Tensor:
 
 # Attached to the backbone under the layer's name, and called by it: a replaced one counts.
 MODULES: Mapping[type[Layer], Callable[[Any], nn.Module]] = {
-    layers.Conv: conv,
+    layers.Conv: Conv,
     layers.BatchNorm: batch_norm,
     layers.PReLU: prelu,
     layers.Linear: linear,
@@ -282,6 +303,7 @@ FUNCTIONS: Mapping[type[Layer], Callable[..., Tensor]] = {
     layers.DropPath: drop_path,
     layers.MaskTokens: mask_tokens,
     layers.RestoreTokens: restore_tokens,
+    layers.HardSigmoid: hard_sigmoid,
     layers.GELU: gelu,
     layers.LayerScale: layer_scale,
     layers.Images: images,

@@ -25,6 +25,7 @@ from marginface.backbones.layers.flatten import Flatten
 from marginface.backbones.layers.fourier_position import FourierPosition
 from marginface.backbones.layers.gelu import GELU
 from marginface.backbones.layers.global_pool import GlobalPool
+from marginface.backbones.layers.hard_sigmoid import HardSigmoid
 from marginface.backbones.layers.images import Images
 from marginface.backbones.layers.layer_norm import LayerNorm
 from marginface.backbones.layers.layer_scale import LayerScale
@@ -59,6 +60,7 @@ __all__ = [
     "Flatten",
     "FourierPosition",
     "GlobalPool",
+    "HardSigmoid",
     "Images",
     "Layer",
     "LayerNorm",
@@ -87,25 +89,26 @@ KINDS: tuple[type[Layer], ...] = (
     Linear,
     Add,
     Multiply,
+    Concat,
+    Channels,
     Flatten,
     Dropout,
     LayerNorm,
+    LayerScale,
     ReLU,
     ReLU6,
+    GELU,
     Sigmoid,
+    HardSigmoid,
     Subsample,
     GlobalPool,
     Tokens,
+    Images,
     Position,
+    FourierPosition,
     Attention,
+    CrossCovariance,
     DropPath,
     MaskTokens,
     RestoreTokens,
-    GELU,
-    LayerScale,
-    Images,
-    Channels,
-    Concat,
-    FourierPosition,
-    CrossCovariance,
 )

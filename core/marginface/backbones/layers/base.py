@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ NOISE = 2**31  # noise is uniform among the whole numbers below: exact in every 
 
 CHECKS: dict[str, Callable[[str, object], object]] = {  # of a layer's fields, by their names
     **dict.fromkeys(("out_channels", "out_features", "stride", "groups", "heads"), check_count),
-    "padding": partial(check_count, least=0),
     "rate": check_rate,
     **dict.fromkeys(("init_std", "init_bound", "init_scale"), check_spread),
     "epsilon": check_positive,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,14 +18,15 @@ from marginface.errors import MarginfaceError
 class Conv(Layer):
     """Convolution; weight [out, in / groups, kernel height, kernel width].
 
-    Pixels at the end that no stride reaches are unused.
+    Pixels at the end that no stride reaches are unused. Padding "same" is TensorFlow's: as many
+    zeros as ceil(size / stride) pixels need, half of them before, what is odd behind.
     """
 
     in_channels: int
     out_channels: int
     kernel: tuple[int, int]
     stride: int
-    padding: int
+    padding: int | Literal["same"]
     groups: int
     bias: bool
     init_std: float | None = None  # None: He's fan-out rule; with a bias as PyTorch starts both
@@ -36,6 +38,8 @@ class Conv(Layer):
     def check(self) -> None:
         """Raise unless the numbers make sense, and the groups are even."""
         super().check()
+        if self.padding != "same":
+            check_count(f"padding of '{self.name}'", self.padding, least=0)
         for side in check_size(f"kernel of '{self.name}'", self.kernel):
             check_count(f"kernel of '{self.name}'", side)
         if self.in_channels % self.groups or self.out_channels % self.groups:
@@ -64,6 +68,19 @@ class Conv(Layer):
             parameters["bias"] = Parameter((self.out_channels,), "constant", 0, decay=False)
         return parameters
 
+    def pads(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the zeros before and behind images of a size, in height and in width."""
+        first, second = (
+            self._pads(*sides) for sides in zip((height, width), self.kernel, strict=True)
+        )
+        return first, second
+
+    def _pads(self, size: int, kernel: int) -> tuple[int, int]:
+        if self.padding != "same":
+            return self.padding, self.padding
+        total = max((-(-size // self.stride) - 1) * self.stride + kernel - size, 0)
+        return total // 2, total - total // 2
+
     @property
     def depthwise(self) -> bool:
         """Whether each output channel sees one input channel of its own."""
@@ -76,9 +93,10 @@ class Conv(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return [channels, height, width]; raise where no pixel would be left."""
+        sides = inputs[0][1], inputs[0][2]
         height, width = (
-            (size + 2 * self.padding - kernel) // self.stride + 1
-            for size, kernel in zip(inputs[0][1:], self.kernel, strict=True)
+            (size + sum(pads) - kernel) // self.stride + 1
+            for size, kernel, pads in zip(sides, self.kernel, self.pads(*sides), strict=True)
         )
         if min(height, width) < 1:
             raise MarginfaceError(f"'{self.name}' would be left with no pixels")
@@ -86,9 +104,9 @@ class Conv(Layer):
 
     def forward(self, call: Call, x: Array) -> Array:
         """Multiply each patch by the weights, group by group."""
-        weight, p, s = call.arrays["weight"], self.padding, self.stride
+        weight, s = call.arrays["weight"], self.stride
         channels, rows, columns = self.shape(x.shape[1:])
-        padded = np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)])
+        padded = np.pad(x, [(0, 0), (0, 0), *self.pads(*x.shape[2:])])
         outs, ins = channels // self.groups, self.in_channels // self.groups
         y = np.zeros((len(x), channels, rows, columns), np.result_type(x, weight))
         for group in range(self.groups):

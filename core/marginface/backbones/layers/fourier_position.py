@@ -62,4 +62,5 @@ class FourierPosition(Layer):
         """Add the mixed waves."""
         weight, bias = call.arrays[WEIGHT], call.arrays[BIAS]
         mixed = np.einsum("cw,wij->cij", weight[:, :, 0, 0], self.waves())
-        return x + mixed + bias[:, None, None]
+        y: Array = x + mixed + bias[:, None, None]
+        return y
