@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from marginface import backbones
 from marginface.backbones import IMAGES, Graph
+from marginface.backbones.edgeface import Network as EdgeFace
+from marginface.backbones.edgeface import append_edgeface
+from marginface.backbones.ghostfacenet import BOTTLENECKS, append_ghostfacenet
 from marginface.backbones.ir import Network, append_ir
 from marginface.backbones.vit import Size, append_vit
 
@@ -16,6 +19,8 @@ TINY_IR = {  # a network of each family, with all that theirs have
     name: Network((2, 1, 1, 1), excites=True, evolve=name == SECOND_IR)
     for name in (FIRST_IR, SECOND_IR)
 }
+
+TINY_EDGEFACE, TINY_GHOST = "tiny_edgeface", "tiny_ghostfacenet"
 
 
 def convolutions(graph: Graph) -> int:
@@ -209,6 +214,18 @@ def tiny_ir(graph: Graph, dropout: float) -> None:
     append_ir(graph, dropout, TINY_IR[graph.name])
 
 
+def tiny_edgeface(graph: Graph, dropout: float) -> None:
+    """One block of each kind, narrow linear layers, groups of channels of two sizes."""
+    network = EdgeFace((1, 2, 1, 1), (4, 8, 10, 12), heads=2, rank=0.6)
+    append_edgeface(graph, dropout, network)
+
+
+def tiny_ghostfacenet(graph: Graph, dropout: float) -> None:
+    """Bottlenecks with all that they have, and with nothing of it."""
+    bottlenecks = [BOTTLENECKS[i] for i in (0, 3, 4)]
+    append_ghostfacenet(graph, dropout, 2, bottlenecks)
+
+
 def conv_unit(graph: Graph, name: str, x: int, channels: int) -> int:
     """Half the height and width."""
     x = graph.conv(f"{name}.conv", x, channels, 3, stride=2, padding=1)
@@ -240,3 +257,5 @@ for each in TINY_IR:
     backbones.register_backbone(each, tiny_ir)
 backbones.register_backbone(TINY_VIT, tiny_vit)
 backbones.register_backbone(ROWS, rows)
+backbones.register_backbone(TINY_EDGEFACE, tiny_edgeface)
+backbones.register_backbone(TINY_GHOST, tiny_ghostfacenet)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from comparison import assert_same_arrays
 from frameworks import Framework, lively_weights
-from layer_cases import CASES, SIDES, TINY_VIT, case
+from layer_cases import CASES, SIDES, TINY_EDGEFACE, TINY_GHOST, TINY_VIT, case
 
 from marginface import MarginfaceError, backbones
 from marginface.backbones import Graph, layers
@@ -88,9 +88,9 @@ def test_statistics_move(framework: Framework, dtype: str) -> None:
     assert_same_arrays(found, expected, RTOL[dtype])
 
 
-@pytest.mark.parametrize("name", [*CASES, TINY_VIT])
+@pytest.mark.parametrize("name", [*CASES, TINY_VIT, TINY_EDGEFACE, TINY_GHOST])
 def test_onnx_at_every_opset(name: str) -> None:
-    graph = backbones.describe(name, 8, (31, 30)) if name == TINY_VIT else case(name)
+    graph = case(name) if name in CASES else backbones.describe(name, 8, (33, 36))
     weights = lively_weights(graph, 1)
     rng = np.random.default_rng(3)
     images = rng.normal(0, 3, (3, 3, *graph.input_size)).astype(np.float32)

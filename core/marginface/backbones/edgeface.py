@@ -133,6 +133,11 @@ class EdgeNeXt:
         return self.graph.linear(f"{name}.linear2", x, features, bias=True)
 
 
+def append_edgeface(graph: Graph, dropout: float, network: Network) -> None:
+    """Append a network to an empty graph."""
+    EdgeNeXt(graph, network).whole(dropout)
+
+
 def edgeface(graph: Graph, dropout: float) -> None:
     """Append the network that the graph's name says."""
-    EdgeNeXt(graph, NETWORKS[graph.name]).whole(dropout)
+    append_edgeface(graph, dropout, NETWORKS[graph.name])
