@@ -23,6 +23,62 @@ class GroupedConv2D(keras.layers.Conv2D):
         return tf.nn.conv2d(inputs, self.kernel, self.strides, self.padding.upper())
 
 
+class Scale(keras.layers.Layer):
+    """A factor for each channel."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.start = start
+
+    def build(self, shape: Any) -> None:
+        """Make the factors."""
+        self.factors = self.add_weight(
+            shape=shape[-1:], initializer=keras.initializers.Constant(self.start)
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """Multiply."""
+        return inputs * self.factors
+
+
+class Waves(keras.layers.Layer):
+    """Waves of row and column through a dense layer, added to images."""
+
+    def __init__(self, waves: np.ndarray, channels: int) -> None:
+        super().__init__()
+        self.waves = keras.ops.convert_to_tensor(waves.transpose(1, 2, 0), "float32")
+        self.dense = keras.layers.Dense(channels)
+        self.dense.build(self.waves.shape)
+
+    def call(self, inputs: Any) -> Any:
+        """Add."""
+        return inputs + self.dense(self.waves)
+
+
+class CrossCovariance(keras.layers.Layer):
+    """Attention among channels, of [N, L, q and k and v]."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.temperature = self.add_weight(shape=(heads, 1, 1), initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        """Attend."""
+        length, width = inputs.shape[1:]
+        parts = keras.ops.reshape(inputs, (-1, length, 3, self.heads, width // 3 // self.heads))
+        q, k, v = keras.ops.unstack(keras.ops.transpose(parts, (2, 0, 3, 4, 1)), 3)
+        q, k = (keras.ops.normalize(each, axis=-1) for each in (q, k))
+        shares = keras.ops.softmax(q @ keras.ops.swapaxes(k, 2, 3) * self.temperature)
+        mixed = keras.ops.transpose(shares @ v, (0, 3, 1, 2))
+        return keras.ops.reshape(mixed, (-1, length, width // 3))
+
+
+def hard_sigmoid(x: Any) -> Any:
+    """Return Keras 2's."""
+    return keras.ops.clip(0.2 * x + 0.5, 0, 1)
+
+
 def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
     """Return the backbone as a functional Keras model of Keras' own layers, with `weights`."""
     images = keras.Input((*graph.input_size, 3))
@@ -36,10 +92,10 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
         match layer:
             case g.Conv():
                 # "same" pads as the network asks for at stride 1 only
-                same = layer.stride == 1 and layer.padding > 0
+                same = layer.padding == "same" or (layer.stride == 1 and layer.padding > 0)
                 pads = layer.padding and not same
                 padded = keras.layers.ZeroPadding2D(layer.padding)(x[0]) if pads else x[0]
-                options = {"padding": "same" if same else "valid", "use_bias": False}
+                options = {"padding": "same" if same else "valid", "use_bias": layer.bias}
                 size = (layer.kernel, layer.stride)
                 if layer.depthwise:
                     built = keras.layers.DepthwiseConv2D(*size, **options)
@@ -47,7 +103,8 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
                     kind = keras.layers.Conv2D if layer.groups == 1 else GroupedConv2D
                     built = kind(layer.out_channels, *size, groups=layer.groups, **options)
                 values[position] = built(padded)
-                built.set_weights([arrays[f"{layer.name}.weight"]])
+                names = ("weight", "bias") if layer.bias else ("weight",)
+                built.set_weights([arrays[f"{layer.name}.{name}"] for name in names])
             case g.BatchNorm():
                 affine = {"center": layer.affine, "scale": layer.affine}
                 built = keras.layers.BatchNormalization(
@@ -77,8 +134,32 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
                 values[position] = keras.layers.ReLU()(x[0])
             case g.Sigmoid():
                 values[position] = keras.layers.Activation("sigmoid")(x[0])
+            case g.HardSigmoid():
+                values[position] = keras.layers.Activation(hard_sigmoid)(x[0])
             case g.Multiply():
                 values[position] = keras.layers.Multiply()(x)
+            case g.Concat():
+                values[position] = keras.layers.Concatenate()(x)
+            case g.Channels():
+                values[position] = x[0][..., layer.start : layer.end]
+            case g.LayerNorm():
+                values[position] = keras.layers.LayerNormalization(epsilon=layer.epsilon)(x[0])
+            case g.LayerScale():
+                values[position] = Scale(layer.init_scale)(x[0])
+            case g.GELU():
+                values[position] = keras.layers.Activation("gelu")(x[0])
+            case g.Tokens():
+                values[position] = keras.layers.Reshape((-1, x[0].shape[-1]))(x[0])
+            case g.Images():
+                size = (layer.height, layer.width, x[0].shape[-1])
+                values[position] = keras.layers.Reshape(size)(x[0])
+            case g.FourierPosition():
+                built = Waves(layer.waves(), layer.channels)
+                values[position] = built(x[0])
+                names = ("token_projection.weight", "token_projection.bias")
+                built.set_weights([arrays[f"{layer.name}.{name}"] for name in names])
+            case g.CrossCovariance():
+                values[position] = CrossCovariance(layer.heads)(x[0])
     return keras.Model(images, values[len(graph.nodes) - 1])
 
 

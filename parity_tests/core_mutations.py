@@ -38,6 +38,37 @@ REFERENCES = [
     Mutant(
         "backbones.layers.layer_norm", "layer_norm", "variance + self.epsilon", "variance + 1e-5"
     ),
+    Mutant("backbones.layers.channels", "cascade", "self.start : self.end", ": self.count"),
+    Mutant(
+        "backbones.layers.concat", "cascade", "np.concatenate(inputs", "np.concatenate(inputs[::-1]"
+    ),
+    Mutant(
+        "backbones.layers.conv",
+        "same_padding",
+        "total // 2, total - total // 2",
+        "total - total // 2, total // 2",
+    ),
+    Mutant(
+        "backbones.layers.cross_covariance",
+        "cross_covariance",
+        "x / np.maximum(lengths",
+        "x / np.maximum(1",
+    ),
+    Mutant("backbones.layers.cross_covariance", "cross_covariance", '* call.arrays[""][head]', ""),
+    Mutant(
+        "backbones.layers.fourier_position",
+        "fourier_position",
+        "np.concatenate([np.broadcast_to(rows, size), np.broadcast_to(columns, size)])",
+        "np.concatenate([np.broadcast_to(columns, size), np.broadcast_to(rows, size)])",
+    ),
+    Mutant("backbones.layers.fourier_position", "fourier_position", "x + mixed +", "x - mixed +"),
+    Mutant("backbones.layers.gelu", "gelu", "x / math.sqrt(2)", "x"),
+    Mutant("backbones.layers.hard_sigmoid", "gates", "0.2 * x", "x / 6"),
+    Mutant("backbones.layers.images", "layer_scale", "x.transpose(0, 2, 1).reshape", "x.reshape"),
+    Mutant("backbones.layers.layer_norm", "layer_norm", "1 if x.ndim == 4", "2 if x.ndim == 4"),
+    Mutant(
+        "backbones.layers.layer_scale", "layer_scale", 'x * call.arrays[""]', 'x + call.arrays[""]'
+    ),
     Mutant("backbones.layers.global_pool", "gates", "x.mean((2, 3)", "x.sum((2, 3)"),
     Mutant("backbones.layers.linear", "linear", 'y + call.arrays["bias"]', "y"),
     Mutant("backbones.layers.mask_tokens", "masking", "order[: self.left]", "order[-self.left :]"),
@@ -79,6 +110,34 @@ TABLE = [
     Mutant(ONNX, "gates", '"Sigmoid"', '"HardSigmoid"'),
     Mutant(ONNX, "gates", '"Mul", [x.name, y.name]', '"Add", [x.name, y.name]'),
     Mutant(ONNX, "attention", "math.sqrt(width)", "width"),
+    Mutant(
+        ONNX, "same_padding", "pads=[top, left, bottom, right]", "pads=[bottom, right, top, left]"
+    ),
+    Mutant(ONNX, "gates", '"HardSigmoid", [x.name]', '"Sigmoid", [x.name]'),
+    Mutant(ONNX, "gelu", '"Gelu", [x.name]', '"Relu", [x.name]'),
+    Mutant(ONNX, "gelu", "math.sqrt(2)), (", "2), ("),
+    Mutant(ONNX, "layer_scale", '"Mul", [x.name, array]', '"Add", [x.name, array]'),
+    Mutant(
+        ONNX,
+        "layer_scale",
+        'f"{layer.name}.turned", perm=[0, 2, 1]',
+        'f"{layer.name}.turned", perm=[0, 1, 2]',
+    ),
+    Mutant(ONNX, "cascade", "layer.start, layer.end", "0, layer.count"),
+    Mutant(ONNX, "cascade", "for x in inputs]", "for x in inputs[::-1]]"),
+    Mutant(
+        ONNX,
+        "fourier_position",
+        "layers.Call(arrays)",
+        "layers.Call({k: -v for k, v in arrays.items() if v is not None})",
+    ),
+    Mutant(
+        ONNX,
+        "cross_covariance",
+        "unit_length(nodes, each, axes=[-1])",
+        "unit_length(nodes, each, axes=[-2])",
+    ),
+    Mutant(ONNX, "layer_norm", "perm=[0, 3, 1, 2])", "perm=[0, 3, 2, 1])"),
     Mutant(ONNX, "attention", "perm=[0, 2, 1, 3]", "perm=[0, 1, 2, 3]"),
     Mutant(ONNX, "attention", "axis=-1\n    )", "axis=-2\n    )"),
 ]

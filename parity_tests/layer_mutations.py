@@ -10,8 +10,8 @@ LAYERS = [
     Mutant(
         (TABLE, "backbones.conv"),
         "patches",
-        ("padding=layer.padding,", "strides = [1, stride, stride, 1]"),
-        ("padding=layer.padding + 1,", "strides = [1, stride - 1, stride - 1, 1]"),
+        ("else layer.padding,", "strides = [1, stride, stride, 1]"),
+        ("else layer.padding + 1,", "strides = [1, stride - 1, stride - 1, 1]"),
     ),
     Mutant(
         (TABLE, "backbones.conv"),
@@ -22,8 +22,8 @@ LAYERS = [
     Mutant(
         (TABLE, "backbones.conv"),
         "patches",
-        ("bias=layer.bias,\n    )", "if layer.bias else y"),
-        ("bias=False,\n    )", "if layer.groups > 1 else y"),
+        ("bias=layer.bias,\n        )", "if layer.bias else y"),
+        ("bias=False,\n        )", "if layer.groups > 1 else y"),
     ),
     Mutant(
         (TABLE, "backbones.batch_norm"),
@@ -52,8 +52,8 @@ LAYERS = [
     Mutant(
         TABLE,
         "linear",
-        ("bias=layer.bias)\n\n\ndef layer_norm", 'call.value("bias") if layer.bias else y'),
-        ("bias=False)\n\n\ndef layer_norm", "0 if layer.bias else y"),
+        ("bias=layer.bias)\n\n\nclass LayerNorm", 'call.value("bias") if layer.bias else y'),
+        ("bias=False)\n\n\nclass LayerNorm", "0 if layer.bias else y"),
     ),
     Mutant(TABLE, "linear", "return x + y", "return x - y"),
     Mutant(
@@ -81,8 +81,8 @@ LAYERS = [
     Mutant(
         TABLE,
         "layer_norm",
-        ("nn.LayerNorm(layer.channels, eps=layer.epsilon)", "rsqrt(variance + layer.epsilon)"),
-        ("nn.LayerNorm(layer.channels)", "rsqrt(variance + 1e-5)"),
+        ("super().__init__(layer.channels, eps=layer.epsilon)", "rsqrt(variance + layer.epsilon)"),
+        ("super().__init__(layer.channels)", "rsqrt(variance + 1e-5)"),
     ),
     Mutant(
         TABLE,
@@ -151,4 +151,55 @@ LAYERS = [
     Mutant(TABLE, "gates", ("torch.relu(x)", "tf.nn.relu(x)"), ("x", "tf.nn.elu(x)")),
     Mutant(TABLE, "gates", ("torch.sigmoid(x)", "tf.sigmoid(x)"), ("torch.tanh(x)", "tf.tanh(x)")),
     Mutant(TABLE, "gates", "return x * y", "return x + y"),
+    Mutant(
+        (TABLE, "backbones.conv"),
+        "same_padding",
+        ("(left, right, top, bottom)", 'p == "same" or ('),
+        ("(right, left, bottom, top)", 'p == "same" and ('),
+    ),
+    Mutant(TABLE, "gates", "0.2 * x + 0.5", "x / 6 + 0.5"),
+    Mutant(
+        TABLE,
+        "gelu",
+        ("gelu(x)", "upstream * (below + x * density)"),
+        ('gelu(x, approximate="tanh")', "upstream * below"),
+    ),
+    Mutant(
+        TABLE,
+        "layer_scale",
+        ("x * array", 'x * call.value("")'),
+        ("x + array", 'x + call.value("")'),
+    ),
+    Mutant(
+        TABLE,
+        "layer_scale",
+        ("x.transpose(1, 2).view", "[-1, layer.height, layer.width, x.shape[2]]"),
+        ("x.reshape", "[-1, layer.width, layer.height, x.shape[2]]"),
+    ),
+    Mutant(TABLE, "cascade", "layer.start : layer.end", ": layer.count"),
+    Mutant(
+        TABLE,
+        "cascade",
+        ("torch.cat(inputs, 1)", "tf.concat(inputs, -1)"),
+        ("torch.cat(inputs[::-1], 1)", "tf.concat(inputs[::-1], -1)"),
+    ),
+    Mutant(
+        TABLE,
+        "fourier_position",
+        ("x + mixed", "transpose(1, 2, 0)"),
+        ("x - mixed", "transpose(2, 1, 0).reshape(layer.height, layer.width, -1)"),
+    ),
+    Mutant(
+        TABLE,
+        "cross_covariance",
+        ("dim=-1, eps", "each, -1, LEAST"),
+        ("dim=-2, eps", "each, -2, LEAST"),
+    ),
+    Mutant(TABLE, "cross_covariance", "* temperature)", "+ temperature)"),
+    Mutant(
+        TABLE,
+        "layer_norm",
+        ("permute(0, 2, 3, 1)).permute(0, 3, 1, 2)", "tf.nn.moments(wide, [-1]"),
+        ("permute(0, 2, 3, 1)).permute(0, 3, 2, 1)", "tf.nn.moments(wide, [1]"),
+    ),
 ]

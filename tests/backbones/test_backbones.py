@@ -42,6 +42,12 @@ from marginface.runs.checkpoints import Checkpoint
         ("vit_b", 282, 113.83),
         ("vit_b_dp005_mask_005", 282, 113.83),
         ("vit_l_dp005_mask_005", 282, 255.68),
+        ("edgeface_xxs", 160, 1.24),
+        ("edgeface_xs_gamma_06", 257, 1.77),
+        ("edgeface_s_gamma_05", 257, 3.65),
+        ("edgeface_base", 214, 18.23),
+        ("ghostfacenet_v1", 562, 4.04),
+        ("ghostfacenet_v1_s1", 562, 4.06),
     ],
 )
 def test_published_sizes(name: str, entries: int, millions: float) -> None:
@@ -53,16 +59,20 @@ def test_published_sizes(name: str, entries: int, millions: float) -> None:
     assert learned / 1e6 == pytest.approx(millions, abs=0.006)
 
 
-@pytest.mark.parametrize("name", ["iresnet18", "ir_se18", "mbf", "mobilefacenet", "vit_t"])
+@pytest.mark.parametrize(
+    "name",
+    ["iresnet18", "ir_se18", "mbf", "mobilefacenet", "vit_t", "edgeface_xxs", "ghostfacenet_v1"],
+)
 def test_what_does_not_decay(name: str) -> None:
-    """Every vector; position arrays and the mask token, too."""
+    """Every vector; position arrays, the mask token and temperatures, too."""
     graph = backbones.describe(name)
     vectors = {key for key, p in graph.parameters().items() if len(p.shape) == 1}
     others = {"pos_embed", "mask_token"} if name == "vit_t" else set()
+    others |= {key for key in graph.parameters() if key.endswith("temperature")}
     assert graph.undecayed() == vectors | others
 
 
-@pytest.mark.parametrize("name", ["iresnet18", "ir_se18", "mbf", "mobilefacenet"])
+@pytest.mark.parametrize("name", ["iresnet18", "ir_se18", "mbf", "mobilefacenet", "edgeface_xxs"])
 @pytest.mark.parametrize("framework", ["torch", "tf"])
 def test_layouts_are_undone_exactly(name: str, framework: str) -> None:
     graph = backbones.describe(name, 32, (32, 32) if name != "iresnet18" else (112, 112))

@@ -101,7 +101,7 @@ def two_of_a_name(graph: Graph) -> None:
 
 
 def tokens_without(graph: Graph) -> None:
-    graph.layer_norm("norm", IMAGES)
+    graph.layer_scale("scale", IMAGES, init_scale=1.0)
 
 
 def uneven_heads(graph: Graph) -> None:
@@ -134,7 +134,7 @@ def mixed_orders(graph: Graph) -> None:
             "'norm' stands behind flattened images.*put a linear layer between",
         ),
         (mixed_orders, "a sum with other vectors stands behind flattened images"),
-        (tokens_without, r"'norm' \(LayerNorm\) takes tokens \[tokens, channels\], got \[3, 112"),
+        (tokens_without, r"'scale' \(LayerScale\) takes tokens \[tokens, channels\], got \[3, 112"),
         (uneven_heads, "'attn' cannot share 3 channels among 2 heads"),
         (no_pixels, "cannot take images of 112x112: 'conv' would be left with no pixels"),
         (no_tokens, "cannot take images of 112x112: 'mask' would leave none of 1 tokens"),

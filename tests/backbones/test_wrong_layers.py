@@ -50,6 +50,26 @@ def test_numbers(build: Callable[[Graph], Any], words: str) -> None:
     refused(build, words)
 
 
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda g: g.conv("c", IMAGES, 4, padding="valid"), "padding of 'c' must be at least 0"),
+        (lambda g: g.concat(IMAGES, g.conv("c", IMAGES, 4, 3)), "cannot put shapes .* side by sid"),
+        (lambda g: g.concat(), r"cannot put shapes \[\] side by side"),
+        (lambda g: g.channels(IMAGES, 2, 2), "cannot take 2 channels from 2 on: there are 3"),
+        (lambda g: g.channels(IMAGES, -1, 2), "cannot take 2 channels from -1 on: there are 3"),
+        (lambda g: g.images(g.tokens(IMAGES), 6, 6), "cannot lay 42 tokens out as 6x6 pixels"),
+        (lambda g: g.cross_covariance("x", g.tokens(IMAGES), 2), "share 3 channels among q, k and"),
+        (lambda g: g.fourier_position("p", g.tokens(IMAGES), init_std=1), "takes images"),
+        (lambda g: g.layer_scale("s", IMAGES, init_scale=1), "takes tokens"),
+        (lambda g: g.layer_scale("s", g.tokens(IMAGES), init_scale=NAN), "init_scale of 's' must"),
+        (lambda g: g.layer_norm("n", g.flatten(IMAGES)), "stands behind flattened images"),
+    ],
+)
+def test_parts_of_channels_and_positions(build: Callable[[Graph], Any], words: str) -> None:
+    refused(build, words)
+
+
 def test_sums_of_two_shapes() -> None:
     refused(lambda g: g.add(IMAGES, g.tokens(IMAGES)), r"cannot add shapes \(3, 6, 7\) and \(42, 3")
 

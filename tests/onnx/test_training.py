@@ -16,6 +16,8 @@ SPECS = {
     "mobilefacenet": ModelSpec("mobilefacenet", 16, (32, 32)),
     "iresnet18": ModelSpec("iresnet18", 16, (32, 32)),  # BatchNorms before and behind its fc
     "vit_t": ModelSpec("vit_t", 16, (18, 18)),
+    "edgeface_xs_gamma_06": ModelSpec("edgeface_xs_gamma_06", 16, (32, 32)),
+    "ghostfacenet_v1": ModelSpec("ghostfacenet_v1", 16, (32, 32)),
 }
 
 
