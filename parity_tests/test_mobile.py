@@ -208,3 +208,18 @@ def test_bfloat16(torch: Framework, framework: Framework, name: str) -> None:
     found = run(learner(framework, name, "bfloat16"), 0, 2)
     assert_same_losses(found, wanted, 0.1)
     assert np.abs(np.divide(found, wanted) - 1).max() > 1e-4  # it was in half precision
+
+
+def test_start() -> None:
+    """As timm's: normal, cut off at two deviations, no bias; a block adds almost nothing."""
+    weights = backbones.initial_weights(backbones.describe("edgeface_base", SIZE), 0)
+    fc1 = weights["stages.3.blocks.0.mlp.fc1.weight"]
+    assert np.abs(fc1).max() == pytest.approx(0.04, rel=1e-3)
+    assert fc1.std() == pytest.approx(0.02 * 0.8796, rel=1e-2)
+    assert not weights["stages.0.blocks.0.conv_dw.bias"].any()
+    assert (weights["stages.0.blocks.0.gamma"] == np.float32(1e-6)).all()
+    assert weights["head.fc.bias"].any()  # PyTorch's start
+    weights = backbones.initial_weights(backbones.describe("ghostfacenet_v1", SIZE), 0)
+    last = weights["last.conv.weight"]
+    assert last.std() == pytest.approx(np.sqrt(2 / len(last)), rel=1e-2)
+    assert np.abs(last).max() <= 2 * np.sqrt(2 / len(last)) / 0.8796
