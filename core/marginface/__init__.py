@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from marginface.api.export import export
     from marginface.api.heads import MarginHead
     from marginface.api.identify import identify
+    from marginface.api.info import info
     from marginface.api.models import load
     from marginface.api.train import train
     from marginface.backend import load_backend
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "export",
     "identify",
+    "info",
     "load",
     "load_backend",
     "losses",
@@ -53,6 +55,7 @@ _PLACES = {
     "evaluate": "api.evaluate",
     "export": "api.export",
     "identify": "api.identify",
+    "info": "api.info",
     "train": "api.train",
     "load": "api.models",
     "load_backend": "backend",

@@ -12,6 +12,7 @@ from marginface.api.classifying import read_classes
 from marginface.api.export_sources import (
     find_source,
     read_exported_network,
+    read_folder,
     read_published,
     read_run,
 )
@@ -62,8 +63,8 @@ def export(
 
     Args:
         output: the .onnx file to write.
-        model: a run folder, or an .onnx, to write it anew; or give `weights`. One of another
-            program is checked against itself, in ONNX Runtime alone.
+        model: a run folder, a model folder, or an .onnx, to write it anew; or give `weights`. One
+            of another program is checked against itself, in ONNX Runtime alone.
         run: another name for `model`.
         checkpoint: of the run: "best" (of `keep_best`), "last" or a step; the last for None.
         weights: instead of a run: a .safetensors, .pt, .pth or .ckpt file.
@@ -117,7 +118,7 @@ def export(
         refuse_given(needless, f"goes with a run or --weights; {source} is a graph already")
     else:
         refuse_given({"output_name": output_name}, "goes with another program's .onnx")
-    if kind in ("run", "exported"):
+    if kind in ("run", "folder", "exported"):
         refuse_given(of_weights, "goes with --weights; a model knows its own")
     if classifier is not None:
         check_file(names_beside(path), overwrite=overwrite, inputs=[source])
@@ -135,6 +136,8 @@ def export(
             return path
         if kind == "run":
             network = read_run(source, checkpoint)
+        elif kind == "folder":
+            network = read_folder(source)
         elif kind == "exported":
             network = read_exported_network(source)
         else:

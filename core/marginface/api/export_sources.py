@@ -1,4 +1,4 @@
-"""What `export` writes from: a run, an ONNX file of its own or of another program, weights."""
+"""What `export` writes from: a run, a model folder, an ONNX file, weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from marginface import backbones
 from marginface.backend import MODULES, installed_backends
+from marginface.cards import is_model_folder, read_model_folder
 from marginface.checks import as_path
 from marginface.embeddings.embedder import recorded_preprocessing
 from marginface.errors import MarginfaceError
@@ -30,7 +31,7 @@ from marginface.onnx.session import check_file as check_model
 from marginface.onnx.training import read_exported
 from marginface.runs.folder import load_run
 
-Kind = Literal["run", "exported", "foreign", "weights"]
+Kind = Literal["run", "folder", "exported", "foreign", "weights"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def find_source(
     path = as_path("model", run if model is None else model)
     if path.suffix.lower() == ".onnx" and not path.is_dir():
         check_model(path)
+    if is_model_folder(path):
+        return "folder", path
     if not path.is_file():
         return "run", path
     if not is_onnx(path):
@@ -92,6 +95,13 @@ def read_run(path: Path, checkpoint: str | int | None) -> Network:
     """Read the network of a run."""
     run = load_run(path, checkpoint)
     return Network(run.spec, run.weights, run.config)
+
+
+def read_folder(path: Path) -> Network:
+    """Read the network of a model folder."""
+    model = read_model_folder(path)
+    about = {"loss": model.card.loss, "loss_parameters": dict(model.card.loss_parameters)}
+    return Network(model.spec, model.weights, about if model.card.loss else {})
 
 
 def read_exported_network(path: Path) -> Network:

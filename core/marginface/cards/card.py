@@ -97,9 +97,10 @@ def parse_figures(texts: list[str]) -> dict[str, float]:
             value = math.nan
         if not name.strip() or not math.isfinite(value):
             raise MarginfaceError(f"--figure {shown(text)}: expected NAME=NUMBER, as LFW=99.83")
-        if name.strip() in figures:
+        name = name.strip()
+        if name in figures:
             raise MarginfaceError(f"--figure: {shown(name)} is given twice")
-        figures[name.strip()] = value
+        figures[name] = value
     return figures
 
 

@@ -21,18 +21,15 @@ def readme(name: str, spec: ModelSpec, card: Card, parameters: int, sha256: str)
         parameters: how many it has.
         sha256: of its weights.
     """
-    height, width = spec.input_size
-    facts = {
-        "architecture": spec.backbone,
-        "parameters": f"{parameters:,}",
-        "input": f"{width} x {height} pixels; {in_words(spec.preprocessing)}",
-        "embedding": f"{spec.embedding_size} numbers",
-        "loss": _loss(card) or NOT_STATED,
-        "training data": card.training_data or NOT_STATED,
-        "from": card.origin or NOT_STATED,
-        "licence": card.licence or NOT_STATED,
-        "SHA-256 of the weights": sha256,
-    }
+    facts = facts_of(
+        spec.backbone,
+        parameters,
+        spec.input_size,
+        spec.preprocessing,
+        spec.embedding_size,
+        card,
+    )
+    facts["SHA-256 of the weights"] = sha256
     rows = [f"| {what} | {_cell(value)} |" for what, value in facts.items()]
     figures = [f"| {_cell(what)} | {value:g} |" for what, value in card.figures.items()]
     stated = ["## Figures", "", "As stated by whoever wrote this card.", ""]
@@ -60,6 +57,33 @@ def readme(name: str, spec: ModelSpec, card: Card, parameters: int, sha256: str)
         "",
     ]
     return "\n".join(lines)
+
+
+def facts_of(
+    architecture: str,
+    parameters: int,
+    input_size: tuple[int, int] | None,
+    steps: Preprocessing,
+    embedding_size: int | None,
+    card: Card,
+) -> dict[str, str]:
+    """Return what a model is, in words, by what they say; no sizes for what embeds no face."""
+    faces = {}
+    if input_size and embedding_size:
+        height, width = input_size
+        faces = {
+            "input": f"{width} x {height} pixels; {in_words(steps)}",
+            "embedding": f"{embedding_size} numbers",
+        }
+    return {
+        "architecture": architecture,
+        "parameters": f"{parameters:,}",
+        **faces,
+        "loss": _loss(card) or NOT_STATED,
+        "training data": card.training_data or NOT_STATED,
+        "from": card.origin or NOT_STATED,
+        "licence": card.licence or NOT_STATED,
+    }
 
 
 def in_words(steps: Preprocessing) -> str:

@@ -1,4 +1,4 @@
-"""Open any model, a run folder or an ONNX file, as one function from images to embeddings."""
+"""Open any model, a run, a folder or an ONNX file, as one function from images to embeddings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
+from marginface.cards.folder import is_model_folder, read_model_folder
 from marginface.checks import check_count
 from marginface.devices import device_name
 from marginface.errors import MarginfaceError, unknown_name
@@ -143,7 +144,8 @@ def open_embedder(
     """Return the embedder of a run folder or an ONNX file.
 
     Args:
-        model: a run folder that `marginface train` wrote, an ONNX file, or another of `MODELS`.
+        model: a run folder that `marginface train` wrote, a model folder of `marginface convert`,
+            an ONNX file, or another of `MODELS`.
         backend: what runs the network: "onnx" (ONNX Runtime), or for a run folder "torch" or "tf".
         mean, std, channels, crop: override the model's own `Preprocessing`; a number stands for all
             three channels, and text as on the command line is read, too.
@@ -255,27 +257,41 @@ def _open_run(folder: Path, running: RunOptions) -> Embedder:
         raise MarginfaceError(
             f"{folder} is a run, whose one output is the embedding; leave out --output-name"
         )
-    backend, overrides, threads = running.backend, running.overrides, running.threads
     loaded = load_run(folder, running.checkpoint)
-    spec: ModelSpec = loaded.spec
+    return _open_weights(loaded.spec, loaded.weights, running)
+
+
+def _open_folder(folder: Path, running: RunOptions) -> Embedder:
+    for option, given in (
+        ("--output-name", running.output_name),
+        ("--checkpoint", running.checkpoint),
+    ):
+        if given is not None:
+            raise MarginfaceError(f"{folder} is a model folder, with one model; leave out {option}")
+    model = read_model_folder(folder)
+    return _open_weights(model.spec, model.weights, running)
+
+
+def _open_weights(spec: ModelSpec, weights: Arrays, running: RunOptions) -> Embedder:
+    backend, overrides, threads = running.backend, running.overrides, running.threads
     run: Callable[[NDArray[Any]], NDArray[np.float32]]
     if backend == "onnx":
-        require("onnx", "onnxruntime", "backend 'onnx' (a run takes 'torch' and 'tf', too)")
+        require("onnx", "onnxruntime", "backend 'onnx' (there are 'torch' and 'tf', too)")
         from marginface.onnx.session import OnnxSession
         from marginface.onnx.writer import build_onnx
 
-        graph = build_onnx(spec, loaded.weights)
+        graph = build_onnx(spec, weights)
         run = OnnxSession(graph.SerializeToString(), threads=threads, provider=running.provider)
     else:
         run = load_backend(backend).create_embedder(
-            spec, loaded.weights, threads=threads, device=running.device
+            spec, weights, threads=threads, device=running.device
         )
     return _embedder(
         run,
         replace(spec.preprocessing, **overrides),
         spec.input_size,
         spec.embedding_size,
-        _digest_of_weights(spec, loaded.weights),
+        _digest_of_weights(spec, weights),
         backend=backend,
     )
 
@@ -325,4 +341,5 @@ def _digest_of_weights(spec: ModelSpec, weights: Arrays) -> str:
 
 
 MODELS.register("a run folder", _open_run, recognises=Path.is_dir)
+MODELS.register("a model folder", _open_folder, recognises=is_model_folder)
 MODELS.register("an .onnx", _open_onnx, ".onnx", recognises=is_onnx)

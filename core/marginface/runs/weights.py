@@ -1,4 +1,4 @@
-"""A run, one of its checkpoints or the checkpoint's arrays, as a backbone's weights."""
+"""A run, one of its checkpoints or a model folder, as a backbone's weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from marginface.backbones.weights import WEIGHTS, Arrays
+from marginface.cards import is_model_folder, read_model_folder
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.runs.checkpoints import (
@@ -95,5 +96,8 @@ def _read_onnx(path: Path) -> Arrays:
 
 
 WEIGHTS.register("an .onnx of marginface export", _read_onnx, ".onnx", recognises=is_onnx)
+WEIGHTS.register(
+    "a model folder", lambda path: read_model_folder(path).weights, recognises=is_model_folder
+)
 WEIGHTS.register("a run folder", _read_trained, recognises=_is_run)
 WEIGHTS.register("one of its checkpoints", _read_trained, recognises=_is_checkpoint)

@@ -1,0 +1,160 @@
+"""What a model is: of a run, a model folder, or an ONNX file of any program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from marginface.api.export_sources import Network, read_run
+from marginface.calling import public
+from marginface.cards import Card, is_model_folder, read_model_folder
+from marginface.cards.folder import count_parameters, sha256_of
+from marginface.cards.readme import NOT_STATED, facts_of
+from marginface.checks import as_path
+from marginface.embeddings.embedder import MODELS, recorded_preprocessing
+from marginface.errors import MarginfaceError
+from marginface.formats import is_onnx
+from marginface.model import METADATA_KEY, PREPROCESSING_KEY, ModelSpec, Preprocessing
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model is, and what is stated about it.
+
+    Args:
+        path: of the model.
+        kind: "run", "folder", "onnx", or "foreign onnx" for one of another program.
+        input_size: (height, width) in pixels; None where it embeds no faces.
+        embedding_size: length of an embedding, or None.
+        preprocessing: what is done to pixels before the network.
+        parameters: how many it has.
+        sha256: of its file of weights, or of the .onnx; None for a run.
+        spec: the network; None for one of another program.
+        card: what is stated about it.
+        more: what else its file says, by name.
+    """
+
+    path: Path
+    kind: str
+    input_size: tuple[int, int] | None
+    embedding_size: int | None
+    preprocessing: Preprocessing
+    parameters: int
+    sha256: str | None = None
+    spec: ModelSpec | None = None
+    card: Card = field(default_factory=Card)
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    def rows(self) -> dict[str, str]:
+        """Return all of it in words, by what it says."""
+        rows = {
+            "kind": self.kind,
+            **facts_of(
+                self.spec.backbone if self.spec else NOT_STATED,
+                self.parameters,
+                self.input_size,
+                self.preprocessing,
+                self.embedding_size,
+                self.card,
+            ),
+            **{f"figure: {name}": f"{value:g}" for name, value in self.card.figures.items()},
+            **self.more,
+        }
+        if self.sha256:
+            rows["SHA-256"] = self.sha256
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "path": str(self.path),
+            "kind": self.kind,
+            "backbone": self.spec.backbone if self.spec else None,
+            "input_size": list(self.input_size) if self.input_size else None,
+            "embedding_size": self.embedding_size,
+            "preprocessing": self.preprocessing.to_json(),
+            "parameters": self.parameters,
+            "sha256": self.sha256,
+            "card": self.card.to_json(),
+            "more": dict(self.more),
+        }
+
+
+@public
+def info(path: str | Path) -> ModelInfo:
+    """Return what a model is: its network, preprocessing, loss, and what is stated about it.
+
+    Args:
+        path: a run folder, a model folder, or an .onnx of any program.
+
+    Raises:
+        MarginfaceError: there is no such model, or it is damaged.
+    """
+    place = as_path("path", path)
+    MODELS.find(place)
+    if is_model_folder(place):
+        model = read_model_folder(place)
+        network = Network(model.spec, model.weights)
+        return _of_network(place, "folder", network, card=model.card, sha256=model.sha256)
+    if place.is_dir():
+        network = read_run(place, None)
+        return _of_network(
+            place, "run", network, card=_card_of(network.about_the_loss()), more=_of_run(network)
+        )
+    if not is_onnx(place) and place.suffix.lower() != ".onnx":
+        raise MarginfaceError(f"{place} is a model of a format of your own, which says no more")
+    return _of_onnx(place)
+
+
+def _of_network(place: Path, kind: str, network: Network, **stated: Any) -> ModelInfo:
+    spec = network.spec
+    return ModelInfo(
+        place,
+        kind,
+        spec.input_size,
+        spec.embedding_size,
+        spec.preprocessing,
+        count_parameters(network.arrays),
+        spec=spec,
+        **stated,
+    )
+
+
+def _card_of(about: Mapping[str, str]) -> Card:
+    """Return the card of what an export's metadata, or a run, says of the loss."""
+    if "loss" not in about:
+        return Card()
+    try:
+        return Card(about["loss"], json.loads(about.get("loss_parameters", "{}")))
+    except ValueError:
+        return Card(about["loss"])
+
+
+def _of_run(network: Network) -> dict[str, str]:
+    config = network.config
+    return {name: str(config[name]) for name in ("backend", "data", "epochs") if config.get(name)}
+
+
+def _of_onnx(place: Path) -> ModelInfo:
+    from marginface.onnx.metadata import read_metadata
+    from marginface.onnx.session import OnnxSession
+    from marginface.onnx.summary import summarize
+
+    metadata, summary, digest = read_metadata(place), summarize(place), sha256_of(place)
+    steps, more = recorded_preprocessing(place, metadata), dict(summary.more)
+    if METADATA_KEY in metadata:
+        spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]))
+        size, length, card, kind = spec.input_size, spec.embedding_size, _card_of(metadata), "onnx"
+    else:
+        spec, size, length, card, kind = None, None, None, Card(), "foreign onnx"
+        try:
+            session = OnnxSession(place)
+            size, length = session.input_size, session.embedding_size
+        except MarginfaceError as error:
+            more["embeds faces"] = f"no: {str(error).partition(';')[0]}"
+        if size and PREPROCESSING_KEY not in metadata:
+            more["preprocessing stated"] = "no; the field's usual one is taken"
+    return ModelInfo(place, kind, size, length, steps, summary.parameters, digest, spec, card, more)
