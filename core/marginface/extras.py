@@ -27,6 +27,7 @@ INSTALLED_AS = {
     "faiss": "faiss-cpu",
     "google": "protobuf",  # of those that share the name, the one that is used
     "google_crc32c": "google-crc32c",
+    "huggingface_hub": "huggingface-hub",
     "PIL": "pillow",
     "yaml": "pyyaml",
 }

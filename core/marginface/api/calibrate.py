@@ -18,6 +18,7 @@ from marginface.api.models import Model, open_model, providers
 from marginface.api.progress import image_progress
 from marginface.api.verifying import embed_sets, open_sets
 from marginface.calling import public
+from marginface.cards.hub import is_address
 from marginface.checks import as_path
 from marginface.data.names import image_path
 from marginface.data.verification.leaving_out import left_out_line, only
@@ -143,6 +144,11 @@ def calibrate(
     found_by = None if detector is None else as_path("detector", detector)
     if found_by is None and min_score != 0.5:
         raise MarginfaceError("--min-score goes with --detector, which finds faces in photos")
+    if is_address(source):
+        raise MarginfaceError(
+            "thresholds are kept in the model, and a hub's stays as it is; export it first "
+            "(marginface export --output MODEL.onnx) and calibrate that"
+        )
     of_run = source.is_dir()
     if of_run and target is not None:
         raise MarginfaceError(

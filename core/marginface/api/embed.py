@@ -9,6 +9,7 @@ from typing import Any
 from marginface.api.models import Model, open_model, providers
 from marginface.api.progress import image_progress, saying_how_to_go_on
 from marginface.calling import public
+from marginface.cards.hub import fetched
 from marginface.checks import as_path
 from marginface.data.image_files import require_folder
 from marginface.data.images import MAX_PIXELS
@@ -93,7 +94,7 @@ def embed(
     Raises:
         MarginfaceError: the model, the images or the output cannot be used.
     """
-    source = model.path if isinstance(model, Model) else as_path("model", model)
+    source = model.path if isinstance(model, Model) else fetched(as_path("model", model))
     target, share = as_path("output", output), read_shard(shard)
     opening: dict[str, Any] = {
         "backend": backend,

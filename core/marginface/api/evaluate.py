@@ -14,6 +14,7 @@ from marginface.api.claims import claimed_folder
 from marginface.api.models import Model, open_model
 from marginface.api.verifying import embed_sets, open_sets
 from marginface.calling import public
+from marginface.cards.hub import fetched
 from marginface.checks import as_path
 from marginface.errors import MarginfaceError
 from marginface.evaluation.comparison import Comparison, write_comparison, write_single
@@ -158,7 +159,9 @@ def evaluate(
     """
     given = _several(model, "model")
     sets_given = [] if val is None else [as_path("val", each) for each in _several(val, "val")]
-    models = [each.path if isinstance(each, Model) else as_path("model", each) for each in given]
+    models = [
+        each.path if isinstance(each, Model) else fetched(as_path("model", each)) for each in given
+    ]
     listed, shown, target, grouped = (
         None if path is None else as_path(name, path)
         for name, path in (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from marginface import backbones
 from marginface.backend import MODULES, installed_backends
 from marginface.cards import is_model_folder, read_model_folder
+from marginface.cards.hub import fetched
 from marginface.checks import as_path
 from marginface.embeddings.embedder import recorded_preprocessing
 from marginface.errors import MarginfaceError
@@ -77,7 +78,7 @@ def find_source(
         raise MarginfaceError("export takes either --model RUN or --weights FILE")
     if weights is not None:
         return "weights", as_path("weights", weights)
-    path = as_path("model", run if model is None else model)
+    path = fetched(as_path("model", run if model is None else model))
     if path.suffix.lower() == ".onnx" and not path.is_dir():
         check_model(path)
     if is_model_folder(path):

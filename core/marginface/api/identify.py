@@ -16,6 +16,7 @@ from marginface.api.claims import claimed_folder
 from marginface.api.models import Model, open_model, providers
 from marginface.api.progress import image_progress
 from marginface.calling import public, worded
+from marginface.cards.hub import fetched
 from marginface.checks import as_path
 from marginface.data.image_files import require_folder
 from marginface.embeddings.origin import SHORT_HASH, Origin, common_origin
@@ -182,7 +183,7 @@ def identify(
     """
     if far is not None:
         check_far(far)
-    model_path = model.path if isinstance(model, Model) else as_path("model", model)
+    model_path = model.path if isinstance(model, Model) else fetched(as_path("model", model))
     people, inbox = as_path("gallery", gallery), as_path("probes", probes)
     reads = [model_path, people, inbox]
     reads += [] if detector is None or callable(detector) else [as_path("detector", detector)]

@@ -12,6 +12,7 @@ from marginface.api.export_sources import Network, read_run
 from marginface.calling import public
 from marginface.cards import Card, is_model_folder, read_model_folder
 from marginface.cards.folder import count_parameters, sha256_of
+from marginface.cards.hub import fetched
 from marginface.cards.readme import NOT_STATED, facts_of
 from marginface.checks import as_path
 from marginface.embeddings.embedder import MODELS, recorded_preprocessing
@@ -93,7 +94,7 @@ def info(path: str | Path) -> ModelInfo:
     Raises:
         MarginfaceError: there is no such model, or it is damaged.
     """
-    place = as_path("path", path)
+    place = fetched(as_path("path", path))
     MODELS.find(place)
     if is_model_folder(place):
         model = read_model_folder(place)

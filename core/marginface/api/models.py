@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marginface.calling import public
+from marginface.cards.hub import fetched
 from marginface.checks import as_path
 from marginface.data.images import read_image
 from marginface.data.resizing import resized
@@ -102,10 +103,10 @@ def load(
     output_name: str | None = None,
     checkpoint: str | int | None = None,
 ) -> Model:
-    """Return the model of a run folder or an ONNX file.
+    """Return the model of a run, a model folder or an ONNX file.
 
     Args:
-        path: a run folder of `train`, or an ONNX file.
+        path: a run folder of `train`, a model folder, `hf://OWNER/NAME@COMMIT`, or an ONNX file.
         backend: what runs the network: "onnx", or for a run "torch" or "tf".
         provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
         device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
@@ -120,7 +121,7 @@ def load(
     Raises:
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
     """
-    place = as_path("path", path)
+    place = fetched(as_path("path", path))
     embedder = open_embedder(
         place,
         backend=backend,

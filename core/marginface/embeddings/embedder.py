@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
 from marginface.cards.folder import is_model_folder, read_model_folder
+from marginface.cards.hub import fetched
 from marginface.checks import check_count
 from marginface.devices import device_name
 from marginface.errors import MarginfaceError, unknown_name
@@ -159,7 +160,7 @@ def open_embedder(
     Raises:
         MarginfaceError: no such model, a damaged one, or options that do not fit it.
     """
-    model = Path(model)
+    model = fetched(model)
     if threads is not None:
         check_count("threads", threads)
     backends = ("onnx", *backend_names())
