@@ -148,6 +148,6 @@ def test_consoles_and_prints_are_made_in_one_place():
     assert by_function["Console"] == set()  # Terminal is the one, and derives from it
     # A number for the parent process; words of ours (the version, what Ctrl-C stopped); what is
     # escaped before it is printed.
-    expected = {"losses.py", "app.py", "progress.py", "text.py", "compare.py"}
+    expected = {"losses.py", "app.py", "progress.py", "text.py", "compare.py", "info.py"}
     assert by_function["print"] == expected
     assert by_function["echo"] == by_function["secho"] == set()
