@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from marginface import backbones
 from marginface.arrays import ArraySource
 from marginface.backbones import Graph
+from marginface.backbones.naming.nearest import likeness, nearest
 from marginface.backbones.weights import fitting
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.runs.weights import Trained, open_trained
+from marginface.text import listed
 from marginface.training.config.files import read_config_file
 from marginface.training.config.keys import TrainConfig
 from marginface.training.config.values import as_typed
 from marginface.training.first_heads import head_of_run
-from marginface.training.nearest import likeness, nearest
 
 Arrays = dict[str, NDArray[Any]]
-SAID = 5  # names listed in a line; a larger number is counted
 # Keys whose other value in the run that weights are of is worth a word.
 COMPARED = ("loss", "scale", "margin", "mean", "std", "channels", "crop", "resize")
 
@@ -111,7 +111,7 @@ def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
         asked = likeness(graph, weights, source)
         if not asked.others:
             raise  # names and shapes are not what is wrong
-        near = nearest(graph, weights)
+        near = nearest(weights, graph)
         if near is None:
             raise MarginfaceError(
                 f"{source} does not fit {asked}, and no network that marginface has is near it; "
@@ -135,9 +135,9 @@ def _what_fits(graph: Graph, weights: Arrays, source: str) -> tuple[Arrays, list
             f"{name} {list(shapes[name].shape)}" + (f" (there {list(shape)})" if shape else "")
             for name, shape in others.items()
         ]
-        lines.append(f"new: {_listed(named)}")
+        lines.append(f"new: {listed(named)}")
     if unused := [name for name in left if name not in others]:
-        lines.append(f"left: {_listed(unused)}")
+        lines.append(f"left: {listed(unused)}")
     return taken, lines
 
 
@@ -172,8 +172,3 @@ def _typed(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return value if isinstance(value, str) else as_typed(value)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SAID} more" if len(names) > SAID else ""
-    return ", ".join(names[:SAID]) + more
