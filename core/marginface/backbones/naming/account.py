@@ -17,6 +17,8 @@ class Account:
         used: the name in the file of each of the network's arrays, by its canonical name.
         left: the shapes of other arrays, by name.
         missing: the shapes of the network's arrays that the file has not, by canonical name.
+        training: names of those left that the project's files have for training.
+        outside: keys beside the state_dict, which were not read.
         counters: names of PyTorch's counts of batches, which say nothing of the network.
 
     >>> print(Account({"fc.weight": "module.fc.weight"}, {"head.weight": (9, 512)}))
@@ -26,6 +28,8 @@ class Account:
     used: dict[str, str]
     left: dict[str, Shape] = field(default_factory=dict)
     missing: dict[str, Shape] = field(default_factory=dict)
+    training: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
     counters: tuple[str, ...] = ()
 
     @property
@@ -39,7 +43,11 @@ class Account:
             (stored, name, "used" if name == stored else "renamed")
             for name, stored in self.used.items()
         ]
-        rows += [(name, "", "left") for name in self.left]
+        rows += [
+            (name, "", "left, of training" if name in self.training else "left")
+            for name in self.left
+        ]
+        rows += [(name, "", "beside, not read") for name in self.outside]
         rows += [(name, "", "a counter, left") for name in self.counters]
         return rows + [("", name, "missing") for name in self.missing]
 
@@ -49,8 +57,12 @@ class Account:
         if self.renamed:
             name, stored = next(iter(self.renamed.items()))
             text += f" ({len(self.renamed)} renamed, from {stored.removesuffix(name)}*)"
-        if self.left:
-            text += f", left {len(self.left)} ({listed(self.left)})"
+        if self.training:
+            text += f", left {len(self.training)} of training ({listed(self.training)})"
+        if unknown := [name for name in self.left if name not in self.training]:
+            text += f", left {len(unknown)} ({listed(unknown)})"
+        if self.outside:
+            text += f", not read: {listed(self.outside)}"
         if self.missing:
             text += f", missing {len(self.missing)} ({listed(self.missing)})"
         return text

@@ -135,9 +135,9 @@ def recognise(
     stored = {name: f"{place.prefix}{name}" for name in graph.parameters()}
     used = set(stored.values())
     left = {name: tuple(array.shape) for name, array in held.items() if name not in used}
-    namings = tuple(
-        each for each in NAMINGS if graph.name in each.backbones and place.bare in each.prefixes
-    )
+    wrapper, outside = getattr(arrays, "wrapper", ""), getattr(arrays, "outside", ())
+    namings = namings_at(graph, place, wrapper)
+    training = tuple(name for name in left if any(each.trains_with(name) for each in namings))
     epsilons = {each.epsilon for each in namings if each.epsilon}
     return Recognised(
         source,
@@ -150,8 +150,25 @@ def recognise(
         namings,
         place,
         tuple(each.name for each, _ in found[1:]),
-        Account(stored, left, {}, counters),
+        Account(stored, left, {}, training, outside, counters),
         check_weights(graph, {name: arrays[there] for name, there in stored.items()}, source),
+    )
+
+
+def namings_at(graph: Graph, place: Place, wrapper: str = "") -> tuple[Naming, ...]:
+    """Return the namings that have a network's names behind such a prefix.
+
+    Args:
+        graph: the network.
+        place: of its names.
+        wrapper: the key of the dictionary around them, which must tell where no prefix does.
+    """
+    return tuple(
+        each
+        for each in NAMINGS
+        if graph.name in each.backbones
+        and place.bare in each.prefixes
+        and (place.bare or each.wrapper in ("", wrapper))
     )
 
 

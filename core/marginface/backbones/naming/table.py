@@ -12,6 +12,7 @@ from typing import Literal
 from marginface.backbones.ir import NETWORKS
 from marginface.backbones.iresnet import UNITS
 from marginface.backbones.mbf import WIDTHS
+from marginface.backbones.naming.places import WRAPPERS
 from marginface.backbones.vit import SIZES
 from marginface.errors import unknown_name
 
@@ -30,7 +31,7 @@ class Naming:
         prefixes: what precedes the canonical names; the first one is written. What PyTorch's
             wrappers add, `module` and `_orig_mod`, does not count.
         wrapper: the key of the dictionary around the state_dict in a .pt; "" for none.
-        beside: beginnings of other names that lie in such files, of what training needs.
+        beside: first parts of other names in such files, of what training alone needs.
         channels: the order of an image's channels.
         mean: subtracted from pixels, 0 to 255.
         std: divides them after that.
@@ -47,6 +48,10 @@ class Naming:
     mean: float | None = 127.5
     std: float | None = 127.5
     epsilon: float | None = None
+
+    def trains_with(self, name: str) -> bool:
+        """Return whether an array is one that only the project's training needs."""
+        return WRAPPERS.sub("", name).lstrip(".").partition(".")[0] in self.beside
 
     def pixels(self) -> dict[str, str | float]:
         """Return what is stated of pixels, as `Preprocessing` and the options call it."""
@@ -68,7 +73,6 @@ NAMINGS = (
         "insightface",
         (*UNITS, *WIDTHS, *SIZES),
         "deepinsight/insightface, recognition/arcface_torch/inference.py",
-        beside=("state_dict_softmax_fc",),
     ),
     Naming(
         "lvface",
