@@ -205,6 +205,7 @@ REFUSED = [
     ("report", ABSENT, "--val", ABSENT, "--output", "out"),
     ("embed", "--model", ABSENT, "--images", ABSENT, "--output", "out.npz"),
     ("export", "--run", ABSENT, "--output", "out.onnx"),
+    ("convert", ABSENT, "--output", "out.pt"),
     ("calibrate", "--model", ABSENT, "--val", ABSENT, "--output", "out.onnx"),
     ("compare", "a.jpg", "b.jpg", "--model", ABSENT),
     ("clean", "--run", ABSENT, "--data", ABSENT, "--output", "out.csv"),

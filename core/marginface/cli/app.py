@@ -33,6 +33,7 @@ COMMANDS = {
     "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
+    "convert": "Read anybody's weights; write them for another program.",
     "clean": "Find images that do not belong to their identity, by sub-centres.",
     "data": "Pack, inspect, split, align and preview images.",
     "losses": "List the losses, explain one, or draw them.",

@@ -3,8 +3,9 @@
 from marginface.backbones.naming.account import Account
 from marginface.backbones.naming.epsilon import with_epsilon
 from marginface.backbones.naming.loading import fit_weights, in_epsilon_of, namings_of
+from marginface.backbones.naming.pixels import with_pixels
 from marginface.backbones.naming.recognising import Recognised, recognise
-from marginface.backbones.naming.table import NAMINGS, Naming, naming
+from marginface.backbones.naming.table import NAMINGS, Naming, find_naming
 from marginface.backbones.naming.writing import state_dict, write_state_dict
 
 __all__ = [
@@ -12,12 +13,13 @@ __all__ = [
     "Account",
     "Naming",
     "Recognised",
+    "find_naming",
     "fit_weights",
     "in_epsilon_of",
-    "naming",
     "namings_of",
     "recognise",
     "state_dict",
     "with_epsilon",
+    "with_pixels",
     "write_state_dict",
 ]

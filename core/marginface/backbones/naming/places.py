@@ -29,7 +29,7 @@ class Place(NamedTuple):
     """A prefix, with its last dot, and how many of a network's names stand behind it."""
 
     prefix: str
-    count: int
+    matches: int
 
     @property
     def bare(self) -> str:
@@ -47,7 +47,7 @@ def places(names: Iterable[str], expected: Collection[str]) -> list[Place]:
     Most names count, then fewest dots: slots of an optimizer lie deeper than what they belong to.
 
     >>> places(["a.w", "a.b", "slots.a.w", "slots.a.b"], {"w", "b"})
-    [Place(prefix='a.', count=2), Place(prefix='slots.a.', count=2)]
+    [Place(prefix='a.', matches=2), Place(prefix='slots.a.', matches=2)]
     """
     found: Counter[str] = Counter()
     for name in names:
@@ -57,7 +57,7 @@ def places(names: Iterable[str], expected: Collection[str]) -> list[Place]:
                 found[name[:at]] += 1
             at = name.find(".", at) + 1 or -1
     ranked = [Place(*each) for each in found.items()]
-    return sorted(ranked, key=lambda place: (-place.count, place.prefix.count(".")))
+    return sorted(ranked, key=lambda place: (-place.matches, place.prefix.count(".")))
 
 
 def strays(names: Iterable[str], place: Place, expected: Collection[str]) -> list[str]:

@@ -117,14 +117,14 @@ def recognise(
     for name in names() if backbone is None else [backbone]:
         own = describe(name).parameters()
         for place in places(held, own)[:1]:
-            if place.count == len(own) and not strays(held, place, own):
+            if place.matches == len(own) and not strays(held, place, own):
                 graphs = fitting_graphs(name, held, place, embedding_size, input_size)
                 found += [(graph, place) for graph in graphs][:1]
     if not found:
         raise _unknown(held, backbone, embedding_size, input_size, source)
     # A network whose names are among another's leaves arrays over: the one with most is meant.
-    most = max(place.count for _, place in found)
-    found = [each for each in found if each[1].count == most]
+    most = max(place.matches for _, place in found)
+    found = [each for each in found if each[1].matches == most]
     graph, place = found[0]
     if others := [each.name for each, _ in found if not same_inference(graph, each)]:
         raise MarginfaceError(
@@ -178,7 +178,7 @@ def _check_one(held: Mapping[str, NDArray[Any]], place: Place, graph: Graph, sou
     twins = [
         each.prefix
         for each in places(held, graph.parameters())
-        if each.count == place.count and each.prefix.count(".") == depth
+        if each.matches == place.matches and each.prefix.count(".") == depth
     ]
     if len(twins) > 1:
         raise MarginfaceError(

@@ -124,13 +124,13 @@ NAMINGS = (
 )
 
 
-def naming(name: str) -> Naming:
+def find_naming(name: str) -> Naming:
     """Return the naming of a project.
 
     Raises:
         MarginfaceError: there is none of that name.
 
-    >>> naming("adaface").channels
+    >>> find_naming("adaface").channels
     'bgr'
     """
     for each in NAMINGS:

@@ -37,9 +37,9 @@ def state_dict(
         MarginfaceError: the project has no such network.
 
     >>> from marginface.backbones import initial_weights
-    >>> from marginface.backbones.naming import naming
+    >>> from marginface.backbones.naming import find_naming
     >>> graph = describe("iresnet18", 64)
-    >>> list(state_dict(graph, initial_weights(graph, 0), naming("magface")))[:2]
+    >>> list(state_dict(graph, initial_weights(graph, 0), find_naming("magface")))[:2]
     ['features.module.conv1.weight', 'features.module.bn1.weight']
     """
     prefix = ""
