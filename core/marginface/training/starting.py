@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from marginface import backbones
 from marginface.arrays import ArraySource
 from marginface.backbones import Graph
+from marginface.backbones.naming import Naming, in_epsilon_of, namings_of
 from marginface.backbones.naming.nearest import likeness, nearest
 from marginface.backbones.weights import fitting
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
+from marginface.model import for_each_channel
 from marginface.runs.weights import Trained, open_trained
 from marginface.text import listed
 from marginface.training.config.files import read_config_file
@@ -66,12 +68,13 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     if config.init is None:
         return Start()
     trained = open_trained(config.init)
-    weights, recorded = _read(config.init, trained)
+    weights, recorded, namings = _read(config.init, trained, graph)
     source = f"{config.init}" + (f" (step {trained.checkpoint.step})" if trained else "")
     if config.init_partial:
         taken, lines = _what_fits(graph, weights, source)
     else:
         taken, lines = _whole(graph, weights, source), []
+    taken = in_epsilon_of(graph, taken, namings)
     arrays: dict[str, ArraySource] = {f"backbone.{name}": each for name, each in taken.items()}
     if broken := next((n for n, each in taken.items() if not np.isfinite(each).all()), None):
         raise MarginfaceError(
@@ -81,6 +84,8 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     total = len(graph.parameters())
     share = "all" if len(taken) == total else f"{len(taken)} of"
     lines.insert(0, f"starting from {source}: {share} {total} arrays of {graph.name} taken")
+    if namings:
+        lines.append(f"its names are those of {' or '.join(map(str, namings))}")
     people = len(images.identities)
     if config.init_head == "run":
         if trained is None:
@@ -141,12 +146,17 @@ def _what_fits(graph: Graph, weights: Arrays, source: str) -> tuple[Arrays, list
     return taken, lines
 
 
-def _read(init: Path, trained: Trained | None) -> tuple[Arrays, dict[str, Any]]:
-    """Return the weights, and the settings they were trained with, as far as they are known."""
+def _read(
+    init: Path, trained: Trained | None, graph: Graph
+) -> tuple[Arrays, dict[str, Any], tuple[Naming, ...]]:
+    """Return the weights, and the settings they were trained with, as far as they are known.
+
+    Those of a file of another project are what it states; its naming is returned, too.
+    """
     if trained is not None:
         run = trained.run
         known = run is not None and run.config.is_file()
-        return trained.backbone(), read_config_file(run.config) if run and known else {}
+        return trained.backbone(), read_config_file(run.config) if run and known else {}, ()
     if is_onnx(init):
         from marginface.onnx.training import read_exported
 
@@ -154,8 +164,16 @@ def _read(init: Path, trained: Trained | None) -> tuple[Arrays, dict[str, Any]]:
         preprocessing = asdict(exported.spec.preprocessing)
         preprocessing["resize"] = preprocessing["resize"] or False
         loss = exported.loss
-        return exported.weights, loss | loss.get("loss_parameters", {}) | preprocessing
-    return backbones.read_weights(init), {}
+        return exported.weights, loss | loss.get("loss_parameters", {}) | preprocessing, ()
+    weights = backbones.read_weights(init)
+    namings = namings_of(graph, weights)
+    stated: dict[str, Any] = dict(namings[0].pixels().items()) if namings else {}
+    for other in namings[1:]:
+        stated = dict(stated.items() & other.pixels().items())
+    for name in ("mean", "std"):
+        if name in stated:
+            stated[name] = for_each_channel(name, stated[name])
+    return weights, stated, namings
 
 
 def _differences(config: TrainConfig, recorded: Mapping[str, Any]) -> str:

@@ -38,7 +38,8 @@ def with_epsilon(
     theirs = epsilons(wanted)
     moved = {}
     for name, epsilon in epsilons(own).items():
-        if difference := epsilon - theirs[name]:
+        difference = epsilon - theirs[name]
+        if difference and name in arrays:
             variance = np.asarray(arrays[name])
             moved[name] = (variance.astype(np.float64) + difference).astype(variance.dtype)
     return {**arrays, **moved}

@@ -122,9 +122,12 @@ def recognise(
                 found += [(graph, place) for graph in graphs][:1]
     if not found:
         raise _unknown(held, backbone, embedding_size, input_size, source)
-    # A network whose names are among another's leaves arrays over: the one with most is meant.
+    # A network whose names are among another's leaves arrays over: the one with most is meant. Of
+    # the others, those for the likeliest size.
     most = max(place.matches for _, place in found)
     found = [each for each in found if each[1].matches == most]
+    likeliest = min(map(_size_rank, found))
+    found = [each for each in found if _size_rank(each) == likeliest]
     graph, place = found[0]
     if others := [each.name for each, _ in found if not same_inference(graph, each)]:
         raise MarginfaceError(
@@ -153,6 +156,11 @@ def recognise(
         Account(stored, left, {}, training, outside, counters),
         check_weights(graph, {name: arrays[there] for name, there in stored.items()}, source),
     )
+
+
+def _size_rank(found: tuple[Graph, Place]) -> int:
+    size = found[0].input_size
+    return SIZES.index(size) if size in SIZES else len(SIZES)
 
 
 def namings_at(graph: Graph, place: Place, wrapper: str = "") -> tuple[Naming, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from marginface.backbones.edgeface import NETWORKS as EDGEFACE
 from marginface.backbones.ir import NETWORKS
 from marginface.backbones.iresnet import UNITS
 from marginface.backbones.mbf import WIDTHS
@@ -113,6 +114,12 @@ NAMINGS = (
         EVOLVE,
         "TreB1eN/InsightFace_Pytorch, data/data_pipe.py and face_verify.py",
         channels="bgr",
+    ),
+    Naming(
+        "edgeface",
+        tuple(EDGEFACE),
+        "otroshi/edgeface, README.md and backbones/timmfr.py",
+        prefixes=("model",),
     ),
     Naming(
         "xiaoccer",
