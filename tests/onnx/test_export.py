@@ -240,7 +240,7 @@ def test_no_code_of_weights_is_run(refusal, zipped, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--embedding-size", 8], "the nearest is mbf of 16 numbers"),
+        (["--embedding-size", 8], "other weights than were asked for; it is mbf of 16 numbers"),
         (
             ["--backbone", "mobilefacenet"],
             "it is mbf of 16 numbers from 112x112 pixels, all 283 arrays",

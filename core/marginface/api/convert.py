@@ -26,6 +26,7 @@ from marginface.backbones.naming import (
 from marginface.backbones.naming.writing import as_computed_by, check_suffix
 from marginface.calling import public
 from marginface.checks import as_path
+from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.model import METADATA_KEY, ModelSpec, Preprocessing, for_each_channel
 from marginface.onnx.metadata import read_metadata
@@ -115,7 +116,11 @@ def convert(
     if model:
         refuse_given(options, "goes with a file of weights; a model knows its own")
     if path.suffix.lower() == ".onnx":
-        refuse_given({"as": naming}, "goes with a .safetensors or .pt; an .onnx has its own names")
+        if wanted is not None:
+            raise MarginfaceError(
+                f"{path.name} has ONNX's own names, not {wanted.name}'s: name a .pt or "
+                ".safetensors, or leave the naming out"
+            )
         given: dict[str, Any] = {"model": source} if model else {"weights": source, **options}
         export(path, overwrite=overwrite, **given)
         metadata = read_metadata(path)

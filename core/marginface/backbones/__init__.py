@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from marginface.backbones.drawing import draw_backbone, split_noise
@@ -32,6 +32,7 @@ __all__ = [
     "initial_weights",
     "layouts",
     "names",
+    "parameter_names",
     "read_weights",
     "register_backbone",
     "split_noise",
@@ -96,6 +97,21 @@ def register_backbone(name: str, build: Build) -> None:
     if name in _BUILDERS and _home(build) != _home(_BUILDERS[name]):
         raise MarginfaceError(f"there is a backbone called '{name}'; choose another name")
     _BUILDERS[name] = build
+
+
+def parameter_names(name: str) -> tuple[str, ...]:
+    """Return the canonical names of a backbone's arrays, the same at any size, kept for next time.
+
+    >>> len(parameter_names("mbf"))
+    283
+    """
+    return _parameter_names(name, _BUILDERS.get(name))
+
+
+@cache
+def _parameter_names(name: str, build: Build | None) -> tuple[str, ...]:
+    del build  # but for telling two that had one name
+    return tuple(describe(name).parameters())
 
 
 def _home(build: Build) -> tuple[str, str]:

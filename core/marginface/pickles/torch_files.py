@@ -42,8 +42,8 @@ def read_torch_file(path: Path) -> Any:
     except Refused as refused:
         if str(refused) in QUANTISED:
             raise MarginfaceError(
-                f"{path} holds int8 weights of PyTorch's quantisation, which no network here "
-                "computes with; give the floating-point weights that they were made from"
+                f"{path} holds int8 weights of PyTorch's quantisation (it asks for {refused}); "
+                "give the floating-point weights that they were made from"
             ) from None
         raise MarginfaceError(
             f"{path} holds other objects, expected a plain state_dict saved by torch.save: it asks "

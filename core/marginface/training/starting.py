@@ -85,7 +85,7 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     share = "all" if len(taken) == total else f"{len(taken)} of"
     lines.insert(0, f"starting from {source}: {share} {total} arrays of {graph.name} taken")
     if namings:
-        lines.append(f"its names are those of {' or '.join(map(str, namings))}")
+        lines.append(f"named as by {' or '.join(map(str, namings))}")
     people = len(images.identities)
     if config.init_head == "run":
         if trained is None:
@@ -102,7 +102,8 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
             left = "; the run's are left (--init-head run takes those of the same people)"
         lines.append(f"class weights of {people} identities are new{left}")
     if differs := _differences(config, recorded):
-        lines.append(f"other than in {config.init}: {differs}")
+        where = f"what {namings[0].name} states" if namings else f"in {config.init}"
+        lines.append(f"other than {where}: {differs}")
     if trained:
         lines.append("the optimizer starts anew: the run's momentum and step count are left")
     return Start(arrays, tuple(lines))

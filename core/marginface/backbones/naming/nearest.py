@@ -8,7 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from marginface.backbones import Graph, describe, names
+from marginface.backbones import Graph, describe
+from marginface.backbones.naming.places import networks, places
 from marginface.backbones.weights import fitting
 from marginface.errors import MarginfaceError
 
@@ -69,23 +70,31 @@ def nearest(weights: Mapping[str, NDArray[Any]], graph: Graph | None = None) -> 
     """
     best: Likeness | None = None
     asked = (graph.name, graph.embedding_size, graph.input_size) if graph else None
+    numbers = graph.embedding_size if graph else 512
     sizes = dict.fromkeys((*([graph.input_size] if graph else []), *SIZES))
-    for name in names():
+    for name in _alike(weights):
         for size in sizes:
             try:
-                first = likeness(
-                    describe(name, graph.embedding_size if graph else 512, size), weights
-                )
-                if not first.count:
-                    break
-                numbers = _embedding_size(first, weights) or first.graph.embedding_size
                 each = likeness(describe(name, numbers, size), weights)
+                if found := _embedding_size(each, weights):
+                    each = likeness(describe(name, found, size), weights)
             except MarginfaceError:  # a size that this network does not take
                 continue
-            if (name, numbers, size) != asked and (best is None or _rank(each) > _rank(best)):
+            same = (name, each.graph.embedding_size, size)
+            if same != asked and (best is None or _rank(each) > _rank(best)):
                 best = each
     enough = best and best.count >= LEAST_SHARE * min(best.count + len(best.others), len(weights))
     return best if enough else None
+
+
+def _alike(weights: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the networks that have the most names in common with some weights."""
+    matches = {}
+    for name, own in networks():
+        found = places(weights, own)
+        matches[name] = found[0].matches if found else 0
+    most = max(matches.values())
+    return [name for name, count in matches.items() if count and count >= LEAST_SHARE * most]
 
 
 def _rank(each: Likeness) -> tuple[int, int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
-from marginface.backbones import Graph, describe
+from marginface.backbones import Graph, describe, names, parameter_names
 from marginface.backbones.layers import Dropout, DropPath, MaskTokens, RestoreTokens
 from marginface.errors import MarginfaceError
 
@@ -41,7 +42,7 @@ class Place(NamedTuple):
         return WRAPPERS.sub("", self.prefix.removesuffix(".")).strip(".")
 
 
-def places(names: Iterable[str], expected: Collection[str]) -> list[Place]:
+def places(stored: Iterable[str], expected: Iterable[str]) -> list[Place]:
     """Return the prefixes behind which expected names stand, best first.
 
     Most names count, then fewest dots: slots of an optimizer lie deeper than what they belong to.
@@ -49,8 +50,8 @@ def places(names: Iterable[str], expected: Collection[str]) -> list[Place]:
     >>> places(["a.w", "a.b", "slots.a.w", "slots.a.b"], {"w", "b"})
     [Place(prefix='a.', matches=2), Place(prefix='slots.a.', matches=2)]
     """
-    found: Counter[str] = Counter()
-    for name in names:
+    expected, found = frozenset(expected), Counter[str]()
+    for name in stored:
         at = 0
         while at >= 0:
             if name[at:] in expected:
@@ -60,13 +61,20 @@ def places(names: Iterable[str], expected: Collection[str]) -> list[Place]:
     return sorted(ranked, key=lambda place: (-place.matches, place.prefix.count(".")))
 
 
-def strays(names: Iterable[str], place: Place, expected: Collection[str]) -> list[str]:
+def networks() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each backbone's name and those of its arrays; one's own may take other sizes alone."""
+    for name in names():
+        with suppress(MarginfaceError):
+            yield name, parameter_names(name)
+
+
+def strays(stored: Iterable[str], place: Place, expected: Collection[str]) -> list[str]:
     """Return names behind a prefix that are not a network's, but begin as its own do.
 
     Another network of the family has them: a deeper one has its blocks, and more.
     """
     begin = {name.partition(".")[0] for name in expected}
-    behind = (name for name in names if name.startswith(place.prefix))
+    behind = (name for name in stored if name.startswith(place.prefix))
     rest = ((name, name.removeprefix(place.prefix)) for name in behind)
     return [n for n, own in rest if own not in expected and own.partition(".")[0] in begin]
 
@@ -79,7 +87,7 @@ def fitting_graphs(
     input_size: tuple[int, int] | None,
 ) -> Iterator[Graph]:
     """Yield a backbone's descriptions, by size, whose shapes are those of the arrays at a place."""
-    last = list(describe(name).parameters())[-1]
+    last = parameter_names(name)[-1]
     numbers = arrays[f"{place.prefix}{last}"].shape[:1] or (0,)
     for size in SIZES if input_size is None else (input_size,):
         try:

@@ -8,13 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from marginface.backbones import Graph, check_weights, describe, names
+from marginface.backbones import Graph, check_weights, describe, parameter_names
 from marginface.backbones.naming.account import Account
 from marginface.backbones.naming.nearest import likeness, nearest
 from marginface.backbones.naming.places import (
     SIZES,
     Place,
     fitting_graphs,
+    networks,
     places,
     same_inference,
     strays,
@@ -82,7 +83,7 @@ class Recognised:
         if not self.namings:
             where = f"prefix '{self.place.prefix}' is" if self.place.prefix else "names are"
             return f"{text}; the {where} of no project that is known: pixels are not stated"
-        return f"{text}; names of {' or '.join(map(str, self.namings))}"
+        return f"{text}; named as by {' or '.join(map(str, self.namings))}"
 
 
 def recognise(
@@ -109,25 +110,13 @@ def recognise(
     >>> from marginface.backbones import initial_weights
     >>> weights = initial_weights(describe("mbf", 64), seed=0)
     >>> print(recognise({f"module.{name}": array for name, array in weights.items()}))
-    mbf, 64 numbers from 112x112; names of insightface (channels rgb, mean 127.5, std 127.5)
+    mbf, 64 numbers from 112x112; named as by insightface (channels rgb, mean 127.5, std 127.5)
     """
     counters = tuple(name for name in arrays if name.endswith(COUNTERS))
-    held = {name: array for name, array in arrays.items() if name not in set(counters)}
-    found: list[tuple[Graph, Place]] = []
-    for name in names() if backbone is None else [backbone]:
-        own = describe(name).parameters()
-        for place in places(held, own)[:1]:
-            if place.matches == len(own) and not strays(held, place, own):
-                graphs = fitting_graphs(name, held, place, embedding_size, input_size)
-                found += [(graph, place) for graph in graphs][:1]
+    held = {name: arrays[name] for name in arrays if not name.endswith(COUNTERS)}
+    found = _likeliest(_fitting(held, backbone, embedding_size, input_size))
     if not found:
         raise _unknown(held, backbone, embedding_size, input_size, source)
-    # A network whose names are among another's leaves arrays over: the one with most is meant. Of
-    # the others, those for the likeliest size.
-    most = max(place.matches for _, place in found)
-    found = [each for each in found if each[1].matches == most]
-    likeliest = min(map(_size_rank, found))
-    found = [each for each in found if _size_rank(each) == likeliest]
     graph, place = found[0]
     if others := [each.name for each, _ in found if not same_inference(graph, each)]:
         raise MarginfaceError(
@@ -141,15 +130,11 @@ def recognise(
     wrapper, outside = getattr(arrays, "wrapper", ""), getattr(arrays, "outside", ())
     namings = namings_at(graph, place, wrapper)
     training = tuple(name for name in left if any(each.trains_with(name) for each in namings))
-    epsilons = {each.epsilon for each in namings if each.epsilon}
+    epsilon = next((each.epsilon for each in namings if each.epsilon), None)
+    size = graph.embedding_size, graph.input_size
     return Recognised(
         source,
-        describe(
-            graph.name,
-            graph.embedding_size,
-            graph.input_size,
-            batch_norm_epsilon=max(epsilons, default=None),
-        ),
+        describe(graph.name, *size, batch_norm_epsilon=epsilon),
         namings,
         place,
         tuple(each.name for each, _ in found[1:]),
@@ -158,8 +143,29 @@ def recognise(
     )
 
 
-def _size_rank(found: tuple[Graph, Place]) -> int:
-    size = found[0].input_size
+def _fitting(
+    held: Mapping[str, NDArray[Any]],
+    backbone: str | None,
+    embedding_size: int | None,
+    input_size: tuple[int, int] | None,
+) -> list[tuple[Graph, Place]]:
+    """Return the networks whose names and shapes some arrays have, and where in a file."""
+    found = []
+    for name, own in networks() if backbone is None else [(backbone, parameter_names(backbone))]:
+        for place in places(held, own)[:1]:
+            if place.matches == len(own) and not strays(held, place, own):
+                graphs = fitting_graphs(name, held, place, embedding_size, input_size)
+                found += [(graph, place) for graph in graphs][:1]
+    return found
+
+
+def _likeliest(found: list[tuple[Graph, Place]]) -> list[tuple[Graph, Place]]:
+    """Leave out networks whose names are among another's, and those for unlikely sizes."""
+    ranks = [(-place.matches, _size_rank(graph.input_size)) for graph, place in found]
+    return [each for each, rank in zip(found, ranks, strict=True) if rank == min(ranks)]
+
+
+def _size_rank(size: tuple[int, int]) -> int:
     return SIZES.index(size) if size in SIZES else len(SIZES)
 
 
@@ -213,4 +219,6 @@ def _unknown(
         return MarginfaceError(f"{text}, and none is near; its arrays are called {first}")
     if near.others:
         return MarginfaceError(f"{text}; the nearest is {near}: is the file whole?")
+    if asked is None:
+        text = f"{source} holds other weights than were asked for"
     return MarginfaceError(f"{text}; it is {near}: give {near.options(asked)}")
