@@ -11,6 +11,7 @@ from real_faces import FACES, needs_faces
 from runs import save_checkpoint
 
 from marginface import MarginfaceError, backbones
+from marginface.backbones.naming import find_naming, write_state_dict
 from marginface.data.joined import join_sets
 from marginface.data.opening import open_images
 from marginface.heads.initial import InitialHead
@@ -105,6 +106,26 @@ def test_weights_of_another_network_name_it(settings, tmp_path):
     assert len(started(as_told).arrays) == len(weights)
     partial = refusal(settings(init=path, init_partial=True))
     assert "the nearest is iresnet18" in partial
+
+
+def test_another_projects_weights_say_what_they_take(settings, tmp_path):
+    config = settings(init=tmp_path / "w.pt", backbone="iresnet18")
+    graph = config.model_spec().graph()
+    weights = backbones.initial_weights(graph, 0)
+    write_state_dict(tmp_path / "w.pt", graph, weights, find_naming("magface"))
+    start = started(config)
+    for name, value in weights.items():  # with the epsilon of this network
+        np.testing.assert_array_equal(start.arrays[f"backbone.{name}"], value)
+    said = "\n".join(start.lines)
+    assert "named as by magface (channels bgr, mean 0, std 255, BatchNorm epsilon 2e-05)" in said
+    assert (
+        "other than what magface states: mean 127.5,127.5,127.5 (was 0.0,0.0,0.0), "
+        "std 127.5,127.5,127.5 (was 255.0,255.0,255.0), channels rgb (was bgr)" in said
+    )
+    as_told = config.model_copy(
+        update={"mean": (0.0,) * 3, "std": (255.0,) * 3, "channels": "bgr", "init_partial": True}
+    )
+    assert not any("other than" in line for line in started(as_told).lines)
 
 
 def test_weights_of_whole_crops_say_so_where_a_part_is_asked_for(settings, tmp_path):
