@@ -59,6 +59,17 @@ def test_another_projects_code_gives_the_same_embeddings(adaface, rgb, tmp_path)
         np.testing.assert_array_equal(read_weights(back.path)[f"model.{name}"], array)
 
 
+def test_a_configuration_beside_a_file_says_its_channels(adaface, tmp_path):
+    path = mf.convert(adaface, tmp_path / "model.pt", naming="cvlface", channels="rgb").path
+    assert mf.convert(path, tmp_path / "a.pt").model.preprocessing.channels == "rgb"
+    (tmp_path / "config.json").write_text('{"conf": {"color_space": "BGR", "name": "ir18"}}')
+    found = mf.convert(path, tmp_path / "b.pt")
+    assert found.model.preprocessing.channels == "bgr"
+    assert "named as by cvlface (channels bgr" in str(found)
+    (tmp_path / "model.yaml").write_text("color_space: 'RGB'\nname: ir18\n")
+    assert mf.convert(path, tmp_path / "c.pt").model.preprocessing.channels == "rgb"
+
+
 def test_to_onnx_and_back(adaface, rgb, tmp_path):
     converted = mf.convert(adaface, tmp_path / "m.onnx")
     assert converted.model.preprocessing.channels == "bgr"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from marginface.backbones.naming import Recognised, recognise
+from marginface.backbones.naming import Recognised, as_configured, recognise
 from marginface.backbones.weights import WEIGHTS, read_file
 from marginface.backend import MODULES, installed_backends
 from marginface.checks import as_path
@@ -144,6 +144,7 @@ def _published(
         input_size=None if size is None else (size[0], size[1]),
         source=str(path),
     )
+    found = replace(found, namings=as_configured(found.namings, path))
     pixels = found.pixels(
         mean=None if mean is None else for_each_channel("--mean", mean),
         std=None if std is None else for_each_channel("--std", std),

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from marginface import backbones
 from marginface.arrays import ArraySource
 from marginface.backbones import Graph
-from marginface.backbones.naming import Naming, in_epsilon_of, namings_of
+from marginface.backbones.naming import Naming, as_configured, in_epsilon_of, namings_of
 from marginface.backbones.naming.nearest import likeness, nearest
-from marginface.backbones.weights import fitting
+from marginface.backbones.weights import fitting, read_file
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
@@ -27,6 +27,7 @@ from marginface.training.config.files import read_config_file
 from marginface.training.config.keys import TrainConfig
 from marginface.training.config.values import as_typed
 from marginface.training.first_heads import head_of_run
+from marginface.training.published_heads import head_of_checkpoint
 
 Arrays = dict[str, NDArray[Any]]
 # Keys whose other value in the run that weights are of is worth a word.
@@ -68,7 +69,7 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     if config.init is None:
         return Start()
     trained = open_trained(config.init)
-    weights, recorded, namings = _read(config.init, trained, graph)
+    weights, recorded, namings = _read(config.init, trained, graph, with_head=config.init_head == "run")
     source = f"{config.init}" + (f" (step {trained.checkpoint.step})" if trained else "")
     if config.init_partial:
         taken, lines = _what_fits(graph, weights, source)
@@ -88,12 +89,7 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
         lines.append(f"named as by {' or '.join(map(str, namings))}")
     people = len(images.identities)
     if config.init_head == "run":
-        if trained is None:
-            raise MarginfaceError(
-                f"init_head run needs a run as --init, for its class weights and their people; "
-                f"{config.init} is a file of weights: take --init-head centers or random"
-            )
-        head, told = head_of_run(config, trained, recorded, images)
+        head, told = _head(config, config.init, trained, recorded, images)
         arrays |= head
         lines += told
     elif config.init_head == "random":
@@ -107,6 +103,26 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     if trained:
         lines.append("the optimizer starts anew: the run's momentum and step count are left")
     return Start(arrays, tuple(lines))
+
+
+def _head(
+    config: TrainConfig,
+    init: Path,
+    trained: Trained | None,
+    recorded: Mapping[str, Any],
+    images: LabelledImages,
+) -> tuple[dict[str, ArraySource], list[str]]:
+    """Return the arrays of the head that lies beside the backbone, and what to say of them."""
+    if trained is not None:
+        return head_of_run(config, trained, recorded, images)
+    found = head_of_checkpoint(config, init, images)
+    if found is None:
+        raise MarginfaceError(
+            f"init_head run needs a run as --init, for its class weights and their people; "
+            f"{init} is a file of weights: take --init-head centers or random"
+        )
+    weight, told = found
+    return {"head.weight": weight}, [told]
 
 
 def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
@@ -148,11 +164,12 @@ def _what_fits(graph: Graph, weights: Arrays, source: str) -> tuple[Arrays, list
 
 
 def _read(
-    init: Path, trained: Trained | None, graph: Graph
+    init: Path, trained: Trained | None, graph: Graph, *, with_head: bool
 ) -> tuple[Arrays, dict[str, Any], tuple[Naming, ...]]:
     """Return the weights, and the settings they were trained with, as far as they are known.
 
-    Those of a file of another project are what it states; its naming is returned, too.
+    Those of a file of another project are what it states; its naming is returned, too. Unless its
+    class weights are wanted, a warning says what of it is left.
     """
     if trained is not None:
         run = trained.run
@@ -166,8 +183,8 @@ def _read(
         preprocessing["resize"] = preprocessing["resize"] or False
         loss = exported.loss
         return exported.weights, loss | loss.get("loss_parameters", {}) | preprocessing, ()
-    weights = backbones.read_weights(init)
-    namings = namings_of(graph, weights)
+    weights = read_file(init) if with_head else backbones.read_weights(init)
+    namings = as_configured(namings_of(graph, weights), init)
     stated: dict[str, Any] = dict(namings[0].pixels().items()) if namings else {}
     for other in namings[1:]:
         stated = dict(stated.items() & other.pixels().items())

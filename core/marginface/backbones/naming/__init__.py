@@ -1,6 +1,7 @@
 """The names of the wild: whose weights a file holds, of which network, and back again."""
 
 from marginface.backbones.naming.account import Account
+from marginface.backbones.naming.configured import as_configured
 from marginface.backbones.naming.epsilon import with_epsilon
 from marginface.backbones.naming.loading import fit_weights, in_epsilon_of, namings_of
 from marginface.backbones.naming.pixels import with_pixels
@@ -13,6 +14,7 @@ __all__ = [
     "Account",
     "Naming",
     "Recognised",
+    "as_configured",
     "find_naming",
     "fit_weights",
     "in_epsilon_of",
