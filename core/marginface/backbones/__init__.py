@@ -32,7 +32,6 @@ __all__ = [
     "initial_weights",
     "layouts",
     "names",
-    "parameter_names",
     "read_weights",
     "register_backbone",
     "split_noise",
