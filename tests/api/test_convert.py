@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,9 @@ def test_the_command_says_what_it_found(printed, adaface, tmp_path):
         "found: ir18, 16 numbers from 112x112; named as by adaface (channels bgr, mean 127.5, "
         "std 127.5)"
     )
+    assert re.search(r"renamed +149 +model.input_layer.0.weight -> input_layer.0.weight", said)
+    assert re.search(r"left, of training +1 +head.kernel", said)
+    assert re.search(r"missing +0", said)
     assert "takes: rgb pixels, (x - 127.5) / 127.5" in said
 
 

@@ -92,9 +92,12 @@ def test_published_files_are_recognised(project: str, tmp_path: Path) -> None:
     assert project in [each.name for each in found.namings]
     account = found.account
     assert set(account.training) == set(BESIDE.get(project, ())) == set(account.left)
-    assert not account.missing
     assert len(account.renamed) == (len(expected) if project in PREFIXES else 0)
-    assert {what for *_, what in account.rows()} >= {"renamed" if project in PREFIXES else "used"}
+    groups = account.groups()
+    assert ("renamed" in groups, "used" in groups) == (project in PREFIXES, project not in PREFIXES)
+    assert sum(map(len, groups.values())) == len(expected) + len(account.left) + len(
+        account.outside
+    ) + len(account.counters)
     if project == "evolve":
         assert [each.name for each in found.namings] == ["evolve", "treb1en"]
         with pytest.raises(MarginfaceError, match=r"evolve \(rgb\) or treb1en \(bgr\); say which"):

@@ -48,16 +48,21 @@ class Converted:
     found: str = ""
     account: Account | None = None
 
+    @property
+    def pixels(self) -> str:
+        """Say in words what is done to pixels before the network."""
+        prepared = self.model.preprocessing
+        mean, std = (
+            ", ".join(f"{value:g}" for value in dict.fromkeys(each))
+            for each in (prepared.mean, prepared.std)
+        )
+        return f"{prepared.channels} pixels, (x - {mean}) / {std}"
+
     def __str__(self) -> str:
         """Say what was found, what became of it, what it takes and what was written."""
-        pixels = self.model.preprocessing
-        mean, std = (
-            ", ".join(f"{v:g}" for v in dict.fromkeys(t)) for t in (pixels.mean, pixels.std)
-        )
         lines = [f"found: {self.found}"] if self.found else []
         lines += [f"arrays: {self.account}"] if self.account else []
-        lines.append(f"takes: {pixels.channels} pixels, (x - {mean}) / {std}")
-        return "\n".join([*lines, f"wrote {self.path}"])
+        return "\n".join([*lines, f"takes: {self.pixels}", f"wrote {self.path}"])
 
 
 @public

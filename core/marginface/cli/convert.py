@@ -47,6 +47,7 @@ def convert(
 ) -> None:
     """Recognise weights, say what they are of and take, and write them for another program."""
     from marginface.api.convert import convert as run_convert
+    from marginface.tables.account import account_table
     from marginface.terminal import Terminal
 
     converted = run_convert(
@@ -63,5 +64,9 @@ def convert(
         overwrite=overwrite,
     )
     terminal = Terminal(soft_wrap=True)
-    for line in str(converted).splitlines():
-        terminal.print(line)
+    if converted.found:
+        terminal.print(f"found: {converted.found}")
+    if converted.account is not None:
+        terminal.print(account_table(converted.account))
+    terminal.print(f"takes: {converted.pixels}")
+    terminal.print(f"wrote {converted.path}")

@@ -69,7 +69,9 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     if config.init is None:
         return Start()
     trained = open_trained(config.init)
-    weights, recorded, namings = _read(config.init, trained, graph, with_head=config.init_head == "run")
+    weights, recorded, namings = _read(
+        config.init, trained, graph, with_head=config.init_head == "run"
+    )
     source = f"{config.init}" + (f" (step {trained.checkpoint.step})" if trained else "")
     if config.init_partial:
         taken, lines = _what_fits(graph, weights, source)

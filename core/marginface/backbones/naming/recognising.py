@@ -138,7 +138,7 @@ def recognise(
         namings,
         place,
         tuple(each.name for each, _ in found[1:]),
-        Account(stored, left, {}, training, outside, counters),
+        Account(stored, left, training, outside, counters),
         check_weights(graph, {name: arrays[there] for name, there in stored.items()}, source),
     )
 
