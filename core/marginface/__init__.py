@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from marginface import backbones, losses
     from marginface.api.calibrate import calibrate
     from marginface.api.compare import compare, comparer
+    from marginface.api.convert import convert
     from marginface.api.embed import embed
     from marginface.api.evaluate import evaluate
     from marginface.api.export import export
@@ -31,6 +32,7 @@ __all__ = [
     "calibrate",
     "compare",
     "comparer",
+    "convert",
     "embed",
     "evaluate",
     "export",
@@ -51,6 +53,7 @@ _PLACES = {
     "calibrate": "api.calibrate",
     "compare": "api.compare",
     "comparer": "api.compare",
+    "convert": "api.convert",
     "embed": "api.embed",
     "evaluate": "api.evaluate",
     "export": "api.export",

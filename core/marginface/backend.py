@@ -136,6 +136,7 @@ class Backend(Protocol):
         *,
         input_size: tuple[int, int] = (112, 112),
         dropout: float = 0.0,
+        batch_norm_epsilon: float | None = None,
         seed: int | None = None,
         dtype: Any = None,
     ) -> Backbone:

@@ -219,6 +219,7 @@ class ModelSpec:
     input_size: tuple[int, int] = ALIGNED_SIZE  # height, width, after the crop
     dropout: float = 0.0
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    batch_norm_epsilon: float | None = None  # of the weights; the network's own for None
 
     def __post_init__(self) -> None:
         self.preprocessing.check_input(*self.input_size)
@@ -231,6 +232,7 @@ class ModelSpec:
             graph.embedding_size,
             graph.input_size,
             preprocessing=preprocessing or Preprocessing(),
+            batch_norm_epsilon=graph.batch_norm_epsilon,
         )
 
     def graph(self) -> Graph:
@@ -239,11 +241,20 @@ class ModelSpec:
         Raises:
             MarginfaceError: no such backbone, or a size that it cannot take.
         """
-        return describe(self.backbone, self.embedding_size, self.input_size, self.dropout)
+        return describe(
+            self.backbone,
+            self.embedding_size,
+            self.input_size,
+            self.dropout,
+            self.batch_norm_epsilon,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file or ONNX metadata."""
-        return asdict(self) | {"preprocessing": self.preprocessing.to_json()}
+        values = asdict(self) | {"preprocessing": self.preprocessing.to_json()}
+        if self.batch_norm_epsilon is None:  # earlier versions do not know it
+            del values["batch_norm_epsilon"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -258,6 +269,9 @@ class ModelSpec:
         _check_keys(values, ModelSpec)
         if not isinstance(values["backbone"], str) or type(values["dropout"]) not in (int, float):
             raise TypeError("a name or a probability is none")
+        epsilon = values.get("batch_norm_epsilon")
+        if epsilon is not None and type(epsilon) is not float:
+            raise TypeError("an epsilon is no number")
         _check_sizes(sizes)
         if len(sizes) != 3 or min(sizes) < 1:
             raise TypeError("sizes are not above 0")
@@ -267,6 +281,7 @@ class ModelSpec:
             input_size=tuple(values["input_size"]),
             dropout=values["dropout"],
             preprocessing=Preprocessing.from_json(values["preprocessing"]),
+            batch_norm_epsilon=epsilon,
         )
 
 

@@ -42,7 +42,7 @@ COMMANDS = {
     "extract": "embed",
     "fit": "train",
     "search": "identify",
-    "convert": "export",
+    "import": "convert",
     "align": "data",
     "pack": "data",
     "inspect": "data",

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 # Controls, halves of characters, line and paragraph separators, and what has no ink of its own:
@@ -57,6 +57,17 @@ def counted(count: int, noun: str) -> str:
     ('1 step', '1,000 steps')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names for a message, the first few of many.
+
+    >>> listed("abcd", most=2)
+    'a, b and 2 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def brief(text: str) -> str:

@@ -206,6 +206,7 @@ REFUSED = [
     ("embed", "--model", ABSENT, "--images", ABSENT, "--output", "out.npz"),
     ("export", "--run", ABSENT, "--output", "out.onnx"),
     ("info", ABSENT),
+    ("convert", ABSENT, "--output", "out.pt"),
     ("calibrate", "--model", ABSENT, "--val", ABSENT, "--output", "out.onnx"),
     ("compare", "a.jpg", "b.jpg", "--model", ABSENT),
     ("clean", "--run", ABSENT, "--data", ABSENT, "--output", "out.csv"),

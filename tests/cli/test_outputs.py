@@ -20,6 +20,7 @@ from marginface.outputs import SIGNATURE, check_file, check_folder
 FILES = {
     "embed": "embed --model m.onnx --images {read} --output {out}.npz",
     "export": "export --weights {read} --backbone mbf --output {out}.onnx",
+    "convert": "convert {read} --output {out}.pt",
     "calibrate": "calibrate --model m.onnx --val {read} --output {out}.onnx",
     "compare": "compare a.jpg b.jpg --model {read} --picture {out}.png",
     "clean": "clean --run run --data {read} --output {out}.csv",

@@ -13,6 +13,7 @@ from blocks import ROOT
 from packaging.requirements import Requirement
 
 from marginface import backbones
+from marginface.backbones.naming import NAMINGS, Naming
 from marginface.cli.bench import COMMANDS as BENCHES
 
 NO_ROW = {"torch", "tf", "all", "docs", "dev"}  # extras that README explains otherwise
@@ -48,6 +49,19 @@ def size(name: str) -> float:
     """Return millions of learned parameters at 512-d."""
     parameters = backbones.describe(name).parameters().items()
     return sum(int(np.prod(p.shape)) for key, p in parameters if "running" not in key) / 1e6
+
+
+def test_the_page_of_weights_has_every_naming() -> None:
+    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    assert [*map(row_of, NAMINGS)] == re.findall(r"^\| `.+\|$", page, re.M)
+
+
+def row_of(naming: Naming) -> str:
+    prefix = " or ".join(f"`{each}.`" for each in naming.prefixes if each) or "none"
+    prefix += f", in `{naming.wrapper}`" if naming.wrapper else ""
+    epsilon = f"{naming.epsilon:g}" if naming.epsilon else "the network's"
+    pixels = f"{naming.channels} | {naming.mean:g}, {naming.std:g}"
+    return f"| `{naming.name}` | {prefix} | {pixels} | {epsilon} | {naming.source} |"
 
 
 def test_the_page_of_benches_has_each() -> None:

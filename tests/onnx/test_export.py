@@ -240,10 +240,16 @@ def test_no_code_of_weights_is_run(refusal, zipped, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "--weights needs --backbone"),
-        (["--backbone", "mobilefacenet"], "283 of 283 parameters are missing"),
+        (["--embedding-size", 8], "other weights than were asked for; it is mbf of 16 numbers"),
+        (
+            ["--backbone", "mobilefacenet"],
+            "it is mbf of 16 numbers from 112x112 pixels, all 283 arrays",
+        ),
         (["--backbone", "mbff"], "did you mean 'mbf'?"),
-        (["--backbone", "mbf", "--embedding-size", 8], "has shape (16, 512), expected (8, 512)"),
+        (
+            ["--backbone", "mbf", "--embedding-size", 8],
+            "features.layers.2.weight is [16, 512] instead of [8, 512]",
+        ),
     ],
     ids=str,
 )

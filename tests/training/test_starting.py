@@ -7,10 +7,13 @@ import shlex
 
 import numpy as np
 import pytest
+import record_files
+import torch
 from real_faces import FACES, needs_faces
 from runs import save_checkpoint
 
 from marginface import MarginfaceError, backbones
+from marginface.backbones.naming import find_naming, write_state_dict
 from marginface.data.joined import join_sets
 from marginface.data.opening import open_images
 from marginface.heads.initial import InitialHead
@@ -105,6 +108,55 @@ def test_weights_of_another_network_name_it(settings, tmp_path):
     assert len(started(as_told).arrays) == len(weights)
     partial = refusal(settings(init=path, init_partial=True))
     assert "the nearest is iresnet18" in partial
+
+
+def test_another_projects_weights_say_what_they_take(settings, tmp_path):
+    config = settings(init=tmp_path / "w.pt", backbone="iresnet18")
+    graph = config.model_spec().graph()
+    weights = backbones.initial_weights(graph, 0)
+    write_state_dict(tmp_path / "w.pt", graph, weights, find_naming("magface"))
+    start = started(config)
+    for name, value in weights.items():  # with the epsilon of this network
+        np.testing.assert_array_equal(start.arrays[f"backbone.{name}"], value)
+    said = "\n".join(start.lines)
+    assert "named as by magface (channels bgr, mean 0, std 255, BatchNorm epsilon 2e-05)" in said
+    assert (
+        "other than what magface states: mean 127.5,127.5,127.5 (was 0.0,0.0,0.0), "
+        "std 127.5,127.5,127.5 (was 255.0,255.0,255.0), channels rgb (was bgr)" in said
+    )
+    as_told = config.model_copy(
+        update={"mean": (0.0,) * 3, "std": (255.0,) * 3, "channels": "bgr", "init_partial": True}
+    )
+    assert not any("other than" in line for line in started(as_told).lines)
+
+
+@pytest.fixture
+def records(tmp_path):
+    return record_files.insightface(tmp_path / "people.rec", [0, 1, 3])
+
+
+def shards(folder, rows):
+    """Write what arcface_torch leaves of processes that have so many class weights each."""
+    backbone = {name: torch.from_numpy(value) for name, value in WEIGHTS.items()}
+    first = 0
+    for rank, count in enumerate(rows):
+        weight = torch.arange(first, first + count)[:, None].repeat(1, SIZE).float()
+        state = {"state_dict_backbone": backbone, "state_dict_softmax_fc": {"weight": weight}}
+        torch.save(state, folder / f"checkpoint_gpu_{rank}.pt")
+        first += count
+    return folder / "checkpoint_gpu_0.pt"
+
+
+def test_class_weights_of_a_checkpoint_of_several_processes(settings, records, tmp_path):
+    init = shards(tmp_path, [2, 2])
+    start = started(settings(data=records, init=init, init_head="run"))
+    np.testing.assert_array_equal(start.arrays["head.weight"][:, 0], [0, 1, 3])
+    assert "class weights: those of 3 labels in 2 files such as" in "\n".join(start.lines)
+    (tmp_path / "checkpoint_gpu_1.pt").unlink()
+    said = refusal(settings(data=records, init=init, init_head="run"))
+    assert "are of 2 labels" in said
+    assert "has label 3; put the files of all processes in one folder" in said
+    assert "by label, and identities of" in refusal(settings(init=init, init_head="run"))
 
 
 def test_weights_of_whole_crops_say_so_where_a_part_is_asked_for(settings, tmp_path):

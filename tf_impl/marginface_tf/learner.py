@@ -31,7 +31,7 @@ from marginface.learner import (
 )
 from marginface.loss_scaling import SCALE, LossScale
 from marginface.model import ModelSpec
-from marginface_tf.backbones.backbone import create_backbone, rest, still_statistics, synchronize
+from marginface_tf.backbones.backbone import Backbone, rest, still_statistics, synchronize
 from marginface_tf.backbones.weights import load_weights
 from marginface_tf.devices import described, find_device, half_precision, on_device, set_up
 from marginface_tf.heads.head import MarginHead
@@ -83,14 +83,7 @@ class Learner:
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         self.model, self.optimizer_spec, self.dtype = model, optimizer, spec.dtype
         self.tuning = spec.tuning
-        self.backbone = create_backbone(
-            model.backbone,
-            model.embedding_size,
-            input_size=model.input_size,
-            dropout=model.dropout,
-            seed=spec.seed,
-            dtype=spec.dtype,
-        )
+        self.backbone = Backbone(model.graph(), seed=spec.seed, dtype=spec.dtype)
         self.backbone.recomputing = spec.recompute
         self.head = MarginHead(
             loss,
@@ -436,9 +429,7 @@ def create_embedder(
     set_threads(threads)
     set_up(find_device(device), "full", deterministic=False)
     with on_device(device):
-        backbone = create_backbone(
-            model.backbone, model.embedding_size, input_size=model.input_size, seed=0
-        )
+        backbone = Backbone(model.graph(), seed=0)
         load_weights(backbone, weights)
     images = tf.TensorSpec([None, 3, *model.input_size], tf.float32)
     network = tf.function(lambda x: backbone(x, training=False), input_signature=[images])

@@ -37,8 +37,8 @@ from marginface.loss_scaling import SCALE, LossScale
 from marginface.model import ModelSpec
 from marginface_torch.arrays import as_numpy, as_tensor, held_as, to_float32
 from marginface_torch.backbones.backbone import (
+    Backbone,
     channels_last,
-    create_backbone,
     rest,
     still_statistics,
     synchronize,
@@ -67,14 +67,7 @@ class Learner:
         self.scaling = LossScale() if spec.precision == "float16" else None
         self.model, self.optimizer_spec, self.tuning = model, spec.optimizer, spec.tuning
         self.dtype: torch.dtype = getattr(torch, spec.dtype)
-        backbone = create_backbone(
-            model.backbone,
-            model.embedding_size,
-            input_size=model.input_size,
-            dropout=model.dropout,
-            seed=spec.seed,
-            dtype=self.dtype,
-        )
+        backbone = Backbone(model.graph(), seed=spec.seed, dtype=self.dtype)
         self.backbone = channels_last(backbone.to(self.device))
         self.backbone.recomputing = spec.recompute
         head = MarginHead(
@@ -347,9 +340,7 @@ def create_embedder(
     set_threads(threads)
     place = find_device(device)
     set_up(place, "full", deterministic=False)
-    backbone = create_backbone(
-        model.backbone, model.embedding_size, input_size=model.input_size, seed=0
-    )
+    backbone = Backbone(model.graph(), seed=0)
     load_weights(backbone, weights)
     network = channels_last(backbone.to(place)).eval()
 

@@ -68,9 +68,9 @@ def export(
         run: another name for `model`.
         checkpoint: of the run: "best" (of `keep_best`), "last" or a step; the last for None.
         weights: instead of a run: a .safetensors, .pt, .pth or .ckpt file.
-        backbone: of `weights`: the network that they belong to.
-        embedding_size: of `weights`: 512 for None.
-        input_size: of `weights`: (height, width); for None those of `crop`, else (112, 112).
+        backbone: of `weights`: the network that they belong to; None recognises it.
+        embedding_size: of `weights`: by their shapes for None.
+        input_size: of `weights`: (height, width); for None those of `crop`, else by their shapes.
         mean: of `weights` or another program's .onnx, which keeps it as metadata: subtracted from
             pixels (0..255), one number or three.
         std: likewise: divides pixels after the mean, one number or three.
@@ -143,6 +143,8 @@ def export(
         else:
             network = read_published(source, of_weights)
         metadata = network.about_the_loss()
+        if network.recognised is not None:
+            metadata["weights"] = f"{network.recognised}; {network.recognised.account}"
         classes = None
         if classifier is not None:
             classes, names = read_classes(source, checkpoint, network.config)

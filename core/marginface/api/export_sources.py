@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from marginface import backbones
+from marginface.backbones.naming import Recognised, as_configured, recognise
+from marginface.backbones.weights import WEIGHTS, read_file
 from marginface.backend import MODULES, installed_backends
 from marginface.cards import is_model_folder, read_model_folder
 from marginface.cards.hub import fetched
@@ -19,7 +20,6 @@ from marginface.embeddings.embedder import recorded_preprocessing
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.model import (
-    ALIGNED_SIZE,
     CROP,
     METADATA_KEY,
     ModelSpec,
@@ -43,11 +43,13 @@ class Network:
         spec: what it is.
         arrays: its weights.
         config: how it was trained, as far as that is known: its loss, the backend.
+        recognised: of a file of weights: whose names it has.
     """
 
     spec: ModelSpec
     arrays: Mapping[str, NDArray[Any]]
     config: Mapping[str, Any] = field(default_factory=dict)
+    recognised: Recognised | None = None
 
     def about_the_loss(self) -> dict[str, str]:
         """Return what the metadata says of the loss."""
@@ -113,37 +115,54 @@ def read_exported_network(path: Path) -> Network:
 
 
 def read_published(path: Path, options: Mapping[str, Any]) -> Network:
-    """Read a file of weights as those of the network that the options of `export` describe."""
-    return Network(_spec(**options), backbones.read_weights(path))
+    """Read a file of weights: of which network they are, and what it takes, as it is recognised.
+
+    Args:
+        path: the file.
+        options: of `export` for weights, which decide where they are given.
+
+    Raises:
+        MarginfaceError: they are of no network that there is, of another than is given, or of
+            several.
+    """
+    return _published(path, **options)
 
 
-def _spec(
-    backbone: object,
-    embedding_size: int | None,
-    input_size: str | Sequence[int] | None,
-    mean: Any,
-    std: Any,
-    channels: str | None,
-    crop: str | Sequence[int] | None,
-) -> ModelSpec:
-    if not isinstance(backbone, str):
-        raise MarginfaceError("--weights needs --backbone, the network that they belong to")
+def _published(
+    path: Path,
+    backbone: str | None = None,
+    embedding_size: int | None = None,
+    input_size: str | Sequence[int] | None = None,
+    mean: Any = None,
+    std: Any = None,
+    channels: str | None = None,
+    crop: str | Sequence[int] | None = None,
+) -> Network:
+    if path.is_dir() or is_onnx(path):
+        raise MarginfaceError(
+            f"{path} is {WEIGHTS.find(path).name}, which knows its network: give it as --model"
+        )
+    size: tuple[int, ...] | None = None
     cut = None if crop is None else whole_numbers("--crop", crop, CROP)
-    height, width = ALIGNED_SIZE if cut is None else cut[2:]
     if input_size is not None:
-        height, width = whole_numbers("--input-size", input_size, CROP[2:])
-    given = {
-        "mean": None if mean is None else for_each_channel("--mean", mean),
-        "std": None if std is None else for_each_channel("--std", std),
-        "channels": channels,
-        "crop": cut,
-    }
-    preprocessing: dict[str, Any] = {
-        name: value for name, value in given.items() if value is not None
-    }
-    return ModelSpec(
+        size = whole_numbers("--input-size", input_size, CROP[2:])
+    elif cut is not None:
+        size = cut[2:]
+    found = recognise(
+        read_file(path),
         backbone,
-        512 if embedding_size is None else embedding_size,
-        (height, width),
-        preprocessing=Preprocessing(**preprocessing),
+        embedding_size=embedding_size,
+        input_size=None if size is None else (size[0], size[1]),
+        source=str(path),
     )
+    found = replace(found, namings=as_configured(found.namings, path))
+    pixels = found.pixels(
+        mean=None if mean is None else for_each_channel("--mean", mean),
+        std=None if std is None else for_each_channel("--std", std),
+        channels=channels,
+    )
+    for name in ("mean", "std"):
+        if name in pixels:
+            pixels[name] = for_each_channel(name, pixels[name])
+    preprocessing = Preprocessing(**pixels, crop=cut)  # type: ignore[arg-type]
+    return Network(ModelSpec.of(found.graph, preprocessing), found.arrays, recognised=found)

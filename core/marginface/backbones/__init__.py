@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from marginface.backbones.drawing import draw_backbone, split_noise
@@ -18,7 +18,7 @@ from marginface.backbones.mbf import WIDTHS, mbf
 from marginface.backbones.mobilefacenet import mobilefacenet
 from marginface.backbones.vit import SIZES, vit
 from marginface.backbones.weights import check_weights, initial_weights, read_weights, write_weights
-from marginface.checks import check_count, check_rate, check_size
+from marginface.checks import check_count, check_positive, check_rate, check_size
 from marginface.errors import MarginfaceError, unknown_name
 from marginface.own_code import in_one_line
 
@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 Build = Callable[[Graph, float], None]
+# What a graph says of what was asked for, in the order of its fields.
+ASKED = ("name", "input_size", "embedding_size", "dropout_rate", "batch_norm_epsilon")
 
 _BUILDERS: dict[str, Build] = {
     **dict.fromkeys(UNITS, iresnet),
@@ -96,6 +98,21 @@ def register_backbone(name: str, build: Build) -> None:
     _BUILDERS[name] = build
 
 
+def parameter_names(name: str) -> tuple[str, ...]:
+    """Return the canonical names of a backbone's arrays, the same at any size, kept for next time.
+
+    >>> len(parameter_names("mbf"))
+    283
+    """
+    return _parameter_names(name, _BUILDERS.get(name))
+
+
+@cache
+def _parameter_names(name: str, build: Build | None) -> tuple[str, ...]:
+    del build  # but for telling two that had one name
+    return tuple(describe(name).parameters())
+
+
 def _home(build: Build) -> tuple[str, str]:
     """Where a function is defined; of a partial its function, of another object its class."""
     named: Any = build.func if isinstance(build, partial) else build
@@ -108,6 +125,7 @@ def describe(
     embedding_size: int = 512,
     input_size: tuple[int, int] = (112, 112),
     dropout: float = 0.0,
+    batch_norm_epsilon: float | None = None,
 ) -> Graph:
     """Return the neutral description of a backbone.
 
@@ -116,6 +134,8 @@ def describe(
         embedding_size: length of the embedding.
         input_size: height and width of the images in pixels.
         dropout: share of the values dropped before the embedding layer, in training.
+        batch_norm_epsilon: of every batch normalisation, where weights were trained with another
+            than the network's own.
 
     Raises:
         MarginfaceError: an unknown name, or a value out of range.
@@ -131,13 +151,16 @@ def describe(
         )
     embedding_size = check_count("embedding_size", embedding_size)
     input_size = check_size("input_size", input_size)
-    asked = (name, input_size, embedding_size, check_rate("dropout", dropout))
+    if batch_norm_epsilon is not None:
+        check_positive("batch_norm_epsilon", batch_norm_epsilon)
+        batch_norm_epsilon = float(batch_norm_epsilon)
+    asked = (name, input_size, embedding_size, check_rate("dropout", dropout), batch_norm_epsilon)
     graph = Graph(*asked)
     with in_one_line(f"backbone '{name}' cannot be built", MarginfaceError):
         _BUILDERS[name](graph, graph.dropout_rate)
-    if (graph.name, graph.input_size, graph.embedding_size, graph.dropout_rate) != asked:
+    if tuple(getattr(graph, each) for each in ASKED) != asked:
         raise MarginfaceError(
-            f"backbone '{name}' sets the graph's name, input_size, embedding_size or dropout_rate, "
+            f"backbone '{name}' sets the graph's {', '.join(ASKED[:-1])} or {ASKED[-1]}, "
             "which say what was asked for; let its function read them alone"
         )
     graph.check_end()

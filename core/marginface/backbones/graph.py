@@ -83,6 +83,8 @@ class Graph:
         input_size: height and width of the images in pixels.
         embedding_size: length of the embedding.
         dropout_rate: the share to drop before the embedding layer.
+        batch_norm_epsilon: of every batch normalisation, which belongs to the weights; None for
+            each layer's own.
         nodes: the layers in their places.
     """
 
@@ -90,6 +92,7 @@ class Graph:
     input_size: tuple[int, int]
     embedding_size: int
     dropout_rate: float = 0.0
+    batch_norm_epsilon: float | None = None
     nodes: list[Node] = field(default_factory=list)
     _names: LayerNames = field(default_factory=LayerNames, init=False, repr=False, compare=False)
 
@@ -169,6 +172,8 @@ class Graph:
     ) -> int:
         """Append a batch normalisation; without scale and offset unless `affine`."""
         channels = self._channels(name, x)
+        if self.batch_norm_epsilon is not None:
+            epsilon = self.batch_norm_epsilon
         return self.append(BatchNorm(name, channels, trainable_scale, epsilon, affine=affine), x)
 
     def prelu(self, name: str, x: int) -> int:

@@ -21,6 +21,20 @@ from marginface.pickles.tensors import Tensor
 from marginface.pickles.torch_files import is_torch_file, read_torch_file
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class StateDict(dict[str, NDArray[Any]]):
+    """The arrays of a file of PyTorch's, and what lay around them.
+
+    Attributes:
+        wrapper: the key of the dictionary that they were in; "" for none.
+        outside: the other keys there, which were not read.
+    """
+
+    wrapper = ""
+    outside: tuple[str, ...] = ()
+
+
 WRAPPERS = ("state_dict_backbone", "net_state_dict", "state_dict", "model")  # seen around weights
 
 REAL = "fiub"  # NumPy's kinds: floating point, whole numbers, flags
@@ -175,7 +189,18 @@ def read_weights(path: str | Path) -> Arrays:
     Raises:
         MarginfaceError: no such file, of another kind, damaged, or without arrays.
     """
-    path = Path(path)
+    arrays = read_file(Path(path))
+    if isinstance(arrays, StateDict) and arrays.outside:
+        _say_left(str(path), arrays.wrapper, list(arrays.outside))
+    return arrays
+
+
+def read_file(path: Path) -> Arrays:
+    """Read arrays as `read_weights` does, without a word on what a file of PyTorch's holds beside.
+
+    Raises:
+        MarginfaceError: as `read_weights`.
+    """
     return WEIGHTS.find(path).open(path)
 
 
@@ -207,14 +232,15 @@ def _read_torch(path: Path) -> Arrays:
     values = read_torch_file(path)
     if not isinstance(values, dict):
         raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
+    arrays = StateDict()
     while wrapper := next((n for n in WRAPPERS if isinstance(values.get(n), dict)), None):
-        if left := [str(name) for name in values if name != wrapper]:
-            _say_left(str(path), wrapper, left)
+        arrays.wrapper = wrapper
+        arrays.outside += tuple(str(name) for name in values if name != wrapper)
         values = values[wrapper]
     tensors = {str(name): value for name, value in values.items() if isinstance(value, Tensor)}
     if not any("." in name for name in tensors):  # no names of parameters: they lie deeper
         tensors = dict(_nested(values, ""))
-    arrays = {name: tensor.array() for name, tensor in tensors.items()}
+    arrays.update((name, tensor.array()) for name, tensor in tensors.items())
     if not arrays:
         raise MarginfaceError(f"{path} holds no arrays; expected a backbone's state_dict")
     return arrays

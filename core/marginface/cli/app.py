@@ -34,6 +34,7 @@ COMMANDS = {
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
     "info": "Say what a model is: of a run, a model folder or an .onnx of any program.",
+    "convert": "Read anybody's weights; write them for another program.",
     "clean": "Find images that do not belong to their identity, by sub-centres.",
     "data": "Pack, inspect, split, align and preview images.",
     "losses": "List the losses, explain one, or draw them.",

@@ -24,19 +24,19 @@ def export(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="With --weights: the backbone that they belong to."),
+        typer.Option("--backbone", help="With --weights: their backbone; default: recognised."),
     ] = None,
     embedding_size: Annotated[
         int | None,
         typer.Option(
-            "--embedding-size", help="With --weights: length of an embedding; default: 512."
+            "--embedding-size", help="With --weights: length of an embedding; default: recognised."
         ),
     ] = None,
     input_size: Annotated[
         str | None,
         typer.Option(
             "--input-size",
-            help="With --weights: height,width of images; default: the crop's, or 112,112.",
+            help="With --weights: height,width of images; default: the crop's, or recognised.",
         ),
     ] = None,
     mean: options.Mean = None,
@@ -121,4 +121,7 @@ def export(
     how = f"agrees with {metadata.get('source')} within {TOLERANCE:g}"
     if DIFFERENCE_KEY in metadata:
         how = f"largest difference of embeddings: {metadata[DIFFERENCE_KEY]} of their length"
-    Terminal(soft_wrap=True).print(f"wrote {path}: {how}")
+    terminal = Terminal(soft_wrap=True)
+    if weights is not None:
+        terminal.print(f"{weights}: {metadata.get('weights')}")
+    terminal.print(f"wrote {path}: {how}")

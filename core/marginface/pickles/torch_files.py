@@ -16,6 +16,8 @@ from marginface.pickles.machine import Refused, Unfit
 from marginface.pickles.torch_row import read_row
 from marginface.pickles.torch_zip import read_zip
 
+# What the files of quantised networks ask for.
+QUANTISED = ("torch.qint8", "torch.quint8", "torch._utils._rebuild_qtensor")
 LOOKED_AT = 512  # bytes of a zip, in which the name of its first entry is
 
 
@@ -38,6 +40,11 @@ def read_torch_file(path: Path) -> Any:
     try:
         return read_zip(path) if begins(path, zips.BEGIN) else read_row(path)
     except Refused as refused:
+        if str(refused) in QUANTISED:
+            raise MarginfaceError(
+                f"{path} holds int8 weights of PyTorch's quantisation (it asks for {refused}); "
+                "give the floating-point weights that they were made from"
+            ) from None
         raise MarginfaceError(
             f"{path} holds other objects, expected a plain state_dict saved by torch.save: it asks "
             f"for {refused}, and nothing of it was run; save model.state_dict() again"

@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 from marginface import backbones
 from marginface.arrays import ArraySource
 from marginface.backbones import Graph
-from marginface.backbones.weights import fitting
+from marginface.backbones.naming import Naming, as_configured, in_epsilon_of, namings_of
+from marginface.backbones.naming.nearest import likeness, nearest
+from marginface.backbones.weights import fitting, read_file
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
+from marginface.model import for_each_channel
 from marginface.runs.weights import Trained, open_trained
+from marginface.text import listed
 from marginface.training.config.files import read_config_file
 from marginface.training.config.keys import TrainConfig
 from marginface.training.config.values import as_typed
 from marginface.training.first_heads import head_of_run
-from marginface.training.nearest import likeness, nearest
+from marginface.training.published_heads import head_of_checkpoint
 
 Arrays = dict[str, NDArray[Any]]
-SAID = 5  # names listed in a line; a larger number is counted
 # Keys whose other value in the run that weights are of is worth a word.
 COMPARED = ("loss", "scale", "margin", "mean", "std", "channels", "crop", "resize")
 
@@ -66,12 +69,15 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     if config.init is None:
         return Start()
     trained = open_trained(config.init)
-    weights, recorded = _read(config.init, trained)
+    weights, recorded, namings = _read(
+        config.init, trained, graph, with_head=config.init_head == "run"
+    )
     source = f"{config.init}" + (f" (step {trained.checkpoint.step})" if trained else "")
     if config.init_partial:
         taken, lines = _what_fits(graph, weights, source)
     else:
         taken, lines = _whole(graph, weights, source), []
+    taken = in_epsilon_of(graph, taken, namings)
     arrays: dict[str, ArraySource] = {f"backbone.{name}": each for name, each in taken.items()}
     if broken := next((n for n, each in taken.items() if not np.isfinite(each).all()), None):
         raise MarginfaceError(
@@ -81,14 +87,11 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     total = len(graph.parameters())
     share = "all" if len(taken) == total else f"{len(taken)} of"
     lines.insert(0, f"starting from {source}: {share} {total} arrays of {graph.name} taken")
+    if namings:
+        lines.append(f"named as by {' or '.join(map(str, namings))}")
     people = len(images.identities)
     if config.init_head == "run":
-        if trained is None:
-            raise MarginfaceError(
-                f"init_head run needs a run as --init, for its class weights and their people; "
-                f"{config.init} is a file of weights: take --init-head centers or random"
-            )
-        head, told = head_of_run(config, trained, recorded, images)
+        head, told = _head(config, config.init, trained, recorded, images)
         arrays |= head
         lines += told
     elif config.init_head == "random":
@@ -97,10 +100,31 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
             left = "; the run's are left (--init-head run takes those of the same people)"
         lines.append(f"class weights of {people} identities are new{left}")
     if differs := _differences(config, recorded):
-        lines.append(f"other than in {config.init}: {differs}")
+        where = f"what {namings[0].name} states" if namings else f"in {config.init}"
+        lines.append(f"other than {where}: {differs}")
     if trained:
         lines.append("the optimizer starts anew: the run's momentum and step count are left")
     return Start(arrays, tuple(lines))
+
+
+def _head(
+    config: TrainConfig,
+    init: Path,
+    trained: Trained | None,
+    recorded: Mapping[str, Any],
+    images: LabelledImages,
+) -> tuple[dict[str, ArraySource], list[str]]:
+    """Return the arrays of the head that lies beside the backbone, and what to say of them."""
+    if trained is not None:
+        return head_of_run(config, trained, recorded, images)
+    found = head_of_checkpoint(config, init, images)
+    if found is None:
+        raise MarginfaceError(
+            f"init_head run needs a run as --init, for its class weights and their people; "
+            f"{init} is a file of weights: take --init-head centers or random"
+        )
+    weight, told = found
+    return {"head.weight": weight}, [told]
 
 
 def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
@@ -111,7 +135,7 @@ def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
         asked = likeness(graph, weights, source)
         if not asked.others:
             raise  # names and shapes are not what is wrong
-        near = nearest(graph, weights)
+        near = nearest(weights, graph)
         if near is None:
             raise MarginfaceError(
                 f"{source} does not fit {asked}, and no network that marginface has is near it; "
@@ -135,18 +159,24 @@ def _what_fits(graph: Graph, weights: Arrays, source: str) -> tuple[Arrays, list
             f"{name} {list(shapes[name].shape)}" + (f" (there {list(shape)})" if shape else "")
             for name, shape in others.items()
         ]
-        lines.append(f"new: {_listed(named)}")
+        lines.append(f"new: {listed(named)}")
     if unused := [name for name in left if name not in others]:
-        lines.append(f"left: {_listed(unused)}")
+        lines.append(f"left: {listed(unused)}")
     return taken, lines
 
 
-def _read(init: Path, trained: Trained | None) -> tuple[Arrays, dict[str, Any]]:
-    """Return the weights, and the settings they were trained with, as far as they are known."""
+def _read(
+    init: Path, trained: Trained | None, graph: Graph, *, with_head: bool
+) -> tuple[Arrays, dict[str, Any], tuple[Naming, ...]]:
+    """Return the weights, and the settings they were trained with, as far as they are known.
+
+    Those of a file of another project are what it states; its naming is returned, too. Unless its
+    class weights are wanted, a warning says what of it is left.
+    """
     if trained is not None:
         run = trained.run
         known = run is not None and run.config.is_file()
-        return trained.backbone(), read_config_file(run.config) if run and known else {}
+        return trained.backbone(), read_config_file(run.config) if run and known else {}, ()
     if is_onnx(init):
         from marginface.onnx.training import read_exported
 
@@ -154,8 +184,16 @@ def _read(init: Path, trained: Trained | None) -> tuple[Arrays, dict[str, Any]]:
         preprocessing = asdict(exported.spec.preprocessing)
         preprocessing["resize"] = preprocessing["resize"] or False
         loss = exported.loss
-        return exported.weights, loss | loss.get("loss_parameters", {}) | preprocessing
-    return backbones.read_weights(init), {}
+        return exported.weights, loss | loss.get("loss_parameters", {}) | preprocessing, ()
+    weights = read_file(init) if with_head else backbones.read_weights(init)
+    namings = as_configured(namings_of(graph, weights), init)
+    stated: dict[str, Any] = dict(namings[0].pixels().items()) if namings else {}
+    for other in namings[1:]:
+        stated = dict(stated.items() & other.pixels().items())
+    for name in ("mean", "std"):
+        if name in stated:
+            stated[name] = for_each_channel(name, stated[name])
+    return weights, stated, namings
 
 
 def _differences(config: TrainConfig, recorded: Mapping[str, Any]) -> str:
@@ -172,8 +210,3 @@ def _typed(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return value if isinstance(value, str) else as_typed(value)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SAID} more" if len(names) > SAID else ""
-    return ", ".join(names[:SAID]) + more

@@ -185,6 +185,7 @@ class Backbone(keras.Model):
             "embedding_size": graph.embedding_size,
             "input_size": graph.input_size,
             "dropout": graph.dropout_rate,
+            "batch_norm_epsilon": graph.batch_norm_epsilon,
         }
         config: dict[str, Any] = super().get_config()
         return config | {"graph": described}
@@ -201,6 +202,7 @@ def create_backbone(
     *,
     input_size: tuple[int, int] = (112, 112),
     dropout: float = 0.0,
+    batch_norm_epsilon: float | None = None,
     seed: int | None = None,
     dtype: Any = None,
 ) -> Backbone:
@@ -211,6 +213,8 @@ def create_backbone(
         embedding_size: length of the embedding.
         input_size: height and width of the images in pixels.
         dropout: share of the values dropped before the embedding layer, in training.
+        batch_norm_epsilon: of every batch normalisation, where weights were trained with another
+            than the network's own.
         seed: of the core's generator, the same weights in every framework; None draws one from
             Keras' global generator, so that `keras.utils.set_random_seed` decides.
         dtype: of the weights, or a Keras dtype policy; Keras' default for None.
@@ -222,7 +226,7 @@ def create_backbone(
     TensorShape([2, 64])
     """
     check_dtype(dtype)
-    graph = backbones.describe(name, embedding_size, input_size, dropout)
+    graph = backbones.describe(name, embedding_size, input_size, dropout, batch_norm_epsilon)
     return Backbone(graph, seed=seed, dtype=dtype)
 
 

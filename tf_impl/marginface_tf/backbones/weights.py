@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from marginface import backbones
+from marginface.backbones.naming import fit_weights
 from marginface.checks import check_type
 from marginface_tf.backbones.backbone import Backbone
 
@@ -17,6 +18,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     """Set a backbone's weights and statistics.
+
+    Names are those of any project that `marginface.backbones.naming` knows. Where its networks
+    compute with another BatchNorm epsilon than the backbone, running variances are moved, so that
+    embeddings are the project's.
 
     Args:
         backbone: from `create_backbone`.
@@ -30,7 +35,7 @@ def load_weights(backbone: Backbone, source: str | Path | Arrays) -> None:
     _check(backbone)
     arrays = source if isinstance(source, Mapping) else backbones.read_weights(source)
     label = "the given mapping" if isinstance(source, Mapping) else str(source)
-    backbone.set_arrays(backbones.check_weights(backbone.graph, arrays, label))
+    backbone.set_arrays(fit_weights(backbone.graph, arrays, label))
 
 
 def save_weights(backbone: Backbone, path: str | Path) -> None:

@@ -133,6 +133,7 @@ def create_backbone(
     *,
     input_size: tuple[int, int] = (112, 112),
     dropout: float = 0.0,
+    batch_norm_epsilon: float | None = None,
     seed: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Backbone:
@@ -143,6 +144,8 @@ def create_backbone(
         embedding_size: length of the embedding.
         input_size: height and width of the images in pixels.
         dropout: share of the values dropped before the embedding layer, in training.
+        batch_norm_epsilon: of every batch normalisation, where weights were trained with another
+            than the network's own.
         seed: of the core's generator, the same weights in every framework; None draws one from
             PyTorch's global generator, so that `torch.manual_seed` decides.
         dtype: of the weights; PyTorch's default for None.
@@ -154,7 +157,7 @@ def create_backbone(
     torch.Size([2, 64])
     """
     check_dtype(dtype)
-    graph = backbones.describe(name, embedding_size, input_size, dropout)
+    graph = backbones.describe(name, embedding_size, input_size, dropout, batch_norm_epsilon)
     return Backbone(graph, seed=seed, dtype=dtype)
 
 

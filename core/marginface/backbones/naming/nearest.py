@@ -8,13 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from marginface.backbones import Graph, describe, names
+from marginface.backbones import Graph, describe
+from marginface.backbones.naming.places import networks, places
 from marginface.backbones.weights import fitting
 from marginface.errors import MarginfaceError
-from marginface.model import ALIGNED_SIZE
 
-SIZES = (ALIGNED_SIZE, (112, 96))  # height and width of the field's crops
-LEAST_SHARE = 0.5  # of a network's arrays, for it to be named
+ALIGNED_SIZE = (112, 112)  # the field's aligned face, height and width
+SIZES = (ALIGNED_SIZE, (112, 96))  # and its crops
+LEAST_SHARE = 0.5  # of a network's arrays, or of the weights, for it to be named
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class Likeness:
         found = f"is {list(shape)} instead of {expected}" if shape else "is missing"
         return f"{text}, {self.count} of {total} arrays ({name} {found})"
 
-    def options(self, asked: Graph) -> str:
+    def options(self, asked: Graph | None = None) -> str:
         """Return the options that ask for the network, where another was asked for."""
         height, width = self.graph.input_size
         options = f"--backbone {self.graph.name} --embedding-size {self.graph.embedding_size}"
         if (height, width) == ALIGNED_SIZE:
-            other = asked.input_size != ALIGNED_SIZE
+            other = asked is not None and asked.input_size != ALIGNED_SIZE
             return f"{options} --input-size {height},{width}, without --crop" if other else options
         if height <= ALIGNED_SIZE[0] and width <= ALIGNED_SIZE[1]:
             top, left = (ALIGNED_SIZE[0] - height) // 2, (ALIGNED_SIZE[1] - width) // 2
@@ -58,31 +59,46 @@ def likeness(
     return Likeness(graph, len(fits), others)
 
 
-def nearest(graph: Graph, weights: Mapping[str, NDArray[Any]]) -> Likeness | None:
-    """Return the network that most of the weights fit, other than `graph`; None if none is near.
+def nearest(weights: Mapping[str, NDArray[Any]], graph: Graph | None = None) -> Likeness | None:
+    """Return the network that most of the weights fit; None if none is near.
+
+    Of two, the one that has fewer other arrays: a deeper network has all names of its like.
 
     Args:
-        graph: the one that was asked for.
         weights: by name.
+        graph: one that was asked for, which is left out.
     """
-    best: tuple[float, Likeness] | None = None
-    for name in names():
-        for size in dict.fromkeys((graph.input_size, *SIZES)):
+    best: Likeness | None = None
+    asked = (graph.name, graph.embedding_size, graph.input_size) if graph else None
+    numbers = graph.embedding_size if graph else 512
+    sizes = dict.fromkeys((*([graph.input_size] if graph else []), *SIZES))
+    for name in _alike(weights):
+        for size in sizes:
             try:
-                first = likeness(describe(name, graph.embedding_size, size), weights)
-                if not first.count:
-                    break
-                numbers = _embedding_size(first, weights) or graph.embedding_size
                 each = likeness(describe(name, numbers, size), weights)
+                if found := _embedding_size(each, weights):
+                    each = likeness(describe(name, found, size), weights)
             except MarginfaceError:  # a size that this network does not take
                 continue
-            share = each.count / (each.count + len(each.others))
             same = (name, each.graph.embedding_size, size)
-            if same != (graph.name, graph.embedding_size, graph.input_size) and (
-                best is None or share > best[0]
-            ):
-                best = share, each
-    return best[1] if best and best[0] >= LEAST_SHARE else None
+            if same != asked and (best is None or _rank(each) > _rank(best)):
+                best = each
+    enough = best and best.count >= LEAST_SHARE * min(best.count + len(best.others), len(weights))
+    return best if enough else None
+
+
+def _alike(weights: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the networks that have the most names in common with some weights."""
+    matches = {}
+    for name, own in networks():
+        found = places(weights, own)
+        matches[name] = found[0].matches if found else 0
+    most = max(matches.values())
+    return [name for name, count in matches.items() if count and count >= LEAST_SHARE * most]
+
+
+def _rank(each: Likeness) -> tuple[int, int]:
+    return each.count, -len(each.others)
 
 
 def _embedding_size(found: Likeness, weights: Mapping[str, NDArray[Any]]) -> int | None:

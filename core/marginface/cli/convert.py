@@ -1,0 +1,72 @@
+"""`marginface convert`: anybody's weights under other names, or as an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marginface.cli import model_options as options
+from marginface.cli.output_options import Overwrite
+
+
+def convert(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Weights: .safetensors, .pt, .pth, .ckpt; or a run or .onnx of export."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", help="The .safetensors, .pt or .onnx to write.")
+    ],
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="The network; default: recognised by names and shapes."),
+    ] = None,
+    naming: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="Project whose names the weights get: insightface, cvlface, magface ..."
+        ),
+    ] = None,
+    embedding_size: Annotated[
+        int | None,
+        typer.Option("--embedding-size", help="Length of an embedding; default: by shapes."),
+    ] = None,
+    input_size: Annotated[
+        str | None,
+        typer.Option("--input-size", help="height,width of images; default: by shapes."),
+    ] = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    channels: options.Channels = None,
+    crop: options.Crop = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Recognise weights, say what they are of and take, and write them for another program."""
+    from marginface.api.convert import convert as run_convert
+    from marginface.tables.account import account_table
+    from marginface.terminal import Terminal
+
+    converted = run_convert(
+        file,
+        output,
+        backbone=backbone,
+        naming=naming,
+        embedding_size=embedding_size,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        channels=channels,
+        crop=crop,
+        overwrite=overwrite,
+    )
+    terminal = Terminal(soft_wrap=True)
+    if converted.found:
+        terminal.print(f"found: {converted.found}")
+    if converted.account is not None:
+        terminal.print(account_table(converted.account))
+    terminal.print(f"takes: {converted.pixels}")
+    terminal.print(f"wrote {converted.path}")
