@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_to_onnx_and_back(adaface, rgb, tmp_path):
     model = mf.load(converted.path)
     np.testing.assert_allclose(unit_embeddings(model.embed(rgb)), embeddings(own, rgb), atol=1e-5)
     back = mf.convert(converted.path, tmp_path / "tface.pt", naming="tface")
-    assert str(back).startswith("takes: rgb pixels, (x - 127.5) / 127.5\n")
+    assert str(back).startswith("takes: RGB, (x - 127.5) / 127.5\n")
     np.testing.assert_allclose(embeddings(back, rgb), embeddings(own, rgb), atol=1e-5)
 
 
@@ -113,7 +114,7 @@ def test_the_command_says_what_it_found(printed, adaface, tmp_path):
     assert re.search(r"renamed +149 +model.input_layer.0.weight -> input_layer.0.weight", said)
     assert re.search(r"left, of training +1 +head.kernel", said)
     assert re.search(r"missing +0", said)
-    assert "takes: rgb pixels, (x - 127.5) / 127.5" in said
+    assert "takes: RGB, (x - 127.5) / 127.5" in said
 
 
 def test_a_specification_keeps_the_epsilon_of_its_weights():
@@ -133,3 +134,24 @@ def test_public_weights(tmp_path):
     assert (converted.model.backbone, converted.model.embedding_size) == ("mobilefacenet", 128)
     assert converted.model.input_size == (112, 96)
     assert converted.model.preprocessing.std == (128.0,) * 3
+
+
+def test_a_model_folder_keeps_what_is_known_and_stated(adaface, rgb, tmp_path):
+    made = mf.convert(
+        adaface, tmp_path / "model", licence="MIT", figures={"LFW": 99.2}, training_data="mine"
+    )
+    card = mf.info(made.path).card
+    assert (card.licence, card.figures, card.training_data) == ("MIT", {"LFW": 99.2}, "mine")
+    assert card.origin == "named as by adaface"
+    assert mf.info(made.path).preprocessing.channels == "bgr"
+    images = list(rgb)
+    expected = mf.load(made.path).embed(images)
+    again = mf.convert(made.path, tmp_path / "again", licence="CC0")
+    assert mf.info(again.path).card == replace(card, licence="CC0")
+    onnx = mf.convert(again.path, tmp_path / "model.onnx").path
+    np.testing.assert_allclose(mf.load(onnx).embed(images), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(mf.MarginfaceError, match="licence goes with a model folder"):
+        mf.convert(made.path, tmp_path / "model.pt", licence="MIT")
+    with pytest.raises(mf.MarginfaceError, match="a folder has our own names"):
+        mf.convert(made.path, tmp_path / "new", naming="adaface")
+    assert not (tmp_path / "new").exists()

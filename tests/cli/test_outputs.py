@@ -42,6 +42,7 @@ FOLDERS = {
     "report": "report m.onnx --val {read} --output {out}",
     "bench": "bench losses --losses normface --output {out}",
     "demo": "demo --output {out}",
+    "model folder": "convert {read} --output {out}",
     "split": "data split {read} --output {out}",
     "align": "data align photos {out} --landmarks {read}",
     "pack": "data pack {read} {out}",

@@ -1,18 +1,19 @@
-"""`marginface.convert`: weights from one project's names to another's, or to ONNX."""
+"""`marginface.convert`: weights from one project's names to another's, to a folder or to ONNX."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from marginface.api.claims import claimed_file
+from marginface.api.claims import claimed_file, claimed_folder
 from marginface.api.export import export, refuse_given
 from marginface.api.export_sources import (
     Network,
     read_exported_network,
+    read_folder,
     read_published,
     read_run,
 )
@@ -23,8 +24,12 @@ from marginface.backbones.naming import (
     with_pixels,
     write_state_dict,
 )
-from marginface.backbones.naming.writing import as_computed_by, check_suffix
+from marginface.backbones.naming.writing import SUFFIXES, as_computed_by, check_suffix
 from marginface.calling import public
+from marginface.cards import Card, is_model_folder, write_model_folder
+from marginface.cards.folder import CONFIG
+from marginface.cards.hub import fetched
+from marginface.cards.readme import in_words
 from marginface.checks import as_path
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
@@ -37,7 +42,7 @@ class Converted:
     """What was written, and from what.
 
     Args:
-        path: the file.
+        path: the file or folder.
         model: the network, and the pixels that it takes.
         found: what a file of weights was recognised as; "" of a model.
         account: what became of each of its arrays; None of a model, or for an .onnx.
@@ -51,12 +56,7 @@ class Converted:
     @property
     def pixels(self) -> str:
         """Say in words what is done to pixels before the network."""
-        prepared = self.model.preprocessing
-        mean, std = (
-            ", ".join(f"{value:g}" for value in dict.fromkeys(each))
-            for each in (prepared.mean, prepared.std)
-        )
-        return f"{prepared.channels} pixels, (x - {mean}) / {std}"
+        return in_words(self.model.preprocessing)
 
     def __str__(self) -> str:
         """Say what was found, what became of it, what it takes and what was written."""
@@ -78,16 +78,22 @@ def convert(
     std: str | float | Sequence[float] | None = None,
     channels: str | None = None,
     crop: str | Sequence[int] | None = None,
+    training_data: str | None = None,
+    figures: Mapping[str, float] | None = None,
+    licence: str | None = None,
+    origin: str | None = None,
     overwrite: bool = False,
 ) -> Converted:
-    """Read weights of any project, and write them for another, or as an ONNX file.
+    """Read weights of any project; write them for another, as a model folder or an ONNX file.
 
     Whose they are, and of which network, follows from names and shapes; what that project states of
     pixels is taken with it.
 
     Args:
-        file: a .safetensors, .pt, .pth or .ckpt file, a run, or an .onnx of `export`.
-        output: a .safetensors or .pt, or an .onnx, which is checked as `export` does.
+        file: a .safetensors, .pt, .pth or .ckpt file, a run, a model folder, or an .onnx of
+            `export`.
+        output: a .safetensors or .pt; an .onnx, which is checked as `export` does; or a model
+            folder, whose name has no suffix.
         backbone: the network, where several fit or none is recognised.
         naming: the project whose names the weights get, one of
             `marginface.backbones.naming.NAMINGS`; canonical names for None.
@@ -97,7 +103,11 @@ def convert(
         std: divides pixels after the mean; the project's for None.
         channels: channel order of the network, "rgb" or "bgr"; the project's for None.
         crop: (top, left, height, width) that is cut out of each image.
-        overwrite: replace an existing file.
+        training_data: of a model folder: what it was trained on, in words.
+        figures: of a model folder: what was measured, by name.
+        licence: of a model folder: of the weights.
+        origin: of a model folder: where the weights come from; whose names they have for None.
+        overwrite: replace an existing file, or a folder that marginface wrote.
 
     Raises:
         MarginfaceError: the file is of no network that there is, or of several; or a project
@@ -106,7 +116,7 @@ def convert(
     Where the other project orders channels, divides pixels or computes BatchNorm in another way,
     weights are changed so that its code gives the same embeddings.
     """
-    source, path = as_path("file", file), as_path("output", output)
+    source, path = fetched(as_path("file", file)), as_path("output", output)
     wanted = None if naming is None else find_naming(naming)
     options = {
         "backbone": backbone,
@@ -120,6 +130,21 @@ def convert(
     model = source.is_dir() or is_onnx(source)
     if model:
         refuse_given(options, "goes with a file of weights; a model knows its own")
+    stated = {
+        "training_data": training_data,
+        "figures": figures,
+        "licence": licence,
+        "origin": origin,
+    }
+    is_file = path.suffix.lower() in (".onnx", *SUFFIXES)
+    if not is_file and (path.is_dir() or not path.suffix):
+        refuse_given({"as": naming}, "goes with a .safetensors or .pt; a folder has our own names")
+        with claimed_folder(path, CONFIG, overwrite=overwrite, inputs=[source]):
+            network = _read_model(source) if model else read_published(source, options)
+            card = _card_of(network, {k: v for k, v in stated.items() if v is not None})
+            write_model_folder(path, network.spec, network.arrays, card, overwrite=overwrite)
+        return _converted(path, network.spec, network)
+    refuse_given(stated, "goes with a model folder, an --output without suffix")
     if path.suffix.lower() == ".onnx":
         if wanted is not None:
             raise MarginfaceError(
@@ -142,13 +167,30 @@ def convert(
             own, theirs = (_pixels(each.preprocessing) for each in (network.spec, spec))
             arrays = with_pixels(arrays, graph, own, theirs)
         write_state_dict(path, graph, arrays, wanted)
+    return _converted(path, spec, network)
+
+
+def _converted(path: Path, spec: ModelSpec, network: Network) -> Converted:
     found = network.recognised
-    if found is None:
-        return Converted(path, spec)
-    return Converted(path, spec, str(found), found.account)
+    return (
+        Converted(path, spec) if found is None else Converted(path, spec, str(found), found.account)
+    )
+
+
+def _card_of(network: Network, stated: Mapping[str, Any]) -> Card:
+    """Return the card with what is stated, and what else is known of the network."""
+    found, known = network.recognised, dict[str, Any]()
+    about = network.about_the_loss()
+    if about:
+        known = {"loss": about["loss"], "loss_parameters": json.loads(about["loss_parameters"])}
+    if found is not None and len(found.namings) == 1:
+        known["origin"] = f"named as by {found.namings[0].name}"
+    return replace(network.card, **(known | dict(stated)))
 
 
 def _read_model(source: Path) -> Network:
+    if is_model_folder(source):
+        return read_folder(source)
     return read_run(source, None) if source.is_dir() else read_exported_network(source)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from marginface.backbones.naming import Recognised, as_configured, recognise
 from marginface.backbones.weights import WEIGHTS, read_file
 from marginface.backend import MODULES, installed_backends
-from marginface.cards import is_model_folder, read_model_folder
+from marginface.cards import Card, is_model_folder, read_model_folder
 from marginface.cards.hub import fetched
 from marginface.checks import as_path
 from marginface.embeddings.embedder import recorded_preprocessing
@@ -44,12 +44,14 @@ class Network:
         arrays: its weights.
         config: how it was trained, as far as that is known: its loss, the backend.
         recognised: of a file of weights: whose names it has.
+        card: of a model folder: what is stated about it.
     """
 
     spec: ModelSpec
     arrays: Mapping[str, NDArray[Any]]
     config: Mapping[str, Any] = field(default_factory=dict)
     recognised: Recognised | None = None
+    card: Card = field(default_factory=Card)
 
     def about_the_loss(self) -> dict[str, str]:
         """Return what the metadata says of the loss."""
@@ -104,7 +106,8 @@ def read_folder(path: Path) -> Network:
     """Read the network of a model folder."""
     model = read_model_folder(path)
     about = {"loss": model.card.loss, "loss_parameters": dict(model.card.loss_parameters)}
-    return Network(model.spec, model.weights, about if model.card.loss else {})
+    known = about if model.card.loss else {}
+    return Network(model.spec, model.weights, known, card=model.card)
 
 
 def read_exported_network(path: Path) -> Network:

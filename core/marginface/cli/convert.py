@@ -15,11 +15,15 @@ def convert(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Weights: .safetensors, .pt, .pth, .ckpt; or a run or .onnx of export."
+            help="Weights: .safetensors, .pt, .pth, .ckpt; a run, a model folder, an .onnx of "
+            "export."
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", help="The .safetensors, .pt or .onnx to write.")
+        Path,
+        typer.Option(
+            "--output", help="The .safetensors, .pt or .onnx to write; without suffix, a folder."
+        ),
     ],
     backbone: Annotated[
         str | None,
@@ -43,10 +47,24 @@ def convert(
     std: options.Std = None,
     channels: options.Channels = None,
     crop: options.Crop = None,
+    training_data: Annotated[
+        str | None, typer.Option("--training-data", help="Of a folder: what it was trained on.")
+    ] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--figure", help="Of a folder: NAME=NUMBER that was measured; repeat."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Of a folder: of the weights, such as MIT.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option("--origin", help="Of a folder: where the weights come from.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Recognise weights, say what they are of and take, and write them for another program."""
     from marginface.api.convert import convert as run_convert
+    from marginface.cards.card import parse_figures
     from marginface.tables.account import account_table
     from marginface.terminal import Terminal
 
@@ -61,6 +79,10 @@ def convert(
         std=std,
         channels=channels,
         crop=crop,
+        training_data=training_data,
+        figures=parse_figures(figure) if figure else None,
+        licence=licence,
+        origin=origin,
         overwrite=overwrite,
     )
     terminal = Terminal(soft_wrap=True)
