@@ -239,7 +239,7 @@ def test_variants_that_differ_in_training_alone() -> None:
 def test_a_prefix_that_is_nobodys() -> None:
     found = recognise({f"encoder.{name}": array for name, array in weights("mbf")[1].items()})
     assert (found.graph.name, found.namings, found.pixels()) == ("mbf", (), {})
-    assert "the prefix 'encoder.' is of no project" in str(found)
+    assert "prefix 'encoder.' is no project's (insightface has none): pixels are not" in str(found)
 
 
 def part(name: str, count: int) -> dict[str, Any]:
