@@ -242,6 +242,11 @@ def test_a_prefix_that_is_nobodys() -> None:
     assert "prefix 'encoder.' is no project's (insightface has none): pixels are not" in str(found)
 
 
+def test_a_prefix_that_is_lacking() -> None:
+    said = str(recognise(weights("edgeface_xxs")[1]))
+    assert "names without a prefix are no project's (edgeface has model): pixels" in said
+
+
 def part(name: str, count: int) -> dict[str, Any]:
     return dict(list(weights(name)[1].items())[:count])
 

@@ -86,7 +86,9 @@ class Recognised:
                 for each in NAMINGS
                 if self.graph.name in each.backbones
             ]
-            text += f"; prefix '{self.place.prefix}' is no project's"
+            prefix = self.place.prefix
+            text += f"; prefix '{prefix}'" if prefix else "; names without a prefix"
+            text += f" {'is' if prefix else 'are'} no project's"
             text += f" ({', '.join(known)})" if known else ""
             return f"{text}: pixels are not stated, the usual ones are taken"
         return f"{text}; named as by {' or '.join(map(str, self.namings))}"
