@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from frameworks import Framework, lively_weights
 
-from marginface.backbones import describe
+from marginface.backbones import describe, read_weights
+from marginface.backbones.naming import find_naming, write_state_dict
 from marginface.model import ModelSpec
 from marginface.onnx.export import export_model
 from marginface.onnx.session import OnnxSession
@@ -37,4 +38,16 @@ def test_an_epsilon_is_that_of_every_framework(framework: Framework, tmp_path: P
     assert exported.spec == SPEC
     name = "conv1.bn.running_var"
     np.testing.assert_allclose(exported.weights[name], WEIGHTS[name], rtol=1e-5)
-    assert describe("mobilefacenet", 8, (32, 32)).batch_norm_epsilon is None
+
+
+def test_weights_of_another_epsilon_are_moved(framework: Framework, tmp_path: Path) -> None:
+    graph = describe("iresnet18", 8, (32, 32))
+    weights = lively_weights(graph, 0)
+    write_state_dict(tmp_path / "w.pt", graph, weights, find_naming("magface"))
+    network = framework.backend.create_backbone("iresnet18", 8, input_size=(32, 32))
+    framework.backend.load_weights(network, tmp_path / "w.pt")
+    name = "bn1.running_var"
+    stored = read_weights(tmp_path / "w.pt")[f"features.module.{name}"]
+    loaded = framework.backend.backbone_arrays(network)[name]
+    np.testing.assert_allclose(loaded - stored, 1e-5, atol=2e-7)
+    np.testing.assert_allclose(loaded, weights[name], atol=2e-7)

@@ -99,12 +99,12 @@ def test_of_train(given, message):
             {"weights": "w.pt", "checkpoint": "best"},
             "checkpoint goes with a run; files have none",
         ),
-        ({"weights": "w.pt"}, "weights needs backbone, the network that they belong to"),
+        ({"weights": "w.pt"}, "no such file or folder: w.pt; expected a .safetensors, .*"),
         (
             {"weights": "w.pt", "backbone": "mbf", "input_size": "9"},
             "input_size must be height,width in .*",
         ),
-        ({"weights": "w.pt", "backbone": ["mbf"]}, "weights needs backbone, .*"),
+        ({"weights": "w.pt", "backbone": ["mbf"]}, r"backbone must be the name of .*\['mbf'\]"),
         ({"run": "run", "opset": "17"}, "opset must be at least 1, a whole number, got '17'"),
     ],
 )

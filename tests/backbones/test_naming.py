@@ -239,7 +239,12 @@ def test_variants_that_differ_in_training_alone() -> None:
 def test_a_prefix_that_is_nobodys() -> None:
     found = recognise({f"encoder.{name}": array for name, array in weights("mbf")[1].items()})
     assert (found.graph.name, found.namings, found.pixels()) == ("mbf", (), {})
-    assert "the prefix 'encoder.' is of no project" in str(found)
+    assert "prefix 'encoder.' is no project's (insightface has none): pixels are not" in str(found)
+
+
+def test_a_prefix_that_is_lacking() -> None:
+    said = str(recognise(weights("edgeface_xxs")[1]))
+    assert "names without a prefix are no project's (edgeface has model): pixels" in said
 
 
 def part(name: str, count: int) -> dict[str, Any]:

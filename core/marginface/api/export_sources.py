@@ -141,6 +141,8 @@ def _published(
     channels: str | None = None,
     crop: str | Sequence[int] | None = None,
 ) -> Network:
+    if backbone is not None and not isinstance(backbone, str):
+        raise MarginfaceError(f"--backbone must be the name of a network, got {backbone!r}")
     if path.is_dir() or is_onnx(path):
         raise MarginfaceError(
             f"{path} is {WEIGHTS.find(path).name}, which knows its network: give it as --model"

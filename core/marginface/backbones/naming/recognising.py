@@ -81,8 +81,16 @@ class Recognised:
         if self.alike:
             text += f" (or {listed(self.alike)}, the same but for training)"
         if not self.namings:
-            where = f"prefix '{self.place.prefix}' is" if self.place.prefix else "names are"
-            return f"{text}; the {where} of no project that is known: pixels are not stated"
+            known = [
+                f"{each.name} has {each.prefixes[0] or 'none'}"
+                for each in NAMINGS
+                if self.graph.name in each.backbones
+            ]
+            prefix = self.place.prefix
+            text += f"; prefix '{prefix}'" if prefix else "; names without a prefix"
+            text += f" {'is' if prefix else 'are'} no project's"
+            text += f" ({', '.join(known)})" if known else ""
+            return f"{text}: pixels are not stated, the usual ones are taken"
         return f"{text}; named as by {' or '.join(map(str, self.namings))}"
 
 
