@@ -13,6 +13,7 @@ from blocks import ROOT
 from packaging.requirements import Requirement
 
 from marginface import backbones
+from marginface.backbones import page
 from marginface.backbones.naming import NAMINGS, Naming
 from marginface.cli.bench import COMMANDS as BENCHES
 
@@ -75,3 +76,11 @@ def test_contributing_has_every_room() -> None:
     told = set(re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| ([^|]+) \|", table, re.M))))
     rooms = {path.parent.name for path in (ROOT / "core" / "marginface").glob("*/__init__.py")}
     assert rooms <= told, f"CONTRIBUTING.md does not say what {rooms - told} is for"
+
+
+def test_the_table_of_backbones_is_counted():
+    written = (ROOT / "docs" / "backbones.md").read_text("utf-8")
+    command = "python -m marginface.backbones.page docs/backbones.md"
+    assert page.with_table(written) == written, f"docs/backbones.md is behind; run: {command}"
+    told = set(re.findall(r"`([a-z]+[0-9a-z_]*)`", written))
+    assert told >= set(backbones.names())

@@ -11,7 +11,7 @@ from typing import Any
 from marginface.api.export_sources import Network, read_run
 from marginface.calling import public
 from marginface.cards import Card, is_model_folder, read_model_folder
-from marginface.cards.folder import count_parameters, sha256_of
+from marginface.cards.folder import sha256_of
 from marginface.cards.hub import fetched
 from marginface.cards.readme import NOT_STATED, facts_of
 from marginface.checks import as_path
@@ -118,7 +118,7 @@ def _of_network(place: Path, kind: str, network: Network, **stated: Any) -> Mode
         spec.input_size,
         spec.embedding_size,
         spec.preprocessing,
-        count_parameters(network.arrays),
+        spec.graph().count_parameters(),
         spec=spec,
         **stated,
     )

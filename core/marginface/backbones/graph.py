@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -406,6 +407,28 @@ class Graph:
             for node in self.nodes
             for suffix, parameter in node.layer.parameters().items()
         }
+
+    def count_parameters(self) -> int:
+        """Count the numbers of the network; running statistics are no parameters.
+
+        >>> from marginface.backbones import describe
+        >>> describe("mbf").count_parameters()
+        2055872
+        """
+        return sum(
+            math.prod(parameter.shape)
+            for name, parameter in self.parameters().items()
+            if name.rpartition(".")[2] not in ("running_mean", "running_var")
+        )
+
+    def multiply_adds(self) -> int:
+        """Return the multiplications of one image's forward pass, but for those value by value.
+
+        >>> from marginface.backbones import describe
+        >>> round(describe("iresnet50").multiply_adds() / 1e9, 1)
+        6.3
+        """
+        return sum(node.layer.multiply_adds(node.shape) for node in self.nodes)
 
     def undecayed(self) -> set[str]:
         """Return the arrays that do not decay where `decay_norm_and_bias` is false."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from marginface import backbones
@@ -81,12 +80,13 @@ def write_model_folder(
     Raises:
         MarginfaceError: the weights are not the network's, or the folder cannot be written.
     """
-    arrays = backbones.check_weights(spec.graph(), weights)
+    graph = spec.graph()
+    arrays = backbones.check_weights(graph, weights)
     check_folder(folder, overwrite=overwrite)
     with filling(folder) as new:
         save_file(arrays, new / WEIGHTS)
         digest = sha256_of(new / WEIGHTS)
-        parameters = count_parameters(arrays)
+        parameters = graph.count_parameters()
         config = {
             "model_type": TYPE,
             "version": __version__,
@@ -153,9 +153,3 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def count_parameters(arrays: Mapping[str, Any]) -> int:
-    """Count a backbone's parameters; running statistics are none."""
-    counted = (each for name, each in arrays.items() if ".running_" not in f".{name}")
-    return sum(int(np.prod(each.shape, dtype=np.int64)) for each in counted)

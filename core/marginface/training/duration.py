@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import numpy as np
@@ -70,7 +69,7 @@ def first_forecast(
     Returns:
         "" for a network or a device that is so fast that its first steps tell soon.
     """
-    if multiply_adds(graph) * share < HEAVY:
+    if graph.multiply_adds() * share < HEAVY:
         return ""
     images = np.zeros((TRIED, *graph.input_size, 3), np.uint8)
     learner.embed(images)  # the first is slow: allocation, tracing
@@ -93,18 +92,3 @@ def _for_a_cpu(backbone: str) -> str:
     return (
         f"; {backbone} is slow here: on a CPU --backbone {CPU_NETWORK} suits better, in a new run"
     )
-
-
-def multiply_adds(graph: Graph) -> int:
-    """Return the multiplications of one image's forward pass, those of its weights.
-
-    >>> from marginface.backbones import describe
-    >>> round(multiply_adds(describe("iresnet50")) / 1e9, 1)
-    6.3
-    """
-    total = 0
-    for node in graph.nodes:
-        weight = node.layer.parameters().get("weight")
-        if weight is not None and len(weight.shape) > 1:  # a place of the output for each row
-            total += math.prod(weight.shape) * math.prod(node.shape) // weight.shape[0]
-    return total

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marginface.backbones.layers.base import TOKENS, Array, Call, Layer, Parameter
+from marginface.backbones.layers.base import TOKENS, Array, Call, Layer, Parameter, Shape
 from marginface.backbones.layers.layout import Layout
 from marginface.errors import MarginfaceError
 
@@ -50,6 +50,11 @@ class Attention(Layer):
             for name, parameter in self.parameters().items()
             if name.endswith("weight")
         }
+
+    def multiply_adds(self, output: Shape) -> int:
+        """Return those by the weights, of queries with keys, and of values with shares."""
+        tokens, channels = output
+        return super().multiply_adds(output) + 2 * tokens**2 * channels
 
     def forward(self, call: Call, x: Array) -> Array:
         """Let each token look at all, head by head."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -108,6 +109,17 @@ class Layer:
     def shape(self, *inputs: Shape) -> Shape:
         """Return the output's shape in inference, without batch."""
         return inputs[0]
+
+    def multiply_adds(self, output: Shape) -> int:
+        """Return the multiplications of one sample's forward pass by the layer's weights.
+
+        Args:
+            output: its shape, [channels, height, width], [tokens, channels] or [features].
+        """
+        places = math.prod(output) // (output[0] if len(output) == IMAGES else output[-1])
+        named = self.parameters().items()
+        weights = [each.shape for name, each in named if name.endswith("weight")]
+        return places * sum(math.prod(shape) for shape in weights if len(shape) > 1)
 
     @property
     def noise(self) -> Shape | None:

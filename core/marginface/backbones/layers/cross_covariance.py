@@ -50,6 +50,11 @@ class CrossCovariance(Layer):
         """Return [tokens, channels]."""
         return inputs[0][0], self.channels
 
+    def multiply_adds(self, output: Shape) -> int:
+        """Return those of queries with keys, and of values with shares."""
+        tokens, channels = output
+        return 2 * tokens * channels**2 // self.heads
+
     def forward(self, call: Call, x: Array) -> Array:
         """Let each channel look at all of its head, head by head."""
         q, k, v = np.split(x.transpose(0, 2, 1), 3, axis=1)
