@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from gpu_timing import OUT_OF_MEMORY, finish, given, measure
+from gpu_timing import OUT_OF_MEMORY, measure, start, tell
 from head_rivals import SIZE
 from head_torch import ARCFACE, THEIRS, ArcfaceTorch
 from torch import Tensor, nn
@@ -20,57 +21,62 @@ RATE, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
 ALLOWED = {"ours, bfloat16": 0.03, "dense, autocast": 0.1}
 
 
-def main() -> None:
+def main(device: torch.device, sizes: dict[str, Any]) -> None:
     """Check that all agree, then time forward and backward, with and without the update."""
-    device, sizes = given()
     batch, classes, rounds = sizes["batch"], sizes["classes"], sizes["rounds"]
     torch.manual_seed(0)
     embeddings, numbers = inputs(batch, classes)
     x = torch.tensor(embeddings, device=device, requires_grad=True)
     y = torch.tensor(numbers, device=device)
     weight = nn.Parameter(torch.empty(classes, SIZE, device=device).normal_(std=0.01))
-    off = disagreements(x, y, weight)
-    x.grad = weight.grad = None
+
+    def clear() -> None:
+        x.grad = weight.grad = None
+
+    result: dict[str, Any] = {"off": disagreements(x, y, weight)}
+    tell(result)
+    clear()
     rivals: dict[str, Step] = {
         "three products, bfloat16": products(x, weight),
-        "ours, bfloat16": cleared(ours(x, y, weight, "bfloat16"), x, weight),
-        "dense, float32": cleared(dense(x, y, weight, None), x, weight),
-        "dense, autocast": cleared(dense(x, y, weight, torch.bfloat16), x, weight),
+        "ours, bfloat16": cleared(ours(x, y, weight, "bfloat16"), clear),
+        "dense, float32": cleared(dense(x, y, weight, None), clear),
+        "dense, autocast": cleared(dense(x, y, weight, torch.bfloat16), clear),
     }
-    result = {"gradients": measure(rivals, device, rounds=rounds), "off": off}
+    measure(result, "gradients", rivals, device, rounds=rounds, clear=clear)
     del rivals
-    stepping = MarginHead(
-        ARCFACE,
-        SIZE,
-        classes,
-        precision="bfloat16",
-        update=SGD(weight_decay=DECAY, momentum=MOMENTUM),
-        dtype=weight.dtype,
-    ).to(device)
+    with device:
+        stepping = MarginHead(
+            ARCFACE,
+            SIZE,
+            classes,
+            precision="bfloat16",
+            update=SGD(weight_decay=DECAY, momentum=MOMENTUM),
+            dtype=weight.dtype,
+        )
     stepping.rate = RATE
     kind = {"lr": RATE, "momentum": MOMENTUM, "weight_decay": DECAY, "fused": True}
     steps: dict[str, Step] = {
         "ours, bfloat16, SGD in the backward pass": cleared(
-            lambda: stepping(x, y).backward(), x, weight
+            lambda: stepping(x, y).backward(), clear
         ),
         "dense, autocast, fused SGD": followed(
-            cleared(dense(x, y, weight, torch.bfloat16), x, weight),
+            cleared(dense(x, y, weight, torch.bfloat16), clear),
             torch.optim.SGD([weight], **kind),
         ),
         "dense, float32, SGD": followed(
-            cleared(dense(x, y, weight, None), x, weight),
+            cleared(dense(x, y, weight, None), clear),
             torch.optim.SGD([weight], **kind | {"fused": False}),
         ),
     }
-    result["steps"] = measure(steps, device, rounds=rounds)
-    finish(result)
+    measure(result, "steps", steps, device, rounds=rounds, clear=clear)
 
 
 def ours(
     x: Tensor, y: Tensor, weight: nn.Parameter, precision: str, loss: object = ARCFACE
 ) -> Step:
     """Return forward and backward of our head on shared weights."""
-    head = MarginHead(loss, SIZE, len(weight), precision=precision)
+    with weight.device:  # on a CPU millions of classes take seconds
+        head = MarginHead(loss, SIZE, len(weight), precision=precision)
     head.weight = weight
     return lambda: head(x, y).backward()
 
@@ -100,11 +106,11 @@ def products(x: Tensor, weight: nn.Parameter) -> Step:
     return step
 
 
-def cleared(step: Step, x: Tensor, weight: nn.Parameter) -> Step:
+def cleared(step: Step, clear: Callable[[], None]) -> Step:
     """Return a step that begins without gradients."""
 
     def whole() -> None:
-        x.grad = weight.grad = None
+        clear()
         step()
 
     return whole
@@ -152,4 +158,4 @@ def gradients(step: Step, x: Tensor, weight: nn.Parameter) -> tuple[Tensor, Tens
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -6,22 +6,21 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from gpu_timing import finish, given
-from PIL import Image
-
-from marginface.data.opening import open_images
-from marginface.data.packing.training_sets import pack
-from marginface.data.pipeline import TrainingPipeline
+import torch
+from gpu_timing import start, tell
 
 PEOPLE, EACH, SIDE = 64, 32, 112
 
 
-def main() -> None:
+def main(_: torch.device, sizes: dict[str, Any]) -> None:
     """Read JPEGs that are drawn here, from a folder and packed, with more and more threads."""
-    _, sizes = given()
-    result = {}
+    from marginface.data.opening import open_images
+    from marginface.data.packing.training_sets import pack
+
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         faces = Path(folder) / "faces"
         _draw(faces, sizes["images"])
@@ -30,12 +29,14 @@ def main() -> None:
             for threads in sizes["threads"]:
                 if threads <= (os.cpu_count() or 1):
                     name = f"{source.suffix or 'folder'}, {threads} threads"
-                    result[name] = _speed(source, threads, sizes)
-    finish({"images/s": result})
+                    found[name] = _speed(source, threads, sizes)
+                    tell({"images/s": found})
 
 
 def _draw(root: Path, images: int) -> None:
     """Write smooth pictures, whose JPEGs are of the size that faces have."""
+    from PIL import Image
+
     rng = np.random.default_rng(0)
     for number in range(images):
         place = root / f"{number % PEOPLE:03d}"
@@ -49,6 +50,9 @@ def _draw(root: Path, images: int) -> None:
 
 def _speed(source: Path, threads: int, sizes: dict[str, int]) -> float:
     """Return images a second, after what was read ahead is gone."""
+    from marginface.data.opening import open_images
+    from marginface.data.pipeline import TrainingPipeline
+
     pipeline = TrainingPipeline(
         open_images(source), batch_size=sizes["batch"], seed=0, augment=("flip",), threads=threads
     )
@@ -61,4 +65,4 @@ def _speed(source: Path, threads: int, sizes: dict[str, int]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -11,11 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-
 from marginface.atomic import replacing
 from marginface.benchmarking import Work, interleave, machine, memory, ratios
 
@@ -38,6 +33,8 @@ def real_faces() -> Path:
     named = os.environ.get("MARGINFACE_FACES", "")
     faces = Path(named, "lfw112", "train")
     if not named or not faces.is_dir():
+        import typer
+
         missing = f"there is no folder {faces}" if named else "MARGINFACE_FACES is not set"
         raise typer.BadParameter(
             f"{missing}; give --data FOLDER, or set MARGINFACE_FACES to a folder with lfw112/train"
@@ -71,6 +68,10 @@ def show(
     caption: str | None = None,
 ) -> None:
     """Print a table with columns of words, then columns of numbers."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, caption=caption, box=SIMPLE)
     for column in words:
         table.add_column(column, no_wrap=True)

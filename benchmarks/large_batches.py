@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 import typer
 from harness import memory, run, show, write
+from learners import learner
+
+from marginface.backend import load_backend
 
 WAYS = {
     "in one go": {},
@@ -56,30 +59,15 @@ def one(given: str) -> None:
     """Measure one way: seconds of a step, and the most memory above that of the model."""
     backend, backbone, batch, steps, threads, options = json.loads(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from marginface import losses
-    from marginface.backend import load_backend
-    from marginface.learner import LearnerSpec
-    from marginface.model import ModelSpec
-    from marginface.optimizers import SGD
-
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, 112, 112, 3), np.uint8)
     labels = rng.integers(0, CLASSES, batch)
-    spec = LearnerSpec(
-        ModelSpec(backbone, 512),
-        losses.get("arcface"),
-        CLASSES,
-        SGD(),
-        0,
-        threads=threads,
-        **options,
-    )
-    learner = load_backend(backend).create_learner(spec)
+    made = learner(load_backend(backend), backbone, CLASSES, threads=threads, **options)
     before = memory("VmRSS")
     seconds = []
     for _ in range(1 + steps):
         started = time.perf_counter()
-        learner.step(images, labels, 0.01, {})
+        made.step(images, labels, 0.01, {})
         seconds.append(time.perf_counter() - started)
     print(json.dumps([statistics.median(seconds[1:]), (memory("VmHWM") - before) / 1e6]))
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn.functional import cross_entropy, linear, normalize
 from torch.utils.data import DataLoader, Dataset
+
+RATE = 0.01
 
 
 class PlainArcFace(nn.Module):
@@ -43,6 +44,8 @@ class Faces(Dataset[tuple[torch.Tensor, int]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        from PIL import Image
+
         pixels = torch.from_numpy(np.array(Image.open(self.paths[index]).convert("RGB")))
         if torch.rand(1) < 0.5:
             pixels = pixels.flip(1)
@@ -66,15 +69,20 @@ def plain_batches(
 
 
 def plain_training(
-    backbone: nn.Module, head: nn.Module
+    backbone: nn.Module, head: nn.Module, *, half: bool = False
 ) -> Callable[[torch.Tensor, torch.Tensor], float]:
-    """Return one training step on images [N, 3, H, W] in -1 .. 1 and labels."""
+    """Return one training step on images [N, 3, H, W] in -1 .. 1 and labels.
+
+    Half has the backbone under autocast to bfloat16.
+    """
     parameters = [p for p in (*backbone.parameters(), *head.parameters()) if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(parameters, lr=RATE, momentum=0.9, weight_decay=5e-4)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> float:
         backbone.train()
-        loss = head(backbone(images), labels)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            embeddings = backbone(images)
+        loss = head(embeddings.float(), labels)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(backbone.parameters(), 5.0)
@@ -85,13 +93,19 @@ def plain_training(
 
 
 def plain_step(
-    backbone: nn.Module, head: nn.Module, images: np.ndarray, labels: np.ndarray
+    backbone: nn.Module,
+    head: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    device: str | torch.device = "cpu",
+    half: bool = False,
 ) -> Callable[[], float]:
     """Return one whole training step on a fixed batch of uint8 images [N, H, W, 3]."""
-    train, targets = plain_training(backbone, head), torch.from_numpy(labels)
+    train = plain_training(backbone.to(device), head.to(device), half=half)
 
     def step() -> float:
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float()
-        return train((batch - 127.5) / 127.5, targets)
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device).float()
+        return train((batch - 127.5) / 127.5, torch.from_numpy(labels).to(device))
 
     return step

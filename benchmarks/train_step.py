@@ -9,19 +9,18 @@ python benchmarks/train_step.py --backend tf --backbones mobilefacenet
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 from harness import Work, interleave, report
+from learners import learner
 
-from marginface import backbones, losses
+from marginface import backbones
 from marginface.backend import load_backend
 from marginface.heads.initial import InitialHead
-from marginface.learner import LearnerSpec
-from marginface.model import ModelSpec
-from marginface.optimizers import SGD
 
 CLASSES, SCALE, MARGIN = 1000, 16.0, 0.2
 
@@ -52,22 +51,11 @@ def main(
     report(f"training step, {backend}, batch {batch}", results, batch, "plain", output)
 
 
-def _learner(backend: str, name: str, classes: int, threads: int):
-    spec = LearnerSpec(
-        ModelSpec(name, 512),
-        losses.get("arcface", scale=SCALE, margin=MARGIN),
-        classes,
-        SGD(weight_decay=5e-4),
-        seed=0,
-        threads=threads,
-    )
-    return load_backend(backend).create_learner(spec)
-
-
 def _rivals(
     backend: str, name: str, images: np.ndarray, labels: np.ndarray, threads: int, compiled: bool
 ) -> dict[str, Work]:
-    ours = _learner(backend, name, CLASSES, threads)  # sets the threads, so it comes first
+    made = partial(learner, load_backend(backend), name, CLASSES, scale=SCALE, margin=MARGIN)
+    ours = made(threads=threads)  # sets the threads, so it comes first
     head = np.asarray(InitialHead((CLASSES, 512), 0))
     if backend == "torch":
         from plain_torch import PlainArcFace, plain_step
@@ -85,7 +73,7 @@ def _rivals(
         "marginface": lambda: ours.step(images, labels, 0.01, {}).loss,
     }
     if backend == "torch" and compiled:
-        fast = _learner(backend, name, CLASSES, threads)
+        fast = made(threads=threads)
         fast.compile()
         rivals["marginface compiled"] = lambda: fast.step(images, labels, 0.01, {}).loss
     return rivals

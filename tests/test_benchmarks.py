@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
+import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +84,194 @@ def test_what_a_gpu_measures_can_be_tried_without_one(parts, tmp_path):
     measured = json.loads((out / "head-100k.json").read_text("utf-8"))
     assert measured["off"]["ours, bfloat16"] < 0.03
     assert len(measured["steps"]["dense, float32, SGD"]["seconds"]) == 1
+
+
+# All that PyTorch itself needs; marginface is not installed either.
+BARE = """
+import sys
+
+BARE = {"torch", "torchgen", "functorch", "numpy", "triton", "nvidia"}
+BARE |= {"sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock"}
+BARE |= {"typing_extensions", "setuptools"}
+
+
+class Bare:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        spec = self.finder.find_spec(name, path, target)
+        foreign = spec is not None and "site-packages" in str(spec.origin or spec.loader)
+        return None if foreign and name.partition(".")[0] not in BARE else spec
+
+    def find_distributions(self, context):
+        return iter(())
+
+
+sys.meta_path[:] = [Bare(finder) for finder in sys.meta_path if hasattr(finder, "find_spec")]
+sys.path[:] = [each for each in sys.path if not each.endswith(("core", "_impl"))]
+"""
+
+
+def test_a_checkout_with_pytorch_alone_is_enough_for_a_gpu(tmp_path):
+    """Heads and steps are measured; what needs more says what is missing."""
+    pytest.importorskip("torch")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(BARE)
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    for package in ("PIL", "typer", "marginface"):
+        tried = [sys.executable, "-c", f"import {package}"]
+        assert subprocess.run(tried, capture_output=True, check=False, env=environment).returncode
+    out, parts = tmp_path / "gpu", "head-100k,step-iresnet50-128-full,loader,onnx,parity"
+    command = [sys.executable, BENCHMARKS / "gpu.py", out, "--device", "cpu", "--tiny"]
+    done = subprocess.run(
+        [*command, "--parts", parts], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("head-100k", "step-iresnet50-128-full", "parity"):
+        assert f"{name}: done" in done.stdout, done.stdout
+    assert "loader: skipped: " in done.stdout
+    assert "onnx: skipped: this needs onnx, which is not installed" in done.stdout
+    assert "a run there and back: skipped: No module named 'PIL'" in done.stdout
+    left = {path.stem for path in out.glob("*.json")}
+    assert left == {"head-100k", "step-iresnet50-128-full", "parity"}
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The script as a module."""
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("gpu")
+
+
+class Memory:
+    """A GPU's counters, and tensors that count."""
+
+    def __init__(self):
+        self.live = self.most = 0
+
+    def counters(self):
+        """Return what stands for torch.cuda."""
+        return SimpleNamespace(
+            memory_allocated=lambda device: self.live,
+            max_memory_allocated=lambda device: self.most,
+            reset_peak_memory_stats=lambda device: setattr(self, "most", self.live),
+            synchronize=lambda device: None,
+            empty_cache=lambda: None,
+        )
+
+    def tensor(self, size):
+        return _Tensor(self, size)
+
+
+class _Tensor:
+    def __init__(self, memory, size):
+        self.memory, self.size = memory, size
+        memory.live += size
+        memory.most = max(memory.most, memory.live)
+
+    def __del__(self):
+        self.memory.live -= self.size
+
+
+def test_peaks_are_of_a_step_alone(gpu, monkeypatch, capsys):
+    """Not less the gradient that the last rival left, nor with what stays from step to step."""
+    timing, memory = importlib.import_module("gpu_timing"), Memory()
+    monkeypatch.setattr(timing.torch, "cuda", memory.counters())
+    held = {}
+
+    def dense(name, inside, slot=0):
+        def step():
+            held.pop("gradient", None)
+            logits = memory.tensor(inside)
+            held["gradient"] = memory.tensor(2000)
+            del logits
+            if slot and name not in held:
+                held[name] = memory.tensor(slot)
+
+        return step
+
+    def stepping():
+        held.pop("gradient", None)
+        memory.tensor(300)
+
+    def too_large():
+        held["gradient"] = memory.tensor(2000)
+        raise timing.torch.OutOfMemoryError
+
+    rivals = {
+        "ours": dense("ours", 300),
+        "dense": dense("dense", 8000),
+        "stepping": stepping,
+        "too large": too_large,
+        "with momentum": dense("with momentum", 8000, slot=2000),
+    }
+    result = {}
+    timing.measure(
+        *(result, "steps", rivals, SimpleNamespace(type="cuda")),
+        rounds=3,
+        clear=lambda: held.pop("gradient", None),
+    )
+    found = {name: each.get("bytes", each.get("failed")) for name, each in result["steps"].items()}
+    assert found == {
+        "ours": 2300,
+        "dense": 10000,
+        "stepping": 300,
+        "too large": "out of memory",
+        "with momentum": 10000,
+    }
+    assert len(result["steps"]["stepping"]["seconds"]) == 3
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told[-1] == result
+    assert list(told[0]["steps"]) == ["ours"]
+
+
+def test_what_a_part_found_before_its_time_was_up_is_kept(gpu, monkeypatch, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import sys, time\n"
+        "print('{\"steps\": 1}')\n"
+        "print('{\"steps\": 2}')\n"
+        "print('{\"steps\": 3', end='', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(gpu, "HERE", tmp_path)
+    path, measured = tmp_path / "slow.json", {"card": "one", "sizes": {"batch": [8]}}
+    assert gpu.run("slow", "cpu", path, measured, 3.0) == "stopped after 3 s"
+    record = json.loads(path.read_text("utf-8"))
+    assert record["steps"] == 2
+    assert record["incomplete"] == "stopped after 3 s"
+    assert not gpu.is_there(path, measured)
+    del record["incomplete"]
+    path.write_text(json.dumps(record))
+    assert gpu.is_there(path, measured)
+    assert not gpu.is_there(path, measured | {"card": "another"})
+    assert not gpu.is_there(path, measured | {"sizes": {"batch": [16]}})
+    assert not gpu.is_there(tmp_path / "other.json", measured)
+
+
+def test_the_page_says_what_each_figure_is_from(gpu, tmp_path):
+    def write(name, card, batch, **figures):
+        record = {"card": card, "sizes": {"batch": batch}} | figures
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+
+    def steps(seconds):
+        return {"ours": {"bytes": None, "seconds": [seconds]}, "plain": {"bytes": 5}}
+
+    write("head-1M", "a small card", 8, gradients=steps(1.0), incomplete="stopped after 3 s")
+    write("step-iresnet50-128", "a large card", 128, steps=steps(0.5))
+    write("step-iresnet50-256", "a large card", 256, steps=steps(0.5))
+    write("loader", "a large card", 256, **{"images/s": {"folder": 600.0, ".rec": 768.0}})
+    small, large = gpu.tables(tmp_path, []).split("## a large card")
+    assert "## a small card" in small
+    assert "batch 8. Not complete: stopped after 3 s" in small
+    assert "| plain | not timed | | | |" in small
+    assert "loader" not in small
+    assert (
+        "The loader at its best, .rec, gives 768 images/s: 1.50 times the 512 of the fastest step, "
+        "step-iresnet50-256, ours."
+    ) in large
 
 
 def test_a_gpu_that_is_not_there(tmp_path):
