@@ -21,9 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell `frameworks`, which is imported below in the same process, and whatever is started."""
-    if device := config.getoption("--device"):
-        frameworks.DEVICE = os.environ["PARITY_DEVICE"] = device
+    """Choose the device before a framework is imported."""
+    frameworks.use(config.getoption("--device") or frameworks.DEVICE)
 
 
 def pytest_collection_modifyitems() -> None:

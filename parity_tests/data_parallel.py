@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 import numpy as np
+from processes import own_gpu
 
 from marginface import losses
 from marginface.losses import MarginLoss
@@ -54,6 +55,7 @@ def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str, rank: int) -> 
     import torch
 
     from marginface_torch import MarginHead
+    from marginface_torch.arrays import to_numpy
 
     head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype=torch.float64)
     with torch.no_grad():
@@ -66,10 +68,10 @@ def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str, rank: int) -> 
         head.zero_grad()
         value = head(x, labels, own)
         value.backward()
-        arrays |= {f"{step}.loss": value.item(), f"{step}.x": x.grad, f"{step}.w": head.weight.grad}
-        arrays |= {f"{step}.prepared.{k}": v for k, v in kept.last.items()}
-        arrays |= {f"{step}.state.{k}": v for k, v in head.state.named_buffers()}
-        arrays = {k: np.array(v) for k, v in arrays.items()}
+        found = {"loss": value, "x": x.grad, "w": head.weight.grad}
+        found |= {f"prepared.{k}": v for k, v in kept.last.items()}
+        found |= {f"state.{k}": v for k, v in head.state.named_buffers()}
+        arrays |= {f"{step}.{k}": to_numpy(v) for k, v in found.items()}
     np.savez(f"{out}.{rank}.npz", **arrays)
 
 
@@ -135,6 +137,7 @@ def main() -> None:
         from marginface_torch import join
 
         run, place = in_torch, join().rank
+        own_gpu()
     else:
         run, place = in_tf, two_devices()
     for name in names:

@@ -17,9 +17,26 @@ from marginface.losses import Evaluation
 from marginface.optimizers import Optimizer
 
 Arrays = Mapping[str, Any]
-# Set by `pytest --device cuda`: what every case computes on.
+# What every case computes on, as `use` has it.
 DEVICE = os.environ.get("PARITY_DEVICE", "cpu")
 MODULES = {"torch": "torch", "tf": "tensorflow"}
+
+
+def use(device: str) -> None:
+    """Let frameworks that are not imported yet, and what is started, see this device alone.
+
+    A learner, whose device is "auto", then takes it, too.
+    """
+    global DEVICE
+    DEVICE, _, number = device.partition(":")
+    os.environ["PARITY_DEVICE"] = DEVICE
+    if DEVICE == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    if number:  # which is then the first
+        os.environ["CUDA_VISIBLE_DEVICES"] = number
+    # Read at the first product, which may come before the first learner that is deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def installed() -> list[str]:
@@ -44,6 +61,9 @@ class Framework(Protocol):
 
     def seed(self, seed: int) -> None:
         """Seed the framework's own generator."""
+
+    def array(self, tensor: Any) -> Any:
+        """Return a tensor as a NumPy array, wherever it is."""
 
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         """Return a MarginHead."""
@@ -106,6 +126,9 @@ class Torch:
 
     def seed(self, seed: int) -> None:
         self.torch.manual_seed(seed)
+
+    def array(self, tensor: Any) -> Any:
+        return self.module("arrays").to_numpy(tensor)
 
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         return self.backend.MarginHead(loss, size, classes, dtype=getattr(self.torch, dtype))
@@ -214,14 +237,15 @@ class Tf:
 
         self.tf = tensorflow
         tensorflow.config.experimental.enable_tensor_float_32_execution(False)
-        if DEVICE == "cpu":
-            tensorflow.config.set_visible_devices([], "GPU")
 
     def module(self, name: str) -> Any:
         return importlib.import_module(f"marginface_tf.{name}")
 
     def seed(self, seed: int) -> None:
         self.tf.random.set_seed(seed)
+
+    def array(self, tensor: Any) -> Any:
+        return tensor.numpy()
 
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         return self.backend.MarginHead(loss, size, classes, dtype=dtype)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from processes import own_gpu
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -37,7 +38,7 @@ def learn(rank: int, size: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     head.load_arrays({"weight": rng.normal(size=(CLASSES, SIZE))})
     if size > 1:
-        fully_shard(backbone, mesh=init_device_mesh("cpu", (size,)))
+        fully_shard(backbone, mesh=init_device_mesh(torch.get_default_device().type, (size,)))
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=RATE)
     losses = []
     for _ in range(STEPS):
@@ -54,6 +55,7 @@ def learn(rank: int, size: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     group = marginface_torch.join()
+    own_gpu()
     np.savez(f"{sys.argv[1]}.{group.rank}.npz", **learn(group.rank, group.size))
     # fully_shard holds on to the group, so that destroying it does not wait for gloo's threads.
     # One that still holds a tensor while Python ends would abort the process.

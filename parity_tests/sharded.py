@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import own_gpu
 from row_steps import zero_slots
 
 from marginface import losses
@@ -113,11 +114,13 @@ def in_torch(cases: list[Case], out: str) -> None:
     import torch
 
     import marginface_torch
+    from marginface_torch.arrays import to_numpy
     from marginface_torch.processes import add_up
 
     torch.set_num_threads(1)
     size = int(os.environ["WORLD_SIZE"])
     group = marginface_torch.join()
+    own_gpu()
     rank = group.rank
     assert group.exchange(f"{rank}") == [f"{each}" for each in range(size)]
     results: dict[str, Any] = {}
@@ -138,7 +141,7 @@ def in_torch(cases: list[Case], out: str) -> None:
             x, labels, draw = case.part(step, rank, size)
             draws = {name: torch.tensor(value) for name, value in draw.items()}
             metrics = head.measure(torch.tensor(x) @ table, torch.tensor(labels), draws)
-            results[case.key(f"metrics.{number}")] = torch.stack(metrics).numpy()
+            results[case.key(f"metrics.{number}")] = to_numpy(torch.stack(metrics))
             value = head(torch.tensor(x) @ table, torch.tensor(labels), draws)
             table.grad = None
             head.zero_grad()
@@ -150,7 +153,7 @@ def in_torch(cases: list[Case], out: str) -> None:
                     if parameter.requires_grad:
                         parameter -= RATE * parameter.grad
             results[case.key(f"loss.{number}")] = add_up(value.detach()).item() / size
-        results[case.key("table")] = table.detach().numpy()
+        results[case.key("table")] = to_numpy(table)
         results |= {case.key(k): v for k, v in head.arrays().items()}
     np.savez(f"{out}.{rank}.npz", **results)
     torch.distributed.destroy_process_group()

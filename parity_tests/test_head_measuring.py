@@ -43,10 +43,6 @@ class Case:
         return tensor(self.x, requires_grad=True), tensor(LABELS), draw
 
 
-def to_numpy(tensor: Any) -> Any:
-    return tensor.detach().numpy() if hasattr(tensor, "detach") else tensor.numpy()
-
-
 def unit(rows: Any) -> Any:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -57,7 +53,7 @@ def test_the_loss_is_that_of_the_logits(framework: Framework, name: str) -> None
     case = Case(framework, losses.get(name))
     before = case.head.arrays()
     x, labels, draw = case.tensors()
-    logits = to_numpy(case.head.logits(x, labels, draw))
+    logits = case.framework.array(case.head.logits(x, labels, draw))
     assert logits.shape == (BATCH, CLASSES)
     found = [
         case.loss.reduce(list(row), label)[0] + case.loss.penalty(norm)[0]
@@ -88,7 +84,9 @@ def test_so_is_its_gradient(framework: Framework, name: str, gradient: str) -> N
             name: code.convert_to_tensor(g) for name, g in tape.gradient(value, sources).items()
         }
     wanted = {name: case.wanted.gradients[name] for name in found}
-    assert_same_arrays({n: to_numpy(g) for n, g in found.items()}, wanted, RTOL["float64"])
+    assert_same_arrays(
+        {n: case.framework.array(g) for n, g in found.items()}, wanted, RTOL["float64"]
+    )
 
 
 @pytest.mark.parametrize("name", ["softmax", "arcface", "subcenter_arcface", "magface", "uniface"])
@@ -97,11 +95,13 @@ def test_without_labels_there_is_no_margin(framework: Framework, name: str) -> N
     x, _, _ = case.tensors()
     expected = unit(case.x) @ unit(case.w).T
     expected = expected.reshape(BATCH, CLASSES, -1).max(2)
-    np.testing.assert_allclose(to_numpy(case.head.cosines(x)), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        case.framework.array(case.head.cosines(x)), expected, rtol=0, atol=1e-12
+    )
     scale = np.linalg.norm(case.x, axis=1, keepdims=True) if case.loss.norm_scaled else 1
     logits = (expected if case.loss.normalized else case.x @ case.w.T) * scale * 8
     logits = logits if case.bias is None else logits + case.bias
-    np.testing.assert_allclose(to_numpy(case.head.logits(x)), logits, rtol=1e-12)
+    np.testing.assert_allclose(case.framework.array(case.head.logits(x)), logits, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", losses.names())
@@ -131,7 +131,7 @@ def test_metrics_of_sampled_classes(framework: Framework, name: str) -> None:
     before = {name: array.copy() for name, array in head.arrays().items()}
     x = rng.normal(size=(BATCH, SIZE)).astype(np.float32)
     drawn = head.draw(rng, LABELS)
-    classes = np.asarray(drawn["classes"])
+    classes = framework.array(drawn["classes"])
     rows = (classes[:, None] * loss.num_centers + np.arange(loss.num_centers)).ravel()
     given = framework.torch.tensor(x) if framework.name == "torch" else x
     labels = framework.torch.tensor(LABELS) if framework.name == "torch" else LABELS

@@ -58,12 +58,12 @@ def stepped(
             given = torch.tensor(x, requires_grad=True)
             draws = {name: torch.tensor(value) for name, value in draw.items()}
             head(given, torch.tensor(labels), draws).backward()
-            gradients.append(given.grad.numpy())
+            gradients.append(framework.array(given.grad))
             assert head.weight.grad is None
         arrays = dict(head.named_parameters()) | {
             f"momentum.{k}": v for k, v in head.momentum.named_buffers()
         }
-        found = {name: value.detach().double().numpy() for name, value in arrays.items()}
+        found = {name: framework.array(value.double()) for name, value in arrays.items()}
     else:
         tf = framework.tf
         head.weight.assign(w)
@@ -264,7 +264,7 @@ def test_small_steps_are_not_lost_in_bfloat16(framework: Framework) -> None:
         if framework.name == "tf":
             return stochastic_round(framework.tf.constant(values), framework.tf.bfloat16).numpy()
         torch = framework.torch
-        return stochastic_round(torch.tensor(values), torch.bfloat16).float().numpy()
+        return framework.array(stochastic_round(torch.tensor(values), torch.bfloat16))
 
     framework.seed(0)
     near = np.full(100_000, 1 + 2.0**-10, np.float32)  # an eighth of the way from 1 to the next

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays
-from frameworks import Framework
+from frameworks import DEVICE, Framework
 from row_steps import zero_slots
 from test_head_sampling import BATCH, RATE, SIZE, batches, make, reference, start
 
@@ -34,7 +34,7 @@ def back(
         loss = head(given, torch.tensor(labels), draws) * factor
         before()
         loss.backward()
-        return given.grad.numpy()
+        return framework.array(given.grad)
     tf = framework.tf
     given = tf.Variable(x)
     with tf.GradientTape() as tape:
@@ -183,7 +183,7 @@ def test_a_scale_is_no_state(framework: Framework) -> None:
 def test_the_scaler_of_torch(torch: Framework) -> None:
     """As its manual has it, over an overflow: the same weights as without it."""
     code = torch.torch
-    scaler = code.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=2)
+    scaler = code.amp.GradScaler(DEVICE, init_scale=2.0**40, growth_interval=2)
     head, arrays = made(torch, "arcface", dtype="float32")
     table = code.nn.Parameter(code.eye(SIZE))
     optimizer = code.optim.SGD([table], 0.0)

@@ -139,7 +139,7 @@ def test_evaluation_steps_nothing(framework: Framework) -> None:
     if framework.name == "torch":
         given = framework.torch.tensor(x, requires_grad=True)
         head.eval()(given, framework.torch.tensor(labels)).backward()
-        found = given.grad.numpy()
+        found = framework.array(given.grad)
     else:
         code, given = framework.tf, framework.tf.Variable(x)
         with code.GradientTape() as tape:

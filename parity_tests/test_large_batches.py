@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from comparison import assert_same_arrays, assert_same_losses, state_of
-from frameworks import Framework
+from frameworks import DEVICE, Framework
 from layer_cases import JOINS, ROWS, TINY_VIT
 
 from marginface import losses
@@ -42,7 +42,7 @@ def run(
     made = losses.get(loss)
     given = {"dtype": "float64", "tuning": TUNING.get(case, RESTING), **more, **how}
     learner = framework.backend.create_learner(
-        LearnerSpec(model, made, CLASSES, optimizer, seed=0, **given)
+        LearnerSpec(model, made, CLASSES, optimizer, seed=0, deterministic=DEVICE != "cpu", **given)
     )
     if compiled:
         learner.compile()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from frameworks import Framework
+from frameworks import DEVICE, Framework
 
 from marginface import MarginfaceError, losses
 from marginface.heads import OPTIONS
@@ -28,7 +28,7 @@ def test_torch_mixed_precision(torch: Framework, images: Any) -> None:
     """Autocast halves the backbone's precision and leaves the head in float32."""
     backbone, head = make(torch)
     tensors = torch.torch.tensor(images), torch.torch.tensor(LABELS)
-    with torch.torch.autocast("cpu", torch.torch.bfloat16):
+    with torch.torch.autocast(DEVICE, torch.torch.bfloat16):
         embeddings = backbone(tensors[0])
         loss = head(embeddings, tensors[1])
     assert embeddings.dtype is torch.torch.bfloat16
@@ -114,7 +114,7 @@ def test_precision_is_an_argument(framework: Framework, images: Any) -> None:
         assert (kind or made.arrays["conv1.conv.weight"].value.dtype) == dtype
         if framework.name == "torch":
             tensor = code.tensor(images, dtype=dtype)
-            found = made.eval()(tensor).detach().double().numpy()
+            found = framework.array(made.eval()(tensor).double())
         else:
             found = np.asarray(code.cast(made(images), "float64"))
         assert np.abs(found - expected).max() < rtol * np.abs(expected).max()
@@ -130,9 +130,8 @@ def test_seeds_decide_the_start(framework: Framework) -> None:
             keras.utils.set_random_seed(seed)
         backbone = framework.backend.create_backbone("mobilefacenet", 16, input_size=(32, 32))
         head = framework.head("arcface", 16, 5)
-        weight = head.weight.detach() if framework.name == "torch" else head.weight
         first = framework.backend.backbone_arrays(backbone)["conv1.conv.weight"]
-        return np.concatenate([first.ravel(), np.asarray(weight).ravel()])
+        return np.concatenate([first.ravel(), framework.array(head.weight).ravel()])
 
     np.testing.assert_array_equal(first_weights(1), first_weights(1))
     assert np.abs(first_weights(1) - first_weights(2)).min() > 0

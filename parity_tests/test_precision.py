@@ -30,7 +30,16 @@ SMALL = LossScale(2.0**8)  # which overflows nowhere here
 
 def create(framework: Framework, precision: str, optimizer: Any = None, **how: Any) -> Any:
     model, loss = ModelSpec(JOINS, 16, SIDES), losses.get("arcface", scale=16, margin=0.3)
-    spec = LearnerSpec(model, loss, CLASSES, optimizer or SGD(), seed=0, precision=precision, **how)
+    spec = LearnerSpec(
+        model,
+        loss,
+        CLASSES,
+        optimizer or SGD(),
+        seed=0,
+        precision=precision,
+        deterministic=DEVICE != "cpu",
+        **how,
+    )
     return framework.backend.create_learner(spec)
 
 

@@ -62,7 +62,7 @@ def test_wrappers_of_pytorch(torch: Framework) -> None:
     compiled = torch.torch.compile(bare)
     averaged = torch.torch.optim.swa_utils.AveragedModel(bare)
     for wrapped in (compiled, averaged, module.DataParallel(bare), module.DataParallel(compiled)):
-        saved = {name: value.numpy() for name, value in wrapped.state_dict().items()}
+        saved = {name: torch.array(value) for name, value in wrapped.state_dict().items()}
         assert_same_arrays(backbones.check_weights(graph, saved), weights, rtol=0)
         with pytest.raises(MarginfaceError, match=r"; pass its \.(module|_orig_mod)$"):
             torch.backend.backbone_arrays(wrapped)

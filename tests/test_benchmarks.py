@@ -132,7 +132,7 @@ def test_a_checkout_with_pytorch_alone_is_enough_for_a_gpu(tmp_path):
     for name in ("head-100k", "step-iresnet50-128-full", "parity"):
         assert f"{name}: done" in done.stdout, done.stdout
     assert "loader: skipped: " in done.stdout
-    assert "onnx: skipped: this needs onnx, which is not installed" in done.stdout
+    assert "onnx: skipped: this needs onnxruntime, which is not installed" in done.stdout
     assert "a run there and back: skipped: No module named 'PIL'" in done.stdout
     left = {path.stem for path in out.glob("*.json")}
     assert left == {"head-100k", "step-iresnet50-128-full", "parity"}
@@ -155,10 +155,10 @@ class Memory:
     def counters(self):
         """Return what stands for torch.cuda."""
         return SimpleNamespace(
-            memory_allocated=lambda device: self.live,
-            max_memory_allocated=lambda device: self.most,
-            reset_peak_memory_stats=lambda device: setattr(self, "most", self.live),
-            synchronize=lambda device: None,
+            memory_allocated=lambda _: self.live,
+            max_memory_allocated=lambda _: self.most,
+            reset_peak_memory_stats=lambda _: setattr(self, "most", self.live),
+            synchronize=lambda _: None,
             empty_cache=lambda: None,
         )
 
@@ -176,7 +176,8 @@ class _Tensor:
         self.memory.live -= self.size
 
 
-def test_peaks_are_of_a_step_alone(gpu, monkeypatch, capsys):
+@pytest.mark.usefixtures("gpu")
+def test_peaks_are_of_a_step_alone(monkeypatch, capsys):
     """Not less the gradient that the last rival left, nor with what stays from step to step."""
     timing, memory = importlib.import_module("gpu_timing"), Memory()
     monkeypatch.setattr(timing.torch, "cuda", memory.counters())
