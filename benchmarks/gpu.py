@@ -157,7 +157,7 @@ def is_there(path: Path, measured: Mapping[str, Any]) -> bool:
     if not path.exists():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
-    same = all(record[key] == value for key, value in measured.items())
+    same = all(record.get(key) == value for key, value in measured.items())
     return same and "incomplete" not in record
 
 

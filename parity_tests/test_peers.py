@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from frameworks import Framework
+from frameworks import DEVICE, Framework
 
 from marginface import losses
 from marginface.losses import angles_to_dominant
@@ -52,7 +52,7 @@ def both(torch: Framework, name: str, seed: int) -> tuple[Any, Any, Any]:
     loss, make = PAIRS[name]
     case = problem(loss, np.random.default_rng(seed), batch=8, classes=6, size=5)
     found = torch.backend.evaluate_loss(loss, case, "float64")
-    peer = make(6, 5).double()
+    peer = make(6, 5).double().to(DEVICE)
     tensor = torch.torch.tensor
     with torch.torch.no_grad():
         peer.W.copy_(tensor(case.weight.T))
@@ -76,7 +76,11 @@ def test_same_outliers(torch: Framework) -> None:
     """The cleaning step of sub-centres drops the same samples."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(200, 4)), rng.integers(0, 7, 200)
-    peer = peers.SubCenterArcFaceLoss(num_classes=7, embedding_size=4, sub_centers=3).double()
+    peer = (
+        peers.SubCenterArcFaceLoss(num_classes=7, embedding_size=4, sub_centers=3)
+        .double()
+        .to(DEVICE)
+    )
     weight = torch.array(peer.W).T
     tensor = torch.torch.tensor
     outliers, _ = peer.get_outliers(tensor(x), tensor(y), threshold=75)
