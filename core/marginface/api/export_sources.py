@@ -11,7 +11,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from marginface.backbones.naming import Recognised, as_configured, recognise
-from marginface.backbones.weights import WEIGHTS, read_file
+from marginface.backbones.weights import read_file
 from marginface.backend import MODULES, installed_backends
 from marginface.cards import Card, is_model_folder, read_model_folder
 from marginface.cards.hub import fetched
@@ -30,7 +30,7 @@ from marginface.model import (
 from marginface.onnx.metadata import read_metadata
 from marginface.onnx.session import check_file as check_model
 from marginface.onnx.training import read_exported
-from marginface.runs.folder import load_run
+from marginface.runs.folder import RunFolder, load_run
 
 Kind = Literal["run", "folder", "exported", "foreign", "weights"]
 
@@ -143,31 +143,46 @@ def _published(
 ) -> Network:
     if backbone is not None and not isinstance(backbone, str):
         raise MarginfaceError(f"--backbone must be the name of a network, got {backbone!r}")
-    if path.is_dir() or is_onnx(path):
-        raise MarginfaceError(
-            f"{path} is {WEIGHTS.find(path).name}, which knows its network: give it as --model"
-        )
     size: tuple[int, ...] | None = None
     cut = None if crop is None else whole_numbers("--crop", crop, CROP)
     if input_size is not None:
         size = whole_numbers("--input-size", input_size, CROP[2:])
     elif cut is not None:
         size = cut[2:]
+    own = _own_model(path)
     found = recognise(
         read_file(path),
-        backbone,
+        backbone or (own.backbone if own else None),
         embedding_size=embedding_size,
-        input_size=None if size is None else (size[0], size[1]),
+        input_size=(size[0], size[1]) if size else own.input_size if own else None,
         source=str(path),
     )
+    given = {
+        "mean": None if mean is None else for_each_channel("--mean", mean),
+        "std": None if std is None else for_each_channel("--std", std),
+        "channels": channels,
+    }
+    if own is not None:
+        chosen = {
+            name: value for name, value in (given | {"crop": cut}).items() if value is not None
+        }
+        prepared: Preprocessing = replace(own.preprocessing, **chosen)  # type: ignore[arg-type]
+        graph = found.graph
+        spec = replace(
+            own, backbone=graph.name, input_size=graph.input_size, preprocessing=prepared
+        )
+        return Network(spec, found.arrays)
     found = replace(found, namings=as_configured(found.namings, path))
-    pixels = found.pixels(
-        mean=None if mean is None else for_each_channel("--mean", mean),
-        std=None if std is None else for_each_channel("--std", std),
-        channels=channels,
-    )
+    pixels = found.pixels(**given)
     for name in ("mean", "std"):
         if name in pixels:
             pixels[name] = for_each_channel(name, pixels[name])
     preprocessing = Preprocessing(**pixels, crop=cut)  # type: ignore[arg-type]
     return Network(ModelSpec.of(found.graph, preprocessing), found.arrays, recognised=found)
+
+
+def _own_model(path: Path) -> ModelSpec | None:
+    """Return what a run or an export of ours says of itself; None for other files of weights."""
+    if is_onnx(path):
+        return read_exported_network(path).spec
+    return load_run(path, None).spec if RunFolder(path).model.is_file() else None

@@ -122,6 +122,6 @@ def export(
     if DIFFERENCE_KEY in metadata:
         how = f"largest difference of embeddings: {metadata[DIFFERENCE_KEY]} of their length"
     terminal = Terminal(soft_wrap=True)
-    if weights is not None:
-        terminal.print(f"{weights}: {metadata.get('weights')}")
+    if "weights" in metadata and weights is not None:
+        terminal.print(f"{weights}: {metadata['weights']}")
     terminal.print(f"wrote {path}: {how}")
