@@ -413,7 +413,7 @@ class Graph:
 
         >>> from marginface.backbones import describe
         >>> describe("mbf").count_parameters()
-        2055872
+        2059520
         """
         return sum(
             math.prod(parameter.shape)

@@ -29,7 +29,7 @@ def erf(x: Array) -> Array:
     NumPy has none. Nothing cancels in this series, and it is as exact along the imaginary axis.
 
     >>> erf(np.array([0.0, 0.5, -9.0])).round(6)
-    array([ 0.      ,  0.5205  , -1.      ])
+    array([ 0.    ,  0.5205, -1.    ])
     """
     near = np.where(np.abs(x.real) < FAR, x, 0)
     term = total = near
