@@ -40,7 +40,7 @@ class Difference(NamedTuple):
 
 # Files that are not listed here have the same names, with the same parameters.
 DIFFERENCES = {
-    "arrays": Difference({"as_numpy", "to_float32", "to_numpy"}),
+    "arrays": Difference({"as_numpy", "held_as", "to_float32", "to_numpy"}),
     # A module has `forward`, a Keras layer `call`, and options of every layer.
     "backbones.backbone": Difference(
         {"channels_last", "Backbone.forward"},

@@ -27,7 +27,10 @@ def model(tmp_path_factory):
         ({"backend": None}, "unknown backend 'None'"),
         ({"output_name": 3}, ".* has no output '3'; output_name takes one of y"),
         ({"path": None}, "path must be a path, got None"),
-        ({"path": "no/such"}, "no such file or folder: no/such; expected a run folder or an .onnx"),
+        (
+            {"path": "no/such"},
+            "no such file or folder: no/such; expected a run folder, a model folder or an .onnx",
+        ),
     ],
 )
 def test_of_load(model, given, message):
