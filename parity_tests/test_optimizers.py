@@ -107,6 +107,7 @@ def test_norms_and_biases_of_a_learner_need_not_decay(framework: Framework, spec
     without, spared = stepped
     found = {name for name in without if not np.array_equal(spared[name], without[name])}
     assert {name for name in found if not name.startswith("optimizer")} == {
+        "backbone.bare_linear.weight",
         "backbone.linear.weight",
         "head.weight",
     }

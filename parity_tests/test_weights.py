@@ -14,7 +14,7 @@ GRAPHS = [
     ("mobilefacenet", (32, 32)),
     ("mbf", (32, 32)),
     ("iresnet18", (32, 48)),
-    ("ir_se18", (32, 48)),
+    pytest.param("ir_se18", (32, 48), marks=pytest.mark.slow),
 ]
 
 

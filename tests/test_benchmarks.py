@@ -113,6 +113,7 @@ sys.path[:] = [each for each in sys.path if not each.endswith(("core", "_impl"))
 """
 
 
+@pytest.mark.slow
 def test_a_checkout_with_pytorch_alone_is_enough_for_a_gpu(tmp_path):
     """Heads and steps are measured; what needs more says what is missing."""
     pytest.importorskip("torch")

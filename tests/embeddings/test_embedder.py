@@ -205,7 +205,9 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         open_embedder(tmp_path / "none.onnx")
     torch_file = tmp_path / "model.pt"
     torch_file.write_bytes(b"x")
-    with pytest.raises(MarginfaceError, match=r"another kind; expected a run folder or an \.onnx"):
+    with pytest.raises(
+        MarginfaceError, match=r"another kind; expected a run folder, a model folder or an \.onnx"
+    ):
         open_embedder(torch_file)
     whole = model_file(tmp_path, "nchw").read_bytes()
     for name, content in {"text": b"hello", "empty": b"", "cut": whole[: len(whole) // 2]}.items():

@@ -403,8 +403,11 @@ def test_the_command_writes_the_page(cli, model, tiny_faces, pairs_file, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "absent.onnx"}, "absent.onnx; expected a run folder or an .onnx"),
-        ({"model": "pairs.txt"}, "expected a run folder or an .onnx"),
+        (
+            {"model": "absent.onnx"},
+            "absent.onnx; expected a run folder, a model folder or an .onnx",
+        ),
+        ({"model": "pairs.txt"}, "expected a run folder, a model folder or an .onnx"),
         ({"pairs": None}, "there is nothing to verify"),
         ({"images": None}, "give them, too"),
         ({"output": "pairs.txt"}, "what the command reads"),
