@@ -14,6 +14,7 @@ from marginface.backbones.naming import Recognised, as_configured, recognise
 from marginface.backbones.weights import read_file
 from marginface.backend import MODULES, installed_backends
 from marginface.cards import Card, is_model_folder, read_model_folder
+from marginface.cards.folder import read_config
 from marginface.cards.hub import fetched
 from marginface.checks import as_path
 from marginface.embeddings.embedder import recorded_preprocessing
@@ -81,7 +82,7 @@ def find_source(
     if sum(each is not None for each in (model, run, weights)) != 1:
         raise MarginfaceError("export takes either --model RUN or --weights FILE")
     if weights is not None:
-        return "weights", as_path("weights", weights)
+        return "weights", fetched(as_path("weights", weights))
     path = fetched(as_path("model", run if model is None else model))
     if path.suffix.lower() == ".onnx" and not path.is_dir():
         check_model(path)
@@ -169,7 +170,11 @@ def _published(
         prepared: Preprocessing = replace(own.preprocessing, **chosen)  # type: ignore[arg-type]
         graph = found.graph
         spec = replace(
-            own, backbone=graph.name, input_size=graph.input_size, preprocessing=prepared
+            own,
+            backbone=graph.name,
+            input_size=graph.input_size,
+            preprocessing=prepared,
+            batch_norm_epsilon=None,  # for which `read_file` gives the weights
         )
         return Network(spec, found.arrays)
     found = replace(found, namings=as_configured(found.namings, path))
@@ -182,7 +187,9 @@ def _published(
 
 
 def _own_model(path: Path) -> ModelSpec | None:
-    """Return what a run or an export of ours says of itself; None for other files of weights."""
+    """Return what a run, a model folder or an export says of itself; None for other files."""
+    if is_model_folder(path):
+        return read_config(path)[0]
     if is_onnx(path):
         return read_exported_network(path).spec
     return load_run(path, None).spec if RunFolder(path).model.is_file() else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from marginface.backbones.naming import with_epsilon
 from marginface.backbones.weights import WEIGHTS, Arrays
 from marginface.cards import is_model_folder, read_model_folder
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
+from marginface.model import ModelSpec
 from marginface.runs.checkpoints import (
     ARRAYS,
     REST,
@@ -89,15 +91,26 @@ def _read_trained(path: Path) -> Arrays:
     return arrays
 
 
+def in_own_epsilon(spec: ModelSpec, weights: Arrays) -> Arrays:
+    """Return a model's weights for its network with the usual BatchNorm epsilon."""
+    if spec.batch_norm_epsilon is None:
+        return weights
+    return with_epsilon(weights, spec.graph(), replace(spec, batch_norm_epsilon=None).graph())
+
+
 def _read_onnx(path: Path) -> Arrays:
     from marginface.onnx.training import read_exported
 
-    return read_exported(path).weights
+    exported = read_exported(path)
+    return in_own_epsilon(exported.spec, exported.weights)
+
+
+def _read_folder(path: Path) -> Arrays:
+    model = read_model_folder(path)
+    return in_own_epsilon(model.spec, model.weights)
 
 
 WEIGHTS.register("an .onnx of marginface export", _read_onnx, ".onnx", recognises=is_onnx)
-WEIGHTS.register(
-    "a model folder", lambda path: read_model_folder(path).weights, recognises=is_model_folder
-)
+WEIGHTS.register("a model folder", _read_folder, recognises=is_model_folder)
 WEIGHTS.register("a run folder", _read_trained, recognises=_is_run)
 WEIGHTS.register("one of its checkpoints", _read_trained, recognises=_is_checkpoint)

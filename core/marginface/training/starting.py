@@ -17,11 +17,13 @@ from marginface.backbones import Graph
 from marginface.backbones.naming import Naming, as_configured, in_epsilon_of, namings_of
 from marginface.backbones.naming.nearest import likeness, nearest
 from marginface.backbones.weights import fitting, read_file
+from marginface.cards import is_model_folder, read_model_folder
+from marginface.cards.hub import fetched
 from marginface.data.sources import LabelledImages
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
-from marginface.model import for_each_channel
-from marginface.runs.weights import Trained, open_trained
+from marginface.model import ModelSpec, for_each_channel
+from marginface.runs.weights import Trained, in_own_epsilon, open_trained
 from marginface.text import listed
 from marginface.training.config.files import read_config_file
 from marginface.training.config.keys import TrainConfig
@@ -68,10 +70,9 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
     """
     if config.init is None:
         return Start()
-    trained = open_trained(config.init)
-    weights, recorded, namings = _read(
-        config.init, trained, graph, with_head=config.init_head == "run"
-    )
+    init = fetched(config.init)
+    trained = open_trained(init)
+    weights, recorded, namings = _read(init, trained, graph, with_head=config.init_head == "run")
     source = f"{config.init}" + (f" (step {trained.checkpoint.step})" if trained else "")
     if config.init_partial:
         taken, lines = _what_fits(graph, weights, source)
@@ -91,7 +92,7 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
         lines.append(f"named as by {' or '.join(map(str, namings))}")
     people = len(images.identities)
     if config.init_head == "run":
-        head, told = _head(config, config.init, trained, recorded, images)
+        head, told = _head(config, init, trained, recorded, images)
         arrays |= head
         lines += told
     elif config.init_head == "random":
@@ -181,10 +182,14 @@ def _read(
         from marginface.onnx.training import read_exported
 
         exported = read_exported(init)
-        preprocessing = asdict(exported.spec.preprocessing)
-        preprocessing["resize"] = preprocessing["resize"] or False
         loss = exported.loss
-        return exported.weights, loss | loss.get("loss_parameters", {}) | preprocessing, ()
+        recorded = loss | loss.get("loss_parameters", {}) | _pixels(exported.spec)
+        return in_own_epsilon(exported.spec, exported.weights), recorded, ()
+    if is_model_folder(init):
+        model = read_model_folder(init)
+        about = {"loss": model.card.loss} if model.card.loss else {}
+        recorded = about | dict(model.card.loss_parameters) | _pixels(model.spec)
+        return in_own_epsilon(model.spec, model.weights), recorded, ()
     weights = read_file(init) if with_head else backbones.read_weights(init)
     namings = as_configured(namings_of(graph, weights), init)
     stated: dict[str, Any] = dict(namings[0].pixels().items()) if namings else {}
@@ -194,6 +199,11 @@ def _read(
         if name in stated:
             stated[name] = for_each_channel(name, stated[name])
     return weights, stated, namings
+
+
+def _pixels(spec: ModelSpec) -> dict[str, Any]:
+    preprocessing = asdict(spec.preprocessing)
+    return preprocessing | {"resize": preprocessing["resize"] or False}
 
 
 def _differences(config: TrainConfig, recorded: Mapping[str, Any]) -> str:
