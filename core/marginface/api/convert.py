@@ -200,6 +200,7 @@ def _as_taken_by(wanted: Naming, own: Preprocessing) -> Preprocessing:
         name: value if name == "channels" else for_each_channel(name, value)
         for name, value in wanted.pixels().items()
     }
+    # Types of values by name are lost in a dictionary; Preprocessing checks them.
     return replace(own, **stated)  # type: ignore[arg-type]
 
 

@@ -167,6 +167,7 @@ def _published(
         chosen = {
             name: value for name, value in (given | {"crop": cut}).items() if value is not None
         }
+        # Types of values by name are lost in a dictionary; Preprocessing checks them, as below.
         prepared: Preprocessing = replace(own.preprocessing, **chosen)  # type: ignore[arg-type]
         graph = found.graph
         spec = replace(
