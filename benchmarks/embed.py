@@ -55,8 +55,9 @@ def main(
 def _plain(backend: str, name: str, weights: dict[str, np.ndarray]):
     if backend == "torch":
         import torch
+        from plain_networks import plain_network
 
-        network = load_backend("torch").create_backbone(name, 512, seed=0).eval()
+        network = plain_network(name, weights).eval()
 
         def plain(images: np.ndarray) -> np.ndarray:
             with torch.no_grad():

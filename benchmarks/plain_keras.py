@@ -74,6 +74,70 @@ class CrossCovariance(keras.layers.Layer):
         return keras.ops.reshape(mixed, (-1, length, width // 3))
 
 
+class Attention(keras.layers.Layer):
+    """All tokens look at all others, products and softmax written out."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.width = heads, channels // heads
+        self.qkv = keras.layers.Dense(3 * channels, use_bias=False)
+        self.proj = keras.layers.Dense(channels)
+
+    def call(self, inputs: Any) -> Any:
+        """Attend."""
+        length = inputs.shape[1]
+        parts = keras.ops.reshape(self.qkv(inputs), (-1, length, 3, self.heads, self.width))
+        q, k, v = keras.ops.unstack(keras.ops.transpose(parts, (2, 0, 3, 1, 4)), 3)
+        shares = keras.ops.softmax(q @ keras.ops.swapaxes(k, 2, 3) * self.width**-0.5)
+        mixed = keras.ops.transpose(shares @ v, (0, 2, 1, 3))
+        return self.proj(keras.ops.reshape(mixed, (-1, length, self.heads * self.width)))
+
+
+class Position(keras.layers.Layer):
+    """Adds an array."""
+
+    def build(self, shape: Any) -> None:
+        """Make the array."""
+        self.array = self.add_weight(shape=(1, *shape[1:]))
+
+    def call(self, inputs: Any) -> Any:
+        """Add."""
+        return inputs + self.array
+
+
+class Mask(keras.layers.Layer):
+    """Leaves out tokens in training; returns where the others were, too."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Leave out."""
+        length = inputs.shape[1]
+        if not training:
+            return inputs, tf.zeros((tf.shape(inputs)[0], length), tf.int32)
+        order = tf.argsort(tf.random.uniform((tf.shape(inputs)[0], length)), 1)
+        return tf.gather(inputs, order[:, : self.left], batch_dims=1), tf.argsort(order, 1)
+
+
+class Restore(keras.layers.Layer):
+    """Puts a token in the places of those that were left out."""
+
+    def build(self, shapes: Any) -> None:
+        """Make the token."""
+        self.token = self.add_weight(shape=(1, 1, shapes[0][-1]))
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Restore."""
+        x, places = inputs
+        if not training:
+            return x
+        missing = tf.shape(places)[1] - tf.shape(x)[1]
+        token = tf.broadcast_to(self.token, (tf.shape(x)[0], missing, x.shape[2]))
+        return tf.gather(tf.concat([x, token], 1), places, batch_dims=1)
+
+
 def hard_sigmoid(x: Any) -> Any:
     """Return Keras 2's."""
     return keras.ops.clip(0.2 * x + 0.5, 0, 1)
@@ -160,6 +224,26 @@ def plain_model(graph: g.Graph, weights: dict[str, np.ndarray]) -> Any:
                 built.set_weights([arrays[f"{layer.name}.{name}"] for name in names])
             case g.CrossCovariance():
                 values[position] = CrossCovariance(layer.heads)(x[0])
+            case g.ReLU6():
+                values[position] = keras.layers.ReLU(6)(x[0])
+            case g.DropPath():
+                # the plain way: a Dropout with one draw for each sample
+                shape = (None, *[1] * (len(x[0].shape) - 1))
+                values[position] = keras.layers.Dropout(layer.rate, noise_shape=shape)(x[0])
+            case g.Position():
+                built = Position()
+                values[position] = built(x[0])
+                built.set_weights([arrays[layer.name]])
+            case g.Attention():
+                built = Attention(layer.channels, layer.heads)
+                values[position] = built(x[0])
+                names = ("qkv.weight", "proj.weight", "proj.bias")
+                built.set_weights([arrays[f"{layer.name}.{name}"] for name in names])
+            case g.MaskTokens():
+                values[position], places = Mask(layer.left)(x[0])
+            case g.RestoreTokens():
+                # without masking the token rests, and the layer does nothing
+                values[position] = Restore()((x[0], places)) if layer.masked else x[0]
     return keras.Model(images, values[len(graph.nodes) - 1])
 
 

@@ -142,9 +142,9 @@ TABLE = [
     Mutant(ONNX, "attention", "axis=-1\n    )", "axis=-2\n    )"),
 ]
 FOLDING = [
-    Mutant("onnx.folding", "batch_norm", "bias * scale + offset", "bias + offset"),
-    Mutant("onnx.folding", "batch_norm", "np.repeat(offset,", "np.tile(offset,"),
-    Mutant("onnx.folding", "batch_norm", "+ layer.epsilon", "+ 1e-5"),
-    Mutant("onnx.folding", "batch_norm", 'arrays["bias"] if layer.affine else 0', "0"),
+    Mutant("backbones.folding", "batch_norm", "bias * scale + offset", "bias + offset"),
+    Mutant("backbones.folding", "batch_norm", "np.repeat(offset,", "np.tile(offset,"),
+    Mutant("backbones.folding", "batch_norm", "+ layer.epsilon", "+ 1e-5"),
+    Mutant("backbones.folding", "batch_norm", 'arrays["bias"] if layer.affine else 0', "0"),
 ]
 CORE = [*REFERENCES, *TABLE, *FOLDING]

@@ -71,15 +71,17 @@ def test_same_embeddings_of_every_network(torch: Framework, tf: Framework, name:
     check((torch, tf), backbones.describe(name, 24, (32, 48)), "float32", training=True)
 
 
+@pytest.mark.parametrize("folded", [True, False], ids=["folded", "as trained"])
 @pytest.mark.parametrize(("name", "size"), SMALL)
 def test_create_embedder_runs_the_backbone(
-    framework: Framework, name: str, size: tuple[int, int]
+    framework: Framework, name: str, size: tuple[int, int], folded: bool
 ) -> None:
     from marginface.model import ModelSpec
 
     graph = backbones.describe(name, 24, size)
     weights, images = lively_weights(graph, 1), images_for(graph, 3, "float32")
-    embed = framework.backend.create_embedder(ModelSpec(name, 24, size), weights)
+    spec = ModelSpec(name, 24, size)
+    embed = framework.backend.create_embedder(spec, weights, folded=folded)
     backbone = framework.backbone(graph, weights)
     expected = framework.embed(backbone, images, training=False)
     for batch in (1, 3):

@@ -32,23 +32,11 @@ def given(name: str, dtype: str = "float64") -> tuple[Any, ...]:
     return graph, lively_weights(graph, 1), images.astype(dtype), upstream.astype(dtype)
 
 
-def with_low_rank(torch: Any, module: Any, share: float) -> Any:
-    """Put two linear layers in place of each, as EdgeFace's authors do."""
-    for name, child in module.named_children():
-        if isinstance(child, torch.nn.Linear):
-            rank = max(2, int(min(child.in_features, child.out_features) * share))
-            pair = torch.nn.Sequential()
-            pair.add_module("linear1", torch.nn.Linear(child.in_features, rank, bias=False))
-            pair.add_module("linear2", torch.nn.Linear(rank, child.out_features))
-            setattr(module, name, pair)
-        else:
-            with_low_rank(torch, child, share)
-    return module
-
-
-def edgenext(torch: Any, name: str, size: int) -> Any:
+def edgenext(name: str, size: int) -> Any:
     """Return timm's network."""
     timm = pytest.importorskip("timm", reason="timm is not installed, nor in requirements.lock")
+    from plain_edgeface import with_low_rank
+
     network = NETWORKS[name]
     made = timm.models.edgenext.EdgeNeXt(
         num_classes=size,
@@ -56,13 +44,13 @@ def edgenext(torch: Any, name: str, size: int) -> Any:
         depths=network.depths,
         heads=(network.heads,) * 4,
     )
-    return made if network.rank == 1 else with_low_rank(torch, made, network.rank)
+    return made if network.rank == 1 else with_low_rank(made, network.rank)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_names_of_timm(torch: Framework, name: str) -> None:
     with torch.torch.device("meta"):
-        state = edgenext(torch.torch, name, 512).state_dict()
+        state = edgenext(name, 512).state_dict()
     found = {key: each.shape for key, each in backbones.describe(name).parameters().items()}
     assert found == {key: tuple(value.shape) for key, value in state.items()}
 
@@ -70,7 +58,7 @@ def test_names_of_timm(torch: Framework, name: str) -> None:
 @pytest.mark.parametrize("name", ["edgeface_xxs", "edgeface_xs_gamma_06"])
 def test_the_network_of_timm(framework: Framework, torch: Framework, name: str) -> None:
     graph, weights, images, upstream = given(name)
-    peer, tensor = edgenext(torch.torch, name, SIZE).double(), torch.torch.tensor
+    peer, tensor = edgenext(name, SIZE).double(), torch.torch.tensor
     peer.load_state_dict({key: tensor(value) for key, value in weights.items()})
     x = tensor(images, requires_grad=True)
     expected = peer(x)

@@ -174,8 +174,12 @@ class Backend(Protocol):
         *,
         threads: int | None = None,
         device: str = "auto",
+        folded: bool = True,
     ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-        """Return a function from preprocessed images [N, 3, H, W] to embeddings [N, D]."""
+        """Return a function from preprocessed images [N, 3, H, W] to embeddings [N, D].
+
+        Folded, BatchNorms are in the weights beside them: the same but for rounding, and faster.
+        """
 
     def evaluate_loss(
         self, loss: MarginLoss, problem: Problem, dtype: str, *, device: str = "auto"

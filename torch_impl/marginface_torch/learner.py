@@ -15,6 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from marginface import backbones
 from marginface.arrays import ArraySource, ArraySpec
+from marginface.backbones.folding import inference_graph
+from marginface.backbones.naming import fit_weights
 from marginface.backbones.parts import arrays_of
 from marginface.checks import check_labels
 from marginface.heads import HeadMetrics, Shard, whole_shape
@@ -43,7 +45,6 @@ from marginface_torch.backbones.backbone import (
     still_statistics,
     synchronize,
 )
-from marginface_torch.backbones.weights import load_weights
 from marginface_torch.compiling import compiled
 from marginface_torch.devices import described, find_device, half_precision, set_up
 from marginface_torch.heads.head import MarginHead
@@ -335,13 +336,21 @@ def create_embedder(
     *,
     threads: int | None = None,
     device: str = "auto",
+    folded: bool = True,
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return a function from images [N, 3, H, W], preprocessed, to embeddings [N, D]."""
+    """Return a function from images [N, 3, H, W], preprocessed, to embeddings [N, D].
+
+    Folded, BatchNorms are in the weights beside them: the same but for rounding, and faster.
+    """
     set_threads(threads)
     place = find_device(device)
     set_up(place, "full", deterministic=False)
-    backbone = Backbone(model.graph(), seed=0)
-    load_weights(backbone, weights)
+    graph = model.graph()
+    arrays = fit_weights(graph, weights)
+    if folded:
+        graph, arrays = inference_graph(graph, arrays)
+    backbone = Backbone(graph, seed=0)
+    backbone.set_arrays(arrays)
     network = channels_last(backbone.to(place)).eval()
 
     def embed(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -164,7 +164,7 @@ def export(
                 network.spec,
                 arrays,
                 part,
-                reference=framework.create_embedder(network.spec, arrays),
+                reference=framework.create_embedder(network.spec, arrays, folded=False),
                 opset=opset or OPSET,
                 preprocess=preprocess,
                 flip=flip,

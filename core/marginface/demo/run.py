@@ -122,7 +122,7 @@ def run_demo(
     training_seconds = time.monotonic() - training_started
 
     weights = load_run(trained.run).weights
-    embed = framework.create_embedder(spec, weights, device=device)
+    embed = framework.create_embedder(spec, weights, device=device, folded=False)
     after = _measure("after training", spec, embed, pairs)
     model = export_model(spec, weights, output / "model.onnx", reference=embed)
     names = distinct_images(pairs)[:COMPARED]

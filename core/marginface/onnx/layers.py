@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backbones import layers
+from marginface.backbones.folding import fold_batch_norms, scale_and_offset
 from marginface.backbones.graph import IMAGES, Graph, array_name
 from marginface.backbones.layers import Layer, Shape
-from marginface.onnx.folding import fold_batch_norms, scale_and_offset
 from marginface.onnx.nodes import Nodes
 from marginface.onnx.summing import unit_length
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backbones import Graph, layers
+from marginface.backbones.folding import unfold_batch_norms
 from marginface.backbones.graph import array_name
 from marginface.backbones.layers import Layer
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.model import METADATA_KEY, ModelSpec
-from marginface.onnx.folding import unfold_batch_norms
 
 with needs("onnx"):
     import onnx

@@ -7,6 +7,7 @@ before a padded convolution cannot be (the zero padding comes after it) and stay
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,21 @@ def fold_batch_norms(
             continue
         folded.add(position)
     return arrays, folded
+
+
+def inference_graph(graph: Graph, weights: Mapping[str, Array]) -> tuple[Graph, dict[str, Array]]:
+    """Return a graph without the BatchNorms that fold, and its weights, for inference alone."""
+    arrays, folded = fold_batch_norms(graph, weights)
+    lean = replace(graph, nodes=[])
+    places = {IMAGES: IMAGES}
+    for position, (layer, inputs, *_) in enumerate(graph.nodes):
+        if position in folded:
+            places[position] = places[inputs[0]]
+            continue
+        if isinstance(layer, Conv | Linear) and f"{layer.name}.bias" in arrays:
+            layer = replace(layer, bias=True)
+        places[position] = lean.append(layer, *(places[source] for source in inputs))
+    return lean, {name: arrays[name] for name in lean.parameters()}
 
 
 def unfold_batch_norms(graph: Graph, folded: Mapping[str, Array]) -> dict[str, Array]:
