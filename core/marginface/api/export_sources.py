@@ -153,7 +153,7 @@ def _published(
     own = _own_model(path)
     found = recognise(
         read_file(path),
-        backbone or (own.backbone if own else None),
+        own.backbone if backbone is None and own else backbone,
         embedding_size=embedding_size,
         input_size=(size[0], size[1]) if size else own.input_size if own else None,
         source=str(path),
