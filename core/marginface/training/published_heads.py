@@ -31,14 +31,24 @@ def head_of_checkpoint(
     Raises:
         MarginfaceError: they are not those of the identities of `images`.
     """
-    if _class_weights(init) is None:
+    first = _class_weights(init)
+    if first is None:
         return None
     shards = {0: init}
     if SHARD.fullmatch(init.name):
         matches = ((SHARD.fullmatch(each.name), each) for each in init.parent.iterdir())
         shards = {int(match[1]): each for match, each in matches if match}
-    parts = [_class_weights(shards[rank]) for rank in sorted(shards)]
-    weight = np.concatenate([part for part in parts if part is not None])
+    parts = []
+    for rank in range(max(shards) + 1):
+        part = _class_weights(shards[rank]) if rank in shards else None
+        if part is None or part.shape[1] != first.shape[1]:
+            raise MarginfaceError(
+                f"beside {init} lie the class weights of {len(shards)} processes, but none of "
+                f"{first.shape[1]} numbers of process {rank}; put the files of all processes of "
+                "one run in one folder, or take --init-head centers"
+            )
+        parts.append(part)
+    weight = np.concatenate(parts)
     source = f"{len(shards)} file{'s' * (len(shards) > 1)} such as {init}"
     instead = "or take --init-head centers"
     if not isinstance(images, RecordImages) or not images.numbered:
