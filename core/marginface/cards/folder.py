@@ -137,6 +137,7 @@ def read_config(folder: Path) -> tuple[ModelSpec, Card, str]:
     try:
         values = json.loads(path.read_bytes())
         spec, digest = ModelSpec.from_json(values["model"]), values["sha256"]
+        spec.graph()  # whether there is such a network
         card = Card.from_json(values["card"])
         if not isinstance(digest, str):
             raise TypeError("no text")
