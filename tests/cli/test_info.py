@@ -78,8 +78,56 @@ def test_what_embeds_no_face(cli, tmp_path):
     assert found["more"]["takes"] == "a float32 [?], b float32 [?]"
 
 
+PIXELS = {"mean": [0, 0, 0], "std": [1, 1, 1], "channels": "rgb", "crop": None}
+NO_SPEC = "its metadata 'marginface' is not what this version writes"
+
+
+def names(model):
+    model.producer_name = "\x1b[31mred"
+
+
+def other_type(model):
+    model.graph.input[0].type.tensor_type.elem_type = 999
+
+
+def data_elsewhere(model):
+    tensor = model.graph.initializer.add(name="w", data_type=1, dims=[12], data_location=1)
+    tensor.external_data.add(key="location", value="../w")
+
+
+@pytest.mark.parametrize(
+    ("change", "metadata", "words"),
+    [
+        (names, {}, r"\x1b[31mred"),
+        (other_type, {}, "takes x ? [?, 3, 112, 112]"),
+        (data_elsewhere, {}, "is not in the model's folder"),
+        (None, {"marginface": "{", "marginface.preprocessing": json.dumps(PIXELS)}, NO_SPEC),
+        (None, {"marginface": "[]", "marginface.preprocessing": json.dumps(PIXELS)}, NO_SPEC),
+        (
+            None,
+            {"marginface": json.dumps(SPEC.to_json()), "loss": "x", "loss_parameters": "[" * 9999},
+            "architecture mobilefacenet",
+        ),
+        (lambda model: model.Clear(), {}, "is not an ONNX model"),
+    ],
+)
+def test_hostile_files(cli, tmp_path, change, metadata, words):
+    path = save_model(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, metadata)
+    if change is not None:
+        change(model)
+    path.write_bytes(model.SerializeToString())
+    status, out, err = cli("info", path)
+    assert words in " ".join((out + err).split())
+    assert "\x1b" not in out + err
+    assert (status, err == "") in ((0, True), (2, False))
+
+
 def test_refusals(refusal, tmp_path):
     assert "no such file or folder" in refusal("info", tmp_path / "none")
     (tmp_path / "text.onnx").write_text("text")
     assert "text.onnx is not an ONNX model" in refusal("info", tmp_path / "text.onnx")
     assert "holds no run" in refusal("info", tmp_path)
+    (tmp_path / "w.safetensors").touch()
+    assert f"`marginface convert` may know, {tmp_path / 'w.safet'}" in refusal("info", tmp_path)

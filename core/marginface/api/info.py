@@ -15,7 +15,7 @@ from marginface.cards.folder import sha256_of
 from marginface.cards.hub import fetched
 from marginface.cards.readme import NOT_STATED, facts_of
 from marginface.checks import as_path
-from marginface.embeddings.embedder import MODELS, recorded_preprocessing
+from marginface.embeddings.embedder import MODELS, recorded_preprocessing, recorded_spec
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.model import METADATA_KEY, PREPROCESSING_KEY, ModelSpec, Preprocessing
@@ -130,7 +130,7 @@ def _card_of(about: Mapping[str, str]) -> Card:
         return Card()
     try:
         return Card(about["loss"], json.loads(about.get("loss_parameters", "{}")))
-    except ValueError:
+    except (ValueError, RecursionError):
         return Card(about["loss"])
 
 
@@ -140,6 +140,7 @@ def _of_run(network: Network) -> dict[str, str]:
 
 
 def _of_onnx(place: Path) -> ModelInfo:
+    from marginface.onnx.digest import onnx_digest
     from marginface.onnx.metadata import read_metadata
     from marginface.onnx.session import OnnxSession
     from marginface.onnx.summary import summarize
@@ -147,11 +148,12 @@ def _of_onnx(place: Path) -> ModelInfo:
     metadata, summary, digest = read_metadata(place), summarize(place), sha256_of(place)
     steps, more = recorded_preprocessing(place, metadata), dict(summary.more)
     if METADATA_KEY in metadata:
-        spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]))
+        spec = recorded_spec(place, metadata)
         size, length, card, kind = spec.input_size, spec.embedding_size, _card_of(metadata), "onnx"
     else:
         spec, size, length, card, kind = None, None, None, Card(), "foreign onnx"
         try:
+            onnx_digest(place)  # first: it does not follow what the file names anywhere
             session = OnnxSession(place)
             size, length = session.input_size, session.embedding_size
         except MarginfaceError as error:

@@ -16,7 +16,6 @@ def info(
     import json
 
     from rich.table import Table
-    from rich.text import Text
 
     from marginface.api.info import info
     from marginface.terminal import Terminal
@@ -27,5 +26,5 @@ def info(
         return
     table = Table("what", "it says")
     for what, value in found.rows().items():
-        table.add_row(Text(what), Text(value))
+        table.add_row(what, value)
     Terminal().print(table)

@@ -314,6 +314,8 @@ def _no_run(path: Path, lacks: str) -> str:
         return f"holds no run but a model of TensorFlow: {FROM_KERAS}"
     runs = sorted(each.parent for each in path.glob(f"*/{lacks}"))
     inside = f", but {runs[0]} does" if runs else ""
+    if weights := sorted(path.glob("*.safetensors")):  # a model of a hub, but of another project
+        inside = f" but weights that `marginface convert` may know, {weights[0]}"
     return f"holds no run (no {lacks}){inside}"
 
 
