@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from marginface.backbones.naming import (
 from marginface.backbones.naming.writing import SUFFIXES, as_computed_by, check_suffix
 from marginface.calling import public
 from marginface.cards import Card, is_model_folder, write_model_folder
-from marginface.cards.folder import CONFIG
+from marginface.cards.folder import CONFIG, THRESHOLDS
 from marginface.cards.hub import fetched
 from marginface.cards.readme import in_words
 from marginface.checks import as_path
@@ -142,7 +143,14 @@ def convert(
         with claimed_folder(path, CONFIG, overwrite=overwrite, inputs=[source]):
             network = _read_model(source) if model else read_published(source, options)
             card = _card_of(network, {k: v for k, v in stated.items() if v is not None})
+            calibrated = (path / THRESHOLDS).is_file()
             write_model_folder(path, network.spec, network.arrays, card, overwrite=overwrite)
+        if calibrated:
+            warnings.warn(
+                f"{path} is replaced: the thresholds in it went with the weights that they were "
+                "measured on; calibrate it again: marginface calibrate",
+                stacklevel=3,
+            )
         return _converted(path, network.spec, network)
     refuse_given(stated, "goes with a model folder, an --output without suffix")
     if path.suffix.lower() == ".onnx":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from marginface.cards.folder import CONFIG, PAGE, WEIGHTS
+from marginface.cards.folder import FILES
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.text import shown
@@ -50,9 +50,7 @@ def fetched(place: str | Path) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(name, revision=commit, allow_patterns=[CONFIG, WEIGHTS, PAGE])
-        )
+        return Path(snapshot_download(name, revision=commit, allow_patterns=[*FILES]))
     except LocalEntryNotFoundError as error:
         raise MarginfaceError(
             f"hf://{name}@{commit[:12]}... is not in the cache, and the hub cannot be reached or "
