@@ -11,13 +11,7 @@ from typing import Any, Literal
 
 from marginface.api.claims import claimed_file, claimed_folder
 from marginface.api.export import export, refuse_given
-from marginface.api.export_sources import (
-    Network,
-    read_exported_network,
-    read_folder,
-    read_published,
-    read_run,
-)
+from marginface.api.export_sources import Network, WeightsOptions, read_model, read_published
 from marginface.backbones.naming import (
     Account,
     Naming,
@@ -27,7 +21,7 @@ from marginface.backbones.naming import (
 )
 from marginface.backbones.naming.writing import SUFFIXES, as_computed_by, check_suffix
 from marginface.calling import public
-from marginface.cards import Card, is_model_folder, write_model_folder
+from marginface.cards import Card, write_model_folder
 from marginface.cards.folder import CONFIG, THRESHOLDS
 from marginface.cards.hub import fetched
 from marginface.cards.readme import in_words
@@ -119,18 +113,10 @@ def convert(
     """
     source, path = fetched(as_path("file", file)), as_path("output", output)
     wanted = None if naming is None else find_naming(naming)
-    options = {
-        "backbone": backbone,
-        "embedding_size": embedding_size,
-        "input_size": input_size,
-        "mean": mean,
-        "std": std,
-        "channels": channels,
-        "crop": crop,
-    }
+    told = WeightsOptions(backbone, embedding_size, input_size, mean, std, channels, crop)
     model = source.is_dir() or is_onnx(source)
     if model:
-        refuse_given(options, "goes with a file of weights; a model knows its own")
+        refuse_given(vars(told), "goes with a file of weights; a model knows its own")
     stated = {
         "training_data": training_data,
         "figures": figures,
@@ -141,7 +127,7 @@ def convert(
     if not is_file and (path.is_dir() or not path.suffix):
         refuse_given({"as": naming}, "goes with a .safetensors or .pt; a folder has our own names")
         with claimed_folder(path, CONFIG, overwrite=overwrite, inputs=[source]):
-            network = _read_model(source) if model else read_published(source, options)
+            network = read_model(source) if model else read_published(source, told)
             card = _card_of(network, {k: v for k, v in stated.items() if v is not None})
             calibrated = (path / THRESHOLDS).is_file()
             write_model_folder(path, network.spec, network.arrays, card, overwrite=overwrite)
@@ -159,14 +145,14 @@ def convert(
                 f"{path.name} has ONNX's own names, not {wanted.name}'s: name a .pt or "
                 ".safetensors, or leave the naming out"
             )
-        given: dict[str, Any] = {"model": source} if model else {"weights": source, **options}
+        given: dict[str, Any] = {"model": source} if model else {"weights": source, **vars(told)}
         export(path, overwrite=overwrite, **given)
         metadata = read_metadata(path)
         spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]))
         return Converted(path, spec, metadata.get("weights", ""))
     check_suffix(path)
     with claimed_file(path, overwrite=overwrite, inputs=[source]):
-        network = _read_model(source) if model else read_published(source, options)
+        network = read_model(source) if model else read_published(source, told)
         spec = network.spec
         graph, arrays = spec.graph(), network.arrays
         if wanted is not None:
@@ -194,12 +180,6 @@ def _card_of(network: Network, stated: Mapping[str, Any]) -> Card:
     if found is not None and len(found.namings) == 1:
         known["origin"] = f"named as by {found.namings[0].name}"
     return replace(network.card, **(known | dict(stated)))
-
-
-def _read_model(source: Path) -> Network:
-    if is_model_folder(source):
-        return read_folder(source)
-    return read_run(source, None) if source.is_dir() else read_exported_network(source)
 
 
 def _as_taken_by(wanted: Naming, own: Preprocessing) -> Preprocessing:

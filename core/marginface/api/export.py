@@ -9,13 +9,7 @@ from typing import Any
 from marginface import backbones
 from marginface.api.claims import claimed_file
 from marginface.api.classifying import read_classes
-from marginface.api.export_sources import (
-    find_source,
-    read_exported_network,
-    read_folder,
-    read_published,
-    read_run,
-)
+from marginface.api.export_sources import WeightsOptions, find_source, read_model, read_published
 from marginface.backend import default_backend, load_backend
 from marginface.calling import public
 from marginface.checks import as_path, check_count
@@ -100,21 +94,14 @@ def export(
     chosen = processor_choice(processor)
     if classifier not in (None, *CLASSIFIERS):
         raise unknown_name("classifier", classifier, CLASSIFIERS)
-    of_weights: dict[str, Any] = {
-        "backbone": backbone,
-        "embedding_size": embedding_size,
-        "input_size": input_size,
-        "mean": mean,
-        "std": std,
-        "channels": channels,
-        "crop": crop,
-    }
+    told = WeightsOptions(backbone, embedding_size, input_size, mean, std, channels, crop)
+    of_weights = vars(told)
     of_framework = {"backend": backend, "opset": opset, "preprocess": preprocess or None}
     if kind != "run":
         refuse_given({"checkpoint": checkpoint}, "goes with a run; files have none")
         refuse_given({"classifier": classifier}, "goes with a run, whose class weights it writes")
     if kind == "foreign":
-        needless = {name: of_weights.pop(name) for name in OF_OURS} | of_framework
+        needless = {name: of_weights[name] for name in OF_OURS} | of_framework
         refuse_given(needless, f"goes with a run or --weights; {source} is a graph already")
     else:
         refuse_given({"output_name": output_name}, "goes with another program's .onnx")
@@ -132,16 +119,13 @@ def export(
     with claimed_file(path, overwrite=overwrite, inputs=read):
         check_file(data_beside(path), overwrite=overwrite, inputs=read)
         if kind == "foreign":
-            rewrite(source, path, Rewriting(chosen, flip, normalize, output_name, of_weights))
+            pixels = {name: value for name, value in of_weights.items() if name not in OF_OURS}
+            rewrite(source, path, Rewriting(chosen, flip, normalize, output_name, pixels))
             return path
-        if kind == "run":
-            network = read_run(source, checkpoint)
-        elif kind == "folder":
-            network = read_folder(source)
-        elif kind == "exported":
-            network = read_exported_network(source)
+        if kind == "weights":
+            network = read_published(source, told)
         else:
-            network = read_published(source, of_weights)
+            network = read_model(source, checkpoint)
         metadata = network.about_the_loss()
         if network.recognised is not None:
             metadata["weights"] = f"{network.recognised}; {network.recognised.account}"
