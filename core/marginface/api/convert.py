@@ -6,11 +6,12 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from marginface.api.claims import claimed_file, claimed_folder
-from marginface.api.export import export, refuse_given
+from marginface.api.export import claimed_model, keep_thresholds, refuse_given, write_network
 from marginface.api.export_sources import Network, WeightsOptions, read_model, read_published
 from marginface.backbones.naming import (
     Account,
@@ -28,8 +29,9 @@ from marginface.cards.readme import in_words
 from marginface.checks import as_path
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
-from marginface.model import METADATA_KEY, ModelSpec, Preprocessing, for_each_channel
-from marginface.onnx.metadata import read_metadata
+from marginface.model import ModelSpec, Preprocessing, for_each_channel
+from marginface.onnx.export import check_path
+from marginface.onnx.files import replacing_model
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Converted:
         path: the file or folder.
         model: the network, and the pixels that it takes.
         found: what a file of weights was recognised as; "" of a model.
-        account: what became of each of its arrays; None of a model, or for an .onnx.
+        account: what became of each of its arrays; None of a model.
     """
 
     path: Path
@@ -117,6 +119,7 @@ def convert(
     model = source.is_dir() or is_onnx(source)
     if model:
         refuse_given(vars(told), "goes with a file of weights; a model knows its own")
+    read = partial(read_model, source) if model else partial(read_published, source, told)
     stated = {
         "training_data": training_data,
         "figures": figures,
@@ -127,7 +130,7 @@ def convert(
     if not is_file and (path.is_dir() or not path.suffix):
         refuse_given({"as": naming}, "goes with a .safetensors or .pt; a folder has our own names")
         with claimed_folder(path, CONFIG, overwrite=overwrite, inputs=[source]):
-            network = read_model(source) if model else read_published(source, told)
+            network = read()
             card = _card_of(network, {k: v for k, v in stated.items() if v is not None})
             calibrated = (path / THRESHOLDS).is_file()
             write_model_folder(path, network.spec, network.arrays, card, overwrite=overwrite)
@@ -145,14 +148,17 @@ def convert(
                 f"{path.name} has ONNX's own names, not {wanted.name}'s: name a .pt or "
                 ".safetensors, or leave the naming out"
             )
-        given: dict[str, Any] = {"model": source} if model else {"weights": source, **vars(told)}
-        export(path, overwrite=overwrite, **given)
-        metadata = read_metadata(path)
-        spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]))
-        return Converted(path, spec, metadata.get("weights", ""))
+        check_path(path)
+        with claimed_model(path, source, overwrite=overwrite):
+            network = read()
+            with replacing_model(path) as part:
+                write_network(part, network, source, network.origin())
+                if model:
+                    keep_thresholds(source, part)
+        return _converted(path, network.spec, network)
     check_suffix(path)
     with claimed_file(path, overwrite=overwrite, inputs=[source]):
-        network = read_model(source) if model else read_published(source, told)
+        network = read()
         spec = network.spec
         graph, arrays = spec.graph(), network.arrays
         if wanted is not None:

@@ -78,6 +78,12 @@ class Network:
         parameters = shorthands | config.get("loss_parameters", {})
         return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
 
+    def origin(self) -> dict[str, str]:
+        """Return what the metadata says of the loss, and of the file of weights."""
+        found = self.recognised
+        about = {} if found is None else {"weights": f"{found}; {found.account}"}
+        return self.about_the_loss() | about
+
     def checking_backend(self) -> str | None:
         """Return the backend it was trained in if that is installed: all of them write one file."""
         named = self.config.get("backend")
