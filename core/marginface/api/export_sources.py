@@ -188,12 +188,21 @@ def read_published(path: Path, told: WeightsOptions) -> Network:
         )
         return Network(spec, found.arrays)
     found = replace(found, namings=as_configured(found.namings, path))
+    spec = ModelSpec.of(found.graph, preprocessing_of(found, crop=cut, **given))
+    return Network(spec, found.arrays, recognised=found)
+
+
+def preprocessing_of(found: Recognised, *, crop: Any = None, **given: Any) -> Preprocessing:
+    """Return what is done to pixels: as given, else as the project states, else as usual.
+
+    Raises:
+        MarginfaceError: as `Recognised.pixels`.
+    """
     pixels = found.pixels(**given)
     for name in ("mean", "std"):
         if name in pixels:
             pixels[name] = for_each_channel(name, pixels[name])
-    preprocessing = Preprocessing(**pixels, crop=cut)  # type: ignore[arg-type]
-    return Network(ModelSpec.of(found.graph, preprocessing), found.arrays, recognised=found)
+    return Preprocessing(**pixels, crop=crop)
 
 
 def _own_model(path: Path) -> ModelSpec | None:

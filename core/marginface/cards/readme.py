@@ -63,7 +63,7 @@ def facts_of(
     architecture: str,
     parameters: int,
     input_size: tuple[int, int] | None,
-    steps: Preprocessing,
+    steps: Preprocessing | None,
     embedding_size: int | None,
     card: Card,
 ) -> dict[str, str]:
@@ -72,7 +72,7 @@ def facts_of(
     if input_size and embedding_size:
         height, width = input_size
         faces = {
-            "input": f"{width} x {height} pixels; {in_words(steps)}",
+            "input": f"{width} x {height} pixels; {in_words(steps) if steps else NOT_STATED}",
             "embedding": f"{embedding_size} numbers",
         }
     return {

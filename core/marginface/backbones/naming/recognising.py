@@ -120,17 +120,50 @@ def recognise(
     >>> print(recognise({f"module.{name}": array for name, array in weights.items()}))
     mbf, 64 numbers from 112x112; named as by insightface (channels rgb, mean 127.5, std 127.5)
     """
-    counters = tuple(name for name in arrays if name.endswith(COUNTERS))
-    held = {name: arrays[name] for name in arrays if not name.endswith(COUNTERS)}
-    found = _likeliest(_fitting(held, backbone, embedding_size, input_size))
-    if not found:
-        raise _unknown(held, backbone, embedding_size, input_size, source)
-    graph, place = found[0]
-    if others := [each.name for each, _ in found if not same_inference(graph, each)]:
+    found, *others = candidates(
+        arrays, backbone, embedding_size=embedding_size, input_size=input_size, source=source
+    )
+    if others:
+        names = [each.graph.name for each in (found, *others)]
         raise MarginfaceError(
-            f"{source} has the names and shapes of several networks, "
-            f"{listed([graph.name, *others])}; say which with --backbone"
+            f"{source} has the names and shapes of several networks, {listed(names)}; say which "
+            "with --backbone"
         )
+    return found
+
+
+def candidates(
+    arrays: Mapping[str, NDArray[Any]],
+    backbone: str | None = None,
+    *,
+    embedding_size: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    source: str = "weights",
+) -> list[Recognised]:
+    """Return what arrays may be the weights of, at least one: as `recognise`, without choosing.
+
+    Networks that differ in training alone are one.
+    """
+    held = {name: arrays[name] for name in arrays if not name.endswith(COUNTERS)}
+    groups: list[list[tuple[Graph, Place]]] = []
+    for each in _likeliest(_fitting(held, backbone, embedding_size, input_size)):
+        same = next((group for group in groups if same_inference(group[0][0], each[0])), None)
+        if same is None:
+            groups.append(same := [])
+        same.append(each)
+    if not groups:
+        raise _unknown(held, backbone, embedding_size, input_size, source)
+    return [_recognised(arrays, held, group, source) for group in groups]
+
+
+def _recognised(
+    arrays: Mapping[str, NDArray[Any]],
+    held: Mapping[str, NDArray[Any]],
+    alike: list[tuple[Graph, Place]],
+    source: str,
+) -> Recognised:
+    """Account for arrays, of which `held` are no counters, as those of networks that are one."""
+    graph, place = alike[0]
     _check_one(held, place, graph, source)
     stored = {name: f"{place.prefix}{name}" for name in graph.parameters()}
     used = set(stored.values())
@@ -138,6 +171,7 @@ def recognise(
     wrapper, outside = getattr(arrays, "wrapper", ""), getattr(arrays, "outside", ())
     namings = namings_at(graph, place, wrapper)
     training = tuple(name for name in left if any(each.trains_with(name) for each in namings))
+    counters = tuple(name for name in arrays if name not in held)
     epsilon = next((each.epsilon for each in namings if each.epsilon), None)
     size = graph.embedding_size, graph.input_size
     return Recognised(
@@ -145,7 +179,7 @@ def recognise(
         describe(graph.name, *size, batch_norm_epsilon=epsilon),
         namings,
         place,
-        tuple(each.name for each, _ in found[1:]),
+        tuple(each.name for each, _ in alike[1:]),
         Account(stored, left, training, outside, counters),
         check_weights(graph, {name: arrays[there] for name, there in stored.items()}, source),
     )
