@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from marginface.backbones import Graph, check_weights, describe, parameter_names
 from marginface.backbones.naming.account import Account
+from marginface.backbones.naming.elsewhere import known_elsewhere
 from marginface.backbones.naming.nearest import likeness, nearest
 from marginface.backbones.naming.places import (
     SIZES,
@@ -255,6 +256,8 @@ def _unknown(
     if backbone is not None:
         asked = describe(backbone, embedding_size or 512, input_size or SIZES[0])
         text = f"{source} does not fit {likeness(asked, held, source)}"
+    if elsewhere := known_elsewhere(held):
+        return MarginfaceError(f"{text}: it is {elsewhere}")
     near = nearest(held, asked)
     if near is None:
         first = listed(map(repr, held), 3)
