@@ -91,6 +91,7 @@ def test_to_onnx_and_back(adaface, rgb, tmp_path):
         ({"naming": "insightface"}, "insightface has no ir18"),
         ({"output": "w.bin"}, "weights are written as .safetensors"),
         ({"output": "w.onnx", "naming": "tface"}, "has ONNX's own names, not tface's"),
+        ({"output": "none/w.onnx"}, "none is not an existing folder"),
         ({"backbone": "ir34"}, "it is ir18 of 16 numbers"),
         ({"naming": "cvlface", "mean": 0}, "would get mean 127.5; write another naming"),
     ],
@@ -105,8 +106,10 @@ def test_what_cannot_be_converted(adaface, tmp_path, options, words):
     assert not output.exists()
 
 
-def test_the_command_says_what_it_found(printed, adaface, tmp_path):
-    said = printed("convert", adaface, "--output", tmp_path / "w.pt", "--as", "cvlface")
+@pytest.mark.parametrize("output", [("w.pt", "--as", "cvlface"), ("w.onnx",), ("folder",)])
+def test_the_command_says_what_it_found(printed, adaface, tmp_path, output):
+    name, *naming = output
+    said = printed("convert", adaface, "--output", tmp_path / name, *naming)
     assert said.splitlines()[0] == (
         "found: ir18, 16 numbers from 112x112; named as by adaface (channels bgr, mean 127.5, "
         "std 127.5)"
@@ -114,7 +117,11 @@ def test_the_command_says_what_it_found(printed, adaface, tmp_path):
     assert re.search(r"renamed +149 +model.input_layer.0.weight -> input_layer.0.weight", said)
     assert re.search(r"left, of training +1 +head.kernel", said)
     assert re.search(r"missing +0", said)
-    assert "takes: RGB, (x - 127.5) / 127.5" in said
+    order = "RGB" if naming else "BGR"
+    assert said.splitlines()[-2:] == [
+        f"takes: {order}, (x - 127.5) / 127.5",
+        f"wrote {tmp_path / name}",
+    ]
 
 
 def test_a_specification_keeps_the_epsilon_of_its_weights():

@@ -312,6 +312,20 @@ BAD = {
     ),
     "no arrays": (dict, {}, "holds no arrays"),
     "a name without end": (lambda: {"a." * 10**6: np.ones(1)}, {}, "none is near"),
+    "a transformer of CVLface's": (
+        lambda: {"net.patch_embed.proj.weight": np.ones((512, 3, 8, 8)), **part("vit_t", 90)},
+        {},
+        "no network that marginface has: it is a vision transformer on patches of 8 x 8 pixels as "
+        r"CVLface's; .* as \.onnx with its own code \(torch\.onnx\.export\), which --model takes$",
+    ),
+    "one that takes points": (
+        lambda: {
+            "net.keypoint_linear.weight": np.ones((4704, 10)),
+            "net.patch_embed.proj.weight": np.ones((512, 3, 8, 8)),
+        },
+        {"backbone": "vit_s"},
+        "does not fit vit_s .*: it is CVLface's transformer with KPRPE, which takes five points",
+    ),
     "no such backbone": (dict, {"backbone": "irs18"}, "did you mean"),
 }
 
@@ -342,6 +356,8 @@ def test_a_network_tells_whose_weights_it_was_given() -> None:
         fit_weights(graph, both)
     with pytest.raises(MarginfaceError, match=r"149 of 149 parameters are missing.*; it is mbf of"):
         fit_weights(graph, weights("mbf")[1])
+    with pytest.raises(MarginfaceError, match="; it is CVLface's transformer with KPRPE"):
+        fit_weights(graph, {"net.keypoint_linear.weight": np.ones((4704, 10), np.float32)})
 
 
 def test_files_of_quantised_networks_are_refused(tmp_path: Path) -> None:

@@ -17,22 +17,24 @@ from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
 from marginface.errors import MarginfaceError
 from marginface.formats import Formats
-from marginface.pickles.tensors import Tensor
+from marginface.pickles.tensors import BFLOAT16, Tensor
 from marginface.pickles.torch_files import is_torch_file, read_torch_file
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class StateDict(dict[str, NDArray[Any]]):
-    """The arrays of a file of PyTorch's, and what lay around them.
+    """The arrays of a file, and what else it says.
 
     Attributes:
         wrapper: the key of the dictionary that they were in; "" for none.
         outside: the other keys there, which were not read.
+        bfloat16: names of those that are stored so, and were read as float32.
     """
 
     wrapper = ""
     outside: tuple[str, ...] = ()
+    bfloat16: frozenset[str] = frozenset()
 
 
 class UsualEpsilon(dict[str, NDArray[Any]]):
@@ -249,9 +251,10 @@ def _read_safetensors(path: Path) -> Arrays:
         stored = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         raise MarginfaceError(f"{path} is not a whole safetensors file: {error}") from error
-    arrays = {}
+    arrays = StateDict()
+    arrays.bfloat16 = frozenset(n for n, each in stored.items() if each["dtype"] == "BF16")
     for name, each in stored.items():
-        if each["dtype"] == "BF16":  # which NumPy lacks: the upper half of a float32
+        if name in arrays.bfloat16:  # which NumPy lacks: the upper half of a float32
             halves = np.frombuffer(each["data"], np.uint16).astype(np.uint32)
             array: NDArray[Any] = (halves << 16).view(np.float32)
         elif each["dtype"] in DTYPES:
@@ -284,6 +287,7 @@ def _read_torch(path: Path) -> Arrays:
     if not any("." in name for name in tensors):  # no names of parameters: they lie deeper
         tensors = dict(_nested(values, path))
     arrays.update((name, tensor.array()) for name, tensor in tensors.items())
+    arrays.bfloat16 = frozenset(n for n, each in tensors.items() if each.type.name == BFLOAT16)
     if not arrays:
         raise MarginfaceError(f"{path} holds no arrays; expected a backbone's state_dict")
     return arrays

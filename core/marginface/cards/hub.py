@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from marginface.cards.folder import CONFIG, PAGE, WEIGHTS
+from marginface.cards.folder import CONFIG, FILES, WEIGHTS
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.text import shown
@@ -51,7 +51,7 @@ def fetched(place: str | Path) -> Path:
 
     try:
         return _cached(name, commit) or Path(
-            snapshot_download(name, revision=commit, allow_patterns=[CONFIG, WEIGHTS, PAGE])
+            snapshot_download(name, revision=commit, allow_patterns=[*FILES])
         )
     except LocalEntryNotFoundError as error:
         raise MarginfaceError(

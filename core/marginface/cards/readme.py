@@ -63,7 +63,7 @@ def facts_of(
     architecture: str,
     parameters: int,
     input_size: tuple[int, int] | None,
-    steps: Preprocessing,
+    steps: Preprocessing | None,
     embedding_size: int | None,
     card: Card,
 ) -> dict[str, str]:
@@ -73,7 +73,8 @@ def facts_of(
         height, width = input_size
         order = "" if height == width else " (height x width)"
         faces = {
-            "input": f"{height} x {width} pixels{order}; {in_words(steps)}",
+            "input": f"{height} x {width} pixels{order}; "
+            + (in_words(steps) if steps else NOT_STATED),
             "embedding": f"{embedding_size} numbers",
         }
     return {

@@ -25,24 +25,15 @@ def convert(
             "--output", help="The .safetensors, .pt or .onnx to write; without suffix, a folder."
         ),
     ],
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="The network; default: recognised by names and shapes."),
-    ] = None,
+    backbone: options.Backbone = None,
     naming: Annotated[
         str | None,
         typer.Option(
             "--as", help="Project whose names the weights get: insightface, cvlface, magface ..."
         ),
     ] = None,
-    embedding_size: Annotated[
-        int | None,
-        typer.Option("--embedding-size", help="Length of an embedding; default: by shapes."),
-    ] = None,
-    input_size: Annotated[
-        str | None,
-        typer.Option("--input-size", help="height,width of images; default: by shapes."),
-    ] = None,
+    embedding_size: options.EmbeddingSize = None,
+    input_size: options.InputSize = None,
     mean: options.Mean = None,
     std: options.Std = None,
     channels: options.Channels = None,

@@ -9,7 +9,9 @@ import typer
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="A run folder, a model folder or an .onnx.")],
+    model: Annotated[
+        Path, typer.Argument(help="A run folder, a model folder, an .onnx or a file of weights.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a model is: its network, preprocessing, loss, and what is stated about it."""

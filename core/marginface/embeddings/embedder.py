@@ -342,7 +342,9 @@ def _fingerprint(digest: str, preprocessing: Preprocessing, *, scales: bool) -> 
 
 def _digest_of_weights(spec: ModelSpec, weights: Arrays) -> str:
     """Return the digest of a network by its description; its arrays are in canonical order."""
-    network = [spec.backbone, spec.embedding_size, list(spec.input_size)]
+    network: list[Any] = [spec.backbone, spec.embedding_size, list(spec.input_size)]
+    if spec.batch_norm_epsilon is not None:
+        network.append(spec.batch_norm_epsilon)
     digest = hashlib.sha256(json.dumps(network).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])

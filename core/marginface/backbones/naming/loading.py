@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from marginface.backbones import Graph, check_weights, describe
+from marginface.backbones.naming.elsewhere import known_elsewhere
 from marginface.backbones.naming.epsilon import with_epsilon
 from marginface.backbones.naming.nearest import nearest
 from marginface.backbones.naming.places import places
@@ -33,6 +34,8 @@ def fit_weights(
     try:
         arrays = check_weights(graph, weights, source)
     except MarginfaceError as error:
+        if elsewhere := known_elsewhere(weights):
+            raise MarginfaceError(f"{error}; it is {elsewhere}") from error
         near = nearest(weights, graph)
         if near is None:
             raise

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from marginface.backbones import Graph, check_weights, describe, parameter_names
 from marginface.backbones.naming.account import Account
+from marginface.backbones.naming.elsewhere import known_elsewhere
 from marginface.backbones.naming.nearest import Likeness, likeness, nearest
 from marginface.backbones.naming.places import (
     SIZES,
@@ -122,24 +123,59 @@ def recognise(
     >>> print(recognise({f"module.{name}": array for name, array in weights.items()}))
     mbf, 64 numbers from 112x112; named as by insightface (channels rgb, mean 127.5, std 127.5)
     """
-    counters = tuple(name for name in arrays if name.endswith(COUNTERS))
+    found, *others = candidates(
+        arrays, backbone, embedding_size=embedding_size, input_size=input_size, source=source
+    )
+    if others:
+        names = [each.graph.name for each in (found, *others)]
+        raise MarginfaceError(
+            f"{source} has the names and shapes of several networks, {listed(names)}; say which "
+            "with --backbone"
+        )
+    return found
+
+
+def candidates(
+    arrays: Mapping[str, NDArray[Any]],
+    backbone: str | None = None,
+    *,
+    embedding_size: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    source: str = "weights",
+) -> list[Recognised]:
+    """Return what arrays may be the weights of, at least one: as `recognise`, without choosing.
+
+    Networks that differ in training alone are one.
+    """
     held = {name: arrays[name] for name in arrays if not name.endswith(COUNTERS)}
     found = _likeliest(_fitting(held, backbone, embedding_size, input_size))
     if not found:
         raise _unknown(held, backbone, embedding_size, input_size, source)
     _check_one(found, source)
-    graph, place = found[0]
-    if others := [each.name for each, _ in found if not same_inference(graph, each)]:
-        raise MarginfaceError(
-            f"{source} has the names and shapes of several networks, "
-            f"{listed([graph.name, *others])}; say which with --backbone"
-        )
+    groups: list[list[tuple[Graph, Place]]] = []
+    for each in found:
+        same = next((group for group in groups if same_inference(group[0][0], each[0])), None)
+        if same is None:
+            groups.append(same := [])
+        same.append(each)
+    return [_recognised(arrays, held, group, source) for group in groups]
+
+
+def _recognised(
+    arrays: Mapping[str, NDArray[Any]],
+    held: Mapping[str, NDArray[Any]],
+    alike: list[tuple[Graph, Place]],
+    source: str,
+) -> Recognised:
+    """Account for arrays, of which `held` are no counters, as those of networks that are one."""
+    graph, place = alike[0]
     stored = {name: f"{place.prefix}{name}" for name in graph.parameters()}
     used = set(stored.values())
     left = {name: tuple(array.shape) for name, array in held.items() if name not in used}
     wrapper, outside = getattr(arrays, "wrapper", ""), getattr(arrays, "outside", ())
     namings = namings_at(graph, place, wrapper)
     training = tuple(name for name in left if any(each.trains_with(name) for each in namings))
+    counters = tuple(name for name in arrays if name not in held)
     epsilon = next((each.epsilon for each in namings if each.epsilon), None)
     taken = check_weights(graph, {name: arrays[there] for name, there in stored.items()}, source)
     check_finite(taken, source)
@@ -149,7 +185,7 @@ def recognise(
         describe(graph.name, *size, batch_norm_epsilon=epsilon),
         namings,
         place,
-        tuple(each.name for each, _ in found[1:]),
+        tuple(each.name for each, _ in alike[1:]),
         Account(stored, left, training, outside, counters),
         taken,
     )
@@ -246,6 +282,8 @@ def _unknown(
         if not own.others:
             return _not_alone(held, own, source)
         text = f"{source} does not fit {own}"
+    if elsewhere := known_elsewhere(held):
+        return MarginfaceError(f"{text}: it is {elsewhere}")
     near = nearest(held, asked)
     if near is None and own is not None and own.count:
         return MarginfaceError(f"{text}: is the file whole?")
