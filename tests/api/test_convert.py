@@ -155,7 +155,10 @@ def test_a_model_folder_keeps_what_is_known_and_stated(adaface, rgb, tmp_path):
     expected = mf.load(made.path).embed(images)
     again = mf.convert(made.path, tmp_path / "again", licence="CC0")
     assert mf.info(again.path).card == replace(card, licence="CC0")
-    onnx = mf.convert(again.path, tmp_path / "model.onnx").path
+    onnx = mf.convert(again.path, tmp_path / "model.onnx", figures={"LFW": 99.3}).path
+    assert mf.info(onnx).card == replace(card, licence="CC0", figures={"LFW": 99.3})
+    exported = mf.export(tmp_path / "exported.onnx", model=again.path)
+    assert mf.info(mf.convert(exported, tmp_path / "back").path).card == mf.info(again.path).card
     np.testing.assert_allclose(mf.load(onnx).embed(images), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(mf.MarginfaceError, match="licence goes with a model folder"):
         mf.convert(made.path, tmp_path / "model.pt", licence="MIT")

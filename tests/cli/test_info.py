@@ -117,6 +117,8 @@ def data_elsewhere(model):
             "architecture mobilefacenet",
         ),
         (lambda model: model.Clear(), {}, "is not an ONNX model"),
+        (None, {"marginface.card": '{"stars": 5}'}, "its metadata 'marginface.card' is not what"),
+        (None, {"marginface.card": '{"licence": "MIT"}'}, "licence MIT"),
     ],
 )
 def test_hostile_files(cli, tmp_path, change, metadata, words):
@@ -177,9 +179,11 @@ def test_class_weights_of_a_checkpoint_to_resume_from(tmp_path):
 def test_types_of_numbers(tmp_path):
     _, arrays = drawn("mbf")
     halves = {name: array.astype(np.float16) for name, array in arrays.items()}
-    save_file(halves | {"features.layers.3.bias": np.zeros(8, np.float32)}, tmp_path / "w.safetensors")
+    save_file(
+        halves | {"features.layers.3.bias": np.zeros(8, np.float32)}, tmp_path / "w.safetensors"
+    )
     types = mf.info(tmp_path / "w.safetensors").more["dtype"]
-    assert types == f"1 float32, {len(arrays) - 1} float16"
+    assert types == f"{len(arrays) - 1} float16, 1 float32"
 
 
 def test_bfloat16_is_called_so(tmp_path):

@@ -100,10 +100,10 @@ def convert(
         std: divides pixels after the mean; the project's for None.
         channels: channel order of the network, "rgb" or "bgr"; the project's for None.
         crop: (top, left, height, width) that is cut out of each image.
-        training_data: of a model folder: what it was trained on, in words.
-        figures: of a model folder: what was measured, by name.
-        licence: of a model folder: of the weights.
-        origin: of a model folder: where the weights come from; whose names they have for None.
+        training_data: of a model folder or an .onnx: what it was trained on, in words.
+        figures: likewise: what was measured, by name.
+        licence: likewise: of the weights.
+        origin: likewise: where the weights come from; whose names they have for None.
         overwrite: replace an existing file, or a folder that marginface wrote.
 
     Raises:
@@ -131,7 +131,7 @@ def convert(
         refuse_given({"as": naming}, "goes with a .safetensors or .pt; a folder has our own names")
         with claimed_folder(path, CONFIG, overwrite=overwrite, inputs=[source]):
             network = read()
-            card = _card_of(network, {k: v for k, v in stated.items() if v is not None})
+            card = _card_of(network, stated)
             calibrated = (path / THRESHOLDS).is_file()
             write_model_folder(path, network.spec, network.arrays, card, overwrite=overwrite)
         if calibrated:
@@ -141,7 +141,6 @@ def convert(
                 stacklevel=3,
             )
         return _converted(path, network.spec, network)
-    refuse_given(stated, "goes with a model folder, an --output without suffix")
     if path.suffix.lower() == ".onnx":
         if wanted is not None:
             raise MarginfaceError(
@@ -151,12 +150,14 @@ def convert(
         check_path(path)
         with claimed_model(path, source, overwrite=overwrite):
             network = read()
+            network = replace(network, card=_card_of(network, stated))
             with replacing_model(path) as part:
                 write_network(part, network, source, network.origin())
                 if model:
                     keep_thresholds(source, part)
         return _converted(path, network.spec, network)
     check_suffix(path)
+    refuse_given(stated, "goes with a model folder, an --output without suffix, or an .onnx")
     with claimed_file(path, overwrite=overwrite, inputs=[source]):
         network = read()
         spec = network.spec
@@ -185,7 +186,8 @@ def _card_of(network: Network, stated: Mapping[str, Any]) -> Card:
         known = {"loss": about["loss"], "loss_parameters": json.loads(about["loss_parameters"])}
     if found is not None and len(found.namings) == 1:
         known["origin"] = f"named as by {found.namings[0].name}"
-    return replace(network.card, **(known | dict(stated)))
+    given = {name: value for name, value in stated.items() if value is not None}
+    return replace(network.card, **(known | given))
 
 
 def _as_taken_by(wanted: Naming, own: Preprocessing) -> Preprocessing:

@@ -14,10 +14,11 @@ from marginface.backbones.naming import Recognised, as_configured, recognise
 from marginface.backbones.weights import read_file
 from marginface.backend import MODULES, installed_backends
 from marginface.cards import Card, is_model_folder, read_model_folder
+from marginface.cards.card import CARD_KEY
 from marginface.cards.folder import read_config
 from marginface.cards.hub import fetched
 from marginface.checks import as_path
-from marginface.embeddings.embedder import recorded_preprocessing
+from marginface.embeddings.embedder import recorded_card, recorded_preprocessing
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.model import (
@@ -58,7 +59,7 @@ class Network:
         arrays: its weights.
         config: how it was trained, as far as that is known: its loss, the backend.
         recognised: of a file of weights: whose names it has.
-        card: of a model folder: what is stated about it.
+        card: of a model folder or an .onnx: what is stated about it.
     """
 
     spec: ModelSpec
@@ -79,10 +80,11 @@ class Network:
         return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
 
     def origin(self) -> dict[str, str]:
-        """Return what the metadata says of the loss, and of the file of weights."""
-        found = self.recognised
+        """Return what the metadata says of the loss and the file of weights, and the card."""
+        found, stated = self.recognised, self.card.to_json()
         about = {} if found is None else {"weights": f"{found}; {found.account}"}
-        return self.about_the_loss() | about
+        card = {CARD_KEY: json.dumps(stated)} if stated else {}
+        return self.about_the_loss() | about | card
 
     def checking_backend(self) -> str | None:
         """Return the backend it was trained in if that is installed: all of them write one file."""
@@ -140,8 +142,9 @@ def read_folder(path: Path) -> Network:
 def read_exported_network(path: Path) -> Network:
     """Read the network of a file that `export` wrote, with the preprocessing that it has now."""
     exported = read_exported(path)
-    recorded = recorded_preprocessing(path, read_metadata(path))
-    return Network(replace(exported.spec, preprocessing=recorded), exported.weights, exported.loss)
+    metadata = read_metadata(path)
+    spec = replace(exported.spec, preprocessing=recorded_preprocessing(path, metadata))
+    return Network(spec, exported.weights, exported.loss, card=recorded_card(path, metadata))
 
 
 def read_published(path: Path, told: WeightsOptions) -> Network:

@@ -19,7 +19,12 @@ from marginface.cards.folder import sha256_of
 from marginface.cards.hub import fetched
 from marginface.cards.readme import NOT_STATED, facts_of
 from marginface.checks import as_path
-from marginface.embeddings.embedder import MODELS, recorded_preprocessing, recorded_spec
+from marginface.embeddings.embedder import (
+    MODELS,
+    recorded_card,
+    recorded_preprocessing,
+    recorded_spec,
+)
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.model import METADATA_KEY, PREPROCESSING_KEY, ModelSpec, Preprocessing
@@ -195,11 +200,15 @@ def _of_onnx(place: Path) -> ModelInfo:
 
     metadata, summary, digest = read_metadata(place), summarize(place), sha256_of(place)
     steps, more = recorded_preprocessing(place, metadata), dict(summary.more)
+    card = recorded_card(place, metadata)
+    if METADATA_KEY in metadata and not card.loss:
+        about = _card_of(metadata)
+        card = replace(card, loss=about.loss, loss_parameters=about.loss_parameters)
     if METADATA_KEY in metadata:
         spec = recorded_spec(place, metadata)
-        size, length, card, kind = spec.input_size, spec.embedding_size, _card_of(metadata), "onnx"
+        size, length, kind = spec.input_size, spec.embedding_size, "onnx"
     else:
-        spec, size, length, card, kind = None, None, None, Card(), "foreign onnx"
+        spec, size, length, kind = None, None, None, "foreign onnx"
         try:
             onnx_digest(place)  # first: it does not follow what the file names anywhere
             session = OnnxSession(place)

@@ -12,6 +12,7 @@ from marginface.errors import MarginfaceError
 from marginface.text import shown
 
 LONGEST = 2000  # characters of a statement
+CARD_KEY = "marginface.card"  # of an ONNX file: the card as JSON
 
 
 @dataclass(frozen=True)

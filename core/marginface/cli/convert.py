@@ -39,17 +39,22 @@ def convert(
     channels: options.Channels = None,
     crop: options.Crop = None,
     training_data: Annotated[
-        str | None, typer.Option("--training-data", help="Of a folder: what it was trained on.")
+        str | None,
+        typer.Option("--training-data", help="Of a folder or .onnx: what it was trained on."),
     ] = None,
     figure: Annotated[
         list[str] | None,
-        typer.Option("--figure", help="Of a folder: NAME=NUMBER that was measured; repeat."),
+        typer.Option(
+            "--figure", help="Of a folder or .onnx: NAME=NUMBER that was measured; repeat."
+        ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Of a folder: of the weights, such as MIT.")
+        str | None,
+        typer.Option("--licence", help="Of a folder or .onnx: of the weights, such as MIT."),
     ] = None,
     origin: Annotated[
-        str | None, typer.Option("--origin", help="Of a folder: where the weights come from.")
+        str | None,
+        typer.Option("--origin", help="Of a folder or .onnx: where the weights come from."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

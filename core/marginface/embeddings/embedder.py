@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
+from marginface.cards.card import CARD_KEY, Card
 from marginface.cards.folder import is_model_folder, read_model_folder
 from marginface.cards.hub import fetched
 from marginface.checks import check_count
@@ -248,6 +249,11 @@ def recorded_preprocessing(path: Path, metadata: Mapping[str, str]) -> Preproces
 def recorded_spec(path: Path, metadata: Mapping[str, str]) -> ModelSpec:
     """Return what the metadata of a file that `export` wrote says of its network."""
     return _recorded(path, metadata, METADATA_KEY, ModelSpec.from_json)
+
+
+def recorded_card(path: Path, metadata: Mapping[str, str]) -> Card:
+    """Return what a file's metadata states about the model; nothing where it has no card."""
+    return _recorded(path, metadata, CARD_KEY, Card.from_json) if CARD_KEY in metadata else Card()
 
 
 def _recorded(
