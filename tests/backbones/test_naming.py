@@ -117,6 +117,10 @@ def test_every_project_has_a_case() -> None:
 def test_written_files_come_back(project: str, suffix: str, tmp_path: Path) -> None:
     graph, arrays = weights(SMALL[project])
     naming, path = find_naming(project), tmp_path / f"w{suffix}"
+    if (project, suffix) == ("xiaoccer", ".safetensors"):  # whose names alone are nobody's
+        with pytest.raises(MarginfaceError, match="by the dictionary net_state_dict alone"):
+            write_state_dict(path, graph, arrays, naming)
+        return
     write_state_dict(path, graph, arrays, naming)
     if suffix == ".pt":
         stored = torch.load(path, weights_only=True)

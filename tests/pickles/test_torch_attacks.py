@@ -140,7 +140,7 @@ def test_storages_in_a_row_are_those_that_are_named(tmp_path):
         assert words in refusal(row(tmp_path / "a.pt", value, keys, counts))
     path = row(tmp_path / "a.pt", value)
     path.write_bytes(path.read_bytes()[:-1])
-    assert "storage '0' has 6 numbers, expected 6" in refusal(path)
+    assert "the file ends within storage '0'" in refusal(path)
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
