@@ -131,9 +131,11 @@ def test_class_weights_of_a_checkpoint_to_resume_from(tmp_path):
 def test_types_of_numbers(tmp_path):
     _, arrays = drawn("mbf")
     halves = {name: array.astype(np.float16) for name, array in arrays.items()}
-    save_file(halves | {"features.3.bias": np.zeros(8, np.float32)}, tmp_path / "w.safetensors")
+    save_file(
+        halves | {"features.layers.3.bias": np.zeros(8, np.float32)}, tmp_path / "w.safetensors"
+    )
     types = mf.info(tmp_path / "w.safetensors").more["dtype"]
-    assert types == f"1 float32, {len(arrays) - 1} float16"
+    assert types == f"{len(arrays) - 1} float16, 1 float32"
 
 
 def test_bfloat16_is_called_so(tmp_path):
