@@ -157,7 +157,7 @@ def test_a_projects_weights(cli, tmp_path):
     more = found["more"]
     assert more["named as by"].startswith("magface (channels bgr, mean 0, std 255, BatchNorm")
     assert more["stated in"].startswith("IrvingMeng/MagFace, ")
-    assert more["BatchNorm epsilon"] == "2e-05"
+    assert more["BatchNorm eps"] == "2e-05"
     assert more["tensors"] == (
         f"{len(arrays) + 1}: used {len(arrays)}, none missing, all renamed (from "
         "features.module.*), left 1 of training (module.fc.weight), not read: optimizer"

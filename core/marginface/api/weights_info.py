@@ -38,7 +38,7 @@ def facts_of_weights(
         "architecture": _architecture(found),
         "named as by": " or ".join(map(str, projects)) or nobody,
         "stated in": "; ".join(each.source for each in projects) or NOT_STATED,
-        "BatchNorm epsilon": _epsilon(first),
+        "BatchNorm eps": _epsilon(first),
         "tensors": f"{len(arrays)}: {first.account}{counters}",
         "dtype": listed(types) if len(types) == 1 else listed(f"{n} {t}" for t, n in types.items()),
         "class weights": listed(_class_weights(path, first)) or "none beside",
