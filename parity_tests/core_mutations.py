@@ -140,6 +140,7 @@ TABLE = [
     Mutant(ONNX, "layer_norm", "perm=[0, 3, 1, 2])", "perm=[0, 3, 2, 1])"),
     Mutant(ONNX, "attention", "perm=[0, 2, 1, 3]", "perm=[0, 1, 2, 3]"),
     Mutant(ONNX, "attention", "axis=-1\n    )", "axis=-2\n    )"),
+    Mutant(ONNX, "attention", '"scale": 1.0', '"scale": 2.0'),
 ]
 FOLDING = [
     Mutant("backbones.folding", "batch_norm", "bias * scale + offset", "bias + offset"),

@@ -101,6 +101,9 @@ def test_onnx_at_every_opset(name: str) -> None:
         found = OnnxSession(model.SerializeToString())(images)
         allowed = 2e-5 * np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=allowed, err_msg=f"{opset}")
+        if name == "attention":  # as the operator, where there is one
+            operators = {node.op_type for node in model.graph.node}
+            assert ("Attention" in operators, "Softmax" in operators) == (opset > 22, opset < 23)
 
 
 def test_prelu_has_a_second_derivative(torch: Framework) -> None:

@@ -28,8 +28,9 @@ ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 KERAS = (".keras", ".h5", ".hdf5")
 FROM_KERAS = (
-    "load it in Python (`import marginface_tf` first; weights into its create_backbone) and write "
-    "an .onnx with marginface_tf.export_onnx"
+    "write it as .onnx, which --model takes: GhostFaceNet's and others' with tf2onnx, a network of "
+    "marginface_tf with marginface_tf.export_onnx (`import marginface_tf` before you load it; "
+    "weights go into its create_backbone)"
 )
 # Where each registry is: a message about a file looks whether it is of another one's.
 REGISTRIES = {
@@ -223,6 +224,8 @@ def unknown(path: Path, *kinds: Formats[Any]) -> MarginfaceError:
         known = expected([name for kind in kinds for name in kind.names])
     if not path.exists():
         return MarginfaceError(f"no such file or folder: {path}; {known}")
+    if is_of_keras(path):
+        return MarginfaceError(f"{path} is of Keras; {FROM_KERAS}")
     what = "a folder" if path.is_dir() else "a file"
     return MarginfaceError(f"{path} is {what} of another kind; {known}{_meant(path, kinds)}")
 
@@ -236,8 +239,6 @@ def _meant(path: Path, kinds: Sequence[Formats[Any]]) -> str:
         with suppress(MarginfaceError):  # what keeps it from being read is not the question
             if other not in kinds and (found := other.recognise(path)):
                 return f"; it is {found.name}, {other.use}"
-    if is_of_keras(path):
-        return f"; it is of Keras: {FROM_KERAS}"
     if begins(path, *UTF_16):
         return "; it is text in UTF-16, as PowerShell and Excel write it: save it as UTF-8"
     return "; it is a zip, which has to be unpacked" if begins(path, ZIP) else ""

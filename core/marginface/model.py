@@ -190,8 +190,9 @@ class Preprocessing:
         _check_keys(values, Preprocessing)
         crop = values["crop"]
         _check_sizes(crop or [])
-        if len(values["mean"]) != 3 or len(values["std"]) != 3:
-            raise TypeError("not one number for each channel")
+        for each in (values["mean"], values["std"]):
+            if len(each) != 3 or any(type(number) not in (int, float) for number in each):
+                raise TypeError("not one number for each channel")
         return cls(
             mean=tuple(values["mean"]),
             std=tuple(values["std"]),

@@ -150,6 +150,15 @@ def put_folder(new: Path, target: Path) -> None:
     shutil.rmtree(aside)
 
 
+@contextmanager
+def adding(folder: Path) -> Iterator[None]:
+    """Let the block add files of marginface's to a folder, which --overwrite replaces as before."""
+    ours = _is_unchanged(folder)
+    yield
+    if ours:
+        sign(folder)
+
+
 def sign(folder: Path) -> None:
     """Note in a folder which names it holds."""
     (folder / SIGNATURE).write_text(f"marginface wrote these files: {_digest(folder)}\n")

@@ -91,6 +91,7 @@ def test_to_onnx_and_back(adaface, rgb, tmp_path):
         ({"naming": "insightface"}, "insightface has no ir18"),
         ({"output": "w.bin"}, "weights are written as .safetensors"),
         ({"output": "w.onnx", "naming": "tface"}, "has ONNX's own names, not tface's"),
+        ({"output": "none/w.onnx"}, "none is not an existing folder"),
         ({"backbone": "ir34"}, "it is ir18 of 16 numbers"),
         ({"naming": "cvlface", "mean": 0}, "would get mean 127.5; write another naming"),
     ],
@@ -105,8 +106,10 @@ def test_what_cannot_be_converted(adaface, tmp_path, options, words):
     assert not output.exists()
 
 
-def test_the_command_says_what_it_found(printed, adaface, tmp_path):
-    said = printed("convert", adaface, "--output", tmp_path / "w.pt", "--as", "cvlface")
+@pytest.mark.parametrize("output", [("w.pt", "--as", "cvlface"), ("w.onnx",), ("folder",)])
+def test_the_command_says_what_it_found(printed, adaface, tmp_path, output):
+    name, *naming = output
+    said = printed("convert", adaface, "--output", tmp_path / name, *naming)
     assert said.splitlines()[0] == (
         "found: ir18, 16 numbers from 112x112; named as by adaface (channels bgr, mean 127.5, "
         "std 127.5)"
@@ -114,7 +117,11 @@ def test_the_command_says_what_it_found(printed, adaface, tmp_path):
     assert re.search(r"renamed +149 +model.input_layer.0.weight -> input_layer.0.weight", said)
     assert re.search(r"left, of training +1 +head.kernel", said)
     assert re.search(r"missing +0", said)
-    assert "takes: RGB, (x - 127.5) / 127.5" in said
+    order = "RGB" if naming else "BGR"
+    assert said.splitlines()[-2:] == [
+        f"takes: {order}, (x - 127.5) / 127.5",
+        f"wrote {tmp_path / name}",
+    ]
 
 
 def test_a_specification_keeps_the_epsilon_of_its_weights():
@@ -148,7 +155,10 @@ def test_a_model_folder_keeps_what_is_known_and_stated(adaface, rgb, tmp_path):
     expected = mf.load(made.path).embed(images)
     again = mf.convert(made.path, tmp_path / "again", licence="CC0")
     assert mf.info(again.path).card == replace(card, licence="CC0")
-    onnx = mf.convert(again.path, tmp_path / "model.onnx").path
+    onnx = mf.convert(again.path, tmp_path / "model.onnx", figures={"LFW": 99.3}).path
+    assert mf.info(onnx).card == replace(card, licence="CC0", figures={"LFW": 99.3})
+    exported = mf.export(tmp_path / "exported.onnx", model=again.path)
+    assert mf.info(mf.convert(exported, tmp_path / "back").path).card == mf.info(again.path).card
     np.testing.assert_allclose(mf.load(onnx).embed(images), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(mf.MarginfaceError, match="licence goes with a model folder"):
         mf.convert(made.path, tmp_path / "model.pt", licence="MIT")

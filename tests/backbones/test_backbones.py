@@ -174,9 +174,14 @@ def test_misfits_are_named(tmp_path) -> None:
         backbones.describe("iresnet5O")
     with pytest.raises(MarginfaceError, match="would be left with no pixels"):
         backbones.describe("iresnet18", input_size=(0, 112))
-    (tmp_path / "w.safetensors").write_bytes(b"\xff" * 64)
-    with pytest.raises(MarginfaceError, match="not a whole safetensors file"):
-        backbones.read_weights(tmp_path / "w.safetensors")
+    endless = b'{"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}'
+    for content, words in (
+        (b"\xff" * 64, "not a whole safetensors file"),
+        (len(endless).to_bytes(8, "little") + endless, "a has the shape of no array"),
+    ):
+        (tmp_path / "w.safetensors").write_bytes(content)
+        with pytest.raises(MarginfaceError, match=words):
+            backbones.read_weights(tmp_path / "w.safetensors")
     with pytest.raises(
         MarginfaceError,
         match=r"no such file or folder: .*absent\.pt; expected a \.safetensors, P.* a run folder",

@@ -15,6 +15,7 @@ PARTS = {
     "ir_se50_evolve": ["stem", *(f"body.{i}" for i in range(24)), "output_layer"],
     "mbf": [*(f"layers.{i}" for i in range(8)), "conv_sep", "features"],
     "mobilefacenet": ["stem", *(f"blocks.{i}" for i in range(15)), "conv2", "linear7", "linear1"],
+    "edgeface_xxs": ["stem", *(f"stages.{i}" for i in range(4)), "head.norm", "head.fc"],
     "vit_s": ["stem", *(f"blocks.{i}" for i in range(12)), "norm", "mask_token", "feature"],
 }
 

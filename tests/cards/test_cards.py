@@ -86,6 +86,10 @@ def change(folder: Path, **values):
     (folder / "config.json").write_text(json.dumps(config | values))
 
 
+def change_model(folder: Path, **values):
+    change(folder, model=SPEC.to_json() | values)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -99,6 +103,14 @@ def change(folder: Path, **values):
         (lambda f: change(f, card=[]), "a model card is no table"),
         (lambda f: change(f, card={"loss": 3}), "a model card's loss must be a text, got 3"),
         (lambda f: change(f, card={"figures": {"LFW": "99"}}), "figure 'LFW' must be a number"),
+        (lambda f: change(f, card={"figures": {"LFW": 10**400}}), "figure 'LFW' must be a number"),
+        (lambda f: change_model(f, dropout=2), r"config.json: dropout must be in \[0, 1\)"),
+        (
+            lambda f: change_model(
+                f, preprocessing=SPEC.preprocessing.to_json() | {"mean": [[1]] * 3}
+            ),
+            "config.json is not what this version writes",
+        ),
         (lambda f: change(f, card={"licence": "x" * 3000}), "has 3000 characters; at most 2000"),
         (lambda f: change(f, model={"backbone": "mobilefacenet"}), "is not what this version"),
         (lambda f: change(f, model=None), "is not what this version writes"),

@@ -5,6 +5,7 @@ import pytest
 
 import marginface as mf
 from marginface.backbones import initial_weights
+from marginface.backbones.naming import fit_weights
 from marginface.cards import Card, write_model_folder
 from marginface.model import ModelSpec
 
@@ -31,6 +32,8 @@ def test_weights_of_it_are_for_the_usual_epsilon(folder):
     moved = [name for name in plain if not np.array_equal(read[name], plain[name])]
     assert moved == [name for name in plain if name.endswith("running_var")]
     np.testing.assert_allclose(read[moved[0]], plain[moved[0]] + 0.1 - 1e-5, rtol=1e-6)
+    for name, array in fit_weights(SPEC.graph(), read).items():  # whose epsilon it is
+        np.testing.assert_allclose(array, plain[name], rtol=1e-6)
 
 
 def test_a_run_that_starts_from_it_says_what_differs(folder, tiny_faces, tmp_path, cli):

@@ -29,16 +29,18 @@ def cache(tmp_path_factory):
     return folder
 
 
-def run(cache: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+def run(cache: Path, *arguments: object, offline: str = "1") -> subprocess.CompletedProcess[str]:
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": offline}
+    environment = {**os.environ, "HF_HUB_CACHE": str(cache), **nobody}
     command = [sys.executable, "-m", "marginface", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
 def test_a_model_comes_from_the_cache(cache):
     pytest.importorskip("huggingface_hub")
-    done = run(cache, "info", ADDRESS)
+    done = run(cache, "info", ADDRESS, offline="0")
     assert done.returncode == 0, done.stderr
+    assert not done.stderr  # nobody was asked
     assert "mobilefacenet" in done.stdout
     assert "from" in done.stdout
 

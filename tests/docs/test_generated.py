@@ -60,9 +60,9 @@ def test_the_page_of_weights_has_every_naming() -> None:
 def row_of(naming: Naming) -> str:
     prefix = " or ".join(f"`{each}.`" for each in naming.prefixes if each) or "none"
     prefix += f", in `{naming.wrapper}`" if naming.wrapper else ""
-    epsilon = f"{naming.epsilon:g}" if naming.epsilon else "the network's"
-    pixels = f"{naming.channels} | {naming.mean:g}, {naming.std:g}"
-    return f"| `{naming.name}` | {prefix} | {pixels} | {epsilon} | {naming.source} |"
+    epsilon = f"{naming.epsilon:g} " if naming.epsilon else ""
+    pixels = f"{naming.channels}, {naming.mean:g}, {naming.std:g}"
+    return f"| `{naming.name}` | {prefix} | {pixels} | {epsilon}| {naming.source} |"
 
 
 def test_the_page_of_benches_has_each() -> None:

@@ -28,6 +28,8 @@ from safetensors.numpy import save
 from marginface.backbones import read_weights
 from marginface.benchmarking.comparing import compare
 from marginface.benchmarking.files import read_costs
+from marginface.cards import Card
+from marginface.cards.folder import TYPE, read_config
 from marginface.data.formats.index_cache import load_index
 from marginface.data.formats.recordio import RecordFile
 from marginface.data.images import decode_image
@@ -48,6 +50,7 @@ from marginface.evaluation.template_files import (
     read_subjects,
     read_template_pairs,
 )
+from marginface.model import ModelSpec
 from marginface.serving.stored_faces import stored_faces
 from marginface.training.config.files import read_config_file
 
@@ -190,6 +193,13 @@ def torch_file(*, zipped: bool) -> list[bytes]:
     return [written.getvalue()]
 
 
+def model_config() -> list[bytes]:
+    """Return what a model folder says of itself."""
+    spec, card = ModelSpec("mobilefacenet", 8, (32, 32)), Card(loss="cosface", figures={"LFW": 99})
+    said = {"model": spec.to_json(), "card": card.to_json(), "sha256": 64 * "0"}
+    return [json.dumps({"model_type": TYPE} | said).encode()]
+
+
 POINTS = ",".join(["1.5"] * 10)
 PARSERS: dict[str, Parser] = {
     "rec": Parser("x.rec", every_image, whole("x.rec")),
@@ -230,6 +240,7 @@ PARSERS: dict[str, Parser] = {
     ),
     "torch zip": Parser("w.pt", read_weights, partial(torch_file, zipped=True)),
     "torch row": Parser("w.pth", read_weights, partial(torch_file, zipped=False)),
+    "model folder": Parser("config.json", lambda path: read_config(path.parent), model_config),
     "yaml": Parser("c.yaml", read_config_file, texts("data: faces\noutput: run\nlr: 0.1\n")),
     "costs": Parser(
         "b.json",

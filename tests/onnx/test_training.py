@@ -70,6 +70,12 @@ def test_what_is_kept_for_training_does_not_change_the_model(exported, tmp_path)
     assert share < 0.06
 
 
+def reshape(model, suffix, shape):
+    for each in model.graph.initializer:
+        if each.name.endswith(suffix):
+            each.CopyFrom(onnx.numpy_helper.from_array(np.ones(shape, np.float32), each.name))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -78,6 +84,7 @@ def test_what_is_kept_for_training_does_not_change_the_model(exported, tmp_path)
         (lambda m: m.graph.ClearField("initializer"), "does not hold .* as marginface exports it"),
         (lambda m: m.graph.initializer[0].ClearField("raw_data"), "does not hold"),
         (lambda m: [each.ClearField("dims") for each in m.graph.initializer], "does not hold"),
+        (lambda m: reshape(m, ".bias", (2, 3)), "does not hold its biases"),
     ],
 )
 def test_what_cannot_be_trained_on_is_one_line(exported, tmp_path, change, words):

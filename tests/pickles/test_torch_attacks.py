@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch_files import Call, Outside, pickled, row, storage, view, zipped
 
+from marginface.backbones import read_weights
 from marginface.errors import MarginfaceError
 from marginface.pickles.torch_files import read_torch_file
 
@@ -139,7 +140,7 @@ def test_storages_in_a_row_are_those_that_are_named(tmp_path):
         assert words in refusal(row(tmp_path / "a.pt", value, keys, counts))
     path = row(tmp_path / "a.pt", value)
     path.write_bytes(path.read_bytes()[:-1])
-    assert "storage '0' has 6 numbers, expected 6" in refusal(path)
+    assert "the file ends within storage '0'" in refusal(path)
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
@@ -255,3 +256,33 @@ def test_lists_within_themselves_end(tmp_path):
     loop = b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01h\x00s."  # a dictionary that holds itself
     assert set(read_torch_file(zipped(tmp_path / "a.pt", loop, {}))) == {"a"}
     assert pickled({}) != loop
+
+
+def nested(depth: int, names: str) -> dict[str, Any]:
+    """Return dictionaries in one another, each under several names."""
+    inner: Any = view((6,), (1,))
+    for _ in range(depth):
+        inner = dict.fromkeys(names, inner)
+    return {"levels": inner}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("a", "holds no arrays"),  # of a dictionary that holds itself under this name
+        ("model", "holds no arrays"),
+        (nested(200, "a"), "more than 100 deep"),
+        (nested(60, "ab"), None),
+    ],
+    ids=["itself", "itself, where weights are", "too deep", "shared, level by level"],
+)
+def test_dictionaries_of_dictionaries_are_read_to_an_end(tmp_path, value, words):
+    if isinstance(value, str):
+        loop: dict[str, Any] = {}
+        loop[value] = value = loop
+    path = zipped(tmp_path / "a.pt", value, {"0": bytes(24)})
+    if words is None:
+        assert len(read_weights(path)) == 2
+        return
+    with pytest.raises(MarginfaceError, match=words):
+        read_weights(path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import warnings
 from collections import Counter, OrderedDict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -202,6 +204,22 @@ def test_other_files_are_told_from_those_of_pytorch(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(MarginfaceError, match=words):
             read_torch_file(tmp_path / name)
+
+
+def test_what_lightning_and_numpy_leave_beside_weights(tmp_path, monkeypatch):
+    """Classes of callbacks, by which AdaFace's files keep their states; a best accuracy."""
+    lightning, path = ModuleType("pytorch_lightning"), tmp_path / "a.ckpt"
+    callback = type("ModelCheckpoint", (), {"__module__": "pytorch_lightning"})
+    lightning.ModelCheckpoint = callback
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", lightning)
+    beside = {"callbacks": {callback: {"best": GRID}}, "accuracy": np.float64(0.5)}
+    torch.save(beside | {"state_dict": {"model.w": GRID}}, path)
+    read = read_torch_file(path)
+    assert (list(read), read["callbacks"]) == (["callbacks", "accuracy", "state_dict"], {})
+    assert_same(read["state_dict"], {"model.w": GRID})
+    torch.save({"callback": callback()}, path)
+    with pytest.raises(MarginfaceError, match=r"asks for .*, and nothing of it was run"):
+        read_torch_file(path)
 
 
 @needs_faces

@@ -157,6 +157,10 @@ def test_class_weights_of_a_checkpoint_of_several_processes(settings, records, t
     assert "are of 2 labels" in said
     assert "has label 3; put the files of all processes in one folder" in said
     assert "by label, and identities of" in refusal(settings(init=init, init_head="run"))
+    shards(tmp_path, [2, 1, 3])
+    (tmp_path / "checkpoint_gpu_1.pt").unlink()
+    said = refusal(settings(data=records, init=init, init_head="run"))
+    assert "but none of 16 numbers of process 1; put the files of all" in said
 
 
 def test_weights_of_whole_crops_say_so_where_a_part_is_asked_for(settings, tmp_path):

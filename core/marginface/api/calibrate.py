@@ -31,7 +31,7 @@ from marginface.evaluation.evaluate import distinct_images, score_pairs
 from marginface.evaluation.verification import FAR_TARGETS
 from marginface.formats import is_onnx
 from marginface.model import PREPROCESSING_KEY, THRESHOLDS_KEY, Resize
-from marginface.outputs import check_file
+from marginface.outputs import adding, check_file
 from marginface.runs.folder import RunFolder, write_text
 from marginface.serving.faces import Face, largest
 from marginface.serving.recogniser import Outcome, Recogniser
@@ -104,14 +104,14 @@ def calibrate(
     """Measure the threshold for each false accept rate on pairs, and keep it with the model.
 
     Args:
-        model: a run folder or an ONNX file.
+        model: a run folder, a model folder or an ONNX file.
         val: a verification set: .bin, container, CFP's Split/FP or FF.
         pairs: a list of pairs of `images`, such as LFW's.
         images: the aligned face images that the list names: a folder, .rec or .tfrecord; with a
             detector, a folder of photos.
         far: false accept rates, one or several. One that needs more different pairs than there are
             is kept as one that the list does not support.
-        output: the .onnx file to write; of a run, thresholds.json in it for None.
+        output: the .onnx file to write; of a folder, thresholds.json in it for None.
         detector: finds the faces, if the images are photos: SCRFD or YuNet as ONNX.
         min_score: of photos: what the detector scores less is no face.
         backend: what runs the network: "onnx", or for a run "torch" or "tf".
@@ -149,13 +149,13 @@ def calibrate(
             "thresholds are kept in the model, and a hub's stays as it is; export it first "
             "(marginface export --output MODEL.onnx) and calibrate that"
         )
-    of_run = source.is_dir()
-    if of_run and target is not None:
+    is_folder = source.is_dir()
+    if is_folder and target is not None:
         raise MarginfaceError(
-            f"--output goes with an ONNX file; the thresholds of a run are kept in "
-            f"{RunFolder(source).thresholds}: leave it out, or export the run first"
+            f"--output goes with an ONNX file; the thresholds of a folder are kept in "
+            f"{RunFolder(source).thresholds}: leave it out, or export the model first"
         )
-    if not of_run:
+    if not is_folder:
         if target is None:
             raise MarginfaceError(
                 "give the file to write as --output MODEL.onnx: thresholds are kept in the model"
@@ -164,7 +164,7 @@ def calibrate(
 
         check_path(target)
     opening: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "crop": crop}
-    if of_run and any(value is not None for value in opening.values()):
+    if is_folder and any(value is not None for value in opening.values()):
         raise MarginfaceError("--mean, --std, --channels and --crop go with an ONNX file")
     inputs = [source, *given, listed, shown, found_by]
     with _claimed(source, target, overwrite=overwrite, inputs=inputs):
@@ -208,7 +208,8 @@ def calibrate(
         text = to_text(added(kept, new))
         if target is None:
             target = RunFolder(source).thresholds
-            write_text(target, text + "\n")
+            with adding(source):
+                write_text(target, text + "\n")
         else:
             _write(source, target, text, embedder)
     return CalibrationResult(new, target, len(before) - len(kept))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from marginface.api.claims import claimed_file, claimed_folder
-from marginface.api.export import export, refuse_given
-from marginface.api.export_sources import (
-    Network,
-    read_exported_network,
-    read_folder,
-    read_published,
-    read_run,
-)
+from marginface.api.export import claimed_model, keep_thresholds, refuse_given, write_network
+from marginface.api.export_sources import Network, WeightsOptions, read_model, read_published
 from marginface.backbones.naming import (
     Account,
     Naming,
@@ -26,15 +22,16 @@ from marginface.backbones.naming import (
 )
 from marginface.backbones.naming.writing import SUFFIXES, as_computed_by, check_suffix
 from marginface.calling import public
-from marginface.cards import Card, is_model_folder, write_model_folder
-from marginface.cards.folder import CONFIG
+from marginface.cards import Card, write_model_folder
+from marginface.cards.folder import CONFIG, THRESHOLDS
 from marginface.cards.hub import fetched
 from marginface.cards.readme import in_words
 from marginface.checks import as_path
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
-from marginface.model import METADATA_KEY, ModelSpec, Preprocessing, for_each_channel
-from marginface.onnx.metadata import read_metadata
+from marginface.model import ModelSpec, Preprocessing, for_each_channel
+from marginface.onnx.export import check_path
+from marginface.onnx.files import replacing_model
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Converted:
         path: the file or folder.
         model: the network, and the pixels that it takes.
         found: what a file of weights was recognised as; "" of a model.
-        account: what became of each of its arrays; None of a model, or for an .onnx.
+        account: what became of each of its arrays; None of a model.
     """
 
     path: Path
@@ -103,10 +100,10 @@ def convert(
         std: divides pixels after the mean; the project's for None.
         channels: channel order of the network, "rgb" or "bgr"; the project's for None.
         crop: (top, left, height, width) that is cut out of each image.
-        training_data: of a model folder: what it was trained on, in words.
-        figures: of a model folder: what was measured, by name.
-        licence: of a model folder: of the weights.
-        origin: of a model folder: where the weights come from; whose names they have for None.
+        training_data: of a model folder or an .onnx: what it was trained on, in words.
+        figures: likewise: what was measured, by name.
+        licence: likewise: of the weights.
+        origin: likewise: where the weights come from; whose names they have for None.
         overwrite: replace an existing file, or a folder that marginface wrote.
 
     Raises:
@@ -118,18 +115,11 @@ def convert(
     """
     source, path = fetched(as_path("file", file)), as_path("output", output)
     wanted = None if naming is None else find_naming(naming)
-    options = {
-        "backbone": backbone,
-        "embedding_size": embedding_size,
-        "input_size": input_size,
-        "mean": mean,
-        "std": std,
-        "channels": channels,
-        "crop": crop,
-    }
+    told = WeightsOptions(backbone, embedding_size, input_size, mean, std, channels, crop)
     model = source.is_dir() or is_onnx(source)
     if model:
-        refuse_given(options, "goes with a file of weights; a model knows its own")
+        refuse_given(vars(told), "goes with a file of weights; a model knows its own")
+    read = partial(read_model, source) if model else partial(read_published, source, told)
     stated = {
         "training_data": training_data,
         "figures": figures,
@@ -140,25 +130,36 @@ def convert(
     if not is_file and (path.is_dir() or not path.suffix):
         refuse_given({"as": naming}, "goes with a .safetensors or .pt; a folder has our own names")
         with claimed_folder(path, CONFIG, overwrite=overwrite, inputs=[source]):
-            network = _read_model(source) if model else read_published(source, options)
-            card = _card_of(network, {k: v for k, v in stated.items() if v is not None})
+            network = read()
+            card = _card_of(network, stated)
+            calibrated = (path / THRESHOLDS).is_file()
             write_model_folder(path, network.spec, network.arrays, card, overwrite=overwrite)
+        if calibrated:
+            warnings.warn(
+                f"{path} is replaced: the thresholds in it went with the weights that they were "
+                "measured on; calibrate it again: marginface calibrate",
+                stacklevel=3,
+            )
         return _converted(path, network.spec, network)
-    refuse_given(stated, "goes with a model folder, an --output without suffix")
     if path.suffix.lower() == ".onnx":
         if wanted is not None:
             raise MarginfaceError(
                 f"{path.name} has ONNX's own names, not {wanted.name}'s: name a .pt or "
                 ".safetensors, or leave the naming out"
             )
-        given: dict[str, Any] = {"model": source} if model else {"weights": source, **options}
-        export(path, overwrite=overwrite, **given)
-        metadata = read_metadata(path)
-        spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]))
-        return Converted(path, spec, metadata.get("weights", ""))
+        check_path(path)
+        with claimed_model(path, source, overwrite=overwrite):
+            network = read()
+            network = replace(network, card=_card_of(network, stated))
+            with replacing_model(path) as part:
+                write_network(part, network, source, network.origin())
+                if model:
+                    keep_thresholds(source, part)
+        return _converted(path, network.spec, network)
     check_suffix(path)
+    refuse_given(stated, "goes with a model folder, an --output without suffix, or an .onnx")
     with claimed_file(path, overwrite=overwrite, inputs=[source]):
-        network = _read_model(source) if model else read_published(source, options)
+        network = read()
         spec = network.spec
         graph, arrays = spec.graph(), network.arrays
         if wanted is not None:
@@ -185,13 +186,8 @@ def _card_of(network: Network, stated: Mapping[str, Any]) -> Card:
         known = {"loss": about["loss"], "loss_parameters": json.loads(about["loss_parameters"])}
     if found is not None and len(found.namings) == 1:
         known["origin"] = f"named as by {found.namings[0].name}"
-    return replace(network.card, **(known | dict(stated)))
-
-
-def _read_model(source: Path) -> Network:
-    if is_model_folder(source):
-        return read_folder(source)
-    return read_run(source, None) if source.is_dir() else read_exported_network(source)
+    given = {name: value for name, value in stated.items() if value is not None}
+    return replace(network.card, **(known | given))
 
 
 def _as_taken_by(wanted: Naming, own: Preprocessing) -> Preprocessing:

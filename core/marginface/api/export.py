@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,18 @@ from marginface import backbones
 from marginface.api.claims import claimed_file
 from marginface.api.classifying import read_classes
 from marginface.api.export_sources import (
+    Network,
+    WeightsOptions,
     find_source,
-    read_exported_network,
-    read_folder,
+    read_model,
     read_published,
-    read_run,
 )
 from marginface.backend import default_backend, load_backend
 from marginface.calling import public
 from marginface.checks import as_path, check_count
 from marginface.embeddings.rewriting import Rewriting, carried_thresholds, rewrite
 from marginface.errors import MarginfaceError, unknown_name
+from marginface.formats import is_onnx
 from marginface.onnx.classifier import build_classifier, check_classes
 from marginface.onnx.export import check_path, export_model
 from marginface.onnx.fast import processor_choice
@@ -100,21 +102,14 @@ def export(
     chosen = processor_choice(processor)
     if classifier not in (None, *CLASSIFIERS):
         raise unknown_name("classifier", classifier, CLASSIFIERS)
-    of_weights: dict[str, Any] = {
-        "backbone": backbone,
-        "embedding_size": embedding_size,
-        "input_size": input_size,
-        "mean": mean,
-        "std": std,
-        "channels": channels,
-        "crop": crop,
-    }
+    told = WeightsOptions(backbone, embedding_size, input_size, mean, std, channels, crop)
+    of_weights = vars(told)
     of_framework = {"backend": backend, "opset": opset, "preprocess": preprocess or None}
     if kind != "run":
         refuse_given({"checkpoint": checkpoint}, "goes with a run; files have none")
         refuse_given({"classifier": classifier}, "goes with a run, whose class weights it writes")
     if kind == "foreign":
-        needless = {name: of_weights.pop(name) for name in OF_OURS} | of_framework
+        needless = {name: of_weights[name] for name in OF_OURS} | of_framework
         refuse_given(needless, f"goes with a run or --weights; {source} is a graph already")
     else:
         refuse_given({"output_name": output_name}, "goes with another program's .onnx")
@@ -126,26 +121,16 @@ def export(
         of_network = {"preprocess": preprocess, "flip": flip, "normalize": normalize}
         asked = {name: value or None for name, value in of_network.items()}
         refuse_given(asked, "is of the network, which --classifier alone leaves out")
-    read = [source]
-    if kind in ("exported", "foreign"):
-        read += data_files(source)
-    with claimed_file(path, overwrite=overwrite, inputs=read):
-        check_file(data_beside(path), overwrite=overwrite, inputs=read)
+    with claimed_model(path, source, overwrite=overwrite):
         if kind == "foreign":
-            rewrite(source, path, Rewriting(chosen, flip, normalize, output_name, of_weights))
+            pixels = {name: value for name, value in of_weights.items() if name not in OF_OURS}
+            rewrite(source, path, Rewriting(chosen, flip, normalize, output_name, pixels))
             return path
-        if kind == "run":
-            network = read_run(source, checkpoint)
-        elif kind == "folder":
-            network = read_folder(source)
-        elif kind == "exported":
-            network = read_exported_network(source)
+        if kind == "weights":
+            network = read_published(source, told)
         else:
-            network = read_published(source, of_weights)
-        metadata = network.about_the_loss()
-        if network.recognised is not None:
-            metadata["weights"] = f"{network.recognised}; {network.recognised.account}"
-        classes = None
+            network = read_model(source, checkpoint)
+        metadata, classes = network.origin(), None
         if classifier is not None:
             classes, names = read_classes(source, checkpoint, network.config)
             metadata |= {"classes": str(classes.count), "identities": names_beside(path).name}
@@ -157,27 +142,63 @@ def export(
                 save_model(build_classifier(classes, opset=opset or OPSET, metadata=metadata), part)
                 check_classes(part, classes)
                 return path
-            framework = load_backend(backend or network.checking_backend() or default_backend())
-            metadata["source"] = framework.version()
-            arrays = backbones.check_weights(network.spec.graph(), network.arrays, str(source))
-            export_model(
-                network.spec,
-                arrays,
+            write_network(
                 part,
-                reference=framework.create_embedder(network.spec, arrays, folded=False),
+                network,
+                source,
+                metadata,
+                backend=backend,
                 opset=opset or OPSET,
                 preprocess=preprocess,
                 flip=flip,
                 normalize=normalize,
                 processor=chosen,
                 classes=classes,
-                metadata=metadata,
             )
             if kind != "weights":
-                kept = carried_thresholds(source, part, checkpoint=checkpoint)
-                if kept:
-                    write_with_metadata(part, part, kept)
+                keep_thresholds(source, part, checkpoint)
         return path
+
+
+@contextmanager
+def claimed_model(path: Path, source: Path, *, overwrite: bool) -> Iterator[None]:
+    """Claim an .onnx, and the data beside it, made from `source`; raises as `check_file`."""
+    read = [source, *(data_files(source) if is_onnx(source) else [])]
+    with claimed_file(path, overwrite=overwrite, inputs=read):
+        check_file(data_beside(path), overwrite=overwrite, inputs=read)
+        yield
+
+
+def write_network(
+    part: Path,
+    network: Network,
+    source: Path,
+    metadata: Mapping[str, str],
+    *,
+    backend: str | None = None,
+    **form: Any,
+) -> None:
+    """Write a network as ONNX, once a framework gives the same embeddings.
+
+    Args:
+        part: the .onnx to write.
+        network: of `source`.
+        source: for messages.
+        metadata: beside the framework's version.
+        backend: the framework; for None the network's own, or the one that is installed.
+        form: of the graph, as `export_model` takes it.
+    """
+    framework = load_backend(backend or network.checking_backend() or default_backend())
+    arrays = backbones.check_weights(network.spec.graph(), network.arrays, str(source))
+    reference = framework.create_embedder(network.spec, arrays, folded=False)
+    about = {**metadata, "source": framework.version()}
+    export_model(network.spec, arrays, part, reference=reference, metadata=about, **form)
+
+
+def keep_thresholds(source: Path, part: Path, checkpoint: str | int | None = None) -> None:
+    """Put a model's thresholds into what was made of it, where its embeddings are the same."""
+    if kept := carried_thresholds(source, part, checkpoint=checkpoint):
+        write_with_metadata(part, part, kept)
 
 
 def names_beside(path: Path) -> Path:

@@ -14,10 +14,11 @@ from marginface.backbones.naming import Recognised, as_configured, recognise
 from marginface.backbones.weights import read_file
 from marginface.backend import MODULES, installed_backends
 from marginface.cards import Card, is_model_folder, read_model_folder
+from marginface.cards.card import CARD_KEY
 from marginface.cards.folder import read_config
 from marginface.cards.hub import fetched
 from marginface.checks import as_path
-from marginface.embeddings.embedder import recorded_preprocessing
+from marginface.embeddings.embedder import recorded_card, recorded_preprocessing
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
 from marginface.model import (
@@ -37,6 +38,19 @@ Kind = Literal["run", "folder", "exported", "foreign", "weights"]
 
 
 @dataclass(frozen=True)
+class WeightsOptions:
+    """What `export` and `convert` are told of a file of weights; None for what is recognised."""
+
+    backbone: str | None = None
+    embedding_size: int | None = None
+    input_size: str | Sequence[int] | None = None
+    mean: str | float | Sequence[float] | None = None
+    std: str | float | Sequence[float] | None = None
+    channels: str | None = None
+    crop: str | Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
 class Network:
     """A network that can be written.
 
@@ -45,7 +59,7 @@ class Network:
         arrays: its weights.
         config: how it was trained, as far as that is known: its loss, the backend.
         recognised: of a file of weights: whose names it has.
-        card: of a model folder: what is stated about it.
+        card: of a model folder or an .onnx: what is stated about it.
     """
 
     spec: ModelSpec
@@ -64,6 +78,13 @@ class Network:
         }
         parameters = shorthands | config.get("loss_parameters", {})
         return {"loss": config["loss"], "loss_parameters": json.dumps(parameters)}
+
+    def origin(self) -> dict[str, str]:
+        """Return what the metadata says of the loss and the file of weights, and the card."""
+        found, stated = self.recognised, self.card.to_json()
+        about = {} if found is None else {"weights": f"{found}; {found.account}"}
+        card = {CARD_KEY: json.dumps(stated)} if stated else {}
+        return self.about_the_loss() | about | card
 
     def checking_backend(self) -> str | None:
         """Return the backend it was trained in if that is installed: all of them write one file."""
@@ -97,6 +118,13 @@ def find_source(
     return ("exported" if METADATA_KEY in read_metadata(path) else "foreign"), path
 
 
+def read_model(path: Path, checkpoint: str | int | None = None) -> Network:
+    """Read the network of a run, a model folder or a file that `export` wrote."""
+    if path.is_file():
+        return read_exported_network(path)
+    return read_folder(path) if is_model_folder(path) else read_run(path, checkpoint)
+
+
 def read_run(path: Path, checkpoint: str | int | None) -> Network:
     """Read the network of a run."""
     run = load_run(path, checkpoint)
@@ -114,54 +142,38 @@ def read_folder(path: Path) -> Network:
 def read_exported_network(path: Path) -> Network:
     """Read the network of a file that `export` wrote, with the preprocessing that it has now."""
     exported = read_exported(path)
-    recorded = recorded_preprocessing(path, read_metadata(path))
-    return Network(replace(exported.spec, preprocessing=recorded), exported.weights, exported.loss)
+    metadata = read_metadata(path)
+    spec = replace(exported.spec, preprocessing=recorded_preprocessing(path, metadata))
+    return Network(spec, exported.weights, exported.loss, card=recorded_card(path, metadata))
 
 
-def read_published(path: Path, options: Mapping[str, Any]) -> Network:
+def read_published(path: Path, told: WeightsOptions) -> Network:
     """Read a file of weights: of which network they are, and what it takes, as it is recognised.
 
-    Args:
-        path: the file.
-        options: of `export` for weights, which decide where they are given.
-
     Raises:
-        MarginfaceError: they are of no network that there is, of another than is given, or of
+        MarginfaceError: they are of no network that there is, of another than is told, or of
             several.
     """
-    return _published(path, **options)
-
-
-def _published(
-    path: Path,
-    backbone: str | None = None,
-    embedding_size: int | None = None,
-    input_size: str | Sequence[int] | None = None,
-    mean: Any = None,
-    std: Any = None,
-    channels: str | None = None,
-    crop: str | Sequence[int] | None = None,
-) -> Network:
-    if backbone is not None and not isinstance(backbone, str):
-        raise MarginfaceError(f"--backbone must be the name of a network, got {backbone!r}")
+    if told.backbone is not None and not isinstance(told.backbone, str):
+        raise MarginfaceError(f"--backbone must be the name of a network, got {told.backbone!r}")
     size: tuple[int, ...] | None = None
-    cut = None if crop is None else whole_numbers("--crop", crop, CROP)
-    if input_size is not None:
-        size = whole_numbers("--input-size", input_size, CROP[2:])
+    cut = None if told.crop is None else whole_numbers("--crop", told.crop, CROP)
+    if told.input_size is not None:
+        size = whole_numbers("--input-size", told.input_size, CROP[2:])
     elif cut is not None:
         size = cut[2:]
     own = _own_model(path)
     found = recognise(
         read_file(path),
-        backbone or (own.backbone if own else None),
-        embedding_size=embedding_size,
+        own.backbone if told.backbone is None and own else told.backbone,
+        embedding_size=told.embedding_size,
         input_size=(size[0], size[1]) if size else own.input_size if own else None,
         source=str(path),
     )
     given = {
-        "mean": None if mean is None else for_each_channel("--mean", mean),
-        "std": None if std is None else for_each_channel("--std", std),
-        "channels": channels,
+        "mean": None if told.mean is None else for_each_channel("--mean", told.mean),
+        "std": None if told.std is None else for_each_channel("--std", told.std),
+        "channels": told.channels,
     }
     if own is not None:
         chosen = {
@@ -179,12 +191,21 @@ def _published(
         )
         return Network(spec, found.arrays)
     found = replace(found, namings=as_configured(found.namings, path))
+    spec = ModelSpec.of(found.graph, preprocessing_of(found, crop=cut, **given))
+    return Network(spec, found.arrays, recognised=found)
+
+
+def preprocessing_of(found: Recognised, *, crop: Any = None, **given: Any) -> Preprocessing:
+    """Return what is done to pixels: as given, else as the project states, else as usual.
+
+    Raises:
+        MarginfaceError: as `Recognised.pixels`.
+    """
     pixels = found.pixels(**given)
     for name in ("mean", "std"):
         if name in pixels:
             pixels[name] = for_each_channel(name, pixels[name])
-    preprocessing = Preprocessing(**pixels, crop=cut)  # type: ignore[arg-type]
-    return Network(ModelSpec.of(found.graph, preprocessing), found.arrays, recognised=found)
+    return Preprocessing(**pixels, crop=crop)
 
 
 def _own_model(path: Path) -> ModelSpec | None:

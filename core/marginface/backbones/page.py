@@ -17,6 +17,7 @@ BEGIN, END = "<!-- table: python -m marginface.backbones.page docs/backbones.md 
 INSIGHTFACE = "https://github.com/deepinsight/insightface/tree/master/recognition"
 ARCFACE_TORCH = f"[arcface_torch]({INSIGHTFACE}/arcface_torch)"
 EDGEFACE = "[EdgeFace](https://github.com/otroshi/edgeface)"
+GHOSTFACENETS = "[GhostFaceNets](https://github.com/HamadYA/GhostFaceNets)"
 
 
 class Published(NamedTuple):
@@ -32,7 +33,7 @@ class Published(NamedTuple):
 
 
 _WEBFACE = "WebFace42M: IJB-C {} (TAR at FAR 1e-4)"
-_MS1MV3 = "MS1MV3: LFW {}, CFP-FP {}, AgeDB-30 {}, IJB-C {}"
+_MS1MV3 = "MS1MV3: LFW {}, CFP-FP {}, AgeDB-30 {}, IJB-C {} (TAR at FAR 1e-4)"
 PUBLISHED = {
     "iresnet50": Published(_MS1MV3.format(99.83, 98.96, 98.35, 96.37), ARCFACE_TORCH),
     "iresnet100": Published(_MS1MV3.format(99.85, 99.06, 98.48, 96.85), ARCFACE_TORCH),
@@ -44,6 +45,8 @@ PUBLISHED = {
     "edgeface_xs_gamma_06": Published("LFW 99.73, AgeDB-30 96.08", EDGEFACE),
     "edgeface_s_gamma_05": Published("LFW 99.78, AgeDB-30 97.03", EDGEFACE),
     "edgeface_base": Published("LFW 99.83, AgeDB-30 97.60", EDGEFACE),
+    "ghostfacenet_v1": Published(_MS1MV3.format(99.68, 93.31, 96.92, 93.45), GHOSTFACENETS),
+    "ghostfacenet_v1_s1": Published(_MS1MV3.format(99.73, 96.83, "98.00", 94.94), GHOSTFACENETS),
 }
 BUILT_IN = (
     *(f"iresnet{depth}" for depth in (18, 34, 50, 100, 200)),

@@ -54,7 +54,7 @@ def layers_of(graph: Graph, part: str, others: Sequence[str] = (BACKBONE,)) -> l
         return every
     found = known.get(part) or [name for name in every if f"{name}.".startswith(f"{part}.")]
     if not part or not found:
-        rows = {name.rpartition(".")[0] for name in known if "." in name}
+        rows = {name.rpartition(".")[0] for name in known if "." in name} - {HEAD}
         near = str(unknown_name("part", part, [*known, *rows, *others])).partition(" (")[0]
         listed = f"{_in_words(known)}; {BACKBONE} for all"
         if HEAD in others:
@@ -256,9 +256,13 @@ class Tuning:
 
 
 def _part(name: str) -> str:
-    """Return the part that a layer belongs to, but for the stem."""
+    """Return the part that a layer belongs to, but for the stem.
+
+    By two words where the first is `head`, which alone is the class weights.
+    """
     first, *rest = name.split(".")
-    return f"{first}.{rest[0]}" if _in_row(name) and not first[-1].isdigit() else first
+    in_row = _in_row(name) and not first[-1].isdigit()
+    return f"{first}.{rest[0]}" if in_row or (rest and first == HEAD) else first
 
 
 def _in_row(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,33 @@ from marginface.atomic import replacing
 from marginface.backbones.graph import Graph
 from marginface.errors import MarginfaceError
 from marginface.formats import Formats
-from marginface.pickles.tensors import Tensor
+from marginface.pickles.tensors import BFLOAT16, Tensor
 from marginface.pickles.torch_files import is_torch_file, read_torch_file
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class StateDict(dict[str, NDArray[Any]]):
-    """The arrays of a file of PyTorch's, and what lay around them.
+    """The arrays of a file, and what else it says.
 
     Attributes:
         wrapper: the key of the dictionary that they were in; "" for none.
         outside: the other keys there, which were not read.
+        bfloat16: names of those that are stored so, and were read as float32.
     """
 
     wrapper = ""
     outside: tuple[str, ...] = ()
+    bfloat16: frozenset[str] = frozenset()
+
+
+class UsualEpsilon(dict[str, NDArray[Any]]):
+    """The arrays of a model, for its network with the usual BatchNorm epsilon."""
 
 
 WRAPPERS = ("state_dict_backbone", "net_state_dict", "state_dict", "model")  # seen around weights
+
+DEEPEST = 100  # dictionaries in one another around arrays
 
 REAL = "fiub"  # NumPy's kinds: floating point, whole numbers, flags
 
@@ -68,7 +76,7 @@ def check_weights(
         MarginfaceError: naming the parameter with both shapes or its type, or what is missing or
             left over.
     """
-    stripped: Mapping[str, NDArray[Any]] = _without_wrappers(weights)
+    stripped: Mapping[str, NDArray[Any]] = _without_wrappers(weights, source)
     expected = graph.parameters()
     label = f"{source} does not fit backbone '{graph.name}'"
     stripped = _without_prefix(stripped, expected, source)
@@ -92,13 +100,21 @@ def check_weights(
                 f"{parameter.shape}; check --embedding-size and the input size"
             )
         arrays[name] = np.asarray(stripped[name])
-        kind = arrays[name].dtype
-        if kind.kind not in REAL and kind.name != "bfloat16":
+        if not _is_real(arrays[name].dtype):
             raise MarginfaceError(
-                f"{label}: parameter '{name}' is of type {kind}, expected real numbers; convert it "
-                "to float32"
+                f"{label}: parameter '{name}' is of type {arrays[name].dtype}, expected real "
+                "numbers; convert it to float32"
             )
     return arrays
+
+
+def check_finite(arrays: Mapping[str, NDArray[Any]], source: str) -> None:
+    """Raise if a number is NaN or infinite."""
+    if broken := next((n for n, each in arrays.items() if not np.isfinite(each).all()), None):
+        raise MarginfaceError(
+            f"{source}: {broken} has numbers that are NaN or infinite; the weights are broken: "
+            "take others"
+        )
 
 
 def fitting(
@@ -113,13 +129,8 @@ def fitting(
     Raises:
         MarginfaceError: two prefixes have as many, and more than half of the graph's.
     """
-    expected, named = graph.parameters(), _without_wrappers(weights)
-    prefixes: Counter[str] = Counter()
-    for name in named:
-        parts = name.split(".")
-        for at in range(len(parts)):
-            if ".".join(parts[at:]) in expected:
-                prefixes[".".join([*parts[:at], ""]) if at else ""] += 1
+    expected, named = graph.parameters(), _without_wrappers(weights, source)
+    prefixes = count_prefixes(named, expected)
     ranks = {each: (-count, each.count(".")) for each, count in prefixes.items()}
     best = [each for each in prefixes if ranks[each] == min(ranks.values())]
     if len(best) > 1 and prefixes[best[0]] > len(expected) / 2:
@@ -129,20 +140,48 @@ def fitting(
     for name, parameter in expected.items():
         array = named.get(f"{prefix}{name}")
         shape = () if array is None else tuple(array.shape)
-        if array is not None and shape == parameter.shape and array.dtype.kind in REAL:
+        if array is not None and shape == parameter.shape and _is_real(np.asarray(array).dtype):
             fits[name] = array
         else:
             others[name] = shape
     return fits, others, [name for name in named if name.removeprefix(prefix) not in fits]
 
 
-def _without_wrappers(weights: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def count_prefixes(stored: Iterable[str], expected: Collection[str]) -> Counter[str]:
+    """Count how many of the expected names stand behind each prefix.
+
+    >>> count_prefixes(["a.w", "a.b", "slots.a.w"], {"w", "b"})
+    Counter({'a.': 2, 'slots.a.': 1})
+    """
+    longest = max((name.count(".") for name in expected), default=0) + 1
+    found: Counter[str] = Counter()
+    for name in stored:
+        parts = name.split(".")
+        for at in range(max(len(parts) - longest, 0), len(parts)):
+            own = ".".join(parts[at:])
+            if own in expected:
+                found[name.removesuffix(own)] += 1
+    return found
+
+
+def _is_real(kind: np.dtype[Any]) -> bool:
+    return kind.kind in REAL or kind.name == "bfloat16"
+
+
+def _without_wrappers(weights: Mapping[str, NDArray[Any]], source: str) -> Arrays:
     """Drop what PyTorch adds to a state_dict, see `check_weights`."""
-    return {
-        re.sub(r"^((module|_orig_mod)\.)+", "", name): array
-        for name, array in weights.items()
-        if not name.endswith(("num_batches_tracked", "n_averaged"))
-    }
+    bare: Arrays = {}
+    for name, array in weights.items():
+        if name.endswith(("num_batches_tracked", "n_averaged")):
+            continue
+        own = re.sub(r"^((module|_orig_mod)\.)+", "", name)
+        if own in bare:
+            raise MarginfaceError(
+                f"{source} holds '{own}' twice, with and without 'module.' or '_orig_mod.'; save "
+                "the arrays of one network in a file of its own"
+            )
+        bare[own] = array
+    return bare
 
 
 def _without_prefix(
@@ -212,9 +251,10 @@ def _read_safetensors(path: Path) -> Arrays:
         stored = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
         raise MarginfaceError(f"{path} is not a whole safetensors file: {error}") from error
-    arrays = {}
+    arrays = StateDict()
+    arrays.bfloat16 = frozenset(n for n, each in stored.items() if each["dtype"] == "BF16")
     for name, each in stored.items():
-        if each["dtype"] == "BF16":  # which NumPy lacks: the upper half of a float32
+        if name in arrays.bfloat16:  # which NumPy lacks: the upper half of a float32
             halves = np.frombuffer(each["data"], np.uint16).astype(np.uint32)
             array: NDArray[Any] = (halves << 16).view(np.float32)
         elif each["dtype"] in DTYPES:
@@ -224,7 +264,10 @@ def _read_safetensors(path: Path) -> Arrays:
                 f"{path}: {name} is of type {each['dtype']}, expected real numbers; convert it to "
                 "float32"
             )
-        arrays[name] = array.reshape(each["shape"])
+        try:
+            arrays[name] = array.reshape(each["shape"])
+        except ValueError as error:  # no numbers, but sides that NumPy does not take
+            raise MarginfaceError(f"{path}: {name} has the shape of no array: {error}") from error
     return arrays
 
 
@@ -232,27 +275,45 @@ def _read_torch(path: Path) -> Arrays:
     values = read_torch_file(path)
     if not isinstance(values, dict):
         raise MarginfaceError(f"{path} holds a {type(values).__name__}; expected a state_dict")
-    arrays = StateDict()
+    arrays, entered = StateDict(), {id(values)}
     while wrapper := next((n for n in WRAPPERS if isinstance(values.get(n), dict)), None):
         arrays.wrapper = wrapper
         arrays.outside += tuple(str(name) for name in values if name != wrapper)
         values = values[wrapper]
+        if id(values) in entered:  # it holds itself
+            break
+        entered.add(id(values))
     tensors = {str(name): value for name, value in values.items() if isinstance(value, Tensor)}
     if not any("." in name for name in tensors):  # no names of parameters: they lie deeper
-        tensors = dict(_nested(values, ""))
+        tensors = dict(_nested(values, path))
     arrays.update((name, tensor.array()) for name, tensor in tensors.items())
+    arrays.bfloat16 = frozenset(n for n, each in tensors.items() if each.type.name == BFLOAT16)
     if not arrays:
         raise MarginfaceError(f"{path} holds no arrays; expected a backbone's state_dict")
     return arrays
 
 
-def _nested(values: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in dictionaries of dictionaries, under dotted names."""
-    for name, value in values.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, dict):
-            yield from _nested(value, f"{prefix}{name}.")
+def _nested(values: Mapping[Any, Any], path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in dictionaries of dictionaries, under dotted names.
+
+    Each dictionary is entered once: they may hold themselves, or one of them many times.
+    """
+    waiting: list[tuple[str, Mapping[Any, Any], int]] = [("", values, 0)]
+    entered = set[int]()
+    for prefix, inner, depth in waiting:  # which grows
+        if id(inner) in entered:
+            continue
+        if depth > DEEPEST:
+            raise MarginfaceError(
+                f"{path} holds dictionaries in dictionaries, more than {DEEPEST} deep; save "
+                "model.state_dict() alone"
+            )
+        entered.add(id(inner))
+        for name, value in inner.items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+            elif isinstance(value, dict):
+                waiting.append((f"{prefix}{name}.", value, depth + 1))
 
 
 def _is_safetensors(path: Path) -> bool:

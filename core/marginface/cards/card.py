@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
@@ -11,6 +12,7 @@ from marginface.errors import MarginfaceError
 from marginface.text import shown
 
 LONGEST = 2000  # characters of a statement
+CARD_KEY = "marginface.card"  # of an ONNX file: the card as JSON
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Card:
                 _check_text(f"{name}, a name in it,", key)
         for key, value in self.figures.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
+            if not number or not abs(value) <= sys.float_info.max:
                 raise MarginfaceError(
                     f"a model card's figure {shown(key)} must be a number, got {shown(value)}"
                 )

@@ -3,6 +3,7 @@
 model.safetensors   the backbone's arrays under canonical names
 config.json         the network and its preprocessing, the card, SHA-256 of the weights
 README.md           the same for people, written by `readme.py`
+thresholds.json     those of `marginface calibrate`, if it has been at work
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from marginface.regular import require_regular
 from marginface.version import __version__
 
 WEIGHTS, CONFIG, PAGE = "model.safetensors", "config.json", "README.md"
+THRESHOLDS = "thresholds.json"
+FILES = (WEIGHTS, CONFIG, PAGE, THRESHOLDS)
 TYPE = "marginface"  # in config.json, where hubs have a model's type
 LARGEST_CONFIG = 1 << 20  # bytes; a statement has at most 2,000 characters
 
@@ -75,7 +78,7 @@ def write_model_folder(
         spec: the network, and what is done to images before it.
         weights: the backbone's arrays.
         card: what is stated about the model.
-        overwrite: replace a folder that marginface wrote.
+        overwrite: replace a folder that marginface wrote, with the thresholds in it.
 
     Raises:
         MarginfaceError: the weights are not the network's, or the folder cannot be written.
@@ -137,6 +140,7 @@ def read_config(folder: Path) -> tuple[ModelSpec, Card, str]:
     try:
         values = json.loads(path.read_bytes())
         spec, digest = ModelSpec.from_json(values["model"]), values["sha256"]
+        spec.graph()  # whether there is such a network
         card = Card.from_json(values["card"])
         if not isinstance(digest, str):
             raise TypeError("no text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from marginface.cards.folder import CONFIG, PAGE, WEIGHTS
+from marginface.cards.folder import CONFIG, FILES, WEIGHTS
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.text import shown
@@ -27,8 +27,8 @@ def fetched(place: str | Path) -> Path:
     """Return the local folder of a model on a hub; any other path as it is.
 
     The files come from huggingface_hub's cache, or are downloaded into it; HF_HUB_OFFLINE and its
-    other variables count. A commit's files never change, and the weights are held to the SHA-256
-    in their config.json when they are read.
+    other variables count. A commit's files never change, so those in the cache need no network; the
+    weights are held to the SHA-256 in their config.json when they are read.
 
     Raises:
         MarginfaceError: no commit is named, there is no such model, or it cannot be fetched.
@@ -50,8 +50,8 @@ def fetched(place: str | Path) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(name, revision=commit, allow_patterns=[CONFIG, WEIGHTS, PAGE])
+        return _cached(name, commit) or Path(
+            snapshot_download(name, revision=commit, allow_patterns=[*FILES])
         )
     except LocalEntryNotFoundError as error:
         raise MarginfaceError(
@@ -61,3 +61,15 @@ def fetched(place: str | Path) -> Path:
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise MarginfaceError(f"hf://{name}@{commit[:12]}...: {reason}") from error
+
+
+def _cached(name: str, commit: str) -> Path | None:
+    """Return the folder in the cache; None where it has not the whole model."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, revision=commit, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return folder if all((folder / each).is_file() for each in (CONFIG, WEIGHTS)) else None

@@ -36,7 +36,7 @@ def readme(name: str, spec: ModelSpec, card: Card, parameters: int, sha256: str)
     stated += ["| measured on | |", "|---|---|", *figures, ""]
     lines = [
         _head(card),
-        f"# {printable(name)}",
+        f"# {_cell(name)}",
         "",
         "A face recognition model: an aligned face to an embedding; the cosine of two embeddings "
         "says how alike the faces are.",
@@ -63,7 +63,7 @@ def facts_of(
     architecture: str,
     parameters: int,
     input_size: tuple[int, int] | None,
-    steps: Preprocessing,
+    steps: Preprocessing | None,
     embedding_size: int | None,
     card: Card,
 ) -> dict[str, str]:
@@ -71,8 +71,10 @@ def facts_of(
     faces = {}
     if input_size and embedding_size:
         height, width = input_size
+        order = "" if height == width else " (height x width)"
         faces = {
-            "input": f"{width} x {height} pixels; {in_words(steps)}",
+            "input": f"{height} x {width} pixels{order}; "
+            + (in_words(steps) if steps else NOT_STATED),
             "embedding": f"{embedding_size} numbers",
         }
     return {

@@ -33,7 +33,7 @@ COMMANDS = {
     "report": "Write a page with the curves and hardest errors of models.",
     "embed": "Write the embeddings of a folder of images.",
     "export": "Write a trained model as ONNX.",
-    "info": "Say what a model is: of a run, a model folder or an .onnx of any program.",
+    "info": "Say what a model is: a run, a model folder, an .onnx or weights of any project.",
     "convert": "Read anybody's weights; write them for another program.",
     "clean": "Find images that do not belong to their identity, by sub-centres.",
     "data": "Pack, inspect, split, align and preview images.",

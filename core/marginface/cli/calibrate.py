@@ -35,7 +35,7 @@ def calibrate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="ONNX file to write; of a run, thresholds.json in it."),
+        typer.Option("--output", help="ONNX file to write; of a folder, thresholds.json in it."),
     ] = None,
     detector: Annotated[
         Path | None,

@@ -25,40 +25,36 @@ def convert(
             "--output", help="The .safetensors, .pt or .onnx to write; without suffix, a folder."
         ),
     ],
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="The network; default: recognised by names and shapes."),
-    ] = None,
+    backbone: options.Backbone = None,
     naming: Annotated[
         str | None,
         typer.Option(
             "--as", help="Project whose names the weights get: insightface, cvlface, magface ..."
         ),
     ] = None,
-    embedding_size: Annotated[
-        int | None,
-        typer.Option("--embedding-size", help="Length of an embedding; default: by shapes."),
-    ] = None,
-    input_size: Annotated[
-        str | None,
-        typer.Option("--input-size", help="height,width of images; default: by shapes."),
-    ] = None,
+    embedding_size: options.EmbeddingSize = None,
+    input_size: options.InputSize = None,
     mean: options.Mean = None,
     std: options.Std = None,
     channels: options.Channels = None,
     crop: options.Crop = None,
     training_data: Annotated[
-        str | None, typer.Option("--training-data", help="Of a folder: what it was trained on.")
+        str | None,
+        typer.Option("--training-data", help="Of a folder or .onnx: what it was trained on."),
     ] = None,
     figure: Annotated[
         list[str] | None,
-        typer.Option("--figure", help="Of a folder: NAME=NUMBER that was measured; repeat."),
+        typer.Option(
+            "--figure", help="Of a folder or .onnx: NAME=NUMBER that was measured; repeat."
+        ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Of a folder: of the weights, such as MIT.")
+        str | None,
+        typer.Option("--licence", help="Of a folder or .onnx: of the weights, such as MIT."),
     ] = None,
     origin: Annotated[
-        str | None, typer.Option("--origin", help="Of a folder: where the weights come from.")
+        str | None,
+        typer.Option("--origin", help="Of a folder or .onnx: where the weights come from."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -22,23 +22,9 @@ def export(
         Path | None,
         typer.Option("--weights", help="Instead of a run: .safetensors, .pt, .pth or .ckpt file."),
     ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="With --weights: their backbone; default: recognised."),
-    ] = None,
-    embedding_size: Annotated[
-        int | None,
-        typer.Option(
-            "--embedding-size", help="With --weights: length of an embedding; default: recognised."
-        ),
-    ] = None,
-    input_size: Annotated[
-        str | None,
-        typer.Option(
-            "--input-size",
-            help="With --weights: height,width of images; default: the crop's, or recognised.",
-        ),
-    ] = None,
+    backbone: options.Backbone = None,
+    embedding_size: options.EmbeddingSize = None,
+    input_size: options.InputSize = None,
     mean: options.Mean = None,
     std: options.Std = None,
     channels: options.Channels = None,

@@ -9,14 +9,15 @@ import typer
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="A run folder, a model folder or an .onnx.")],
+    model: Annotated[
+        Path, typer.Argument(help="A run folder, a model folder, an .onnx or a file of weights.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a model is: its network, preprocessing, loss, and what is stated about it."""
     import json
 
     from rich.table import Table
-    from rich.text import Text
 
     from marginface.api.info import info
     from marginface.terminal import Terminal
@@ -27,5 +28,5 @@ def info(
         return
     table = Table("what", "it says")
     for what, value in found.rows().items():
-        table.add_row(Text(what), Text(value))
+        table.add_row(what, value)
     Terminal().print(table)

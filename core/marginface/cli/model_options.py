@@ -39,6 +39,23 @@ Backend = Annotated[
     str,
     typer.Option("--backend", help="What runs the network: onnx, or for a run also torch | tf."),
 ]
+Backbone = Annotated[
+    str | None,
+    typer.Option("--backbone", help="Of a file of weights: the network; default: recognised."),
+]
+EmbeddingSize = Annotated[
+    int | None,
+    typer.Option(
+        "--embedding-size", help="Of a file of weights: length of an embedding; default: by shapes."
+    ),
+]
+InputSize = Annotated[
+    str | None,
+    typer.Option(
+        "--input-size",
+        help="Of a file of weights: height,width of images; default: the crop's, or by shapes.",
+    ),
+]
 Mean = Annotated[
     str | None,
     typer.Option("--mean", help="Subtracted from pixels (0..255): one number or three, a,b,c."),

@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.backend import Arrays, backend_names, load_backend
+from marginface.cards.card import CARD_KEY, Card
 from marginface.cards.folder import is_model_folder, read_model_folder
 from marginface.cards.hub import fetched
 from marginface.checks import check_count
@@ -31,6 +32,8 @@ from marginface.model import (
     for_each_channel,
     whole_numbers,
 )
+
+Rebuilt = TypeVar("Rebuilt")
 
 
 @dataclass(frozen=True)
@@ -236,19 +239,32 @@ def _open_onnx(path: Path, running: RunOptions) -> Embedder:
 
 def recorded_preprocessing(path: Path, metadata: Mapping[str, str]) -> Preprocessing:
     """Return what a file's metadata says is done to images; the default where it says nothing."""
-    for key in (PREPROCESSING_KEY, METADATA_KEY):
-        if key not in metadata:
-            continue
-        try:
-            values = json.loads(metadata[key])
-            if key == PREPROCESSING_KEY:
-                return Preprocessing.from_json(values)
-            return ModelSpec.from_json(values).preprocessing
-        except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
-            raise MarginfaceError(
-                f"{path}: its metadata '{key}' is not what this version writes; export it again"
-            ) from None
+    if PREPROCESSING_KEY in metadata:
+        return _recorded(path, metadata, PREPROCESSING_KEY, Preprocessing.from_json)
+    if METADATA_KEY in metadata:
+        return recorded_spec(path, metadata).preprocessing
     return Preprocessing()
+
+
+def recorded_spec(path: Path, metadata: Mapping[str, str]) -> ModelSpec:
+    """Return what the metadata of a file that `export` wrote says of its network."""
+    return _recorded(path, metadata, METADATA_KEY, ModelSpec.from_json)
+
+
+def recorded_card(path: Path, metadata: Mapping[str, str]) -> Card:
+    """Return what a file's metadata states about the model; nothing where it has no card."""
+    return _recorded(path, metadata, CARD_KEY, Card.from_json) if CARD_KEY in metadata else Card()
+
+
+def _recorded(
+    path: Path, metadata: Mapping[str, str], key: str, rebuild: Callable[[Any], Rebuilt]
+) -> Rebuilt:
+    try:
+        return rebuild(json.loads(metadata[key]))
+    except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
+        raise MarginfaceError(
+            f"{path}: its metadata '{key}' is not what this version writes; export it again"
+        ) from None
 
 
 def _open_run(folder: Path, running: RunOptions) -> Embedder:
@@ -332,7 +348,9 @@ def _fingerprint(digest: str, preprocessing: Preprocessing, *, scales: bool) -> 
 
 def _digest_of_weights(spec: ModelSpec, weights: Arrays) -> str:
     """Return the digest of a network by its description; its arrays are in canonical order."""
-    network = [spec.backbone, spec.embedding_size, list(spec.input_size)]
+    network: list[Any] = [spec.backbone, spec.embedding_size, list(spec.input_size)]
+    if spec.batch_norm_epsilon is not None:
+        network.append(spec.batch_norm_epsilon)
     digest = hashlib.sha256(json.dumps(network).encode())
     for name in sorted(weights):
         array = np.ascontiguousarray(weights[name])

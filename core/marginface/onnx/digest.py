@@ -69,12 +69,16 @@ def onnx_digest(path: Path) -> str:
 def load_graph(path: Path) -> onnx.ModelProto:
     """Return a model without what it keeps in other files; raises as `onnx_digest`."""
     check_file(path)
+    damaged = MarginfaceError(
+        f"{path} is not an ONNX model, or a damaged one; export or download it again"
+    )
     try:
-        return onnx.load(path, format="protobuf", load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except DecodeError as error:
-        raise MarginfaceError(
-            f"{path} is not an ONNX model, or a damaged one; export or download it again"
-        ) from error
+        raise damaged from error
+    if not model.HasField("graph"):  # an empty file is a message, too
+        raise damaged
+    return model
 
 
 def _message(message: Message, path: Path) -> Iterator[bytes]:

@@ -137,26 +137,37 @@ def position(layer: layers.Position, nodes: Nodes, arrays: Arrays, x: Value) -> 
 
 
 def attention(layer: layers.Attention, nodes: Nodes, arrays: Arrays, x: Value) -> str:
-    """Write it in products: ONNX has an Attention from opset 23 on alone."""
+    """Write an Attention; before opset 23, which brought it, products."""
     (count, channels), heads, name = x.shape, layer.heads, layer.name
-    width = channels // heads
-    split = []
+    width, parts = channels // heads, []
     for part, weight in zip("qkv", np.split(arrays["qkv.weight"], 3), strict=True):
         if part == "q":
             weight = weight / math.sqrt(width)
         by = nodes.constant(f"{name}.{part}.weight", weight.T)
-        rows = nodes.node("MatMul", [x.name, by], f"{name}.{part}")
-        heads_apart = _reshaped(nodes, f"{name}.{part}.heads", rows, [0, count, heads, width])
+        parts.append(nodes.node("MatMul", [x.name, by], f"{name}.{part}"))
+    if nodes.opset >= 23:
+        settings = {"q_num_heads": heads, "kv_num_heads": heads, "scale": 1.0}  # q has its scale
+        joined = nodes.node("Attention", parts, f"{name}.joined", **settings)
+    else:
+        joined = _attention_in_products(nodes, name, parts, [0, count, heads, width])
+    return _product(nodes, f"{name}.proj", joined, arrays["proj.weight"], arrays["proj.bias"])
+
+
+def _attention_in_products(nodes: Nodes, name: str, parts: list[str], shape: list[int]) -> str:
+    """Write softmax(q k^T) v, each head for itself; shape is [batch, tokens, heads, width]."""
+    turned = []
+    for part, rows in zip("qkv", parts, strict=True):
+        heads_apart = _reshaped(nodes, f"{name}.{part}.heads", rows, shape)
         order = [0, 2, 3, 1] if part == "k" else [0, 2, 1, 3]  # k for the product q k^T
-        split.append(nodes.node("Transpose", [heads_apart], f"{name}.{part}.turned", perm=order))
-    q, k, v = split
+        turned.append(nodes.node("Transpose", [heads_apart], f"{name}.{part}.turned", perm=order))
+    q, k, v = turned
     shares = nodes.node(
         "Softmax", [nodes.node("MatMul", [q, k], f"{name}.products")], f"{name}.shares", axis=-1
     )
     mixed = nodes.node("MatMul", [shares, v], f"{name}.mixed")
-    turned = nodes.node("Transpose", [mixed], f"{name}.mixed.turned", perm=[0, 2, 1, 3])
-    joined = _reshaped(nodes, f"{name}.joined", turned, [0, count, channels])
-    return _product(nodes, f"{name}.proj", joined, arrays["proj.weight"], arrays["proj.bias"])
+    back = nodes.node("Transpose", [mixed], f"{name}.mixed.turned", perm=[0, 2, 1, 3])
+    batch, count, heads, width = shape
+    return _reshaped(nodes, f"{name}.joined", back, [batch, count, heads * width])
 
 
 def subsample(layer: layers.Subsample, nodes: Nodes, arrays: Arrays, x: Value) -> str:

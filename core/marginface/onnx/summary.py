@@ -55,5 +55,7 @@ def _described(value: Any) -> str:
     sides = [
         str(each.dim_value) if each.HasField("dim_value") else "?" for each in tensor.shape.dim
     ]
-    kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else "?"
+    kind = tensor.elem_type
+    known = kind != TensorProto.UNDEFINED and kind in TensorProto.DataType.values()
+    kind = helper.tensor_dtype_to_np_dtype(kind) if known else "?"
     return f"{value.name} {kind} [{', '.join(sides)}]"

@@ -119,7 +119,10 @@ def read_exported(path: Path) -> Exported:
         if name not in arrays or arrays[name].size != math.prod(parameter.shape):
             raise _changed(path, name)
         arrays[name] = arrays[name].reshape(parameter.shape)
-    unfolded = unfold_batch_norms(graph, arrays)
+    try:
+        unfolded = unfold_batch_norms(graph, arrays)
+    except ValueError as error:  # an offset that the network itself does not have
+        raise _changed(path, "its biases") from error
     weights = {name: unfolded[name].astype(np.float32) for name in expected}
     return Exported(spec, loss, weights)
 
@@ -160,9 +163,9 @@ def _own_array(layer: Layer, read: Read) -> dict[str, Array]:
 def _attention(layer: Layer, read: Read) -> dict[str, Array]:
     assert isinstance(layer, layers.Attention)
     name, width = layer.name, layer.channels // layer.heads
-    q, k, v = (read(f"{name}.{part}.weight").T for part in "qkv")
+    q, k, v = (read(f"{name}.{part}.weight").T.reshape(-1) for part in "qkv")
     return {
-        "qkv.weight": np.concatenate([q * math.sqrt(width), k, v]),
+        "qkv.weight": np.concatenate([q * math.sqrt(width), k, v]),  # shaped with all others
         "proj.weight": read(f"{name}.proj.weight").T,
         "proj.bias": read(f"{name}.proj.bias"),
     }

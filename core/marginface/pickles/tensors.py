@@ -7,7 +7,7 @@ is read before it is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
-from marginface.pickles.machine import Admitted, Unfit, is_key
+from marginface.pickles.machine import Admitted, Refused, Unfit, is_key
 
 BFLOAT16 = "bfloat16"  # which NumPy lacks
 LARGEST = 2**48  # items of an array, were its empty dimensions of length 1; more NumPy refuses
@@ -140,9 +140,27 @@ class OrderedMapping(dict[Any, Any]):
             raise Unfit("the state of a dictionary that is none")
 
 
+class Dtype:
+    """A NumPy dtype, of a number that no weights need."""
+
+    def fill(self, state: Any) -> None:
+        """Take its state, and none of it."""
+
+
 def admitted(module: str, name: str) -> Any:
     """Return the stand-in for a global name; None for a name that these files do not need."""
-    return ADMITTED.get((module, name))
+    if module.partition(".")[0] in LIGHTNING:
+        return Admitted(f"{module}.{name}", _named_only(f"{module}.{name}"))
+    return ADMITTED.get((module.replace("numpy._core.", "numpy.core."), name))
+
+
+def _named_only(name: str) -> Callable[[tuple[Any, ...]], Any]:
+    """Return what refuses to be called: a class that is the key of something."""
+
+    def refuse(_: tuple[Any, ...]) -> Any:
+        raise Refused(name)
+
+    return refuse
 
 
 def _rebuild(arguments: tuple[Any, ...]) -> Tensor | None:
@@ -251,6 +269,8 @@ STORAGES = {
     "ComplexDoubleStorage": "complex128",
     "ComplexFloatStorage": "complex64",
 }
+# Whose checkpoints name the classes of callbacks, as AdaFace's do: keys, which are left out.
+LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
 TENSOR = Admitted("torch.Tensor", lambda _: None)  # an argument only
 REBUILDERS = (
     Admitted("torch's _rebuild_tensor", _rebuild),
@@ -276,5 +296,8 @@ ADMITTED: Mapping[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): Admitted("collections.OrderedDict", _ordered),
     ("collections", "Counter"): Admitted("collections.Counter", _counter),
     ("_codecs", "encode"): Admitted("_codecs.encode", _encoded),
+    # figures beside the weights, such as the best accuracy
+    ("numpy", "dtype"): Admitted("numpy.dtype", lambda _: Dtype()),
+    ("numpy.core.multiarray", "scalar"): Admitted("numpy's scalar", lambda _: ()),
     **{(module, "set"): Admitted("set", _set) for module in ("builtins", "__builtin__")},
 }

@@ -46,8 +46,10 @@ def read_row(path: Path) -> Any:
         count = int.from_bytes(buffer[at : at + 8], "little", signed=True)
         storage.at = at + 8
         at = storage.at + storage.count * storage.type.size
-        if count != storage.count or at > len(buffer):
+        if count != storage.count:
             raise Unfit(f"storage {shown(key)} has {count} numbers, expected {storage.count}")
+        if at > len(buffer):
+            raise Unfit(f"the file ends within storage {shown(key)}")
     if any(storage.at < 0 for storage in storages.known.values()):
         raise Unfit("a storage is missing")
     return value

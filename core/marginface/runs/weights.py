@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from marginface.backbones.naming import with_epsilon
-from marginface.backbones.weights import WEIGHTS, Arrays
+from marginface.backbones.weights import WEIGHTS, Arrays, UsualEpsilon
 from marginface.cards import is_model_folder, read_model_folder
 from marginface.errors import MarginfaceError
 from marginface.formats import is_onnx
@@ -93,9 +93,10 @@ def _read_trained(path: Path) -> Arrays:
 
 def in_own_epsilon(spec: ModelSpec, weights: Arrays) -> Arrays:
     """Return a model's weights for its network with the usual BatchNorm epsilon."""
-    if spec.batch_norm_epsilon is None:
-        return weights
-    return with_epsilon(weights, spec.graph(), replace(spec, batch_norm_epsilon=None).graph())
+    if spec.batch_norm_epsilon is not None:
+        usual = replace(spec, batch_norm_epsilon=None).graph()
+        weights = with_epsilon(weights, spec.graph(), usual)
+    return UsualEpsilon(weights)
 
 
 def _read_onnx(path: Path) -> Arrays:

@@ -146,7 +146,7 @@ def from_text(text: str, source: Path) -> tuple[Calibration, ...]:
 
 
 def read_calibrations(model: str | Path) -> tuple[Calibration, ...]:
-    """Return the calibrations that a model's file or run folder has; () without any.
+    """Return the calibrations that a model's file or folder has; () without any.
 
     Raises:
         MarginfaceError: as `from_text`, or the file is no model.

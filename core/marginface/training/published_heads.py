@@ -31,14 +31,24 @@ def head_of_checkpoint(
     Raises:
         MarginfaceError: they are not those of the identities of `images`.
     """
-    if _class_weights(init) is None:
+    first = class_weights_in(init)
+    if first is None:
         return None
     shards = {0: init}
     if SHARD.fullmatch(init.name):
         matches = ((SHARD.fullmatch(each.name), each) for each in init.parent.iterdir())
         shards = {int(match[1]): each for match, each in matches if match}
-    parts = [_class_weights(shards[rank]) for rank in sorted(shards)]
-    weight = np.concatenate([part for part in parts if part is not None])
+    parts = []
+    for rank in range(max(shards) + 1):
+        part = class_weights_in(shards[rank]) if rank in shards else None
+        if part is None or part.shape[1] != first.shape[1]:
+            raise MarginfaceError(
+                f"beside {init} lie the class weights of {len(shards)} processes, but none of "
+                f"{first.shape[1]} numbers of process {rank}; put the files of all processes of "
+                "one run in one folder, or take --init-head centers"
+            )
+        parts.append(part.array())
+    weight = np.concatenate(parts)
     source = f"{len(shards)} file{'s' * (len(shards) > 1)} such as {init}"
     instead = "or take --init-head centers"
     if not isinstance(images, RecordImages) or not images.numbered:
@@ -61,8 +71,9 @@ def head_of_checkpoint(
     return weight[labels], f"class weights: those of {len(labels)} labels in {source}"
 
 
-def _class_weights(path: Path) -> NDArray[Any] | None:
+def class_weights_in(path: Path) -> Tensor | None:
+    """Return the class weights beside the backbone in a file; None for no such."""
     values = read_torch_file(path) if is_torch_file(path) else None
     head = values.get(HEAD) if isinstance(values, dict) else None
     weight = head.get("weight") if isinstance(head, dict) else None
-    return weight.array() if isinstance(weight, Tensor) and len(weight.shape) == 2 else None
+    return weight if isinstance(weight, Tensor) and len(weight.shape) == 2 else None

@@ -16,7 +16,7 @@ from marginface.arrays import ArraySource
 from marginface.backbones import Graph
 from marginface.backbones.naming import Naming, as_configured, in_epsilon_of, namings_of
 from marginface.backbones.naming.nearest import likeness, nearest
-from marginface.backbones.weights import fitting, read_file
+from marginface.backbones.weights import check_finite, fitting, read_file
 from marginface.cards import is_model_folder, read_model_folder
 from marginface.cards.hub import fetched
 from marginface.data.sources import LabelledImages
@@ -80,11 +80,7 @@ def read_start(config: TrainConfig, graph: Graph, images: LabelledImages) -> Sta
         taken, lines = _whole(graph, weights, source), []
     taken = in_epsilon_of(graph, taken, namings)
     arrays: dict[str, ArraySource] = {f"backbone.{name}": each for name, each in taken.items()}
-    if broken := next((n for n, each in taken.items() if not np.isfinite(each).all()), None):
-        raise MarginfaceError(
-            f"{source}: {broken} has numbers that are NaN or infinite; the weights are broken: "
-            "take others"
-        )
+    check_finite(taken, source)
     total = len(graph.parameters())
     share = "all" if len(taken) == total else f"{len(taken)} of"
     lines.insert(0, f"starting from {source}: {share} {total} arrays of {graph.name} taken")
@@ -137,12 +133,16 @@ def _whole(graph: Graph, weights: Arrays, source: str) -> Arrays:
         if not asked.others:
             raise  # names and shapes are not what is wrong
         near = nearest(weights, graph)
+        if near is None and asked.count:
+            raise MarginfaceError(
+                f"{source} does not fit {asked}: is the file whole? --init-partial takes what fits"
+            ) from error
         if near is None:
             raise MarginfaceError(
                 f"{source} does not fit {asked}, and no network that marginface has is near it; "
                 "what names do its arrays have?"
             ) from error
-        advice = f"the nearest is {near}: give {near.options(graph)}"
+        advice = f"the nearest is {near}: give {near.options(graph.input_size)}"
         if asked.count:
             advice += ", or --init-partial to take what fits"
         raise MarginfaceError(f"{source} does not fit {asked}; {advice}") from error

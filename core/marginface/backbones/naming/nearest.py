@@ -38,12 +38,12 @@ class Likeness:
         found = f"is {list(shape)} instead of {expected}" if shape else "is missing"
         return f"{text}, {self.count} of {total} arrays ({name} {found})"
 
-    def options(self, asked: Graph | None = None) -> str:
-        """Return the options that ask for the network, where another was asked for."""
+    def options(self, asked_size: tuple[int, int] | None = None) -> str:
+        """Return the options that ask for the network, where images of a size were asked for."""
         height, width = self.graph.input_size
         options = f"--backbone {self.graph.name} --embedding-size {self.graph.embedding_size}"
         if (height, width) == ALIGNED_SIZE:
-            other = asked is not None and asked.input_size != ALIGNED_SIZE
+            other = asked_size not in (None, ALIGNED_SIZE)
             return f"{options} --input-size {height},{width}, without --crop" if other else options
         if height <= ALIGNED_SIZE[0] and width <= ALIGNED_SIZE[1]:
             top, left = (ALIGNED_SIZE[0] - height) // 2, (ALIGNED_SIZE[1] - width) // 2
@@ -66,7 +66,7 @@ def nearest(weights: Mapping[str, NDArray[Any]], graph: Graph | None = None) -> 
 
     Args:
         weights: by name.
-        graph: one that was asked for, which is left out.
+        graph: one that was asked for, than which it must be nearer.
     """
     best: Likeness | None = None
     asked = (graph.name, graph.embedding_size, graph.input_size) if graph else None
@@ -83,6 +83,8 @@ def nearest(weights: Mapping[str, NDArray[Any]], graph: Graph | None = None) -> 
             same = (name, each.graph.embedding_size, size)
             if same != asked and (best is None or _rank(each) > _rank(best)):
                 best = each
+    if best and graph and _rank(likeness(graph, weights)) >= _rank(best):
+        return None
     enough = best and best.count >= LEAST_SHARE * min(best.count + len(best.others), len(weights))
     return best if enough else None
 

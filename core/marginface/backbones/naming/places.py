@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from marginface.backbones import Graph, describe, names, parameter_names
 from marginface.backbones.layers import Dropout, DropPath, MaskTokens, RestoreTokens
+from marginface.backbones.weights import count_prefixes
 from marginface.errors import MarginfaceError
 
 # Height and width in pixels, the likeliest first: where several have the same shapes, it is taken.
@@ -41,6 +41,11 @@ class Place(NamedTuple):
         """
         return WRAPPERS.sub("", self.prefix.removesuffix(".")).strip(".")
 
+    @property
+    def depth(self) -> int:
+        """How many names the bare prefix joins."""
+        return len(list(filter(None, self.bare.split("."))))
+
 
 def places(stored: Iterable[str], expected: Iterable[str]) -> list[Place]:
     """Return the prefixes behind which expected names stand, best first.
@@ -50,13 +55,7 @@ def places(stored: Iterable[str], expected: Iterable[str]) -> list[Place]:
     >>> places(["a.w", "a.b", "slots.a.w", "slots.a.b"], {"w", "b"})
     [Place(prefix='a.', matches=2), Place(prefix='slots.a.', matches=2)]
     """
-    expected, found = frozenset(expected), Counter[str]()
-    for name in stored:
-        at = 0
-        while at >= 0:
-            if name[at:] in expected:
-                found[name[:at]] += 1
-            at = name.find(".", at) + 1 or -1
+    found = count_prefixes(stored, frozenset(expected))
     ranked = [Place(*each) for each in found.items()]
     return sorted(ranked, key=lambda place: (-place.matches, place.prefix.count(".")))
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from marginface.backbones import Graph, check_weights, describe, parameter_names
 from marginface.backbones.naming.account import Account
-from marginface.backbones.naming.nearest import likeness, nearest
+from marginface.backbones.naming.elsewhere import known_elsewhere
+from marginface.backbones.naming.nearest import Likeness, likeness, nearest
 from marginface.backbones.naming.places import (
     SIZES,
     Place,
@@ -21,6 +22,7 @@ from marginface.backbones.naming.places import (
     strays,
 )
 from marginface.backbones.naming.table import NAMINGS, Naming
+from marginface.backbones.weights import check_finite
 from marginface.errors import MarginfaceError
 from marginface.text import listed
 
@@ -83,6 +85,7 @@ class Recognised:
         if not self.namings:
             known = [
                 f"{each.name} has {each.prefixes[0] or 'none'}"
+                + (f", in {each.wrapper}" if each.wrapper and not each.prefixes[0] else "")
                 for each in NAMINGS
                 if self.graph.name in each.backbones
             ]
@@ -120,34 +123,71 @@ def recognise(
     >>> print(recognise({f"module.{name}": array for name, array in weights.items()}))
     mbf, 64 numbers from 112x112; named as by insightface (channels rgb, mean 127.5, std 127.5)
     """
-    counters = tuple(name for name in arrays if name.endswith(COUNTERS))
+    found, *others = candidates(
+        arrays, backbone, embedding_size=embedding_size, input_size=input_size, source=source
+    )
+    if others:
+        names = [each.graph.name for each in (found, *others)]
+        raise MarginfaceError(
+            f"{source} has the names and shapes of several networks, {listed(names)}; say which "
+            "with --backbone"
+        )
+    return found
+
+
+def candidates(
+    arrays: Mapping[str, NDArray[Any]],
+    backbone: str | None = None,
+    *,
+    embedding_size: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    source: str = "weights",
+) -> list[Recognised]:
+    """Return what arrays may be the weights of, at least one: as `recognise`, without choosing.
+
+    Networks that differ in training alone are one.
+    """
     held = {name: arrays[name] for name in arrays if not name.endswith(COUNTERS)}
     found = _likeliest(_fitting(held, backbone, embedding_size, input_size))
     if not found:
         raise _unknown(held, backbone, embedding_size, input_size, source)
-    graph, place = found[0]
-    if others := [each.name for each, _ in found if not same_inference(graph, each)]:
-        raise MarginfaceError(
-            f"{source} has the names and shapes of several networks, "
-            f"{listed([graph.name, *others])}; say which with --backbone"
-        )
-    _check_one(held, place, graph, source)
+    _check_one(found, source)
+    groups: list[list[tuple[Graph, Place]]] = []
+    for each in found:
+        same = next((group for group in groups if same_inference(group[0][0], each[0])), None)
+        if same is None:
+            groups.append(same := [])
+        same.append(each)
+    return [_recognised(arrays, held, group, source) for group in groups]
+
+
+def _recognised(
+    arrays: Mapping[str, NDArray[Any]],
+    held: Mapping[str, NDArray[Any]],
+    alike: list[tuple[Graph, Place]],
+    source: str,
+) -> Recognised:
+    """Account for arrays, of which `held` are no counters, as those of networks that are one."""
+    graph, place = alike[0]
     stored = {name: f"{place.prefix}{name}" for name in graph.parameters()}
     used = set(stored.values())
     left = {name: tuple(array.shape) for name, array in held.items() if name not in used}
     wrapper, outside = getattr(arrays, "wrapper", ""), getattr(arrays, "outside", ())
     namings = namings_at(graph, place, wrapper)
     training = tuple(name for name in left if any(each.trains_with(name) for each in namings))
+    counters = tuple(name for name in arrays if name not in held)
     epsilon = next((each.epsilon for each in namings if each.epsilon), None)
+    taken = check_weights(graph, {name: arrays[there] for name, there in stored.items()}, source)
+    check_finite(taken, source)
     size = graph.embedding_size, graph.input_size
     return Recognised(
         source,
         describe(graph.name, *size, batch_norm_epsilon=epsilon),
         namings,
         place,
-        tuple(each.name for each, _ in found[1:]),
+        tuple(each.name for each, _ in alike[1:]),
         Account(stored, left, training, outside, counters),
-        check_weights(graph, {name: arrays[there] for name, there in stored.items()}, source),
+        taken,
     )
 
 
@@ -160,7 +200,7 @@ def _fitting(
     """Return the networks whose names and shapes some arrays have, and where in a file."""
     found = []
     for name, own in networks() if backbone is None else [(backbone, parameter_names(backbone))]:
-        for place in places(held, own)[:1]:
+        for place in places(held, own):
             if place.matches == len(own) and not strays(held, place, own):
                 graphs = fitting_graphs(name, held, place, embedding_size, input_size)
                 found += [(graph, place) for graph in graphs][:1]
@@ -168,9 +208,25 @@ def _fitting(
 
 
 def _likeliest(found: list[tuple[Graph, Place]]) -> list[tuple[Graph, Place]]:
-    """Leave out networks whose names are among another's, and those for unlikely sizes."""
-    ranks = [(-place.matches, _size_rank(graph.input_size)) for graph, place in found]
-    return [each for each, rank in zip(found, ranks, strict=True) if rank == min(ranks)]
+    """Leave out what is part of something else, and what is for unlikely sizes.
+
+    Networks whose names are among another's at the same place; copies of a network that lie deeper,
+    as slots of an optimizer.
+    """
+    best: dict[str, tuple[int, int]] = {}
+    outermost: dict[str, int] = {}
+    for graph, place in found:
+        best[place.prefix] = min(_rank(graph, place), best.get(place.prefix, (0, 0)))
+        outermost[graph.name] = min(place.depth, outermost.get(graph.name, place.depth))
+    return [
+        (graph, place)
+        for graph, place in found
+        if _rank(graph, place) == best[place.prefix] and place.depth == outermost[graph.name]
+    ]
+
+
+def _rank(graph: Graph, place: Place) -> tuple[int, int]:
+    return -place.matches, _size_rank(graph.input_size)
 
 
 def _size_rank(size: tuple[int, int]) -> int:
@@ -194,19 +250,18 @@ def namings_at(graph: Graph, place: Place, wrapper: str = "") -> tuple[Naming, .
     )
 
 
-def _check_one(held: Mapping[str, NDArray[Any]], place: Place, graph: Graph, source: str) -> None:
-    """Raise if the network is there twice, as a student and its teacher."""
-    depth = place.prefix.count(".")
-    twins = [
-        each.prefix
-        for each in places(held, graph.parameters())
-        if each.matches == place.matches and each.prefix.count(".") == depth
-    ]
-    if len(twins) > 1:
+def _check_one(found: list[tuple[Graph, Place]], source: str) -> None:
+    """Raise if several networks are there, as a student and its teacher."""
+    at = {place.prefix: graph.name for graph, place in reversed(found)}
+    if len(at) < 2:
+        return
+    if len({*at.values()}) == 1:
         raise MarginfaceError(
-            f"{source} holds several backbones, {' and '.join(map(repr, sorted(twins)))}; save the "
+            f"{source} holds several backbones, {' and '.join(map(repr, sorted(at)))}; save the "
             "arrays of one in a file of its own"
         )
+    told = [f"{name} at '{prefix}'" for prefix, name in sorted(at.items())]
+    raise MarginfaceError(f"{source} holds {' and '.join(told)}; say which with --backbone")
 
 
 def _unknown(
@@ -217,16 +272,45 @@ def _unknown(
     source: str,
 ) -> MarginfaceError:
     """Build the error for arrays of no network, or of another than was asked for."""
-    asked, text = None, f"{source} holds the weights of no network that marginface has"
+    if not held:
+        return MarginfaceError(f"{source} holds no arrays; expected a backbone's")
+    text = f"{source} holds the weights of no network that marginface has"
+    asked = own = None
     if backbone is not None:
         asked = describe(backbone, embedding_size or 512, input_size or SIZES[0])
-        text = f"{source} does not fit {likeness(asked, held, source)}"
+        own = likeness(asked, held, source)
+        if not own.others:
+            return _not_alone(held, own, source)
+        text = f"{source} does not fit {own}"
+    if elsewhere := known_elsewhere(held):
+        return MarginfaceError(f"{text}: it is {elsewhere}")
     near = nearest(held, asked)
+    if near is None and own is not None and own.count:
+        return MarginfaceError(f"{text}: is the file whole?")
     if near is None:
         first = listed(map(repr, held), 3)
         return MarginfaceError(f"{text}, and none is near; its arrays are called {first}")
     if near.others:
         return MarginfaceError(f"{text}; the nearest is {near}: is the file whole?")
     if asked is None:
+        if embedding_size is None and input_size is None:
+            return _not_alone(held, near, source)
         text = f"{source} holds other weights than were asked for"
-    return MarginfaceError(f"{text}; it is {near}: give {near.options(asked)}")
+    return MarginfaceError(f"{text}; it is {near}: give {near.options(input_size)}")
+
+
+def _not_alone(held: Mapping[str, NDArray[Any]], whole: Likeness, source: str) -> MarginfaceError:
+    """Build the error for a network's arrays in several places, or among others of its family."""
+    own = whole.graph.parameters()
+    found = places(held, own)
+    for place in found:
+        others = strays(held, place, own)
+        if others and place.matches == len(own):
+            return MarginfaceError(
+                f"{source} holds {whole}, and {len(others)} more that it does not have, such as "
+                f"'{others[0]}'; is it a variant? save the arrays of the network alone"
+            )
+    prefixes = " and ".join(repr(place.prefix) for place in found[:2])
+    return MarginfaceError(
+        f"{source} holds {whole}, but behind {prefixes}; give all names one prefix"
+    )

@@ -26,7 +26,7 @@ def state_dict(
     """Return weights under a project's names, with the counters that PyTorch's loading wants.
 
     Where the project computes with another BatchNorm epsilon, running variances are moved so that
-    embeddings stay.
+    embeddings stay; canonical names are for the network's usual one.
 
     Args:
         graph: the network.
@@ -42,10 +42,11 @@ def state_dict(
     >>> list(state_dict(graph, initial_weights(graph, 0), find_naming("magface")))[:2]
     ['features.module.conv1.weight', 'features.module.bn1.weight']
     """
-    prefix = ""
+    prefix, wanted = "", describe(graph.name, graph.embedding_size, graph.input_size)
     if naming is not None:
-        arrays = with_epsilon(arrays, graph, as_computed_by(naming, graph))
+        wanted = as_computed_by(naming, graph)
         prefix = f"{naming.prefixes[0]}." if naming.prefixes[0] else ""
+    arrays = with_epsilon(arrays, graph, wanted)
     last = epsilons(graph)  # of each normalisation, before its counter
     named = {}
     for name in graph.parameters():
@@ -80,11 +81,20 @@ def write_state_dict(
     Args:
         path: a .safetensors, or a .pt, .pth or .ckpt that `torch.load(weights_only=True)` reads.
         graph, arrays, naming: as `state_dict` takes them.
+
+    Raises:
+        MarginfaceError: as `state_dict`, or the file could not say whose names it has.
     """
     check_suffix(path)
+    safe = path.suffix.lower() == ".safetensors"
+    if safe and naming is not None and naming.wrapper and not naming.prefixes[0]:
+        raise MarginfaceError(
+            f"{naming.name}'s files are told by the dictionary {naming.wrapper} alone, which "
+            f"{path.name} cannot have; write a .pt"
+        )
     named = state_dict(graph, arrays, naming)
     with replacing(path) as part:
-        if path.suffix.lower() == ".safetensors":
+        if safe:
             save_file(named, part)
         else:
             wrapper = naming.wrapper if naming is not None else ""
