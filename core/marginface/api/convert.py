@@ -111,7 +111,8 @@ def convert(
             cannot hold it.
 
     Where the other project orders channels, divides pixels or computes BatchNorm in another way,
-    weights are changed so that its code gives the same embeddings.
+    weights are changed so that its code gives the same embeddings; under canonical names they are
+    for RGB, mean and std 127.5.
     """
     source, path = fetched(as_path("file", file)), as_path("output", output)
     wanted = None if naming is None else find_naming(naming)
@@ -160,13 +161,12 @@ def convert(
     refuse_given(stated, "goes with a model folder, an --output without suffix, or an .onnx")
     with claimed_file(path, overwrite=overwrite, inputs=[source]):
         network = read()
-        spec = network.spec
-        graph, arrays = spec.graph(), network.arrays
-        if wanted is not None:
-            as_computed_by(wanted, graph)
-            spec = replace(spec, preprocessing=_as_taken_by(wanted, spec.preprocessing))
-            own, theirs = (_pixels(each.preprocessing) for each in (network.spec, spec))
-            arrays = with_pixels(arrays, graph, own, theirs)
+        graph = network.spec.graph()
+        taken = _as_taken_by(wanted, network.spec.preprocessing)
+        epsilon = None if wanted is None else as_computed_by(wanted, graph).batch_norm_epsilon
+        spec = replace(network.spec, preprocessing=taken, batch_norm_epsilon=epsilon)
+        own, theirs = (_pixels(each.preprocessing) for each in (network.spec, spec))
+        arrays = with_pixels(network.arrays, graph, own, theirs)
         write_state_dict(path, graph, arrays, wanted)
     return _converted(path, spec, network)
 
@@ -190,8 +190,14 @@ def _card_of(network: Network, stated: Mapping[str, Any]) -> Card:
     return replace(network.card, **(known | given))
 
 
-def _as_taken_by(wanted: Naming, own: Preprocessing) -> Preprocessing:
-    """Return the preprocessing of a project's code; what it does not state is the model's own."""
+def _as_taken_by(wanted: Naming | None, own: Preprocessing) -> Preprocessing:
+    """Return the preprocessing of a project's code; what it does not state is the model's own.
+
+    Canonical names say nothing of pixels: their weights are for the usual ones.
+    """
+    if wanted is None:
+        usual = Preprocessing()
+        return replace(own, mean=usual.mean, std=usual.std, channels=usual.channels)
     stated = {
         name: value if name == "channels" else for_each_channel(name, value)
         for name, value in wanted.pixels().items()

@@ -41,7 +41,7 @@ def with_pixels(
     if list(mean)[::turned] != list(new_mean):
         raise MarginfaceError(
             f"these weights take pixels with mean {_listed(mean[::turned])}, there they would get "
-            f"mean {_listed(new_mean)}; write another naming"
+            f"mean {_listed(new_mean)}; write a model folder, which keeps what they take"
         )
     if own == wanted:
         return dict(arrays)
