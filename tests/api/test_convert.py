@@ -50,6 +50,8 @@ def rgb() -> np.ndarray:
 def test_another_projects_code_gives_the_same_embeddings(adaface, rgb, tmp_path):
     bgr = mf.convert(adaface, tmp_path / "own")
     assert bgr.model.preprocessing.channels == "bgr"
+    inside = mf.convert(bgr.path / "model.safetensors", tmp_path / "inside")  # means the folder
+    assert inside.model == bgr.model
     own = mf.convert(adaface, tmp_path / "own.safetensors")  # which says nothing of channels
     assert own.model == mf.convert(own.path, tmp_path / "again").model
     folders = [unit_embeddings(mf.load(path).embed(rgb)) for path in (bgr.path, tmp_path / "again")]
@@ -145,7 +147,8 @@ def test_public_weights(tmp_path):
     converted = mf.convert(source, tmp_path / "w.safetensors")
     assert (converted.model.backbone, converted.model.embedding_size) == ("mobilefacenet", 128)
     assert converted.model.input_size == (112, 96)
-    assert "std 128)" in converted.found and converted.model.preprocessing.std == (127.5,) * 3
+    assert "std 128)" in converted.found
+    assert converted.model.preprocessing.std == (127.5,) * 3
 
 
 def test_a_model_folder_keeps_what_is_known_and_stated(adaface, rgb, tmp_path):

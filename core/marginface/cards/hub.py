@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from marginface.cards.folder import CONFIG, FILES, WEIGHTS
+from marginface.cards.folder import CONFIG, FILES, WEIGHTS, is_model_folder
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
 from marginface.text import shown
@@ -26,6 +26,8 @@ def is_address(place: str | Path) -> bool:
 def fetched(place: str | Path) -> Path:
     """Return the local folder of a model on a hub; any other path as it is.
 
+    The weights inside a model folder stand for the folder, which says what pixels they take.
+
     The files come from huggingface_hub's cache, or are downloaded into it; HF_HUB_OFFLINE and its
     other variables count. A commit's files never change, so those in the cache need no network; the
     weights are held to the SHA-256 in their config.json when they are read.
@@ -34,7 +36,8 @@ def fetched(place: str | Path) -> Path:
         MarginfaceError: no commit is named, there is no such model, or it cannot be fetched.
     """
     if not is_address(place):
-        return Path(place)
+        path = Path(place)
+        return path.parent if path.name == WEIGHTS and is_model_folder(path.parent) else path
     found = ADDRESS.fullmatch(str(place))
     if found is None:
         raise MarginfaceError(f"{shown(str(place))} is no address; expected hf://OWNER/NAME@COMMIT")
