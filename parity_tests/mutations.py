@@ -331,6 +331,17 @@ HEADS = [
         ("rate = self.settings.rate", "inside &= parameters.steps_before != REFUSED"),
         ("rate = 0.1", "pass"),
     ),
+    # cosines with other classes above a limit
+    Mutant("heads.blocks", "head_filter", "(cosines > limit", "(cosines < limit"),
+    Mutant("heads.blocks", "head_filter", "self.limit * spec.scale", "self.limit"),
+    Mutant(
+        "heads.blocks",
+        "head_filter",
+        ("torch.where(self.products > self.limit, 0, d_logits)", "if self.limit is not None:"),
+        ("d_logits", "if False:"),
+    ),
+    Mutant("heads.blocks", "head_filter", "filter_cosines(best, self.limit)", "best"),
+    Mutant("heads.measuring", "head_filter", "filter_cosines(cosines, interclass_filter)", "cosines"),
     # what a head tells beside its loss
     Mutant(
         "heads.measuring",

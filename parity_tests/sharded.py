@@ -28,6 +28,7 @@ INPUTS, SIZE, CLASSES, BATCH, STEPS, RATE = 4, 5, 11, 12, 10, 0.05
 STEP = SGD(weight_decay=0.02, momentum=0.7)
 ADAMW = AdamW(weight_decay=0.2, beta1=0.8, beta2=0.9, epsilon=1e-2)
 MODES = ("dense", "blocks", "update", "sampled", "corrected", "frozen", "adamw")
+FILTER = 0.3
 SCALE = 1024.0
 
 
@@ -63,6 +64,8 @@ class Case:
             case "sampled" | "frozen":
                 # So many that a step's labels are never more: TensorFlow traces each size anew.
                 return {"update": STEP, "sample_rate": 0.85, "block": 2}
+            case "filtered":
+                return {"block": 2, "interclass_filter": FILTER}
             case "adamw":
                 return {"update": ADAMW, "sample_rate": 0.85, "block": 2}
             case _:

@@ -81,7 +81,9 @@ def stepped(
     return found, gradients
 
 
-def reference(loss: Any, w: Any, bias: Any, steps: list[Any], spec: Any = STEP) -> Any:
+def reference(
+    loss: Any, w: Any, bias: Any, steps: list[Any], spec: Any = STEP, **options: Any
+) -> Any:
     """Do the same with the spec's gradients and the reference's optimizer, on sampled rows only."""
     arrays = {"weight": w.copy()} | ({} if bias is None else {"bias": bias.copy()})
     names = list(arrays)
@@ -100,6 +102,7 @@ def reference(loss: Any, w: Any, bias: Any, steps: list[Any], spec: Any = STEP) 
             bias=None if bias is None else arrays["bias"][rows["bias"]],
             state=state,
             draw=own,
+            **options,
         )
         state = found.state
         gradients.append(found.gradients["embeddings"])

@@ -14,11 +14,15 @@ from frameworks import Framework
 from processes import run_all
 from row_steps import step_rows
 from sharded import MODES, RATE, Case
+from test_head_filter import TAKING
 
 from marginface import MarginfaceError, losses
 from marginface.heads import Shard, measure
 
-ALL = tuple(Case(name, mode) for name in losses.names() for mode in MODES)
+ALL = (
+    *(Case(name, mode) for name in losses.names() for mode in MODES),
+    *(Case(name, "filtered") for name in TAKING),
+)
 # What differs between losses as a shard sees it: a bias for each class or for all, several centres,
 # softplus instead of logsumexp, the norm, state, draws, negatives that depend on the batch.
 SOME = (
@@ -33,9 +37,11 @@ SOME = (
     Case("sphereface", "dense"),
     Case("softmax", "adamw"),
     Case("sphereface2", "adamw"),
+    Case("arcface", "filtered"),
+    Case("subcenter_arcface", "filtered"),
 )
 FEW = (
-    Case("arcface", "blocks"),
+    Case("arcface", "filtered"),  # in blocks
     Case("arcface", "update"),
     Case("sphereface2", "sampled"),  # a bias for each class: softmax, in TINY
     Case("sphereface2", "frozen"),
@@ -97,6 +103,7 @@ def reference(case: Case) -> dict[str, Any]:
             bias=bias,
             state=state,
             draw={name: draw[name] for name in loss.draws},
+            interclass_filter=case.options.get("interclass_filter"),
         )
         state = each.state
         found[f"loss.{number}"] = each.loss

@@ -103,6 +103,7 @@ class HeadClass(Protocol):
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
+        interclass_filter: float | None = None,
         shard: Shard | None = None,
         **parameters: Unpack[LossParameters],
     ) -> Head:

@@ -61,6 +61,7 @@ class LearnerSpec:
         sample_rate: share of the classes that the head looks at in a step.
         sampling: how it weights the sampled classes.
         head_precision: of the head's matrix products.
+        interclass_filter: cosines with other classes above it count as 0; None for no filter.
         tuning: what rests, and the rates of the parts.
         device: what computes, as `marginface.devices` names it.
         precision: of the backbone; BatchNorm, attention, norms and the optimizer keep float32.
@@ -80,6 +81,7 @@ class LearnerSpec:
     sample_rate: float = 1.0
     sampling: Sampling = "partial_fc"
     head_precision: HeadPrecision = "full"
+    interclass_filter: float | None = None
     tuning: Tuning = field(default_factory=Tuning)
     device: str = "auto"
     precision: Precision = "full"

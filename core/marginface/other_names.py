@@ -27,6 +27,7 @@ KEYS = {
     "fp16": "precision",
     "gpu": "device",
     "gradient_checkpointing": "recompute",
+    "interclass_filtering_threshold": "interclass_filter",
 }
 COMMANDS = {
     "verify": "compare",

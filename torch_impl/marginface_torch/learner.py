@@ -80,6 +80,7 @@ class Learner:
             sample_rate=spec.sample_rate,
             sampling=spec.sampling,
             precision=spec.head_precision,
+            interclass_filter=spec.interclass_filter,
             shard=Shard(self.group.rank, self.group.size) if self.group else None,
         )
         self.head = head.to(self.device)

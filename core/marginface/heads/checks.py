@@ -13,7 +13,7 @@ from marginface.losses import MarginLoss
 # What a head takes beside its loss and sizes: all other names are parameters of the loss.
 OPTIONS = (
     *("dtype", "accumulation", "block", "update", "sample_rate", "sampling", "precision"),
-    "shard",
+    *("interclass_filter", "shard"),
 )
 
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.checks import check_labels
+from marginface.checks import check_labels, check_number
 from marginface.errors import MarginfaceError
 from marginface.losses.hyperparameters import declared, in_radians, parameter
 
@@ -155,6 +155,24 @@ class MarginLoss:
                     "embedding"
                 )
 
+    def check_filter(self, interclass_filter: float | None) -> None:
+        """Raise unless a head of this loss can leave out cosines above the limit."""
+        if interclass_filter is None:
+            return
+        check_number("interclass_filter", interclass_filter)
+        if not 0 < interclass_filter < 1:
+            raise MarginfaceError(
+                "interclass_filter must be a cosine above 0 and below 1, such as 0.4, got "
+                f"{interclass_filter!r}; leave it out for no filter"
+            )
+        why = "" if self.normalized else "whose logits are no cosines"
+        why = "which takes no logsumexp of the other classes" if self.binary else why
+        if why:
+            raise MarginfaceError(
+                f"interclass_filter does not go with {self.name}, {why}; leave it out, or take "
+                "another loss, such as arcface"
+            )
+
     def prepare(
         self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
     ) -> tuple[dict[str, Float], dict[str, NDArray[Any]]]:
@@ -214,6 +232,7 @@ class MarginLoss:
         bias: Float | None = None,
         state: Arrays | None = None,
         draw: Arrays | None = None,
+        interclass_filter: float | None = None,
     ) -> Evaluation:
         """Return the mean loss, its gradients and the next state: the oracle, in loops.
 
@@ -225,15 +244,19 @@ class MarginLoss:
             bias: as from `initial_bias` (the default).
             state: from `initial_state` (the default) or the last step.
             draw: from `draw`, for losses that need it.
+            interclass_filter: cosines with other classes above it count as 0, a constant; None for
+                no filter.
 
         Raises:
-            MarginfaceError: a label out of range, or a draw that is not what the loss draws.
+            MarginfaceError: a label out of range, a draw that is not what the loss draws, or a
+                filter that the loss cannot take.
         """
         x, w = np.asarray(embeddings, np.float64), np.asarray(weight, np.float64)
         batch, centers = len(x), self.num_centers
         classes = len(w) // centers
         check_labels(int(labels.min()), int(labels.max()), classes)
         self.check_draw({key: np.shape(value) for key, value in (draw or {}).items()}, batch)
+        self.check_filter(interclass_filter)
         start = self.initial_bias(classes) if bias is None else np.asarray(bias, np.float64)
         b = np.zeros(classes) if start is None else np.broadcast_to(start, classes)
         lengths = np.array([math.sqrt(_dot(row, row)) for row in x])
@@ -247,6 +270,10 @@ class MarginLoss:
             center_cosines = center_cosines.clip(-1.0, 1.0)
         cosines = center_cosines.reshape(batch, classes, centers).max(2)
         on_target = np.array([cosines[i, labels[i]] for i in range(batch)])
+        passed = np.full(cosines.shape, True)  # by the filter
+        if interclass_filter is not None:
+            passed = (cosines <= interclass_filter) | (np.arange(classes) == labels[:, None])
+            cosines = np.where(passed, cosines, 0.0)
         prepared, after = self.prepare(
             on_target, norms, self.initial_state() if state is None else state, draw or {}
         )
@@ -273,8 +300,9 @@ class MarginLoss:
                     d_norms[i] += d_logit * self.scale * logit.value
                 own_centers = center_cosines[i, j * centers : (j + 1) * centers]
                 winners = own_centers == own_centers.max()  # equal ones share the gradient
+                d_cosine = d_logit * radius * logit.slope * passed[i, j]
                 d_centers[i, j * centers : (j + 1) * centers] = (
-                    d_logit * radius * logit.slope / batch * winners / winners.sum()
+                    d_cosine / batch * winners / winners.sum()
                 )
         d_left, d_right = d_centers @ right, d_centers.T @ left
         if self.normalized:

@@ -25,7 +25,8 @@ class PassInputs:
         ops: the loss.
         prepared: from `ops.prepare`, [batch] each.
         plan: the blocks of classes, and which products are kept.
-        labels: with all that follows, as in `LocalClasses`.
+        labels: with all that follows but the last, as in `LocalClasses`.
+        interclass_filter: as in `MarginHead`.
     """
 
     ops: LossOps[MarginLoss]
@@ -35,6 +36,7 @@ class PassInputs:
     sampled: Tensor | None = None
     log_weights: Tensor | None = None
     used: Tensor | None = None
+    interclass_filter: float | None = None
 
 
 class Terms(NamedTuple):
@@ -62,6 +64,7 @@ class BlockInputs(NamedTuple):
         labels: [batch], places of the samples' own classes.
         log_weights: [classes], added to the logits in the sum over a sample of classes; None for 0.
         used: number of classes that count, the first of them; None for all.
+        interclass_filter: as in `MarginHead`.
     """
 
     embeddings: Tensor
@@ -70,6 +73,7 @@ class BlockInputs(NamedTuple):
     labels: Tensor
     log_weights: Tensor | None
     used: Tensor | None
+    interclass_filter: float | None = None
 
 
 class Parameters(NamedTuple):
@@ -176,6 +180,11 @@ class Masks:
             self.left_out |= places >= tf.cast(inputs.used, places.dtype)
 
 
+def filter_cosines(cosines: Tensor, limit: float | None) -> Tensor:
+    """Return cosines, 0 in place of those above the limit; None for no limit."""
+    return cosines if limit is None else tf.where(cosines > limit, tf.zeros_like(cosines), cosines)
+
+
 class BlockLogits:
     """Logits of one block, and the way back to the products that they are made of.
 
@@ -196,8 +205,11 @@ class BlockLogits:
         self.spec = spec = ops.spec
         self.products, self.norms = products, inputs.norms
         self.folded = scale_folded(ops, inputs.norms)
+        self.limit = inputs.interclass_filter
         if self.folded:
-            self.negatives = logits = products
+            # Products have the scale in them. Those that were kept stay as they are.
+            self.limit = None if self.limit is None else self.limit * spec.scale
+            self.negatives = logits = filter_cosines(products, self.limit)
         else:
             with tf.GradientTape() as self.tape:  # the loss's own code: the tape goes back
                 self.tape.watch(products)
@@ -205,6 +217,7 @@ class BlockLogits:
                 if spec.num_centers > 1:
                     centers = [-1, block.size, spec.num_centers]
                     best = tf.reduce_max(tf.reshape(best, centers), 2)
+                best = filter_cosines(best, self.limit)
                 self.negatives = ops.negatives(best, inputs.prepared)
             check_logits(spec.name, "negatives", self.negatives, best)
             logits = self.negatives * self._scale()
@@ -238,7 +251,10 @@ class BlockLogits:
     def backward(self, d_logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return `d_products` [batch, block * centers] and `d_norms` [batch]."""
         if self.folded:
-            return d_logits, tf.zeros_like(d_logits[:, 0])
+            d_products = d_logits
+            if self.limit is not None:
+                d_products = tf.where(self.products > self.limit, tf.zeros_like(d_logits), d_logits)
+            return d_products, tf.zeros_like(d_logits[:, 0])
         d_norms = tf.zeros_like(d_logits[:, 0])
         if self.norms is not None:
             d_norms = tf.reduce_sum(d_logits * self.negatives, 1) * self.spec.scale

@@ -63,6 +63,7 @@ def class_terms(
             inputs.labels,
             inputs.log_weights,
             inputs.used,
+            inputs.interclass_filter,
         )
         forward, backward = _passes(fixed, parameters, inputs)
         all_terms, kept_products = forward(block_inputs)

@@ -91,6 +91,9 @@ class MarginHead(keras.layers.Layer):
         precision: what embeddings, class weights and slopes are rounded to for the three matrix
             products: "full" (not at all), "bfloat16" or "float16". Sums, target cosines and all
             else stay as they are.
+        interclass_filter: cosines with other classes above it count as 0 and have no gradient: such
+            classes are likely to be the sample's own person under another label. None for no
+            filter.
         shard: which of the classes this process owns; None for all. The loss is the mean over this
             process's samples, over all classes. A drawn sample is of all classes, the same on every
             process, and `draw` takes the labels of all.
@@ -137,6 +140,7 @@ class MarginHead(keras.layers.Layer):
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
+        interclass_filter: float | None = None,
         shard: Shard | None = None,
         **parameters: Any,
     ) -> None:
@@ -152,6 +156,8 @@ class MarginHead(keras.layers.Layer):
         check_update(update, sample_rate, sampling, self.accumulation)
         check_precision(precision)
         self.precision = precision
+        self.loss.check_filter(interclass_filter)
+        self.interclass_filter = interclass_filter
         self.update, self.sample_rate, self.sampling = update, sample_rate, sampling
         self._settings = StepSettings()
         self.shard = shard
@@ -369,7 +375,7 @@ class MarginHead(keras.layers.Layer):
                 None,
                 training=training is not False,
             )
-            logits = add_margin(self._ops, logits, norms, labels, prepared)
+            logits = add_margin(self._ops, logits, norms, labels, prepared, self.interclass_filter)
         bias = 0 if self.bias is None else tf.cast(self.bias, x.dtype)
         return self._logits(logits, norms[:, None], bias)
 
@@ -533,7 +539,8 @@ class MarginHead(keras.layers.Layer):
         else:
             local = LocalClasses(len(self.classes), labels - self.classes.start)
         plan = self.plan(batch or USUAL_BATCH, x.dtype.size, local.number)
-        return PassInputs(self._ops, {}, plan, *local[1:])
+        chosen = {"interclass_filter": self.interclass_filter}
+        return PassInputs(self._ops, {}, plan, *local[1:], **chosen)
 
     def _stepped(self) -> dict[str, Any]:
         """Return the variables that `update` steps."""
@@ -623,6 +630,7 @@ class MarginHead(keras.layers.Layer):
             "sample_rate": self.sample_rate,
             "sampling": self.sampling,
             "precision": self.precision,
+            "interclass_filter": self.interclass_filter,
             "shard": None if self.shard is None else asdict(self.shard),
         }
 

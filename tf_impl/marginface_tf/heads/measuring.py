@@ -17,6 +17,7 @@ from marginface_tf.heads.blocks import (
     PassInputs,
     TargetClasses,
     block_products,
+    filter_cosines,
     inverse_norms,
     unit_vectors,
 )
@@ -45,7 +46,12 @@ def best_centers(products: Tensor, centers: int) -> Tensor:
 
 
 def add_margin(
-    ops: LossOps[MarginLoss], cosines: Tensor, norms: Tensor, labels: Tensor, prepared: Tensors
+    ops: LossOps[MarginLoss],
+    cosines: Tensor,
+    norms: Tensor,
+    labels: Tensor,
+    prepared: Tensors,
+    interclass_filter: float | None,
 ) -> Tensor:
     """Return what the scale is to multiply, [batch, classes]: margins on the samples' own classes.
 
@@ -55,9 +61,11 @@ def add_margin(
         norms: of the embeddings, [batch].
         labels: [batch].
         prepared: from `ops.prepare`.
+        interclass_filter: as in `MarginHead`.
     """
     own = tf.gather(cosines, labels, batch_dims=1)
-    negatives, target = ops.negatives(cosines, prepared), ops.target(own, norms, prepared)
+    others = filter_cosines(cosines, interclass_filter)
+    negatives, target = ops.negatives(others, prepared), ops.target(own, norms, prepared)
     check_logits(ops.spec.name, "negatives", negatives, cosines)
     check_logits(ops.spec.name, "target", target, own)
     is_own = tf.range(cosines.shape[1], dtype=labels.dtype) == labels[:, None]

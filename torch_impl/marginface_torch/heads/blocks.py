@@ -30,6 +30,7 @@ class PassInputs:
         prepared: from `ops.prepare`, [batch] each.
         plan: the blocks of classes, and which products are kept.
         labels: with `sampled` and `log_weights`, as in `LocalClasses`.
+        interclass_filter: as in `MarginHead`.
         one_bias: whether all classes share one bias.
         update: steps weight and bias in the backward pass; they then get no gradient.
     """
@@ -40,6 +41,7 @@ class PassInputs:
     labels: Tensor
     sampled: Tensor | None = None
     log_weights: Tensor | None = None
+    interclass_filter: float | None = None
     one_bias: bool = False
     update: Update | None = None
 
@@ -175,6 +177,7 @@ class BlockInputs(NamedTuple):
         norms: [batch], which logits are multiplied by besides the loss's scale; None for nothing.
         bias: [block], [1] or None.
         log_weights: [block], added to the logits in the sum over a sample of classes; None for 0.
+        interclass_filter: as in `MarginHead`.
         samples: numbers of the samples whose own class is in the block; None to look in `labels`.
         columns: the places of these classes in the block.
         labels: of all samples [batch], counted from the block's first class.
@@ -184,6 +187,7 @@ class BlockInputs(NamedTuple):
     norms: Tensor | None
     bias: Tensor | None
     log_weights: Tensor | None
+    interclass_filter: float | None
     samples: Tensor | None
     columns: Tensor | None
     labels: Tensor
@@ -218,8 +222,14 @@ def gather_block_inputs(
         norms,
         None if bias is None else bias.to(products.dtype),
         None if log_weights is None else log_weights[places].to(products.dtype),
+        inputs.interclass_filter,
         *block[2:],
     )
+
+
+def filter_cosines(cosines: Tensor, limit: float | None) -> Tensor:
+    """Return cosines, 0 in place of those above the limit; None for no limit."""
+    return cosines if limit is None else torch.where(cosines > limit, 0, cosines)
 
 
 class BlockLogits:
@@ -237,15 +247,18 @@ class BlockLogits:
         spec, products = ops.spec, inputs.products
         self.norms = inputs.norms
         self.folded = scale_folded(ops, inputs.norms)
-        self.products = products
+        self.products, self.limit = products, inputs.interclass_filter
         if self.folded:
-            self.negatives = logits = products
+            # Products have the scale in them. Those that were kept stay as they are.
+            self.limit = None if self.limit is None else self.limit * spec.scale
+            self.negatives = logits = filter_cosines(products, self.limit)
         else:
             with torch.set_grad_enabled(gradient):  # the loss's own code: autograd goes back
                 self.products = products.detach().requires_grad_(gradient)
                 best = self.products
                 if spec.num_centers > 1:
                     best = best.reshape(len(best), -1, spec.num_centers).amax(2)
+                best = filter_cosines(best, self.limit)
                 self.negatives = ops.negatives(best, prepared)
             check_logits(spec.name, "negatives", self.negatives, best)
             scale = spec.scale if self.norms is None else spec.scale * self.norms[:, None]
@@ -259,6 +272,8 @@ class BlockLogits:
     def backward(self, d_logits: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return `d_products` [batch, block * centers] and `d_norms` [batch]."""
         if self.folded:
+            if self.limit is not None:
+                d_logits = torch.where(self.products > self.limit, 0, d_logits)
             return d_logits, None
         scale, d_norms = self.ops.spec.scale, None
         if self.norms is not None:

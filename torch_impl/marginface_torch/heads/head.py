@@ -88,6 +88,9 @@ class MarginHead(nn.Module):
         precision: what embeddings, class weights and slopes are rounded to for the three matrix
             products: "full" (not at all), "bfloat16" or "float16". Sums, target cosines and all
             else stay as they are.
+        interclass_filter: cosines with other classes above it count as 0 and have no gradient: such
+            classes are likely to be the sample's own person under another label. None for no
+            filter.
         shard: which of the classes this process owns; None for all. The loss is the mean over this
             process's samples, over all classes. A drawn sample is of all classes, the same on every
             process, and `draw` takes the labels of all.
@@ -137,6 +140,7 @@ class MarginHead(nn.Module):
         sample_rate: float = 1.0,
         sampling: Sampling = "partial_fc",
         precision: Precision = "full",
+        interclass_filter: float | None = None,
         shard: Shard | None = None,
         **parameters: Any,
     ) -> None:
@@ -178,6 +182,8 @@ class MarginHead(nn.Module):
         check_update(update, sample_rate, sampling, self.accumulation)
         check_precision(precision)
         self.precision = precision
+        self.loss.check_filter(interclass_filter)
+        self.interclass_filter = interclass_filter
         self._slots = update_slots(update, str(self.weight.dtype).removeprefix("torch."))
         for slot in self._slots:
             self.add_module(slot, nn.Module())
@@ -320,7 +326,9 @@ class MarginHead(nn.Module):
                     None,
                     training=self.training,
                 )
-                logits = add_margin(self._ops, logits, norms, labels, prepared)
+                logits = add_margin(
+                    self._ops, logits, norms, labels, prepared, self.interclass_filter
+                )
             return self._logits(logits, norms[:, None], self.bias)
 
     @torch.no_grad()
@@ -462,7 +470,13 @@ class MarginHead(nn.Module):
             local = LocalClasses(len(self.classes), labels - self.classes.start)
         plan = self.plan(len(labels), compute.itemsize, local.number)
         return PassInputs(
-            self._ops, {}, plan, *local[1:], one_bias=self._one_bias, update=self._update()
+            self._ops,
+            {},
+            plan,
+            *local[1:],
+            interclass_filter=self.interclass_filter,
+            one_bias=self._one_bias,
+            update=self._update(),
         )
 
     def _update(self) -> Update | None:

@@ -13,6 +13,7 @@ from marginface_torch.heads.blocks import (
     PassInputs,
     TargetClasses,
     block_products,
+    filter_cosines,
     gather_block_inputs,
     iterate_blocks,
     safe_inverse,
@@ -40,7 +41,12 @@ def best_centers(products: Tensor, centers: int) -> Tensor:
 
 
 def add_margin(
-    ops: LossOps[MarginLoss], cosines: Tensor, norms: Tensor, labels: Tensor, prepared: Tensors
+    ops: LossOps[MarginLoss],
+    cosines: Tensor,
+    norms: Tensor,
+    labels: Tensor,
+    prepared: Tensors,
+    interclass_filter: float | None,
 ) -> Tensor:
     """Return what the scale is to multiply, [batch, classes]: margins on the samples' own classes.
 
@@ -50,9 +56,11 @@ def add_margin(
         norms: of the embeddings, [batch].
         labels: [batch].
         prepared: from `ops.prepare`.
+        interclass_filter: as in `MarginHead`.
     """
     own = cosines.gather(1, labels[:, None])[:, 0]
-    negatives, target = ops.negatives(cosines, prepared), ops.target(own, norms, prepared)
+    others = filter_cosines(cosines, interclass_filter)
+    negatives, target = ops.negatives(others, prepared), ops.target(own, norms, prepared)
     check_logits(ops.spec.name, "negatives", negatives, cosines)
     check_logits(ops.spec.name, "target", target, own)
     return negatives.scatter(1, labels[:, None], target[:, None])

@@ -138,6 +138,7 @@ RATE_HELP = "Share of the identities that each step looks at."
 SAMPLING_HELP = (
     "How a sample is used, if sample-rate is below 1: partial_fc (default) or corrected."
 )
+FILTER_HELP = "Cosines with other identities above this count as 0: likely one person, named twice."
 PRECISION_HELP = (
     "Precision of the head's matrix products: full, bfloat16 or float16 (faster on GPUs)."
 )
@@ -213,6 +214,7 @@ class TrainConfig(BaseModel):
     )
     sample_rate: float = key("Loss", RATE_HELP, 1.0, gt=0, le=1)
     sampling: SamplingName | None = key("Loss", SAMPLING_HELP, None)
+    interclass_filter: float | None = key("Loss", FILTER_HELP, None, gt=0, lt=1)
 
     backbone: str = key("Model", f"One of {', '.join(backbones.names())}.", "iresnet50")
     embedding_size: int = key("Model", "Length of an embedding.", 512, ge=1, le=65_536)
@@ -416,7 +418,7 @@ class TrainConfig(BaseModel):
                 f"stop_after {self.stop_after} needs the metric that is to become better; give "
                 "keep_best, such as --keep-best accuracy"
             )
-        self.make_loss()
+        self.make_loss().check_filter(self.interclass_filter)
         check_runs_in(self.loss, self.backend)
         self.make_optimizer()
         self.tuning()
@@ -525,6 +527,7 @@ class TrainConfig(BaseModel):
             sample_rate=self.sample_rate,
             sampling=self.sampling or "partial_fc",
             head_precision=self.head_precision,
+            interclass_filter=self.interclass_filter,
             tuning=self.tuning(),
             device=self.device,
             precision=self.precision,

@@ -1,0 +1,203 @@
+"""The interclass filter: cosines with other classes above a limit count as 0, and have no gradient.
+
+Dense references filter all cosines first; a head filters a block at a time, on products that may
+have the scale in them.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison import RTOL, assert_same_arrays, assert_same_evaluation
+from frameworks import Framework
+from test_head_sampling import CLASSES, SIZE, batches, start, stepped
+from test_head_sampling import make as make_stepping
+from test_head_sampling import reference as stepped_reference
+
+from marginface import MarginfaceError, losses
+from marginface.heads import plan
+from marginface.losses import MarginLoss
+from marginface.losses.problems import Problem, problem
+
+LIMIT = 0.3
+
+
+def takes_filter(loss: MarginLoss) -> bool:
+    try:
+        loss.check_filter(LIMIT)
+    except MarginfaceError:
+        return False
+    return True
+
+
+TAKING = [name for name in losses.names() if takes_filter(losses.get(name))]
+# What a filter meets: products with the scale in them, several centres, negatives that are
+# re-weighted, that are not 0 at a cosine of 0, and that the norm multiplies.
+KINDS = ("arcface", "subcenter_arcface", "curricularface", "sphereface_r_v2", "sphereface")
+
+
+def make(framework: Framework, loss: Any, dtype: str = "float64", **options: Any) -> Any:
+    kind = getattr(framework.torch, dtype) if framework.name == "torch" else dtype
+    return framework.backend.MarginHead(loss, SIZE, CLASSES, dtype=kind, **options)
+
+
+def case_of(loss: MarginLoss, seed: int = 0, dtype: str = "float64") -> Problem:
+    """Return a problem in which cosines, of own classes and of others, are above the limit."""
+    case = problem(loss, np.random.default_rng(seed), classes=CLASSES, size=SIZE, dtype=dtype)
+    cosines = units(case.embeddings) @ units(case.weight).T
+    best = cosines.reshape(len(cosines), CLASSES, -1).max(2)
+    own = np.arange(CLASSES) == case.labels[:, None]
+    assert 0.1 < (best > LIMIT)[~own].mean() < 0.9
+    assert (best > LIMIT)[own].any()
+    assert np.abs(best - LIMIT).min() > 1e-5
+    return case
+
+
+def units(rows: Any) -> Any:
+    wide = rows.astype(np.float64)
+    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+
+
+def check(framework: Framework, name: str, dtype: str = "float64", **options: Any) -> None:
+    loss = losses.get(name)
+    case = case_of(loss, dtype=dtype)
+    more = {"bias": case.bias, "state": case.state, "draw": case.draw}
+    head = make(framework, loss, dtype, interclass_filter=LIMIT, **options)
+    arrays = case.embeddings, case.weight, case.labels
+    found = framework.evaluate(head, *arrays, **more)
+    wanted = loss.evaluate(*arrays, **more, interclass_filter=LIMIT)
+    assert wanted.loss != loss.evaluate(*arrays, **more).loss
+    assert_same_evaluation(found, wanted, RTOL[dtype])
+
+
+@pytest.mark.parametrize("name", TAKING)
+def test_the_filter_is_the_spec_s(framework: Framework, name: str) -> None:
+    check(framework, name)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_in_blocks_some_of_them_kept(
+    framework: Framework, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centers = losses.get(name).num_centers
+    monkeypatch.setattr(plan, "KEPT_BYTES", 6 * 4 * 8 * centers)
+    made = make(framework, name, block=4).plan(6, itemsize=8)
+    assert (made.blocks, made.kept_blocks) == (3, 1)
+    check(framework, name, block=4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_in_float32(framework: Framework, name: str) -> None:
+    check(framework, name, "float32")
+
+
+def test_where_products_wait_in_the_gradient(torch: Framework) -> None:
+    """Kept products stay raw: the way back finds again what was filtered."""
+    loss = losses.get("arcface")
+    case = problem(loss, np.random.default_rng(1), batch=4, classes=CLASSES, size=6)
+    options = {"dtype": torch.torch.float64, "block": 3, "interclass_filter": LIMIT}
+    head = torch.backend.MarginHead(loss, 6, CLASSES, **options)
+    assert head.plan(4, 8).in_gradient
+    arrays = case.embeddings, case.weight, case.labels
+    found = torch.evaluate(head, *arrays)
+    wanted = loss.evaluate(*arrays, interclass_filter=LIMIT)
+    assert_same_evaluation(found, wanted, RTOL["float64"])
+
+
+@pytest.mark.parametrize("name", ["arcface", "subcenter_arcface"])
+def test_of_a_sample(framework: Framework, name: str) -> None:
+    loss = losses.get(name)
+    w, bias = start(loss)
+    steps = batches(loss, 0.8)
+    head = make_stepping(framework, loss, sample_rate=0.8, block=3, interclass_filter=LIMIT)
+    found, gradients = stepped(framework, head, w, bias, steps)
+    wanted, right = stepped_reference(loss, w, bias, steps, interclass_filter=LIMIT)
+    assert_same_arrays(found, wanted, RTOL["float64"])
+    for got, each in zip(gradients, right, strict=True):
+        assert_same_arrays({"x": got}, {"x": each}, RTOL["float64"])
+
+
+def test_logits_are_filtered(framework: Framework) -> None:
+    """Those with margins; nobody's own class is known to those without."""
+    loss = losses.get("cosface", scale=8)
+    case = case_of(loss)
+    head = make(framework, loss, interclass_filter=LIMIT)
+    head.load_arrays({"weight": case.weight})
+    given = case.embeddings, case.labels
+    if framework.name == "torch":
+        given = tuple(map(framework.torch.tensor, given))
+    own = np.arange(CLASSES) == case.labels[:, None]
+    cosines = units(case.embeddings) @ units(case.weight).T
+    wanted = np.where(own, cosines - loss.margin, np.where(cosines > LIMIT, 0, cosines))
+    np.testing.assert_allclose(framework.array(head.logits(*given)), 8 * wanted, atol=1e-12)
+    np.testing.assert_allclose(framework.array(head.logits(given[0])), 8 * cosines, atol=1e-12)
+
+
+def test_a_cosine_at_the_limit_passes(framework: Framework) -> None:
+    """Exactly 1/2 is not above it; the next larger number is."""
+    x, labels = np.array([[1.0, 0, 0, 0, 0]]), np.array([1])
+    w = np.array([[1.0, 1, 1, 1, 0], [0, 1, 0, 0, 0]])
+    loss = losses.get("normface", scale=4)
+    for limit, cosine in ((0.5, 0.5), (np.nextafter(0.5, 0), 0.0)):
+        kind = framework.torch.float64 if framework.name == "torch" else "float64"
+        head = framework.backend.MarginHead(loss, 5, 2, dtype=kind, interclass_filter=float(limit))
+        found = framework.evaluate(head, x, w, labels)
+        assert found.loss == pytest.approx(np.log1p(np.exp(4 * cosine)), rel=1e-14)
+        assert found.gradients["weight"][0].any() == bool(cosine)
+
+
+def test_the_spec_filters_before_all_else() -> None:
+    """Its loss is that of filtered cosines, written out; its gradients are that value's slopes."""
+    loss = losses.get("cosface", scale=4.0)
+    case = case_of(loss)
+    own = np.arange(CLASSES) == case.labels[:, None]
+
+    def value(x: Any, w: Any) -> float:
+        cosines = units(x) @ units(w).T
+        filtered = np.where(own, cosines - loss.margin, np.where(cosines > LIMIT, 0, cosines))
+        logits = 4 * filtered
+        return float((np.log(np.exp(logits).sum(1)) - logits[own]).mean())
+
+    x, w = case.embeddings, case.weight
+    found = loss.evaluate(x, w, case.labels, interclass_filter=LIMIT)
+    assert found.loss == pytest.approx(value(x, w), rel=1e-13)
+    rng = np.random.default_rng(0)
+    ways = rng.normal(size=x.shape), rng.normal(size=w.shape)
+    for name, (dx, dw) in {"embeddings": (ways[0], 0), "weight": (0, ways[1])}.items():
+        ends = [value(x + step * dx, w + step * dw) for step in (1e-6, -1e-6)]
+        along = (found.gradients[name] * (dx if name == "embeddings" else dw)).sum()
+        assert along == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("softmax", 0.4, "does not go with softmax, whose logits are no cosines; leave it out"),
+        ("uniface", 0.4, "does not go with uniface, which takes no logsumexp of the other classes"),
+        ("sphereface2", 0.4, "does not go with sphereface2, which takes no logsumexp"),
+        ("arcface", 0, "a cosine above 0 and below 1, such as 0.4, got 0; leave it out for no f"),
+        ("arcface", 1.0, "a cosine above 0 and below 1, such as 0.4, got 1.0"),
+        ("arcface", float("nan"), "a cosine above 0 and below 1, such as 0.4, got nan"),
+        ("arcface", "0.4", "interclass_filter must be a number, got '0.4'"),
+        ("arcface", True, "interclass_filter must be a number, got True"),
+    ],
+)
+def test_refusals(framework: Framework, name: str, value: Any, said: str) -> None:
+    with pytest.raises(MarginfaceError, match=said):
+        framework.backend.MarginHead(name, SIZE, CLASSES, interclass_filter=value)
+    case = problem(losses.get(name), np.random.default_rng(0))
+    arrays = case.embeddings, case.weight, case.labels
+    with pytest.raises(MarginfaceError, match=said):
+        losses.get(name).evaluate(*arrays, bias=case.bias, interclass_filter=value)
+
+
+def test_a_lost_filter_is_caught(framework: Framework) -> None:
+    loss = losses.get("arcface")
+    case = case_of(loss)
+    case = replace(case, embeddings=case.embeddings[:1], labels=case.labels[:1])
+    arrays = case.embeddings, case.weight, case.labels
+    found = framework.evaluate(make(framework, loss), *arrays)
+    with pytest.raises(AssertionError):
+        wanted = loss.evaluate(*arrays, interclass_filter=LIMIT)
+        assert_same_evaluation(found, wanted, RTOL["float64"])
