@@ -11,7 +11,7 @@ from frameworks import Framework
 from marginface import losses
 from marginface.errors import MarginfaceError
 from marginface.learner import LearnerSpec
-from marginface.losses import Logit, MarginLoss
+from marginface.losses import Logit, MarginLoss, Sum
 from marginface.losses.base import softplus_sum
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
@@ -29,7 +29,7 @@ class Wandering(MarginLoss):
 
     name: ClassVar[str] = "wandering"
     norm_scaled: ClassVar[bool] = True
-    binary: ClassVar[bool] = True
+    adds: ClassVar[Sum] = "softplus"
     draws: ClassVar[tuple[str, ...]] = ("margin",)
     scale: float = 3.0
 

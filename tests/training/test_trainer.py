@@ -45,7 +45,12 @@ def test_a_run_learns_and_leaves_its_folder(make, fake_backend, pairs_file, tiny
 
 def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend):
     config = make(
-        optimizer="adamw", threads=1, seed=7, head_precision="bfloat16", precision="float16"
+        optimizer="adamw",
+        threads=1,
+        seed=7,
+        head_precision="bfloat16",
+        precision="float16",
+        interclass_filter=0.4,
     )
     train(config, console=QUIET)
     schedule = config.make_schedule(STEPS)
@@ -62,6 +67,7 @@ def test_the_learner_gets_the_schedule_and_the_configuration(make, fake_backend)
         sampling="partial_fc",
         head_precision="bfloat16",
         precision="float16",
+        interclass_filter=0.4,
     )
 
 

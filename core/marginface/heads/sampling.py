@@ -38,8 +38,8 @@ def draw_classes(
         sample_rate: in (0, 1].
         sampling: `"partial_fc"` takes the softmax over the sampled classes alone, as InsightFace
             does (2203.15565). `"corrected"` adds -ln q to the logits of classes that are there by
-            chance, so that the expected sum of exponentials (of softplus terms, in SphereFace2 and
-            UniFace) is that of all classes.
+            chance, so that the expected sum of exponentials (of what else a loss adds up: softplus
+            terms in SphereFace2 and UniFace) is that of all classes.
 
     Returns:
         `classes`, sorted, int64 [sampled], and `log_weights`, float64 [sampled].

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import MIN_NORM, MIN_SINE, Evaluation, Logit, MarginLoss
+from marginface.losses.base import MIN_NORM, MIN_SINE, Evaluation, Logit, MarginLoss, Sum
 from marginface.losses.dominant import angles_to_dominant
 from marginface.losses.hyperparameters import parameter
 from marginface.losses.registering import register
@@ -24,6 +24,7 @@ __all__ = [
     "Evaluation",
     "Logit",
     "MarginLoss",
+    "Sum",
     "angles_to_dominant",
     "as_loss",
     "choices",

@@ -5,8 +5,9 @@
     n_i = logsumexp over j != y of scale * nu(cos theta_j) + bias    the negatives: no margin
 
 A loss of the family says what `psi` (`target`) and `nu` (`negative`) are, each with its slope, so
-that a gradient is what the loss says it is, finite everywhere, in every framework. SphereFace2 and
-UniFace replace the first line (`reduce`); MagFace adds a penalty on the norm (`penalty`).
+that a gradient is what the loss says it is, finite everywhere, in every framework. SphereFace2,
+UniFace and SFace replace the first line (`reduce`) and add up the others otherwise (`adds`); MagFace
+adds a penalty on the norm (`penalty`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Arrays = Mapping[str, NDArray[Any]]
 Numbers = Mapping[str, float]
 Gradient = Literal["exact", "straight_through"]
 PastPi = Literal["monotone", "clip", "none"]
+Sum = Literal["logsumexp", "softplus", "plain"]  # of logits, softplus(logit), logits as they are
 
 MIN_NORM = 1e-12  # a shorter vector has no direction: its cosines and their gradients are 0
 # d cos(theta + m) / d cos(theta) = sin(theta + m) / sin(theta) has a pole at theta = 0. Below this
@@ -84,7 +86,7 @@ class MarginLoss:
     name: ClassVar[str]
     normalized: ClassVar[bool] = True  # `target` and `negative` take cosines; False: w . x
     norm_scaled: ClassVar[bool] = False  # logits are multiplied by the embedding's norm
-    binary: ClassVar[bool] = False  # `reduce` adds up softplus(n_j), no logsumexp
+    adds: ClassVar[Sum] = "logsumexp"  # how the other classes' logits add up, for `reduce`
     draws: ClassVar[tuple[str, ...]] = ()  # names of the arrays [batch] that `draw` returns
     panel: ClassVar[str] = "Other margins"  # of the plot; losses read side by side share one
     shows_boundary: ClassVar[bool] = False  # in the plot of decision boundaries
@@ -166,7 +168,8 @@ class MarginLoss:
                 f"{interclass_filter!r}; leave it out for no filter"
             )
         why = "" if self.normalized else "whose logits are no cosines"
-        why = "which takes no logsumexp of the other classes" if self.binary else why
+        if self.adds != "logsumexp":
+            why = "which takes no logsumexp of the other classes"
         if why:
             raise MarginfaceError(
                 f"interclass_filter does not go with {self.name}, {why}; leave it out, or take "
@@ -205,7 +208,7 @@ class MarginLoss:
         top = max(others)
         total = sum(math.exp(z - top) for z in others)
         ahead = top + math.log(total) - logits[label]  # n - t
-        missing = _sigmoid(ahead)  # 1 - the softmax probability of the target
+        missing = sigmoid(ahead)  # 1 - the softmax probability of the target
         slopes = [
             -missing if j == label else missing * math.exp(z - top) / total
             for j, z in enumerate(logits)
@@ -334,11 +337,12 @@ def softplus_sum(
     for j, z in enumerate(logits):
         weight, sign = (positive, -1.0) if j == label else (negative, 1.0)
         loss += weight * float(np.logaddexp(0.0, sign * z))
-        slopes.append(weight * sign * _sigmoid(sign * z))
+        slopes.append(weight * sign * sigmoid(sign * z))
     return loss, slopes
 
 
-def _sigmoid(z: float) -> float:
+def sigmoid(z: float) -> float:
+    """Return 1 / (1 + e^-z), without overflow."""
     return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
 
 

@@ -20,6 +20,7 @@ FAMILIES = (
     "uniface",
     "circle",
     "x2_softmax",
+    "sface",
 )
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from marginface.losses.elasticface import *
     from marginface.losses.li_arcface import *
     from marginface.losses.magface import *
+    from marginface.losses.sface import *
     from marginface.losses.softmax import *
     from marginface.losses.sphereface import *
     from marginface.losses.sphereface2 import *

@@ -39,3 +39,4 @@ class LossParameters(TypedDict, total=False):
     clamp: bool
     a: float
     k: float
+    b: float

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from marginface.losses.base import Float, Gradient, Logit, MarginLoss, Numbers, softplus_sum
+from marginface.losses.base import Float, Gradient, Logit, MarginLoss, Numbers, Sum, softplus_sum
 from marginface.losses.hyperparameters import parameter
 
 
@@ -33,7 +33,7 @@ class SphereFace2(MarginLoss):
     """
 
     name: ClassVar[str] = "sphereface2"
-    binary: ClassVar[bool] = True
+    adds: ClassVar[Sum] = "softplus"
     panel: ClassVar[str] = "Binary"
 
     scale: float = parameter(40.0, above=0, help="r in the paper; 64 for millions of images")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from marginface.losses.base import Float, Logit, MarginLoss, Numbers, softplus_sum
+from marginface.losses.base import Float, Logit, MarginLoss, Numbers, Sum, softplus_sum
 from marginface.losses.hyperparameters import parameter
 
 
@@ -29,7 +29,7 @@ class UniFace(MarginLoss):
     """
 
     name: ClassVar[str] = "uniface"
-    binary: ClassVar[bool] = True
+    adds: ClassVar[Sum] = "softplus"
     panel: ClassVar[str] = "Binary"
 
     scale: float = parameter(64.0, above=0, help="radius of the hypersphere")

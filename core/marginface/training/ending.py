@@ -56,6 +56,8 @@ def not_fallen(losses: Sequence[float]) -> str:
 
     >>> not_fallen([9.0, 8.0, 7.0])
     ''
+    >>> not_fallen([-8.0, -9.0])
+    ''
     >>> not_fallen([9.01, 9.0, 8.99])
     'the loss did not fall (9.01 at first, 8.99 at the end), so the model learned nothing'
     """
@@ -63,7 +65,7 @@ def not_fallen(losses: Sequence[float]) -> str:
     if len(losses) < 2:
         return ""
     first, last = sum(losses[:count]) / count, sum(losses[-count:]) / count
-    if last < (1 - LEAST_FALL) * first:
+    if last < first - LEAST_FALL * abs(first):  # SFace's losses are negative
         return ""
     return (
         f"the loss did not fall ({first:.3g} at first, {last:.3g} at the end), so the model "

@@ -46,7 +46,7 @@ class Terms(NamedTuple):
         cosines: with the sample's own class (w . x where nothing is normalised); 0 where that class
             is elsewhere.
         bias: of the sample's own class; 0 without one, or elsewhere.
-        others: logsumexp, or the sum of softplus, of all other classes' logits.
+        others: all other classes' logits, added up as `MarginLoss.adds` says.
     """
 
     cosines: Tensor
@@ -235,15 +235,16 @@ class BlockLogits:
 
     def shares(self, others: Tensor) -> Tensor:
         """Return d others / d logits [batch, block]: each class's share of the sum."""
-        if self.spec.binary:
-            shares = tf.sigmoid(self.logits)
-            if self.log_weights is not None:
-                shares *= tf.exp(self.log_weights)
-        else:
+        if self.spec.adds == "logsumexp":
             shift = others[:, None]
             if self.log_weights is not None:
                 shift -= self.log_weights
             shares = tf.exp(self.logits - shift)
+        else:
+            by_softplus = self.spec.adds == "softplus"
+            shares = tf.sigmoid(self.logits) if by_softplus else tf.ones_like(self.logits)
+            if self.log_weights is not None:
+                shares *= tf.exp(self.log_weights)
         if self.unclamped is None:
             return shares
         return tf.where(self.unclamped, shares, tf.zeros_like(shares))
@@ -279,7 +280,7 @@ def forward_block(
         inputs: of every block.
         parameters: the block's.
         top: the highest logit so far, [batch].
-        total: the sum so far, of exp(logit - top) or of softplus(logit), [batch].
+        total: the sum so far, of exp(logit - top), or of what `adds` says, [batch].
 
     Returns:
         `top` and `total` with the block, and the block's products.
@@ -290,8 +291,9 @@ def forward_block(
     products = block_products(_scaled(ops, inputs), w, inverse_norms(spec, w), plan.precision)
     block_logits = BlockLogits(ops, products, inputs, parameters, block)
     logits, log_weights = block_logits.logits, block_logits.log_weights
-    if spec.binary:
-        terms = tf.where(left_out, tf.zeros_like(logits), tf.nn.softplus(logits))
+    if spec.adds != "logsumexp":
+        terms = tf.nn.softplus(logits) if spec.adds == "softplus" else logits
+        terms = tf.where(left_out, tf.zeros_like(logits), terms)
         if log_weights is not None:
             terms *= tf.exp(log_weights)
         return top, total + tf.reduce_sum(terms, 1), products

@@ -484,7 +484,7 @@ class MarginHead(keras.layers.Layer):
     ) -> Terms:
         """Return the terms of this process's samples, over the classes of all processes."""
         terms = class_terms(embeddings, norms, parameters, inputs)
-        return terms if self.shard is None else combine(terms, self.shard, binary=self.loss.binary)
+        return terms if self.shard is None else combine(terms, self.shard, self.loss.adds)
 
     def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""

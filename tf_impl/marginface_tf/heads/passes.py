@@ -287,7 +287,7 @@ def _forward(
     bias = tf.zeros_like(cosines)
     if parameters.bias is not None:
         bias = target.zero_elsewhere(tf.cast(parameters.bias, dtype))
-    others = total if ops.spec.binary else top + tf.math.log(total)
+    others = top + tf.math.log(total) if ops.spec.adds == "logsumexp" else total
     return Terms(cosines, bias, others), kept_products
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.heads import Shard
+from marginface.losses import Sum
 from marginface_tf.heads.blocks import Terms
 from marginface_tf.processes import add_up, gather
 
@@ -37,7 +38,7 @@ def embeddings_of_all(embeddings: Tensor, shard: Shard) -> Tensor:
     return gathered
 
 
-def combine(terms: Terms, shard: Shard, *, binary: bool) -> Terms:
+def combine(terms: Terms, shard: Shard, adds: Sum) -> Terms:
     """Combine each shard's terms into those of this process's samples over all classes."""
 
     @tf.custom_gradient
@@ -46,9 +47,12 @@ def combine(terms: Terms, shard: Shard, *, binary: bool) -> Terms:
         shards = gather(tf.stack(values)[None])  # [processes, 3, batch]
         # A class is in one shard; its cosine and bias are 0 in all others.
         cosines, bias = tf.reduce_sum(shards[:, 0], 0), tf.reduce_sum(shards[:, 1], 0)
-        others = shards[:, 2]
-        total = tf.reduce_sum(others, 0) if binary else tf.reduce_logsumexp(others, 0)
-        share = tf.ones_like(total) if binary else tf.exp(values[2] - total)  # d total / d others
+        if adds == "logsumexp":
+            total = tf.reduce_logsumexp(shards[:, 2], 0)
+            share = tf.exp(values[2] - total)  # d total / d others
+        else:
+            total = tf.reduce_sum(shards[:, 2], 0)
+            share = tf.ones_like(total)
 
         def gradient(*upstream: Tensor) -> tuple[Tensor, ...]:
             # Each process has the gradients of its own samples' terms: [processes, 3, own samples].

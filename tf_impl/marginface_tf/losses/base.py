@@ -38,7 +38,7 @@ class LossOps(Generic[Spec]):
         return cosines
 
     def reduce(self, target: Tensor, others: Tensor) -> Tensor:
-        """Return logaddexp(t, n) - t of each sample; `others` is n, or the sum of softplus(n_j)."""
+        """Return logaddexp(t, n) - t of each sample; `others` is n, or what the spec `adds`."""
         return tf.nn.softplus(others - target)
 
     def penalty(self, norms: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class Terms(NamedTuple):
         cosines: with the sample's own class (w . x where nothing is normalised); 0 where that class
             is elsewhere.
         bias: of the sample's own class; 0 without one, or elsewhere.
-        others: logsumexp, or the sum of softplus, of all other classes' logits.
+        others: all other classes' logits, added up as `MarginLoss.adds` says.
     """
 
     cosines: Tensor
@@ -293,21 +293,21 @@ def forward_block(
         prepared: from `ops.prepare`, [batch] each.
         inputs: the block's.
         top: the highest logit so far, [batch, 1].
-        total: the sum so far, of exp(logit - top) or of softplus(logit), [batch, 1].
+        total: the sum so far, of exp(logit - top), or of what `adds` says, [batch, 1].
 
     Returns:
         `top` and `total` with the block.
     """
     logits = BlockLogits(ops, prepared, inputs, gradient=False).logits
     log_weights = inputs.log_weights
-    if log_weights is not None and not ops.spec.binary:
+    if ops.spec.adds != "logsumexp":
+        terms = softplus(logits, threshold=40) if ops.spec.adds == "softplus" else logits
+        if log_weights is not None:
+            terms = terms * log_weights.exp()
+        return top, total + inputs.fill_target(terms, 0).sum(1, keepdim=True)
+    if log_weights is not None:
         logits = logits + log_weights
     logits = inputs.fill_target(logits, torch.finfo(logits.dtype).min)
-    if ops.spec.binary:
-        terms = softplus(logits, threshold=40)
-        if log_weights is not None:
-            terms *= log_weights.exp()
-        return top, total + terms.sum(1, keepdim=True)
     highest = torch.maximum(top, logits.amax(1, keepdim=True))
     parts = torch.sub(logits, highest).exp_().sum(1, keepdim=True)
     return highest, total * (top - highest).exp_() + parts
@@ -331,13 +331,14 @@ def backward_logits(
     """
     block, log_weights = BlockLogits(ops, prepared, inputs, gradient=True), inputs.log_weights
     # d others / d logit: the class's share of the sum.
-    if ops.spec.binary:
-        d_logits = torch.sigmoid(block.logits)
-        if log_weights is not None:
-            d_logits *= log_weights.exp()
-    else:
+    if ops.spec.adds == "logsumexp":
         d_logits = torch.sub(block.logits, others[:, None])
         d_logits = (d_logits if log_weights is None else d_logits.add_(log_weights)).exp_()
+    else:
+        by_softplus = ops.spec.adds == "softplus"
+        d_logits = block.logits.sigmoid() if by_softplus else torch.ones_like(block.logits)
+        if log_weights is not None:
+            d_logits *= log_weights.exp()
     d_logits = inputs.fill_target(d_logits, 0)
     if block.unclamped is not None:
         d_logits = d_logits.mul_(block.unclamped)

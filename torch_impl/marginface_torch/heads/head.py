@@ -446,7 +446,7 @@ class MarginHead(nn.Module):
         if bias is not None and self._one_bias:
             bias = added_gradient(bias)
         shard_terms = class_terms(embeddings, norms, self.weight, bias, inputs)
-        return combine(shard_terms, self.shard, binary=self.loss.binary)
+        return combine(shard_terms, self.shard, self.loss.adds)
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
         """Draw all that a call on a batch with these labels [batch] takes: margins and classes."""

@@ -152,7 +152,7 @@ class ClassTerms(torch.autograd.Function):
         if bias is not None:
             class_bias = bias if inputs.one_bias else bias[inputs.class_numbers(target.places)]
             target_bias = torch.where(target.here, class_bias.to(embeddings.dtype), 0)
-        others = (total if spec.binary else top + total.log()).squeeze(1)
+        others = (top + total.log() if spec.adds == "logsumexp" else total).squeeze(1)
         saved = Saved(embeddings, norms, weight, bias, inverse_norms, others)
         ctx.save_for_backward(*saved, *kept_products)
         ctx.inputs, ctx.d_weight = inputs, d_weight

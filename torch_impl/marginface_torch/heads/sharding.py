@@ -14,6 +14,7 @@ from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
 from marginface.heads import Shard
+from marginface.losses import Sum
 from marginface_torch.heads.blocks import Terms
 from marginface_torch.processes import add_up, gather
 
@@ -27,9 +28,9 @@ def embeddings_of_all(embeddings: Tensor, shard: Shard) -> Tensor:
     return gathered
 
 
-def combine(terms: Terms, shard: Shard, *, binary: bool) -> Terms:
+def combine(terms: Terms, shard: Shard, adds: Sum) -> Terms:
     """Combine each shard's terms into those of this process's samples over all classes."""
-    return Terms(*_Combine.apply(*terms, shard, binary))  # type: ignore[no-untyped-call]
+    return Terms(*_Combine.apply(*terms, shard, adds))  # type: ignore[no-untyped-call]
 
 
 def added_gradient(parameter: Tensor) -> Tensor:
@@ -58,12 +59,15 @@ class _OfAll(torch.autograd.Function):
 class _Combine(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cosines: Tensor, bias: Tensor, others: Tensor, shard: Shard, binary: bool
+        ctx: Any, cosines: Tensor, bias: Tensor, others: Tensor, shard: Shard, adds: Sum
     ) -> tuple[Tensor, ...]:
         shards = gather(torch.stack([cosines, bias, others])[None])  # [processes, 3, batch]
         # A class is in one shard; its cosine and bias are 0 in all others.
-        total = shards[:, 2].sum(0) if binary else shards[:, 2].logsumexp(0)
-        ctx.share = None if binary else (others - total).exp_()  # d total / d others
+        if adds == "logsumexp":
+            total = shards[:, 2].logsumexp(0)
+            ctx.share = (others - total).exp_()  # d total / d others
+        else:
+            total, ctx.share = shards[:, 2].sum(0), None
         terms = torch.stack([shards[:, 0].sum(0), shards[:, 1].sum(0), total])
         return terms.chunk(shard.count, dim=1)[shard.index].unbind(0)
 
