@@ -42,6 +42,10 @@ class Oracle:
         self.draw = {name: [mpf(float(v)) for v in each] for name, each in problem.draw.items()}
         rows = [self._cosines(i, self.arrays) for i in range(len(self.labels))]
         self.own = [row[y] for row, y in zip(rows, self.labels, strict=True)]
+        self.others = [
+            [each for j, each in enumerate(row) if j != y]
+            for row, y in zip(rows, self.labels, strict=True)
+        ]
         self.norms = [norm(x) for x in self.arrays["embeddings"]]
         self.constants, self.next_state = self._constants()
 
@@ -83,7 +87,7 @@ class Oracle:
 
     def _constants(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return each sample's constants, from batch, state and draw, and the next state."""
-        batch = Batch(self.own, self.norms, self.state, self.draw)
+        batch = Batch(self.own, self.norms, self.state, self.draw, self.others)
         constants = getattr(self.paper, "CONSTANTS", {}).get(self.loss.name)
         return constants(self.loss, batch) if constants else ([{}] * len(self.labels), {})
 

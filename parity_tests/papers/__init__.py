@@ -47,12 +47,16 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What CONSTANTS takes: target cosines and norms [batch], state and draw by name."""
+    """What CONSTANTS takes: target cosines and norms [batch], state and draw by name.
+
+    `others` are each sample's cosines with every other class.
+    """
 
     cosines: Vector
     lengths: Vector
     state: dict[str, Any]
     draw: dict[str, Vector]
+    others: Sequence[Vector]
 
 
 class Mutant(NamedTuple):

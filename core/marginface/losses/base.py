@@ -88,6 +88,7 @@ class MarginLoss:
     norm_scaled: ClassVar[bool] = False  # logits are multiplied by the embedding's norm
     adds: ClassVar[Sum] = "logsumexp"  # how the other classes' logits add up, for `reduce`
     draws: ClassVar[tuple[str, ...]] = ()  # names of the arrays [batch] that `draw` returns
+    tallies: ClassVar[tuple[str, ...]] = ()  # names of what `tally` counts
     panel: ClassVar[str] = "Other margins"  # of the plot; losses read side by side share one
     shows_boundary: ClassVar[bool] = False  # in the plot of decision boundaries
 
@@ -192,6 +193,14 @@ class MarginLoss:
         """
         return {}, dict(state)
 
+    def tally(self, cosine: float, prepared: Numbers) -> dict[str, float]:
+        """Return what one negative adds to each of `tallies`; none for most.
+
+        The sums over all negatives, constants to the gradient, are among the values that `target`
+        gets as `prepared`. `negative` does not: they are not known before its last call.
+        """
+        return {}
+
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
         """Return psi at the target cosine, before the scale."""
         raise NotImplementedError
@@ -272,23 +281,22 @@ class MarginLoss:
         if self.normalized:
             center_cosines = center_cosines.clip(-1.0, 1.0)
         cosines = center_cosines.reshape(batch, classes, centers).max(2)
-        on_target = np.array([cosines[i, labels[i]] for i in range(batch)])
         passed = np.full(cosines.shape, True)  # by the filter
         if interclass_filter is not None:
             passed = (cosines <= interclass_filter) | (np.arange(classes) == labels[:, None])
             cosines = np.where(passed, cosines, 0.0)
-        prepared, after = self.prepare(
-            on_target, norms, self.initial_state() if state is None else state, draw or {}
+        fixed = self.fix(
+            cosines, labels, norms, self.initial_state() if state is None else state, draw or {}
         )
         losses, d_centers = np.zeros(batch), np.zeros_like(center_cosines)
         d_norms, d_bias = np.zeros(batch), np.zeros(classes)
         for i in range(batch):
-            prepared_values = {name: float(values[i]) for name, values in prepared.items()}
+            prepared = {name: float(values[i]) for name, values in fixed.prepared.items()}
             radius = self.scale * (norms[i] if self.norm_scaled else 1.0)
             logits = [
-                self.target(float(cosines[i, j]), float(norms[i]), prepared_values)
+                self.target(float(cosines[i, j]), float(norms[i]), prepared)
                 if j == labels[i]
-                else self.negative(float(cosines[i, j]), prepared_values)
+                else self.negative(float(cosines[i, j]), prepared)
                 for j in range(classes)
             ]
             loss, d_logits = self.reduce(
@@ -315,7 +323,34 @@ class MarginLoss:
         gradients = {"embeddings": d_left, "weight": d_right}
         if start is not None:
             gradients["bias"] = d_bias if len(start) == classes else d_bias.sum(keepdims=True)
-        return Evaluation(float(losses.mean()), gradients, after)
+        return Evaluation(float(losses.mean()), gradients, fixed.state)
+
+    def fix(
+        self,
+        cosines: Float,
+        labels: NDArray[np.integer[Any]],
+        norms: Float,
+        state: Arrays,
+        draw: Arrays,
+    ) -> Fixed:
+        """Work out what `evaluate` takes for constants of its gradients.
+
+        Args:
+            cosines: filtered, [batch, classes].
+            labels: [batch].
+            norms: of the embeddings, [batch].
+            state: before the step.
+            draw: as from `draw`.
+        """
+        own = np.arange(cosines.shape[1]) == labels[:, None]
+        prepared, after = self.prepare(cosines[own], norms, state, draw)
+        values = {name: np.asarray(each) for name, each in prepared.items()}
+        tally = {name: np.zeros(len(labels)) for name in self.tallies}
+        for i, j in np.argwhere(~own) if tally else ():
+            sample = {name: float(each[i]) for name, each in values.items()}
+            for name, counted in self.tally(float(cosines[i, j]), sample).items():
+                tally[name][i] += counted
+        return Fixed(values | tally, after)
 
 
 class Evaluation(NamedTuple):
@@ -323,6 +358,18 @@ class Evaluation(NamedTuple):
 
     loss: float
     gradients: dict[str, Float]
+    state: dict[str, NDArray[Any]]
+
+
+class Fixed(NamedTuple):
+    """Constants of one evaluation's gradients.
+
+    Args:
+        prepared: [batch] by name, from `prepare`, and the sums of `tally`.
+        state: the next.
+    """
+
+    prepared: dict[str, Float]
     state: dict[str, NDArray[Any]]
 
 

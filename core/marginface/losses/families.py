@@ -21,6 +21,7 @@ FAMILIES = (
     "circle",
     "x2_softmax",
     "sface",
+    "npcface",
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from marginface.losses.elasticface import *
     from marginface.losses.li_arcface import *
     from marginface.losses.magface import *
+    from marginface.losses.npcface import *
     from marginface.losses.sface import *
     from marginface.losses.softmax import *
     from marginface.losses.sphereface import *

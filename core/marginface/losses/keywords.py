@@ -40,3 +40,5 @@ class LossParameters(TypedDict, total=False):
     a: float
     k: float
     b: float
+    m0: float
+    threshold_margin: float

@@ -44,6 +44,7 @@ def try_spec(loss: MarginLoss) -> None:
     for i, label in enumerate(LABELS):
         with in_one_line(f"{trial.who}: prepare returns no numbers"):
             values = {name: float(each[i]) for name, each in prepared.items()}
+        values |= trial.tally(float(COSINES[i, 1 - label]), values)
         target = trial.logit("target", float(TARGETS[i]), float(NORMS[i]), values)
         logits = [
             target if j == label else trial.logit("negative", float(COSINES[i, j]), values)
@@ -92,8 +93,12 @@ def try_code(code: Any, loss: MarginLoss, backend: str, tensor: Callable[[Any], 
     )
     cosines, targets, norms = single(COSINES), single(TARGETS), single(NORMS)
     prepared = trial.prepare(targets, norms, state, draw)
-    target = trial.tensor("target", "[batch]", (BATCH,), targets, norms, prepared)
     shape = (BATCH, CLASSES)
+    counted = trial.tally(cosines, prepared)
+    for name, each in counted.items():
+        trial.check_shape(f"tally returns for '{name}'", each, "[batch, classes]", shape)
+    prepared |= {name: each[:, 0] for name, each in counted.items()}
+    target = trial.tensor("target", "[batch]", (BATCH,), targets, norms, prepared)
     negatives = trial.tensor("negatives", "[batch, classes]", shape, cosines, prepared)
     trial.tensor("reduce", "[batch]", (BATCH,), target, negatives[:, 0])
     trial.tensor("penalty", "[batch]", (BATCH,), norms)
@@ -163,6 +168,18 @@ class _Trial:
             what = f"prepare returns for the next '{name}'"
             self.check_shape(what, after[name], "as in initial_state", value.shape)
         return dict(prepared)
+
+    def tally(self, cosines: Any, prepared: Any) -> dict[str, Any]:
+        """Return what `tally` counts of cosines, once its names are right."""
+        counted = self.call("tally", cosines, prepared, shown="tally")
+        wanted = self.code.tallies if isinstance(self.code, MarginLoss) else self.code.spec.tallies
+        self.require(
+            isinstance(counted, dict) and set(counted) == set(wanted),
+            "tally",
+            counted,
+            f"values by the names of tallies, {', '.join(wanted) or 'none'}",
+        )
+        return dict(counted)
 
     def logit(self, method: str, *given: Any) -> float:
         """Return the value of a `Logit` that the reference returns."""

@@ -47,11 +47,27 @@ class Terms(NamedTuple):
             is elsewhere.
         bias: of the sample's own class; 0 without one, or elsewhere.
         others: all other classes' logits, added up as `MarginLoss.adds` says.
+        tally: [tallies, batch], the sums of `LossOps.tally` over all other classes; no gradient.
     """
 
     cosines: Tensor
     bias: Tensor
     others: Tensor
+    tally: Tensor
+
+
+class Sums(NamedTuple):
+    """Running sums over all other classes than a sample's own.
+
+    Args:
+        top: [batch], the highest logit so far.
+        total: [batch], the sum so far, of exp(logit - top), or of what `MarginLoss.adds` says.
+        tally: [tallies, batch], as in `Terms`.
+    """
+
+    top: Tensor
+    total: Tensor
+    tally: Tensor
 
 
 class BlockInputs(NamedTuple):
@@ -190,6 +206,7 @@ class BlockLogits:
 
     Attributes:
         logits: [batch, block].
+        cosines: [batch, block], filtered; not where the scale is folded into the products.
         unclamped: [batch, block], where no limit cut a logit off; None without a limit.
         log_weights: [block] or None.
     """
@@ -220,6 +237,7 @@ class BlockLogits:
                 best = filter_cosines(best, self.limit)
                 self.negatives = ops.negatives(best, inputs.prepared)
             check_logits(spec.name, "negatives", self.negatives, best)
+            self.cosines = best
             logits = self.negatives * self._scale()
         if parameters.bias is not None:
             logits += tf.cast(parameters.bias, logits.dtype)
@@ -268,10 +286,9 @@ def forward_block(
     k: Tensor,
     inputs: BlockInputs,
     parameters: Parameters,
-    top: Tensor,
-    total: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Add a block to the running sum over all other classes than a sample's own.
+    sums: Sums,
+) -> tuple[Sums, Tensor]:
+    """Add a block to the running sums over all other classes than a sample's own.
 
     Args:
         ops: the loss.
@@ -279,11 +296,10 @@ def forward_block(
         k: which block.
         inputs: of every block.
         parameters: the block's.
-        top: the highest logit so far, [batch].
-        total: the sum so far, of exp(logit - top), or of what `adds` says, [batch].
+        sums: over the blocks before it.
 
     Returns:
-        `top` and `total` with the block, and the block's products.
+        the sums with the block, and the block's products.
     """
     spec, block = ops.spec, Block(k, plan)
     left_out = Masks(block, inputs).left_out
@@ -291,18 +307,33 @@ def forward_block(
     products = block_products(_scaled(ops, inputs), w, inverse_norms(spec, w), plan.precision)
     block_logits = BlockLogits(ops, products, inputs, parameters, block)
     logits, log_weights = block_logits.logits, block_logits.log_weights
+    top, total, tally = sums
+    if spec.tallies:
+        tally += _tally_block(ops, inputs, block_logits, left_out)
     if spec.adds != "logsumexp":
         terms = tf.nn.softplus(logits) if spec.adds == "softplus" else logits
         terms = tf.where(left_out, tf.zeros_like(logits), terms)
         if log_weights is not None:
             terms *= tf.exp(log_weights)
-        return top, total + tf.reduce_sum(terms, 1), products
+        return Sums(top, total + tf.reduce_sum(terms, 1), tally), products
     if log_weights is not None:
         logits += log_weights
     logits = tf.where(left_out, logits.dtype.min, logits)
     highest = tf.maximum(top, tf.reduce_max(logits, 1))
     parts = tf.reduce_sum(tf.exp(logits - highest[:, None]), 1)
-    return highest, total * tf.exp(top - highest) + parts, products
+    return Sums(highest, total * tf.exp(top - highest) + parts, tally), products
+
+
+def _tally_block(
+    ops: LossOps[MarginLoss], inputs: BlockInputs, block: BlockLogits, left_out: Tensor
+) -> Tensor:
+    """Return what a block's cosines add to the tallies, [tallies, batch]."""
+    each = ops.tally(tf.stop_gradient(block.cosines), inputs.prepared)
+    counted = tf.stack([tf.cast(each[name], block.logits.dtype) for name in ops.spec.tallies])
+    counted = tf.where(left_out, tf.zeros_like(counted), counted)  # [tallies, batch, block]
+    if block.log_weights is not None:
+        counted *= tf.exp(block.log_weights)
+    return tf.reduce_sum(counted, 2)
 
 
 def backward_block(
@@ -383,7 +414,7 @@ def _add_target(
 def scale_folded(ops: LossOps[MarginLoss], norms: Tensor | None) -> bool:
     """Say if logits are scale * products: then the embeddings take the scale beforehand."""
     plain = type(ops).negatives is LossOps.negatives and ops.spec.num_centers == 1
-    return plain and norms is None
+    return plain and norms is None and not ops.spec.tallies
 
 
 def _scaled(ops: LossOps[MarginLoss], inputs: BlockInputs) -> Tensor:

@@ -488,7 +488,9 @@ class MarginHead(keras.layers.Layer):
 
     def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""
-        target = self._ops.target(terms.cosines, norms, prepared)
+        counted = tf.unstack(terms.tally, len(self.loss.tallies))
+        tally = dict(zip(self.loss.tallies, counted, strict=True))
+        target = self._ops.target(terms.cosines, norms, {**prepared, **tally})
         check_logits(self.loss.name, "target", target, terms.cosines)
         return self._logits(target, norms, terms.bias)
 

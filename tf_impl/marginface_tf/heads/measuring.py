@@ -65,10 +65,15 @@ def add_margin(
     """
     own = tf.gather(cosines, labels, batch_dims=1)
     others = filter_cosines(cosines, interclass_filter)
-    negatives, target = ops.negatives(others, prepared), ops.target(own, norms, prepared)
+    is_own = tf.range(cosines.shape[1], dtype=labels.dtype) == labels[:, None]
+    negatives = ops.negatives(others, prepared)
+    tally = {
+        name: tf.reduce_sum(tf.where(is_own, tf.zeros_like(values), values), 1)
+        for name, values in ops.tally(tf.stop_gradient(others), prepared).items()
+    }
+    target = ops.target(own, norms, {**prepared, **tally})
     check_logits(ops.spec.name, "negatives", negatives, cosines)
     check_logits(ops.spec.name, "target", target, own)
-    is_own = tf.range(cosines.shape[1], dtype=labels.dtype) == labels[:, None]
     return tf.where(is_own, target[:, None], negatives)
 
 

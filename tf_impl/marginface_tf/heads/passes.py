@@ -10,10 +10,11 @@ process does between two bars it does for one block of classes after the other:
         | w = W[block]                   source.block: a slice, or rows of a variable
         | products = x w^T / |w|         matrix product 1, [batch, block]           forward_block
         | logits = scale nu(products)    nu: the loss's `negatives`; bias, limit of logits
-        | top, total                     running logsumexp, without each sample's own class
+        | top, total, tally              running logsumexp, without each sample's own class; and
+        |                                what the loss counts of the others beside it
         | keep products?                 those of the first blocks, as many as have room
         target cosines and bias          each sample's own class: where the margin goes, later
-      -> Terms(cosines, bias, others)    [batch] each, others = top + log(total)
+      -> Terms(cosines, bias, others, tally)    [batch] each, others = top + log(total)
       shards: combine                    sums of cosines and bias, logsumexp of others, over shards
       loss = mean(reduce(scale psi(cosines) + bias, others) + penalty)      psi: the margin
       update: with_gradient_check
@@ -74,6 +75,7 @@ from marginface_tf.heads.blocks import (
     BlockGradients,
     BlockInputs,
     Parameters,
+    Sums,
     TargetClasses,
     Terms,
     backward_block,
@@ -256,23 +258,25 @@ def _forward(
     ops: LossOps[MarginLoss],
     plan: HeadPlan,
     source: ParameterSource,
-    on_block: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    on_block: Callable[..., tuple[Sums, Tensor]],
     inputs: BlockInputs,
 ) -> tuple[Terms, tf.TensorArray]:
     """Go over all blocks; return the terms, and the products of the first blocks."""
     batch, dtype = tf.shape(inputs.embeddings)[0], inputs.embeddings.dtype
     size = min(plan.block, plan.classes) * ops.spec.num_centers
 
-    def body(k: Tensor, top: Tensor, total: Tensor, kept_products: Any, *, keep: bool) -> LoopVars:
-        top, total, products = on_block(k, inputs, source.block(k), top, total)
-        return top, total, kept_products.write(k, products) if keep else kept_products
+    def body(k: Tensor, *loop_vars: Any, keep: bool) -> LoopVars:
+        *sums, kept_products = loop_vars
+        after, products = on_block(k, inputs, source.block(k), Sums(*sums))
+        return *after, kept_products.write(k, products) if keep else kept_products
 
-    # All blocks: the running sum over the other classes.
-    top, total, kept_products = loop_over_blocks(
+    # All blocks: the running sums over the other classes.
+    top, total, tally, kept_products = loop_over_blocks(
         plan,
         body,
         tf.fill([batch], dtype.min),
         tf.zeros([batch], dtype),
+        tf.zeros([len(ops.spec.tallies), batch], dtype),
         tf.TensorArray(
             dtype,
             plan.kept_blocks,
@@ -288,7 +292,7 @@ def _forward(
     if parameters.bias is not None:
         bias = target.zero_elsewhere(tf.cast(parameters.bias, dtype))
     others = top + tf.math.log(total) if ops.spec.adds == "logsumexp" else total
-    return Terms(cosines, bias, others), kept_products
+    return Terms(cosines, bias, others, tally), kept_products
 
 
 def _backward(

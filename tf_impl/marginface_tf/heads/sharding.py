@@ -44,7 +44,8 @@ def combine(terms: Terms, shard: Shard, adds: Sum) -> Terms:
     @tf.custom_gradient
     def combined(*values: Tensor) -> tuple[tuple[Tensor, ...], Callable[..., tuple[Tensor, ...]]]:
         values = tuple(map(tf.stop_gradient, values))
-        shards = gather(tf.stack(values)[None])  # [processes, 3, batch]
+        rows = tf.concat([tf.stack(values[:3]), values[3]], 0)
+        shards = gather(rows[None])  # [processes, rows, batch]
         # A class is in one shard; its cosine and bias are 0 in all others.
         cosines, bias = tf.reduce_sum(shards[:, 0], 0), tf.reduce_sum(shards[:, 1], 0)
         if adds == "logsumexp":
@@ -56,14 +57,16 @@ def combine(terms: Terms, shard: Shard, adds: Sum) -> Terms:
 
         def gradient(*upstream: Tensor) -> tuple[Tensor, ...]:
             # Each process has the gradients of its own samples' terms: [processes, 3, own samples].
-            gathered = gather(tf.stack(upstream)[None])
+            gathered = gather(tf.stack(upstream[:3])[None])
             # The mean over the processes, here at once, as nobody averages class weights later.
             d_cosines, d_bias, d_others = tf.unstack(
                 tf.reshape(tf.transpose(gathered, [1, 0, 2]), [3, -1]) / shard.count
             )
-            return d_cosines, d_bias, d_others * share
+            return d_cosines, d_bias, d_others * share, tf.zeros_like(values[3])
 
-        return tuple(own_part(value, shard) for value in (cosines, bias, total)), gradient
+        tally = tf.transpose(tf.reduce_sum(shards[:, 3:], 0))
+        own = [own_part(value, shard) for value in (cosines, bias, total, tally)]
+        return (*own[:3], tf.transpose(own[3])), gradient
 
     return Terms(*combined(*terms))
 

@@ -83,11 +83,27 @@ class Terms(NamedTuple):
             is elsewhere.
         bias: of the sample's own class; 0 without one, or elsewhere.
         others: all other classes' logits, added up as `MarginLoss.adds` says.
+        tally: [tallies, batch], the sums of `LossOps.tally` over all other classes; no gradient.
     """
 
     cosines: Tensor
     bias: Tensor
     others: Tensor
+    tally: Tensor
+
+
+class Sums(NamedTuple):
+    """Running sums over all other classes than a sample's own.
+
+    Args:
+        top: [batch, 1], the highest logit so far.
+        total: [batch, 1], the sum so far, of exp(logit - top), or of what `MarginLoss.adds` says.
+        tally: [tallies, batch], as in `Terms`.
+    """
+
+    top: Tensor
+    total: Tensor
+    tally: Tensor
 
 
 def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,6 +253,7 @@ class BlockLogits:
 
     Attributes:
         logits: [batch, block].
+        cosines: [batch, block], filtered; not where the scale is folded into the products.
         unclamped: [batch, block], where no limit cut a logit off; None without a limit.
     """
 
@@ -261,6 +278,7 @@ class BlockLogits:
                 best = filter_cosines(best, self.limit)
                 self.negatives = ops.negatives(best, prepared)
             check_logits(spec.name, "negatives", self.negatives, best)
+            self.cosines = best.detach()
             scale = spec.scale if self.norms is None else spec.scale * self.norms[:, None]
             logits = self.negatives.detach() * scale
         if inputs.bias is not None:
@@ -284,33 +302,44 @@ class BlockLogits:
 
 
 def forward_block(
-    ops: LossOps[MarginLoss], prepared: Tensors, inputs: BlockInputs, top: Tensor, total: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Add a block to the running sum over all other classes than a sample's own.
+    ops: LossOps[MarginLoss], prepared: Tensors, inputs: BlockInputs, sums: Sums
+) -> Sums:
+    """Add a block to the running sums over all other classes than a sample's own.
 
     Args:
         ops: the loss.
         prepared: from `ops.prepare`, [batch] each.
         inputs: the block's.
-        top: the highest logit so far, [batch, 1].
-        total: the sum so far, of exp(logit - top), or of what `adds` says, [batch, 1].
-
-    Returns:
-        `top` and `total` with the block.
+        sums: over the blocks before it.
     """
-    logits = BlockLogits(ops, prepared, inputs, gradient=False).logits
-    log_weights = inputs.log_weights
+    block = BlockLogits(ops, prepared, inputs, gradient=False)
+    logits, log_weights = block.logits, inputs.log_weights
+    top, total, tally = sums
+    if ops.spec.tallies:
+        tally = tally + _tally_block(ops, prepared, inputs, block.cosines)
     if ops.spec.adds != "logsumexp":
         terms = softplus(logits, threshold=40) if ops.spec.adds == "softplus" else logits
         if log_weights is not None:
             terms = terms * log_weights.exp()
-        return top, total + inputs.fill_target(terms, 0).sum(1, keepdim=True)
+        return Sums(top, total + inputs.fill_target(terms, 0).sum(1, keepdim=True), tally)
     if log_weights is not None:
         logits = logits + log_weights
     logits = inputs.fill_target(logits, torch.finfo(logits.dtype).min)
     highest = torch.maximum(top, logits.amax(1, keepdim=True))
     parts = torch.sub(logits, highest).exp_().sum(1, keepdim=True)
-    return highest, total * (top - highest).exp_() + parts
+    return Sums(highest, total * (top - highest).exp_() + parts, tally)
+
+
+def _tally_block(
+    ops: LossOps[MarginLoss], prepared: Tensors, inputs: BlockInputs, cosines: Tensor
+) -> Tensor:
+    """Return what a block's cosines [batch, block] add to the tallies, [tallies, batch]."""
+    each = ops.tally(cosines, prepared)
+    counted = [inputs.fill_target(each[name].to(cosines.dtype), 0) for name in ops.spec.tallies]
+    if inputs.log_weights is None:
+        return torch.stack([values.sum(1) for values in counted])
+    weights = inputs.log_weights.exp()
+    return torch.stack([values @ weights for values in counted])
 
 
 def backward_logits(
@@ -350,7 +379,7 @@ def backward_logits(
 def scale_folded(ops: LossOps[MarginLoss], norms: Tensor | None) -> bool:
     """Say if logits are scale * products: then the embeddings take the scale beforehand."""
     plain = type(ops).negatives is LossOps.negatives and ops.spec.num_centers == 1
-    return plain and norms is None
+    return plain and norms is None and not ops.spec.tallies
 
 
 def block_products(

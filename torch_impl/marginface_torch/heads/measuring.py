@@ -60,7 +60,12 @@ def add_margin(
     """
     own = cosines.gather(1, labels[:, None])[:, 0]
     others = filter_cosines(cosines, interclass_filter)
-    negatives, target = ops.negatives(others, prepared), ops.target(own, norms, prepared)
+    negatives = ops.negatives(others, prepared)
+    tally = {
+        name: values.scatter(1, labels[:, None], 0).sum(1)
+        for name, values in ops.tally(others.detach(), prepared).items()
+    }
+    target = ops.target(own, norms, {**prepared, **tally})
     check_logits(ops.spec.name, "negatives", negatives, cosines)
     check_logits(ops.spec.name, "target", target, own)
     return negatives.scatter(1, labels[:, None], target[:, None])

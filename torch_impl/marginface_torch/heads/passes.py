@@ -11,10 +11,11 @@ process does between two bars it does for one block of classes after the other:
         | 1/|w|                          where the loss is of cosines; kept for all classes
         | products = x w^T / |w|         matrix product 1, [batch, block]
         | logits = scale nu(products)    nu: the loss's `negatives`; bias, limit of logits
-        | top, total                     running logsumexp, without each sample's own class
+        | top, total, tally              running logsumexp, without each sample's own class; and
+        |                                what the loss counts of the others beside it
         | keep products?                 in the memory of d_W; in memory of their own; or drop them
         target cosines and bias          each sample's own class: where the margin goes, later
-      -> Terms(cosines, bias, others)    [batch] each, others = top + log(total)
+      -> Terms(cosines, bias, others, tally)    [batch] each, others = top + log(total)
       shards: combine                    sums of cosines and bias, logsumexp of others, over shards
       loss = mean(reduce(scale psi(cosines) + bias, others) + penalty)      psi: the margin
       update: with_gradient_check
@@ -62,6 +63,7 @@ from marginface_torch.heads.blocks import (
     Block,
     BlockInputs,
     PassInputs,
+    Sums,
     TargetClasses,
     Terms,
     backward_logits,
@@ -112,7 +114,7 @@ class ClassTerms(torch.autograd.Function):
         bias: Tensor | None,
         anchor: Tensor | None,  # noqa: ARG004 - asks for a backward pass where nothing else does
         inputs: PassInputs,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the terms; keep products where the plan has room for them."""
         spec, plan = inputs.ops.spec, inputs.plan
         scaled = _scaled(embeddings, norms, inputs)
@@ -120,8 +122,10 @@ class ClassTerms(torch.autograd.Function):
         if spec.normalized:
             inverse_norms = embeddings.new_empty(plan.classes * spec.num_centers)
         add = _fused(forward_block, inputs, embeddings)
-        top = embeddings.new_full((len(embeddings), 1), torch.finfo(embeddings.dtype).min)
-        total = torch.zeros_like(top)
+        batch = len(embeddings)
+        top = embeddings.new_full((batch, 1), torch.finfo(embeddings.dtype).min)
+        tally = embeddings.new_zeros((len(spec.tallies), batch))
+        sums = Sums(top, torch.zeros_like(top), tally)
         # The gradient of class weights, allocated now: until the backward pass writes a block's
         # rows there, they hold the block's products.
         d_weight = None
@@ -138,11 +142,11 @@ class ClassTerms(torch.autograd.Function):
                 inverse_norms[rows] = safe_inverse(torch.linalg.vector_norm(w, dim=1))
                 block_inverse_norms = inverse_norms[rows]
             # Matrix product 1.
-            out = None if d_weight is None else logits_buffer(d_weight[rows], len(embeddings))
+            out = None if d_weight is None else logits_buffer(d_weight[rows], batch)
             products = block_products(scaled, w, block_inverse_norms, inputs.half, out)
-            # Logits, added to the running sum over the other classes.
+            # Logits, added to the running sums over the other classes.
             block_inputs = gather_block_inputs(block, products, norms, bias, inputs)
-            top, total = add(inputs.ops, inputs.prepared, block_inputs, top, total)
+            sums = add(inputs.ops, inputs.prepared, block_inputs, sums)
             if keep and block.stop <= plan.kept:
                 kept_products.append(products)
         # Each sample's own class.
@@ -152,11 +156,13 @@ class ClassTerms(torch.autograd.Function):
         if bias is not None:
             class_bias = bias if inputs.one_bias else bias[inputs.class_numbers(target.places)]
             target_bias = torch.where(target.here, class_bias.to(embeddings.dtype), 0)
-        others = (top + total.log() if spec.adds == "logsumexp" else total).squeeze(1)
+        others = sums.total if spec.adds != "logsumexp" else sums.top + sums.total.log()
+        others = others.squeeze(1)
         saved = Saved(embeddings, norms, weight, bias, inverse_norms, others)
         ctx.save_for_backward(*saved, *kept_products)
         ctx.inputs, ctx.d_weight = inputs, d_weight
-        return cosines, target_bias, others
+        ctx.mark_non_differentiable(sums.tally)
+        return cosines, target_bias, others, sums.tally
 
     @staticmethod
     @once_differentiable

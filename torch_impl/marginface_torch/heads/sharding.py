@@ -59,27 +59,38 @@ class _OfAll(torch.autograd.Function):
 class _Combine(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cosines: Tensor, bias: Tensor, others: Tensor, shard: Shard, adds: Sum
+        ctx: Any,
+        cosines: Tensor,
+        bias: Tensor,
+        others: Tensor,
+        tally: Tensor,
+        shard: Shard,
+        adds: Sum,
     ) -> tuple[Tensor, ...]:
-        shards = gather(torch.stack([cosines, bias, others])[None])  # [processes, 3, batch]
+        rows = torch.cat([torch.stack([cosines, bias, others]), tally])
+        shards = gather(rows[None])  # [processes, rows, batch]
         # A class is in one shard; its cosine and bias are 0 in all others.
         if adds == "logsumexp":
             total = shards[:, 2].logsumexp(0)
             ctx.share = (others - total).exp_()  # d total / d others
         else:
             total, ctx.share = shards[:, 2].sum(0), None
-        terms = torch.stack([shards[:, 0].sum(0), shards[:, 1].sum(0), total])
-        return terms.chunk(shard.count, dim=1)[shard.index].unbind(0)
+        whole = shards.sum(0)
+        whole[2] = total
+        own = whole.chunk(shard.count, dim=1)[shard.index]
+        counted = own[3:]
+        ctx.mark_non_differentiable(counted)
+        return own[0], own[1], own[2], counted
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         # Each process has the gradients of its own samples' terms: [processes, 3, own samples].
-        gathered = gather(torch.stack(gradients)[None])
+        gathered = gather(torch.stack(gradients[:3])[None])
         # The mean over the processes, here at once, as nobody averages class weights later.
         d_cosines, d_bias, d_others = gathered.transpose(0, 1).flatten(1) / len(gathered)
         d_others = d_others if ctx.share is None else d_others * ctx.share
-        return d_cosines, d_bias, d_others, None, None
+        return d_cosines, d_bias, d_others, None, None, None
 
 
 class _AddedGradient(torch.autograd.Function):

@@ -38,6 +38,13 @@ class LossOps(Generic[Spec]):
         """Return nu at all cosines [batch, classes], before the scale."""
         return cosines
 
+    def tally(self, cosines: Tensor, prepared: Tensors) -> dict[str, Tensor]:
+        """Return what each cosine [batch, classes] adds to the spec's `tallies`; none for most.
+
+        The sums over all negatives are among what `target` gets as `prepared`.
+        """
+        return {}
+
     def reduce(self, target: Tensor, others: Tensor) -> Tensor:
         """Return logaddexp(t, n) - t of each sample; `others` is n, or what the spec `adds`."""
         return softplus(others - target, threshold=40)
