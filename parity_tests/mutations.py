@@ -145,7 +145,7 @@ HEADS = [
     Mutant(
         "heads.head",
         "arcface",
-        "values * self.loss.scale",
+        "values * radius",
         "values",
     ),
     Mutant(
@@ -331,9 +331,40 @@ HEADS = [
         ("rate = self.settings.rate", "inside &= parameters.steps_before != REFUSED"),
         ("rate = 0.1", "pass"),
     ),
+    # what a loss tallies of its negatives, and a scale that follows the batch
+    Mutant(
+        "heads.blocks",
+        "stands_for_k",
+        ("values @ weights", "counted *= tf.exp(block.log_weights)"),
+        ("values.sum(1)", "pass"),
+    ),
+    Mutant(
+        "heads.blocks",
+        "npcface",
+        (
+            "inputs.fill_target(each[name].to(cosines.dtype), 0)",
+            "tf.where(left_out, tf.zeros_like(counted), counted)",
+        ),
+        ("each[name].to(cosines.dtype)", "counted"),
+    ),
+    Mutant(
+        "heads.blocks",
+        "npcface",
+        ("tally = tally + _tally_block", "tally += _tally_block"),
+        ("tally = _tally_block", "tally = _tally_block"),
+    ),
+    Mutant(
+        "heads.measuring",
+        "npcface",
+        (".scatter(1, labels, 0).sum(1)", "tf.where(is_own, 0, tf.cast(values, cosines.dtype))"),
+        (".sum(1)", "tf.cast(values, cosines.dtype)"),
+    ),
+    Mutant("heads.state", "adacos", "ops.spec.looks_ahead and training", "training and False"),
+    Mutant("heads.state", "adacos", "ops.finish(cosines, others, state)\n", "state\n"),
+    Mutant("heads.blocks", "sface", '== "softplus"', '!= "softplus"'),
     # cosines with other classes above a limit
     Mutant("heads.blocks", "head_filter", "(cosines > limit", "(cosines < limit"),
-    Mutant("heads.blocks", "head_filter", "self.limit * spec.scale", "self.limit"),
+    Mutant("heads.blocks", "head_filter", "self.limit * inputs.radius", "self.limit"),
     Mutant(
         "heads.blocks",
         "head_filter",
@@ -361,8 +392,8 @@ HEADS = [
     Mutant(
         "heads.measuring",
         "head_measuring",
-        ("negatives.scatter(1, labels[:, None], target[:, None])", "tf.where(is_own, target"),
-        ("cosines.scatter(1, labels[:, None], target[:, None])", "tf.where(is_own, own"),
+        ("negatives.scatter(1, labels, target[:, None])", "tf.where(is_own, target"),
+        ("cosines.scatter(1, labels, target[:, None])", "tf.where(is_own, own"),
     ),
     # half precision
     Mutant(

@@ -37,7 +37,7 @@ class Case:
     """What one run of a head is made of; the same in every process.
 
     Args:
-        name: of the loss.
+        name: of the loss; after a space what its scale is from.
         mode: dense and blocks give gradients, which plain SGD takes; the others step themselves.
             Where it is frozen, embeddings need no gradient, and the loss is a scaled one.
         classes: of all processes.
@@ -49,7 +49,8 @@ class Case:
 
     @property
     def loss(self) -> MarginLoss:
-        return losses.get(self.name)
+        name, _, scale_from = self.name.partition(" ")
+        return losses.get(name, **({"scale_from": scale_from} if scale_from else {}))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Case:
             arrays["bias"] = bias + rng.normal(size=bias.shape)
         if "update" in self.options:
             arrays |= zero_slots(self.options["update"], arrays)
-        return table, arrays | {f"state.{k}": v for k, v in self.loss.initial_state().items()}
+        return table, arrays | {f"state.{k}": v for k, v in self.loss.initial_state(self.classes).items()}
 
     def steps(self) -> list[tuple[Any, Any, dict[str, Any]]]:
         """Return each step's inputs [BATCH, INPUTS], labels [BATCH] and draw."""

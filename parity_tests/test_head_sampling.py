@@ -88,7 +88,7 @@ def reference(
     arrays = {"weight": w.copy()} | ({} if bias is None else {"bias": bias.copy()})
     names = list(arrays)
     arrays |= zero_slots(spec, arrays)
-    state, gradients = loss.initial_state(), []
+    state, gradients = loss.initial_state(CLASSES), []
     for x, labels, draw in steps:
         classes = draw.get("classes", np.arange(CLASSES))
         centers = np.arange(loss.num_centers)
@@ -203,6 +203,37 @@ def test_corrected_gradients_are_those_of_the_value(framework: Framework, name: 
         off[i, k] = step
         above, below = (framework.call(head, x + by, labels, draw) for by in (off, -off))
         assert found[i, k] == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *map(losses.get, ("cosface", "softmax", "uniface", "sface", "npcface", "adacos")),
+        losses.get("adacos", scale_from="last_step"),
+    ],
+    ids=str,
+)
+def test_a_class_that_stands_for_k_is_there_k_times(framework: Framework, loss: Any) -> None:
+    """Weights of whole numbers: the spec has such a class so often. Value, gradient and state."""
+    rng = np.random.default_rng(3)
+    w, bias = start(loss)
+    classes, times = np.array([0, 2, 3, 5, 6, 8]), np.array([1, 2, 1, 3, 2, 1])
+    x, labels = rng.normal(size=(BATCH, SIZE)) * 5, np.array([0, 3, 3, 0, 8, 8])
+    draw = {"classes": classes, "log_weights": np.log(times)}
+    head = make(framework, loss, sample_rate=0.7, sampling="corrected", block=4)
+    _, (gradient,) = stepped(framework, head, w, bias, [(x, labels, draw)], rate=0.0)
+    state = {k: v for k, v in head.arrays().items() if k.startswith("state.")}
+    value = framework.call(head, x, labels, draw)
+    rows = np.repeat(classes, times)
+    if bias is not None and len(bias) > 1:
+        bias = bias[rows]
+    before = loss.initial_state(CLASSES)
+    given = x, w[rows], np.searchsorted(rows, labels)
+    wanted = loss.evaluate(*given, bias=bias, state=before)
+    assert_same_arrays({"x": gradient}, {"x": wanted.gradients["embeddings"]}, RTOL["float64"])
+    assert_same_arrays(state, {f"state.{k}": v for k, v in wanted.state.items()}, RTOL["float64"])
+    again = loss.evaluate(*given, bias=bias, state=wanted.state)  # the state has moved
+    assert value == pytest.approx(again.loss, rel=RTOL["float64"])
 
 
 @given(

@@ -37,6 +37,11 @@ SOME = (
     Case("sphereface", "dense"),
     Case("softmax", "adamw"),
     Case("sphereface2", "adamw"),
+    Case("sface", "sampled"),
+    Case("npcface", "blocks"),
+    Case("npcface", "sampled"),
+    Case("adacos", "update"),
+    Case("adacos last_step", "sampled"),
     Case("arcface", "filtered"),
     Case("subcenter_arcface", "filtered"),
 )
@@ -47,6 +52,9 @@ FEW = (
     Case("sphereface2", "frozen"),
     Case("adaface", "dense"),
     Case("sphereface2", "adamw"),
+    Case("npcface", "dense"),
+    Case("adacos", "dense"),
+    Case("adacos last_step", "dense"),
 )
 # A class a process, or hardly more: one bias of all classes is then as long as one of each.
 TINY = tuple(
@@ -86,7 +94,7 @@ def reference(case: Case) -> dict[str, Any]:
     loss = case.loss
     table, arrays = case.start()
     arrays = {name: value.copy() for name, value in arrays.items()}
-    state: Any = loss.initial_state()
+    state: Any = loss.initial_state(case.classes)
     found: dict[str, Any] = {}
     for number, (x, labels, draw) in enumerate(case.steps()):
         classes = draw.get("classes", np.arange(case.classes))

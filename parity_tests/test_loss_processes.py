@@ -15,7 +15,7 @@ from marginface import losses
 from marginface.losses import Evaluation
 
 SIZE, CLASSES, BATCH, STEPS = 6, 5, 8, 3
-NAMES = ("adaface", "curricularface", "elasticface_arc_plus", "sphereface")
+NAMES = ("adacos", "adaface", "curricularface", "elasticface_arc_plus", "sphereface")
 
 
 def problem(name: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def run_both(framework: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
 def assert_as_one(found: list[dict[str, Any]], name: str) -> None:
     """Both replicas prepare, move and, averaged, learn as the spec does on the whole batch."""
     loss, data = losses.get(name), problem(name)
-    state: Any = loss.initial_state()
+    state: Any = loss.initial_state(CLASSES)
     for step in range(STEPS):
         x, labels, w = data["x"][step], data["labels"][step], data["w"]
         draw = {key: data[key][step] for key in loss.draws}
@@ -110,7 +110,7 @@ def test_replicas_that_know_only_their_half_are_caught(name: str) -> None:
     """What heads that gathered nothing would find, from the spec on each half."""
     loss, data = losses.get(name), problem(name)
     found: list[dict[str, Any]] = [{}, {}]
-    states: list[Any] = [loss.initial_state(), loss.initial_state()]
+    states: list[Any] = [loss.initial_state(CLASSES), loss.initial_state(CLASSES)]
     for step in range(STEPS):
         for replica, own in enumerate(data_parallel.parts(data, step)):
             x, labels, draw = own["x"], own["labels"], {key: own[key] for key in loss.draws}
@@ -133,7 +133,7 @@ def accumulated(framework: Framework, name: str, dtype: str) -> tuple[list[Any],
     options = {"dtype": getattr(framework.torch, dtype) if framework.name == "torch" else dtype}
     head = framework.backend.MarginHead(loss, SIZE, CLASSES, accumulation=3, **options)
     w = rng.normal(size=(CLASSES, SIZE)).astype(dtype)
-    state, nexts, found, wanted = loss.initial_state(), [], [], []
+    state, nexts, found, wanted = loss.initial_state(CLASSES), [], [], []
     for call in range(6):
         x = (rng.normal(size=(4, SIZE)) * (call + 1)).astype(dtype)
         labels, draw = rng.integers(0, CLASSES, 4), loss.draw(rng, 4)
@@ -156,10 +156,10 @@ def accumulated(framework: Framework, name: str, dtype: str) -> tuple[list[Any],
 # leaves out how the calls' means differ: the whole batch's is larger. No call could know it before
 # the others have run, and each must use its margins at once.
 @pytest.mark.parametrize("dtype", list(RTOL))
-@pytest.mark.parametrize("name", ["adaface", "curricularface", "sphereface"])
+@pytest.mark.parametrize("name", ["adacos", "adaface", "curricularface", "sphereface"])
 def test_accumulation_moves_the_state_once(framework: Framework, name: str, dtype: str) -> None:
     found, wanted = accumulated(framework, name, dtype)
-    start = losses.get(name).initial_state()
+    start = losses.get(name).initial_state(CLASSES)
     for call in range(6):
         assert_same_arrays(found[call], wanted[call], RTOL[dtype])
     assert wanted[1] == start

@@ -40,7 +40,7 @@ class Wandering(MarginLoss):
     def initial_bias(self, num_classes: int) -> Any:
         return np.array([0.1 * num_classes])
 
-    def initial_state(self) -> dict[str, Any]:
+    def initial_state(self, num_classes: int) -> dict[str, Any]:
         return {"mean": np.array(1.5), "count": np.array(0, np.int64)}
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def problem(rng: np.random.Generator, dtype: str = "float64") -> tuple[Any, Any,
 def three_calls(framework: Framework, dtype: str = "float64", carry: bool = True) -> None:
     """Compare three calls in a row, each from the state that the one before left."""
     loss, rng = Wandering(), np.random.default_rng(0)
-    head, state = framework.head(loss, SIZE, CLASSES, dtype), loss.initial_state()
+    head, state = framework.head(loss, SIZE, CLASSES, dtype), loss.initial_state(CLASSES)
     for call in range(3):
         x, w, labels, draw = problem(rng, dtype)
         bias = np.array([0.2 * call], dtype)

@@ -28,7 +28,7 @@ PARITY_STEPS, PARITY_RATE = 20, 0.005
 # Float32 rounding grows through the steps, to 1e-4 where a loss of a large scale comes near 0.
 PARITY_RTOL = {"float64": RTOL["float64"], "float32": 3e-4}
 EACH = pytest.mark.parametrize("loss", all_losses(), ids=lambda loss: loss.name)
-STATEFUL = ("adaface", "curricularface", "sphereface")
+STATEFUL = ("adacos", "adaface", "curricularface", "sphereface")
 
 
 def assert_separates(learner: Any, loss: MarginLoss) -> None:

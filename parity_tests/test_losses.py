@@ -50,7 +50,7 @@ def test_every_choice(framework: Framework, name: str, dtype: str) -> None:
     rows = compare(name, dtype, {framework.name: framework.backend}, seeds=2)
     wanted = {"loss", "d embeddings", "d weight"}
     wanted |= {"d bias"} if losses.get(name).initial_bias(3) is not None else set()
-    wanted |= {"state"} if losses.get(name).initial_state() else set()
+    wanted |= {"state"} if losses.get(name).initial_state(3) else set()
     assert {row.quantity for row in rows} == wanted
     assert broken(rows) == []
 

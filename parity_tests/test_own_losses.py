@@ -119,6 +119,12 @@ class Wrong:
     def numbers(self, *given: Any) -> Any:
         return {"margin": 0.1}, given[2]
 
+    def nothing(self, *_: Any) -> Any:
+        return {}
+
+    def row(self, state: Any) -> Any:
+        return state["t"][None]
+
     def scalar(self, first: Any, *_: Any) -> Any:
         return first[0]
 
@@ -146,6 +152,9 @@ class Wrong:
         ("reduce", Wrong.scalar, "reduce returns shape (); expected [batch], here (2,)"),
         ("reduce", Wrong.column, "reduce returns shape (2, 1); expected [batch], here (2,)"),
         ("penalty", Wrong.column, "penalty returns shape (2, 1); expected [batch], here (2,)"),
+        ("tally", Wrong.no_pair, "expected values by the names of tallies, none"),
+        ("radius", Wrong.row, "radius returns shape (1,); expected a number, here ()"),
+        ("finish", Wrong.nothing, "finish returns the next state of nothing; expected t,"),
     ],
 )
 def test_wrong_parts_are_told_before_training(
@@ -160,7 +169,7 @@ def test_wrong_parts_are_told_before_training(
         name: ClassVar[str] = "moving"
         draws: ClassVar[tuple[str, ...]] = ("margin",)
 
-        def initial_state(self) -> Any:
+        def initial_state(self, num_classes: int) -> Any:
             return {"t": np.array(0.0)}
 
         def draw(self, rng: np.random.Generator, batch: int) -> Any:

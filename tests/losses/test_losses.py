@@ -191,7 +191,7 @@ def prepare(loss: losses.MarginLoss, cosines: list, norms: list, state: dict, **
 
 def test_annealing_by_hand() -> None:
     loss = losses.get("sphereface")
-    prepared, state = prepare(loss, [0.1, 0.2], [1.0, 1.0], loss.initial_state())
+    prepared, state = prepare(loss, [0.1, 0.2], [1.0, 1.0], loss.initial_state(7))
     assert prepared["annealing"].tolist() == pytest.approx([1000 / 1.12] * 2)
     assert state == {"step": 1}
     late = {"step": np.array(10_000)}

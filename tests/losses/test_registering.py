@@ -161,7 +161,7 @@ class Right(MarginLoss):
     def initial_bias(self, num_classes):
         return np.zeros(num_classes)
 
-    def initial_state(self):
+    def initial_state(self, num_classes):
         return {"t": np.array(0.0)}
 
     def draw(self, rng, batch):
@@ -193,8 +193,8 @@ ONES, T = np.ones(2), {"t": np.array(0.0)}
         ("num_centers", property(lambda _: 1 / 0), "num_centers fails: ZeroDivisionError: div"),
         ("initial_bias", returning(0.0), "initial_bias(3) returns 0.0; expected None or a NumPy"),
         ("initial_bias", returning(np.ones(2)), "initial_bias(3) returns array([1., 1.]); expect"),
-        ("initial_state", returning(None), "initial_state returns None; expected NumPy arrays by"),
-        ("initial_state", returning({"t": 0.0}), "initial_state returns {'t': 0.0}; expected Num"),
+        ("initial_state", returning(None), "initial_state(3) returns None; expected NumPy arrays"),
+        ("initial_state", returning({"t": 0.0}), "initial_state(3) returns {'t': 0.0}; expected"),
         ("draws", "margin", "draws is 'margin'; expected a tuple of names, as ('margin',)"),
         ("draw", returning({"m": ONES}), "expected NumPy arrays [batch] by the names of draws, m"),
         ("draw", returning({"margin": np.ones(3)}), "draw(rng, 2) returns {'margin': array([1.,"),
@@ -222,6 +222,11 @@ ONES, T = np.ones(2), {"t": np.array(0.0)}
             "reduce returns (0.5, [[1], [2, 3], 4]); exp",
         ),
         ("penalty", returning(0.5), "penalty returns 0.5; expected a pair of numbers, the penalty"),
+        ("tallies", ("hard",), "tally returns {}; expected values by the names of tallies, hard"),
+        ("tally", returning({"hard": 1.0}), "tally returns {'hard': 1.0}; expected values by the"),
+        ("radius", returning("64"), "radius returns '64'; expected a number"),
+        ("finish", returning(None), "finish returns None; expected the next state by name"),
+        ("finish", returning({}), "finish returns the next state of nothing; expected t, as init"),
     ],
 )
 def test_what_its_reference_returns_is_looked_at(method, part, said):

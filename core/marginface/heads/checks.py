@@ -33,11 +33,17 @@ you mean 'block'? (nearest of 10: block, precision, sample_rate, scale, sampling
     return losses.as_loss(loss, parameters)
 
 
-def check_head(embedding_size: int, num_classes: int | None) -> tuple[int, int]:
+def check_head(loss: MarginLoss, embedding_size: int, num_classes: int | None) -> tuple[int, int]:
     """Return both sizes of a head, or raise naming the one that is wrong."""
     if num_classes is None:
         raise MarginfaceError("MarginHead needs num_classes, the number of identities")
-    return check_count("embedding_size", embedding_size), check_count("num_classes", num_classes)
+    sizes = check_count("embedding_size", embedding_size), check_count("num_classes", num_classes)
+    if sizes[1] < loss.min_classes:
+        raise MarginfaceError(
+            f"{loss.name} needs at least {loss.min_classes} classes, got num_classes {sizes[1]}; "
+            "take another loss, such as arcface"
+        )
+    return sizes
 
 
 def check_call(

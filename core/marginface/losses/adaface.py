@@ -74,7 +74,7 @@ class AdaFace(MarginLoss):
         """Return the target at the worst, a middling and the best quality."""
         return [Curve(cls(), f", k = {k:+g}", prepared={"quality": k}) for k in (-1.0, 0.0, 1.0)]
 
-    def initial_state(self) -> dict[str, NDArray[Any]]:
+    def initial_state(self, num_classes: int) -> dict[str, NDArray[Any]]:
         """Return the running statistics of the norms: mean 20, standard deviation 100."""
         return {"mean": np.array(20.0), "std": np.array(100.0)}
 

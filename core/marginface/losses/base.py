@@ -89,6 +89,7 @@ class MarginLoss:
     adds: ClassVar[Sum] = "logsumexp"  # how the other classes' logits add up, for `reduce`
     draws: ClassVar[tuple[str, ...]] = ()  # names of the arrays [batch] that `draw` returns
     tallies: ClassVar[tuple[str, ...]] = ()  # names of what `tally` counts
+    min_classes: ClassVar[int] = 1  # that a head must have
     panel: ClassVar[str] = "Other margins"  # of the plot; losses read side by side share one
     shows_boundary: ClassVar[bool] = False  # in the plot of decision boundaries
 
@@ -123,6 +124,14 @@ class MarginLoss:
         return getattr(self, "gradient", "exact") == "exact"
 
     @property
+    def looks_ahead(self) -> bool:
+        """Whether a step in training uses the state that `finish` makes of it; else the next does.
+
+        It takes a pass over the classes more, with the state as it was.
+        """
+        return False
+
+    @property
     def logit_limit(self) -> float | None:
         """The largest magnitude of a logit, to which others are clamped; None for no limit."""
         return None
@@ -131,9 +140,13 @@ class MarginLoss:
         """Return the initial bias, [num_classes] or [1]; None for losses without one."""
         return None
 
-    def initial_state(self) -> dict[str, NDArray[Any]]:
+    def initial_state(self, num_classes: int) -> dict[str, NDArray[Any]]:
         """Return the initial state, which is carried from step to step. Empty for most."""
         return {}
+
+    def radius(self, state: Arrays) -> float:
+        """Return what logits are multiplied by; `scale` for most. A constant to the gradient."""
+        return self.scale
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[Any]]:
         """Draw the loss's random arrays for a batch, [batch] each; none for most."""
@@ -224,6 +237,16 @@ class MarginLoss:
         ]
         return float(np.logaddexp(0.0, ahead)), slopes
 
+    def finish(self, cosines: Float, others: Float, state: Arrays) -> dict[str, NDArray[Any]]:
+        """Return the state after a pass over the classes; as it was for most.
+
+        Args:
+            cosines: cos theta_y, [batch]; of all processes together, where there are several.
+            others: n, the logsumexp of all other classes' logits, [batch].
+            state: of the pass, after `prepare`.
+        """
+        return dict(state)
+
     def penalty(self, norm: float) -> tuple[float, float]:
         """Return the penalty on an embedding's norm, and its slope; 0 for most."""
         return 0.0, 0.0
@@ -285,14 +308,13 @@ class MarginLoss:
         if interclass_filter is not None:
             passed = (cosines <= interclass_filter) | (np.arange(classes) == labels[:, None])
             cosines = np.where(passed, cosines, 0.0)
-        fixed = self.fix(
-            cosines, labels, norms, self.initial_state() if state is None else state, draw or {}
-        )
+        state = self.initial_state(classes) if state is None else state
+        fixed = self.fix(cosines, labels, norms, b, state, draw or {})
         losses, d_centers = np.zeros(batch), np.zeros_like(center_cosines)
         d_norms, d_bias = np.zeros(batch), np.zeros(classes)
         for i in range(batch):
-            prepared = {name: float(values[i]) for name, values in fixed.prepared.items()}
-            radius = self.scale * (norms[i] if self.norm_scaled else 1.0)
+            prepared = _of_sample(fixed.prepared, i)
+            radius = fixed.radius * (norms[i] if self.norm_scaled else 1.0)
             logits = [
                 self.target(float(cosines[i, j]), float(norms[i]), prepared)
                 if j == labels[i]
@@ -308,7 +330,7 @@ class MarginLoss:
                 d_bias[j] += d_logit / batch
                 d_norms[i] += d_logit * radius * logit.norm_slope
                 if self.norm_scaled:
-                    d_norms[i] += d_logit * self.scale * logit.value
+                    d_norms[i] += d_logit * fixed.radius * logit.value
                 own_centers = center_cosines[i, j * centers : (j + 1) * centers]
                 winners = own_centers == own_centers.max()  # equal ones share the gradient
                 d_cosine = d_logit * radius * logit.slope * passed[i, j]
@@ -330,6 +352,7 @@ class MarginLoss:
         cosines: Float,
         labels: NDArray[np.integer[Any]],
         norms: Float,
+        bias: Float,
         state: Arrays,
         draw: Arrays,
     ) -> Fixed:
@@ -339,18 +362,35 @@ class MarginLoss:
             cosines: filtered, [batch, classes].
             labels: [batch].
             norms: of the embeddings, [batch].
+            bias: [classes].
             state: before the step.
             draw: as from `draw`.
         """
         own = np.arange(cosines.shape[1]) == labels[:, None]
+        finishes = type(self).finish is not MarginLoss.finish
+        factors = norms if self.norm_scaled else np.ones(len(norms))
+
+        def others(prepared: Mapping[str, Float], radius: float) -> Float:
+            """Return n of each sample."""
+            n = np.full(len(labels), -np.inf)
+            for i, j in np.argwhere(~own):
+                nu = self.negative(float(cosines[i, j]), _of_sample(prepared, i)).value
+                n[i] = np.logaddexp(n[i], radius * factors[i] * nu + bias[j])
+            return n
+
         prepared, after = self.prepare(cosines[own], norms, state, draw)
-        values = {name: np.asarray(each) for name, each in prepared.items()}
+        radius = self.radius(state)
+        if finishes and self.looks_ahead:
+            state = self.finish(cosines[own], others(prepared, radius), state)
+            prepared, after = self.prepare(cosines[own], norms, state, draw)
+            radius = self.radius(state)
+        elif finishes:
+            after = self.finish(cosines[own], others(prepared, radius), after)
         tally = {name: np.zeros(len(labels)) for name in self.tallies}
         for i, j in np.argwhere(~own) if tally else ():
-            sample = {name: float(each[i]) for name, each in values.items()}
-            for name, counted in self.tally(float(cosines[i, j]), sample).items():
+            for name, counted in self.tally(cosines[i, j], _of_sample(prepared, i)).items():
                 tally[name][i] += counted
-        return Fixed(values | tally, after)
+        return Fixed({**prepared, **tally}, radius, after)
 
 
 class Evaluation(NamedTuple):
@@ -366,10 +406,12 @@ class Fixed(NamedTuple):
 
     Args:
         prepared: [batch] by name, from `prepare`, and the sums of `tally`.
+        radius: from `radius`.
         state: the next.
     """
 
     prepared: dict[str, Float]
+    radius: float
     state: dict[str, NDArray[Any]]
 
 
@@ -391,6 +433,10 @@ def softplus_sum(
 def sigmoid(z: float) -> float:
     """Return 1 / (1 + e^-z), without overflow."""
     return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def _of_sample(prepared: Mapping[str, Float], i: int) -> dict[str, float]:
+    return {name: float(values[i]) for name, values in prepared.items()}
 
 
 def _dot(a: Float, b: Float) -> float:

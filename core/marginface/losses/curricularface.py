@@ -56,7 +56,7 @@ class CurricularFace(AngularLoss):
         hard = {f", hard, t = {t:g}": {"t": t, "threshold": -2.0} for t in (0.0, 0.3, 0.6)}
         return [Curve(loss), *(Curve(loss, text, 1.0, at, True) for text, at in hard.items())]
 
-    def initial_state(self) -> dict[str, NDArray[Any]]:
+    def initial_state(self, num_classes: int) -> dict[str, NDArray[Any]]:
         """Return t, 0."""
         return {"t": np.array(0.0)}
 

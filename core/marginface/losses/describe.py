@@ -35,8 +35,8 @@ n_i = logsumexp over j != y of scale * nu(cos(theta_j)) + b     the other classe
 
 Here theta_j is the angle between an embedding and class weight j. psi is the loss's own function,
 with the margin in it. Unless a loss says otherwise, nu is the cosine itself and b is 0. SphereFace2
-and UniFace sum softplus terms instead. Margins on angles are in radians. [A loss of one's
-own](#a-loss-of-ones-own) needs a class and a few lines of tensor code.
+and UniFace sum softplus terms instead, SFace the logits themselves. Margins on angles are in
+radians. [A loss of one's own](#a-loss-of-ones-own) needs a class and a few lines of tensor code.
 
 Public code makes some choices silently. Here they are parameters:
 
@@ -132,8 +132,10 @@ easy_cosface = "my_losses:EasyCosFace"
 ```
 
 A loss may also have `negative` (another class's logit), `initial_state` and `prepare` (running
-statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty` and `num_centers`;
-`help(marginface.losses.MarginLoss)` explains them all. Ops have the same methods on tensors.
+statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty` and `num_centers`,
+and `tally` (what the target takes from the negatives), `adds` (how they add up), `radius` and
+`finish` (a scale that follows the batch); `help(marginface.losses.MarginLoss)` explains them all.
+Ops have the same methods on tensors.
 
 Both are tried on two samples of three classes, the loss when it is registered and its Ops when a
 head is made. So a wrong name, shape or type is reported before training.

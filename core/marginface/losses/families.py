@@ -22,9 +22,11 @@ FAMILIES = (
     "x2_softmax",
     "sface",
     "npcface",
+    "adacos",
 )
 
 if TYPE_CHECKING:
+    from marginface.losses.adacos import *
     from marginface.losses.adaface import *
     from marginface.losses.arcface import *
     from marginface.losses.circle import *

@@ -42,3 +42,4 @@ class LossParameters(TypedDict, total=False):
     b: float
     m0: float
     threshold_margin: float
+    scale_from: str

@@ -38,7 +38,11 @@ def problem(
     size: int = 5,
     dtype: str = "float64",
 ) -> Problem:
-    """Draw a problem: angles to the own class all over (0, pi), norms from 5 to 120."""
+    """Draw a problem: angles to the own class all over (0, pi), norms from 5 to 120.
+
+    It has as many classes as the loss needs, if those are more.
+    """
+    classes = max(classes, loss.min_classes)
     weight = rng.normal(size=(classes * loss.num_centers, size))
     labels = rng.integers(0, classes, batch)
     own_centers = weight[labels * loss.num_centers]
@@ -57,7 +61,7 @@ def problem(
         weight=weight.astype(wide),
         labels=labels,
         bias=None if bias is None else (bias + rng.normal(0, 0.1, bias.shape)).astype(wide),
-        state=_later(loss, rng),
+        state=_later(loss, rng, classes),
         draw=loss.draw(rng, batch),
     )
 
@@ -85,10 +89,12 @@ def label(loss: MarginLoss) -> str:
     return f"{loss.name}({', '.join(changed)})" if changed else loss.name
 
 
-def _later(loss: MarginLoss, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+def _later(loss: MarginLoss, rng: np.random.Generator, classes: int) -> dict[str, NDArray[Any]]:
     """Return the state after some steps: at the initial one, code that ignores it would pass."""
-    state = loss.initial_state()
+    state = loss.initial_state(classes)
     for _ in range(3):
-        draw = loss.draw(rng, 4)
-        _, state = loss.prepare(rng.uniform(-1, 1, 4), rng.uniform(5, 60, 4), state, draw)
+        draw, cosines = loss.draw(rng, 4), rng.uniform(-1, 1, 4)
+        _, state = loss.prepare(cosines, rng.uniform(5, 60, 4), state, draw)
+        if type(loss).finish is not MarginLoss.finish:
+            state = loss.finish(cosines, rng.uniform(4, 8, 4), state)
     return state

@@ -67,7 +67,7 @@ class SphereFace(AngularLoss):
         ends = {", start": 1000.0, ", end": 5.0}
         return [Curve(cls(), text, prepared={"annealing": value}) for text, value in ends.items()]
 
-    def initial_state(self) -> dict[str, NDArray[Any]]:
+    def initial_state(self, num_classes: int) -> dict[str, NDArray[Any]]:
         """Return the number of steps taken, 0."""
         return {"step": np.array(0, np.int64)}
 

@@ -40,7 +40,10 @@ def try_spec(loss: MarginLoss) -> None:
         "None or a NumPy array of float64, [num_classes] or [1]",
     )
     state, draw = trial.inputs()
+    radius = trial.call("radius", state, shown="radius")
+    trial.require(_is(radius, Real), "radius", radius, "a number")
     prepared = trial.prepare(TARGETS, NORMS, state, draw)
+    trial.finish(TARGETS, np.array([3.0, 4.0]), state)
     for i, label in enumerate(LABELS):
         with in_one_line(f"{trial.who}: prepare returns no numbers"):
             values = {name: float(each[i]) for name, each in prepared.items()}
@@ -93,6 +96,10 @@ def try_code(code: Any, loss: MarginLoss, backend: str, tensor: Callable[[Any], 
     )
     cosines, targets, norms = single(COSINES), single(TARGETS), single(NORMS)
     prepared = trial.prepare(targets, norms, state, draw)
+    trial.finish(targets, single(np.array([3.0, 4.0])), state)
+    radius = trial.call("radius", state, shown="radius")
+    if not _is(radius, Real):
+        trial.check_shape("radius returns", radius, "a number", ())
     shape = (BATCH, CLASSES)
     counted = trial.tally(cosines, prepared)
     for name, each in counted.items():
@@ -122,11 +129,11 @@ class _Trial:
 
     def inputs(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the initial state, and a draw for the batch."""
-        state = self.call("initial_state")
+        state = self.call("initial_state", CLASSES)
         self.require(
             isinstance(state, dict)
             and all(isinstance(k, str) and _is_array(v, "biuf") for k, v in state.items()),
-            "initial_state",
+            f"initial_state({CLASSES})",
             state,
             "NumPy arrays by name",
         )
@@ -158,16 +165,26 @@ class _Trial:
         prepared, after = returned
         for name, value in prepared.items():
             self.check_shape(f"prepare returns for '{name}'", value, "[batch]", (BATCH,))
+        self.check_next("prepare", after, state)
+        return dict(prepared)
+
+    def finish(self, cosines: Any, others: Any, state: Any) -> None:
+        """Raise unless the state that `finish` returns is right."""
+        after = self.call("finish", cosines, others, dict(state), shown="finish")
+        self.require(isinstance(after, Mapping), "finish", after, "the next state by name")
+        self.check_next("finish", after, state)
+
+    def check_next(self, method: str, after: Any, state: Any) -> None:
+        """Raise unless the next state has the names and shapes of the state."""
         if set(after) != set(state):
             wanted, got = (", ".join(sorted(map(str, a))) or "nothing" for a in (state, after))
             raise MarginfaceError(
-                f"{self.who}: prepare returns the next state of {got}; expected {wanted}, as "
+                f"{self.who}: {method} returns the next state of {got}; expected {wanted}, as "
                 "initial_state has it"
             )
         for name, value in state.items():
-            what = f"prepare returns for the next '{name}'"
+            what = f"{method} returns for the next '{name}'"
             self.check_shape(what, after[name], "as in initial_state", value.shape)
-        return dict(prepared)
 
     def tally(self, cosines: Any, prepared: Any) -> dict[str, Any]:
         """Return what `tally` counts of cosines, once its names are right."""

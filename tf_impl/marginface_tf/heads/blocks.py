@@ -24,6 +24,7 @@ class PassInputs:
     Args:
         ops: the loss.
         prepared: from `ops.prepare`, [batch] each.
+        radius: from `ops.radius`.
         plan: the blocks of classes, and which products are kept.
         labels: with all that follows but the last, as in `LocalClasses`.
         interclass_filter: as in `MarginHead`.
@@ -31,6 +32,7 @@ class PassInputs:
 
     ops: LossOps[MarginLoss]
     prepared: Tensors
+    radius: Tensor | float
     plan: HeadPlan
     labels: Tensor
     sampled: Tensor | None = None
@@ -75,7 +77,8 @@ class BlockInputs(NamedTuple):
 
     Args:
         embeddings: [batch, embedding_size].
-        norms: [batch], which logits are multiplied by besides the loss's scale; None for nothing.
+        radius: what logits are multiplied by, from `ops.radius`.
+        norms: [batch], which logits are multiplied by besides the radius; None for nothing.
         prepared: from `LossOps.prepare`, [batch] each.
         labels: [batch], places of the samples' own classes.
         log_weights: [classes], added to the logits in the sum over a sample of classes; None for 0.
@@ -84,6 +87,7 @@ class BlockInputs(NamedTuple):
     """
 
     embeddings: Tensor
+    radius: Tensor | float
     norms: Tensor | None
     prepared: Tensors
     labels: Tensor
@@ -196,7 +200,7 @@ class Masks:
             self.left_out |= places >= tf.cast(inputs.used, places.dtype)
 
 
-def filter_cosines(cosines: Tensor, limit: float | None) -> Tensor:
+def filter_cosines(cosines: Tensor, limit: Tensor | float | None) -> Tensor:
     """Return cosines, 0 in place of those above the limit; None for no limit."""
     return cosines if limit is None else tf.where(cosines > limit, tf.zeros_like(cosines), cosines)
 
@@ -220,12 +224,12 @@ class BlockLogits:
         block: Block,
     ) -> None:
         self.spec = spec = ops.spec
-        self.products, self.norms = products, inputs.norms
+        self.products, self.radius, self.norms = products, inputs.radius, inputs.norms
         self.folded = scale_folded(ops, inputs.norms)
         self.limit = inputs.interclass_filter
         if self.folded:
             # Products have the scale in them. Those that were kept stay as they are.
-            self.limit = None if self.limit is None else self.limit * spec.scale
+            self.limit = None if self.limit is None else self.limit * inputs.radius
             self.negatives = logits = filter_cosines(products, self.limit)
         else:
             with tf.GradientTape() as self.tape:  # the loss's own code: the tape goes back
@@ -249,7 +253,7 @@ class BlockLogits:
             self.log_weights = tf.cast(block.cut(inputs.log_weights), logits.dtype)
 
     def _scale(self) -> Tensor:
-        return self.spec.scale if self.norms is None else self.spec.scale * self.norms[:, None]
+        return self.radius if self.norms is None else self.radius * self.norms[:, None]
 
     def shares(self, others: Tensor) -> Tensor:
         """Return d others / d logits [batch, block]: each class's share of the sum."""
@@ -276,7 +280,7 @@ class BlockLogits:
             return d_products, tf.zeros_like(d_logits[:, 0])
         d_norms = tf.zeros_like(d_logits[:, 0])
         if self.norms is not None:
-            d_norms = tf.reduce_sum(d_logits * self.negatives, 1) * self.spec.scale
+            d_norms = tf.reduce_sum(d_logits * self.negatives, 1) * self.radius
         return self.tape.gradient(self.negatives, self.products, d_logits * self._scale()), d_norms
 
 
@@ -395,7 +399,7 @@ def backward_block(
     # Matrix product 3: to the embeddings.
     d_embeddings = tf.matmul(by_sample, rounded(w, plan.precision))
     if scale_folded(ops, inputs.norms):
-        d_embeddings *= spec.scale
+        d_embeddings *= inputs.radius
     return BlockGradients(d_embeddings, d_norms, d_weight, d_bias)
 
 
@@ -420,7 +424,7 @@ def scale_folded(ops: LossOps[MarginLoss], norms: Tensor | None) -> bool:
 def _scaled(ops: LossOps[MarginLoss], inputs: BlockInputs) -> Tensor:
     """Return the embeddings, times the scale where their products then are the logits."""
     folded = scale_folded(ops, inputs.norms)
-    return inputs.embeddings * ops.spec.scale if folded else inputs.embeddings
+    return inputs.embeddings * inputs.radius if folded else inputs.embeddings
 
 
 def inverse_norms(spec: MarginLoss, w: Tensor) -> Tensor | None:

@@ -58,6 +58,7 @@ def class_terms(
         fixed = dict(zip(sources, map(tf.stop_gradient, values), strict=True))
         block_inputs = BlockInputs(
             fixed["embeddings"],
+            inputs.radius,
             fixed.get("norms"),
             inputs.prepared,
             inputs.labels,

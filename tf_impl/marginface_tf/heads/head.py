@@ -57,7 +57,7 @@ from marginface_tf.heads.measuring import (
 )
 from marginface_tf.heads.sampling import LocalClasses, local_classes
 from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all
-from marginface_tf.heads.state import carry_state, prepare_step
+from marginface_tf.heads.state import PreparedStep, carry_state, finish_step, prepare_step
 from marginface_tf.heads.stepping import REFUSED, StepSettings, Update, with_gradient_check
 from marginface_tf.losses import loss_ops
 from marginface_tf.losses.base import Tensors
@@ -150,7 +150,9 @@ class MarginHead(keras.layers.Layer):
         super().__init__(dtype=dtype, autocast=False, **of_layer)
         self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
-        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(
+            self.loss, embedding_size, num_classes
+        )
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
@@ -169,7 +171,7 @@ class MarginHead(keras.layers.Layer):
             autocast=False,
             name="weight",
         )
-        bias, start = self.loss.initial_bias(self.num_classes), self.loss.initial_state()
+        bias, start = self.loss.initial_bias(self.num_classes), self.loss.initial_state(self.num_classes)
         self._one_bias = bias is not None and len(bias) == 1  # for all classes
         if bias is not None and not self._one_bias:
             bias = bias[self.classes.start : self.classes.stop]
@@ -283,25 +285,33 @@ class MarginHead(keras.layers.Layer):
         labels, inside = self._in_range(labels)
         x, norms, all_norms, inputs = self._inputs(embeddings, labels, sample)
         compute, parameters = x.dtype.name, self._parameters(learning=learning)
-        # From the target cosines alone the loss prepares margins and its next state.
-        all_prepared, prepared, next_state = prepare_step(
+        logit_norms = all_norms if self.loss.norm_scaled else None
+
+        def pass_over(step: PreparedStep, parameters: Parameters | Update) -> Terms:
+            ready = replace(inputs, prepared=step.of_all, radius=step.radius)
+            return self._terms(x, logit_norms, parameters, ready)
+
+        # From the target cosines alone the loss prepares margins and its next state; one that looks
+        # ahead has a pass before.
+        step = prepare_step(
             self._ops,
             target_cosines(x, parameters, inputs),
             tf.stop_gradient(all_norms),
             _cast({name: variable.value for name, variable in self.state.items()}, compute),
             _cast(draws, compute),
             self.shard,
+            lambda step: pass_over(step, self._parameters(learning=False)).others,
             training=learning,
         )
         # The pass over all classes.
-        logit_norms = all_norms if self.loss.norm_scaled else None
-        terms = self._terms(x, logit_norms, parameters, replace(inputs, prepared=all_prepared))
+        terms = pass_over(step, parameters)
         # The margin, on each sample's own logit.
         if isinstance(parameters, Update):
             inside &= parameters.steps_before != REFUSED
-        target = tf.where(inside, self._target_logits(terms, norms, prepared), math.nan)
+        target = tf.where(inside, self._target_logits(terms, norms, step), math.nan)
         sample_losses = self._ops.reduce(target, terms.others) + self._ops.penalty(norms)
         if learning and self.state:
+            next_state = finish_step(self._ops, terms.cosines, terms.others, step.state)
             carry_state(self.state, next_state, self._sums, self._calls, self.accumulation)
         loss = tf.reduce_mean(sample_losses)
         if isinstance(parameters, Update) and parameters.learning:
@@ -356,28 +366,36 @@ class MarginHead(keras.layers.Layer):
         >>> bool(abs(tf.reduce_mean(losses) - head(x, labels)) < 1e-4)
         True
         """
-        logits = self.cosines(embeddings)
+        cosines = self.cosines(embeddings)
         embeddings, labels = self._check_batch(embeddings, labels)
         x = self._wide(embeddings)
-        norms = unit_vectors(x)[1]
+        norms, bias = unit_vectors(x)[1], 0 if self.bias is None else tf.cast(self.bias, x.dtype)
+        state = _cast({n: variable.value for n, variable in self.state.items()}, x.dtype.name)
+        plain = cosines
         if not self.loss.normalized:
-            logits = tf.matmul(x, tf.cast(self.weight, x.dtype), transpose_b=True)
-        if labels is not None:
-            draws = {n: as_tensor(v) for n, v in (draw or {}).items() if n in self.loss.draws}
-            self.loss.check_draw({n: v.shape for n, v in draws.items()}, embeddings.shape[0])
-            labels, _ = self._in_range(labels)
-            _, prepared, _ = prepare_step(
-                self._ops,
-                tf.stop_gradient(tf.gather(logits, labels, batch_dims=1)),
-                tf.stop_gradient(norms),
-                _cast({n: variable.value for n, variable in self.state.items()}, x.dtype.name),
-                _cast(draws, x.dtype.name),
-                None,
-                training=training is not False,
-            )
-            logits = add_margin(self._ops, logits, norms, labels, prepared, self.interclass_filter)
-        bias = 0 if self.bias is None else tf.cast(self.bias, x.dtype)
-        return self._logits(logits, norms[:, None], bias)
+            plain = tf.matmul(x, tf.cast(self.weight, x.dtype), transpose_b=True)
+        if labels is None:
+            return self._logits(plain, norms[:, None], bias, self._ops.radius(state))
+        draws = {n: as_tensor(v) for n, v in (draw or {}).items() if n in self.loss.draws}
+        self.loss.check_draw({n: v.shape for n, v in draws.items()}, embeddings.shape[0])
+        labels, _ = self._in_range(labels)
+        is_own = tf.range(self.num_classes, dtype=labels.dtype) == labels[:, None]
+
+        def with_margin(step: PreparedStep) -> Tensor:
+            values = add_margin(self._ops, plain, norms, is_own, step.own, self.interclass_filter)
+            return self._logits(values, norms[:, None], bias, step.radius)
+
+        step = prepare_step(
+            self._ops,
+            tf.stop_gradient(tf.gather(plain, labels, batch_dims=1)),
+            tf.stop_gradient(norms),
+            state,
+            _cast(draws, x.dtype.name),
+            None,
+            lambda step: tf.reduce_logsumexp(tf.where(is_own, -math.inf, with_margin(step)), 1),
+            training=training is not False,
+        )
+        return with_margin(step)
 
     def measure(
         self, embeddings: Any, labels: Any, draw: Tensors | None = None
@@ -486,17 +504,19 @@ class MarginHead(keras.layers.Layer):
         terms = class_terms(embeddings, norms, parameters, inputs)
         return terms if self.shard is None else combine(terms, self.shard, self.loss.adds)
 
-    def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
+    def _target_logits(self, terms: Terms, norms: Tensor, step: PreparedStep) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""
         counted = tf.unstack(terms.tally, len(self.loss.tallies))
         tally = dict(zip(self.loss.tallies, counted, strict=True))
-        target = self._ops.target(terms.cosines, norms, {**prepared, **tally})
+        target = self._ops.target(terms.cosines, norms, {**step.own, **tally})
         check_logits(self.loss.name, "target", target, terms.cosines)
-        return self._logits(target, norms, terms.bias)
+        return self._logits(target, norms, terms.bias, step.radius)
 
-    def _logits(self, values: Tensor, norms: Tensor, bias: Tensor | float) -> Tensor:
+    def _logits(
+        self, values: Tensor, norms: Tensor, bias: Tensor | float, radius: Tensor | float
+    ) -> Tensor:
         """Return logits of cosines, or of values with a margin: scaled, with bias and limit."""
-        logits = values * self.loss.scale
+        logits = values * radius
         if self.loss.norm_scaled:
             logits *= norms
         logits += bias
@@ -542,7 +562,7 @@ class MarginHead(keras.layers.Layer):
             local = LocalClasses(len(self.classes), labels - self.classes.start)
         plan = self.plan(batch or USUAL_BATCH, x.dtype.size, local.number)
         chosen = {"interclass_filter": self.interclass_filter}
-        return PassInputs(self._ops, {}, plan, *local[1:], **chosen)
+        return PassInputs(self._ops, {}, self.loss.scale, plan, *local[1:], **chosen)
 
     def _stepped(self) -> dict[str, Any]:
         """Return the variables that `update` steps."""

@@ -49,7 +49,7 @@ def add_margin(
     ops: LossOps[MarginLoss],
     cosines: Tensor,
     norms: Tensor,
-    labels: Tensor,
+    is_own: Tensor,
     prepared: Tensors,
     interclass_filter: float | None,
 ) -> Tensor:
@@ -59,16 +59,15 @@ def add_margin(
         ops: the loss.
         cosines: [batch, classes].
         norms: of the embeddings, [batch].
-        labels: [batch].
+        is_own: [batch, classes], True for each sample's own class.
         prepared: from `ops.prepare`.
         interclass_filter: as in `MarginHead`.
     """
-    own = tf.gather(cosines, labels, batch_dims=1)
+    own = tf.reduce_sum(tf.where(is_own, cosines, tf.zeros_like(cosines)), 1)
     others = filter_cosines(cosines, interclass_filter)
-    is_own = tf.range(cosines.shape[1], dtype=labels.dtype) == labels[:, None]
     negatives = ops.negatives(others, prepared)
     tally = {
-        name: tf.reduce_sum(tf.where(is_own, tf.zeros_like(values), values), 1)
+        name: tf.reduce_sum(tf.where(is_own, 0, tf.cast(values, cosines.dtype)), 1)
         for name, values in ops.tally(tf.stop_gradient(others), prepared).items()
     }
     target = ops.target(own, norms, {**prepared, **tally})
@@ -103,7 +102,8 @@ def nearest_classes(
     """
     spec, plan, dtype = inputs.ops.spec, inputs.plan, embeddings.dtype
     source = parameter_source(parameters, inputs)
-    of_blocks = BlockInputs(embeddings, None, {}, inputs.labels, None, inputs.used)
+    radius, labels = inputs.radius, inputs.labels
+    of_blocks = BlockInputs(embeddings, radius, None, {}, labels, None, inputs.used)
 
     def body(k: Tensor, others: Tensor, *, keep: bool) -> LoopVars:
         del keep  # nothing goes back
@@ -117,7 +117,7 @@ def nearest_classes(
         return (tf.maximum(others, tf.reduce_max(logits, 1)),)
 
     (others,) = loop_over_blocks(plan, body, tf.fill(tf.shape(embeddings)[:1], dtype.min))
-    target = TargetClasses(spec, plan, inputs.labels)
+    target = TargetClasses(spec, plan, labels)
     of_target = source.target(target)
     target_weight = tf.cast(of_target.weight, dtype)
     own = target.cosines(embeddings, target_weight)

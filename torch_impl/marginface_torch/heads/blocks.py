@@ -28,6 +28,7 @@ class PassInputs:
     Args:
         ops: the loss.
         prepared: from `ops.prepare`, [batch] each.
+        radius: from `ops.radius`.
         plan: the blocks of classes, and which products are kept.
         labels: with `sampled` and `log_weights`, as in `LocalClasses`.
         interclass_filter: as in `MarginHead`.
@@ -37,6 +38,7 @@ class PassInputs:
 
     ops: LossOps[MarginLoss]
     prepared: Tensors
+    radius: Tensor | float
     plan: HeadPlan
     labels: Tensor
     sampled: Tensor | None = None
@@ -190,7 +192,8 @@ class BlockInputs(NamedTuple):
 
     Args:
         products: of embeddings and class weights, [batch, block * centers]; see `block_products`.
-        norms: [batch], which logits are multiplied by besides the loss's scale; None for nothing.
+        radius: what logits are multiplied by, from `ops.radius`.
+        norms: [batch], which logits are multiplied by besides the radius; None for nothing.
         bias: [block], [1] or None.
         log_weights: [block], added to the logits in the sum over a sample of classes; None for 0.
         interclass_filter: as in `MarginHead`.
@@ -200,6 +203,7 @@ class BlockInputs(NamedTuple):
     """
 
     products: Tensor
+    radius: Tensor | float
     norms: Tensor | None
     bias: Tensor | None
     log_weights: Tensor | None
@@ -235,6 +239,7 @@ def gather_block_inputs(
     log_weights = inputs.log_weights
     return BlockInputs(
         products,
+        inputs.radius,
         norms,
         None if bias is None else bias.to(products.dtype),
         None if log_weights is None else log_weights[places].to(products.dtype),
@@ -243,7 +248,7 @@ def gather_block_inputs(
     )
 
 
-def filter_cosines(cosines: Tensor, limit: float | None) -> Tensor:
+def filter_cosines(cosines: Tensor, limit: Tensor | float | None) -> Tensor:
     """Return cosines, 0 in place of those above the limit; None for no limit."""
     return cosines if limit is None else torch.where(cosines > limit, 0, cosines)
 
@@ -262,12 +267,12 @@ class BlockLogits:
     ) -> None:
         self.ops = ops
         spec, products = ops.spec, inputs.products
-        self.norms = inputs.norms
+        self.radius, self.norms = inputs.radius, inputs.norms
         self.folded = scale_folded(ops, inputs.norms)
         self.products, self.limit = products, inputs.interclass_filter
         if self.folded:
             # Products have the scale in them. Those that were kept stay as they are.
-            self.limit = None if self.limit is None else self.limit * spec.scale
+            self.limit = None if self.limit is None else self.limit * inputs.radius
             self.negatives = logits = filter_cosines(products, self.limit)
         else:
             with torch.set_grad_enabled(gradient):  # the loss's own code: autograd goes back
@@ -279,7 +284,7 @@ class BlockLogits:
                 self.negatives = ops.negatives(best, prepared)
             check_logits(spec.name, "negatives", self.negatives, best)
             self.cosines = best.detach()
-            scale = spec.scale if self.norms is None else spec.scale * self.norms[:, None]
+            scale = self.radius if self.norms is None else self.radius * self.norms[:, None]
             logits = self.negatives.detach() * scale
         if inputs.bias is not None:
             logits = logits + inputs.bias
@@ -293,11 +298,12 @@ class BlockLogits:
             if self.limit is not None:
                 d_logits = torch.where(self.products > self.limit, 0, d_logits)
             return d_logits, None
-        scale, d_norms = self.ops.spec.scale, None
+        d_norms = None
         if self.norms is not None:
-            d_norms = (d_logits * self.negatives.detach()).sum(1).mul_(scale)
+            d_norms = (d_logits * self.negatives.detach()).sum(1).mul_(self.radius)
             d_logits = d_logits * self.norms[:, None]
-        (d_products,) = torch.autograd.grad(self.negatives, self.products, d_logits * scale)
+        d_negatives = d_logits * self.radius
+        (d_products,) = torch.autograd.grad(self.negatives, self.products, d_negatives)
         return d_products, d_norms
 
 

@@ -53,7 +53,7 @@ from marginface_torch.heads.measuring import (
 )
 from marginface_torch.heads.sampling import LocalClasses, local_classes
 from marginface_torch.heads.sharding import added_gradient, combine, embeddings_of_all
-from marginface_torch.heads.state import carry_state, prepare_step
+from marginface_torch.heads.state import PreparedStep, carry_state, finish_step, prepare_step
 from marginface_torch.heads.stepping import StepSettings, Update, with_gradient_check
 from marginface_torch.losses import loss_ops
 from marginface_torch.losses.base import Tensors
@@ -148,7 +148,9 @@ class MarginHead(nn.Module):
         check_dtype(dtype)
         self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
-        self.embedding_size, self.num_classes = check_head(embedding_size, num_classes)
+        self.embedding_size, self.num_classes = check_head(
+            self.loss, embedding_size, num_classes
+        )
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         self.shard = shard
@@ -166,7 +168,8 @@ class MarginHead(nn.Module):
         if bias is not None:
             own = bias if self._one_bias else bias[self.classes.start : self.classes.stop]
             self.bias = nn.Parameter(torch.tensor(own, dtype=self.weight.dtype))
-        start = {name: torch.tensor(value) for name, value in self.loss.initial_state().items()}
+        initial = self.loss.initial_state(self.num_classes)
+        start = {name: torch.tensor(value) for name, value in initial.items()}
         # Running statistics would not move in half precision, and some devices have no float64.
         wide = torch.promote_types(self.weight.dtype, torch.float32)
         self.state, self._sums = nn.Module(), nn.Module()
@@ -239,24 +242,32 @@ class MarginHead(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             x, norms, all_norms, inputs = self._inputs(embeddings, labels, sample)
             compute = x.dtype
-            # From the target cosines alone the loss prepares margins and its next state.
+            logit_norms = all_norms if self.loss.norm_scaled else None
             state: dict[str, Tensor] = dict(self.state.named_buffers())
-            all_prepared, prepared, next_state = prepare_step(
+
+            def pass_over(step: PreparedStep, inputs: PassInputs) -> Terms:
+                inputs = replace(inputs, prepared=step.of_all, radius=step.radius)
+                return self._terms(x, logit_norms, inputs)
+
+            # From the target cosines alone the loss prepares margins and its next state; one that
+            # looks ahead has a pass before.
+            step = prepare_step(
                 self._ops,
                 target_cosines(x, self.weight, inputs),
                 all_norms.detach(),
                 _cast(state, compute),
                 _cast(draws, compute),
                 self.shard,
+                lambda step: pass_over(step, replace(inputs, update=None)).others,
                 training=self.training,
             )
             # The pass over all classes.
-            logit_norms = all_norms if self.loss.norm_scaled else None
-            terms = self._terms(x, logit_norms, replace(inputs, prepared=all_prepared))
+            terms = pass_over(step, inputs)
             # The margin, on each sample's own logit.
-            target = self._target_logits(terms, norms, prepared)
+            target = self._target_logits(terms, norms, step)
             sample_losses = self._ops.reduce(target, terms.others) + self._ops.penalty(norms)
         if self.training:
+            next_state = finish_step(self._ops, terms.cosines, terms.others, step.state)
             sums = dict(self._sums.named_buffers())
             carry_state(state, next_state, sums, self._calls, self.accumulation)
         loss = sample_losses.mean()
@@ -306,30 +317,36 @@ class MarginHead(nn.Module):
         >>> torch.allclose(mean, head(x, labels))
         True
         """
-        logits = self.cosines(embeddings)
+        cosines = self.cosines(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
             x = self._wide(embeddings)
-            norms = unit_vectors(x)[1]
-            if not self.loss.normalized:
-                logits = x @ self.weight.to(x.dtype).T
-            if labels is not None:
-                self._check_batch(embeddings, labels)
-                draws = {n: v for n, v in (draw or {}).items() if n in self.loss.draws}
-                self.loss.check_draw({n: v.shape for n, v in draws.items()}, len(labels))
-                labels = _uncompiled(self._check_range)(labels.long())
-                _, prepared, _ = prepare_step(
-                    self._ops,
-                    logits.detach().gather(1, labels[:, None])[:, 0],
-                    norms.detach(),
-                    _cast(dict(self.state.named_buffers()), logits.dtype),
-                    _cast(draws, logits.dtype),
-                    None,
-                    training=self.training,
+            norms, state = unit_vectors(x)[1], _cast(dict(self.state.named_buffers()), x.dtype)
+            plain = cosines if self.loss.normalized else x @ self.weight.to(x.dtype).T
+            if labels is None:
+                return self._logits(plain, norms[:, None], self.bias, self._ops.radius(state))
+            self._check_batch(embeddings, labels)
+            draws = {n: v for n, v in (draw or {}).items() if n in self.loss.draws}
+            self.loss.check_draw({n: v.shape for n, v in draws.items()}, len(labels))
+            labels = _uncompiled(self._check_range)(labels.long())
+            at_label = labels[:, None]
+
+            def with_margin(step: PreparedStep) -> Tensor:
+                values = add_margin(
+                    self._ops, plain, norms, at_label, step.own, self.interclass_filter
                 )
-                logits = add_margin(
-                    self._ops, logits, norms, labels, prepared, self.interclass_filter
-                )
-            return self._logits(logits, norms[:, None], self.bias)
+                return self._logits(values, norms[:, None], self.bias, step.radius)
+
+            step = prepare_step(
+                self._ops,
+                plain.detach().gather(1, at_label)[:, 0],
+                norms.detach(),
+                state,
+                _cast(draws, x.dtype),
+                None,
+                lambda step: with_margin(step).scatter(1, at_label, -torch.inf).logsumexp(1),
+                training=self.training,
+            )
+            return with_margin(step)
 
     @torch.no_grad()
     def measure(
@@ -422,16 +439,18 @@ class MarginHead(nn.Module):
         x = units if self.loss.normalized else x
         return x, norms, all_norms, self._pass_inputs(labels, sample, x.dtype)
 
-    def _target_logits(self, terms: Terms, norms: Tensor, prepared: Tensors) -> Tensor:
+    def _target_logits(self, terms: Terms, norms: Tensor, step: PreparedStep) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""
         tally = dict(zip(self.loss.tallies, terms.tally, strict=True))
-        target = self._ops.target(terms.cosines, norms, {**prepared, **tally})
+        target = self._ops.target(terms.cosines, norms, {**step.own, **tally})
         check_logits(self.loss.name, "target", target, terms.cosines)
-        return self._logits(target, norms, terms.bias)
+        return self._logits(target, norms, terms.bias, step.radius)
 
-    def _logits(self, values: Tensor, norms: Tensor, bias: Tensor | None) -> Tensor:
+    def _logits(
+        self, values: Tensor, norms: Tensor, bias: Tensor | None, radius: Tensor | float
+    ) -> Tensor:
         """Return logits of cosines, or of values with a margin: scaled, with bias and limit."""
-        logits = values * self.loss.scale
+        logits = values * radius
         if self.loss.norm_scaled:
             logits = logits * norms
         if bias is not None:
@@ -473,6 +492,7 @@ class MarginHead(nn.Module):
         return PassInputs(
             self._ops,
             {},
+            self.loss.scale,
             plan,
             *local[1:],
             interclass_filter=self.interclass_filter,

@@ -54,21 +54,21 @@ def add_margin(
         ops: the loss.
         cosines: [batch, classes].
         norms: of the embeddings, [batch].
-        labels: [batch].
+        labels: [batch, 1].
         prepared: from `ops.prepare`.
         interclass_filter: as in `MarginHead`.
     """
-    own = cosines.gather(1, labels[:, None])[:, 0]
+    own = cosines.gather(1, labels)[:, 0]
     others = filter_cosines(cosines, interclass_filter)
     negatives = ops.negatives(others, prepared)
     tally = {
-        name: values.scatter(1, labels[:, None], 0).sum(1)
+        name: values.to(cosines.dtype).scatter(1, labels, 0).sum(1)
         for name, values in ops.tally(others.detach(), prepared).items()
     }
     target = ops.target(own, norms, {**prepared, **tally})
     check_logits(ops.spec.name, "negatives", negatives, cosines)
     check_logits(ops.spec.name, "target", target, own)
-    return negatives.scatter(1, labels[:, None], target[:, None])
+    return negatives.scatter(1, labels, target[:, None])
 
 
 class Nearest(NamedTuple):

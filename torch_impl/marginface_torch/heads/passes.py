@@ -277,7 +277,7 @@ def _backward(
     d_embeddings = d_scaled
     if d_embeddings is not None and d_target_embeddings is not None:
         if scale_folded(inputs.ops, norms):
-            d_embeddings.mul_(spec.scale)
+            d_embeddings.mul_(inputs.radius)
         d_embeddings += d_target_embeddings
     if bias is not None and d_bias is not None:
         d_bias = d_bias.sum(0, keepdim=True) if inputs.one_bias else d_bias
@@ -310,7 +310,7 @@ def _target_gradients(
 
 def _scaled(embeddings: Tensor, norms: Tensor | None, inputs: PassInputs) -> Tensor:
     """Return the embeddings, times the scale where their products then are the logits."""
-    return embeddings * inputs.ops.spec.scale if scale_folded(inputs.ops, norms) else embeddings
+    return embeddings * inputs.radius if scale_folded(inputs.ops, norms) else embeddings
 
 
 def _pass_rows(block: Block, inputs: PassInputs) -> slice:

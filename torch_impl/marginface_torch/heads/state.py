@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, distributed
 
@@ -11,6 +14,23 @@ from marginface_torch.losses.base import LossOps, Tensors
 from marginface_torch.processes import add_up, gather, replicas
 
 
+class PreparedStep(NamedTuple):
+    """What a loss prepared a step with.
+
+    Args:
+        of_all: values for the pass over the classes, [batch] each; with a shard, of the samples of
+            all processes.
+        own: values for this process's own samples.
+        radius: what logits are multiplied by.
+        state: the next, before `finish_step`.
+    """
+
+    of_all: Tensors
+    own: Tensors
+    radius: Tensor | float
+    state: Tensors
+
+
 def prepare_step(
     ops: LossOps[MarginLoss],
     cosines: Tensor,
@@ -18,9 +38,10 @@ def prepare_step(
     state: Tensors,
     draws: Tensors,
     shard: Shard | None,
+    look_ahead: Callable[[PreparedStep], Tensor],
     *,
     training: bool,
-) -> tuple[Tensors, Tensors, Tensors]:
+) -> PreparedStep:
     """Let the loss prepare a step from the target cosines of all processes' samples.
 
     Args:
@@ -31,25 +52,53 @@ def prepare_step(
         state: of the loss.
         draws: of this process's samples.
         shard: this process's; None where every process has all classes.
+        look_ahead: goes over the classes and returns `Terms.others` of this process's samples, for
+            a loss that finishes its state before the step uses it.
         training: False looks at this process's samples alone, unless classes are shared.
-
-    Returns:
-        the prepared values for the pass over the classes, those for this process's own samples,
-        and the next state.
     """
     batch = len(cosines)
+    together = shard is not None or (replicas() > 1 and training and bool(state or draws))
     if shard is not None:  # all samples are here, but each has its cosine in one shard
         cosines, batch = add_up(cosines), batch // shard.count
-    elif replicas() > 1 and training and (state or draws):
+    elif together:
         cosines, norms = gather(cosines), gather(norms)
-    else:
-        prepared, next_state = ops.prepare(cosines, norms, state, draws)
-        return prepared, prepared, next_state
-    draws = {name: gather(value) for name, value in draws.items()}
-    all_prepared, next_state = ops.prepare(cosines, norms, state, draws)
-    first = distributed.get_rank() * batch
-    prepared = {name: value[first : first + batch] for name, value in all_prepared.items()}
-    return prepared if shard is None else all_prepared, prepared, next_state
+    if together:
+        draws = {name: gather(value) for name, value in draws.items()}
+
+    def prepare(state: Tensors) -> PreparedStep:
+        of_all, after = ops.prepare(cosines, norms, state, draws)
+        own = of_all
+        if together:
+            first = distributed.get_rank() * batch
+            own = {name: value[first : first + batch] for name, value in of_all.items()}
+        return PreparedStep(own if shard is None else of_all, own, ops.radius(state), after)
+
+    step = prepare(state)
+    if ops.spec.looks_ahead and training:
+        with torch.no_grad():
+            others = look_ahead(step)
+        others = gather(others) if together else others
+        step = prepare(ops.finish(cosines, others, state))
+    return step
+
+
+def finish_step(
+    ops: LossOps[MarginLoss], cosines: Tensor, others: Tensor, state: Tensors
+) -> Tensors:
+    """Let the loss move its state on after a pass, unless it looked ahead.
+
+    Args:
+        ops: the loss.
+        cosines: `Terms.cosines` of this process's samples.
+        others: `Terms.others` of the same.
+        state: from `prepare_step`.
+    """
+    if ops.spec.looks_ahead or type(ops).finish is LossOps.finish:
+        return state
+    cosines, others = cosines.detach(), others.detach()
+    if replicas() > 1:
+        cosines, others = gather(cosines), gather(others)
+    return ops.finish(cosines, others, state)
 
 
 @torch.no_grad()

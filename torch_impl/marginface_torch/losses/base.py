@@ -30,6 +30,14 @@ class LossOps(Generic[Spec]):
         """
         return {}, dict(state)
 
+    def radius(self, state: Tensors) -> Tensor | float:
+        """Return what logits are multiplied by; the spec's scale for most."""
+        return self.spec.scale
+
+    def finish(self, cosines: Tensor, others: Tensor, state: Tensors) -> dict[str, Tensor]:
+        """Return the state after a pass, from target cosines and logsumexps [batch]."""
+        return dict(state)
+
     def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return psi at the target cosines [batch], before the scale."""
         return cosines
