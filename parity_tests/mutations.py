@@ -372,7 +372,9 @@ HEADS = [
         ("d_logits", "if False:"),
     ),
     Mutant("heads.blocks", "head_filter", "filter_cosines(best, self.limit)", "best"),
-    Mutant("heads.measuring", "head_filter", "filter_cosines(cosines, interclass_filter)", "cosines"),
+    Mutant(
+        "heads.measuring", "head_filter", "filter_cosines(cosines, interclass_filter)", "cosines"
+    ),
     # what a head tells beside its loss
     Mutant(
         "heads.measuring",

@@ -87,7 +87,9 @@ class Case:
             arrays["bias"] = bias + rng.normal(size=bias.shape)
         if "update" in self.options:
             arrays |= zero_slots(self.options["update"], arrays)
-        return table, arrays | {f"state.{k}": v for k, v in self.loss.initial_state(self.classes).items()}
+        return table, arrays | {
+            f"state.{k}": v for k, v in self.loss.initial_state(self.classes).items()
+        }
 
     def steps(self) -> list[tuple[Any, Any, dict[str, Any]]]:
         """Return each step's inputs [BATCH, INPUTS], labels [BATCH] and draw."""

@@ -14,11 +14,14 @@ from frameworks import Framework
 from test_head_sampling import CLASSES, SIZE, batches, start, stepped
 from test_head_sampling import make as make_stepping
 from test_head_sampling import reference as stepped_reference
+from tiny_training import MODEL
 
 from marginface import MarginfaceError, losses
 from marginface.heads import plan
+from marginface.learner import LearnerSpec
 from marginface.losses import MarginLoss
 from marginface.losses.problems import Problem, problem
+from marginface.optimizers import SGD
 
 LIMIT = 0.3
 
@@ -192,12 +195,20 @@ def test_refusals(framework: Framework, name: str, value: Any, said: str) -> Non
         losses.get(name).evaluate(*arrays, bias=case.bias, interclass_filter=value)
 
 
+def test_learners_and_configurations_hand_it_on(framework: Framework) -> None:
+    spec = LearnerSpec(MODEL, losses.get("arcface"), 6, SGD(), seed=0, interclass_filter=LIMIT)
+    head = framework.backend.create_learner(spec).head
+    assert head.interclass_filter == LIMIT
+    if framework.name == "tf":
+        assert type(head).from_config(head.get_config()).interclass_filter == LIMIT
+
+
 def test_a_lost_filter_is_caught(framework: Framework) -> None:
     loss = losses.get("arcface")
     case = case_of(loss)
     case = replace(case, embeddings=case.embeddings[:1], labels=case.labels[:1])
     arrays = case.embeddings, case.weight, case.labels
     found = framework.evaluate(make(framework, loss), *arrays)
+    wanted = loss.evaluate(*arrays, interclass_filter=LIMIT)
     with pytest.raises(AssertionError):
-        wanted = loss.evaluate(*arrays, interclass_filter=LIMIT)
         assert_same_evaluation(found, wanted, RTOL["float64"])

@@ -27,7 +27,7 @@ def check(loss: MarginLoss, case: Problem, rtol: float) -> None:
     for name, gradient in found.gradients.items() if loss.exact else ():
         wanted = np.array(oracle.gradient(name), np.float64).reshape(gradient.shape)
         norms = np.linalg.norm(case.embeddings, axis=1)
-        least = loss.scale / norms.max() if name == "embeddings" else 0.0
+        least = loss.radius(case.state) / norms.max() if name == "embeddings" else 0.0
         allowed = rtol * max(np.abs(wanted).max(), least)
         np.testing.assert_allclose(gradient, wanted, rtol=0, atol=allowed, err_msg=name)
     assert set(found.state) == set(oracle.next_state)

@@ -41,7 +41,7 @@ class Wandering(MarginLoss):
         return np.array([0.1 * num_classes])
 
     def initial_state(self, num_classes: int) -> dict[str, Any]:
-        return {"mean": np.array(1.5), "count": np.array(0, np.int64)}
+        return {"mean": np.array(0.3 * num_classes), "count": np.array(0, np.int64)}
 
     def draw(self, rng: np.random.Generator, batch: int) -> dict[str, Any]:
         return {"margin": rng.normal(0.3, 0.05, batch)}

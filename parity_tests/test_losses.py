@@ -58,16 +58,16 @@ def test_every_choice(framework: Framework, name: str, dtype: str) -> None:
 def logit_gradient(loss: MarginLoss, case: Problem) -> float:
     """Return the largest gradient that a target logit has by itself, as the mean divides it."""
     x, w = (a.astype(np.float64) for a in (case.embeddings, case.weight))
-    norms = np.linalg.norm(x, axis=1)
-    own = w[case.labels * loss.num_centers]
-    lengths = np.maximum(norms, 1e-3) * np.maximum(np.linalg.norm(own, axis=1), 1e-3)
-    cosines = ((x * own).sum(1) / lengths).clip(-1, 1)
-    prepared, _ = loss.prepare(cosines, norms, case.state, case.draw)
+    norms, lengths = (np.linalg.norm(a, axis=1) for a in (x, w))
+    cosines = (x @ w.T / np.maximum(norms, 1e-3)[:, None] / np.maximum(lengths, 1e-3)).clip(-1, 1)
+    cosines = cosines.reshape(len(x), -1, loss.num_centers).max(2)
+    no_bias = np.zeros(cosines.shape[1])
+    fixed = loss.fix(cosines, case.labels, norms, no_bias, case.state, case.draw)
     return (
-        max(
-            loss.scale
-            * max(abs(loss.target(c, n, {k: v[i] for k, v in prepared.items()}).slope), 1)
-            for i, (c, n) in enumerate(zip(cosines.tolist(), norms.tolist(), strict=True))
+        fixed.radius
+        * max(
+            max(abs(loss.target(c[y], n, {k: v[i] for k, v in fixed.prepared.items()}).slope), 1)
+            for i, (c, y, n) in enumerate(zip(cosines, case.labels, norms, strict=True))
         )
         / max(norms.max(), 1e-3)
         / len(norms)

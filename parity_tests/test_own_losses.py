@@ -170,7 +170,7 @@ def test_wrong_parts_are_told_before_training(
         draws: ClassVar[tuple[str, ...]] = ("margin",)
 
         def initial_state(self, num_classes: int) -> Any:
-            return {"t": np.array(0.0)}
+            return {"t": np.array(1 / num_classes)}
 
         def draw(self, rng: np.random.Generator, batch: int) -> Any:
             return {"margin": rng.normal(size=batch)}

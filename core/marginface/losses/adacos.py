@@ -18,10 +18,10 @@ class AdaCos(MarginLoss):
     """AdaCos (1905.00292, eq. 14): no margin; the scale follows how well the batch is recognised.
 
     logit_j = s cos(theta_j)
-    s = ln(mean over the batch of sum over j != y of exp(s' cos(theta_j))) / cos(min(pi / 4, median))
+    s = ln(mean of sum over j != y of exp(s' cos(theta_j))) / cos(min(pi / 4, median of theta))
 
-    s' is the scale of the step before, and the median is that of the batch's angles to their own
-    classes, of an even number the lower one of the middle two. Both are of all processes' images. s
+    s' is the scale of the step before. Mean and median are over the batch, of all processes; theta
+    is the angle to the own class, and of an even number the lower one of the middle two counts. s
     is a constant to the gradient, and the loss's state; it starts at sqrt(2) ln(classes - 1).
 
     scale_from="batch" goes over the classes once more, before the logits, and uses s at once, as

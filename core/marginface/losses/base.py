@@ -6,8 +6,8 @@
 
 A loss of the family says what `psi` (`target`) and `nu` (`negative`) are, each with its slope, so
 that a gradient is what the loss says it is, finite everywhere, in every framework. SphereFace2,
-UniFace and SFace replace the first line (`reduce`) and add up the others otherwise (`adds`); MagFace
-adds a penalty on the norm (`penalty`).
+UniFace and SFace replace the first line (`reduce`) and add up the others in another way (`adds`);
+MagFace adds a penalty on the norm (`penalty`).
 """
 
 from __future__ import annotations

@@ -44,7 +44,11 @@ class NPCFace(MarginLoss):
     t: float = parameter(1.10, low=1, help="multiplies the cosines of hard negatives")
     a: float = parameter(0.20, low=0, help="added to the cosines of hard negatives")
     threshold_margin: float = parameter(
-        0.5, low=0, below=math.pi, unit="radians", help="how much nearer than cos(theta) hard begins"
+        0.5,
+        low=0,
+        below=math.pi,
+        unit="radians",
+        help="how much nearer than cos(theta) hard begins",
     )
 
     def __post_init__(self) -> None:

@@ -150,9 +150,7 @@ class MarginHead(keras.layers.Layer):
         super().__init__(dtype=dtype, autocast=False, **of_layer)
         self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
-        self.embedding_size, self.num_classes = check_head(
-            self.loss, embedding_size, num_classes
-        )
+        self.embedding_size, self.num_classes = check_head(self.loss, embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
@@ -171,7 +169,10 @@ class MarginHead(keras.layers.Layer):
             autocast=False,
             name="weight",
         )
-        bias, start = self.loss.initial_bias(self.num_classes), self.loss.initial_state(self.num_classes)
+        bias, start = (
+            self.loss.initial_bias(self.num_classes),
+            self.loss.initial_state(self.num_classes),
+        )
         self._one_bias = bias is not None and len(bias) == 1  # for all classes
         if bias is not None and not self._one_bias:
             bias = bias[self.classes.start : self.classes.stop]

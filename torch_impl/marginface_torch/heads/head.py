@@ -148,9 +148,7 @@ class MarginHead(nn.Module):
         check_dtype(dtype)
         self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
-        self.embedding_size, self.num_classes = check_head(
-            self.loss, embedding_size, num_classes
-        )
+        self.embedding_size, self.num_classes = check_head(self.loss, embedding_size, num_classes)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         self.shard = shard
