@@ -37,7 +37,7 @@ BY_HAND = [
     # of four angles the lower one of the middle two; beyond pi / 4 it counts as that
     (lambda: next_scale([0.7, 0.2, 0.3, 1.0], [5.0] * 4), math.log(5) / math.cos(0.3)),
     (lambda: next_scale([1.0, 1.2, 1.4], [5.0] * 3), math.log(5) * math.sqrt(2)),
-    (lambda: next_scale([0.5, 0.5], [0.5, 1.5]), 2.0),
+    (lambda: next_scale([0.5, 0.5], [0.5, 1.0]), 2.0),
     (
         lambda: float(losses.get("adacos").initial_state(10_572)["scale"]),
         float(sqrt(mpf(2)) * log(10_571)),

@@ -6,10 +6,13 @@ process does between two bars it does for one block of classes after the other:
     head.call
       shards: embeddings_of_all          gather x and labels: every process sees the whole batch
       target cosines, no gradient        from these the loss prepares state, margins, draws
+      if the loss looks ahead            all between here and `combine` once, without gradient: it
+                                         finishes its state by that, and prepares again
       class_terms, forward               _forward
         | w = W[block]                   source.block: a slice, or rows of a variable
         | products = x w^T / |w|         matrix product 1, [batch, block]           forward_block
-        | logits = scale nu(products)    nu: the loss's `negatives`; bias, limit of logits
+        | logits = scale nu(products)    nu: the loss's `negatives`, of filtered cosines; bias,
+        |                                limit of logits
         | top, total, tally              running logsumexp, without each sample's own class; and
         |                                what the loss counts of the others beside it
         | keep products?                 those of the first blocks, as many as have room
@@ -17,6 +20,7 @@ process does between two bars it does for one block of classes after the other:
       -> Terms(cosines, bias, others, tally)    [batch] each, others = top + log(total)
       shards: combine                    sums of cosines and bias, logsumexp of others, over shards
       loss = mean(reduce(scale psi(cosines) + bias, others) + penalty)      psi: the margin
+      state                              else the loss finishes it now, for the next step
       update: with_gradient_check
 
     tape.gradient(loss), the same upwards
@@ -30,7 +34,7 @@ process does between two bars it does for one block of classes after the other:
         | products                       where they were kept, else matrix product 1 again
         | d_logits                       exp(logits - others) d_others: softmax without own class
         | d_bias[block]                  column sums; own classes' from the loss
-        | d_products                     scale nu' d_logits                        backward_block
+        | d_products                     scale nu' d_logits, 0 where filtered   backward_block
         | d_w = d_products^T x / |w|     matrix product 2
         |       - w (sum of d_products products) / |w|^2      as only the direction of w counts
         |       + d_w of own classes     from the target cosines

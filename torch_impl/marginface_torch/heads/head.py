@@ -253,7 +253,8 @@ class MarginHead(nn.Module):
                 self._ops,
                 target_cosines(x, self.weight, inputs),
                 all_norms.detach(),
-                _cast(state, compute),
+                # Copies: the state moves on before the backward pass asks what it was.
+                _cast({name: value.clone() for name, value in state.items()}, compute),
                 _cast(draws, compute),
                 self.shard,
                 lambda step: pass_over(step, replace(inputs, update=None)).others,

@@ -6,11 +6,14 @@ process does between two bars it does for one block of classes after the other:
     head.forward
       shards: embeddings_of_all          gather x and labels: every process sees the whole batch
       target cosines, no gradient        from these the loss prepares state, margins, draws
+      if the loss looks ahead            all between here and `combine` once, without gradient: it
+                                         finishes its state by that, and prepares again
       ClassTerms.forward
         | w = W[block]                   a view; a copy of sampled classes or of another type
         | 1/|w|                          where the loss is of cosines; kept for all classes
         | products = x w^T / |w|         matrix product 1, [batch, block]
-        | logits = scale nu(products)    nu: the loss's `negatives`; bias, limit of logits
+        | logits = scale nu(products)    nu: the loss's `negatives`, of filtered cosines; bias,
+        |                                limit of logits
         | top, total, tally              running logsumexp, without each sample's own class; and
         |                                what the loss counts of the others beside it
         | keep products?                 in the memory of d_W; in memory of their own; or drop them
@@ -18,6 +21,7 @@ process does between two bars it does for one block of classes after the other:
       -> Terms(cosines, bias, others, tally)    [batch] each, others = top + log(total)
       shards: combine                    sums of cosines and bias, logsumexp of others, over shards
       loss = mean(reduce(scale psi(cosines) + bias, others) + penalty)      psi: the margin
+      state                              else the loss finishes it now, for the next step
       update: with_gradient_check
 
     loss.backward(), the same upwards
@@ -31,7 +35,7 @@ process does between two bars it does for one block of classes after the other:
         | products                       where they were kept, else matrix product 1 again
         | d_logits                       exp(logits - others) d_others: softmax without own class
         | d_bias[block]                  column sums; own classes' from the loss
-        | d_products                     scale nu' d_logits
+        | d_products                     scale nu' d_logits, 0 where filtered
         | d_w = d_products^T x / |w|     matrix product 2, over the products if those lie in d_W
         |       - w (sum of d_products products) / |w|^2      as only the direction of w counts
         |       + d_w of own classes     from the target cosines
