@@ -45,9 +45,9 @@ def make(framework: Framework, loss: Any, dtype: str = "float64", **options: Any
     return framework.backend.MarginHead(loss, SIZE, CLASSES, dtype=kind, **options)
 
 
-def case_of(loss: MarginLoss, seed: int = 0, dtype: str = "float64") -> Problem:
+def case_of(loss: MarginLoss, dtype: str = "float64") -> Problem:
     """Return a problem in which cosines, of own classes and of others, are above the limit."""
-    case = problem(loss, np.random.default_rng(seed), classes=CLASSES, size=SIZE, dtype=dtype)
+    case = problem(loss, np.random.default_rng(7), classes=CLASSES, size=SIZE, dtype=dtype)
     cosines = units(case.embeddings) @ units(case.weight).T
     best = cosines.reshape(len(cosines), CLASSES, -1).max(2)
     own = np.arange(CLASSES) == case.labels[:, None]

@@ -269,7 +269,8 @@ class BlockLogits:
         spec, products = ops.spec, inputs.products
         self.radius, self.norms = inputs.radius, inputs.norms
         self.folded = scale_folded(ops, inputs.norms)
-        self.products, self.limit = products, inputs.interclass_filter
+        self.products = products
+        self.limit: Tensor | float | None = inputs.interclass_filter
         if self.folded:
             # Products have the scale in them. Those that were kept stay as they are.
             self.limit = None if self.limit is None else self.limit * inputs.radius
