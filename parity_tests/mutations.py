@@ -76,8 +76,8 @@ HEADS = [
     Mutant(
         "heads.passes",
         "arcface",
-        ("top + total.log()", "top + tf.math.log(total)"),
-        ("total.log()", "tf.math.log(total)"),
+        ("sums.top + sums.total.log()", "top + tf.math.log(total)"),
+        ("sums.total.log()", "tf.math.log(total)"),
     ),
     Mutant(
         "heads.blocks",
@@ -237,8 +237,8 @@ HEADS = [
     Mutant(
         "heads.blocks",
         "correction",
-        ("terms *= log_weights.exp()", "terms *= tf.exp(log_weights)"),
-        ("pass", "pass"),
+        ("terms * log_weights.exp()", "terms *= tf.exp(log_weights)"),
+        ("terms", "pass"),
     ),
     Mutant(
         "heads.blocks",
@@ -356,8 +356,11 @@ HEADS = [
     Mutant(
         "heads.measuring",
         "npcface",
-        (".scatter(1, labels, 0).sum(1)", "tf.where(is_own, 0, tf.cast(values, cosines.dtype))"),
-        (".sum(1)", "tf.cast(values, cosines.dtype)"),
+        (
+            "torch.where(is_own, 0, values.to(cosines.dtype))",
+            "tf.where(is_own, 0, tf.cast(values, cosines.dtype))",
+        ),
+        ("values.to(cosines.dtype)", "tf.cast(values, cosines.dtype)"),
     ),
     Mutant("heads.state", "adacos", "ops.spec.looks_ahead and training", "training and False"),
     Mutant("heads.state", "adacos", "ops.finish(cosines, others, state)\n", "state\n"),
@@ -394,8 +397,8 @@ HEADS = [
     Mutant(
         "heads.measuring",
         "head_measuring",
-        ("negatives.scatter(1, labels, target[:, None])", "tf.where(is_own, target"),
-        ("cosines.scatter(1, labels, target[:, None])", "tf.where(is_own, own"),
+        ("torch.where(is_own, target", "tf.where(is_own, target"),
+        ("torch.where(is_own, own", "tf.where(is_own, own"),
     ),
     # half precision
     Mutant(

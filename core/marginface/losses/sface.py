@@ -16,9 +16,9 @@ class SFace(MarginLoss):
     t = scale * w_y cos(theta), w_y = 1 / (1 + exp(-k (theta - a)))
     n_j = scale * w_j cos(theta_j), w_j = 1 / (1 + exp(k (theta_j - b)))
 
-    A sample pulls until its angle is below a, and other classes push only within the angle b. So
-    clean samples are not fitted to the last, and a wrong label costs no more than any other. There
-    is no softmax: the loss is a plain sum, and negative where training succeeds.
+    A sample is pulled until its angle is below a, and pushed from other classes only within the
+    angle b of them. There is no softmax: the loss is a plain sum, and negative where training
+    succeeds.
 
     Of a sample of classes, `partial_fc` adds up the sampled ones alone, which weighs the others
     less against the target; `corrected` keeps the expected sum.

@@ -327,22 +327,22 @@ class MarginHead(nn.Module):
             draws = {n: v for n, v in (draw or {}).items() if n in self.loss.draws}
             self.loss.check_draw({n: v.shape for n, v in draws.items()}, len(labels))
             labels = _uncompiled(self._check_range)(labels.long())
-            at_label = labels[:, None]
+            is_own = torch.arange(self.num_classes, device=labels.device) == labels[:, None]
 
             def with_margin(step: PreparedStep) -> Tensor:
                 values = add_margin(
-                    self._ops, plain, norms, at_label, step.own, self.interclass_filter
+                    self._ops, plain, norms, is_own, step.own, self.interclass_filter
                 )
                 return self._logits(values, norms[:, None], self.bias, step.radius)
 
             step = prepare_step(
                 self._ops,
-                plain.detach().gather(1, at_label)[:, 0],
+                plain.detach().gather(1, labels[:, None])[:, 0],
                 norms.detach(),
                 state,
                 _cast(draws, x.dtype),
                 None,
-                lambda step: with_margin(step).scatter(1, at_label, -torch.inf).logsumexp(1),
+                lambda step: torch.where(is_own, -torch.inf, with_margin(step)).logsumexp(1),
                 training=self.training,
             )
             return with_margin(step)

@@ -44,7 +44,7 @@ def add_margin(
     ops: LossOps[MarginLoss],
     cosines: Tensor,
     norms: Tensor,
-    labels: Tensor,
+    is_own: Tensor,
     prepared: Tensors,
     interclass_filter: float | None,
 ) -> Tensor:
@@ -54,21 +54,21 @@ def add_margin(
         ops: the loss.
         cosines: [batch, classes].
         norms: of the embeddings, [batch].
-        labels: [batch, 1].
+        is_own: [batch, classes], True for each sample's own class.
         prepared: from `ops.prepare`.
         interclass_filter: as in `MarginHead`.
     """
-    own = cosines.gather(1, labels)[:, 0]
+    own = torch.where(is_own, cosines, 0).sum(1)
     others = filter_cosines(cosines, interclass_filter)
     negatives = ops.negatives(others, prepared)
     tally = {
-        name: values.to(cosines.dtype).scatter(1, labels, 0).sum(1)
+        name: torch.where(is_own, 0, values.to(cosines.dtype)).sum(1)
         for name, values in ops.tally(others.detach(), prepared).items()
     }
     target = ops.target(own, norms, {**prepared, **tally})
     check_logits(ops.spec.name, "negatives", negatives, cosines)
     check_logits(ops.spec.name, "target", target, own)
-    return negatives.scatter(1, labels, target[:, None])
+    return torch.where(is_own, target[:, None], negatives)
 
 
 class Nearest(NamedTuple):
