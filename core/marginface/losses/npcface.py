@@ -25,7 +25,7 @@ class NPCFace(MarginLoss):
     is that over the sampled ones, each as often as it counts for others.
 
     In the wild:
-        - The defaults are those of the code in FaceX-Zoo, by the same authors. Its configuration has
+        - The defaults are those of FaceX-Zoo's code, by the same authors. Its configuration has
           threshold_margin = 0.35 and scale = 32. There m0, m1, t and a cannot be chosen.
 
     >>> NPCFace().negative(0.5, {"threshold": 0.4}).value
