@@ -36,6 +36,6 @@ MUTANTS = [
         FILE,
         "sface",
         ("torch.sub(others, target)", "tf.subtract(others, target)"),
-        ("super().reduce(target, others)", "super().reduce(target, others)"),
+        ("torch.sub(target, others)", "tf.subtract(target, others)"),
     ),
 ]
