@@ -20,17 +20,21 @@ FAMILIES = (
     "uniface",
     "circle",
     "x2_softmax",
+    "mv_softmax",
+    "arcnegface",
 )
 
 if TYPE_CHECKING:
     from marginface.losses.adaface import *
     from marginface.losses.arcface import *
+    from marginface.losses.arcnegface import *
     from marginface.losses.circle import *
     from marginface.losses.cosface import *
     from marginface.losses.curricularface import *
     from marginface.losses.elasticface import *
     from marginface.losses.li_arcface import *
     from marginface.losses.magface import *
+    from marginface.losses.mv_softmax import *
     from marginface.losses.softmax import *
     from marginface.losses.sphereface import *
     from marginface.losses.sphereface2 import *

@@ -39,3 +39,6 @@ class LossParameters(TypedDict, total=False):
     clamp: bool
     a: float
     k: float
+    margin_where: str
+    sigma: float
+    weight_gradient: str
