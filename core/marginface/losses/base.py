@@ -27,7 +27,7 @@ Float = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 Numbers = Mapping[str, float]
 Gradient = Literal["exact", "straight_through"]
-PastPi = Literal["monotone", "clip", "none"]
+PastPi = Literal["monotone", "mirror", "clip", "none"]
 
 MIN_NORM = 1e-12  # a shorter vector has no direction: its cosines and their gradients are 0
 # d cos(theta + m) / d cos(theta) = sin(theta + m) / sin(theta) has a pole at theta = 0. Below this

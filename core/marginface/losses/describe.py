@@ -44,7 +44,8 @@ Public code makes some choices silently. Here they are parameters:
   1, as InsightFace's code has done since December 2022. The exact slope has a pole at theta = 0;
   below sin(theta) = 0.001 it is held constant, so that it is finite in every dtype.
 - `past_pi`: what happens if theta + m passes pi, where the cosine would rise again. With `monotone`
-  the logit keeps falling, with `clip` the angle stops at pi, with `none` nothing is done.
+  the logit keeps falling, as cos(theta) - m sin(m); with `mirror` as -2 - cos(theta + m), which
+  has no jump at pi. With `clip` the angle stops at pi, with `none` nothing is done.
 
 State (running statistics, annealing) is an explicit array in `head.state` and in checkpoints. Under
 data parallelism it is the state of the whole batch. Random numbers come from outside, by `draw`.
@@ -116,7 +117,7 @@ Then:
 marginface parity --loss my_losses:EasyCosFace     # is the tensor code the formula, gradients too?
 marginface train --loss my_losses:EasyCosFace --margin 0.35 --data faces/ --output run/
 marginface train --loss my_losses:EasyCosFace --output run/ --resume
-marginface losses my_losses:EasyCosFace --plot easy.png
+marginface losses my_losses:EasyCosFace cosface --plot easy.png    # their logits side by side
 marginface bench losses --losses cosface,my_losses:EasyCosFace
 ```
 

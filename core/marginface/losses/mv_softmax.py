@@ -126,8 +126,8 @@ class MVSoftmaxArc(AngularLoss):
 
     @classmethod
     def curves(cls) -> list[Curve]:
-        """Return the target; hard negatives are mv_am's."""
-        return [Curve(cls())]
+        """Return the target, and hard negatives."""
+        return [Curve(cls()), Curve(cls(), ", hard negatives", 1.0, ALL_HARD, True)]
 
     def prepare(
         self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
