@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marginface.atomic import replacing
+from marginface.losses.choosing import CHOOSING
 from marginface.losses.hyperparameters import Parameter, declared
 from marginface.losses.registry import BUILT_IN, find, load
 
@@ -51,6 +52,12 @@ State (running statistics, annealing) is an explicit array in `head.state` and i
 data parallelism it is the state of the whole batch. Random numbers come from outside, by `draw`.
 
 ![Target logits, their gradients and decision boundaries](losses.png)
+
+Losses side by side, logits and gradients of the own class and of another:
+
+```sh
+marginface losses arcface mv_arc --plot two.png
+```
 """
 
 ONE_OF_YOUR_OWN = """
@@ -192,7 +199,13 @@ def describe(name: str) -> Description:
 def page(more: Sequence[str] = ()) -> str:
     """Return docs/losses.md, of the losses here and of `more`."""
     every = [describe(name) for name in [*BUILT_IN, *more]]
-    lines = [INTRODUCTION, "| loss | what it is | source |", "|---|---|---|"]
+    lines = [
+        INTRODUCTION + CHOOSING,
+        "## All losses",
+        "",
+        "| loss | what it is | source |",
+        "|---|---|---|",
+    ]
     lines += [
         f"| [{loss.name}](#{loss.name}) | {loss.title}: {loss.summary} | {_linked(loss.source)} |"
         for loss in every
