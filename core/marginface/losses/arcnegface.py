@@ -65,11 +65,9 @@ class ArcNegFace(AngularLoss):
 
     @classmethod
     def curves(cls) -> list[Curve]:
-        """Return the target, and negatives of samples at two angles."""
+        """Return negatives of samples at two angles; the target is ArcFace's."""
         loss = cls()
-        return [Curve(loss)] + [
-            Curve(loss, f", others, a = {a:g}", 1.0, {"a": a}, True) for a in (0.6, 0.0)
-        ]
+        return [Curve(loss, f", others, a = {a:g}", 1.0, {"a": a}, True) for a in (0.6, 0.0)]
 
     def prepare(
         self, cosines: Float, norms: Float, state: Arrays, draw: Arrays
