@@ -40,7 +40,7 @@ def faces() -> tuple[Any, Any, Any, Any]:
 
 def accuracy(framework: Framework, loss: MarginLoss, *, steps: int, shuffled: bool) -> float:
     """Return the share of unseen images that are nearest to their own class, after training."""
-    spec = LearnerSpec(ModelSpec("tiny", 32, (SIDE, SIDE)), loss, PEOPLE, SGD(), seed=0)
+    spec = LearnerSpec(ModelSpec("tiny", 16, (SIDE, SIDE)), loss, PEOPLE, SGD(), seed=0)
     learner = framework.backend.create_learner(spec)
     images, labels, unseen, people = faces()
     rng = np.random.default_rng(0)
