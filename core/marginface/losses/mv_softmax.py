@@ -41,8 +41,8 @@ class MVSoftmaxAM(MarginLoss):
         - A commented line of the authors' code adds a constant to hard negatives instead. That is
           not here.
 
-    >>> MVSoftmaxAM(t=1.2).negative(0.5, {"threshold": 0.4}).value
-    0.8
+    >>> MVSoftmaxAM(t=1.5).negative(0.5, {"threshold": 0.4}).value
+    1.25
     """
 
     name: ClassVar[str] = "mv_am"
