@@ -33,7 +33,8 @@ class MVSoftmaxArcOps(AngularOps[MVSoftmaxArc]):
         self, cosines: Tensor, norms: Tensor, state: Tensors, draw: Tensors
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return `threshold`, the cosine above which a negative is hard."""
-        return {"threshold": torch.cos(torch.acos(cosines.clamp(-1, 1)) + self.spec.margin)}, {}
+        theta = torch.acos(cosines.clamp(-1, 1))
+        return {"threshold": torch.cos(theta + self.spec.margin)}, {}
 
     def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
         """Return cos(theta + margin)."""
