@@ -154,7 +154,7 @@ def asked(folder: Path, *options: object, model: str = "m", pairs: str = "test")
 def test_given_numbers(printed, folder: Path, tmp_path: Path) -> None:
     printed(*asked(folder, "--output", tmp_path / "plain"))
     text = printed(*asked(folder, *GIVEN, "--output", tmp_path / "q"))
-    assert "QMagFace, alpha 0.4, beta 0.4" in text
+    assert "Score: QMagFace, alpha 0.4, beta 0.4." in " ".join(text.split())
     plain, found = (pq.read_table(tmp_path / name / "scores.parquet") for name in ("plain", "q"))
     cosines = plain["score"].to_numpy()
     quality = np.minimum(plain["first_norm"].to_numpy(), plain["second_norm"].to_numpy())
@@ -172,10 +172,10 @@ def test_given_numbers(printed, folder: Path, tmp_path: Path) -> None:
 def test_fitted_numbers(printed, folder: Path, tmp_path: Path) -> None:
     fit = ("--score", "qmagface", "--score-fit", folder / "fit.txt")
     text = printed(*asked(folder, *fit, "--output", tmp_path / "out"), columns=200)
-    assert "fitted on fit at FAR" in text
+    assert "fitted on fit at FAR" in " ".join(text.split())
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     score = found["measured_with"]["score"]
-    assert (score["fit_on"], score["fitted_on"]) == ("score", "fit")
+    assert (score["fit_on"], score["fitted_on"]) == ("sigmoid", "fit")
     # 48 pictures have 1,128 pairs, 24 of one person.
     assert score["fars"] == [pytest.approx(1 / 1104), 1e-2]
     assert found["measured_with"]["set"] == "test"

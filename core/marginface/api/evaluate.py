@@ -154,7 +154,7 @@ def evaluate(
         skip_bad: leave out pairs with missing or broken images; count them by fold.
         groups: a CSV file with columns person (or image) and group, for figures by group.
         score: of a pair: "cosine", or "qmagface", which takes the norms as quality.
-        score_parameters: of qmagface: alpha and beta; or fit_on ("score" or "sigmoid") of its fit.
+        score_parameters: of qmagface: alpha and beta; or fit_on ("sigmoid" or "score") of its fit.
         score_fit: a verification set, of other pairs than those measured, that each model's alpha
             and beta are fitted on.
         overwrite: replace an existing `output` that marginface wrote.

@@ -38,7 +38,7 @@ class ScoreChoice:
 
     given: QMagFace | None = None
     fit_set: Path | None = None
-    fit_on: FitOn = "score"
+    fit_on: FitOn = "sigmoid"
 
     def check_sets(self, measured: Sequence[Path | None]) -> None:
         """Raise if the set of the fit is one that is measured."""
@@ -93,7 +93,7 @@ def score_choice(
     if fit_set is not None:
         if numbers:
             raise MarginfaceError("--score-fit finds alpha and beta; give them or fit them")
-        fit_on = values.get("fit_on", "score")
+        fit_on = values.get("fit_on", "sigmoid")
         if fit_on not in FIT_ON:
             raise unknown_name("fit_on", fit_on, FIT_ON)
         return ScoreChoice(fit_set=fit_set, fit_on=fit_on)

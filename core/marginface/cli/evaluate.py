@@ -54,7 +54,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--score-parameters",
-            help="Of qmagface, alpha=0.08,beta=0.13; or of its fit, fit_on=sigmoid.",
+            help="Of qmagface, alpha=0.08,beta=0.13; or of its fit, fit_on=score.",
         ),
     ] = None,
     score_fit: Annotated[

@@ -20,8 +20,8 @@ from marginface.errors import MarginfaceError, unknown_name
 from marginface.evaluation.rejection import norms_vary
 from marginface.evaluation.verification import check_scores
 
-FitOn = Literal["score", "sigmoid"]
-FIT_ON = ("score", "sigmoid")
+FitOn = Literal["sigmoid", "score"]
+FIT_ON = ("sigmoid", "score")
 FARS = (1e-5, 1e-2)  # the fit's, of which the lower rises to what the pairs can show
 LEAST_DIFFERENT = 1000  # different pairs: a decade of FARs up to 1e-2
 WEIGHTS, TARGETS = 20, 50  # tried for the norm; FARs between the two
@@ -38,7 +38,7 @@ class QMagFace:
     Args:
         alpha: what the weight of the quality is below 0 at a cosine of 0.
         beta: how fast it rises with the cosine; it is 0 from alpha / beta up.
-        fit_on: what the line was fitted over: "score" or "sigmoid"; None if it was not fitted.
+        fit_on: what the line was fitted over: "sigmoid" or "score"; None if it was not fitted.
         fars: of the fit, lowest and highest.
         fitted_on: the set of pairs that it was fitted on.
 
@@ -89,7 +89,7 @@ def fit_qmagface(
     same: ArrayLike,
     quality: ArrayLike,
     *,
-    fit_on: FitOn = "score",
+    fit_on: FitOn = "sigmoid",
     fars: tuple[float, float] = FARS,
     fitted_on: str | None = None,
 ) -> QMagFace:
@@ -100,13 +100,14 @@ def fit_qmagface(
     by least squares is weight = beta threshold - alpha.
 
     The authors' code takes the points' thresholds after a sigmoid, but uses the line at the cosine
-    as it is. That is fit_on="sigmoid"; "score" takes the threshold as it is.
+    as it is. That is fit_on="sigmoid", with which their numbers were found; "score" takes the
+    threshold as it is.
 
     Args:
         cosines: [pairs].
         same: bool [pairs].
         quality: the smaller norm of each pair's two embeddings, [pairs].
-        fit_on: "score" or "sigmoid".
+        fit_on: "sigmoid" or "score".
         fars: lowest and highest false accept rate; fewer than 1 / FAR different pairs raise the
             lowest.
         fitted_on: the name of the set, to be kept with the numbers.

@@ -81,9 +81,8 @@ def single_table(row: Comparison) -> Table:
     if row.measured_with is not None:
         flip = row.measured_with.origin.flip
         table.add_row("mirror image", MIRROR[flip])
-        if row.measured_with.score is not None:
-            table.add_row("score", str(row.measured_with.score))
-        table.caption = THRESHOLDS[flip]
+        score = row.measured_with.score
+        table.caption = THRESHOLDS[flip] + ("" if score is None else f" Score: {score}.")
     return table
 
 
