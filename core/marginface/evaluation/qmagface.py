@@ -135,12 +135,12 @@ def fit_qmagface(
             f"{different:,} different pairs, got {fars}"
         )
     points = _points(score, truth, norms, np.geomspace(low, high, TARGETS))
-    at = 1 / (1 + np.exp(-points.threshold)) if fit_on == "sigmoid" else points.threshold
-    if not np.isfinite(at).all():
+    if not np.isfinite(points.threshold).all():
         raise MarginfaceError(
             f"no same pair scores above the different ones at FAR {low:.2g}: there is no threshold "
             "to fit QMagFace's score to; give a better model, or pairs without wrong labels"
         )
+    at = 1 / (1 + np.exp(-points.threshold)) if fit_on == "sigmoid" else points.threshold
     if np.ptp(points.weight) == 0 or np.ptp(at) == 0:
         raise MarginfaceError(
             f"the best weight of the norm is {points.weight[0]:.3g} at every FAR from {low:.2g} to "
