@@ -78,12 +78,14 @@ def draw_side_by_side(names: Sequence[str]) -> Figure:
         values = figure.add_subplot(grid[0, column])
         slopes = figure.add_subplot(grid[1, column], sharex=values)
         shown: dict[str, Curve] = {}
-        for name in names:
+        by_curve: dict[str, str] = {}
+        for name in names:  # which of a user's own loss may be its place, module:Class
             # A loss whose curves tell nothing of negatives leaves the cosine as it is.
             drawn = [each for each in curves[name] if each.negative == negative]
             drawn = drawn or [Curve(find(name)(), negative=negative)]
-            shown |= {f"{name}{each.label}": each for each in drawn}
-        by_curve = {text: colours[curve.loss.name] for text, curve in shown.items()}
+            added = {f"{name}{each.label}": each for each in drawn}
+            shown |= added
+            by_curve |= dict.fromkeys(added, colours[name])
         _panel(values, slopes, title, shown, by_curve)
     return figure
 
