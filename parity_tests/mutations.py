@@ -32,6 +32,7 @@ HEADS = [
     ),
     Mutant("losses.angular", "combined_margin", "sign * value - 2 * turns", "sign * value"),
     Mutant("losses.angular", "combined_margin", "1 - 2 * (turns % 2)", "1 + 0 * turns"),
+    Mutant("losses.angular", "arcface", '== "mirror" or (', '== "mirrored" or ('),
     Mutant(
         "losses.angular",
         "arcface",

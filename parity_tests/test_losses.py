@@ -146,6 +146,18 @@ def test_slopes_at_the_ends(framework: Framework, name: str) -> None:
     assert found.numpy() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["curricularface", "mv_am", "mv_arc"])
+def test_a_tie_with_the_threshold_is_not_hard(framework: Framework, name: str) -> None:
+    loss, cosines = losses.get(name), [0.25, 0.5, 0.75]
+    own = {"threshold": 0.5, "t": 0.25}
+    ops = framework.module("losses").loss_ops(loss)
+    kind = framework.torch.tensor if framework.name == "torch" else framework.tf.constant
+    prepared = {key: kind([value]) for key, value in own.items()}
+    found = ops.negatives(kind([cosines]), prepared).numpy()[0].tolist()
+    assert found == pytest.approx([loss.negative(cosine, own).value for cosine in cosines])
+    assert found[1] == 0.5
+
+
 DEGENERATE = {
     "zero embedding": lambda p: replace(p, embeddings=p.embeddings * [[0], *[[1]] * 5]),
     "shorter than the limit": lambda p: replace(p, embeddings=p.embeddings * 1e-16),

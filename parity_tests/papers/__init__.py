@@ -118,6 +118,8 @@ def margin_angle(c: Any, m: Any, past_pi: str, *, easy: bool = False) -> Any:
         return c
     if theta + m > pi and past_pi == "monotone":
         return c - m * sin(m)
+    if theta + m > pi and past_pi == "mirror":
+        return -2 - cos(theta + m)
     if theta + m > pi and past_pi == "clip":
         return mpf(-1)
     return cos(theta + m)

@@ -6,7 +6,7 @@ import numpy as np
 from mpmath import mpf
 
 from marginface import losses
-from papers import Mutant, Sample, margin_angle, multiplied_angle, scaled_softmax
+from papers import Mutant, Sample, margin_angle, multiplied_angle, scaled_softmax, target
 
 
 def arcface(loss, at: Sample):
@@ -39,7 +39,10 @@ BY_HAND = [
     (
         between_two_axes,
         math.log(1 + math.exp(2 * math.sin(THETA) - 2 * math.cos(THETA + 0.5))),
-    )
+    ),
+    # cos(pi + m) = -cos(m), mirrored at -1
+    (lambda: target("arcface", -1.0, past_pi="mirror"), math.cos(0.5) - 2),
+    (lambda: target("combined_margin", -1.0, m3=0.25, past_pi="mirror"), math.cos(0.5) - 2.25),
 ]
 
 FILE = "losses.arcface"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from marginface import losses
 from marginface.losses import describe
-from marginface.losses.plot import boundary, draw, panels
+from marginface.losses.plot import COLOURS, THETA, boundary, draw, draw_side_by_side, panels
 from marginface.losses.registry import find
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -97,6 +97,50 @@ def test_plot_of_one(cli, tmp_path, name):
     assert Image.open(tmp_path / "one.png").size[0] > 200
 
 
+def test_plot_of_two(cli, tmp_path):
+    both = ("curricularface", "cosface")
+    status, _, _ = cli("losses", *both, "--plot", tmp_path / "two.png")
+    assert status == 0
+    shown = np.asarray(Image.open(tmp_path / "two.png").convert("RGB"))
+    for colour in COLOURS[:2]:
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(shown.astype(int) - wanted).max(axis=2) < 8).sum() > 500
+    targets, target_slopes, negatives, negative_slopes = draw_side_by_side(both).axes
+    assert [line.get_label() for line in targets.lines[1:]] == list(both)
+    found = {line.get_label(): line.get_ydata() for line in negatives.lines}
+    assert list(found)[1:] == [f"curricularface, hard, t = {t}" for t in (0, 0.3, 0.6)] + [
+        "cosface"
+    ]
+    np.testing.assert_array_equal(found["cosface"], found["cos(theta)"])
+    cosines = np.cos(THETA)
+    np.testing.assert_allclose(found["curricularface, hard, t = 0.3"], cosines * (0.3 + cosines))
+    # cos (t + cos) by the angle: -sin (t + 2 cos), drawn as its fall.
+    slope = negative_slopes.lines[2].get_ydata()
+    inner, sines = cosines[1:-1], np.sin(THETA)[1:-1]
+    np.testing.assert_allclose(slope, sines * (0.3 + 2 * inner))
+    np.testing.assert_allclose(target_slopes.lines[2].get_ydata(), sines)  # of cosface
+    colours = [line.get_color() for line in negatives.lines[1:]]
+    assert colours == [COLOURS[0]] * 3 + [COLOURS[1]]
+    assert len({line.get_linestyle() for line in negatives.lines[1:4]}) == 3
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_every_loss_can_stand_beside_another(name):
+    other = "arcface" if name != "arcface" else "normface"
+    targets, _, negatives, _ = draw_side_by_side([name, other]).axes
+    for axis in (targets, negatives):
+        labels = [line.get_label() for line in axis.lines]
+        assert any(label == name or label.startswith(f"{name},") for label in labels)
+        assert other in labels
+
+
+def test_explaining_two(cli):
+    status, out, _ = cli("losses", "arcface", "cosface")
+    assert status == 0
+    assert "marginface train --loss arcface" in out
+    assert "marginface train --loss cosface" in out
+
+
 def test_every_loss_is_in_a_panel():
     shown = {name for group in panels(losses.names()).values() for name in group}
     assert shown == set(losses.names()) - {"softmax", "normface", "adacos"}
@@ -129,6 +173,7 @@ def test_boundaries():
     ("arguments", "said"),
     [
         (["li-arcface"], "unknown loss 'li-arcface'; did you mean 'li_arcface'"),
+        (["arcface", "arcface"], "the loss arcface is named twice; name each once"),
         (["--plot", "losses.pdf"], "expected a name that ends in .png"),
         (["--plot", "nowhere/losses.png"], "there is no folder nowhere"),
     ],

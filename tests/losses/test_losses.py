@@ -91,9 +91,10 @@ def test_a_margin_costs(loss: losses.MarginLoss, seed: int) -> None:
     assert loss.evaluate(x, w, labels).loss >= plain.loss - 1e-9
 
 
+@pytest.mark.parametrize("past_pi", ["monotone", "mirror"])
 @pytest.mark.parametrize("m1", [1.0, 1.5, 4.0])
-def test_monotone_target_falls_with_the_angle(m1: float) -> None:
-    loss = losses.get("combined_margin", m1=m1, m2=0.5, past_pi="monotone")
+def test_a_continued_target_falls_with_the_angle(m1: float, past_pi: str) -> None:
+    loss = losses.get("combined_margin", m1=m1, m2=0.5, past_pi=past_pi)
     values = [
         loss.target(math.cos(theta), 1.0, {}).value for theta in np.linspace(0, math.pi, 2001)
     ]
@@ -114,6 +115,11 @@ def test_published_continuation_past_pi() -> None:
         0.0,
         0.0,
     )
+    mirror = losses.get("arcface", margin=0.5, past_pi="mirror")
+    assert mirror.target(cosine, 1.0, {}).value == pytest.approx(-2 - math.cos(math.pi + 0.2))
+    # Value and slope go on without a jump.
+    before, after = (mirror.target(math.cos(math.pi - 0.5 + a), 1.0, {}) for a in (-1e-9, 1e-9))
+    assert after == pytest.approx(before, abs=1e-8)
 
 
 def test_gradient_modes() -> None:
@@ -149,7 +155,7 @@ def test_a_zero_embedding_has_no_direction() -> None:
         ("arcface", {"margin": "0.5"}, "margin must be a number, got '0.5'"),
         ("arcface", {"margn": 0.5}, "did you mean 'margin'"),
         ("arcface", {"gradient": "true"}, "gradient must be one of ('exact', 'straight_through')"),
-        ("arcface", {"past_pi": "wrap"}, "past_pi must be one of"),
+        ("arcface", {"past_pi": "wrap"}, "one of ('monotone', 'mirror', 'clip', 'none')"),
         ("cosface", {"margin": -0.1}, "margin must be in [0, 2), got -0.1"),
         ("combined_margin", {"m1": 0.9}, "m1 must be at least 1"),
         ("normface", {"margin": 0.5}, "unknown normface parameter 'margin'"),
@@ -293,6 +299,12 @@ def test_initial_bias(name: str, classes: int) -> None:
             {"gradient": "straight_through"},
             "gradient must be one of ('detached', 'exact')",
         ),
+        ("mv_am", {"t": 0.2}, "mv_am: t must be at least 1, got 0.2"),
+        ("mv_am", {"margin_where": "zero"}, "margin_where must be one of ('above_margin', "),
+        ("mv_arc", {"margin": 90}, "90 degrees are 1.571 radians"),
+        ("arcnegface", {"alpha": 0}, "alpha must be greater than 0"),
+        ("arcnegface", {"sigma": 0}, "sigma must be greater than 0"),
+        ("arcnegface", {"weight_gradient": "none"}, "weight_gradient must be one of ('detached'"),
     ],
 )
 def test_refusals_of_the_family(name: str, values: dict, said: str) -> None:

@@ -428,6 +428,16 @@ def test_a_place_that_python_has_imported_needs_no_loading(folder):
         losses.get("my_losses:Logit")
 
 
+def test_a_place_is_drawn_beside_another_loss(folder):
+    from marginface.losses.plot import COLOURS, draw_side_by_side  # matplotlib
+
+    place = write_example(folder)
+    losses.load(place)
+    axes = draw_side_by_side([place, "cosface"]).axes
+    assert [line.get_label() for line in axes[0].lines[1:]] == [place, "cosface"]
+    assert [line.get_color() for line in axes[0].lines[1:]] == list(COLOURS[:2])
+
+
 def test_registering_loads_no_framework(folder):
     place = write_example(folder)
     code = (

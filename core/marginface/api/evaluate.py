@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from marginface.api.claims import claimed_folder
 from marginface.api.models import Model, open_model
+from marginface.api.scoring import check_norms, score_choice
 from marginface.api.verifying import embed_sets, open_sets
 from marginface.calling import public
 from marginface.cards.hub import fetched
@@ -83,7 +84,7 @@ class EvaluationResults(Sequence[Comparison]):
 
         if len(self) == 1:
             row = self.rows[0]
-            return draw(row.result, row.pair_scores.scores, row.pairs.same)
+            return draw(row.result, row.pair_scores.scores, row.pairs.same, row.score)
         return draw_rocs(
             [
                 (
@@ -123,6 +124,9 @@ def evaluate(
     resize: Resize = False,
     skip_bad: bool = False,
     groups: str | Path | None = None,
+    score: str = "cosine",
+    score_parameters: str | Mapping[str, Any] | None = None,
+    score_fit: str | Path | None = None,
     overwrite: bool = False,
     provider: str = "auto",
     device: str = "auto",
@@ -149,6 +153,10 @@ def evaluate(
             "fit", "letterbox" or "squeeze".
         skip_bad: leave out pairs with missing or broken images; count them by fold.
         groups: a CSV file with columns person (or image) and group, for figures by group.
+        score: of a pair: "cosine", or "qmagface", which takes the norms as quality.
+        score_parameters: of qmagface: alpha and beta; or fit_on ("sigmoid" or "score") of its fit.
+        score_fit: a verification set, of other pairs than those measured, that each model's alpha
+            and beta are fitted on.
         overwrite: replace an existing `output` that marginface wrote.
         provider: what ONNX Runtime computes on: "auto", "cpu", "cuda" or another that it has.
         device: what a framework computes on, if it is the backend: "auto", "cpu", "cuda"...
@@ -169,32 +177,47 @@ def evaluate(
         )
     )
     table = None if grouped is None else read_groups(grouped)
+    choice = score_choice(score, score_parameters, score_fit)
+    choice.check_sets([*sets_given, listed])
     with ExitStack() as held:
         if target is not None:
             require("report", "matplotlib")
             require("data", "pyarrow")
             refuse_among(target, shown)
-            inputs = [*models, *sets_given, listed, shown, grouped]
+            inputs = [*models, *sets_given, listed, shown, grouped, choice.fit_set]
             claim = claimed_folder(target, METRICS_NAME, overwrite=overwrite, inputs=inputs)
             held.enter_context(claim)
         labels = distinct_labels(models, "model")
-        sets = open_sets(sets_given, listed, shown, skip_bad=skip_bad)
+        measured = bool(sets_given) or listed is not None  # without any, open_sets says so
+        fit_sets = [choice.fit_set] if measured and choice.fit_set is not None else []
+        sets = open_sets([*fit_sets, *sets_given], listed, shown, skip_bad=skip_bad)
+        fit = sets[0] if fit_sets else None
+        if fit is not None:
+            choice.check_pairs(fit, sets[1:])
         how: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "crop": crop}
         how |= {"backend": backend, "threads": threads, "output_name": output_name}
         how |= {"checkpoint": checkpoint, "provider": provider, "device": device}
         embedders = [open_model(each, **how).embedder for each in given]
-        rows = tuple(
-            Comparison.of(each, embeddings, known.model, known, table)
-            for each, embeddings, known in embed_sets(
-                labels, embedders, sets, batch_size=batch_size, flip=flip, resize=resize
-            )
-        )
+        rows: list[Comparison] = []
+        chosen = choice.given
+        for each, embeddings, known in embed_sets(
+            labels, embedders, sets, batch_size=batch_size, flip=flip, resize=resize
+        ):
+            if each is fit:  # the first of each model's
+                chosen = choice.fitted(each, embeddings, known)
+                continue
+            if chosen is not None:
+                check_norms(known)
+            scored = replace(known, score=chosen)
+            rows.append(Comparison.of(each, embeddings, known.model, scored, table))
         if target is None:
-            return EvaluationResults(rows)
+            return EvaluationResults(tuple(rows))
         with filling(target) as folder:
             single = len(rows) == 1
             written = write_single(rows[0], folder) if single else write_comparison(rows, folder)
-        return EvaluationResults(rows, tuple(target / each.relative_to(folder) for each in written))
+        return EvaluationResults(
+            tuple(rows), tuple(target / each.relative_to(folder) for each in written)
+        )
 
 
 def _several(given: Any, name: str) -> list[Any]:

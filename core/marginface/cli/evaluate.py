@@ -44,6 +44,26 @@ def evaluate(
             "--groups", help="CSV of person,group or image,group: figures by group as well."
         ),
     ] = None,
+    score: Annotated[
+        str,
+        typer.Option(
+            "--score", help="Of a pair: cosine | qmagface, which takes the norms as quality."
+        ),
+    ] = "cosine",
+    score_parameters: Annotated[
+        str | None,
+        typer.Option(
+            "--score-parameters",
+            help="Of qmagface, alpha=0.08,beta=0.13; or of its fit, fit_on=score.",
+        ),
+    ] = None,
+    score_fit: Annotated[
+        Path | None,
+        typer.Option(
+            "--score-fit",
+            help="Verification set of other pairs that qmagface's alpha and beta are fitted on.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     provider: options.Provider = "auto",
     device: options.Device = "auto",
@@ -75,6 +95,9 @@ def evaluate(
         resize=resize_choice(resize),
         skip_bad=skip_bad,
         groups=groups,
+        score=score,
+        score_parameters=score_parameters,
+        score_fit=score_fit,
         overwrite=overwrite,
         provider=provider,
         device=device,

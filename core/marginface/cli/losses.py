@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marginface.cli.output_options import Overwrite, claim_file
+from marginface.errors import MarginfaceError
 
 if TYPE_CHECKING:
     from marginface.losses.describe import Description
@@ -16,19 +17,24 @@ if TYPE_CHECKING:
 
 def losses(
     context: typer.Context,
-    name: Annotated[
-        str | None,
-        typer.Argument(help="Loss to explain, or module:Class; without a name, list all."),
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Losses to explain, or module:Class; without a name, list all.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
-            "--plot", help="PNG to draw: target logits, gradients and decision boundaries."
+            "--plot",
+            help="PNG to draw: logits, gradients and decision boundaries; of several losses that "
+            "are named, targets and negatives side by side.",
         ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """List the losses, explain one, or draw them."""
+    """List the losses, explain some, or draw them."""
     from marginface.losses import load
     from marginface.losses.describe import describe
     from marginface.losses.registry import usable
@@ -36,22 +42,26 @@ def losses(
     from marginface.terminal import Terminal
 
     console = Terminal()
-    if name is not None:
+    named = names or []
+    for name in named:
+        if named.count(name) > 1:
+            raise MarginfaceError(f"the loss {name} is named twice; name each once")
         load(name)
-    chosen = usable() if name is None else [name]
+    chosen = named or usable()
     described = [describe(each) for each in chosen]
     if plot is not None:
         from marginface.losses.plot import check_plot, write_plot
 
         check_plot(plot)
         claim_file(context, plot, overwrite=overwrite)
-        write_plot(chosen, plot)
+        write_plot(chosen, plot, side_by_side=len(named) > 1)
         console.print(f"wrote {plot}", soft_wrap=True)
-    elif name is None:
+    elif not named:
         console.print(losses_table(described))
         console.print("marginface losses NAME explains one.", soft_wrap=True)
     else:
-        _explain(console, described[0])
+        for each in described:
+            _explain(console, each)
 
 
 def _explain(console: Terminal, loss: Description) -> None:

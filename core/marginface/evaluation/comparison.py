@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,12 +55,24 @@ class Comparison:
         measured_with: MeasuredWith | None = None,
         groups: Groups | None = None,
     ) -> Self:
-        """Compare by the embeddings [images, size] of `distinct_images(pairs)`."""
+        """Compare by the embeddings [images, size] of `distinct_images(pairs)`.
+
+        The score is that of `measured_with`; the cosine without it.
+        """
         pair_scores = score_pairs(pairs, embeddings)
+        if measured_with is not None and (score := measured_with.score) is not None:
+            quality = np.minimum(pair_scores.first_norm, pair_scores.second_norm)
+            pair_scores = replace(pair_scores, scores=score.scores(pair_scores.scores, quality))
         result = verify(pair_scores.scores, pairs.same, pairs.fold)
         ends = intervals(pair_scores.scores, pairs.same, pairs.fold)
         by_group = () if groups is None else group_results(pair_scores.scores, pairs, groups)
         return cls(model, pairs, pair_scores, result, ends, measured_with, by_group)
+
+    @property
+    def score(self) -> str:
+        """The name of the score."""
+        known = self.measured_with
+        return "cosine similarity" if known is None or known.score is None else "QMagFace"
 
     def __repr__(self) -> str:
         accuracy, auc = f"accuracy {self.result.accuracy:.2%}", f"AUC {self.result.auc:.5f}"
@@ -87,7 +99,12 @@ def write_single(row: Comparison, output: Path) -> list[Path]:
 
     scores = output / SCORES_NAME
     written = write_result(
-        row.result, row.pair_scores.scores, row.pairs.same, output, metrics=row.metrics()
+        row.result,
+        row.pair_scores.scores,
+        row.pairs.same,
+        output,
+        metrics=row.metrics(),
+        score=row.score,
     )
     write_scores(scores, row.pairs, row.pair_scores, row.measured_with)
     return [*written, scores]

@@ -33,6 +33,7 @@ def write_result(
     output_dir: Path,
     *,
     metrics: Mapping[str, Any] | None = None,
+    score: str = "cosine similarity",
 ) -> tuple[Path, Path]:
     """Write metrics.json and verification.png to `output_dir` (made if absent), return their paths.
 
@@ -41,6 +42,7 @@ def write_result(
         scores, same: [pairs], from which it was measured.
         output_dir: folder.
         metrics: contents of metrics.json, in place of the result alone.
+        score: its name, for the picture.
 
     Raises:
         MarginfaceError: `output_dir` is a file.
@@ -49,7 +51,7 @@ def write_result(
     output_dir.mkdir(parents=True, exist_ok=True)
     record, figure = output_dir / METRICS_NAME, output_dir / FIGURE_NAME
     with replacing(figure) as temporary:
-        draw(result, scores, same).savefig(temporary, format="png")
+        draw(result, scores, same, score).savefig(temporary, format="png")
     values = result.to_json() if metrics is None else metrics
     with replacing(record) as temporary:
         temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
@@ -57,13 +59,16 @@ def write_result(
 
 
 def draw(
-    result: VerificationResult, scores: NDArray[np.float64], same: NDArray[np.bool_]
+    result: VerificationResult,
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    score: str = "cosine similarity",
 ) -> Drawing:
     """Return the figure: ROC over a logarithmic FAR axis, and the scores of both kinds of pair."""
     figure = Drawing(figsize=(11, 4.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_roc(left, result, roc(scores, same))
-    draw_scores(right, result, scores, same)
+    draw_scores(right, result, scores, same, score)
     figure.suptitle(
         f"Verification accuracy {result.accuracy:.2%} ± {100 * result.accuracy_std:.2f} "
         f"over {len(result.fold_accuracies)} folds",
@@ -122,7 +127,11 @@ def _draw_rocs(axes: Axes, curves: Sequence[tuple[str, VerificationResult, RocCu
 
 
 def draw_scores(
-    axes: Axes, result: VerificationResult, scores: NDArray[np.float64], same: NDArray[np.bool_]
+    axes: Axes,
+    result: VerificationResult,
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    score: str = "cosine similarity",
 ) -> None:
     """Draw histograms of the scores [pairs] of both kinds of pair, and the threshold."""
     bins: Any = np.histogram_bin_edges(scores, bins=50)
@@ -145,7 +154,7 @@ def draw_scores(
     )
     axes.set_ylim(0, axes.get_ylim()[1] * 1.22)  # room for the legend
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("score (cosine similarity)")
+    axes.set_xlabel(f"score ({score})")
     axes.set_ylabel("share of the pairs of its kind")
     axes.set_title("Scores", color=INK, loc="left")
     axes.legend(loc="upper left", frameon=False)

@@ -28,7 +28,7 @@ class PairScores:
     """A model's scores and norms for pairs, all [pairs].
 
     Args:
-        scores: the cosine.
+        scores: the cosine, or another score that was asked for.
         first_norm: lengths of the first embeddings that are compared; with `flip`, of the sums of
             an image's and its mirror's.
         second_norm: of the second ones.

@@ -10,6 +10,7 @@ from typing import Any
 
 from marginface.data.verification.pairs import Pairs
 from marginface.embeddings.origin import SHORT_HASH, Origin
+from marginface.evaluation.qmagface import QMagFace
 from marginface.version import __version__
 
 KEY = "marginface.measured_with"  # of Parquet's metadata
@@ -31,6 +32,7 @@ class MeasuredWith:
         set_fingerprint: see `set_fingerprint`.
         pairs: number of pairs in the set.
         left_out: how many more were left out of each of its folds; () for none.
+        score: of a pair; None for the cosine.
     """
 
     model: str
@@ -39,6 +41,7 @@ class MeasuredWith:
     set_fingerprint: str
     pairs: int
     left_out: tuple[int, ...] = ()
+    score: QMagFace | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; those of the origin have the keys that embeddings files have."""
@@ -50,6 +53,7 @@ class MeasuredWith:
             "set_fingerprint": self.set_fingerprint,
             "pairs": self.pairs,
             **({"left_out": list(self.left_out)} if self.left_out else {}),
+            **({} if self.score is None else {"score": self.score.to_json()}),
         }
 
     def summary(self) -> str:
@@ -101,6 +105,21 @@ def set_fingerprint(pairs: Pairs) -> str:
             digest.update(seen[name])
         digest.update(f"{same:d} {fold:d};".encode())
     return digest.hexdigest()
+
+
+def shared_pairs(one: Pairs, other: Pairs) -> int:
+    """Count the pairs of `other` whose two images, as they are encoded, are a pair of `one`."""
+    known = set(_pair_digests(one))
+    return sum(pair in known for pair in _pair_digests(other))
+
+
+def _pair_digests(pairs: Pairs) -> list[frozenset[bytes]]:
+    digest = {
+        name: hashlib.sha256(pairs.images.encoded(name)).digest()
+        for name in {*pairs.first, *pairs.second}
+    }
+    both = zip(pairs.first, pairs.second, strict=True)
+    return [frozenset((digest[first], digest[second])) for first, second in both]
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -32,12 +32,13 @@ def angular(
     theta = math.acos(min(max(cosine, -1.0), 1.0))
     angle = m1 * theta + m2
     factor = m1 / max(math.sin(theta), MIN_SINE)  # - d angle / d cos(theta)
-    turns = math.floor(angle / math.pi) if m1 > 1 else int(angle > math.pi)
+    falls_on = m1 > 1 or past_pi == "mirror"
+    turns = math.floor(angle / math.pi) if falls_on else int(angle > math.pi)
     if turns == 0 or past_pi == "none":
         return math.cos(angle), math.sin(angle) * factor, -math.sin(angle)
     if past_pi == "clip":
         return -1.0, 0.0, 0.0
-    if m1 > 1:
+    if falls_on:
         sign = (-1.0) ** turns
         value, slope = sign * math.cos(angle) - 2 * turns, sign * math.sin(angle)
         return value, slope * factor, -slope

@@ -23,6 +23,8 @@ class ArcFace(AngularLoss):
         - arcface_torch does nothing past theta + margin = pi, so its logit rises again there
           (past_pi="none"). Older InsightFace continues with cos(theta) - margin sin(margin), the
           default here, so a larger angle always costs more (for margins up to 2.33).
+        - leondgarse/Keras_insightface continues with -2 - cos(theta + margin), past_pi="mirror":
+          no jump, and a larger angle costs more whatever the margin.
         - Its sharded cross entropy clamps probabilities, so it never reports a loss above
           -ln(1e-30) = 69.0776; the gradients are right.
 
@@ -52,7 +54,7 @@ class ArcFace(AngularLoss):
         help="`exact`, the formula's derivative, or `straight_through`, d target / d cos = scale",
     )
     past_pi: PastPi = parameter(
-        "monotone", help="`monotone`, `clip` (the angle stays at pi) or `none`"
+        "monotone", help="`monotone`, `mirror`, `clip` (the angle stays at pi) or `none`"
     )
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:
@@ -70,6 +72,7 @@ class CombinedMargin(AngularLoss):
     - "monotone": cos(theta) - m2 sin(m2) - m3 for m1 = 1 (older InsightFace, CurricularFace);
       for m1 > 1 SphereFace's continuation (-1)^k cos(m1 theta + m2) - 2k - m3,
       k = floor((m1 theta + m2) / pi).
+    - "mirror": that continuation for m1 = 1, too, -2 - cos(theta + m2) - m3 (Keras_insightface).
     - "clip": the angle stays at pi, the slope is 0 (AdaFace, opensphere).
     - "none": nothing, as InsightFace's arcface_torch does.
 
@@ -98,7 +101,7 @@ class CombinedMargin(AngularLoss):
         help="`exact`, the formula's derivative; `straight_through`, d target / d cos = scale, "
         "what arcface_torch has done since December 2022",
     )
-    past_pi: PastPi = parameter("monotone", help="`monotone`, `clip` or `none`")
+    past_pi: PastPi = parameter("monotone", help="`monotone`, `mirror`, `clip` or `none`")
 
     @classmethod
     def curves(cls) -> list[Curve]:

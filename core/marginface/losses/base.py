@@ -28,7 +28,7 @@ Float = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 Numbers = Mapping[str, float]
 Gradient = Literal["exact", "straight_through"]
-PastPi = Literal["monotone", "clip", "none"]
+PastPi = Literal["monotone", "mirror", "clip", "none"]
 Sum = Literal["logsumexp", "softplus", "plain"]  # of logits, softplus(logit), logits as they are
 
 MIN_NORM = 1e-12  # a shorter vector has no direction: its cosines and their gradients are 0

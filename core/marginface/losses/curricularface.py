@@ -27,6 +27,8 @@ class CurricularFace(AngularLoss):
         - The paper's "alpha = 0.99" is the momentum. The code gives the new batch a weight of
           0.01, which is this alpha.
         - The code also updates t in evaluation; here it changes only in training.
+        - Keras_insightface has past_pi="mirror", and takes that logit for the threshold of hard
+          negatives, too; here it is always cos(theta + margin), as in the authors' code.
 
     >>> CurricularFace().negative(0.5, {"t": 0.1, "threshold": 0.4}).value
     0.3
@@ -46,7 +48,7 @@ class CurricularFace(AngularLoss):
     past_pi: PastPi = parameter(
         "monotone",
         help="`monotone`, cos(theta) - margin sin(margin), is the authors' code, `none` the "
-        "paper's formula; `clip` stops at pi",
+        "paper's formula; `mirror` is -2 - cos(theta + margin), `clip` stops at pi",
     )
 
     @classmethod

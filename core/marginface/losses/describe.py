@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marginface.atomic import replacing
+from marginface.losses.choosing import CHOOSING
 from marginface.losses.hyperparameters import Parameter, declared
 from marginface.losses.registry import BUILT_IN, find, load
 
@@ -44,12 +45,19 @@ Public code makes some choices silently. Here they are parameters:
   1, as InsightFace's code has done since December 2022. The exact slope has a pole at theta = 0;
   below sin(theta) = 0.001 it is held constant, so that it is finite in every dtype.
 - `past_pi`: what happens if theta + m passes pi, where the cosine would rise again. With `monotone`
-  the logit keeps falling, with `clip` the angle stops at pi, with `none` nothing is done.
+  the logit keeps falling, as cos(theta) - m sin(m); with `mirror` as -2 - cos(theta + m), which
+  has no jump at pi. With `clip` the angle stops at pi, with `none` nothing is done.
 
 State (running statistics, annealing) is an explicit array in `head.state` and in checkpoints. Under
 data parallelism it is the state of the whole batch. Random numbers come from outside, by `draw`.
 
 ![Target logits, their gradients and decision boundaries](losses.png)
+
+Losses side by side, logits and gradients of the own class and of another:
+
+```sh
+marginface losses arcface mv_arc --plot two.png
+```
 """
 
 ONE_OF_YOUR_OWN = """
@@ -116,7 +124,7 @@ Then:
 marginface parity --loss my_losses:EasyCosFace     # is the tensor code the formula, gradients too?
 marginface train --loss my_losses:EasyCosFace --margin 0.35 --data faces/ --output run/
 marginface train --loss my_losses:EasyCosFace --output run/ --resume
-marginface losses my_losses:EasyCosFace --plot easy.png
+marginface losses my_losses:EasyCosFace cosface --plot easy.png    # their logits side by side
 marginface bench losses --losses cosface,my_losses:EasyCosFace
 ```
 
@@ -193,7 +201,13 @@ def describe(name: str) -> Description:
 def page(more: Sequence[str] = ()) -> str:
     """Return docs/losses.md, of the losses here and of `more`."""
     every = [describe(name) for name in [*BUILT_IN, *more]]
-    lines = [INTRODUCTION, "| loss | what it is | source |", "|---|---|---|"]
+    lines = [
+        INTRODUCTION + CHOOSING,
+        "## All losses",
+        "",
+        "| loss | what it is | source |",
+        "|---|---|---|",
+    ]
     lines += [
         f"| [{loss.name}](#{loss.name}) | {loss.title}: {loss.summary} | {_linked(loss.source)} |"
         for loss in every

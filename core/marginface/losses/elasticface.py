@@ -46,7 +46,7 @@ class ElasticFaceArc(AngularLoss):
         "exact", help="`exact`, or `straight_through`, d target / d cos = scale"
     )
     past_pi: PastPi = parameter(
-        "monotone", help="`monotone`, `clip`, or `none`, which is the authors' code"
+        "monotone", help="`monotone`, `mirror`, `clip`, or `none`, which is the authors' code"
     )
 
     @classmethod

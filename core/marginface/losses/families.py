@@ -23,18 +23,22 @@ FAMILIES = (
     "sface",
     "npcface",
     "adacos",
+    "mv_softmax",
+    "arcnegface",
 )
 
 if TYPE_CHECKING:
     from marginface.losses.adacos import *
     from marginface.losses.adaface import *
     from marginface.losses.arcface import *
+    from marginface.losses.arcnegface import *
     from marginface.losses.circle import *
     from marginface.losses.cosface import *
     from marginface.losses.curricularface import *
     from marginface.losses.elasticface import *
     from marginface.losses.li_arcface import *
     from marginface.losses.magface import *
+    from marginface.losses.mv_softmax import *
     from marginface.losses.npcface import *
     from marginface.losses.sface import *
     from marginface.losses.softmax import *

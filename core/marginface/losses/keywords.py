@@ -43,3 +43,6 @@ class LossParameters(TypedDict, total=False):
     m0: float
     threshold_margin: float
     scale_from: str
+    margin_where: str
+    sigma: float
+    weight_gradient: str

@@ -49,8 +49,8 @@ class MagFace(AngularLoss):
     )
     past_pi: PastPi = parameter(
         "monotone",
-        help="`monotone`, `clip` (the angle stays at pi) or `none`; with an easy margin of at most "
-        "pi / 2 it never comes to that",
+        help="`monotone`, `mirror`, `clip` (the angle stays at pi) or `none`; with an easy margin "
+        "of at most pi / 2 it never comes to that",
     )
 
     def __post_init__(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from marginface.atomic import replacing
 from marginface.errors import MarginfaceError
 from marginface.extras import needs
-from marginface.losses.base import MarginLoss
+from marginface.losses.base import Curve, MarginLoss
 from marginface.losses.registry import find
 
 with needs("report"):
@@ -21,6 +22,7 @@ with needs("report"):
 THETA = np.linspace(0.0, np.pi, 721)
 COLOURS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e1b", "#7b4fa3", "#3aa6b9")
 GREY = "#9a9a9a"
+DASHES = ("-", "--", "-.", ":")
 
 
 def check_plot(path: Path) -> None:
@@ -31,11 +33,12 @@ def check_plot(path: Path) -> None:
         raise MarginfaceError(f"--plot {path}: there is no folder {path.parent}; make it first")
 
 
-def write_plot(names: Sequence[str], path: Path) -> None:
-    """Draw these losses into a PNG; raises as `check_plot`."""
+def write_plot(names: Sequence[str], path: Path, *, side_by_side: bool = False) -> None:
+    """Draw these losses into a PNG, by groups or side by side; raises as `check_plot`."""
     check_plot(path)
+    figure = draw_side_by_side(names) if side_by_side else draw(names)
     with replacing(path) as temporary:
-        draw(names).savefig(temporary, format="png", dpi=75)
+        figure.savefig(temporary, format="png", dpi=75)
 
 
 def draw(names: Sequence[str]) -> Figure:
@@ -54,10 +57,36 @@ def draw(names: Sequence[str]) -> Figure:
         row, column = divmod(number, columns)
         values = figure.add_subplot(grid[2 * row, column])
         slopes = figure.add_subplot(grid[2 * row + 1, column], sharex=values)
-        _panel(values, slopes, title, group)
+        curves = {f"{name}{each.label}": each for name in group for each in find(name).curves()}
+        _panel(values, slopes, title, curves)
     if bounded:
         row, column = divmod(len(groups), columns)
         _boundaries(figure.add_subplot(grid[2 * row : 2 * row + 2, column]), bounded)
+    return figure
+
+
+def draw_side_by_side(names: Sequence[str]) -> Figure:
+    """Return the figure of some losses: a column for targets, one for negatives, a colour each."""
+    curves = {name: find(name).curves() for name in names}
+    colours = dict(zip(names, cycle(COLOURS), strict=False))
+    figure = Figure(figsize=(11.5, 6.4), layout="constrained")
+    scales = ", ".join(f"{name} {find(name)().scale:g}" for name in names)
+    figure.suptitle(f"Logits over the angle to a class, before the scale ({scales})", fontsize=13)
+    grid = figure.add_gridspec(2, 2, height_ratios=[2.3, 1.5])
+    for column, title in enumerate(("Its own class", "Another class")):
+        negative = bool(column)
+        values = figure.add_subplot(grid[0, column])
+        slopes = figure.add_subplot(grid[1, column], sharex=values)
+        shown: dict[str, Curve] = {}
+        by_curve: dict[str, str] = {}
+        for name in names:  # which of a user's own loss may be its place, module:Class
+            # A loss whose curves tell nothing of negatives leaves the cosine as it is.
+            drawn = [each for each in curves[name] if each.negative == negative]
+            drawn = drawn or [Curve(find(name)(), negative=negative)]
+            added = {f"{name}{each.label}": each for each in drawn}
+            shown |= added
+            by_curve |= dict.fromkeys(added, colours[name])
+        _panel(values, slopes, title, shown, by_curve)
     return figure
 
 
@@ -70,17 +99,35 @@ def panels(names: Sequence[str]) -> dict[str, list[str]]:
     return panels
 
 
-def _panel(values: Axes, slopes: Axes, title: str, names: Sequence[str]) -> None:
-    """Draw psi and nu of losses over the angle above, their slopes to the angle below."""
+def _panel(
+    values: Axes,
+    slopes: Axes,
+    title: str,
+    lines: Mapping[str, Curve],
+    colours: Mapping[str, str] | None = None,
+) -> None:
+    """Draw psi and nu of losses over the angle above, their slopes to the angle below.
+
+    Args:
+        values: for the logits.
+        slopes: for their slopes.
+        title: of the panel.
+        lines: the curves by their texts.
+        colours: of the curves by text, of which those of one colour differ by their dashes; None
+            for a colour each, and dashes for negatives.
+    """
     degrees, cosines = np.degrees(THETA), np.cos(THETA)
     values.plot(degrees, cosines, color=GREY, linewidth=1.2, linestyle=":", label="cos(theta)")
     slopes.plot(degrees, np.sin(THETA), color=GREY, linewidth=1.2, linestyle=":")
-    lines = {f"{name}{curve.label}": curve for name in names for curve in find(name).curves()}
     drawn = {text: [curve.at(float(c)) for c in cosines] for text, curve in lines.items()}
     heights = {text: np.array([z.value for z in logits]) for text, logits in drawn.items()}
     for number, (text, curve) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        kind = "--" if curve.negative else "-"
+        if colours is None:
+            colour, kind = COLOURS[number % len(COLOURS)], "--" if curve.negative else "-"
+        else:
+            before = [colours[each] for each in list(lines)[:number]]
+            colour = colours[text]
+            kind = DASHES[before.count(colour) % len(DASHES)]
         # Of curves that coincide, as arcface's and subcenter_arcface's do, the first stays visible.
         later = list(heights.values())[number + 1 :]
         width = 3.2 if any(np.allclose(heights[text], other, atol=0.02) for other in later) else 1.6

@@ -58,7 +58,8 @@ class SphereFace(AngularLoss):
     gradient: Gradient = parameter("exact", help="`exact` or `straight_through`, d psi / d cos = 1")
     past_pi: PastPi = parameter(
         "monotone",
-        help="past margin theta = pi `monotone` is psi, `clip` -1, `none` cos(margin theta)",
+        help="past margin theta = pi `monotone` and `mirror` are psi, `clip` is -1, `none` "
+        "cos(margin theta)",
     )
 
     @classmethod
@@ -118,7 +119,9 @@ class SphereFaceRV1(AngularLoss):
         "straight_through", help="`straight_through` or `exact`, the formula's derivative"
     )
     past_pi: PastPi = parameter(
-        "clip", help="`clip` is the formula; `monotone` SphereFace's psi; `none` cos(margin theta)"
+        "clip",
+        help="`clip` is the formula; `monotone` and `mirror` SphereFace's psi; `none` "
+        "cos(margin theta)",
     )
 
     def target(self, cosine: float, norm: float, prepared: Numbers) -> Logit:

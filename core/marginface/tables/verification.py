@@ -44,6 +44,9 @@ def comparison_table(rows: Sequence[Comparison]) -> Table:
     if rows[0].measured_with is not None:
         flip = rows[0].measured_with.origin.flip
         notes.append(f"Mirror image: {MIRROR[flip]}. {THRESHOLDS[flip]}")
+        known = [row.measured_with for row in rows if row.measured_with is not None]
+        scored = {each.model: each.score for each in known if each.score is not None}
+        notes += [f"Score of {model}: {score}." for model, score in scored.items()]
     table.caption = Text("\n".join(notes)) if notes else None
     return table
 
@@ -78,7 +81,8 @@ def single_table(row: Comparison) -> Table:
     if row.measured_with is not None:
         flip = row.measured_with.origin.flip
         table.add_row("mirror image", MIRROR[flip])
-        table.caption = THRESHOLDS[flip]
+        score = row.measured_with.score
+        table.caption = THRESHOLDS[flip] + ("" if score is None else f" Score: {score}.")
     return table
 
 

@@ -29,7 +29,7 @@ class AngularOps(LossOps[Angular]):
             past = turned > math.pi
             value, slope = tf.where(past, -ones, value), tf.where(past, zeros, slope)
             margin_slope = tf.where(past, zeros, margin_slope)
-        elif self.spec.past_pi == "monotone" and m1 > 1:
+        elif self.spec.past_pi == "mirror" or (self.spec.past_pi == "monotone" and m1 > 1):
             turns = tf.floor(turned / math.pi)
             sign = 1 - 2 * (turns % 2)
             value, slope, margin_slope = sign * value - 2 * turns, sign * slope, sign * margin_slope

@@ -28,7 +28,7 @@ class AngularOps(LossOps[Angular]):
             past = turned > math.pi
             value, slope = torch.where(past, -1, value), torch.where(past, 0, slope)
             margin_slope = torch.where(past, 0, margin_slope)
-        elif self.spec.past_pi == "monotone" and m1 > 1:
+        elif self.spec.past_pi == "mirror" or (self.spec.past_pi == "monotone" and m1 > 1):
             turns = torch.floor(turned / math.pi)
             sign = 1 - 2 * (turns % 2)
             value, slope, margin_slope = sign * value - 2 * turns, sign * slope, sign * margin_slope

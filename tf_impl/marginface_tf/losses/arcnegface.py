@@ -1,0 +1,33 @@
+"""ArcNegFace: negatives near the target's logit count more, far ones less."""
+
+import tensorflow as tf
+from tensorflow import Tensor
+
+from marginface.losses.arcnegface import ArcNegFace
+from marginface_tf.losses.angular import AngularOps
+from marginface_tf.losses.base import Tensors, with_slope
+
+
+class ArcNegFaceOps(AngularOps[ArcNegFace]):
+    """logit_j = scale * (w (cos_j + 1) - 1), w = alpha exp(-(cos_j - cos(theta + m))^2 / sigma)."""
+
+    def prepare(
+        self, cosines: Tensor, norms: Tensor, state: Tensors, draw: Tensors
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return each sample's a, its target logit before the scale."""
+        return {"a": self.target(cosines, norms, {})}, {}
+
+    def target(self, cosines: Tensor, norms: Tensor, prepared: Tensors) -> Tensor:
+        """Return cos(theta + margin)."""
+        return self.angular(cosines, 1.0, self.spec.margin)[0]
+
+    def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:
+        """Return w (cos + 1) - 1."""
+        spec, c = self.spec, tf.stop_gradient(cosines)
+        ahead = c - prepared["a"][:, None]
+        weight = spec.alpha * tf.exp(tf.square(ahead) * (-1 / spec.sigma))
+        value = (c + 1) * weight - 1
+        if spec.weight_gradient == "detached":
+            return with_slope(value, weight, cosines)
+        fall = ahead * (c + 1) * (2 / spec.sigma)
+        return with_slope(value, weight * (1 - fall), cosines)
