@@ -1,0 +1,147 @@
+"""What wrong labels do to losses, and what `marginface clean` finds of them.
+
+    python benchmarks/noise.py lfw112 runs                       # days on two cores; resumable
+    python benchmarks/noise.py lfw112 runs --way arcface --way filter --seeds 1
+    python benchmarks/noise.py lfw112 runs --report
+
+On View 1 of Labeled Faces in the Wild. A fifth of its training people is held out, with 6,000
+pairs of right labels: the best checkpoint of a run is chosen on these. `--report` adds
+pairsDevTest.txt, on which nothing is chosen. Of the other people's images a share goes to somebody
+else, drawn by seed: to each other person with the same probability. A run that was stopped goes on;
+what has been measured is read from the folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from fine_tuning import FIGURES, marginface, score, spread
+from harness import show
+
+RATE = ["--sample-rate", "0.3"]
+FILTER = ["--interclass-filter", "0.4"]
+# The filter was published together with a sample of the classes; here each is there alone, too.
+WAYS: dict[str, list[str]] = {
+    "arcface": ["--loss", "arcface"],
+    "sub-centres": ["--loss", "subcenter_arcface"],
+    "filter": ["--loss", "arcface", *FILTER],
+    "sampled": ["--loss", "arcface", *RATE],
+    "filter, sampled": ["--loss", "arcface", *FILTER, *RATE],
+    "uss": ["--loss", "uss"],
+}
+CLEANED = "sub-centres"  # whose runs `clean` looks at
+ANGLES = (60, 70, 75, 80)  # degrees, above which an image is taken for noise
+
+
+def main(
+    faces: Annotated[Path, typer.Argument(help="Folder with train, test, pairsDevTest.txt.")],
+    runs: Annotated[Path, typer.Argument(help="Folder to create, or to go on in.")],
+    way: Annotated[list[str] | None, typer.Option(help="One of them; repeat for more.")] = None,
+    noise: Annotated[list[float] | None, typer.Option(help="Shares; 0 and 0.3 for none.")] = None,
+    seeds: int = 3,
+    epochs: int = 6,
+    backend: str = "torch",
+    threads: int = 2,
+    option: Annotated[list[str] | None, typer.Option(help="Of train, such as lr=0.05.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Score pairsDevTest.txt, too.")] = False,
+) -> None:
+    """Train each way with each seed and share of wrong labels; show what it scores."""
+    runs.mkdir(exist_ok=True)
+    parts = runs / "parts"
+    if not parts.exists():
+        options = ["--fraction", 0.2, "--pairs", 6000]
+        marginface("data", "split", faces / "train", "--output", parts, *options)
+    held_out = ["--images", parts / "validation", "--pairs", parts / "pairs.txt"]
+    sets = {"held out": held_out}
+    if report:
+        sets["View 1"] = ["--images", faces / "test", "--pairs", faces / "pairsDevTest.txt"]
+    more = [word for each in option or () for word in _as_option(each)]
+    rows, found = [], []
+    for share in noise or (0.0, 0.3):
+        for name in way or WAYS:
+            models = []
+            for seed in range(seeds):
+                data = flipped(parts / "train", share, seed, runs)
+                run = runs / f"{name}, {share:.0%} wrong, {backend}, {seed}"
+                train = ["--backend", backend, "--threads", threads, "--recipe", "small-set"]
+                train += ["--data", data, "--output", run, "--seed", seed, "--epochs", epochs]
+                if not (run / "finished").exists():
+                    if (run / "config.yaml").exists():
+                        marginface("train", "--output", run, "--resume")
+                    else:
+                        best = ["--keep-best", "accuracy"]
+                        marginface("train", *train, *WAYS[name], *more, *best, *held_out)
+                    (run / "finished").touch()
+                models.append(run)
+                if name == CLEANED and share:
+                    found += [(seed, *each) for each in cleaned(run, data, runs)]
+            for called, where in sets.items():
+                figures = [score(path, called, where, runs, threads) for path in models]
+                said = (spread([each[of] for each in figures]) for of in FIGURES)
+                rows.append((name, f"{share:.0%}", called, *said))
+    words = ("way", "wrong", "pairs")
+    show("Wrong labels, mean and standard deviation of the seeds", words, FIGURES, rows)
+    if found:
+        numbers = ("degrees", "dropped", "precision", "recall")
+        show("What clean finds of the wrong labels", ("seed",), numbers, found)
+
+
+def flipped(train: Path, share: float, seed: int, runs: Path) -> Path:
+    """Link all images into a folder where a share of them lies with somebody else; return it."""
+    if not share:
+        return train
+    folder = runs / f"{share:.0%} wrong, {seed}"
+    if folder.exists():
+        return folder
+    draw, people = random.Random(seed), sorted(each.name for each in train.iterdir())
+    images = sorted(train.glob("*/*"))
+    wrong = set(draw.sample(range(len(images)), round(share * len(images))))
+    making = folder.with_name(f"{folder.name}.part")
+    for number, image in enumerate(images):
+        person = image.parent.name
+        if number in wrong:
+            person = draw.choice([each for each in people if each != person])
+        place = making / person / f"{image.parent.name}--{image.name}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.hardlink_to(image)
+    making.rename(folder)  # whole, or not there
+    return folder
+
+
+def cleaned(run: Path, data: Path, runs: Path) -> list[tuple[object, ...]]:
+    """Return, for each largest angle, images dropped, precision and recall of the wrong ones."""
+    table = runs / f"clean of {run.name}.csv"
+    if not table.exists():
+        marginface("clean", "--model", run, "--data", data, "--output", table)
+    with table.open(newline="", encoding="utf-8") as file:
+        read = list(csv.DictReader(file))
+    return [(angle, *of_angle(read, angle)) for angle in ANGLES]
+
+
+def of_angle(rows: Sequence[dict[str, str]], largest: float) -> tuple[int, str, str]:
+    """Count what a largest angle drops; return it, its precision and its recall in percent.
+
+    >>> rows = [{"path": f"a/{real}--1.jpg", "identity": "a", "angle": at} for real, at in
+    ...         (("a", "30"), ("b", "95"), ("a", "80"), ("c", "40"))]
+    >>> of_angle(rows, 75)
+    (2, '50.0', '50.0')
+    """
+    wrong = [not Path(row["path"]).name.startswith(f"{row['identity']}--") for row in rows]
+    dropped = [float(row["angle"]) > largest for row in rows]
+    hits = sum(w and d for w, d in zip(wrong, dropped, strict=True))
+    precision, recall = (100 * hits / max(sum(each), 1) for each in (dropped, wrong))
+    return sum(dropped), f"{precision:.1f}", f"{recall:.1f}"
+
+
+def _as_option(given: str) -> list[str]:
+    name, _, value = given.partition("=")
+    return [f"--{name.replace('_', '-')}", value]
+
+
+if __name__ == "__main__":
+    typer.run(main)
