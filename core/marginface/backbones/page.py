@@ -1,11 +1,15 @@
 """The table of docs/backbones.md: what each network is, counted from its description.
 
 python -m marginface.backbones.page docs/backbones.md      writes the table anew
+
+Speeds are those in backbones_speed.json beside the page, which benchmarks/networks.py measures.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +22,9 @@ INSIGHTFACE = "https://github.com/deepinsight/insightface/tree/master/recognitio
 ARCFACE_TORCH = f"[arcface_torch]({INSIGHTFACE}/arcface_torch)"
 EDGEFACE = "[EdgeFace](https://github.com/otroshi/edgeface)"
 GHOSTFACENETS = "[GhostFaceNets](https://github.com/HamadYA/GhostFaceNets)"
+
+RUNTIMES = ("onnx", "torch", "tf")  # whose speed is told, in this order
+Speeds = Mapping[str, Mapping[str, list[float]]]  # by name and runtime: median, least, most
 
 
 class Published(NamedTuple):
@@ -71,28 +78,37 @@ def count_keys(graph: Graph) -> int:
     return len(graph.parameters()) + counters
 
 
-def table() -> str:
+def speeds_beside(page: Path) -> Speeds:
+    """Read the speeds that are measured, as times iresnet50."""
+    text = page.with_name(f"{page.stem}_speed.json").read_text(encoding="utf-8")
+    times: Speeds = json.loads(text)["times"]
+    return times
+
+
+def table(speeds: Speeds) -> str:
     """Return the table, in Markdown."""
     lines = [
-        "| name | parameters | multiply-adds | keys | published |",
-        "|---|---:|---:|---:|---|",
+        "| name | parameters | multiply-adds | keys | speed here | published |",
+        "|---|---:|---:|---:|---:|---|",
     ]
     for name in BUILT_IN:
         graph, published = describe(name), PUBLISHED.get(name)
         said = f"{published.figures}; {published.source}" if published else ""
+        speed = " / ".join(f"{speeds[name][each][0]:.2f}" for each in RUNTIMES)
         lines.append(
             f"| `{name}` | {graph.count_parameters() / 1e6:.2f} M "
-            f"| {graph.multiply_adds() / 1e9:.2f} G | {count_keys(graph)} | {said} |"
+            f"| {graph.multiply_adds() / 1e9:.2f} G | {count_keys(graph)} | {speed} | {said} |"
         )
     return "\n".join(lines)
 
 
-def with_table(page: str) -> str:
+def with_table(page: str, speeds: Speeds) -> str:
     """Return a page with the table between its marks."""
     before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END, 1)[1]}"
+    return f"{before}{BEGIN}\n{table(speeds)}\n{END}{rest.split(END, 1)[1]}"
 
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+    written = with_table(path.read_text(encoding="utf-8"), speeds_beside(path))
+    path.write_text(written, encoding="utf-8")
