@@ -1,4 +1,4 @@
-"""Networks at their own size, as far as no other file has them: one forward pass; half precision."""
+"""Networks at their own size that no other file has: one forward pass; steps in bfloat16."""
 
 from typing import Any
 

@@ -305,3 +305,23 @@ def test_training_takes_turns_with_a_plain_loop(script, backend, tiny_faces, tmp
     if script == "train.py":
         assert "bare step" in done.stdout
         assert "trainer's own" in done.stdout
+
+
+@pytest.mark.slow
+def test_networks_take_turns_with_iresnet50(tmp_path):
+    """Rows of the same settings stay; of other settings they go."""
+    for package in ("torch", "tensorflow", "onnxruntime"):
+        pytest.importorskip(package)
+    out, settings = tmp_path / "speed.json", ["--batch", "1", "--rounds", "2"]
+    for name, side in (("edgeface_xxs", "32"), ("mobilefacenet", "32"), ("mobilefacenet", "48")):
+        command = [sys.executable, BENCHMARKS / "networks.py", out, "--backbones", name]
+        done = subprocess.run(
+            [*command, *settings, "--side", side], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        times = json.loads(out.read_text("utf-8"))["times"]
+        kept = {"edgeface_xxs", name} if side == "32" else {name}
+        assert set(times) == kept
+        for median, least, most in times[name].values():
+            assert 0 < least <= median <= most
+    assert list(times[name]) == ["onnx", "torch", "tf"]

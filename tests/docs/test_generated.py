@@ -79,9 +79,13 @@ def test_contributing_has_every_room() -> None:
 
 
 def test_the_table_of_backbones_is_counted():
-    written = (ROOT / "docs" / "backbones.md").read_text("utf-8")
+    path = ROOT / "docs" / "backbones.md"
+    written, speeds = path.read_text("utf-8"), page.speeds_beside(path)
     command = "python -m marginface.backbones.page docs/backbones.md"
-    assert page.with_table(written) == written, f"docs/backbones.md is behind; run: {command}"
+    assert page.with_table(written, speeds) == written, f"{path.name} is behind; run: {command}"
+    assert speeds.keys() <= set(page.BUILT_IN)
+    row = next(line for line in written.splitlines() if line.startswith("| `mobilefacenet` |"))
+    assert " / ".join(f"{speeds['mobilefacenet'][each][0]:.2f}" for each in page.RUNTIMES) in row
     told = set(re.findall(r"`([a-z]+[0-9a-z_]*)`", written))
     ours = {
         n for n, build in backbones._BUILDERS.items() if build.__module__.startswith("marginface.")

@@ -1,7 +1,6 @@
-"""Every network trains from the command line at its own size; what it learned is used.
+"""Every network trains from the command line at its own size, and the run is used.
 
-The three largest take one step and are exported; the rest of a network this size is like the smaller
-ones of its family.
+The three largest, each like smaller ones of its family, take one step and are not evaluated.
 """
 
 from __future__ import annotations
@@ -20,14 +19,15 @@ from marginface.demo.faces import write_demo_set
 
 MODULES = {"torch": "torch", "tf": "tensorflow"}
 LARGEST = {"iresnet200", "ir_se152_evolve", "vit_l_dp005_mask_005"}
+# Until the statistics of BatchNorm have settled, GhostFaceNet cancels large numbers: float32 is off
+# by 3e-4 of an embedding's length after three steps, by 2e-6 after these. Export allows 1e-4.
+STEPS = dict.fromkeys(LARGEST, 1) | {"ghostfacenet_v1": 30, "ghostfacenet_v1_s1": 30}
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four drawn people to learn, four others to verify."""
-    return write_demo_set(
-        tmp_path_factory.mktemp("people") / "drawn", 4, 3, 4, 2, pairs_per_fold=1
-    )
+    return write_demo_set(tmp_path_factory.mktemp("people") / "drawn", 4, 3, 4, 2, pairs_per_fold=1)
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_trains_and_is_used(printed, people, tmp_path, backend, name):
     if importlib.util.find_spec(MODULES[backend]) is None:
         pytest.skip(f"backend {backend} is not installed")
-    run, model, steps = tmp_path / "run", tmp_path / "model.onnx", 1 if name in LARGEST else 3
+    run, model, steps = tmp_path / "run", tmp_path / "model.onnx", STEPS.get(name, 3)
     printed(
         *("train", "--backend", backend, "--data", people / "train", "--output", run),
         *("--backbone", name, "--embedding-size", 32, "--batch-size", 4, "--max-steps", steps),

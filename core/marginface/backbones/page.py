@@ -86,7 +86,7 @@ def speeds_beside(page: Path) -> Speeds:
 
 
 def table(speeds: Speeds) -> str:
-    """Return the table, in Markdown."""
+    """Return the table, in Markdown; where nothing is measured the cell is empty."""
     lines = [
         "| name | parameters | multiply-adds | keys | speed here | published |",
         "|---|---:|---:|---:|---:|---|",
@@ -94,7 +94,7 @@ def table(speeds: Speeds) -> str:
     for name in BUILT_IN:
         graph, published = describe(name), PUBLISHED.get(name)
         said = f"{published.figures}; {published.source}" if published else ""
-        speed = " / ".join(f"{speeds[name][each][0]:.2f}" for each in RUNTIMES)
+        speed = " / ".join(f"{speeds[name][each][0]:.2f}" for each in RUNTIMES if name in speeds)
         lines.append(
             f"| `{name}` | {graph.count_parameters() / 1e6:.2f} M "
             f"| {graph.multiply_adds() / 1e9:.2f} G | {count_keys(graph)} | {speed} | {said} |"

@@ -103,7 +103,8 @@ def _check(
         raise MarginfaceError(
             f"ONNX Runtime's embeddings differ from the framework's by {difference:.2g} of their "
             f"length (allowed {TOLERANCE:g}); nothing was written; was a layer of the backbone "
-            "replaced, or does it compute in half precision?"
+            "replaced, does it compute in half precision, or has it taken a few steps only, after "
+            "which rounding can show as much?"
         )
 
 
