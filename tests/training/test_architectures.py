@@ -19,8 +19,8 @@ from marginface.demo.faces import write_demo_set
 
 MODULES = {"torch": "torch", "tf": "tensorflow"}
 LARGEST = {"iresnet200", "ir_se152_evolve", "vit_l_dp005_mask_005"}
-# Until the statistics of BatchNorm have settled, GhostFaceNet cancels large numbers: float32 is off
-# by 3e-4 of an embedding's length after three steps, by 2e-6 after these. Export allows 1e-4.
+# Until the statistics of BatchNorm have settled, GhostFaceNet's gates see such large values that
+# rounding shows: 3e-4 of an embedding's length after three steps, 2e-6 after 30; 1e-4 is allowed.
 STEPS = dict.fromkeys(LARGEST, 1) | {"ghostfacenet_v1": 30, "ghostfacenet_v1_s1": 30}
 
 
