@@ -40,7 +40,7 @@ def test_trains_and_is_used(printed, people, tmp_path, backend, name):
     printed(
         *("train", "--backend", backend, "--data", people / "train", "--output", run),
         *("--backbone", name, "--embedding-size", 32, "--batch-size", 4, "--max-steps", steps),
-        *("--lr", 0.001, "--log-every", 1, "--threads", 2, "--compile", "off"),
+        *("--lr", 0.001, "--log-every", 1, "--threads", 1, "--compile", "off"),
     )
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
