@@ -85,6 +85,15 @@ def speeds_beside(page: Path) -> Speeds:
     return times
 
 
+def told(ratio: float) -> str:
+    """Return as many digits as rounds agree on.
+
+    >>> told(2.437), told(31.84)
+    ('2.4', '32')
+    """
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+
+
 def table(speeds: Speeds) -> str:
     """Return the table, in Markdown; where nothing is measured the cell is empty."""
     lines = [
@@ -94,7 +103,7 @@ def table(speeds: Speeds) -> str:
     for name in BUILT_IN:
         graph, published = describe(name), PUBLISHED.get(name)
         said = f"{published.figures}; {published.source}" if published else ""
-        speed = " / ".join(f"{speeds[name][each][0]:.2f}" for each in RUNTIMES if name in speeds)
+        speed = " / ".join(told(speeds[name][each][0]) for each in RUNTIMES if name in speeds)
         lines.append(
             f"| `{name}` | {graph.count_parameters() / 1e6:.2f} M "
             f"| {graph.multiply_adds() / 1e9:.2f} G | {count_keys(graph)} | {speed} | {said} |"
