@@ -106,6 +106,7 @@ DIFFERENCES = {
     ),
     # XLA would slow TensorFlow down on a CPU. Its step is a graph, which takes rates as tensors.
     "learner": Difference({"Learner.compile"}, {"Rates"}),
+    "losses.base": Difference(tf={"angles_to_all"}),  # XLA's arccosine is slow
     "optimizers": Difference({"set_step"}, {"Updater"}),
     # DistributedDataParallel takes the means; a strategy knows rank and size.
     "processes": Difference(tf={"in_replica", "mean_of_all"}, parameters={"Group"}),

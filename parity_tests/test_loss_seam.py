@@ -24,13 +24,15 @@ class Wandering(MarginLoss):
     """A drawn margin, scaled by the norm over its running mean; negatives stretched by it.
 
     Logits are multiplied by the norm, the margin grows with it, long embeddings cost; two centres a
-    class; one bias for all, which only a reduction by softplus terms can learn.
+    class; one bias for all, which only a reduction by softplus terms can learn; negatives whose
+    squares lower the target; a scale that grows with the steps.
     """
 
     name: ClassVar[str] = "wandering"
     norm_scaled: ClassVar[bool] = True
     adds: ClassVar[Sum] = "softplus"
     draws: ClassVar[tuple[str, ...]] = ("margin",)
+    tallies: ClassVar[tuple[str, ...]] = ("squares",)
     scale: float = 3.0
 
     @property
@@ -53,8 +55,15 @@ class Wandering(MarginLoss):
             "count": state["count"] + 1,
         }
 
+    def radius(self, state: Any) -> float:
+        return self.scale * (1 + float(state["count"]))
+
+    def tally(self, cosine: float, _: Any) -> dict[str, float]:
+        return {"squares": cosine**2}
+
     def target(self, cosine: float, norm: float, prepared: Any) -> Logit:
-        return Logit(cosine - prepared["margin"] * norm, 1.0, -prepared["margin"])
+        lower = prepared["margin"] * norm + 0.1 * prepared["squares"]
+        return Logit(cosine - lower, 1.0, -prepared["margin"])
 
     def negative(self, cosine: float, prepared: Any) -> Logit:
         return Logit(cosine * (1 + prepared["margin"]), 1 + prepared["margin"])
@@ -83,9 +92,18 @@ def wandering_ops(framework: Framework, change: str = "") -> type:
             margin = draw["margin"] * norms / (state["mean"] if change == "old mean" else mean)
             return {"margin": margin}, after
 
+        def radius(self, state: Any) -> Any:
+            steps = state["count"] * (change != "old radius")
+            if in_torch:
+                return self.spec.scale * (1 + steps)
+            return self.spec.scale * (1 + framework.tf.cast(steps, state["mean"].dtype))
+
+        def tally(self, cosines: Any, _: Any) -> Any:
+            return {"squares": cosines ** (3 if change == "cubes" else 2)}
+
         def target(self, cosines: Any, norms: Any, prepared: Any) -> Any:
             norms = fixed(norms) if change == "no gradient through the margin" else norms
-            return cosines - prepared["margin"] * norms
+            return cosines - prepared["margin"] * norms - 0.1 * prepared["squares"]
 
         def negatives(self, cosines: Any, prepared: Any) -> Any:
             stretch = (1 + prepared["margin"])[:, None]
@@ -148,6 +166,8 @@ def test_lost_state_is_caught(framework: Framework) -> None:
     [
         "count stands still",
         "old mean",
+        "old radius",
+        "cubes",
         "no gradient through the margin",
         "another sample's margin",
         "softmax",
@@ -186,12 +206,15 @@ def test_wrong_heads_are_caught(framework: Framework, change: str) -> None:
 
 
 def test_gradients_of_the_spec_are_slopes() -> None:
-    """Central differences of the loss, with what `prepare` returns held fixed."""
+    """Central differences of the loss, with what `prepare` and `tally` return held fixed."""
 
     @dataclass(frozen=True, kw_only=True)
     class Held(Wandering):
         def prepare(self, *given: Any) -> Any:
             return {"margin": given[-1]["margin"]}, {}
+
+        def tally(self, *_: Any) -> Any:
+            return {"squares": 0.1}
 
     rng = np.random.default_rng(0)
     x, w, labels, draw = problem(rng)

@@ -158,6 +158,16 @@ def test_a_tie_with_the_threshold_is_not_hard(framework: Framework, name: str) -
     assert found[1] == 0.5
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_angles_to_all_classes(tf: Framework, dtype: str) -> None:
+    """As near as TensorFlow's own arccosine; past +-1 by rounding, too."""
+    cosines = np.append(np.linspace(-1, 1, 100_001), [-1 - 1e-7, 1 + 1e-7]).astype(dtype)
+    found = tf.module("losses.base").angles_to_all(tf.tf.constant(cosines)).numpy()
+    inside = cosines.clip(-1, 1)
+    wanted, own = np.arccos(inside.astype(np.float64)), tf.tf.acos(tf.tf.constant(inside)).numpy()
+    assert np.abs(found - wanted).max() <= np.abs(own - wanted).max()
+
+
 DEGENERATE = {
     "zero embedding": lambda p: replace(p, embeddings=p.embeddings * [[0], *[[1]] * 5]),
     "shorter than the limit": lambda p: replace(p, embeddings=p.embeddings * 1e-16),

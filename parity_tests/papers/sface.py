@@ -23,7 +23,7 @@ BY_HAND = [
     (lambda: negative("sface", 0.9), 0.9),
 ]
 
-FILE = "losses.sface"
+FILE = "losses.sface"  # angles_to_all, which TensorFlow has alone, has a test of its own
 MUTANTS = [
     Mutant(FILE, "sface", "self.spec.k, self.spec.a", "-self.spec.k, self.spec.a"),
     Mutant(FILE, "sface", "self.spec.k, self.spec.a", "self.spec.k, self.spec.b"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -9,6 +10,11 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.losses import MIN_SINE, MarginLoss
+
+ACOS = (  # of acos(x) / sqrt(1 - x), the highest power first
+    *(-0.0012624911, 0.0066700901, -0.0170881256, 0.0308918810),
+    *(-0.0501743046, 0.0889789874, -0.2145988016, 1.5707963050),
+)
 
 Spec = TypeVar("Spec", bound=MarginLoss)
 Tensors = Mapping[str, Tensor]
@@ -64,6 +70,22 @@ class LossOps(Generic[Spec]):
 def angle(cosines: Tensor) -> Tensor:
     """Return theta of cosines, detached."""
     return tf.acos(tf.clip_by_value(tf.stop_gradient(cosines), -1, 1))
+
+
+def angles_to_all(cosines: Tensor) -> Tensor:
+    """Return theta of cosines [batch, classes], detached; in float32 by a polynomial.
+
+    XLA's arccosine takes 20 ns a number on a CPU, about half of what a whole step takes for it. The
+    polynomial is that of Abramowitz and Stegun, 4.4.46, within 2e-8.
+    """
+    c = tf.clip_by_value(tf.stop_gradient(cosines), -1, 1)
+    if c.dtype != tf.float32:
+        return tf.acos(c)
+    x, series = tf.abs(c), tf.zeros_like(c)
+    for coefficient in ACOS:
+        series = series * x + coefficient
+    theta = tf.sqrt(1 - x) * series
+    return tf.where(c < 0, math.pi - theta, theta)
 
 
 def inverse_sine(cosines: Tensor) -> Tensor:

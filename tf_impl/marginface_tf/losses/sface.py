@@ -4,7 +4,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.losses.sface import SFace
-from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
+from marginface_tf.losses.base import LossOps, Tensors, angles_to_all, inverse_sine, with_slope
 
 
 class SFaceOps(LossOps[SFace]):
@@ -20,7 +20,7 @@ class SFaceOps(LossOps[SFace]):
 
     def _weighted(self, cosines: Tensor, steepness: float, center: float) -> Tensor:
         c = tf.stop_gradient(cosines)
-        weight = slope = tf.sigmoid(steepness * (angle(c) - center))
+        weight = slope = tf.sigmoid(steepness * (angles_to_all(c) - center))
         if self.spec.gradient == "exact":
             slope = weight - steepness * weight * (1 - weight) * c * inverse_sine(c)
         return with_slope(weight * c, slope, cosines)
