@@ -191,7 +191,8 @@ class Learner(Protocol):
     """Backbone, head and optimizer in one framework; the trainer drives it with NumPy arrays.
 
     Its arrays have canonical names: `backbone.<name>`, `head.weight`, `head.bias`,
-    `head.state.<name>`, `optimizer.<slot>.<backbone or head name>`, `optimizer.step`. With a group,
+    `head.state.<name>`, `head.class_state.<name>`, `optimizer.<slot>.<backbone or head name>`,
+    `optimizer.step`. With a group,
     all processes call `step` together; a learner whose step can be compiled has
     `compile() -> None` as well.
 
@@ -262,7 +263,8 @@ def head_name(name: str) -> str:
     ['head.weight', 'head.state.mean', 'optimizer.momentum.head.weight']
     """
     first, _, rest = name.partition(".")
-    return f"head.{name}" if not rest or first == "state" else f"optimizer.{first}.head.{rest}"
+    carried = first in ("state", "class_state")
+    return f"head.{name}" if not rest or carried else f"optimizer.{first}.head.{rest}"
 
 
 def name_in_head(name: str) -> str | None:

@@ -27,12 +27,13 @@ def _evaluate(loss: MarginLoss, problem: Problem, dtype: str) -> Evaluation:
     if head.bias is not None:
         head.bias.assign(problem.bias)
         sources["bias"] = head.bias.value
+    carried = head.carried()
     for name, value in problem.state.items():
-        head.state[name].assign(value)
+        carried[name].assign(value)
     with tf.GradientTape() as tape:
         tape.watch(embeddings)
         value = head(embeddings, problem.labels, problem.draw)
     slopes = tape.gradient(value, sources)
     gradients = {name: tf.cast(each, tf.float64).numpy() for name, each in slopes.items()}
-    state = {name: variable.numpy() for name, variable in head.state.items()}
+    state = {name: variable.numpy() for name, variable in head.carried().items()}
     return Evaluation(float(value), gradients, state)

@@ -23,8 +23,9 @@ def evaluate_loss(
         head.weight.copy_(weight)
         if head.bias is not None:
             head.bias.copy_(torch.tensor(problem.bias))
+        carried = head.carried()
         for name, value in problem.state.items():
-            head.state.get_buffer(name).copy_(torch.tensor(value))
+            carried[name].copy_(torch.tensor(value))
     head = head.to(place)
     embeddings = torch.tensor(problem.embeddings, dtype=getattr(torch, dtype), device=place)
     embeddings.requires_grad_()
@@ -37,5 +38,5 @@ def evaluate_loss(
         for name, tensor in tensors.items()
         if tensor is not None and tensor.grad is not None
     }
-    state = {name: to_numpy(buffer) for name, buffer in head.state.named_buffers()}
+    state = {name: to_numpy(buffer) for name, buffer in head.carried().items()}
     return Evaluation(value.item(), gradients, state)

@@ -1,6 +1,7 @@
 """The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
 from marginface.heads.checks import OPTIONS, check_call, check_head, check_logits, head_loss
+from marginface.heads.class_state import MOVED, class_rows, recalled
 from marginface.heads.initial import WEIGHT_STD
 from marginface.heads.measuring import HeadMetrics, check_unshared, measure
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
@@ -33,6 +34,7 @@ from marginface.heads.stepping import (
 __all__ = [
     "COUNT",
     "MAX_UPSTREAM",
+    "MOVED",
     "ONCE",
     "OPTIONS",
     "SCALED",
@@ -52,6 +54,7 @@ __all__ = [
     "check_unshared",
     "check_update",
     "check_upstream",
+    "class_rows",
     "draw_classes",
     "draw_step",
     "head_loss",
@@ -59,6 +62,7 @@ __all__ = [
     "own_draw",
     "own_rows",
     "plan_head",
+    "recalled",
     "shard_rows",
     "split_sample",
     "update_slots",

@@ -62,7 +62,7 @@ def measure(
         of_classes = weight.reshape(-1, centers, weight.shape[1])
         cosines = [max(_cosine(x, w) for w in own) for own in of_classes]
         logits = cosines if loss.normalized else [max(float(w @ x) for w in c) for c in of_classes]
-        if bias is not None:
+        if bias is not None and loss.margin_pull is None:
             logits = list(np.array(logits) + bias)
         others = [logit for j, logit in enumerate(logits) if j != label]
         correct += bool(logits[label] > max(others, default=-np.inf))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from marginface.checks import check_count
@@ -30,6 +30,7 @@ class HeadPlan:
         in_gradient: logits are kept where the gradient of class weights will be, which has the
             room from the forward pass on; else in memory of their own.
         precision: what embeddings, weights and slopes are rounded to for their products.
+        constant: the classes' vectors get no gradient.
 
     >>> print(plan_head(128, 1_000_000, itemsize=4, block_logits=2**18))
     1000000 classes for 128 embeddings in 489 blocks of 2045, 64 MiB of logits kept, the others \
@@ -44,6 +45,12 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
     centers: int = 1
     in_gradient: bool = False
     precision: Precision = "full"
+    constant: bool = False
+
+    def of_constants(self) -> HeadPlan:
+        """Return the plan of a pass over the same classes whose vectors get no gradient."""
+        kept = _kept(self.batch * self.itemsize, self.classes, self.block, KEPT_BYTES)
+        return replace(self, kept=kept, centers=1, in_gradient=False, constant=True)
 
     @property
     def blocks(self) -> int:
@@ -124,9 +131,14 @@ def plan_head(
     block = min(check_count("block", block), max(1, classes))
     if batch <= gradient_room:
         return HeadPlan(batch, classes, block, classes, itemsize, centers, True, precision)
-    fitting = max(KEPT_BYTES, kept_bytes) // (batch * itemsize * centers)
-    kept = classes if fitting >= classes else fitting // block * block
+    kept = _kept(batch * itemsize * centers, classes, block, max(KEPT_BYTES, kept_bytes))
     return HeadPlan(batch, classes, block, kept, itemsize, centers, False, precision)
+
+
+def _kept(class_bytes: int, classes: int, block: int, room: int) -> int:
+    """Return how many classes' logits there is room for: all, or those of whole blocks."""
+    fitting = room // class_bytes
+    return classes if fitting >= classes else fitting // block * block
 
 
 def check_precision(name: str) -> None:

@@ -3,9 +3,19 @@
 from typing import TYPE_CHECKING
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import MIN_NORM, MIN_SINE, Evaluation, Logit, MarginLoss, Sum
+from marginface.losses.base import (
+    MIN_NORM,
+    MIN_SINE,
+    Evaluation,
+    Logit,
+    MarginLoss,
+    Memory,
+    Sample,
+    Sum,
+)
 from marginface.losses.dominant import angles_to_dominant
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.latest import LatestEmbedding
 from marginface.losses.registering import register
 from marginface.losses.registry import (
     BUILT_IN,
@@ -22,8 +32,11 @@ __all__ = [
     "MIN_SINE",
     "AngularLoss",
     "Evaluation",
+    "LatestEmbedding",
     "Logit",
     "MarginLoss",
+    "Memory",
+    "Sample",
     "Sum",
     "angles_to_dominant",
     "as_loss",

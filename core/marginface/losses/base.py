@@ -67,12 +67,40 @@ class Curve(NamedTuple):
             ) from None
 
 
+class Sample(NamedTuple):
+    """What a training step knows of one sample, for its class to keep; heads have arrays [batch].
+
+    Args:
+        embedding: of length 1, [embedding_size].
+        norm: of the embedding.
+        cosine: to the sample's own class.
+    """
+
+    embedding: Any
+    norm: Any
+    cosine: Any
+
+
+class Memory(NamedTuple):
+    """What a loss makes of the rows of one class; heads have arrays [classes].
+
+    Args:
+        share: of `vector` in the class's direction, in [0, 1); with a `companion`, whether the
+            class has a vector, 0 or 1.
+        vector: of length 1, [embedding_size].
+    """
+
+    share: Any
+    vector: Any
+
+
 class Logit(NamedTuple):
-    """A value, and its derivatives with respect to the cosine and to the embedding's norm."""
+    """A value, and its derivatives with respect to the cosine, the norm and a learned margin."""
 
     value: float
     slope: float
     norm_slope: float = 0.0
+    margin_slope: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +164,68 @@ class MarginLoss:
         """The largest magnitude of a logit, to which others are clamped; None for no limit."""
         return None
 
+    @property
+    def companion(self) -> MarginLoss | None:
+        """A second loss of each sample, against what `recall` returns; None for most.
+
+        The vectors are then no part of class weights, and the bias, [1], is the companion's. It is
+        a binary loss of cosines and of nothing else: without state, draws or `prepare`.
+        """
+        return None
+
+    @property
+    def margin_pull(self) -> float | None:
+        """Lambda of a loss that learns a margin for each class; None for most.
+
+        The bias, [num_classes], is then these margins. They are put back into [0, 1] before each
+        use, `target` gets a sample's as `prepared["margin"]`, negatives have no part in them, and
+        the loss is larger by lambda (1 - mean margin).
+        """
+        return None
+
     def initial_bias(self, num_classes: int) -> Float | None:
-        """Return the initial bias, [num_classes] or [1]; None for losses without one."""
+        """Return the initial bias, [num_classes] or [1]; None for losses without one.
+
+        With a `margin_pull` it is the margins.
+        """
         return None
 
     def initial_state(self, num_classes: int) -> dict[str, NDArray[Any]]:
         """Return the initial state, which is carried from step to step. Empty for most."""
         return {}
+
+    def class_state(self, num_classes: int, embedding_size: int) -> dict[str, NDArray[Any]]:
+        """Return what is kept for each class at first: arrays with a row a class. Empty for most.
+
+        A head shares them among processes, samples and saves them as it does class weights, those
+        with a point in float32, or float64 where the weights are.
+        """
+        return {}
+
+    def remember(self, rows: Arrays, sample: Sample, state: Arrays) -> dict[str, Any]:
+        """Return the rows of `class_state` that a sample leaves to its class in training.
+
+        Of several samples of a class the last in the batch counts; of several processes' batch,
+        sample i of process r is number r + i size. The next step is the first to see the rows.
+
+        Args:
+            rows: of the sample's class, before the step.
+            sample: what the step knows of it.
+            state: after the step.
+        """
+        return dict(rows)
+
+    def recall(self, rows: Arrays, state: Arrays) -> Memory | None:
+        """Return how much of which vector is in a class's direction; None for losses without.
+
+        The head then takes the cosine to (1 - share) w / |w| + share vector, whose gradient goes to
+        w alone.
+
+        Args:
+            rows: of the class, from `class_state`.
+            state: before the step.
+        """
+        return None
 
     def radius(self, state: Arrays) -> float:
         """Return what logits are multiplied by; `scale` for most. A constant to the gradient."""
@@ -201,7 +284,8 @@ class MarginLoss:
         Args:
             cosines: cos theta_y, [batch]; of all processes together, where there are several.
             norms: Euclidean norms of the embeddings, [batch].
-            state: as from `initial_state` or the last step.
+            state: as from `initial_state` or the last step; and of what `class_state` keeps as one
+                number a class, those of the samples' own classes, [batch].
             draw: as from `draw`.
         """
         return {}, dict(state)
@@ -277,7 +361,7 @@ class MarginLoss:
                 centres follow each other.
             labels: [batch], in 0 .. classes - 1.
             bias: as from `initial_bias` (the default).
-            state: from `initial_state` (the default) or the last step.
+            state: from `initial_state` and `class_state` (the default) or the last step.
             draw: from `draw`, for losses that need it.
             interclass_filter: cosines with other classes above it count as 0, a constant; None for
                 no filter.
@@ -293,12 +377,25 @@ class MarginLoss:
         self.check_draw({key: np.shape(value) for key, value in (draw or {}).items()}, batch)
         self.check_filter(interclass_filter)
         start = self.initial_bias(classes) if bias is None else np.asarray(bias, np.float64)
-        b = np.zeros(classes) if start is None else np.broadcast_to(start, classes)
+        companion = self.companion
+        b = np.zeros(classes)
+        pull, margins = self.margin_pull, np.zeros(classes)
+        if start is not None and pull is not None:
+            margins = start.clip(0, 1)
+        elif start is not None and companion is None:
+            b = np.broadcast_to(start, classes)
+        kept = self.class_state(classes, x.shape[1])
+        given = self.initial_state(classes) | kept | dict(state or {})
+        before = {name: np.asarray(given.pop(name)) for name in kept}
+        rows = [{name: value[j] for name, value in before.items()} for j in range(classes)]
+        memories = [self.recall(each, given) for each in rows]
         lengths = np.array([math.sqrt(_dot(row, row)) for row in x])
         norms = np.where(lengths > MIN_NORM, lengths, 0.0)
         directions = np.array([_unit(row) for row in x])
+        mixed_in = memories if companion is None else [None] * classes
+        vectors = [_mixed(row, mixed_in[j // centers]) for j, row in enumerate(w)]
         left, right = (
-            (directions, np.array([_unit(row) for row in w])) if self.normalized else (x, w)
+            (directions, np.array([_unit(row) for row in vectors])) if self.normalized else (x, w)
         )
         center_cosines = np.array([[_dot(row, center) for center in right] for row in left])
         if self.normalized:
@@ -308,12 +405,19 @@ class MarginLoss:
         if interclass_filter is not None:
             passed = (cosines <= interclass_filter) | (np.arange(classes) == labels[:, None])
             cosines = np.where(passed, cosines, 0.0)
-        state = self.initial_state(classes) if state is None else state
-        fixed = self.fix(cosines, labels, norms, b, state, draw or {})
+        own_numbers = {name: value[labels] for name, value in before.items() if value.ndim == 1}
+        fixed = self.fix(cosines, labels, norms, b, given | own_numbers, draw or {})
+        after, kept = {n: fixed.state[n] for n in given}, {n: v.copy() for n, v in before.items()}
+        for i, label in enumerate(labels):
+            sample = Sample(directions[i], norms[i], cosines[i, label])
+            for name, value in self.remember(rows[label], sample, after).items():
+                kept[name][label] = value
         losses, d_centers = np.zeros(batch), np.zeros_like(center_cosines)
         d_norms, d_bias = np.zeros(batch), np.zeros(classes)
         for i in range(batch):
             prepared = _of_sample(fixed.prepared, i)
+            if pull is not None:
+                prepared["margin"] = float(margins[labels[i]])
             radius = fixed.radius * (norms[i] if self.norm_scaled else 1.0)
             logits = [
                 self.target(float(cosines[i, j]), float(norms[i]), prepared)
@@ -327,7 +431,8 @@ class MarginLoss:
             extra, d_norms[i] = self.penalty(float(norms[i]))
             losses[i] = loss + extra
             for j, (logit, d_logit) in enumerate(zip(logits, d_logits, strict=True)):
-                d_bias[j] += d_logit / batch
+                learned = 1.0 if pull is None else radius * logit.margin_slope
+                d_bias[j] += d_logit * learned / batch
                 d_norms[i] += d_logit * radius * logit.norm_slope
                 if self.norm_scaled:
                     d_norms[i] += d_logit * fixed.radius * logit.value
@@ -340,12 +445,20 @@ class MarginLoss:
         d_left, d_right = d_centers @ right, d_centers.T @ left
         if self.normalized:
             d_left = np.array([_through_unit(g, v) for g, v in zip(d_left, x, strict=True)])
-            d_right = np.array([_through_unit(g, v) for g, v in zip(d_right, w, strict=True)])
+            d_right = np.array([_through_unit(g, v) for g, v in zip(d_right, vectors, strict=True)])
+            d_right = np.array(
+                [_through_mixed(g, w[j], mixed_in[j // centers]) for j, g in enumerate(d_right)]
+            )
         d_left = d_left + d_norms[:, None] / batch * directions
+        if companion is not None and start is not None:
+            pairs, d_pairs, d_bias = _pairs(companion, x, labels, memories, float(start[0]))
+            losses, d_left = losses + pairs, d_left + d_pairs
+        if pull is not None:
+            losses, d_bias = losses + pull * (1 - margins.mean()), d_bias - pull / classes
         gradients = {"embeddings": d_left, "weight": d_right}
         if start is not None:
             gradients["bias"] = d_bias if len(start) == classes else d_bias.sum(keepdims=True)
-        return Evaluation(float(losses.mean()), gradients, fixed.state)
+        return Evaluation(float(losses.mean()), gradients, after | kept)
 
     def fix(
         self,
@@ -454,3 +567,52 @@ def _through_unit(gradient: Float, vector: Float) -> Float:
     if norm <= MIN_NORM:
         return np.zeros_like(vector)
     return (gradient - _dot(gradient, unit) * unit) / norm
+
+
+def _mixed(weight: Float, memory: Memory | None) -> Float:
+    """Return a vector in the direction of (1 - share) w / |w| + share vector: that times |w|."""
+    if memory is None:
+        return weight
+    share, vector = float(memory.share), np.asarray(memory.vector, np.float64)
+    return (1 - share) * weight + share * math.sqrt(_dot(weight, weight)) * vector
+
+
+def _through_mixed(gradient: Float, weight: Float, memory: Memory | None) -> Float:
+    """Carry a gradient from `_mixed` back to the weight."""
+    if memory is None:
+        return gradient
+    share, vector = float(memory.share), np.asarray(memory.vector, np.float64)
+    return (1 - share) * gradient + share * _dot(gradient, vector) * _unit(weight)
+
+
+def _pairs(
+    companion: MarginLoss,
+    x: Float,
+    labels: NDArray[np.integer[Any]],
+    memories: Sequence[Memory | None],
+    bias: float,
+) -> tuple[Float, Float, Float]:
+    """Return each sample's loss against remembered vectors; of the mean, d x and d bias [1].
+
+    A class without a vector is left out, and its samples have no pair with their own.
+    """
+    here = [j for j, memory in enumerate(memories) if memory is not None and memory.share > 0]
+    vectors = [_unit(np.asarray(memory.vector)) for memory in memories if memory is not None]
+    losses, d_x, d_bias = np.zeros(len(x)), np.zeros_like(x), np.zeros(1)
+    for i, row in enumerate(x):
+        direction, label = _unit(row), here.index(labels[i]) if labels[i] in here else -1
+        cosines = [min(max(_dot(direction, vectors[j]), -1.0), 1.0) for j in here]
+        logits = [
+            companion.target(c, 1.0, {}) if k == label else companion.negative(c, {})
+            for k, c in enumerate(cosines)
+        ]
+        losses[i], slopes = companion.reduce(
+            [companion.scale * logit.value + bias for logit in logits], label
+        )
+        d_logits = [slope / len(x) for slope in slopes]
+        d_bias += sum(d_logits)
+        d_direction = np.zeros_like(row)
+        for j, logit, d_logit in zip(here, logits, d_logits, strict=True):
+            d_direction += d_logit * companion.scale * logit.slope * vectors[j]
+        d_x[i] = _through_unit(d_direction, row)
+    return losses, d_x, d_bias

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.losses.base import MarginLoss
+from marginface.losses.base import MarginLoss, Sample
 from marginface.losses.registry import choices, get, parameters
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+LATE = (0, 10_000)  # steps before a problem's
 SIZES = ((6, 7, 5), (5, 3, 8), (9, 12, 4), (4, 2, 3))  # batch, classes, embedding size
 
 
@@ -61,7 +62,7 @@ def problem(
         weight=weight.astype(wide),
         labels=labels,
         bias=None if bias is None else (bias + rng.normal(0, 0.1, bias.shape)).astype(wide),
-        state=_later(loss, rng, classes),
+        state=_later(loss, rng, classes, size),
         draw=loss.draw(rng, batch),
     )
 
@@ -89,12 +90,29 @@ def label(loss: MarginLoss) -> str:
     return f"{loss.name}({', '.join(changed)})" if changed else loss.name
 
 
-def _later(loss: MarginLoss, rng: np.random.Generator, classes: int) -> dict[str, NDArray[Any]]:
-    """Return the state after some steps: at the initial one, code that ignores it would pass."""
-    state = loss.initial_state(classes)
+def _later(
+    loss: MarginLoss, rng: np.random.Generator, classes: int, size: int
+) -> dict[str, NDArray[Any]]:
+    """Return the state after some steps: at the initial one, code that ignores it would pass.
+
+    Steps are counted from one of LATE on, so that it is seen, too, what begins or ends late.
+    """
+    state, kept = loss.initial_state(classes), loss.class_state(classes, size)
+    if kept:
+        late = rng.choice(LATE)
+        state = {k: v + late if v.dtype.kind == "i" else v for k, v in state.items()}
     for _ in range(3):
-        draw, cosines = loss.draw(rng, 4), rng.uniform(-1, 1, 4)
-        _, state = loss.prepare(cosines, rng.uniform(5, 60, 4), state, draw)
+        draw, cosines, norms = loss.draw(rng, 4), rng.uniform(-1, 1, 4), rng.uniform(5, 60, 4)
+        labels = rng.integers(0, classes, 4 if kept else 0)
+        own = {name: value[labels] for name, value in kept.items() if value.ndim == 1}
+        _, after = loss.prepare(cosines, norms, state | own, draw)
+        state = {name: after[name] for name in state}
         if type(loss).finish is not MarginLoss.finish:
             state = loss.finish(cosines, rng.uniform(4, 8, 4), state)
-    return state
+        for label, cosine, norm in zip(labels, cosines, norms, strict=False):
+            direction = rng.normal(size=size)
+            sample = Sample(direction / np.linalg.norm(direction), norm, cosine)
+            rows = {name: value[label] for name, value in kept.items()}
+            for name, value in loss.remember(rows, sample, state).items():
+                kept[name][label] = value
+    return state | kept

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
-from marginface.losses.base import Logit, MarginLoss
+from marginface.losses.base import Logit, MarginLoss, Memory, Sample
 from marginface.own_code import in_one_line
 
 COSINES = np.array([[0.5, 0.1, -0.2], [0.3, -0.25, 0.0]])
 LABELS = [0, 1]
 TARGETS, NORMS = COSINES[[0, 1], LABELS], np.array([1.0, 2.0])
 BATCH, CLASSES = COSINES.shape
+EMBEDDINGS = np.array([[0.6, 0.0, 0.0, 0.8], [0.0, 1.0, 0.0, 0.0]])
+SIZE = EMBEDDINGS.shape[1]
 
 
 def try_spec(loss: MarginLoss) -> None:
@@ -39,15 +41,26 @@ def try_spec(loss: MarginLoss) -> None:
         bias,
         "None or a NumPy array of float64, [num_classes] or [1]",
     )
+    pull = trial.code.margin_pull
+    trial.require(
+        pull is None or (_is(pull, Real) and bias is not None and bias.shape == (CLASSES,)),
+        f"initial_bias({CLASSES})",
+        bias,
+        "with margin_pull, a number, margins [num_classes]",
+    )
     state, draw = trial.inputs()
     radius = trial.call("radius", state, shown="radius")
     trial.require(_is(radius, Real), "radius", radius, "a number")
-    prepared = trial.prepare(TARGETS, NORMS, state, draw)
+    kept = trial.class_state(state)
+    prepared = trial.prepare(TARGETS, NORMS, state, _own_numbers(kept), draw)
+    trial.memory(centers, kept, state)
     trial.finish(TARGETS, np.array([3.0, 4.0]), state)
     for i, label in enumerate(LABELS):
         with in_one_line(f"{trial.who}: prepare returns no numbers"):
             values = {name: float(each[i]) for name, each in prepared.items()}
         values |= trial.tally(float(COSINES[i, 1 - label]), values)
+        if pull is not None:
+            values["margin"] = float(bias[label])
         target = trial.logit("target", float(TARGETS[i]), float(NORMS[i]), values)
         logits = [
             target if j == label else trial.logit("negative", float(COSINES[i, j]), values)
@@ -90,16 +103,29 @@ def try_code(code: Any, loss: MarginLoss, backend: str, tensor: Callable[[Any], 
         return tensor(array.astype(np.float32) if array.dtype.kind == "f" else array)
 
     trial = _Trial(who, ops)
-    state, draw = (
-        {name: single(np.asarray(value)) for name, value in arrays.items()}
-        for arrays in _Trial(type(loss).__name__, loss).inputs()
-    )
+
+    def named(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: single(np.asarray(value)) for name, value in arrays.items()}
+
+    of_spec = _Trial(type(loss).__name__, loss)
+    state, draw = map(named, of_spec.inputs())
+    kept = loss.class_state(CLASSES, SIZE)
     cosines, targets, norms = single(COSINES), single(TARGETS), single(NORMS)
-    prepared = trial.prepare(targets, norms, state, draw)
+    prepared = trial.prepare(targets, norms, state, named(_own_numbers(kept)), draw)
     trial.finish(targets, single(np.array([3.0, 4.0])), state)
     radius = trial.call("radius", state, shown="radius")
     if not _is(radius, Real):
         trial.check_shape("radius returns", radius, "a number", ())
+    if kept:
+        samples = Sample(single(EMBEDDINGS), norms, targets)
+        trial.remembered(named({n: v[LABELS] for n, v in kept.items()}), samples, state)
+        recalled = trial.call("recall", named(kept), state, shown="recall")
+        if recalled is not None:
+            trial.check_shape("recall returns a share of", recalled[0], "[classes]", (CLASSES,))
+            shape = CLASSES, SIZE
+            trial.check_shape("recall returns vectors of", recalled[1], "[classes, size]", shape)
+    if loss.margin_pull is not None:
+        prepared["margin"] = targets * 0
     shape = (BATCH, CLASSES)
     counted = trial.tally(cosines, prepared)
     for name, each in counted.items():
@@ -153,9 +179,68 @@ class _Trial:
         )
         return state, draw
 
-    def prepare(self, cosines: Any, norms: Any, state: Any, draw: Any) -> dict[str, Any]:
+    def class_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the rows that are kept for each class at first."""
+        kept = self.call("class_state", CLASSES, SIZE)
+        self.require(
+            isinstance(kept, dict)
+            and all(isinstance(k, str) and _is_array(v, "biuf") for k, v in kept.items())
+            and all(value.shape[:1] == (CLASSES,) for value in kept.values()),
+            f"class_state({CLASSES}, {SIZE})",
+            kept,
+            f"NumPy arrays by name with a row a class, here {CLASSES} rows",
+        )
+        for name in kept:
+            if name in state or name in ("weight", "bias"):
+                raise MarginfaceError(
+                    f"{self.who}: class_state calls an array '{name}', as the loss's state or a "
+                    "head's array is called; choose another name"
+                )
+        return dict(kept)
+
+    def memory(self, centers: int, kept: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Check what a reference remembers of a sample, and recalls of a class."""
+        rows = {name: value[0] for name, value in kept.items()}
+        if kept:
+            self.remembered(rows, Sample(EMBEDDINGS[0], NORMS[0], TARGETS[0]), state)
+        recalled = self.call("recall", rows, dict(state), shown="recall")
+        if recalled is None:
+            return
+        self.require(
+            isinstance(recalled, Memory)
+            and _is(recalled.share, Real)
+            and 0 <= recalled.share <= 1
+            and np.shape(recalled.vector) == (SIZE,),
+            "recall",
+            recalled,
+            "None or a marginface.losses.Memory(share, vector), the share in [0, 1]",
+        )
+        if centers > 1 and self.code.companion is None:
+            raise MarginfaceError(
+                f"{self.who}: recall goes with one centre a class; return 1 as num_centers, "
+                f"got {centers}"
+            )
+
+    def remembered(self, rows: Mapping[str, Any], sample: Sample, state: Mapping[str, Any]) -> None:
+        """Check the rows that `remember` returns."""
+        returned = self.call("remember", rows, sample, dict(state), shown="remember")
+        self.require(
+            isinstance(returned, Mapping) and set(returned) == set(rows),
+            "remember",
+            returned,
+            f"rows by the names of class_state, {', '.join(rows)}",
+        )
+        for name, row in rows.items():
+            given = returned[name]
+            given = np.asarray(given) if isinstance(given, Real) else given
+            self.check_shape(f"remember returns for '{name}'", given, "as its row", row.shape)
+
+    def prepare(
+        self, cosines: Any, norms: Any, state: Any, own_numbers: Any, draw: Any
+    ) -> dict[str, Any]:
         """Return the values that `prepare` makes of a batch, once they and the state are right."""
-        returned = self.call("prepare", cosines, norms, dict(state), draw, shown="prepare")
+        given = {**state, **own_numbers}
+        returned = self.call("prepare", cosines, norms, given, draw, shown="prepare")
         self.require(
             _is_pair(returned) and all(isinstance(each, Mapping) for each in returned),
             "prepare",
@@ -163,6 +248,7 @@ class _Trial:
             "a pair, values [batch] by name and the next state by name",
         )
         prepared, after = returned
+        after = {name: value for name, value in after.items() if name not in own_numbers}
         for name, value in prepared.items():
             self.check_shape(f"prepare returns for '{name}'", value, "[batch]", (BATCH,))
         self.check_next("prepare", after, state)
@@ -225,6 +311,11 @@ class _Trial:
             raise MarginfaceError(
                 f"{self.who}: {what} {received}; expected {kind}, here {tuple(expected)}"
             )
+
+
+def _own_numbers(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is one number a class, of the samples' own classes."""
+    return {name: value[LABELS] for name, value in kept.items() if value.ndim == 1}
 
 
 def _is_pair(value: Any) -> bool:

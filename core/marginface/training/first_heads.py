@@ -76,11 +76,15 @@ def head_of_run(
     if left := len(names) - kept:
         line += f"; the {left} others of the run are left"
     told = [line]
-    others = {name: state[name] for name in state if name.startswith(("head.bias", "head.state."))}
+    carried = "head.bias", "head.state.", "head.class_state."
+    others = {name: state[name] for name in state if name.startswith(carried)}
     if others and before == config.loss:
-        start = loss.initial_bias(len(rows))
+        starts = {"head.bias": loss.initial_bias(len(rows))}
+        class_state = loss.class_state(len(rows), config.embedding_size)
+        starts |= {f"head.class_state.{name}": start for name, start in class_state.items()}
         for name, each in others.items():
-            if name == "head.bias" and start is not None and len(start) == len(rows):
+            start = starts.get(name)
+            if start is not None and len(start) == len(rows):
                 arrays[name] = KeptRows(each, rows, 1, start)
             else:
                 arrays[name] = each

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.heads import HeadPlan, Precision, check_logits
-from marginface.losses import MIN_NORM, MarginLoss
+from marginface.losses import MIN_NORM, MarginLoss, Memory
+from marginface_tf.heads.memory import Memories, mix, unmix
 from marginface_tf.heads.rounding import rounded
 from marginface_tf.losses.base import LossOps, Tensors
 
@@ -26,8 +27,9 @@ class PassInputs:
         prepared: from `ops.prepare`, [batch] each.
         radius: from `ops.radius`.
         plan: the blocks of classes, and which products are kept.
-        labels: with all that follows but the last, as in `LocalClasses`.
+        labels: with the three that follow, as in `LocalClasses`.
         interclass_filter: as in `MarginHead`.
+        memories: what the loss mixes into the class weights; None for nothing.
     """
 
     ops: LossOps[MarginLoss]
@@ -39,6 +41,7 @@ class PassInputs:
     log_weights: Tensor | None = None
     used: Tensor | None = None
     interclass_filter: float | None = None
+    memories: Memories | None = None
 
 
 class Terms(NamedTuple):
@@ -97,10 +100,18 @@ class BlockInputs(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Weights [classes * centers, embedding_size], and bias [classes] or [1], of some classes."""
+    """Weights [classes * centers, embedding_size], and bias [classes] or [1], of some classes.
+
+    With them comes what the loss mixes into the weights.
+    """
 
     weight: Tensor
     bias: Tensor | None
+    memory: Memory | None = None
+
+    def vectors(self, dtype: tf.DType) -> Tensor:
+        """Return the class vectors: the weights in a type, with what is mixed into them."""
+        return mix(tf.cast(self.weight, dtype), self.memory)
 
 
 class BlockGradients(NamedTuple):
@@ -152,7 +163,7 @@ class TargetClasses:
 
         Args:
             embeddings: [batch, embedding_size].
-            target_weight: the weights of `rows`, [batch * centers, embedding_size].
+            target_weight: the class vectors of `rows`, [batch * centers, embedding_size].
         """
         right = tf.reshape(target_weight, [-1, self.spec.num_centers, target_weight.shape[1]])
         right = unit_vectors(right)[0] if self.spec.normalized else right
@@ -307,7 +318,7 @@ def forward_block(
     """
     spec, block = ops.spec, Block(k, plan)
     left_out = Masks(block, inputs).left_out
-    w = tf.cast(parameters.weight, inputs.embeddings.dtype)
+    w = parameters.vectors(inputs.embeddings.dtype)
     products = block_products(_scaled(ops, inputs), w, inverse_norms(spec, w), plan.precision)
     block_logits = BlockLogits(ops, products, inputs, parameters, block)
     logits, log_weights = block_logits.logits, block_logits.log_weights
@@ -367,7 +378,7 @@ def backward_block(
     # The block's weights and products.
     spec, block = ops.spec, Block(k, plan)
     masks, scaled = Masks(block, inputs), _scaled(ops, inputs)
-    w = tf.cast(parameters.weight, inputs.embeddings.dtype)
+    w = parameters.vectors(inputs.embeddings.dtype)
     class_inverse_norms = inverse_norms(spec, w)
     if products is None:
         products = block_products(scaled, w, class_inverse_norms, plan.precision)
@@ -390,12 +401,15 @@ def backward_block(
         d_products *= class_inverse_norms
     # Matrix product 2: to the class weights.
     by_class, by_sample = (rounded(d_products, plan.precision, axis) for axis in (0, 1))
-    d_weight = tf.matmul(by_class, rounded(scaled, plan.precision), transpose_a=True)
-    if along is not None:
-        d_weight -= w * along[:, None]
-    # The samples' own classes, which came by the target cosines.
-    target = TargetClasses(spec, plan, inputs.labels)
-    d_weight = _add_target(d_weight, d_target_weight, block, target)
+    d_weight = tf.zeros([0], w.dtype)
+    if not plan.constant:
+        d_weight = tf.matmul(by_class, rounded(scaled, plan.precision), transpose_a=True)
+        if along is not None:
+            d_weight -= w * along[:, None]
+        d_weight = unmix(d_weight, tf.cast(parameters.weight, w.dtype), parameters.memory)
+        # The samples' own classes, which came by the target cosines.
+        target = TargetClasses(spec, plan, inputs.labels)
+        d_weight = _add_target(d_weight, d_target_weight, block, target)
     # Matrix product 3: to the embeddings.
     d_embeddings = tf.matmul(by_sample, rounded(w, plan.precision))
     if scale_folded(ops, inputs.norms):

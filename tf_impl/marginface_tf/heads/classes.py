@@ -12,6 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow import Tensor
 
+from marginface.losses import Memory
 from marginface_tf.heads.blocks import BlockInputs, Parameters, PassInputs, TargetClasses, Terms
 from marginface_tf.heads.passes import (
     Backward,
@@ -30,8 +31,8 @@ def target_cosines(
 ) -> Tensor:
     """Return each sample's cosine with its own class, [batch]: `Terms.cosines`, no gradient."""
     target = TargetClasses(inputs.ops.spec, inputs.plan, inputs.labels)
-    weight = tf.cast(parameter_source(parameters, inputs).target(target).weight, embeddings.dtype)
-    return target.cosines(tf.stop_gradient(embeddings), tf.stop_gradient(weight))
+    vectors = parameter_source(parameters, inputs).target(target).vectors(embeddings.dtype)
+    return target.cosines(tf.stop_gradient(embeddings), tf.stop_gradient(vectors))
 
 
 def class_terms(
@@ -47,7 +48,9 @@ def class_terms(
     """
     sources = {"embeddings": embeddings, "norms": norms}  # of gradients
     if isinstance(parameters, Parameters):
-        sources |= parameters._asdict()
+        sources |= {"weight": parameters.weight, "bias": parameters.bias}
+        if inputs.plan.constant:
+            del sources["weight"]
     elif parameters.learning:
         sources["anchor"] = parameters.anchor
     sources = {name: value for name, value in sources.items() if value is not None}
@@ -87,7 +90,8 @@ def _passes(
 ) -> tuple[Forward, Backward]:
     if isinstance(parameters, Update):
         return passes(inputs.ops, inputs.plan, parameter_source(parameters, inputs))
-    constant = Parameters(fixed["weight"], fixed.get("bias"))
+    weight = parameters.weight if inputs.plan.constant else fixed["weight"]
+    constant = Parameters(weight, fixed.get("bias"), _memory_of_all(inputs))
     return gradient_passes(inputs.ops, inputs.plan, constant)
 
 
@@ -97,5 +101,11 @@ def parameter_source(
     """Return where a pass reads parameters, and leaves their gradients."""
     spec, plan = inputs.ops.spec, inputs.plan
     if isinstance(parameters, Update):
-        return UpdateSource(parameters, plan, spec.num_centers, inputs.sampled, inputs.used)
-    return GradientSource(spec, plan, parameters)
+        sampled, used, memories = inputs.sampled, inputs.used, inputs.memories
+        return UpdateSource(parameters, plan, spec.num_centers, sampled, used, memories)
+    return GradientSource(spec, plan, parameters._replace(memory=_memory_of_all(inputs)))
+
+
+def _memory_of_all(inputs: PassInputs) -> Memory | None:
+    """Return what the loss mixes into the weights of all classes; None for nothing."""
+    return None if inputs.memories is None else inputs.memories.of(None)

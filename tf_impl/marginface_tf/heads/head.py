@@ -32,6 +32,7 @@ from marginface.heads import (
     check_precision,
     check_unshared,
     check_update,
+    class_rows,
     draw_step,
     head_loss,
     own_draw,
@@ -41,12 +42,20 @@ from marginface.heads import (
     split_sample,
     update_slots,
 )
-from marginface.losses import MarginLoss
+from marginface.losses import MarginLoss, Sample
 from marginface.optimizers import OPTIMIZERS, Optimizer
 from marginface_tf.arrays import as_tensor, check_dtype
 from marginface_tf.fitting import check_moves
-from marginface_tf.heads.blocks import Parameters, PassInputs, Terms, unit_vectors
+from marginface_tf.heads.blocks import (
+    Parameters,
+    PassInputs,
+    TargetClasses,
+    Terms,
+    unit_vectors,
+)
 from marginface_tf.heads.classes import class_terms, target_cosines
+from marginface_tf.heads.companion import companion_losses
+from marginface_tf.heads.margins import class_margins
 from marginface_tf.heads.measuring import (
     Nearest,
     add_margin,
@@ -55,12 +64,13 @@ from marginface_tf.heads.measuring import (
     nearest_classes,
     nearest_of_all,
 )
+from marginface_tf.heads.memory import ClassState, Memories, has_memories, mix
 from marginface_tf.heads.sampling import LocalClasses, local_classes
 from marginface_tf.heads.sharding import added_gradient, combine, embeddings_of_all
 from marginface_tf.heads.state import PreparedStep, carry_state, finish_step, prepare_step
 from marginface_tf.heads.stepping import REFUSED, StepSettings, Update, with_gradient_check
 from marginface_tf.losses import loss_ops
-from marginface_tf.losses.base import Tensors
+from marginface_tf.losses.base import LossOps, Tensors
 from marginface_tf.processes import check_processes, gather, gather_rows, in_replica, replicas
 
 USUAL_BATCH = 256  # where a graph is made for any: more costs a little time, fewer the memory
@@ -109,8 +119,10 @@ class MarginHead(keras.layers.Layer):
     Attributes:
         weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised; of
             a shard, its classes' alone.
-        bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
+        bias: [num_classes] (softmax; adaptiveface's margins), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; not trainable.
+        class_state: what the loss keeps for each class, by name, with a row a class; of a shard,
+            its classes' alone. What a step leaves is written when the next begins, or in saving.
         momentum: what SGD as `update` carries for `weight` and `bias`, by name; not trainable.
         first, second, count: what AdamW carries instead: moments, and each row's number of steps.
         rate: the learning rate of `update`, to be set before the backward pass, from inside a graph
@@ -151,6 +163,8 @@ class MarginHead(keras.layers.Layer):
         self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(self.loss, embedding_size, num_classes)
+        companion = self.loss.companion
+        self._companion = None if companion is None else loss_ops(companion)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         check_update(update, sample_rate, sampling, self.accumulation)
@@ -162,6 +176,9 @@ class MarginHead(keras.layers.Layer):
         self._settings = StepSettings()
         self.shard = shard
         self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
+        wide = tf.as_dtype(keras.backend.result_type(self.variable_dtype, "float32"))
+        sizes = self.num_classes, self.embedding_size
+        kept = class_rows(self.loss, *sizes, self.classes, wide.size)
         self.weight = self.add_weight(
             trainable=update is None,
             shape=(len(self.classes) * self.loss.num_centers, self.embedding_size),
@@ -173,11 +190,25 @@ class MarginHead(keras.layers.Layer):
             self.loss.initial_bias(self.num_classes),
             self.loss.initial_state(self.num_classes),
         )
-        self._one_bias = bias is not None and len(bias) == 1  # for all classes
+        # One bias of all classes, or the companion's.
+        self._one_bias = bias is not None and len(bias) == 1 and self.loss.margin_pull is None
+        self._bias_apart = self._companion is not None or self.loss.margin_pull is not None
         if bias is not None and not self._one_bias:
             bias = bias[self.classes.start : self.classes.stop]
         self.bias = None if bias is None else self._add("bias", bias, trainable=update is None)
         self.state = {name: self._add(name, value) for name, value in start.items()}
+        self.class_state = {name: self._add(name, value) for name, value in kept.items()}
+        self._class_state: Any = None
+        if kept:
+            self._class_state = ClassState(
+                self._ops,
+                self.class_state,
+                self.state,
+                self.embedding_size,
+                wide,
+                self.accumulation,
+                alone=shard is None,
+            )
         self._anchor: Any = None
         if update is not None:
             # Where nothing asks for a gradient there is no backward pass to step in: Keras, and a
@@ -287,6 +318,8 @@ class MarginHead(keras.layers.Layer):
         x, norms, all_norms, inputs = self._inputs(embeddings, labels, sample)
         compute, parameters = x.dtype.name, self._parameters(learning=learning)
         logit_norms = all_norms if self.loss.norm_scaled else None
+        everybody = self.shard is None and learning and replicas() > 1
+        inputs, classes, own_numbers = self._recalled(inputs, everybody=everybody)
 
         def pass_over(step: PreparedStep, parameters: Parameters | Update) -> Terms:
             ready = replace(inputs, prepared=step.of_all, radius=step.radius)
@@ -294,11 +327,13 @@ class MarginHead(keras.layers.Layer):
 
         # From the target cosines alone the loss prepares margins and its next state; one that looks
         # ahead has a pass before.
+        state = {name: variable.value for name, variable in self.state.items()}
+        cosines = target_cosines(x, parameters, inputs)
         step = prepare_step(
             self._ops,
-            target_cosines(x, parameters, inputs),
+            cosines,
             tf.stop_gradient(all_norms),
-            _cast({name: variable.value for name, variable in self.state.items()}, compute),
+            _cast(state | own_numbers, compute),
             _cast(draws, compute),
             self.shard,
             lambda step: pass_over(step, self._parameters(learning=False)).others,
@@ -309,12 +344,18 @@ class MarginHead(keras.layers.Layer):
         # The margin, on each sample's own logit.
         if isinstance(parameters, Update):
             inside &= parameters.steps_before != REFUSED
+        step, pull = self._learned_margins(step, parameters, inputs, x.dtype, learning=learning)
         target = tf.where(inside, self._target_logits(terms, norms, step), math.nan)
         sample_losses = self._ops.reduce(target, terms.others) + self._ops.penalty(norms)
+        if self._companion is not None:
+            sample_losses += self._pair_losses(self._companion, x, parameters, inputs)
         if learning and self.state:
             next_state = finish_step(self._ops, terms.cosines, terms.others, step.state)
             carry_state(self.state, next_state, self._sums, self._calls, self.accumulation)
-        loss = tf.reduce_mean(sample_losses)
+        if learning and self._class_state is not None:
+            samples = Sample(unit_vectors(x)[0], all_norms, cosines)
+            self._class_state.leave(classes, samples, everybody=everybody)
+        loss = tf.reduce_mean(sample_losses) + pull
         if isinstance(parameters, Update) and parameters.learning:
             loss = with_gradient_check(loss, parameters)
         return loss
@@ -370,7 +411,8 @@ class MarginHead(keras.layers.Layer):
         cosines = self.cosines(embeddings)
         embeddings, labels = self._check_batch(embeddings, labels)
         x = self._wide(embeddings)
-        norms, bias = unit_vectors(x)[1], 0 if self.bias is None else tf.cast(self.bias, x.dtype)
+        norms, has_bias = unit_vectors(x)[1], self.bias is not None and not self._bias_apart
+        bias = tf.cast(self.bias, x.dtype) if has_bias else 0
         state = _cast({n: variable.value for n, variable in self.state.items()}, x.dtype.name)
         plain = cosines
         if not self.loss.normalized:
@@ -381,8 +423,16 @@ class MarginHead(keras.layers.Layer):
         self.loss.check_draw({n: v.shape for n, v in draws.items()}, embeddings.shape[0])
         labels, _ = self._in_range(labels)
         is_own = tf.range(self.num_classes, dtype=labels.dtype) == labels[:, None]
+        everybody = training is not False and replicas() > 1
+        inputs = self._pass_inputs(labels, {}, x)
+        inputs, _, own_numbers = self._recalled(inputs, everybody=everybody)
+        if inputs.memories is not None:
+            vectors = mix(tf.cast(self.weight, x.dtype), inputs.memories.of(None))
+            plain = dense_cosines(x, vectors, self.loss.num_centers)
+        parameters = self._parameters(learning=False)
 
         def with_margin(step: PreparedStep) -> Tensor:
+            step, _ = self._learned_margins(step, parameters, inputs, x.dtype, learning=False)
             values = add_margin(self._ops, plain, norms, is_own, step.own, self.interclass_filter)
             return self._logits(values, norms[:, None], bias, step.radius)
 
@@ -390,7 +440,7 @@ class MarginHead(keras.layers.Layer):
             self._ops,
             tf.stop_gradient(tf.gather(plain, labels, batch_dims=1)),
             tf.stop_gradient(norms),
-            state,
+            state | _cast(own_numbers, x.dtype.name),
             _cast(draws, x.dtype.name),
             None,
             lambda step: tf.reduce_logsumexp(tf.where(is_own, -math.inf, with_margin(step)), 1),
@@ -438,7 +488,7 @@ class MarginHead(keras.layers.Layer):
         x, _, _, inputs = self._inputs(tf.stop_gradient(embeddings), labels, sample)
         nearest = tf.cond(
             tf.convert_to_tensor(wanted),
-            lambda: nearest_classes(x, self._parameters(learning=False), inputs),
+            lambda: nearest_classes(x, self._of_logits(self._parameters(learning=False)), inputs),
             lambda: Nearest(*[tf.zeros(tf.shape(x)[:1], x.dtype)] * 3),
         )
         return metrics_of(nearest if self.shard is None else nearest_of_all(nearest))
@@ -487,6 +537,64 @@ class MarginHead(keras.layers.Layer):
         x = units if self.loss.normalized else x
         return x, norms, all_norms, self._pass_inputs(labels, sample, x)
 
+    def _recalled(
+        self, inputs: PassInputs, *, everybody: bool
+    ) -> tuple[PassInputs, Tensor, dict[str, Tensor]]:
+        """Return a pass with what the loss recalls of its classes; the samples' own, their numbers.
+
+        The numbers are those that the loss keeps for these classes, one for each.
+        """
+        kept = self._class_state
+        if kept is None:
+            return inputs, inputs.labels, {}
+        kept.settle()
+        if has_memories(self._ops) and self._companion is None:
+            state = {name: tf.convert_to_tensor(value) for name, value in self.state.items()}
+            inputs = replace(inputs, memories=Memories(self._ops, kept, state))
+        target = TargetClasses(self.loss, inputs.plan, inputs.labels)
+        classes = target.places
+        if inputs.sampled is not None:
+            classes = tf.cast(tf.gather(inputs.sampled, classes), tf.int64)
+        classes = tf.where(target.here, classes, -1)
+        return inputs, classes, kept.own_numbers(classes, everybody=everybody)
+
+    def _pair_losses(
+        self,
+        companion: LossOps[MarginLoss],
+        units: Tensor,
+        parameters: Parameters | Update,
+        inputs: PassInputs,
+    ) -> Tensor:
+        """Return the companion's loss of each of this process's samples."""
+        state = {name: tf.convert_to_tensor(value) for name, value in self.state.items()}
+        memory = Memories(self._ops, self._class_state, state).of(inputs.sampled)
+        bias = parameters.bias
+        return companion_losses(companion, units, memory, bias, inputs, self.shard)
+
+    def _learned_margins(
+        self,
+        step: PreparedStep,
+        parameters: Parameters | Update,
+        inputs: PassInputs,
+        dtype: tf.DType,
+        *,
+        learning: bool,
+    ) -> tuple[PreparedStep, Tensor | float]:
+        """Return the step with the samples' learned margins, and the pull on them all."""
+        pull = self.loss.margin_pull
+        if self.bias is None or pull is None:
+            return step, 0.0
+        if learning:
+            self.bias.assign(tf.clip_by_value(self.bias, 0, 1))
+        own, mean = class_margins(parameters, inputs, self.shard, dtype)
+        return step._replace(own={**step.own, "margin": own}), pull * (1 - mean)
+
+    def _of_logits(self, parameters: Parameters | Update) -> Parameters | Update:
+        """Return parameters without a bias that is no part of the classes' logits."""
+        if isinstance(parameters, Parameters) and self._bias_apart:
+            return parameters._replace(bias=None)
+        return parameters
+
     def _check_replicas(self, *, learning: bool) -> None:
         """Raise unless as many processes run as the head is made for."""
         if self.shard is not None:
@@ -502,7 +610,7 @@ class MarginHead(keras.layers.Layer):
         inputs: PassInputs,
     ) -> Terms:
         """Return the terms of this process's samples, over the classes of all processes."""
-        terms = class_terms(embeddings, norms, parameters, inputs)
+        terms = class_terms(embeddings, norms, self._of_logits(parameters), inputs)
         return terms if self.shard is None else combine(terms, self.shard, self.loss.adds)
 
     def _target_logits(self, terms: Terms, norms: Tensor, step: PreparedStep) -> Tensor:
@@ -546,6 +654,7 @@ class MarginHead(keras.layers.Layer):
             learning=learning and self.trainable,
             one_bias=self._one_bias,
             shared_bias=shared,
+            bias_apart=self._bias_apart,
         )
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:
@@ -562,8 +671,8 @@ class MarginHead(keras.layers.Layer):
         else:
             local = LocalClasses(len(self.classes), labels - self.classes.start)
         plan = self.plan(batch or USUAL_BATCH, x.dtype.size, local.number)
-        chosen = {"interclass_filter": self.interclass_filter}
-        return PassInputs(self._ops, {}, self.loss.scale, plan, *local[1:], **chosen)
+        inputs = PassInputs(self._ops, {}, self.loss.scale, plan, *local[1:])
+        return replace(inputs, interclass_filter=self.interclass_filter)
 
     def _stepped(self) -> dict[str, Any]:
         """Return the variables that `update` steps."""
@@ -596,9 +705,9 @@ class MarginHead(keras.layers.Layer):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
-        `weight`, `bias`, `state.<name>`, and `momentum.<name>` or what else `update` carries; how
-        many processes share the classes changes neither names nor shapes. With shards, all
-        processes call it together, in the scope of their strategy.
+        `weight`, `bias`, `state.<name>`, `class_state.<name>`, and `momentum.<name>` or what else
+        `update` carries; how many processes share the classes changes neither names nor shapes.
+        With shards, all processes call it together, in the scope of their strategy.
         """
         saved = self.saved().items()
         return {n: np.array(tf.convert_to_tensor(self.whole(n, v))) for n, v in saved}
@@ -608,6 +717,8 @@ class MarginHead(keras.layers.Layer):
         values = {
             name: self._own(arrays, name, variable) for name, variable in self.saved().items()
         }
+        if self._class_state is not None:
+            self._class_state.forget()
         for name, variable in self.saved().items():
             variable.assign(values[name])
 
@@ -620,13 +731,36 @@ class MarginHead(keras.layers.Layer):
 
     def saved(self) -> dict[str, Any]:
         """Return this process's part of what `arrays` returns, in place."""
+        self._settle()
         state = {f"state.{name}": variable for name, variable in self.state.items()}
+        state |= {f"class_state.{name}": variable for name, variable in self.class_state.items()}
         slots = {
             f"{slot}.{name}": variable
             for slot in self._slots
             for name, variable in getattr(self, slot).items()
         }
         return self._stepped() | state | slots
+
+    def carried(self) -> dict[str, Any]:
+        """Return what the loss carries, in place: its state, and the rows of its classes."""
+        self._settle()
+        return self.state | self.class_state
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save the variables, as Keras asks for it."""
+        self._settle()
+        super().save_own_variables(store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Set the variables, as Keras asks for it."""
+        if self._class_state is not None:
+            self._class_state.forget()
+        super().load_own_variables(store)
+
+    def _settle(self) -> None:
+        """Let what a step left to its classes be written."""
+        if self._class_state is not None:
+            self._class_state.settle()
 
     def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""

@@ -10,6 +10,7 @@ process does between two bars it does for one block of classes after the other:
                                          finishes its state by that, and prepares again
       class_terms, forward               _forward
         | w = W[block]                   source.block: a slice, or rows of a variable
+        |                                memories: mixed into it; `memory` draws that
         | products = x w^T / |w|         matrix product 1, [batch, block]           forward_block
         | logits = scale nu(products)    nu: the loss's `negatives`, of filtered cosines; bias,
         |                                limit of logits
@@ -73,7 +74,7 @@ from tensorflow import Tensor
 from tensorflow.compiler.tf2xla.python import xla
 
 from marginface.heads import HeadPlan
-from marginface.losses import MarginLoss
+from marginface.losses import MarginLoss, Memory
 from marginface_tf.heads.blocks import (
     Block,
     BlockGradients,
@@ -85,6 +86,7 @@ from marginface_tf.heads.blocks import (
     backward_block,
     forward_block,
 )
+from marginface_tf.heads.memory import mix
 from marginface_tf.losses.base import LossOps
 
 LoopVars = tuple[Tensor, ...]  # what goes from block to block
@@ -156,19 +158,21 @@ class GradientSource:
 
     def __init__(self, spec: MarginLoss, plan: HeadPlan, parameters: Parameters) -> None:
         self.centers, self.plan = spec.num_centers, plan
-        self.weight, self.bias = parameters
+        self.weight, self.bias, self.memory = parameters
         self.by_class = self.bias is not None and self.bias.shape[0] > 1
 
     def block(self, k: Tensor) -> Parameters:
         """Return slices."""
         block = Block(k, self.plan)
         bias = block.cut(self.bias) if self.by_class else self.bias
-        return Parameters(block.cut(self.weight, self.centers), bias)
+        memory = self.memory and Memory(*map(block.cut, self.memory))
+        return Parameters(block.cut(self.weight, self.centers), bias, memory)
 
     def target(self, target: TargetClasses) -> Parameters:
         """Return the samples' rows."""
         bias = tf.gather(self.bias, target.places) if self.by_class else self.bias
-        return Parameters(tf.gather(self.weight, target.rows), bias)
+        memory = self.memory and Memory(*(tf.gather(each, target.places) for each in self.memory))
+        return Parameters(tf.gather(self.weight, target.rows), bias, memory)
 
     def begin(
         self,
@@ -177,7 +181,8 @@ class GradientSource:
     ) -> tuple[LoopVars, Writes]:
         """Return the gradients, all zero."""
         shape = [0] if self.bias is None else self.bias.shape
-        return (tf.zeros_like(self.weight), tf.zeros(shape, embeddings.dtype)), []
+        weight_shape = [0] if self.plan.constant else tf.shape(self.weight)
+        return (tf.zeros(weight_shape, self.weight.dtype), tf.zeros(shape, embeddings.dtype)), []
 
     def add(
         self,
@@ -188,8 +193,9 @@ class GradientSource:
     ) -> tuple[LoopVars, Writes]:
         """Write the block's gradients to their place, over those of classes it repeats."""
         (d_weight, d_bias), start = loop_vars, Block(k, self.plan).start
-        d_block_weight = tf.cast(gradients.weight, d_weight.dtype)
-        d_weight = _replace_rows(d_weight, d_block_weight, start * self.centers)
+        if not self.plan.constant:
+            d_block_weight = tf.cast(gradients.weight, d_weight.dtype)
+            d_weight = _replace_rows(d_weight, d_block_weight, start * self.centers)
         if self.by_class:
             d_bias = _replace_rows(d_bias, gradients.bias, start)
         else:
@@ -291,7 +297,7 @@ def _forward(
     # Each sample's own class.
     target = TargetClasses(ops.spec, plan, inputs.labels)
     parameters = source.target(target)
-    cosines = target.cosines(inputs.embeddings, tf.cast(parameters.weight, dtype))
+    cosines = target.cosines(inputs.embeddings, parameters.vectors(dtype))
     bias = tf.zeros_like(cosines)
     if parameters.bias is not None:
         bias = target.zero_elsewhere(tf.cast(parameters.bias, dtype))
@@ -314,9 +320,10 @@ def _backward(
     embeddings, dtype = inputs.embeddings, inputs.embeddings.dtype
     target = TargetClasses(ops.spec, plan, inputs.labels)
     with tf.GradientTape() as tape:
-        target_weight = tf.cast(source.target(target).weight, dtype)
+        of_target = source.target(target)
+        target_weight = tf.cast(of_target.weight, dtype)
         tape.watch([embeddings, target_weight])
-        cosines = target.cosines(embeddings, target_weight)
+        cosines = target.cosines(embeddings, mix(target_weight, of_target.memory))
     d_embeddings, d_target_weight = tape.gradient(
         cosines, [embeddings, target_weight], d_terms.cosines
     )

@@ -31,6 +31,7 @@ from marginface_tf.heads.blocks import (
     Terms,
     weight_rows,
 )
+from marginface_tf.heads.memory import Memories
 from marginface_tf.heads.passes import LoopVars, Writes, after
 from marginface_tf.heads.rounding import stochastic_round
 from marginface_tf.heads.row_step import step_rows
@@ -104,6 +105,7 @@ class Update:
         learning: whether the backward pass steps.
         one_bias: whether all classes share one bias.
         shared_bias: whether all processes have that one bias.
+        bias_apart: whether the bias is no part of the classes' logits: a companion's, or margins.
     """
 
     spec: Optimizer
@@ -115,6 +117,7 @@ class Update:
     learning: bool
     one_bias: bool
     shared_bias: bool
+    bias_apart: bool = False
 
     def check(self, d_loss: Tensor) -> Tensor:
         """Return the gradient of the loss once it was checked: a large one is a scaled loss's.
@@ -206,6 +209,43 @@ class Update:
             )
         )
 
+    def step_one_bias(self, d_bias: Tensor, may_step: Tensor) -> Writes:
+        """Step the one bias of all classes by its gradient [1]; return the assignments."""
+        row = tf.constant([0])
+        d_bias = add_up(d_bias) if self.shared_bias else d_bias
+        value, slots = self.stepped("bias", row, self.read("bias", row), d_bias, may_step)
+        if self.shared_bias:  # each process rounds bfloat16 another way
+            value = gather(value)[:1]
+            slots = {k: gather(each)[:1] if k == AT_RANDOM else each for k, each in slots.items()}
+        return self.write("bias", row, value, slots)
+
+    @property
+    def bias(self) -> Tensor:
+        """The one bias of a companion, which is stepped when its gradient is there."""
+
+        @tf.custom_gradient
+        def bias(anchor: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            def gradient(d_bias: Tensor) -> Tensor:
+                may_step = self._may_step_apart(d_bias)
+                writes = self.step_one_bias(d_bias, may_step) if self.learning else []
+                return after(writes, tf.zeros_like(anchor))
+
+            return self.read("bias", tf.constant([0])), gradient
+
+        return bias(self.anchor)
+
+    def step_margins(self, rows: Tensor, value: Tensor, gradient: Tensor) -> Writes:
+        """Step rows of the bias where it is learned margins; return the assignments."""
+        if not self.learning:
+            return []
+        may_step = self._may_step_apart(gradient)
+        return self.write("bias", rows, *self.stepped("bias", rows, value, gradient, may_step))
+
+    def _may_step_apart(self, gradient: Tensor) -> Tensor:
+        """Say if a step beside the pass over the classes, which counts it, may be taken."""
+        steps = self.settings.steps.read_value()
+        return tf.reduce_all(tf.math.is_finite(gradient)) & (steps != REFUSED)
+
 
 def _writes(*assigned: Any) -> Writes:
     """Return the operations of assignments in a graph; outside they have run already."""
@@ -245,6 +285,7 @@ class UpdateSource:
         centers: rows of weights for each class.
         sampled: numbers of the classes that the plan is for; None for all.
         used: number of classes that are stepped, the first of the sampled; None for all.
+        memories: what the loss mixes into the class weights; None for nothing.
     """
 
     def __init__(
@@ -254,9 +295,10 @@ class UpdateSource:
         centers: int,
         sampled: Tensor | None,
         used: Tensor | None,
+        memories: Memories | None,
     ) -> None:
         self.update, self.plan, self.centers = update, plan, centers
-        self.sampled, self.used = sampled, used
+        self.sampled, self.used, self.memories = sampled, used, memories
 
     def block(self, k: Tensor) -> Parameters:
         """Read the block's rows."""
@@ -301,24 +343,16 @@ class UpdateSource:
                 part = slice(*(place * rows_per_class for place in stepped))
                 stepped_slots = {slot: each[part] for slot, each in new_slots.items()}
                 writes += self.update.write(name, rows[part], new_value[part], stepped_slots)
-        if self.update.one_bias:
+        if parameters.bias is not None and self.update.one_bias:
             d_one_bias += gradients.bias
         return (d_one_bias, may_step), writes
 
     def finish(self, loop_vars: LoopVars) -> tuple[dict[str, Tensor], Writes]:
         """Step the one bias of all classes; all else is done."""
         d_bias, may_step = loop_vars
-        if not (self.update.one_bias and self.update.learning):
+        if not (self.update.one_bias and self.update.learning) or self.update.bias_apart:
             return {}, []
-        row = tf.constant([0])
-        shared = self.update.shared_bias
-        d_bias = add_up(d_bias) if shared else d_bias
-        value = self.update.read("bias", row)
-        value, slots = self.update.stepped("bias", row, value, d_bias, may_step)
-        if shared:  # each process rounds bfloat16 another way
-            value = gather(value)[:1]
-            slots = {k: gather(each)[:1] if k == AT_RANDOM else each for k, each in slots.items()}
-        return {}, self.update.write("bias", row, value, slots)
+        return {}, self.update.step_one_bias(d_bias, may_step)
 
     def _class_numbers(self, places: Tensor) -> Tensor:
         """Return the numbers, in this process, of classes at places of the pass."""
@@ -327,9 +361,11 @@ class UpdateSource:
 
     def _read(self, numbers: Tensor) -> Parameters:
         bias = None
-        if "bias" in self.update.values:
+        if "bias" in self.update.values and not self.update.bias_apart:
             bias = self.update.read("bias", tf.constant([0]) if self.update.one_bias else numbers)
-        return Parameters(self.update.read("weight", weight_rows(numbers, self.centers)), bias)
+        weight = self.update.read("weight", weight_rows(numbers, self.centers))
+        memory = None if self.memories is None else self.memories.of(numbers)
+        return Parameters(weight, bias, memory)
 
 
 def with_gradient_check(loss: Tensor, update: Update) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.losses import MIN_SINE, MarginLoss
+from marginface.losses import MIN_SINE, MarginLoss, Memory, Sample
 
 ACOS = (  # of acos(x) / sqrt(1 - x), the highest power first
     *(-0.0012624911, 0.0066700901, -0.0170881256, 0.0308918810),
@@ -61,6 +61,14 @@ class LossOps(Generic[Spec]):
     def reduce(self, target: Tensor, others: Tensor) -> Tensor:
         """Return logaddexp(t, n) - t of each sample; `others` is n, or what the spec `adds`."""
         return tf.nn.softplus(others - target)
+
+    def remember(self, rows: Tensors, samples: Sample, state: Tensors) -> dict[str, Tensor]:
+        """Return the rows of `class_state` [batch, ...] that samples leave to their classes."""
+        return dict(rows)
+
+    def recall(self, rows: Tensors, state: Tensors) -> Memory | None:
+        """Return how much of which vector is in the direction of these classes, or None."""
+        return None
 
     def penalty(self, norms: Tensor) -> Tensor:
         """Return the penalty on embeddings' norms [batch]; 0 for most."""

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from marginface.heads import HeadPlan, check_logits
-from marginface.losses import MIN_NORM, MarginLoss
+from marginface.losses import MIN_NORM, MarginLoss, Memory
+from marginface_torch.heads.memory import Memories, mix
 from marginface_torch.heads.rounding import HALF, rounded_matmul
 from marginface_torch.heads.stepping import Update
 from marginface_torch.losses.base import LossOps, Tensors
@@ -34,6 +35,7 @@ class PassInputs:
         interclass_filter: as in `MarginHead`.
         one_bias: whether all classes share one bias.
         update: steps weight and bias in the backward pass; they then get no gradient.
+        memories: what the loss mixes into the class weights; None for nothing.
     """
 
     ops: LossOps[MarginLoss]
@@ -46,6 +48,7 @@ class PassInputs:
     interclass_filter: float | None = None
     one_bias: bool = False
     update: Update | None = None
+    memories: Memories | None = None
 
     @cached_property
     def by_class(self) -> tuple[Tensor, Tensor, list[int]]:
@@ -70,6 +73,10 @@ class PassInputs:
         if self.sampled is None:
             return slice(start * centers, stop * centers)
         return weight_rows(self.sampled[start:stop], centers)
+
+    def recall(self, classes: slice | Tensor) -> Memory | None:
+        """Return what the loss mixes into the weights of some classes; None for nothing."""
+        return None if self.memories is None else self.memories.of(classes)
 
     def class_numbers(self, places: Tensor) -> Tensor:
         """Return the numbers, in this process, of classes at places of the pass."""
@@ -136,7 +143,7 @@ class TargetClasses:
     """
 
     def __init__(self, inputs: PassInputs, dtype: torch.dtype) -> None:
-        self.spec, self.dtype = inputs.ops.spec, dtype
+        self.inputs, self.spec, self.dtype = inputs, inputs.ops.spec, dtype
         labels = inputs.labels
         self.here = (labels >= 0) & (labels < inputs.plan.classes)
         self.places = torch.where(self.here, labels, 0)
@@ -154,6 +161,8 @@ class TargetClasses:
             embeddings: [batch, embedding_size].
             target_weight: [batch, centers, embedding_size], from `take`.
         """
+        memory = self.inputs.recall(self.rows)
+        target_weight = mix(target_weight.flatten(0, 1), memory).view_as(target_weight)
         right = unit_vectors(target_weight)[0] if self.spec.normalized else target_weight
         return torch.where(self.here, (right * embeddings[:, None]).sum(2).amax(1), 0)
 

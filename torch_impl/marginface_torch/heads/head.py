@@ -30,6 +30,7 @@ from marginface.heads import (
     check_precision,
     check_unshared,
     check_update,
+    class_rows,
     draw_step,
     head_loss,
     own_draw,
@@ -39,11 +40,13 @@ from marginface.heads import (
     split_sample,
     update_slots,
 )
-from marginface.losses import MarginLoss
+from marginface.losses import MarginLoss, Sample
 from marginface.optimizers import Optimizer
 from marginface_torch.arrays import check_dtype, held_as, to_numpy
-from marginface_torch.heads.blocks import PassInputs, Terms, unit_vectors
+from marginface_torch.heads.blocks import PassInputs, TargetClasses, Terms, unit_vectors
 from marginface_torch.heads.classes import class_terms, target_cosines
+from marginface_torch.heads.companion import companion_losses
+from marginface_torch.heads.margins import class_margins
 from marginface_torch.heads.measuring import (
     add_margin,
     dense_cosines,
@@ -51,6 +54,7 @@ from marginface_torch.heads.measuring import (
     nearest_classes,
     nearest_of_all,
 )
+from marginface_torch.heads.memory import ClassState, Memories, has_memories, mix
 from marginface_torch.heads.sampling import LocalClasses, local_classes
 from marginface_torch.heads.sharding import added_gradient, combine, embeddings_of_all
 from marginface_torch.heads.state import PreparedStep, carry_state, finish_step, prepare_step
@@ -104,8 +108,10 @@ class MarginHead(nn.Module):
     Attributes:
         weight: class weights [num_classes * loss.num_centers, embedding_size], not normalised; of
             a shard, its classes' alone.
-        bias: [num_classes] (softmax), [1] (sphereface2, uniface) or None.
+        bias: [num_classes] (softmax; adaptiveface's margins), [1] (sphereface2, uniface) or None.
         state: what the loss carries from step to step, by name; in the state_dict.
+        class_state: what the loss keeps for each class, by name, with a row a class; of a shard,
+            its classes' alone. What a step leaves is written when the next begins, or in saving.
         momentum: what SGD as `update` carries for `weight` and `bias`, by name; in the state_dict.
         first, second, count: what AdamW carries instead: moments, and each row's number of steps.
         rate: the learning rate of `update`, to be set before the backward pass.
@@ -149,10 +155,17 @@ class MarginHead(nn.Module):
         self.loss = head_loss(loss, parameters)
         self._ops = loss_ops(self.loss)
         self.embedding_size, self.num_classes = check_head(self.loss, embedding_size, num_classes)
+        companion = self.loss.companion
+        self._companion = None if companion is None else loss_ops(companion)
         self.accumulation = check_count("accumulation", accumulation)
         self.block = None if block is None else check_count("block", block)
         self.shard = shard
         self.classes = (shard or Shard(0, 1)).classes(self.num_classes)
+        # Running statistics would not move in half precision, and some devices have no float64.
+        wide = torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
+        sizes = self.num_classes, self.embedding_size
+        kept = class_rows(self.loss, *sizes, self.classes, wide.itemsize)
+        self._remembers = bool(kept)
         rows = len(self.classes) * self.loss.num_centers
         self.weight = nn.Parameter(torch.empty(rows, self.embedding_size, dtype=dtype))
         source = None
@@ -161,21 +174,21 @@ class MarginHead(nn.Module):
             source = torch.Generator(self.weight.device).manual_seed(drawn)
         nn.init.normal_(self.weight, std=WEIGHT_STD, generator=source)
         bias = self.loss.initial_bias(self.num_classes)
-        self._one_bias = bias is not None and len(bias) == 1  # for all classes
+        # One bias of all classes, or the companion's.
+        self._one_bias = bias is not None and len(bias) == 1 and self.loss.margin_pull is None
         self.register_parameter("bias", None)
         if bias is not None:
             own = bias if self._one_bias else bias[self.classes.start : self.classes.stop]
             self.bias = nn.Parameter(torch.tensor(own, dtype=self.weight.dtype))
         initial = self.loss.initial_state(self.num_classes)
         start = {name: torch.tensor(value) for name, value in initial.items()}
-        # Running statistics would not move in half precision, and some devices have no float64.
-        wide = torch.promote_types(self.weight.dtype, torch.float32)
         self.state, self._sums = nn.Module(), nn.Module()
         for name, value in _cast(start, wide).items():
             self.state.register_buffer(name, value)
             if self.accumulation > 1:  # not saved, for neither are the gradients summed so far
                 zero = torch.zeros_like(value)
                 self._sums.register_buffer(name, zero, persistent=False)
+        self.class_state = ClassState(self._ops, kept, wide, self.accumulation, alone=shard is None)
         self.register_buffer("_calls", torch.tensor(0), persistent=False)
         self.sample_rate, self.sampling = sample_rate, sampling
         self.update = update
@@ -242,6 +255,9 @@ class MarginHead(nn.Module):
             compute = x.dtype
             logit_norms = all_norms if self.loss.norm_scaled else None
             state: dict[str, Tensor] = dict(self.state.named_buffers())
+            if self.loss.margin_pull is not None and self.bias is not None and self.training:
+                self.bias.data.clamp_(0, 1)
+            inputs, classes, own_numbers = self._recalled(inputs, state, compute)
 
             def pass_over(step: PreparedStep, inputs: PassInputs) -> Terms:
                 inputs = replace(inputs, prepared=step.of_all, radius=step.radius)
@@ -249,12 +265,14 @@ class MarginHead(nn.Module):
 
             # From the target cosines alone the loss prepares margins and its next state; one that
             # looks ahead has a pass before.
+            cosines = target_cosines(x, self.weight, inputs)
             step = prepare_step(
                 self._ops,
-                target_cosines(x, self.weight, inputs),
+                cosines,
                 all_norms.detach(),
                 # Copies: the state moves on before the backward pass asks what it was.
-                _cast({name: value.clone() for name, value in state.items()}, compute),
+                _cast({name: value.clone() for name, value in state.items()}, compute)
+                | own_numbers,
                 _cast(draws, compute),
                 self.shard,
                 lambda step: pass_over(step, replace(inputs, update=None)).others,
@@ -263,13 +281,22 @@ class MarginHead(nn.Module):
             # The pass over all classes.
             terms = pass_over(step, inputs)
             # The margin, on each sample's own logit.
+            step, pull = self._learned_margins(step, inputs, compute)
             target = self._target_logits(terms, norms, step)
             sample_losses = self._ops.reduce(target, terms.others) + self._ops.penalty(norms)
+            if self._companion is not None and self.bias is not None:
+                memory = Memories(self._ops, self.class_state, state).of(slice(None))
+                sample_losses = sample_losses + companion_losses(
+                    self._companion, x, memory, self.bias, inputs, self.shard
+                )
         if self.training:
             next_state = finish_step(self._ops, terms.cosines, terms.others, step.state)
             sums = dict(self._sums.named_buffers())
             carry_state(state, next_state, sums, self._calls, self.accumulation)
-        loss = sample_losses.mean()
+            if self._remembers:
+                samples = Sample(unit_vectors(x.detach())[0], all_norms, cosines)
+                self.class_state.leave(classes, samples, state, everybody=self._everybody)
+        loss = sample_losses.mean() + pull
         if inputs.update is None or not self.checking:
             return loss
         return with_gradient_check(loss, inputs.update)
@@ -319,27 +346,35 @@ class MarginHead(nn.Module):
         cosines = self.cosines(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
             x = self._wide(embeddings)
-            norms, state = unit_vectors(x)[1], _cast(dict(self.state.named_buffers()), x.dtype)
+            norms, state = unit_vectors(x)[1], dict(self.state.named_buffers())
+            wide_state = _cast(state, x.dtype)
             plain = cosines if self.loss.normalized else x @ self.weight.to(x.dtype).T
             if labels is None:
-                return self._logits(plain, norms[:, None], self.bias, self._ops.radius(state))
+                radius = self._ops.radius(wide_state)
+                return self._logits(plain, norms[:, None], self._class_bias, radius)
             self._check_batch(embeddings, labels)
             draws = {n: v for n, v in (draw or {}).items() if n in self.loss.draws}
             self.loss.check_draw({n: v.shape for n, v in draws.items()}, len(labels))
             labels = _uncompiled(self._check_range)(labels.long())
             is_own = torch.arange(self.num_classes, device=labels.device) == labels[:, None]
+            inputs = self._pass_inputs(labels, {}, x.dtype)
+            inputs, _, own_numbers = self._recalled(inputs, state, x.dtype)
+            if inputs.memories is not None:
+                vectors = mix(self.weight.to(x.dtype), inputs.recall(slice(None)))
+                plain = dense_cosines(x, vectors, self.loss.num_centers)
 
             def with_margin(step: PreparedStep) -> Tensor:
+                step, _ = self._learned_margins(step, inputs, x.dtype)
                 values = add_margin(
                     self._ops, plain, norms, is_own, step.own, self.interclass_filter
                 )
-                return self._logits(values, norms[:, None], self.bias, step.radius)
+                return self._logits(values, norms[:, None], self._class_bias, step.radius)
 
             step = prepare_step(
                 self._ops,
                 plain.detach().gather(1, labels[:, None])[:, 0],
                 norms.detach(),
-                state,
+                wide_state | own_numbers,
                 _cast(draws, x.dtype),
                 None,
                 lambda step: torch.where(is_own, -torch.inf, with_margin(step)).logsumexp(1),
@@ -378,7 +413,8 @@ class MarginHead(nn.Module):
         sample = split_sample(draw, self.sample_rate)[0] if draw else {}
         with torch.autocast(embeddings.device.type, enabled=False):
             x, _, _, inputs = self._inputs(embeddings, labels, sample)
-            nearest = nearest_classes(x, self.weight, None if self._one_bias else self.bias, inputs)
+            bias = None if self._one_bias else self._class_bias
+            nearest = nearest_classes(x, self.weight, bias, inputs)
             return metrics_of(nearest if self.shard is None else nearest_of_all(nearest))
 
     def _check(
@@ -438,6 +474,45 @@ class MarginHead(nn.Module):
         x = units if self.loss.normalized else x
         return x, norms, all_norms, self._pass_inputs(labels, sample, x.dtype)
 
+    def _recalled(
+        self, inputs: PassInputs, state: Tensors, compute: torch.dtype
+    ) -> tuple[PassInputs, Tensor, dict[str, Tensor]]:
+        """Return a pass with what the loss recalls of its classes; the samples' own, their numbers.
+
+        The numbers are those that the loss keeps for these classes, one for each.
+        """
+        if not self._remembers:
+            return inputs, inputs.labels, {}
+        self.class_state.settle()
+        if has_memories(self._ops) and self._companion is None:
+            memories = Memories(self._ops, self.class_state, state)
+            inputs = replace(inputs, memories=memories)
+        target = TargetClasses(inputs, compute)
+        classes = torch.where(target.here, inputs.class_numbers(target.places), -1)
+        numbers = self.class_state.own_numbers(classes, everybody=self._everybody)
+        return inputs, classes, _cast(numbers, compute)
+
+    def _learned_margins(
+        self, step: PreparedStep, inputs: PassInputs, compute: torch.dtype
+    ) -> tuple[PreparedStep, Tensor | float]:
+        """Return the step with the samples' learned margins, and the pull on them all."""
+        margins, pull = self.bias, self.loss.margin_pull
+        if margins is None or pull is None:
+            return step, 0.0
+        own, mean = class_margins(margins, inputs, self.shard, compute)
+        return step._replace(own={**step.own, "margin": own}), pull * (1 - mean)
+
+    @property
+    def _class_bias(self) -> Tensor | None:
+        """The bias of the classes' logits: not a companion's, and no learned margins."""
+        apart = self._companion is not None or self.loss.margin_pull is not None
+        return None if apart else self.bias
+
+    @property
+    def _everybody(self) -> bool:
+        """Whether other processes have all classes, too, and samples of their own."""
+        return self.shard is None and self.training and replicas() > 1
+
     def _target_logits(self, terms: Terms, norms: Tensor, step: PreparedStep) -> Tensor:
         """Return the logits of this process's samples' own classes [batch], with the margin."""
         tally = dict(zip(self.loss.tallies, terms.tally, strict=True))
@@ -459,9 +534,9 @@ class MarginHead(nn.Module):
 
     def _terms(self, embeddings: Tensor, norms: Tensor | None, inputs: PassInputs) -> Terms:
         """Return the terms of this process's samples, over the classes of all processes."""
+        bias = self._class_bias
         if self.shard is None:
-            return class_terms(embeddings, norms, self.weight, self.bias, inputs)
-        bias = self.bias
+            return class_terms(embeddings, norms, self.weight, bias, inputs)
         if bias is not None and self._one_bias:
             bias = added_gradient(bias)
         shard_terms = class_terms(embeddings, norms, self.weight, bias, inputs)
@@ -539,9 +614,9 @@ class MarginHead(nn.Module):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that there is to save, of all classes, as NumPy arrays.
 
-        `weight`, `bias`, `state.<name>`, and `momentum.<name>` or what else `update` carries; how
-        many processes share the classes changes neither names nor shapes. With shards, all
-        processes call it together.
+        `weight`, `bias`, `state.<name>`, `class_state.<name>`, and `momentum.<name>` or what else
+        `update` carries; how many processes share the classes changes neither names nor shapes.
+        With shards, all processes call it together.
         """
         return {name: to_numpy(self.whole(name, v)) for name, v in self.saved().items()}
 
@@ -549,6 +624,7 @@ class MarginHead(nn.Module):
     def load_arrays(self, arrays: Mapping[str, ArraySource]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         values = {name: self._own(arrays, name, value) for name, value in self.saved().items()}
+        self.class_state.forget()
         for name, value in self.saved().items():
             value.copy_(values[name])
 
@@ -564,6 +640,11 @@ class MarginHead(nn.Module):
     def saved(self) -> dict[str, Tensor]:
         """Return this process's part of what `arrays` returns, in place."""
         return dict(self.state_dict())
+
+    def carried(self) -> dict[str, Tensor]:
+        """Return what the loss carries, in place: its state, and the rows of its classes."""
+        self.class_state.settle()
+        return dict(self.state.named_buffers()) | dict(self.class_state.named_buffers())
 
     def rows(self, name: str) -> list[range]:
         """Return each shard's rows of what `arrays` names; nothing where all have all."""

@@ -10,6 +10,7 @@ process does between two bars it does for one block of classes after the other:
                                          finishes its state by that, and prepares again
       ClassTerms.forward
         | w = W[block]                   a view; a copy of sampled classes or of another type
+        |                                memories: mixed into it; `memory` draws that
         | 1/|w|                          where the loss is of cosines; kept for all classes
         | products = x w^T / |w|         matrix product 1, [batch, block]
         | logits = scale nu(products)    nu: the loss's `negatives`, of filtered cosines; bias,
@@ -79,6 +80,7 @@ from marginface_torch.heads.blocks import (
     safe_inverse,
     scale_folded,
 )
+from marginface_torch.heads.memory import mix, unmix
 from marginface_torch.heads.rounding import rounded_matmul
 from marginface_torch.heads.stepping import may_step
 
@@ -140,7 +142,9 @@ class ClassTerms(torch.autograd.Function):
         for block in iterate_blocks(inputs):
             # The block's weights and the inverse of their norms.
             rows = _pass_rows(block, inputs)
-            w = weight[inputs.rows(block.start, block.stop)].to(embeddings.dtype)
+            weight_rows = inputs.rows(block.start, block.stop)
+            w = weight[weight_rows].to(embeddings.dtype)
+            w = mix(w, inputs.recall(weight_rows))
             block_inverse_norms = None
             if inverse_norms is not None:
                 inverse_norms[rows] = safe_inverse(torch.linalg.vector_norm(w, dim=1))
@@ -234,7 +238,9 @@ def _backward(
     for k, block in enumerate(iterate_blocks(inputs)):
         # The block's weights, not stepped yet, and its products.
         rows, weight_rows = _pass_rows(block, inputs), inputs.rows(block.start, block.stop)
-        w = weight[weight_rows].to(embeddings.dtype)
+        class_weight = weight[weight_rows].to(embeddings.dtype)
+        memory = inputs.recall(weight_rows)
+        w = mix(class_weight, memory)
         block_inverse_norms = None if inverse_norms is None else inverse_norms[rows]
         if products_in_gradient is not None:
             products = logits_buffer(products_in_gradient[rows], len(embeddings)).T
@@ -260,9 +266,11 @@ def _backward(
             d_products = d_products.mul_(block_inverse_norms)
         # Matrix product 2: to the class weights; products that lay in d_weight are overwritten.
         d_w = torch.empty_like(w) if direct is None else direct[rows]
-        rounded_matmul(d_products.T, scaled, half, d_w)
-        if along is not None:
-            d_w.addcmul_(w, along[:, None], value=-1)
+        if not inputs.plan.constant:
+            rounded_matmul(d_products.T, scaled, half, d_w)
+            if along is not None:
+                d_w.addcmul_(w, along[:, None], value=-1)
+            d_w = unmix(d_w, class_weight, memory)
         # Matrix product 3: to the embeddings.
         if d_scaled is None:
             pass
@@ -270,6 +278,8 @@ def _backward(
             d_scaled.addmm_(d_products, w)
         else:
             d_scaled += rounded_matmul(d_products, w, half)
+        if inputs.plan.constant:
+            continue
         # The samples' own classes, which came by the target cosines.
         d_classes = d_w.view(-1, spec.num_centers, d_w.shape[1])
         d_classes.index_add_(0, block.columns, d_target_weight[block.samples])

@@ -39,6 +39,11 @@ def added_gradient(parameter: Tensor) -> Tensor:
     return shared
 
 
+def own_part(whole: Tensor, shard: Shard) -> Tensor:
+    """Return this process's rows of values that have a row for each sample of all processes."""
+    return whole.chunk(shard.count)[shard.index]
+
+
 class _OfAll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, shard: Shard) -> Tensor:

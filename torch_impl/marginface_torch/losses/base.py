@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from marginface.losses import MIN_SINE, MarginLoss
+from marginface.losses import MIN_SINE, MarginLoss, Memory, Sample
 
 Spec = TypeVar("Spec", bound=MarginLoss)
 Tensors = Mapping[str, Tensor]
@@ -56,6 +56,14 @@ class LossOps(Generic[Spec]):
     def reduce(self, target: Tensor, others: Tensor) -> Tensor:
         """Return logaddexp(t, n) - t of each sample; `others` is n, or what the spec `adds`."""
         return softplus(others - target, threshold=40)
+
+    def remember(self, rows: Tensors, samples: Sample, state: Tensors) -> dict[str, Tensor]:
+        """Return the rows of `class_state` [batch, ...] that samples leave to their classes."""
+        return dict(rows)
+
+    def recall(self, rows: Tensors, state: Tensors) -> Memory | None:
+        """Return how much of which vector is in the direction of these classes, or None."""
+        return None
 
     def penalty(self, norms: Tensor) -> Tensor:
         """Return the penalty on embeddings' norms [batch]; 0 for most."""
