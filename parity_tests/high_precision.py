@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpmath import mp, mpf, sqrt
-from papers import Batch, Sample, Vector, paper_of
+import numpy as np
+from mpmath import mp, mpf
+from papers import Batch, Sample, Vector, norm, paper_of
 
 from marginface.losses import MarginLoss
 
 DIGITS, STEP = 60, "1e-18"
-
-
-def norm(vector: Vector) -> Any:
-    """Return the Euclidean length."""
-    return sqrt(sum(v * v for v in vector))
 
 
 def cosine(a: Vector, b: Vector) -> Any:
@@ -38,7 +34,7 @@ class Oracle:
         self.bias = [] if problem.bias is None else _exact([problem.bias])[0]
         if self.bias:
             self.arrays["bias"] = [self.bias]
-        self.state = {name: mpf(float(value)) for name, value in problem.state.items()}
+        self.state = {name: _number(value) for name, value in problem.state.items()}
         self.draw = {name: [mpf(float(v)) for v in each] for name, each in problem.draw.items()}
         rows = [self._cosines(i, self.arrays) for i in range(len(self.labels))]
         self.own = [row[y] for row, y in zip(rows, self.labels, strict=True)]
@@ -71,6 +67,8 @@ class Oracle:
 
     def _cosines(self, i: int, arrays: dict[str, Any]) -> list[Any]:
         x, w, k = arrays["embeddings"][i], arrays["weight"], self.loss.num_centers
+        vectors = getattr(self.paper, "VECTORS", {}).get(self.loss.name)
+        w = vectors(self.loss, w, self.state) if vectors else w
         if not self.loss.normalized:
             return [sum(p * q for p, q in zip(x, row, strict=True)) for row in w]
         each = [cosine(x, row) for row in w]
@@ -80,31 +78,45 @@ class Oracle:
         bias = arrays["bias"][0] if "bias" in arrays else []
         total = mpf(0)
         for i, y in enumerate(self.labels):
-            row = self._cosines(i, arrays)
-            length = norm(arrays["embeddings"][i])
-            total += self._sample(row, y, length, self.constants[i], bias)
+            row, x = self._cosines(i, arrays), arrays["embeddings"][i]
+            total += self._sample(row, y, x, self.constants[i], bias)
         return total / len(self.labels)
 
     def _constants(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return each sample's constants, from batch, state and draw, and the next state."""
-        batch = Batch(self.own, self.norms, self.state, self.draw, self.others)
+        x = self.arrays["embeddings"]
+        batch = Batch(self.own, self.norms, self.state, self.draw, self.others, x, self.labels)
         constants = getattr(self.paper, "CONSTANTS", {}).get(self.loss.name)
         return constants(self.loss, batch) if constants else ([{}] * len(self.labels), {})
 
-    def _sample(self, row: Vector, y: int, length: Any, own: dict[str, Any], bias: Vector) -> Any:
+    def _sample(self, row: Vector, y: int, x: Vector, own: dict[str, Any], bias: Vector) -> Any:
         biases = list(bias) * len(row) if len(bias) == 1 else list(bias) or [mpf(0)] * len(row)
         return self.paper.FORMULAS[self.loss.name](
             self.loss,
             Sample(
                 cosine=row[y],
                 others=[each for j, each in enumerate(row) if j != y],
-                length=length,
+                length=norm(x),
                 bias=biases[y],
                 biases=[each for j, each in enumerate(biases) if j != y],
                 own=own,
+                remembered=self._remembered(x, y),
             ),
         )
 
+    def _remembered(self, x: Vector, y: int) -> tuple[Any, Vector]:
+        vectors = getattr(self.paper, "REMEMBERED", {}).get(self.loss.name)
+        if not vectors:
+            return None, ()
+        given = vectors(self.loss, self.state)
+        cosines = [None if vector is None else cosine(x, vector) for vector in given]
+        return cosines[y], [each for j, each in enumerate(cosines) if j != y]
+
 
 def _exact(array: Any) -> list[list[Any]]:
-    return [[mpf(float(value)) for value in row] for row in array]
+    return [_number(row) for row in array]
+
+
+def _number(value: Any) -> Any:
+    """Return a number, or a list of numbers or of such lists."""
+    return mpf(float(value)) if np.ndim(value) == 0 else [_number(each) for each in value]

@@ -32,7 +32,8 @@ def check(loss: MarginLoss, case: Problem, rtol: float) -> None:
         np.testing.assert_allclose(gradient, wanted, rtol=0, atol=allowed, err_msg=name)
     assert set(found.state) == set(oracle.next_state)
     for name, value in found.state.items():
-        assert float(value) == pytest.approx(float(oracle.next_state[name]), rel=1e-13)
+        wanted = np.array(oracle.next_state[name], np.float64)
+        np.testing.assert_allclose(value, wanted, rtol=1e-13, atol=1e-13, err_msg=name)
 
 
 @pytest.mark.parametrize("seed", range(2))

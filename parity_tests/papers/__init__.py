@@ -5,6 +5,9 @@ Each file is called as its family and shares no line with the product. It holds
     FORMULAS   by a loss's name: the loss of one sample, as printed
     CONSTANTS  by a loss's name, where it takes something from the batch, its state or a draw: that,
                for each sample, and the next state
+    VECTORS    by a loss's name, where it is not the weights that classes are compared by: the
+               classes' vectors
+    REMEMBERED by a loss's name, where classes have another vector beside theirs: that, or None
     BY_HAND    what the reference must give for some input, worked out on paper
     MUTANTS    changes of the family's tensor code that the suite must notice
 """
@@ -16,7 +19,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from mpmath import acos, cos, exp, floor, log, mpf, pi, sin
+from mpmath import acos, cos, exp, floor, log, mpf, pi, sin, sqrt
 
 from marginface import losses
 from marginface.losses import MarginLoss
@@ -36,6 +39,8 @@ class Sample(NamedTuple):
         bias: of the own class.
         biases: of every other class.
         own: what CONSTANTS gave this sample, by name.
+        remembered: cosines to what REMEMBERED gives for the own class, and for every other; None
+            for a class without.
     """
 
     cosine: Any
@@ -44,12 +49,14 @@ class Sample(NamedTuple):
     bias: Any
     biases: Vector
     own: dict[str, Any]
+    remembered: tuple[Any, Vector] = (None, ())
 
 
 class Batch(NamedTuple):
-    """What CONSTANTS takes: target cosines and norms [batch], state and draw by name.
+    """What CONSTANTS takes: target cosines and norms [batch], state and draw by name, and the rest.
 
-    `others` are each sample's cosines with every other class.
+    `others` are each sample's cosines with every other class. The state has the rows of all
+    classes, too.
     """
 
     cosines: Vector
@@ -57,6 +64,8 @@ class Batch(NamedTuple):
     state: dict[str, Any]
     draw: dict[str, Vector]
     others: Sequence[Vector]
+    embeddings: Sequence[Vector]
+    labels: Sequence[int]
 
 
 class Mutant(NamedTuple):
@@ -88,6 +97,11 @@ def paper_of(loss: MarginLoss) -> ModuleType:
     """Return the file that has a loss's formula."""
     papers = [paper(family) for family in FAMILIES]
     return next(each for each in papers if loss.name in each.FORMULAS)
+
+
+def norm(vector: Vector) -> Any:
+    """Return the Euclidean length."""
+    return sqrt(sum(v * v for v in vector))
 
 
 def softmax_loss(target: Any, others: Vector) -> Any:

@@ -49,7 +49,9 @@ Public code makes some choices silently. Here they are parameters:
   has no jump at pi. With `clip` the angle stops at pi, with `none` nothing is done.
 
 State (running statistics, annealing) is an explicit array in `head.state` and in checkpoints. Under
-data parallelism it is the state of the whole batch. Random numbers come from outside, by `draw`.
+data parallelism it is the state of the whole batch. What a loss keeps for each class is in
+`head.class_state`, with a row a class, which processes share as they share class weights. Random
+numbers come from outside, by `draw`.
 
 ![Target logits, their gradients and decision boundaries](losses.png)
 
@@ -142,7 +144,11 @@ easy_cosface = "my_losses:EasyCosFace"
 A loss may also have `negative` (another class's logit), `initial_state` and `prepare` (running
 statistics), `draws` and `draw` (randomness), `initial_bias`, `reduce`, `penalty` and `num_centers`,
 and `tally` (what the target takes from the negatives), `adds` (how they add up), `radius` and
-`finish` (a scale that follows the batch); `help(marginface.losses.MarginLoss)` explains them all.
+`finish` (a scale that follows the batch). It may keep something for each class: `class_state` says
+what at first, `remember` what a sample leaves to its class, and `recall` which vector of a class is
+mixed into its weights, as VPL does, or is what a `companion` compares with, as USS does. What is
+one number a class, such as a count, `prepare` gets for each sample's own class.
+`help(marginface.losses.MarginLoss)` explains them all.
 Ops have the same methods on tensors.
 
 Both are tried on two samples of three classes, the loss when it is registered and its Ops when a

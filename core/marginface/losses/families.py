@@ -20,6 +20,9 @@ FAMILIES = (
     "uniface",
     "circle",
     "x2_softmax",
+    "vpl",
+    "uss",
+    "adaptiveface",
     "sface",
     "npcface",
     "adacos",
@@ -30,6 +33,7 @@ FAMILIES = (
 if TYPE_CHECKING:
     from marginface.losses.adacos import *
     from marginface.losses.adaface import *
+    from marginface.losses.adaptiveface import *
     from marginface.losses.arcface import *
     from marginface.losses.arcnegface import *
     from marginface.losses.circle import *
@@ -45,4 +49,6 @@ if TYPE_CHECKING:
     from marginface.losses.sphereface import *
     from marginface.losses.sphereface2 import *
     from marginface.losses.uniface import *
+    from marginface.losses.uss import *
+    from marginface.losses.vpl import *
     from marginface.losses.x2_softmax import *

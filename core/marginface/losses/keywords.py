@@ -39,6 +39,12 @@ class LossParameters(TypedDict, total=False):
     clamp: bool
     a: float
     k: float
+    share: float
+    start_step: int
+    window: int
+    pair_margin: float
+    start: float
+    pull: float
     b: float
     m0: float
     threshold_margin: float
