@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from processes import own_gpu
+from row_steps import start_state
 
 from marginface import losses
 from marginface.losses import MarginLoss
@@ -31,7 +32,7 @@ def parts(problem: dict[str, Any], step: int) -> list[dict[str, Any]]:
     """Return each replica's part of one step: x, labels and draws."""
     names = [name for name in problem if name != "w"]
     return [
-        {name: np.array_split(problem[name][step], REPLICAS)[replica] for name in names}
+        {name: problem[name][step][replica::REPLICAS] for name in names}
         for replica in range(REPLICAS)
     ]
 
@@ -58,8 +59,11 @@ def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str, rank: int) -> 
     from marginface_torch.arrays import to_numpy
 
     head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype=torch.float64)
+    start = start_state(loss, *problem["w"].shape)
     with torch.no_grad():
         head.weight.copy_(torch.tensor(problem["w"]))
+        for name, value in head.carried().items():
+            value.copy_(torch.tensor(start[name]))
     kept = record_prepared(head)
     arrays: dict[str, Any] = {}
     for step in range(steps_of(problem)):
@@ -70,7 +74,7 @@ def in_torch(loss: MarginLoss, problem: dict[str, Any], out: str, rank: int) -> 
         value.backward()
         found = {"loss": value, "x": x.grad, "w": head.weight.grad}
         found |= {f"prepared.{k}": v for k, v in kept.last.items()}
-        found |= {f"state.{k}": v for k, v in head.state.named_buffers()}
+        found |= {f"state.{k}": v for k, v in head.carried().items()}
         arrays |= {f"{step}.{k}": to_numpy(v) for k, v in found.items()}
     np.savez(f"{out}.{rank}.npz", **arrays)
 
@@ -93,6 +97,8 @@ def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str, strategy: Any) ->
     with strategy.scope():
         head = MarginHead(loss, problem["w"].shape[1], len(problem["w"]), dtype="float64")
         head.weight.assign(problem["w"])
+        for name, value in start_state(loss, *problem["w"].shape).items():
+            head.carried()[name].assign(value)
     kept = record_prepared(head)
 
     def call(own: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def in_tf(loss: MarginLoss, problem: dict[str, Any], out: str, strategy: Any) ->
             for name, value in results.items():
                 each = strategy.experimental_local_results(value)[replica]
                 arrays[replica][f"{number}.{name}"] = each.numpy()
-            for name, variable in head.state.items():
+            for name, variable in head.carried().items():
                 own = strategy.experimental_local_results(variable._value)[replica]
                 arrays[replica][f"{number}.state.{name}"] = own.numpy()
     for replica in range(REPLICAS):

@@ -68,6 +68,9 @@ class Framework(Protocol):
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         """Return a MarginHead."""
 
+    def carry(self, head: Any, state: Arrays) -> None:
+        """Set what a head's loss carries, by name, as `MarginLoss.evaluate` takes it."""
+
     def call(self, head: Any, x: Any, labels: Any, draw: Arrays | None = None) -> float:
         """Return the head's loss."""
 
@@ -133,6 +136,12 @@ class Torch:
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         return self.backend.MarginHead(loss, size, classes, dtype=getattr(self.torch, dtype))
 
+    def carry(self, head: Any, state: Arrays) -> None:
+        carried = head.carried()
+        with self.torch.no_grad():
+            for name, value in state.items():
+                carried[name].copy_(self.torch.tensor(value))
+
     def call(self, head: Any, x: Any, labels: Any, draw: Arrays | None = None) -> float:
         draws = {name: self.torch.tensor(value) for name, value in (draw or {}).items()}
         return head(self.torch.tensor(x), self.torch.tensor(labels), draws).item()
@@ -153,8 +162,7 @@ class Torch:
             head.weight.copy_(torch.tensor(w))
             if head.bias is not None:
                 head.bias.copy_(torch.tensor(bias))
-            for name, value in (state or {}).items():
-                head.state.get_buffer(name).copy_(torch.tensor(value))
+        self.carry(head, state or {})
         embeddings = torch.tensor(x, requires_grad=True)
         draws = {name: torch.tensor(value) for name, value in (draw or {}).items()}
         loss = head(embeddings, torch.tensor(labels), draws)
@@ -165,7 +173,7 @@ class Torch:
         }
         if head.bias is not None:
             gradients["bias"] = head.bias.grad.cpu().numpy()
-        after = {name: value.cpu().numpy().copy() for name, value in head.state.named_buffers()}
+        after = {name: value.cpu().numpy().copy() for name, value in head.carried().items()}
         return Evaluation(loss.item(), gradients, after)
 
     def backbone(self, graph: Graph, weights: Arrays, dtype: str = "float32") -> Any:
@@ -250,6 +258,11 @@ class Tf:
     def head(self, loss: Any, size: int, classes: int | None, dtype: str = "float32") -> Any:
         return self.backend.MarginHead(loss, size, classes, dtype=dtype)
 
+    def carry(self, head: Any, state: Arrays) -> None:
+        carried = head.carried()
+        for name, value in state.items():
+            carried[name].assign(value)
+
     def call(self, head: Any, x: Any, labels: Any, draw: Arrays | None = None) -> float:
         return float(head(x, labels, draw))
 
@@ -269,12 +282,11 @@ class Tf:
         if head.bias is not None:
             head.bias.assign(bias)
             sources["bias"] = head.bias.value
-        for name, value in (state or {}).items():
-            head.state[name].assign(value)
+        self.carry(head, state or {})
         with self.tf.GradientTape() as tape:
             loss = head(self.tf.convert_to_tensor(sources["embeddings"]), labels, draw)
         gradients = {name: g.numpy() for name, g in tape.gradient(loss, sources).items()}
-        after = {name: variable.numpy() for name, variable in head.state.items()}
+        after = {name: variable.numpy() for name, variable in head.carried().items()}
         return Evaluation(float(loss), gradients, after)
 
     def backbone(self, graph: Graph, weights: Arrays, dtype: str = "float32") -> Any:

@@ -49,6 +49,7 @@ CASES: dict[str, tuple[ModelSpec, Any, Any, float]] = {
     "noise": (VIT, losses.get("cosface", scale=16), SGD(), 1.0),  # dropout, drop path, masks
     "parts": (PARTS, losses.get("cosface", scale=16), AdamW(), 1.0),
     "micro-batches": (JOINED, losses.get("adaface", scale=16), SGD(), 0.8),
+    "rows of classes": (SMALL, losses.get("uss", scale=16), SGD(), 0.8),
     "head alone": (PARTS, losses.get("cosface", scale=16), SGD(), 0.8),
 }
 TUNING = {

@@ -44,6 +44,7 @@ SUITE = (
     "test_head_frozen.py",
     "test_head_scaling.py",
     "test_head_measuring.py",
+    "test_class_state.py",
     "test_head_filter.py",
     "test_loss_processes.py",
     "test_layers.py",

@@ -54,6 +54,70 @@ HEADS = [
         "MIN_SINE**2",
         "(10 * MIN_SINE) ** 2",
     ),
+    # what losses share that keep latest embeddings
+    Mutant("losses.latest", "vpl", 'state["step"] + 1}', 'state["step"]}'),
+    Mutant("losses.latest", "vpl", "samples.embedding,", "samples.embedding * 0.9,"),
+    # what is kept for each class
+    Mutant(
+        "heads.memory",
+        "vpl",
+        (
+            "torch.searchsorted(ordered, ordered, right=True) - 1",
+            'tf.searchsorted(ordered, ordered, side="right") - 1',
+        ),
+        ("torch.searchsorted(ordered, ordered)", "tf.searchsorted(ordered, ordered)"),
+    ),
+    Mutant(
+        "heads.memory",
+        "vpl",
+        ("addcmul_(w, along[:, None])", "+ w * along[:, None]"),
+        ("addcmul_(w, along[:, None], value=-1)", "- w * along[:, None]"),
+    ),
+    Mutant("heads.memory", "vpl", "(1 - share)", "(1 + 0 * share)"),
+    Mutant(
+        "heads.memory",
+        "vpl",
+        ("len(self._waiting) < self._calls", "self._waiting_calls >= self._calls"),
+        ("len(self._waiting) < 0", "self._waiting_calls >= 0"),
+    ),
+    # a companion
+    Mutant(
+        "heads.companion",
+        "uss",
+        ("paired > 0, logits", "paired > 0, logits"),
+        ("paired > -1, logits", "paired > -1, logits"),
+    ),
+    Mutant(
+        "heads.companion",
+        "uss",
+        ("share[inputs.sampled]).log()", "tf.math.log(share)"),
+        ("share[inputs.sampled]) * 0", "share * 0"),
+    ),
+    Mutant(
+        "heads.companion",
+        "uss",
+        ("log_weights + inputs.log_weights", "tf.cast(inputs.log_weights, share.dtype)"),
+        ("log_weights", "0.0"),
+    ),
+    # learned margins
+    Mutant(
+        "heads.margins",
+        "adaptiveface",
+        ("ctx.shares * d_mean", "weights / sums[1] * d_mean"),
+        ("ctx.shares * 0 * d_mean", "weights / sums[1] * 0 * d_mean"),
+    ),
+    Mutant(
+        "heads.margins",
+        "adaptiveface",
+        ("inputs.log_weights.to(dtype).exp()", "tf.exp(tf.cast(inputs.log_weights, dtype))"),
+        ("torch.ones_like(of_pass)", "1.0"),
+    ),
+    Mutant(
+        "heads.head",
+        "adaptiveface",
+        ("bias.data.clamp_(0, 1)", "tf.clip_by_value(self.bias, 0, 1)"),
+        ("bias.data.clamp_(-9, 9)", "tf.clip_by_value(self.bias, -9, 9)"),
+    ),
     # the pass over the classes
     Mutant("heads.blocks", "arcface", "<= MIN_NORM", "<= 1e-5"),
     Mutant(

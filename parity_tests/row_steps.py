@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from marginface.heads import COUNT
+from marginface.losses import Evaluation, MarginLoss
+from marginface.losses.problems import LATE
 from marginface.optimizers import AdamW, Optimizer
 
 
@@ -37,3 +39,47 @@ def step_rows(
     )
     for slot, value in after.items():
         arrays[f"{slot}.{name}"][rows] = value
+
+
+def start_state(loss: MarginLoss, classes: int, size: int) -> dict[str, Any]:
+    """Return what a loss carries at first.
+
+    Where classes have rows, some have them already, and so many steps are done that they count.
+    """
+    state, kept = loss.initial_state(classes), loss.class_state(classes, size)
+    if not kept:
+        return state
+    state = {name: value + LATE[-1] for name, value in state.items()}
+    rng = np.random.default_rng(3)
+    for value in kept.values():
+        drawn = rng.normal(size=value.shape) if value.dtype.kind == "f" else LATE[-1]
+        if value.ndim == 2:
+            drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+        value[::2] = np.broadcast_to(drawn, value.shape)[::2]
+    return state | kept
+
+
+def evaluate_sample(
+    loss: MarginLoss, x: Any, w: Any, labels: Any, classes: Any, *, state: Any, **more: Any
+) -> Evaluation:
+    """Evaluate a loss on some classes alone; the state goes in and comes back of all classes."""
+    kept = loss.class_state(1, x.shape[1])
+    own = {name: value[classes] if name in kept else value for name, value in state.items()}
+    found = loss.evaluate(x, w, labels, state=own, **more)
+    for name in kept:
+        whole = state[name].copy()
+        whole[classes] = found.state[name]
+        found.state[name] = whole
+    return found
+
+
+def saved_names(loss: MarginLoss, state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a loss carries by the names that heads save it under."""
+    kept = loss.class_state(1, 1)
+    return {f"class_state.{k}" if k in kept else f"state.{k}": v for k, v in state.items()}
+
+
+def put_back(loss: MarginLoss, arrays: dict[str, Any]) -> None:
+    """Put learned margins back into their range, as a head does before each use."""
+    if loss.margin_pull is not None:
+        arrays["bias"] = arrays["bias"].clip(0, 1)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from processes import own_gpu
-from row_steps import zero_slots
+from row_steps import saved_names, start_state, zero_slots
 
 from marginface import losses
 from marginface.heads import Shard, draw_step
@@ -87,9 +87,11 @@ class Case:
             arrays["bias"] = bias + rng.normal(size=bias.shape)
         if "update" in self.options:
             arrays |= zero_slots(self.options["update"], arrays)
-        return table, arrays | {
-            f"state.{k}": v for k, v in self.loss.initial_state(self.classes).items()
-        }
+        return table, arrays | saved_names(self.loss, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """Return what the loss carries before the first step."""
+        return start_state(self.loss, self.classes, SIZE)
 
     def steps(self) -> list[tuple[Any, Any, dict[str, Any]]]:
         """Return each step's inputs [BATCH, INPUTS], labels [BATCH] and draw."""

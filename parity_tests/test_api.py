@@ -60,6 +60,8 @@ DIFFERENCES = {
         {"MarginHead.checking", "MarginHead.extra_repr", "MarginHead.forward"},
         {
             *("MarginHead.call", "MarginHead.from_config", "MarginHead.get_config"),
+            # Keras saves without a state_dict.
+            *("MarginHead.load_own_variables", "MarginHead.save_own_variables"),
             "MarginHead.measure_if",  # one graph is of the steps that are measured, and of others
         },
         {"MarginHead.logits"},  # Keras tells a call whether it is in training
@@ -71,7 +73,7 @@ DIFFERENCES = {
             *("backward_logits", "gather_block_inputs", "iterate_blocks", "logits_buffer"),
             *("BlockInputs.fill_target", "TargetClasses.take"),
             *("PassInputs.by_class", "PassInputs.class_numbers", "PassInputs.half"),
-            "PassInputs.rows",
+            *("PassInputs.recall", "PassInputs.rows"),
         },
         {
             *("BlockGradients", "Masks", "Parameters", "backward_block", "inverse_norms"),
@@ -85,6 +87,9 @@ DIFFERENCES = {
     "heads.classes": Difference(
         tf={"parameter_source"}, parameters={"class_terms", "target_cosines"}
     ),
+    "heads.margins": Difference(parameters={"class_margins"}),
+    # A module that holds buffers, or one beside a layer's variables.
+    "heads.memory": Difference(parameters={"ClassState", "ClassState.leave"}),
     "heads.measuring": Difference(parameters={"nearest_classes"}),
     "heads.passes": Difference(
         {"ClassTerms", "Saved"},
@@ -95,12 +100,11 @@ DIFFERENCES = {
     ),
     "heads.rounding": Difference({"rounded_matmul"}, {"rounded"}),
     "heads.sampling": Difference(parameters={"LocalClasses", "local_classes"}),
-    "heads.sharding": Difference(tf={"own_part"}),
     "heads.stepping": Difference(
         {"Update.step", "may_step"},
         {
             *("UpdateSource", "Update.begin", "Update.check", "Update.read", "Update.stepped"),
-            "Update.write",
+            *("Update.bias", "Update.step_margins", "Update.step_one_bias", "Update.write"),
         },
         {"Update"},
     ),

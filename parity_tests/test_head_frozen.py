@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
+from row_steps import saved_names, start_state
 from test_head_sampling import BATCH, CLASSES, RATE, SIZE, batches, make, reference, start
 
 from marginface import losses
@@ -51,17 +52,16 @@ def check(framework: Framework, loss: Any, way: str = "stored", **options: Any) 
     steps = batches(loss, options.get("sample_rate", 1.0))
     head = make(framework, loss, **options)
     arrays = {"weight": w} | ({} if bias is None else {"bias": bias})
-    state = {name: value for name, value in head.arrays().items() if name.startswith("state.")}
+    state = saved_names(loss, start_state(loss, CLASSES, SIZE))
     head.load_arrays(
         arrays | {f"momentum.{k}": np.zeros_like(v) for k, v in arrays.items()} | state
     )
     head.rate = RATE
     for batch in steps:
         step(framework, head, EMBEDDINGS[framework.name][way], batch)
-    found = {k: v for k, v in head.arrays().items() if not k.startswith("state.")}
     wanted, _ = reference(loss, w, bias, steps)
     assert np.abs(wanted["weight"] - w).max() > 1e-3
-    assert_same_arrays(found, wanted, RTOL["float64"])
+    assert_same_arrays(head.arrays(), wanted, RTOL["float64"])
 
 
 @pytest.mark.parametrize("name", losses.names())

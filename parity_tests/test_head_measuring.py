@@ -59,6 +59,8 @@ def test_the_loss_is_that_of_the_logits(framework: Framework, name: str) -> None
         case.loss.reduce(list(row), label)[0] + case.loss.penalty(norm)[0]
         for row, label, norm in zip(logits, LABELS, np.linalg.norm(case.x, axis=1), strict=True)
     ]
+    if (pull := case.loss.margin_pull) is not None:  # which no logit has
+        found = np.add(found, pull * (1 - case.bias.clip(0, 1).mean()))
     np.testing.assert_allclose(np.mean(found), case.wanted.loss, rtol=RTOL["float64"])
     assert_same_arrays(case.head.arrays(), before, 0)
 

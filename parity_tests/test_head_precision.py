@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays, assert_same_evaluation
 from frameworks import Framework
+from row_steps import start_state
 from test_head_sampling import STEP, stepped
 
 from marginface import MarginfaceError, losses
@@ -30,7 +31,7 @@ def problem(loss: Any, seed: int = 0) -> tuple[Any, Any, dict[str, Any]]:
     bias, draw = loss.initial_bias(CLASSES), loss.draw(rng, BATCH)
     if bias is not None:
         bias = bias + rng.normal(size=bias.shape)
-    return x, w, {"bias": bias, "draw": draw}
+    return x, w, {"bias": bias, "draw": draw, "state": start_state(loss, CLASSES, SIZE)}
 
 
 def evaluate(framework: Framework, loss: Any, precision: str, **options: Any) -> Any:

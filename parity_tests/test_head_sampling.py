@@ -9,7 +9,7 @@ from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_steps import step_rows, zero_slots
+from row_steps import evaluate_sample, put_back, saved_names, start_state, step_rows, zero_slots
 
 from marginface import MarginfaceError, losses
 from marginface.heads import draw_classes, draw_step
@@ -48,6 +48,7 @@ def stepped(
     """Return weights and velocities after the steps, and the embeddings' gradients."""
     gradients = []
     head.rate = rate
+    framework.carry(head, start_state(head.loss, CLASSES, SIZE))
     if framework.name == "torch":
         torch = framework.torch
         with torch.no_grad():
@@ -63,6 +64,7 @@ def stepped(
         arrays = dict(head.named_parameters()) | {
             f"momentum.{k}": v for k, v in head.momentum.named_buffers()
         }
+        arrays |= saved_names(head.loss, head.carried())
         found = {name: framework.array(value.double()) for name, value in arrays.items()}
     else:
         tf = framework.tf
@@ -78,6 +80,7 @@ def stepped(
         if bias is not None:
             found["bias"] = head.bias.numpy()
         found |= {f"momentum.{k}": v.numpy() for k, v in head.momentum.items()}
+        found |= saved_names(head.loss, {k: v.numpy() for k, v in head.carried().items()})
     return found, gradients
 
 
@@ -88,17 +91,20 @@ def reference(
     arrays = {"weight": w.copy()} | ({} if bias is None else {"bias": bias.copy()})
     names = list(arrays)
     arrays |= zero_slots(spec, arrays)
-    state, gradients = loss.initial_state(CLASSES), []
+    state, gradients = start_state(loss, CLASSES, SIZE), []
     for x, labels, draw in steps:
+        put_back(loss, arrays)
         classes = draw.get("classes", np.arange(CLASSES))
         centers = np.arange(loss.num_centers)
         rows = {"weight": (classes[:, None] * loss.num_centers + centers).ravel()}
         rows["bias"] = classes if bias is not None and len(bias) > 1 else slice(None)
         own = {name: value for name, value in draw.items() if name in loss.draws}
-        found = loss.evaluate(
+        found = evaluate_sample(
+            loss,
             x,
             arrays["weight"][rows["weight"]],
             np.searchsorted(classes, labels),
+            classes,
             bias=None if bias is None else arrays["bias"][rows["bias"]],
             state=state,
             draw=own,
@@ -108,7 +114,7 @@ def reference(
         gradients.append(found.gradients["embeddings"])
         for name in names:
             step_rows(spec, arrays, name, rows[name], found.gradients[name], RATE)
-    return arrays, gradients
+    return arrays | saved_names(loss, state), gradients
 
 
 def start(loss: Any) -> tuple[Any, Any]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays
 from frameworks import DEVICE, Framework
-from row_steps import zero_slots
-from test_head_sampling import BATCH, RATE, SIZE, batches, make, reference, start
+from row_steps import saved_names, start_state, zero_slots
+from test_head_sampling import BATCH, CLASSES, RATE, SIZE, batches, make, reference, start
 
 from marginface import MarginfaceError, losses
 from marginface.heads import MAX_UPSTREAM
@@ -48,7 +48,7 @@ def made(framework: Framework, name: str, **options: Any) -> tuple[Any, dict[str
     head = make(framework, name, **options)
     w, bias = start(head.loss)
     arrays = {"weight": w} | ({} if bias is None else {"bias": bias})
-    state = {k: v for k, v in head.arrays().items() if k.startswith("state.")}
+    state = saved_names(head.loss, start_state(head.loss, CLASSES, SIZE))
     arrays |= zero_slots(head.update, arrays)
     head.load_arrays(arrays | state)
     head.rate = RATE
@@ -56,7 +56,7 @@ def made(framework: Framework, name: str, **options: Any) -> tuple[Any, dict[str
 
 
 def stepped(head: Any) -> dict[str, Any]:
-    return {k: np.array(v) for k, v in head.arrays().items() if not k.startswith("state.")}
+    return {name: np.array(value) for name, value in head.arrays().items()}
 
 
 @pytest.mark.parametrize("name", losses.names())

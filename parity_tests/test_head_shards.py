@@ -12,7 +12,7 @@ import sharded
 from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
 from processes import run_all
-from row_steps import step_rows
+from row_steps import evaluate_sample, put_back, saved_names, step_rows
 from sharded import MODES, RATE, Case
 from test_head_filter import TAKING
 
@@ -44,6 +44,12 @@ SOME = (
     Case("adacos last_step", "sampled"),
     Case("arcface", "filtered"),
     Case("subcenter_arcface", "filtered"),
+    Case("vpl", "blocks"),
+    Case("vpl", "sampled"),
+    Case("uss", "blocks"),
+    Case("uss", "sampled"),
+    Case("adaptiveface", "dense"),
+    Case("adaptiveface", "sampled"),
 )
 FEW = (
     Case("arcface", "filtered"),  # in blocks
@@ -55,6 +61,7 @@ FEW = (
     Case("npcface", "dense"),
     Case("adacos", "dense"),
     Case("adacos last_step", "dense"),
+    Case("uss", "sampled"),
 )
 # A class a process, or hardly more: one bias of all classes is then as long as one of each.
 TINY = tuple(
@@ -94,9 +101,10 @@ def reference(case: Case) -> dict[str, Any]:
     loss = case.loss
     table, arrays = case.start()
     arrays = {name: value.copy() for name, value in arrays.items()}
-    state: Any = loss.initial_state(case.classes)
+    state: Any = case.state()
     found: dict[str, Any] = {}
     for number, (x, labels, draw) in enumerate(case.steps()):
+        put_back(loss, arrays)
         classes = draw.get("classes", np.arange(case.classes))
         rows: dict[str, Any] = {"bias": slice(None)}
         if "bias" in arrays and len(arrays["bias"]) > 1:
@@ -106,8 +114,10 @@ def reference(case: Case) -> dict[str, Any]:
         given = x @ table, arrays["weight"][rows["weight"]], np.searchsorted(classes, labels)
         bias = arrays["bias"][rows["bias"]] if "bias" in arrays else None
         found[f"metrics.{number}"] = np.array(measure(loss, *given, bias))
-        each = loss.evaluate(
+        each = evaluate_sample(
+            loss,
             *given,
+            classes,
             bias=bias,
             state=state,
             draw={name: draw[name] for name in loss.draws},
@@ -124,7 +134,7 @@ def reference(case: Case) -> dict[str, Any]:
             else:
                 arrays[name] -= RATE * gradient
     found |= {"table": table} | arrays
-    return found | {f"state.{name}": value for name, value in state.items()}
+    return found | saved_names(loss, state)
 
 
 def of(case: Case, found: dict[str, Any]) -> dict[str, Any]:

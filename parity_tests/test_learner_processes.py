@@ -57,6 +57,7 @@ def assert_same_run(found: Any, expected: Any) -> None:
         pytest.param("sampled", 3, marks=pytest.mark.slow),
         pytest.param("adamw", 2, marks=pytest.mark.slow),
         pytest.param("adamw sampled", 2, marks=pytest.mark.slow),
+        pytest.param("rows of classes", 2, marks=pytest.mark.slow),
         pytest.param("noise", 3, marks=pytest.mark.slow),
         pytest.param("parts", 2, marks=pytest.mark.slow),
         pytest.param("micro-batches", 2, marks=pytest.mark.slow),

@@ -10,12 +10,13 @@ import pytest
 from comparison import RTOL, assert_same_arrays, assert_same_evaluation
 from frameworks import Framework
 from processes import run_all
+from row_steps import start_state
 
 from marginface import losses
 from marginface.losses import Evaluation
 
 SIZE, CLASSES, BATCH, STEPS = 6, 5, 8, 3
-NAMES = ("adacos", "adaface", "curricularface", "elasticface_arc_plus", "sphereface")
+NAMES = ("adacos", "adaface", "curricularface", "elasticface_arc_plus", "sphereface", "vpl")
 
 
 def problem(name: str) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def run_both(framework: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
 def assert_as_one(found: list[dict[str, Any]], name: str) -> None:
     """Both replicas prepare, move and, averaged, learn as the spec does on the whole batch."""
     loss, data = losses.get(name), problem(name)
-    state: Any = loss.initial_state(CLASSES)
+    state: Any = start_state(loss, CLASSES, SIZE)
     for step in range(STEPS):
         x, labels, w = data["x"][step], data["labels"][step], data["w"]
         draw = {key: data[key][step] for key in loss.draws}
@@ -57,16 +58,21 @@ def assert_as_one(found: list[dict[str, Any]], name: str) -> None:
             assert_same_arrays(_of("state.", each), wanted.state, RTOL["float64"])
         prepared, _ = loss.prepare(*_cosines_and_norms(x, w, labels), state, draw)
         together = [_of("prepared.", each) for each in got]
-        joined = {key: np.concatenate([each[key] for each in together]) for key in together[0]}
+        joined = {key: _joined([each[key] for each in together]) for key in together[0]}
         assert_same_arrays(joined, prepared, RTOL["float64"])
         # A replica's loss is the mean of its half: of two such means the mean is the whole's.
         gradients = {
-            "embeddings": np.concatenate([each["x"] for each in got]) / 2,
+            "embeddings": _joined([each["x"] for each in got]) / 2,
             "weight": sum(each["w"] for each in got) / 2,
         }
         mean = sum(float(each["loss"]) for each in got) / 2
         assert_same_evaluation(Evaluation(mean, gradients, wanted.state), wanted, RTOL["float64"])
         state = wanted.state
+
+
+def _joined(halves: list[Any]) -> Any:
+    """Return the batch of which each replica had every second sample."""
+    return np.stack(halves, 1).reshape(-1, *halves[0].shape[1:])
 
 
 def _of(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def test_replicas_that_know_only_their_half_are_caught(name: str) -> None:
     """What heads that gathered nothing would find, from the spec on each half."""
     loss, data = losses.get(name), problem(name)
     found: list[dict[str, Any]] = [{}, {}]
-    states: list[Any] = [loss.initial_state(CLASSES), loss.initial_state(CLASSES)]
+    states: list[Any] = [start_state(loss, CLASSES, SIZE) for _ in range(2)]
     for step in range(STEPS):
         for replica, own in enumerate(data_parallel.parts(data, step)):
             x, labels, draw = own["x"], own["labels"], {key: own[key] for key in loss.draws}

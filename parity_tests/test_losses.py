@@ -66,7 +66,14 @@ def logit_gradient(loss: MarginLoss, case: Problem) -> float:
     return (
         fixed.radius
         * max(
-            max(abs(loss.target(c[y], n, {k: v[i] for k, v in fixed.prepared.items()}).slope), 1)
+            max(
+                abs(
+                    loss.target(
+                        c[y], n, {"margin": 0.0, **{k: v[i] for k, v in fixed.prepared.items()}}
+                    ).slope
+                ),
+                1,
+            )
             for i, (c, y, n) in enumerate(zip(cosines, case.labels, norms, strict=True))
         )
         / max(norms.max(), 1e-3)

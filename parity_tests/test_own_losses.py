@@ -14,11 +14,12 @@ from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
 from marginface.benchmarking.losses import STATUS, peak_memory
-from marginface.losses import Logit
+from marginface.losses import Logit, MarginLoss, parameter
 from marginface.losses.describe import page
 from marginface.losses.problems import variants
 from marginface.losses.registry import BUILT_IN
 from marginface.losses.trial import try_code
+from marginface.parity import broken, compare
 from marginface.runs.folder import load_run
 
 TINY = [
@@ -383,3 +384,68 @@ def own_faces(tmp_path: Path) -> Path:
             pixels = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "faces" / identity / f"{number}.png")
     return tmp_path / "faces"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting(MarginLoss):
+    """A margin that falls with how often a class was seen, and negatives that are stretched."""
+
+    name: ClassVar[str] = "counting"
+
+    margin: float = parameter(0.5, low=0, below=2, help="of a class that was not seen yet")
+
+    def class_state(self, num_classes: int, _: int) -> dict[str, Any]:
+        return {"count": np.zeros(num_classes, np.int64)}
+
+    def remember(self, rows: Any, *_: Any) -> dict[str, Any]:
+        return {"count": rows["count"] + 1}
+
+    def prepare(self, _: Any, __: Any, state: Any, ___: Any) -> Any:
+        return {"m": self.margin / (1.0 + state["count"])}, {}
+
+    def target(self, cosine: float, _: float, prepared: Any) -> Logit:
+        return Logit(cosine - prepared["m"], 1.0)
+
+    def negative(self, cosine: float, prepared: Any) -> Logit:
+        return Logit(cosine * (1 + prepared["m"]), 1 + prepared["m"])
+
+
+def counting_ops(framework: Framework, change: str = "") -> Any:
+    """Return tensor code for `Counting`, maybe a little wrong."""
+
+    class CountingOps(framework.module("losses").LossOps):  # type: ignore[misc]
+        def remember(self, rows: Any, *_: Any) -> Any:
+            return {"count": rows["count"] + (change != "counts nothing")}
+
+        def prepare(self, cosines: Any, _: Any, state: Any, __: Any) -> Any:
+            count = state["count"]
+            if framework.name == "tf":
+                count = framework.tf.cast(count, cosines.dtype)
+            count = count + cosines * 0 + 1
+            return {"m": self.spec.margin / count}, {}
+
+        def target(self, cosines: Any, _: Any, prepared: Any) -> Any:
+            return cosines - prepared["m"]
+
+        def negatives(self, cosines: Any, prepared: Any) -> Any:
+            return cosines * (1 + prepared["m"][:, None] * (change != "plain negatives"))
+
+    return CountingOps
+
+
+@pytest.mark.parametrize("change", ["", "counts nothing", "plain negatives"])
+@pytest.mark.usefixtures("place")
+def test_rows_of_classes_and_negatives_of_one_s_own(framework: Framework, change: str) -> None:
+    losses.register(Counting, **{framework.name: counting_ops(framework, change)})
+    rows = compare("counting", "float64", {framework.name: framework.backend}, seeds=2)
+    assert {row.quantity for row in rows} == {"loss", "d embeddings", "d weight", "state"}
+    wrong = {row.quantity for row in broken(rows)}
+    if change == "plain negatives":
+        assert "d embeddings" in wrong
+    else:
+        assert wrong == ({"state"} if change else set())
+    head = framework.head("counting", 4, 5)
+    for _ in range(2):
+        framework.call(head, np.ones((3, 4), np.float32), np.array([0, 3, 3]))
+    counted = head.arrays()["class_state.count"].tolist()
+    assert counted == ([0] * 5 if change == "counts nothing" else [2, 0, 0, 2, 0])

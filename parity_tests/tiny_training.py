@@ -93,5 +93,11 @@ def accuracy(learner: Any, loss: MarginLoss) -> float:
 
 
 def all_losses() -> list[MarginLoss]:
-    """Return every loss with its defaults."""
-    return [losses.get(name) for name in losses.names()]
+    """Return every loss with its defaults, but that what begins late begins soon."""
+    return [soon(name) for name in losses.names()]
+
+
+def soon(name: str) -> MarginLoss:
+    """Return a loss with its defaults, but that what begins late begins soon."""
+    late = "start_step" in losses.parameters(name)
+    return losses.get(name, **({"start_step": 3} if late else {}))

@@ -110,11 +110,8 @@ def test_published_continuation_past_pi() -> None:
     cosine = math.cos(math.pi - 0.3)
     monotone = losses.get("arcface", margin=0.5, past_pi="monotone").target(cosine, 1.0, {})
     assert monotone.value == pytest.approx(cosine - 0.5 * math.sin(0.5), rel=1e-12)
-    assert losses.get("arcface", margin=0.5, past_pi="clip").target(cosine, 1.0, {}) == (
-        -1.0,
-        0.0,
-        0.0,
-    )
+    clipped = losses.get("arcface", margin=0.5, past_pi="clip").target(cosine, 1.0, {})
+    assert clipped == losses.Logit(-1.0, 0.0)
     mirror = losses.get("arcface", margin=0.5, past_pi="mirror")
     assert mirror.target(cosine, 1.0, {}).value == pytest.approx(-2 - math.cos(math.pi + 0.2))
     # Value and slope go on without a jump.
@@ -179,7 +176,7 @@ def test_numpys_numbers_become_pythons() -> None:
 def test_every_margin_names_its_source(name: str) -> None:
     """An arXiv number, in the one place that says it."""
     loss = losses.get(name)
-    source = re.search(r"\d{4}\.\d{5}|(ECCV|ICCV) \d{4}", type(loss).__doc__ or "")
+    source = re.search(r"\d{4}\.\d{5}|(CVPR|ECCV|ICCV) \d{4}", type(loss).__doc__ or "")
     assert source or not loss.normalized
 
 

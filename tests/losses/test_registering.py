@@ -12,7 +12,15 @@ import pytest
 from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
-from marginface.losses import Logit, MarginLoss, parameter, register, registry, tensor_code
+from marginface.losses import (
+    Logit,
+    MarginLoss,
+    Memory,
+    parameter,
+    register,
+    registry,
+    tensor_code,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +172,15 @@ class Right(MarginLoss):
     def initial_state(self, num_classes):
         return {"t": np.array(0.0)}
 
+    def class_state(self, num_classes, embedding_size):
+        return {"latest": np.zeros((num_classes, embedding_size)), "seen": np.zeros(num_classes)}
+
+    def remember(self, rows, sample, state):
+        return {"latest": sample.embedding, "seen": rows["seen"] + 1}
+
+    def recall(self, rows, state):
+        return Memory(0.1 * min(rows["seen"], 1), rows["latest"])
+
     def draw(self, rng, batch):
         return {"margin": rng.normal(size=batch)}
 
@@ -195,6 +212,19 @@ ONES, T = np.ones(2), {"t": np.array(0.0)}
         ("initial_bias", returning(np.ones(2)), "initial_bias(3) returns array([1., 1.]); expect"),
         ("initial_state", returning(None), "initial_state(3) returns None; expected NumPy arrays"),
         ("initial_state", returning({"t": 0.0}), "initial_state(3) returns {'t': 0.0}; expected"),
+        ("margin_pull", property(returning("2")), "with margin_pull, a number, margins [num_clas"),
+        ("class_state", returning({"t": 0.0}), "class_state(3, 4) returns {'t': 0.0}; expected"),
+        ("class_state", returning({"u": ONES}), "by name with a row a class, here 3 rows"),
+        ("class_state", returning({"t": np.ones(3)}), "class_state calls an array 't', as the los"),
+        ("remember", returning({}), "remember returns {}; expected rows by the names of class_sta"),
+        (
+            "remember",
+            returning({"latest": ONES, "seen": 1}),
+            "remember returns for 'latest' shape (2,); expected as its row, here (4,)",
+        ),
+        ("recall", returning((0.1, np.ones(4))), "expected None or a marginface.losses.Memory(sh"),
+        ("recall", returning(Memory(2, np.ones(4))), "recall returns Memory(share=2, vector=arra"),
+        ("num_centers", property(returning(2)), "Changed: recall goes with one centre a class; re"),
         ("draws", "margin", "draws is 'margin'; expected a tuple of names, as ('margin',)"),
         ("draw", returning({"m": ONES}), "expected NumPy arrays [batch] by the names of draws, m"),
         ("draw", returning({"margin": np.ones(3)}), "draw(rng, 2) returns {'margin': array([1.,"),
