@@ -112,6 +112,7 @@ def test_float32(framework: Framework) -> None:
 @settings(
     deadline=None,
     max_examples=60,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_block_size(torch: Framework, name: str, block: int, seed: int) -> None:

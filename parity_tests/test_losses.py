@@ -17,13 +17,17 @@ from marginface.losses.problems import label
 from marginface.parity import DTYPES, Problem, broken, compare, errors, problem, tolerance, variants
 from marginface.parity.measure import LAST_PLACE, evaluate_spec
 
-SEEDED = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+EXAMPLES = [10, pytest.param(60, marks=pytest.mark.slow)]
 ALL = [variant for name in losses.names() for variant in variants(name)]
+
+
+def seeded(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
 
 
 def check(framework: Framework, loss: MarginLoss, case: Problem, dtype: str, rtol: float) -> None:
@@ -248,9 +252,10 @@ def values_of(parameter: Parameter) -> st.SearchStrategy[Any]:
     return st.floats(low, high)
 
 
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("name", losses.names())
-def test_any_parameters(framework: Framework, name: str) -> None:
-    @SEEDED
+def test_any_parameters(framework: Framework, name: str, examples: int) -> None:
+    @seeded(examples)
     @given(
         loss=hyperparameters(name),
         seed=st.integers(0, 10_000),
@@ -265,11 +270,12 @@ def test_any_parameters(framework: Framework, name: str) -> None:
     run()
 
 
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("name", losses.names())
-def test_any_angles(framework: Framework, name: str) -> None:
+def test_any_angles(framework: Framework, name: str, examples: int) -> None:
     """Hypothesis looks for cosines that break a loss."""
 
-    @SEEDED
+    @seeded(examples)
     @given(angles=st.lists(st.floats(0, math.pi), min_size=1, max_size=4))
     def run(angles: list[float]) -> None:
         loss = losses.get(name)
