@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def torch() -> Framework:
 def tf() -> Framework:
     """TensorFlow, for tests that compare the two."""
     return _get("tf")
+
+
+@pytest.fixture
+def eagerly(tf: Framework) -> Iterator[None]:
+    """Some steps of a small network are over long before TensorFlow has traced its graph."""
+    tf.tf.config.run_functions_eagerly(True)
+    yield
+    tf.tf.config.run_functions_eagerly(False)
 
 
 def _get(name: str) -> Framework:

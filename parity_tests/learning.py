@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,9 @@ TUNING = {
 HOW: dict[str, dict[str, Any]] = {"micro-batches": {"accumulation": 2, "recompute": True}}
 
 
-def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
-    """Return the reports of STEPS steps from step `first` on, and the learner after them."""
+def create(name: str, case: str, group: Any) -> Any:
+    """Return a learner at its start."""
     model, loss, optimizer, sample_rate = CASES[case]
-    rank, size = (0, 1) if group is None else (group.rank, group.size)
     spec = LearnerSpec(
         model,
         loss,
@@ -77,9 +77,28 @@ def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
         tuning=TUNING.get(case, Tuning()),
         **HOW.get(case, {}),
     )
-    learner = load_backend(name).create_learner(spec)
-    if state is not None:
-        learner.load_arrays(state)
+    return load_backend(name).create_learner(spec)
+
+
+@cache
+def alone(name: str, case: str) -> tuple[Any, Any]:
+    """Return a learner and its first state; its graph is traced once, however often it starts."""
+    learner = create(name, case, None)
+    return learner, state_of(learner)
+
+
+def learn(name: str, case: str, state: Any, first: int, group: Any) -> Any:
+    """Return the reports of STEPS steps from step `first` on, and the learner after them."""
+    model, loss, optimizer, sample_rate = CASES[case]
+    if group is None:
+        rank, size = 0, 1
+        learner, start = alone(name, case)
+        learner.load_arrays(start if state is None else state)
+    else:
+        rank, size = group.rank, group.size
+        learner = create(name, case, group)
+        if state is not None:
+            learner.load_arrays(state)
     graph, reports = model.graph(), []
     for step in range(first, first + STEPS):
         rng = np.random.default_rng([3, step])

@@ -16,6 +16,18 @@ from marginface.heads import draw_step
 SIZE, CLASSES, BATCH = 16, 11, 6
 LABELS = np.array([0, 10, 3, 3, 2, 7])
 ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}  # of one factor, at most half of it
+# Losses whose products differ: a bias, several centres, norms, negatives of the batch.
+BOTH = ("softmax", "arcface", "subcenter_arcface", "adaface", "sphereface2", "uniface")
+EACH = pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param(
+            name, each, marks=[pytest.mark.slow] * (each != "float16" and name not in BOTH)
+        )
+        for name in losses.names()
+        for each in ROUNDING
+    ],
+)
 
 
 def make(framework: Framework, loss: Any, precision: str, **options: Any) -> Any:
@@ -44,8 +56,7 @@ def evaluated(framework: Framework, name: str, precision: str) -> Any:
     return evaluate(framework, losses.get(name), precision)
 
 
-@pytest.mark.parametrize("precision", ROUNDING)
-@pytest.mark.parametrize("name", losses.names())
+@EACH
 def test_both_frameworks_round_alike(
     torch: Framework, tf: Framework, name: str, precision: str
 ) -> None:
@@ -53,8 +64,7 @@ def test_both_frameworks_round_alike(
     assert_same_evaluation(found, other, RTOL["float64"])
 
 
-@pytest.mark.parametrize("precision", ROUNDING)
-@pytest.mark.parametrize("name", losses.names())
+@EACH
 def test_it_is_off_by_no_more_than_rounding(
     framework: Framework, name: str, precision: str
 ) -> None:

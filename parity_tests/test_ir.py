@@ -15,7 +15,7 @@ from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
 
-STEPS, SIDE, SIZE, CLASSES = 20, 32, 16, 6
+STEPS, SIDE, SIZE, CLASSES = 8, 32, 16, 6
 SMALLEST = [
     pytest.param(name, marks=pytest.mark.slow) for name in ("ir18", "ir_se18", "ir50_evolve")
 ]
@@ -88,6 +88,7 @@ def run(framework: Framework, name: str, precision: str = "full") -> tuple[list[
     return found, state_of(made)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     "name", [FIRST_IR, pytest.param(SECOND_IR, marks=pytest.mark.slow), *SMALLEST]
 )

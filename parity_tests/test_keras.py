@@ -72,7 +72,9 @@ def test_backbone_saved_alone(tf: Framework, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "reloaded"), [(ROWS, False), ("mobilefacenet", True)], ids=["built", "reloaded"]
+    ("network", "reloaded"),
+    [(ROWS, False), (ROWS, True), pytest.param("mobilefacenet", True, marks=pytest.mark.slow)],
+    ids=["built", "reloaded", "mobilefacenet"],
 )
 def test_exported_as_saved_model(
     tf: Framework, network: str, reloaded: bool, tmp_path: Path

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_evaluation, state_of
 from frameworks import Framework
+from layer_cases import ROWS
 
 from marginface import losses
 from marginface.errors import MarginfaceError
@@ -282,7 +283,7 @@ def test_state_is_no_narrower_than_float32(framework: Framework, dtype: str) -> 
 def test_state_in_a_learner(framework: Framework) -> None:
     """Learners carry the state through their steps, and `state` returns it."""
     loss, rng = Wandering(), np.random.default_rng(0)
-    model = ModelSpec("mobilefacenet", 16, (32, 32))
+    model = ModelSpec(ROWS, 16, (32, 32))
     learner = framework.backend.create_learner(LearnerSpec(model, loss, CLASSES, SGD(), seed=0))
     images = rng.integers(0, 256, (BATCH, 32, 32, 3), np.uint8)
     before = state_of(learner)

@@ -74,8 +74,16 @@ def test_a_target_of_the_wrong_sign_is_caught(
         assert_separates(learner, loss)
 
 
-@pytest.mark.parametrize("dtype", list(PARITY_RTOL))
-@EACH
+@pytest.mark.parametrize(
+    ("loss", "dtype"),
+    [
+        pytest.param(loss, dtype, marks=[pytest.mark.slow] * (dtype != "float64" and rest))
+        for loss in all_losses()
+        for dtype in PARITY_RTOL
+        for rest in (loss.name not in (*STATEFUL, "arcface", "softmax", "sphereface2"),)
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_same_run(torch: Framework, tf: Framework, loss: MarginLoss, dtype: str) -> None:
     """Losses, weights, optimizer slots and the loss's state after twenty steps."""
     learners = [fresh(framework, loss, dtype) for framework in (torch, tf)]

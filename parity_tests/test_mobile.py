@@ -1,6 +1,5 @@
 """EdgeFace and GhostFaceNet: the peers' own networks, and one run in both frameworks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from marginface.learner import LearnerSpec
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
 
-STEPS, SIDE, SIZE, CLASSES = 20, 32, 16, 6
+STEPS, SIDE, SIZE, CLASSES = 8, 32, 16, 6
 TINY = [TINY_EDGEFACE, TINY_GHOST]
 SMALLEST = ["edgeface_xxs", "ghostfacenet_v1"]
 BOTH = [*TINY, *(pytest.param(name, marks=pytest.mark.slow) for name in SMALLEST)]
@@ -136,14 +135,6 @@ def test_same_gradients(torch: Framework, tf: Framework, name: str) -> None:
         statistics = {key: array for key, array in arrays.items() if "running" in key}
         found.append(gradients | statistics | {"embeddings": embeddings})
     assert_same_arrays(*found, rtol=1e-7, atol=1e-8)
-
-
-@pytest.fixture
-def eagerly(tf: Framework) -> Iterator[None]:
-    """Some steps of a tiny network are over long before its graph is traced."""
-    tf.tf.config.run_functions_eagerly(True)
-    yield
-    tf.tf.config.run_functions_eagerly(False)
 
 
 def learner(framework: Framework, name: str, precision: str = "full") -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command import cli, printed, refusal
 from frameworks import FRAMEWORKS, Framework, installed
+from layer_cases import ROWS
 from own_losses import forget, forgetting, write_example
 
 from marginface import MarginfaceError, losses
@@ -23,7 +24,7 @@ from marginface.parity import broken, compare
 from marginface.runs.folder import load_run
 
 TINY = [
-    *("--backbone", "mobilefacenet", "--embedding-size", "4"),
+    *("--backbone", ROWS, "--embedding-size", "16"),
     *("--batch-size", "4", "--checkpoint-every", "1"),
 ]
 

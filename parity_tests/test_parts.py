@@ -87,13 +87,19 @@ def test_frozen_parts_rest_until_they_learn(framework: Framework, optimizer: Opt
         before = state
 
 
+@cache
+def taker(framework: type[Framework]) -> Any:
+    """Return a learner to load states into; its graph is traced once for all of them."""
+    return make(framework(), ALL)
+
+
 @pytest.mark.parametrize("stop", [UNFREEZE - 1, UNFREEZE, UNFREEZE + 1])
 def test_goes_on_before_and_after_they_learn(torch: Framework, tf: Framework, stop: int) -> None:
     """Bit for bit in the same framework, and in the other one."""
     for own, other in ((torch, tf), (tf, torch)):
         states = [state for _, state in whole(type(own), SGD())]
         for framework in (own, other):
-            learner = make(framework, ALL)
+            learner = taker(type(framework))
             learner.load_arrays(states[stop - 1])
             found = run(learner, stop, stop + 2)[-1][1]
             close = {"rtol": 0.0} if framework is own else {"rtol": 1e-8, "atol": NOISE}

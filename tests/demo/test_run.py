@@ -17,7 +17,10 @@ def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_faces")
-@pytest.mark.parametrize(("backend", "module"), [("torch", "torch"), ("tf", "tensorflow")])
+@pytest.mark.parametrize(
+    ("backend", "module"),
+    [("torch", "torch"), pytest.param("tf", "tensorflow", marks=pytest.mark.slow)],
+)
 def test_the_demo_trains_exports_and_reports(
     cli, backend: str, module: str, tmp_path: Path
 ) -> None:

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import small_network
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -24,6 +26,26 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, name, module)
         spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(params=["small", pytest.param("its own", marks=pytest.mark.slow)])
+def trained_example(
+    request: pytest.FixtureRequest, example: Callable[[str], ModuleType]
+) -> Callable[[str], ModuleType]:
+    """Import an example that trains: quickly a small network, slowly its own."""
+
+    def load(name: str) -> ModuleType:
+        module = example(name)
+        if request.param == "small":
+            create = module.create_backbone
+
+            def small(_: str, *given: Any, **options: Any) -> Any:
+                return create(small_network.NAME, *given, **options)
+
+            module.create_backbone = small
         return module
 
     return load

@@ -31,9 +31,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     return lambda target: Path(shutil.copy(path, target))
 
 
-def test_keras_learns_and_its_saved_model_is_the_backbone(example: Example, tmp_path: Path) -> None:
+def test_keras_learns_and_its_saved_model_is_the_backbone(
+    trained_example: Example, tmp_path: Path
+) -> None:
     pytest.importorskip("tensorflow")
-    found = example("keras_fit").main(str(tmp_path / "saved"))
+    found = trained_example("keras_fit").main(str(tmp_path / "saved"))
     assert found["loss"] < 0.3 * found["first_loss"]
     assert found["accuracy"] > 0.6
     assert found["angle"] < 1.3

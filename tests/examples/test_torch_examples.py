@@ -21,8 +21,8 @@ def assert_it_learned(history: dict[str, list[float]]) -> None:
     assert history["angle"][-1] < history["angle"][0] - 0.3
 
 
-def test_the_loop_learns(example: Example) -> None:
-    assert_it_learned(example("torch_loop").main())
+def test_the_loop_learns(trained_example: Example) -> None:
+    assert_it_learned(trained_example("torch_loop").main())
 
 
 @pytest.mark.slow
@@ -57,9 +57,9 @@ def test_two_processes_share_the_loop() -> None:
     assert losses[2] < 0.7 * losses[0]
 
 
-def test_lightning_learns_and_loads_its_checkpoint(example: Example) -> None:
+def test_lightning_learns_and_loads_its_checkpoint(trained_example: Example) -> None:
     pytest.importorskip("lightning", reason="lightning is not installed")
-    found = example("lightning_module").main()
+    found = trained_example("lightning_module").main()
     assert found["loss"] < 2
     assert found["accuracy"] > 0.6
     assert found["same"] == 1

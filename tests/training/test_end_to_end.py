@@ -64,7 +64,9 @@ def train(
 def test_train_evaluate_embed_export(printed, backend, tiny_faces, pairs, tmp_path):
     faces, run_folder = tiny_faces, tmp_path / "run"
     verification = ("--val-images", faces, "--val-pairs", pairs)
-    printed(*train(backend, faces, run_folder, "--max-steps", 3, *verification))
+    network = {"torch": REAL, "tf": TINY}[backend]
+    options = ("--max-steps", 3, *verification)
+    printed(*train(backend, faces, run_folder, *options, backbone=network))
     lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3]
     assert any(line["kind"] == "verification" for line in lines)
@@ -98,7 +100,9 @@ def test_train_evaluate_embed_export(printed, backend, tiny_faces, pairs, tmp_pa
     assert tables[0]["identity"].to_pylist()[0] == "person_0"
 
 
-@pytest.mark.parametrize(("backbone", "dropout"), [(TINY, 0), (REAL, 0.4)])
+@pytest.mark.parametrize(
+    ("backbone", "dropout"), [(TINY, 0.4), pytest.param(REAL, 0.4, marks=pytest.mark.slow)]
+)
 def test_resume_equals_an_uninterrupted_run(
     printed, backend, tiny_faces, tmp_path, backbone, dropout
 ):
