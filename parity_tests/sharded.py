@@ -204,7 +204,7 @@ def in_tf(cases: list[Case], out: str) -> None:
                 variable.assign_sub(RATE * gradient)
             return add_up(value) / size, metrics
 
-        step = tf.function(lambda *given, call=call: strategy.run(call, given))
+        step = tf.function(lambda *given, call=call: strategy.run(call, given), autograph=False)
         for number, each in enumerate(case.steps()):
             x, labels, draw = case.part(each, rank, size)
             value, metrics = step(
