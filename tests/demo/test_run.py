@@ -1,8 +1,10 @@
 """The demo from end to end, on a handful of faces."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import small_network
 
 from marginface.demo import run
 from marginface.errors import MarginfaceError
@@ -16,11 +18,20 @@ def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(run, name, value)
 
 
-@pytest.mark.usefixtures("few_faces")
-@pytest.mark.parametrize(
-    ("backend", "module"),
-    [("torch", "torch"), pytest.param("tf", "tensorflow", marks=pytest.mark.slow)],
-)
+@pytest.fixture(params=["small", pytest.param("its own", marks=pytest.mark.slow)])
+def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a network that takes less time, and slowly the demo's own."""
+    if request.param == "small":
+        own = run.demo_config
+
+        def small(*given: Any) -> Any:
+            return own(*given).model_copy(update={"backbone": small_network.NAME})
+
+        monkeypatch.setattr(run, "demo_config", small)
+
+
+@pytest.mark.usefixtures("few_faces", "network")
+@pytest.mark.parametrize(("backend", "module"), [("torch", "torch"), ("tf", "tensorflow")])
 def test_the_demo_trains_exports_and_reports(
     cli, backend: str, module: str, tmp_path: Path
 ) -> None:
@@ -31,6 +42,7 @@ def test_the_demo_trains_exports_and_reports(
     made = {path.name for path in output.iterdir()}
     assert made == {"faces", "run", "model.onnx", "index.html", SIGNATURE}
     assert str(output / "index.html") in done.stdout
+    assert f"backend: {backend}\n" in (output / "run" / "config.yaml").read_text(encoding="utf-8")
     page = (output / "index.html").read_text(encoding="utf-8")
     assert "16 drawn people, 3 pictures each" in page
     assert "over 5 pictures" in page
