@@ -54,8 +54,7 @@ SOME = (
 FEW = (
     Case("arcface", "filtered"),  # in blocks
     Case("arcface", "update"),
-    Case("sphereface2", "sampled"),  # a bias for each class: softmax, in TINY
-    Case("sphereface2", "frozen"),
+    Case("sphereface2", "frozen"),  # a bias for each class: softmax, in TINY
     Case("adaface", "dense"),
     Case("sphereface2", "adamw"),
     Case("npcface", "dense"),
@@ -73,7 +72,8 @@ TINY = tuple(
         ("softmax", "update", 2),
     )
 )
-QUICK = {"torch": SOME + TINY, "tf": FEW + TINY}  # TensorFlow traces and compiles each case anew
+# TensorFlow traces each case anew. One bias is sampled in `frozen`, and alone in sphereface2.
+QUICK = {"torch": SOME + TINY, "tf": FEW + tuple(case for case in TINY if case.name != "uniface")}
 
 
 def run(framework: str, count: int, cases: tuple[Case, ...], folder: Path) -> list[dict[str, Any]]:
@@ -165,7 +165,8 @@ def test_so_are_one_and_three(torch: Framework, count: int, runs: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_all_losses_in_all_modes(framework: Framework, count: int, runs: Any) -> None:
-    assert_as_one(runs(framework.name, count, ALL), ALL)
+    cases = ALL + (TINY if count == 2 else ())
+    assert_as_one(runs(framework.name, count, cases), cases)
 
 
 def test_corrected_samples_are_one_process_s(torch: Framework, runs: Any) -> None:
