@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Importlib mode puts no folder on the path, and tests share helpers.
@@ -14,6 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import frameworks
 from frameworks import FRAMEWORKS, Framework, installed, require_some
+
+# The same cases each time, however slow the machine is.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.load_profile("fixed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

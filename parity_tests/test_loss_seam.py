@@ -12,8 +12,8 @@ from layer_cases import ROWS
 from marginface import losses
 from marginface.errors import MarginfaceError
 from marginface.learner import LearnerSpec
-from marginface.losses import Logit, MarginLoss, Sum
-from marginface.losses.base import softplus_sum
+from marginface.losses import Logit, MarginLoss
+from marginface.losses.base import Sum, softplus_sum
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
 
@@ -212,7 +212,7 @@ def test_gradients_of_the_spec_are_slopes() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Held(Wandering):
         def prepare(self, *given: Any) -> Any:
-            return {"margin": given[-1]["margin"]}, {}
+            return {"margin": given[-1]["margin"]}, dict(given[2])
 
         def tally(self, *_: Any) -> Any:
             return {"squares": 0.1}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 sys.path.insert(
@@ -33,6 +34,10 @@ from marginface.learner import (
 )
 from marginface.training.config.keys import TrainConfig
 from marginface.training.processes.groups import ALONE, Place
+
+# The same cases each time, however slow the machine is.
+settings.register_profile("fixed", deadline=None, derandomize=True)
+settings.load_profile("fixed")
 
 SIDE = 8  # images are averaged down to SIDE x SIDE
 

@@ -19,6 +19,7 @@ import torch
 from packing_faces import write_faces
 from pair_sets import content, pairs_of
 from record_files import pack
+from registries import keep_formats
 from tar_faces import open_tar, tarred
 
 from marginface import MarginfaceError, backbones
@@ -56,10 +57,7 @@ def faces(tmp_path):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    """What a test registers is gone after it, and nothing else."""
-    assert WEIGHTS.names  # what is installed is registered by now
-    for formats in (IMAGE_SETS, VERIFICATION_SETS, EMBEDDINGS, WEIGHTS, MODELS):
-        monkeypatch.setattr(formats, "_formats", [*formats._formats])
+    keep_formats(monkeypatch)
 
 
 # By suffix and content

@@ -89,8 +89,8 @@ def test_many_known_names_are_cut_to_the_nearest_five(cli):
     assert status == 2
     assert err == (
         "marginface: error: unknown loss 'arcfase'; did you mean 'arcface'? (nearest of "
-        f"{len(names())}: arcface, li_arcface, adaface, cosface, magface; marginface losses lists "
-        "all)\n"
+        f"{len(names())}: arcface, arcnegface, li_arcface, adaface, cosface; marginface losses "
+        "lists all)\n"
     )
 
 

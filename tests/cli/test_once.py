@@ -62,7 +62,6 @@ def test_every_option_of_every_command_is_taken_once(name, command):
         ("data split a --output b --output c", "option --output is given twice (b, c)"),
         ("data pack a b --pairs x --pairs y", "option --pairs is given twice (x, y)"),
         ("data pack a b c", "unexpected extra argument(s) (c)"),
-        ("losses arcface cosface", "unexpected extra argument(s) (cosface)"),
         ("train --data a --output b --augment flip,flip", "augment: name flip is given twice"),
         ("data preview a b.png --augment crop,flip,crop", "name crop is given twice; give it once"),
         ("bench losses --losses arcface,softmax,arcface", "loss arcface is given twice"),

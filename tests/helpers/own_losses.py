@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from blocks import files
+from registries import keep_formats
 
 from marginface.losses.registry import OWN
 from marginface.losses.tensor_code import CODE
@@ -16,6 +17,7 @@ def forgetting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(folder)
+    keep_formats(monkeypatch)
     yield
     forget(folder)
 

@@ -68,8 +68,9 @@ def fetched(place: str | Path) -> Path:
 
 def _cached(name: str, commit: str) -> Path | None:
     """Return the folder in the cache; None where it has not the whole model."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    with needs("hub"):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(name, revision=commit, local_files_only=True))

@@ -23,7 +23,7 @@ def head_loss(loss: MarginLoss | str, parameters: Mapping[str, Any]) -> MarginLo
     >>> head_loss("cosface", {"block_size": 8})
     Traceback (most recent call last):
     marginface.errors.MarginfaceError: unknown cosface parameter or head option 'block_size'; did \
-you mean 'block'? (nearest of 10: block, precision, sample_rate, scale, sampling)
+you mean 'block'? (nearest of 11: block, precision, interclass_filter, sample_rate, scale)
     """
     name = loss.name if isinstance(loss, MarginLoss) else loss
     known = losses.parameters(name) if parameters and isinstance(name, str) else parameters

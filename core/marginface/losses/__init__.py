@@ -11,7 +11,6 @@ from marginface.losses.base import (
     MarginLoss,
     Memory,
     Sample,
-    Sum,
 )
 from marginface.losses.dominant import angles_to_dominant
 from marginface.losses.hyperparameters import parameter
@@ -37,7 +36,6 @@ __all__ = [
     "MarginLoss",
     "Memory",
     "Sample",
-    "Sum",
     "angles_to_dominant",
     "as_loss",
     "choices",
