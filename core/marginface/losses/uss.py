@@ -22,7 +22,8 @@ class USS(LatestEmbedding):
     "unified threshold integrated sample-to-sample loss". f_j gets no gradient. A step does not see
     its own embeddings, and of several images of a class the last in the batch counts. A class that
     was not seen yet has no pairs: it is in no sum, and its samples have no p. The bias b is learned
-    and starts at -ln(10 classes), as UniFace's. It is the negative of the paper's.
+    and starts at -ln(10 classes), as UniFace's. It is the negative of the paper's. An interclass
+    filter acts on CosFace's part alone.
 
     In the wild:
         - The released code leaves the sums out in the first epoch, here start_step steps, and its
