@@ -14,7 +14,9 @@ what has been measured is read from the folder.
 from __future__ import annotations
 
 import csv
+import json
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +30,7 @@ FILTER = ["--interclass-filter", "0.4"]
 # The filter was published together with a sample of the classes; here each is there alone, too.
 WAYS: dict[str, list[str]] = {
     "arcface": ["--loss", "arcface"],
-    "sub-centres": ["--loss", "subcenter_arcface"],
+    "sub-centres": ["--loss", "subcenter_arcface", "--margin", "0.3"],  # as the recipe's arcface
     "filter": ["--loss", "arcface", *FILTER],
     "sampled": ["--loss", "arcface", *RATE],
     "filter, sampled": ["--loss", "arcface", *FILTER, *RATE],
@@ -52,6 +54,10 @@ def main(
 ) -> None:
     """Train each way with each seed and share of wrong labels; show what it scores."""
     runs.mkdir(exist_ok=True)
+    settings, kept = {"epochs": epochs, "options": sorted(option or ())}, runs / "settings.json"
+    if kept.exists() and json.loads(kept.read_text("utf-8")) != settings:
+        raise typer.BadParameter(f"{runs} has runs of {kept.read_text('utf-8')}; name a new folder")
+    kept.write_text(json.dumps(settings), encoding="utf-8")
     parts = runs / "parts"
     if not parts.exists():
         options = ["--fraction", 0.2, "--pairs", 6000]
@@ -102,6 +108,7 @@ def flipped(train: Path, share: float, seed: int, runs: Path) -> Path:
     images = sorted(train.glob("*/*"))
     wrong = set(draw.sample(range(len(images)), round(share * len(images))))
     making = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(making, ignore_errors=True)
     for number, image in enumerate(images):
         person = image.parent.name
         if number in wrong:

@@ -57,6 +57,17 @@ def test_three_steps_are_the_reference_s(framework: Framework, name: str) -> Non
 
 
 @EACH
+def test_what_is_no_number_is_not_remembered(framework: Framework, name: str) -> None:
+    head, (x, _, labels) = made(framework, name), batch(0)
+    x[0], labels[0] = np.inf, labels[1]
+    assert not np.isfinite(call(framework, head, x, labels, training=True))
+    assert np.isfinite(call(framework, head, *batch(1)[::2], training=True))
+    rows = carried(framework, head)["latest"]
+    assert np.isfinite(rows).all()
+    assert np.abs(rows[labels[1]]).sum() > 0  # of the sample that is a number
+
+
+@EACH
 def test_evaluation_reads_and_writes_nothing(framework: Framework, name: str) -> None:
     loss, (x, w, labels) = losses.get(name), batch(0)
     head, state = made(framework, loss), start_state(loss, CLASSES, SIZE)

@@ -107,9 +107,10 @@ class ClassState(tf.Module):
         due = self._waiting_calls >= self._calls
         number = tf.where(due, tf.shape(self._classes)[0], 0)
         classes, *samples = (each[:number] for each in (self._classes, *self._samples))
-        if not self._alone:
-            here = classes >= 0
-            classes, *samples = (tf.boolean_mask(each, here) for each in (classes, *samples))
+        # A class may be elsewhere; and a memory that is no number would spoil every later step.
+        finite = tf.reduce_all(tf.math.is_finite(Sample(*samples).embedding), 1)
+        here = (classes >= 0) & finite
+        classes, *samples = (tf.boolean_mask(each, here) for each in (classes, *samples))
         # The last sample of each class, for all of its samples: they then write the same.
         order = tf.argsort(classes, stable=True)
         ordered = tf.gather(classes, order)

@@ -100,9 +100,9 @@ class ClassState(nn.Module):
         ]
         state = self._waiting[-1].state
         self._waiting.clear()
-        if not self._alone:
-            here = classes >= 0
-            classes, samples = classes[here], [each[here] for each in samples]
+        # A class may be elsewhere; and a memory that is no number would spoil every later step.
+        here = (classes >= 0) & Sample(*samples).embedding.isfinite().all(1)
+        classes, samples = classes[here], [each[here] for each in samples]
         # The last sample of each class, for all of its samples: they then write the same.
         ordered, order = classes.sort(stable=True)
         last = order[torch.searchsorted(ordered, ordered, right=True) - 1]
@@ -120,6 +120,7 @@ class ClassState(nn.Module):
         super()._save_to_state_dict(*given)
 
     def _load_from_state_dict(self, *given: Any) -> None:
+        self.settle()
         self.forget()
         super()._load_from_state_dict(*given)
 
