@@ -27,7 +27,7 @@ BASE = "iresnet50"
 
 def main(
     output: Path,
-    backbones_: list[str] = typer.Option(BUILT_IN, "--backbones"),  # noqa: B008
+    backbones_: list[str] = typer.Option(BUILT_IN, "--backbones"),  # noqa: B008 - typer's way
     batch: int = 4,
     rounds: int = 3,
     threads: int = 1,  # two meet after each layer: on a shared machine small networks only wait

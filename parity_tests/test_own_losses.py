@@ -414,6 +414,7 @@ class Counting(MarginLoss):
 def counting_ops(framework: Framework, change: str = "") -> Any:
     """Return tensor code for `Counting`, maybe a little wrong."""
 
+    # mypy takes no class from a call as a base.
     class CountingOps(framework.module("losses").LossOps):  # type: ignore[misc]
         def remember(self, rows: Any, *_: Any) -> Any:
             return {"count": rows["count"] + (change != "counts nothing")}
