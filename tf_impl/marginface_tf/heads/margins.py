@@ -60,7 +60,8 @@ def class_margins(
             if update is None:
                 return tf.cast(d_margins, source.dtype)
             part = classes[:used], of_pass[:used], d_margins[:used]
-            return after(update.step_margins(*part), tf.zeros_like(source))
+            # By everybody's gradients: all shards leave a step out, or none.
+            return after(update.step_margins(*part, d_own), tf.zeros_like(source))
 
         return (own, sums[0] / sums[1]), gradient
 

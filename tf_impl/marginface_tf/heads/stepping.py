@@ -234,17 +234,24 @@ class Update:
 
         return bias(self.anchor)
 
-    def step_margins(self, rows: Tensor, value: Tensor, gradient: Tensor) -> Writes:
-        """Step rows of the bias where it is learned margins; return the assignments."""
+    def step_margins(self, rows: Tensor, value: Tensor, gradient: Tensor, of_all: Tensor) -> Writes:
+        """Step rows of the bias where it is learned margins; return the assignments.
+
+        Args:
+            rows: of the bias.
+            value: of these rows.
+            gradient: likewise.
+            of_all: the gradients of all processes' samples; no step where one is no number.
+        """
         if not self.learning:
             return []
-        may_step = self._may_step_apart(gradient)
+        may_step = self._may_step_apart(gradient, of_all)
         return self.write("bias", rows, *self.stepped("bias", rows, value, gradient, may_step))
 
-    def _may_step_apart(self, gradient: Tensor) -> Tensor:
+    def _may_step_apart(self, *gradients: Tensor) -> Tensor:
         """Say if a step beside the pass over the classes, which counts it, may be taken."""
-        steps = self.settings.steps.read_value()
-        return tf.reduce_all(tf.math.is_finite(gradient)) & (steps != REFUSED)
+        finite = [tf.reduce_all(tf.math.is_finite(each)) for each in gradients]
+        return tf.reduce_all(finite) & (self.settings.steps.read_value() != REFUSED)
 
 
 def _writes(*assigned: Any) -> Writes:

@@ -264,7 +264,8 @@ class MarginHead(nn.Module):
                 return self._terms(x, logit_norms, inputs)
 
             # From the target cosines alone the loss prepares margins and its next state; one that
-            # looks ahead has a pass before.
+            # looks ahead has a pass before, which nobody goes back through.
+            ahead = replace(inputs.plan, kept=0, in_gradient=False)
             cosines = target_cosines(x, self.weight, inputs)
             step = prepare_step(
                 self._ops,
@@ -275,7 +276,7 @@ class MarginHead(nn.Module):
                 | own_numbers,
                 _cast(draws, compute),
                 self.shard,
-                lambda step: pass_over(step, replace(inputs, update=None)).others,
+                lambda step: pass_over(step, replace(inputs, plan=ahead, update=None)).others,
                 training=self.training,
             )
             # The pass over all classes.

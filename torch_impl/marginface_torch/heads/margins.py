@@ -72,6 +72,7 @@ class _ClassMargins(torch.autograd.Function):
         d_margins.index_add_(0, target.places[target.here], d_own[target.here])
         if inputs.update is None:
             return d_margins.to(ctx.dtype), None, None, None, None
-        finite = may_step(inputs.update.settings, d_margins)
+        # By everybody's gradients: all shards leave a step out, or none.
+        finite = may_step(inputs.update.settings, d_own, d_margins)
         inputs.update.step("bias", ctx.classes, d_margins, finite=finite)
         return None, None, None, None, None
