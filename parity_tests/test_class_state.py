@@ -131,13 +131,79 @@ def test_a_class_that_was_not_seen_has_no_pairs(framework: Framework, name: str)
     assert not found.gradients["bias"].any()
 
 
-def test_going_back_after_the_next_call(torch: Framework) -> None:
-    head, (x, _, labels) = made(torch, "vpl"), batch(0)
-    tensors = torch.torch.tensor(x, requires_grad=True), torch.torch.tensor(labels)
-    first = head(*tensors)
-    head(*tensors)
-    with pytest.raises(MarginfaceError, match="go back before the next call in training"):
-        first.backward()
+@pytest.mark.parametrize("between", ["call", "evaluate", "logits", "arrays", "load"])
+@pytest.mark.parametrize(("name", "update"), [("vpl", None), ("vpl", SGD()), ("uss", None)])
+def test_going_back_after_rows_moved(
+    framework: Framework, name: str, update: Any, between: str
+) -> None:
+    """It is refused, or goes back from the rows as they were; with what is stepped, untouched."""
+    loss, (x, w, labels) = losses.get(name), batch(0)
+    state, bias = start_state(loss, CLASSES, SIZE), loss.initial_bias(CLASSES)
+    head, b = made(framework, loss, update=update), {} if bias is None else {"bias": bias}
+    head.rate = 0.1
+    head.load_arrays(head.arrays() | {"weight": w} | b)
+    framework.carry(head, state)
+    if framework.name == "torch":
+        given = framework.torch.tensor(x, requires_grad=True)
+        loss_value = head(given, framework.torch.tensor(labels))
+    else:
+        given = framework.tf.Variable(x)
+        with framework.tf.GradientTape() as tape:
+            loss_value = head(framework.tf.convert_to_tensor(given), labels)
+    weight = framework.array(head.weight).copy()
+    match between:
+        case "call" | "evaluate":
+            call(framework, head, *batch(1)[::2], training=between == "call")
+        case "logits":
+            pair = (
+                (x, labels) if framework.name == "tf" else (given, framework.torch.tensor(labels))
+            )
+            head.logits(*pair)
+        case "arrays":
+            head.arrays()
+        case "load":
+            head.load_arrays(head.arrays())
+    if framework.name == "torch" or update is not None:
+        with pytest.raises(MarginfaceError, match="a later call or logits, saving or loading mov"):
+            loss_value.backward() if framework.name == "torch" else tape.gradient(loss_value, given)
+        np.testing.assert_array_equal(framework.array(head.weight), weight)
+    else:
+        wanted = loss.evaluate(x, w, labels, bias=bias, state=state).gradients["embeddings"]
+        found = tape.gradient(loss_value, given).numpy()
+        np.testing.assert_allclose(found, wanted, rtol=RTOL["float64"])
+
+
+@EACH
+def test_in_inference_mode(torch: Framework, name: str) -> None:
+    """Where tensors count no versions: a head made there, and one made outside."""
+    (x, _, labels), outside = batch(0), made(torch, name)
+    with torch.torch.inference_mode():
+        inside = made(torch, name)
+        inside.load_arrays(outside.arrays())
+        found = [call(torch, head, x, labels, training=True) for head in (inside, outside)]
+    assert_same_arrays(inside.arrays(), outside.arrays(), 0)
+    for head in (inside.eval(), outside.eval()):
+        with torch.torch.no_grad():
+            found.append(torch.call(head, x, labels))
+    assert found[0] == found[1]
+    assert found[2] == found[3]
+
+
+def test_in_a_graph_of_tf_it_is_an_error(tf: Framework) -> None:
+    code, head, (x, _, labels) = tf.tf, made(tf, "vpl", update=SGD()), batch(0)
+    head.rate, given = 0.1, code.Variable(x)
+
+    @code.function
+    def step(twice: bool) -> Any:
+        with code.GradientTape() as tape:
+            value = head(code.convert_to_tensor(given), labels)
+        if twice:
+            head(given * 2.0, labels)
+        return tape.gradient(value, given)
+
+    assert np.isfinite(step(False)).all()
+    with pytest.raises(code.errors.InvalidArgumentError, match="go back first"):
+        step(True)
 
 
 @pytest.mark.parametrize("update", [None, SGD()])

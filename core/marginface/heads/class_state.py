@@ -13,7 +13,8 @@ from marginface.losses import MarginLoss, Memory
 
 MOVED = (
     "the rows that this loss keeps for each class have moved since the call that is gone back "
-    "from; go back before the next call in training"
+    "from: a later call or logits, saving or loading moves them; go back first, and make the head "
+    "with accumulation=N if N calls belong to one step"
 )
 
 

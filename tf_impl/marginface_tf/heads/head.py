@@ -358,6 +358,8 @@ class MarginHead(keras.layers.Layer):
         loss = tf.reduce_mean(sample_losses) + pull
         if isinstance(parameters, Update) and parameters.learning:
             loss = with_gradient_check(loss, parameters)
+        if isinstance(parameters, Update) and inputs.memories is not None:
+            loss = self._class_state.hold(loss)
         return loss
 
     def cosines(self, embeddings: Any) -> Tensor:

@@ -12,13 +12,15 @@ The order of events, beside that of `passes`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 from tensorflow import Tensor
 
-from marginface.heads import recalled
+from marginface.errors import MarginfaceError
+from marginface.heads import MOVED, recalled
 from marginface.losses import MIN_NORM, MarginLoss, Memory, Sample
 from marginface_tf.losses.base import LossOps, Tensors
 from marginface_tf.processes import add_up, gather, replicas
@@ -58,6 +60,7 @@ class ClassState(tf.Module):
         self._classes = _waiting([], tf.int64)
         self._samples = Sample(*(_waiting(row, dtype) for row in ([embedding_size], [], [])))
         self._waiting_calls = _variable(tf.constant(0))
+        self._moves = _variable(tf.constant(0, tf.int64))
 
     def rows(self, classes: Tensor | None) -> dict[str, Tensor]:
         """Return some classes' rows, or all."""
@@ -124,11 +127,38 @@ class ClassState(tf.Module):
         self._keep(number)
 
     def forget(self) -> None:
-        """Drop what waits, for rows that come from elsewhere."""
+        """Drop what waits: the rows are about to move."""
         self._keep(tf.shape(self._classes)[0])
 
+    def hold(self, loss: Tensor) -> Tensor:
+        """Return a loss whose backward pass refuses rows that have moved since its call.
+
+        It is for a pass that reads them again on its way back; others have them as they were.
+
+        Raises:
+            MarginfaceError: in the backward pass, before anything is stepped; in a graph,
+                TensorFlow's InvalidArgumentError. XLA cannot raise: gradients are NaN.
+        """
+        moves = tf.identity(self._moves)
+
+        @tf.custom_gradient
+        def held(value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            def gradient(d_loss: Tensor) -> Tensor:
+                moved = self._moves.read_value() != moves
+                if tf.executing_eagerly():
+                    if moved:
+                        raise MarginfaceError(MOVED)
+                    return d_loss
+                with tf.control_dependencies([tf.debugging.Assert(~moved, [MOVED])]):
+                    return tf.where(moved, tf.constant(math.nan, d_loss.dtype), d_loss)
+
+            return tf.identity(value), gradient
+
+        return held(loss)
+
     def _keep(self, first: Tensor) -> None:
-        """Let wait what comes from `first` on."""
+        """Let wait what comes from `first` on; what came before moves the rows."""
+        self._moves.assign_add(tf.cast(first > 0, tf.int64))
         for waiting in (self._classes, *self._samples):
             waiting.assign(waiting[first:])
         calls = self._waiting_calls

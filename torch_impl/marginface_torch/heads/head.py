@@ -298,9 +298,11 @@ class MarginHead(nn.Module):
                 samples = Sample(unit_vectors(x.detach())[0], all_norms, cosines)
                 self.class_state.leave(classes, samples, state, everybody=self._everybody)
         loss = sample_losses.mean() + pull
-        if inputs.update is None or not self.checking:
-            return loss
-        return with_gradient_check(loss, inputs.update)
+        if inputs.update is not None and self.checking:
+            loss = with_gradient_check(loss, inputs.update)
+        if self._remembers and loss.requires_grad:
+            self.class_state.hold(loss)
+        return loss
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Return the cosine of each embedding with each class, [batch, num_classes].

@@ -53,6 +53,7 @@ class ClassState(nn.Module):
         super().__init__()
         self._ops, self._calls, self._alone = ops, calls, alone
         self._waiting: list[_Left] = []
+        self._moves = 0
         for name, array in rows.items():
             given = as_tensor(array)
             kept = torch.empty(given.shape, dtype=dtype if array.dtype.kind == "f" else given.dtype)
@@ -99,7 +100,7 @@ class ClassState(nn.Module):
             torch.cat(each) for each in zip(*(c.samples for c in self._waiting), strict=True)
         ]
         state = self._waiting[-1].state
-        self._waiting.clear()
+        self.forget()
         # A class may be elsewhere; and a memory that is no number would spoil every later step.
         here = (classes >= 0) & Sample(*samples).embedding.isfinite().all(1)
         classes, samples = classes[here], [each[here] for each in samples]
@@ -112,8 +113,24 @@ class ClassState(nn.Module):
             value[ordered] = rows[name].to(value.dtype)
 
     def forget(self) -> None:
-        """Drop what waits, for rows that come from elsewhere."""
+        """Drop what waits: the rows are about to move."""
         self._waiting.clear()
+        self._moves += 1
+
+    def hold(self, loss: Tensor) -> None:
+        """Have the backward pass of a loss refuse rows that have moved since its call.
+
+        Raises:
+            MarginfaceError: in the backward pass, before anything is stepped.
+        """
+        moves = self._moves
+
+        def check(_: Tensor) -> None:
+            if self._moves != moves:
+                raise MarginfaceError(MOVED)
+
+        # PyTorch gives it no types.
+        loss.register_hook(check)  # type: ignore[no-untyped-call]
 
     def _save_to_state_dict(self, *given: Any) -> None:
         self.settle()
@@ -149,21 +166,15 @@ class Memories:
         self._ops, self._rows = ops, class_state
         # The head's own moves on before the backward pass.
         self._state = {name: value.clone() for name, value in state.items()}
-        self._versions = self._now()
 
     def of(self, classes: slice | Tensor) -> Memory:
         """Return shares and vectors of some classes.
 
         Raises:
-            MarginfaceError: they have moved since the forward pass, or the loss recalls nothing.
+            MarginfaceError: the loss recalls nothing.
         """
-        if self._now() != self._versions:
-            raise MarginfaceError(MOVED)
         memory = self._ops.recall(self._rows.rows(classes), self._state)
         return recalled(self._ops.spec, memory)
-
-    def _now(self) -> list[int]:
-        return [value._version for value in self._rows.buffers()]
 
 
 def mix(w: Tensor, memory: Memory | None) -> Tensor:
