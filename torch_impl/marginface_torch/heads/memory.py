@@ -90,7 +90,7 @@ class ClassState(nn.Module):
         classes, *left = map(_in_order, given) if everybody or not self._alone else given
         self._waiting.append(_Left(classes, Sample(*left), state))
 
-    @torch.no_grad()
+    @torch.inference_mode()  # which may write rows that were made in it, too
     def settle(self) -> None:
         """Write what a whole optimizer step left."""
         if not self._waiting or len(self._waiting) < self._calls:
