@@ -111,6 +111,48 @@ def test_calls_to_one_step_leave_together(framework: Framework, name: str) -> No
     assert_same_arrays(carried(framework, head), wanted, RTOL["float64"])
 
 
+@pytest.mark.parametrize("way", ["arrays", "framework"])
+@pytest.mark.parametrize("name", ["vpl", "adaface"])
+def test_an_optimizer_step_begins_anew_with_what_is_loaded(
+    framework: Framework, name: str, way: str
+) -> None:
+    """Though a call to another one was made, of which the head then knows nothing more."""
+    heads = [made(framework, name, accumulation=2) for _ in range(2)]
+    saved, ours = heads[0].arrays(), framework.name == "torch"
+    state = heads[0].state_dict() if ours else dict(enumerate(heads[0].get_weights()))
+    state = {str(key): value + 0 for key, value in state.items()}
+    call(framework, heads[0], *batch(0)[::2], training=True)
+    for head in heads:
+        if way == "arrays":
+            head.load_arrays(saved)
+        else:
+            (head.load_state_dict if ours else head.load_own_variables)(state)
+    for number in (1, 2):
+        for head in heads:
+            call(framework, head, *batch(number)[::2], training=True)
+        assert_same_arrays(heads[0].arrays(), heads[1].arrays(), 0)
+    assert any((value != saved[key]).any() for key, value in heads[0].arrays().items())
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_what_waits_stays_where_other_arrays_are_loaded(
+    framework: Framework, accumulation: int
+) -> None:
+    heads = [made(framework, "vpl", accumulation=accumulation) for _ in range(2)]
+    heads[1].load_arrays(heads[0].arrays())
+    for head in heads:
+        call(framework, head, *batch(0)[::2], training=True)
+    if framework.name == "torch":
+        heads[0].load_state_dict({"weight": heads[0].weight.data}, strict=False)
+    else:
+        with pytest.raises(ValueError, match="expected"):  # Keras may go on without
+            heads[0].load_own_variables({})
+    for head in heads:
+        call(framework, head, *batch(1)[::2], training=True)
+    assert_same_arrays(heads[0].arrays(), heads[1].arrays(), 0)
+    assert heads[0].arrays()["class_state.seen"].any()
+
+
 def test_before_it_starts_vpl_is_arcface_to_the_bit(framework: Framework) -> None:
     x, w, labels = batch(0)
     found = [

@@ -235,6 +235,7 @@ class Learner:
         summary = check_fits(arrays, specs, "the given state", strict=strict)
         rank = self.group.rank if self.group else 0
         check_files(arrays, specs, rank)
+        self.head.before_loading(filter(None, map(name_in_head, summary.loaded)))
         for name in summary.loaded:
             if name == STEP:
                 self.steps = int(np.asarray(arrays[name]))

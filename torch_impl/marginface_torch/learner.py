@@ -285,6 +285,7 @@ class Learner:
         summary = check_fits(arrays, specs, "the given state", strict=strict)
         rank = self.group.rank if self.group else 0
         check_files(arrays, specs, rank)
+        self.head.before_loading(filter(None, map(name_in_head, summary.loaded)))
         for name in summary.loaded:
             if name == SCALE:
                 self.scaling = LossScale.from_array(np.asarray(arrays[name]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Self
 
@@ -719,8 +719,7 @@ class MarginHead(keras.layers.Layer):
         values = {
             name: self._own(arrays, name, variable) for name, variable in self.saved().items()
         }
-        if self._class_state is not None:
-            self._class_state.forget()
+        self.before_loading(values)
         for name, variable in self.saved().items():
             variable.assign(values[name])
 
@@ -743,6 +742,20 @@ class MarginHead(keras.layers.Layer):
         }
         return self._stepped() | state | slots
 
+    def before_loading(self, names: Iterable[str]) -> None:
+        """Write what a step left; where arrays of the loss come, drop what calls to the next did.
+
+        Args:
+            names: those of `saved` that are loaded then. With the loss's state or rows an optimizer
+                step begins anew for the head; gradients that were added up are the optimizer's.
+        """
+        self._settle()
+        if any(name.startswith(("state.", "class_state.")) for name in names):
+            if self._class_state is not None:
+                self._class_state.forget()
+            for variable in [] if self._calls is None else [self._calls, *self._sums.values()]:
+                variable.assign(tf.zeros_like(variable.value))
+
     def carried(self) -> dict[str, Any]:
         """Return what the loss carries, in place: its state, and the rows of its classes."""
         self._settle()
@@ -754,10 +767,10 @@ class MarginHead(keras.layers.Layer):
         super().save_own_variables(store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Set the variables, as Keras asks for it."""
-        if self._class_state is not None:
-            self._class_state.forget()
+        """Set the variables, as Keras asks for it; there is no part of them."""
+        self._settle()
         super().load_own_variables(store)
+        self.before_loading(self.saved())
 
     def _settle(self) -> None:
         """Let what a step left to its classes be written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -627,7 +627,7 @@ class MarginHead(nn.Module):
     def load_arrays(self, arrays: Mapping[str, ArraySource]) -> None:
         """Set what `arrays` returns; of a shard, its part of it."""
         values = {name: self._own(arrays, name, value) for name, value in self.saved().items()}
-        self.class_state.forget()
+        self.before_loading(values)
         for name, value in self.saved().items():
             value.copy_(values[name])
 
@@ -643,6 +643,26 @@ class MarginHead(nn.Module):
     def saved(self) -> dict[str, Tensor]:
         """Return this process's part of what `arrays` returns, in place."""
         return dict(self.state_dict())
+
+    @torch.no_grad()
+    def before_loading(self, names: Iterable[str]) -> None:
+        """Write what a step left; where arrays of the loss come, drop what calls to the next did.
+
+        Args:
+            names: those of `saved` that are loaded then. With the loss's state or rows an optimizer
+                step begins anew for the head; gradients that were added up are the optimizer's.
+        """
+        self.class_state.settle()
+        if any(name.startswith(("state.", "class_state.")) for name in names):
+            self.class_state.forget()
+            for value in (self._calls, *self._sums.buffers()):
+                value.zero_()
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.before_loading(
+            name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)
+        )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def carried(self) -> dict[str, Tensor]:
         """Return what the loss carries, in place: its state, and the rows of its classes."""

@@ -136,11 +136,6 @@ class ClassState(nn.Module):
         self.settle()
         super()._save_to_state_dict(*given)
 
-    def _load_from_state_dict(self, *given: Any) -> None:
-        self.settle()
-        self.forget()
-        super()._load_from_state_dict(*given)
-
 
 def _in_order(values: Tensor) -> Tensor:
     """Return values of all processes, one process after the other, in the order of the batch."""
