@@ -330,7 +330,7 @@ HEADS = [
         "else places",
     ),
     Mutant(
-        "heads.passes",
+        ("heads.stepping", "heads.passes"),
         "head_updates",
         ("raise MarginfaceError(ONCE) from error", "with tf.control_dependencies(writes):"),
         ("raise", "with tf.control_dependencies([]):"),
@@ -340,6 +340,12 @@ HEADS = [
         "head_updates",
         ("dict(self.named_parameters())", "now, self.steps_before, ONCE"),
         ("{n: v.data for n, v in self.named_parameters()}", "now, now, ONCE"),
+    ),
+    Mutant(
+        "heads.stepping",
+        "head_updates",
+        ("ctx.save_for_backward(*update.values.values())", "int(now) != int(self.steps_before)"),
+        ("pass", "False"),
     ),
     # embeddings that need no gradient, and scaled losses
     Mutant(

@@ -103,7 +103,7 @@ DIFFERENCES = {
     "heads.stepping": Difference(
         {"Update.step", "may_step"},
         {
-            *("UpdateSource", "Update.begin", "Update.check", "Update.read", "Update.stepped"),
+            *("UpdateSource", "Update.begin", "Update.may_step", "Update.read", "Update.stepped"),
             *("Update.bias", "Update.step_margins", "Update.step_one_bias", "Update.write"),
         },
         {"Update"},

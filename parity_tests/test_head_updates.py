@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays
 from frameworks import Framework
+from row_steps import start_state
 from test_head_sampling import BATCH, CLASSES, RATE, SIZE, make
 
 from marginface import MarginfaceError
@@ -44,13 +45,20 @@ def test_of_two_calls_only_one_goes_back(framework: Framework) -> None:
         back()
 
 
-def test_one_call_goes_back_once(framework: Framework) -> None:
-    head = make(framework, "arcface")
+@pytest.mark.parametrize("name", ["arcface", "adaptiveface", "uss"])
+def test_one_call_goes_back_once(framework: Framework, name: str) -> None:
+    """The second time moves nothing, what is stepped apart least of all."""
+    head = make(framework, name)
     head.rate = RATE
+    framework.carry(head, start_state(head.loss, CLASSES, SIZE))
     back = way_back(framework, head, 1)
     back()
+    parameters = [each for each in (head.weight, head.bias) if each is not None]
+    before = [framework.array(each).copy() for each in parameters]
     with pytest.raises(MarginfaceError, match="go back once"):
         back()
+    for each, value in zip(parameters, before, strict=True):
+        np.testing.assert_array_equal(framework.array(each), value)
 
 
 def stepped(code: Any, head: Any, mode: str, rates: Any) -> dict[str, Any]:

@@ -25,12 +25,13 @@ process does between two bars it does for one block of classes after the other:
       update: with_gradient_check
 
     tape.gradient(loss), the same upwards
-      update: with_gradient_check        d_loss above 100: refused unless head.loss_scale says so
+      update: with_gradient_check        parameters that have moved since: refused; d_loss above
+                                         100, too, unless head.loss_scale says so; counts the step
       psi, reduce, penalty               the tape, on [batch] values -> d_cosines, d_bias, d_others
       shards: combine                    gather these; d_others times the shard's part of the sum
       class_terms, backward              _backward
         d_cosines -> d_w of own classes  a tape through unit vectors of [batch] weights; and d_x
-        source.begin                     update: is all finite, and the step not taken yet? may_step
+        source.begin                     update: is all finite, and the step not refused? may_step
         | w = W[block]                   source.block; not stepped yet
         | products                       where they were kept, else matrix product 1 again
         | d_logits                       exp(logits - others) d_others: softmax without own class
@@ -108,7 +109,7 @@ class ParameterSource(Protocol):
     def target(self, target: TargetClasses) -> Parameters:
         """Return the parameters of the samples' own classes."""
 
-    def begin(self, embeddings: Tensor, d_terms: Terms) -> tuple[LoopVars, Writes]:
+    def begin(self, embeddings: Tensor, d_terms: Terms) -> LoopVars:
         """Begin a backward pass; return its loop variables."""
 
     def add(
@@ -178,11 +179,11 @@ class GradientSource:
         self,
         embeddings: Tensor,
         d_terms: Terms,  # noqa: ARG002 - an update looks whether they are finite
-    ) -> tuple[LoopVars, Writes]:
+    ) -> LoopVars:
         """Return the gradients, all zero."""
         shape = [0] if self.bias is None else self.bias.shape
         weight_shape = [0] if self.plan.constant else tf.shape(self.weight)
-        return (tf.zeros(weight_shape, self.weight.dtype), tf.zeros(shape, embeddings.dtype)), []
+        return tf.zeros(weight_shape, self.weight.dtype), tf.zeros(shape, embeddings.dtype)
 
     def add(
         self,
@@ -341,9 +342,9 @@ def _backward(
         return d_embeddings, d_norms + gradients.norms, *loop_vars
 
     # All blocks, after it is known whether a step may be taken.
-    loop_vars, writes = source.begin(embeddings, d_terms)
+    loop_vars = source.begin(embeddings, d_terms)
     d_embeddings, d_norms, *last = loop_over_blocks(
-        plan, body, after(writes, d_embeddings), tf.zeros_like(others), *loop_vars
+        plan, body, d_embeddings, tf.zeros_like(others), *loop_vars
     )
     # The gradients of parameters, or the step of a bias that all classes share.
     gradients, writes = source.finish(tuple(last))

@@ -119,39 +119,39 @@ class Update:
     shared_bias: bool
     bias_apart: bool = False
 
-    def check(self, d_loss: Tensor) -> Tensor:
-        """Return the gradient of the loss once it was checked: a large one is a scaled loss's.
+    def begin(self, d_loss: Tensor) -> Tensor:
+        """Begin a step and count it; return the gradient of the loss once it was checked.
+
+        A large one is a scaled loss's. What is refused has moved nothing.
 
         Raises:
-            MarginfaceError: the loss was scaled, and `loss_scale` does not say so; in a graph,
-                TensorFlow's InvalidArgumentError.
+            MarginfaceError: the parameters were stepped since the forward pass, or the loss was
+                scaled, and `loss_scale` does not say so; in a graph, TensorFlow's
+                InvalidArgumentError.
         """
         scale = tf.cast(self.settings.scale.read_value(), d_loss.dtype)
+        steps = self.settings.steps
+        now = steps.read_value()
         if tf.executing_eagerly():
+            if int(now) != int(self.steps_before):
+                raise MarginfaceError(ONCE)
             check_upstream(float(d_loss), float(scale) or None)
+            steps.assign_add(1)
             return d_loss
         share = tf.abs(d_loss) / tf.where(scale > 0, scale, tf.ones_like(scale))
         scaled = (share > MAX_UPSTREAM) & ~((scale > 0) & tf.math.is_inf(share))
         said = [SCALED, d_loss, "with loss_scale", scale]
-        with tf.control_dependencies([tf.debugging.Assert(~scaled, said)]):
-            steps = self.settings.steps.read_value()
-            steps = tf.where(scaled, tf.constant(REFUSED, steps.dtype), steps)
-            return after(_writes(self.settings.steps.assign(steps)), d_loss)
+        once = tf.debugging.assert_equal(now, self.steps_before, ONCE)
+        with tf.control_dependencies([once, tf.debugging.Assert(~scaled, said)]):
+            refused = scaled | (now != self.steps_before) | (now == REFUSED)
+            counted = steps.assign(tf.where(refused, tf.constant(REFUSED, now.dtype), now + 1))
+            return after(_writes(counted), d_loss)
 
-    def begin(self) -> tuple[Tensor, Writes]:
-        """Begin a step and count it; say if it may be taken, and return the count's assignment.
-
-        Raises:
-            MarginfaceError: the parameters were stepped since the forward pass; in a graph,
-                TensorFlow's InvalidArgumentError.
-        """
-        now = self.settings.steps.read_value()
-        if tf.executing_eagerly() and int(now) != int(self.steps_before):
-            raise MarginfaceError(ONCE)
-        with tf.control_dependencies([tf.debugging.assert_equal(now, self.steps_before, ONCE)]):
-            may_step = (now == self.steps_before) & (now != REFUSED)
-            steps = tf.where(may_step, now + 1, tf.constant(REFUSED, now.dtype))
-            return may_step, _writes(self.settings.steps.assign(steps))
+    def may_step(self, *gradients: Tensor) -> Tensor:
+        """Say if a step may be taken: it was not refused when it began, and all is finite."""
+        finite = [tf.reduce_all(tf.math.is_finite(each)) for each in gradients]
+        with tf.control_dependencies(finite):  # by then it has begun
+            return tf.reduce_all(finite) & (self.settings.steps.read_value() != REFUSED)
 
     def read(self, name: str, rows: Tensor) -> Tensor:
         """Read rows of `weight` or `bias`."""
@@ -226,7 +226,7 @@ class Update:
         @tf.custom_gradient
         def bias(anchor: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
             def gradient(d_bias: Tensor) -> Tensor:
-                may_step = self._may_step_apart(d_bias)
+                may_step = self.may_step(d_bias)
                 writes = self.step_one_bias(d_bias, may_step) if self.learning else []
                 return after(writes, tf.zeros_like(anchor))
 
@@ -245,13 +245,8 @@ class Update:
         """
         if not self.learning:
             return []
-        may_step = self._may_step_apart(gradient, of_all)
+        may_step = self.may_step(gradient, of_all)
         return self.write("bias", rows, *self.stepped("bias", rows, value, gradient, may_step))
-
-    def _may_step_apart(self, *gradients: Tensor) -> Tensor:
-        """Say if a step beside the pass over the classes, which counts it, may be taken."""
-        finite = [tf.reduce_all(tf.math.is_finite(each)) for each in gradients]
-        return tf.reduce_all(finite) & (self.settings.steps.read_value() != REFUSED)
 
 
 def _writes(*assigned: Any) -> Writes:
@@ -316,15 +311,12 @@ class UpdateSource:
         """Read the samples' rows."""
         return self._read(self._class_numbers(target.places))
 
-    def begin(self, embeddings: Tensor, d_terms: Terms) -> tuple[LoopVars, Writes]:
-        """Begin a step; return the gradient of the one bias, and whether anything may move."""
-        learning = self.update.learning
-        may_step, writes = self.update.begin() if learning else (tf.constant(False), [])
+    def begin(self, embeddings: Tensor, d_terms: Terms) -> LoopVars:
+        """Return the gradient of the one bias, zero, and whether anything may move."""
         # A step by a gradient that is not finite would spoil all weights for good.
-        finite = [tf.reduce_all(tf.math.is_finite(value)) for value in (embeddings, *d_terms)]
-        may_step &= tf.reduce_all(finite)
+        may_step = self.update.may_step(embeddings, *d_terms)
         d_one_bias = tf.zeros([1 if self.update.one_bias else 0], embeddings.dtype)
-        return (d_one_bias, may_step), writes
+        return d_one_bias, may_step
 
     def add(
         self, k: Tensor, parameters: Parameters, gradients: BlockGradients, loop_vars: LoopVars
@@ -376,13 +368,10 @@ class UpdateSource:
 
 
 def with_gradient_check(loss: Tensor, update: Update) -> Tensor:
-    """Return the loss; its backward pass first checks that the loss scale was set, if there is one.
-
-    A gradient of the loss far above 1 is a scaled loss's. It is refused before any weight moves.
-    """
+    """Return the loss; its backward pass first checks and counts the step: `Update.begin`."""
 
     @tf.custom_gradient
     def checked(value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        return tf.identity(value), update.check
+        return tf.identity(value), update.begin
 
     return checked(loss)

@@ -298,7 +298,7 @@ class MarginHead(nn.Module):
                 samples = Sample(unit_vectors(x.detach())[0], all_norms, cosines)
                 self.class_state.leave(classes, samples, state, everybody=self._everybody)
         loss = sample_losses.mean() + pull
-        if inputs.update is not None and self.checking:
+        if inputs.update is not None:
             loss = with_gradient_check(loss, inputs.update)
         if self._remembers and loss.requires_grad:
             self.class_state.hold(loss)

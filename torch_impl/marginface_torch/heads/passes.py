@@ -26,7 +26,8 @@ process does between two bars it does for one block of classes after the other:
       update: with_gradient_check
 
     loss.backward(), the same upwards
-      update: with_gradient_check        d_loss above 100: refused unless head.loss_scale says so
+      update: with_gradient_check        parameters that have moved since: refused; d_loss above
+                                         100, too, unless head.loss_scale says so
       psi, reduce, penalty               autograd, on [batch] values -> d_cosines, d_bias, d_others
       shards: combine                    gather these; d_others times the shard's part of the sum
       ClassTerms.backward
@@ -61,8 +62,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from marginface.errors import MarginfaceError
-from marginface.heads import ONCE
 from marginface_torch.compiling import compiled
 from marginface_torch.heads.blocks import (
     Block,
@@ -177,12 +176,7 @@ class ClassTerms(torch.autograd.Function):
     def backward(ctx: Any, *d_terms: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` took; step the parameters if that is wanted."""
         inputs: PassInputs = ctx.inputs
-        try:
-            tensors = ctx.saved_tensors
-        except RuntimeError as error:
-            if inputs.update is None:
-                raise
-            raise MarginfaceError(ONCE) from error
+        tensors = ctx.saved_tensors
         saved, kept_products = Saved(*tensors[:6]), tensors[6:]
         d_weight, ctx.d_weight = ctx.d_weight, None  # its products are there for one pass only
         with torch.autocast(saved.embeddings.device.type, enabled=False):

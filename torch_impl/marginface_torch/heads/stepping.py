@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed
 
 from marginface.errors import MarginfaceError
-from marginface.heads import check_learning_rate, check_loss_scale, check_upstream
+from marginface.heads import ONCE, check_learning_rate, check_loss_scale, check_upstream
 from marginface.optimizers import Optimizer
 from marginface_torch.heads.rounding import stochastic_round
 from marginface_torch.heads.row_step import step_rows
@@ -127,9 +127,10 @@ def _write(
 
 
 def with_gradient_check(loss: Tensor, update: Update) -> Tensor:
-    """Return the loss; its backward pass first checks that the loss scale was set, if there is one.
+    """Return the loss; its backward pass first checks that the parameters are those of the call.
 
-    A gradient of the loss far above 1 is a scaled loss's. It is refused before any weight moves.
+    It also checks that the loss scale was set, if there is one: a gradient of the loss far above 1
+    is a scaled loss's. What is refused has moved nothing.
     """
     # PyTorch gives `apply` no types.
     checked_loss: Tensor = _GradientCheck.apply(loss, update)  # type: ignore[no-untyped-call]
@@ -139,12 +140,18 @@ def with_gradient_check(loss: Tensor, update: Update) -> Tensor:
 class _GradientCheck(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss: Tensor, update: Update) -> Tensor:
-        ctx.update = update
+        ctx.settings = update.settings
+        ctx.save_for_backward(*update.values.values())
         return loss.view_as(loss)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        check_upstream(float(gradients[0]), ctx.update.settings.loss_scale)
+        try:
+            _ = ctx.saved_tensors
+        except RuntimeError as error:  # they were stepped, or autograd has dropped them
+            raise MarginfaceError(ONCE) from error
+        if ctx.settings.checking:
+            check_upstream(float(gradients[0]), ctx.settings.loss_scale)
         return gradients[0], None
 
 
