@@ -80,6 +80,6 @@ def saved_names(loss: MarginLoss, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def put_back(loss: MarginLoss, arrays: dict[str, Any]) -> None:
-    """Put learned margins back into their range, as a head does before each use."""
+    """Put learned margins back into their range, before each use, and after a head stepped them."""
     if loss.margin_pull is not None:
         arrays["bias"] = arrays["bias"].clip(0, 1)

@@ -114,6 +114,7 @@ def reference(
         gradients.append(found.gradients["embeddings"])
         for name in names:
             step_rows(spec, arrays, name, rows[name], found.gradients[name], RATE)
+        put_back(loss, arrays)
     return arrays | saved_names(loss, state), gradients
 
 

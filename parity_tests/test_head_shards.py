@@ -133,6 +133,8 @@ def reference(case: Case) -> dict[str, Any]:
                 step_rows(case.options["update"], arrays, name, rows[name], gradient, RATE)
             else:
                 arrays[name] -= RATE * gradient
+        if "update" in case.options:  # which puts back what it steps
+            put_back(loss, arrays)
     found |= {"table": table} | arrays
     return found | saved_names(loss, state)
 

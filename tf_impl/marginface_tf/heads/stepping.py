@@ -235,7 +235,7 @@ class Update:
         return bias(self.anchor)
 
     def step_margins(self, rows: Tensor, value: Tensor, gradient: Tensor, of_all: Tensor) -> Writes:
-        """Step rows of the bias where it is learned margins; return the assignments.
+        """Step rows of the bias where it is learned margins, in [0, 1]; return the assignments.
 
         Args:
             rows: of the bias.
@@ -246,7 +246,8 @@ class Update:
         if not self.learning:
             return []
         may_step = self.may_step(gradient, of_all)
-        return self.write("bias", rows, *self.stepped("bias", rows, value, gradient, may_step))
+        value, slots = self.stepped("bias", rows, value, gradient, may_step)
+        return self.write("bias", rows, tf.clip_by_value(value, 0, 1), slots)
 
 
 def _writes(*assigned: Any) -> Writes:

@@ -74,5 +74,5 @@ class _ClassMargins(torch.autograd.Function):
             return d_margins.to(ctx.dtype), None, None, None, None
         # By everybody's gradients: all shards leave a step out, or none.
         finite = may_step(inputs.update.settings, d_own, d_margins)
-        inputs.update.step("bias", ctx.classes, d_margins, finite=finite)
+        inputs.update.step("bias", ctx.classes, d_margins, finite=finite, within=(0, 1))
         return None, None, None, None, None

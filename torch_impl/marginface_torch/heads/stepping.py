@@ -70,7 +70,15 @@ class Update:
     shared_bias: bool
 
     @torch.no_grad()
-    def step(self, name: str, rows: slice | Tensor, gradient: Tensor, *, finite: bool) -> None:
+    def step(
+        self,
+        name: str,
+        rows: slice | Tensor,
+        gradient: Tensor,
+        *,
+        finite: bool,
+        within: tuple[float, float] | None = None,
+    ) -> None:
         """Step rows, and what the optimizer carries for them, by the gradient over the loss scale.
 
         Args:
@@ -78,6 +86,7 @@ class Update:
             rows: which of it.
             gradient: of the scaled loss, for these rows.
             finite: whether the step's gradients are finite; if not, nothing moves.
+            within: the range that the rows are put back into; None for any.
 
         Raises:
             MarginfaceError: there is no learning rate.
@@ -97,6 +106,8 @@ class Update:
         value = self.values[name][rows].to(gradient.dtype)
         slots = {slot: _widened(each[rows], gradient.dtype) for slot, each in whole.items()}
         step_rows(self.spec, value, slots, gradient, rate, decay)
+        if within is not None:
+            value.clamp_(*within)
         for slot, each in whole.items():
             _write(each, rows, slots[slot], at_random=slot == AT_RANDOM, shared=shared)
         _write(self.values[name], rows, value, at_random=True, shared=shared)
