@@ -1,6 +1,6 @@
 """State and margins where a batch lies in several processes, or in several calls."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,29 @@ def test_accumulation_moves_the_state_once(framework: Framework, name: str, dtyp
         assert_same_arrays(found[3], wanted[5], RTOL[dtype])
     if name == "sphereface":
         assert [int(state["step"]) for state in found] == [0, 0, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("name", ["adacos", "adaface", "curricularface"])
+def test_a_batch_that_is_no_number_leaves_the_state(
+    framework: Framework, name: str, accumulation: int
+) -> None:
+    """In accumulation its call counts as one that moved nothing."""
+    loss, rng = losses.get(name), np.random.default_rng(0)
+    kind = framework.torch.float64 if framework.name == "torch" else "float64"
+    head = framework.backend.MarginHead(loss, SIZE, CLASSES, accumulation=accumulation, dtype=kind)
+    x, labels = rng.normal(size=(4, SIZE)), rng.integers(0, CLASSES, 4)
+    bad = np.where(np.arange(4)[:, None] == 1, np.nan, x)
+    call: Any = partial(framework.call, head)
+    if framework.name == "tf":
+        call = framework.tf.function(head)
+    start, w = loss.initial_state(CLASSES), framework.array(head.weight)
+    after = loss.evaluate(x, w, labels).state
+    for given in (x, bad):
+        call(given, labels)
+    state = {key: framework.array(value) for key, value in head.carried().items()}
+    wanted = {k: (v + start[k] * (accumulation - 1)) / accumulation for k, v in after.items()}
+    assert_same_arrays(state, wanted, RTOL["float64"])
 
 
 def test_the_mean_over_calls_is_the_whole_batch_s_but_for_the_deviation() -> None:

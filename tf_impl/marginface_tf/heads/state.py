@@ -118,6 +118,9 @@ def carry_state(
 ) -> None:
     """Move the state on, in place; with accumulation, at the last call of an optimizer step.
 
+    A value that would not be finite stays as it was: one batch that overflows would spoil it for
+    good. In accumulation it counts for its call as it was.
+
     Args:
         state: of the loss, variables.
         next_state: what this call makes of it.
@@ -125,15 +128,24 @@ def carry_state(
         calls: number of calls since then, a variable; None without accumulation.
         accumulation: calls to one optimizer step.
     """
+    kept = {name: _finite(next_state[name], variable) for name, variable in state.items()}
     if accumulation == 1:
         for name, variable in state.items():
-            variable.assign(tf.cast(next_state[name], variable.dtype))
+            variable.assign(kept[name])
         return
     calls_now = calls.value + 1
     last = calls_now == accumulation
     calls.assign(tf.where(last, tf.zeros_like(calls_now), calls_now))
     for name, variable in state.items():
-        total = sums[name].value + tf.cast(next_state[name], variable.dtype)
+        total = sums[name].value + kept[name]
         mean = tf.cast(total / tf.cast(calls_now, total.dtype), variable.dtype)
         variable.assign(tf.where(last, mean, variable.value))
         sums[name].assign(tf.where(last, tf.zeros_like(total), total))
+
+
+def _finite(value: Tensor, variable: Any) -> Tensor:
+    """Return a value for a variable; where it is not finite the variable's own."""
+    value = tf.cast(value, variable.dtype)
+    if not value.dtype.is_floating:
+        return value
+    return tf.where(tf.math.is_finite(value), value, variable.value)

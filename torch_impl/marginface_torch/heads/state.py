@@ -107,6 +107,9 @@ def carry_state(
 ) -> None:
     """Move the state on, in place; with accumulation, at the last call of an optimizer step.
 
+    A value that would not be finite stays as it was: one batch that overflows would spoil it for
+    good. In accumulation it counts for its call as it was.
+
     Args:
         state: of the loss.
         next_state: what this call makes of it.
@@ -114,15 +117,19 @@ def carry_state(
         calls: number of calls since then.
         accumulation: calls to one optimizer step.
     """
+    kept = {
+        name: torch.where(next_state[name].isfinite(), next_state[name], value)
+        for name, value in state.items()
+    }
     if accumulation == 1:
         for name, value in state.items():
-            value.copy_(next_state[name])
+            value.copy_(kept[name])
         return
     calls_now = calls + 1
     last = calls_now == accumulation
     calls.copy_(torch.where(last, 0, calls_now))
     for name, value in state.items():
-        total = sums[name] + next_state[name]
+        total = sums[name] + kept[name]
         whole = None if value.is_floating_point() else "floor"
         mean = torch.div(total, calls_now, rounding_mode=whole)
         value.copy_(torch.where(last, mean, value))
