@@ -286,6 +286,20 @@ def test_a_memory_larger_than_the_machine_is_told_before_it_is_made(
         framework.head("uss", 512, 2_000_000)
 
 
+def test_zeros_are_made_as_such(tf: Framework, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A constant takes four times the memory of a million classes."""
+    import keras
+
+    sizes: list[int] = []
+    constant = keras.initializers.Constant
+    monkeypatch.setattr(
+        keras.initializers, "Constant", lambda v: sizes.append(v.size) or constant(v)
+    )
+    head = made(tf, "uss")
+    assert not head.arrays()["class_state.latest"].any()
+    assert sizes == [1]  # the bias
+
+
 def test_arrays_of_a_loss_without_rows_are_refused(framework: Framework) -> None:
     arrays = made(framework, "arcface").arrays()
     with pytest.raises(MarginfaceError, match=r"this head's (state.step|class_state.latest) has"):

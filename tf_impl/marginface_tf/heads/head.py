@@ -260,7 +260,8 @@ class MarginHead(keras.layers.Layer):
         return self.add_weight(
             shape=value.shape,
             dtype=floating if value.dtype.kind == "f" else value.dtype.name,
-            initializer=keras.initializers.Constant(value),
+            # A constant is made several times over, and rows of all classes are many.
+            initializer=keras.initializers.Constant(value) if value.any() else "zeros",
             trainable=trainable,
             autocast=False,
             # Every replica computes the same state from the whole batch.
