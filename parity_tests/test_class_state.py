@@ -231,6 +231,23 @@ def test_in_inference_mode(torch: Framework, name: str) -> None:
     assert found[2] == found[3]
 
 
+@EACH
+@pytest.mark.parametrize("kind", ["half", "float"])
+def test_what_waits_is_converted_with_the_head(torch: Framework, name: str, kind: str) -> None:
+    heads = [made(torch, name) for _ in range(2)]
+    heads[1].load_arrays(heads[0].arrays())
+    for head in heads:
+        call(torch, head, *batch(0)[::2], training=True)
+    heads[0].arrays()  # is written before
+    for head in heads:
+        getattr(head, kind)()
+    assert_same_arrays(heads[1].arrays(), heads[0].arrays(), 0)
+    call(torch, heads[0], *batch(0)[::2], training=True)
+    heads[0].to("meta")  # as to any device
+    (left,) = heads[0].class_state._waiting
+    assert all(each.is_meta for each in (left.classes, *left.samples, *left.state.values()))
+
+
 def test_in_a_graph_of_tf_it_is_an_error(tf: Framework) -> None:
     code, head, (x, _, labels) = tf.tf, made(tf, "vpl", update=SGD()), batch(0)
     head.rate, given = 0.1, code.Variable(x)

@@ -12,7 +12,7 @@ The order of events, beside that of `passes`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -132,9 +132,22 @@ class ClassState(nn.Module):
         # PyTorch gives it no types.
         loss.register_hook(check)  # type: ignore[no-untyped-call]
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassState:
+        """Convert rows, and what waits for them, as `to`, `half` and others ask for it."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._waiting = [
+            _Left(fn(left.classes), Sample(*map(fn, left.samples)), _each(fn, left.state))
+            for left in self._waiting
+        ]
+        return self
+
     def _save_to_state_dict(self, *given: Any) -> None:
         self.settle()
         super()._save_to_state_dict(*given)
+
+
+def _each(fn: Callable[[Tensor], Tensor], tensors: Tensors) -> Tensors:
+    return {name: fn(value) for name, value in tensors.items()}
 
 
 def _in_order(values: Tensor) -> Tensor:
