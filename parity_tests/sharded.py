@@ -39,7 +39,8 @@ class Case:
     Args:
         name: of the loss; after a space what its scale is from.
         mode: dense and blocks give gradients, which plain SGD takes; the others step themselves.
-            Where it is frozen, embeddings need no gradient, and the loss is a scaled one.
+            Where it is frozen, embeddings need no gradient, and the loss is a scaled one; where it
+            overflows, a sample is no number in some steps, too.
         classes: of all processes.
     """
 
@@ -67,15 +68,22 @@ class Case:
                 return {"update": STEP, "sample_rate": 0.85, "block": 2}
             case "filtered":
                 return {"block": 2, "interclass_filter": FILTER}
+            case "overflowing":
+                return {"update": STEP, "block": 2}
             case "adamw":
                 return {"update": ADAMW, "sample_rate": 0.85, "block": 2}
             case _:
                 return {"update": STEP, "sample_rate": 0.7, "sampling": "corrected"}
 
     @property
+    def frozen(self) -> bool:
+        """Return whether the table does not learn."""
+        return self.mode in ("frozen", "overflowing")
+
+    @property
     def scale(self) -> float | None:
         """Return the factor of the loss; None for none."""
-        return SCALE if self.mode == "frozen" else None
+        return SCALE if self.frozen else None
 
     def start(self) -> tuple[Any, dict[str, Any]]:
         """Return the table [INPUTS, SIZE] and the head's arrays, before the first step."""
@@ -103,7 +111,10 @@ class Case:
             sampling = self.options.get("sampling", "partial_fc")
             share = 0.2 if rate < 1 and number % 3 == 0 else rate
             draw = draw_step(self.loss, rng, labels, self.classes, share, sampling)
-            inputs.append((rng.normal(size=(BATCH, INPUTS)), labels, draw))
+            x = rng.normal(size=(BATCH, INPUTS))
+            if self.mode == "overflowing" and number % 2:
+                x[number] = np.nan
+            inputs.append((x, labels, draw))
         return inputs
 
     def key(self, what: Any) -> str:
@@ -144,12 +155,13 @@ def in_torch(cases: list[Case], out: str) -> None:
         head.rate, head.loss_scale = RATE, case.scale
         table, arrays = case.start()
         head.load_arrays(arrays)
-        table = torch.tensor(table, requires_grad=case.mode != "frozen")
+        table = torch.tensor(table, requires_grad=not case.frozen)
         for number, step in enumerate(case.steps()):
             x, labels, draw = case.part(step, rank, size)
             draws = {name: torch.tensor(value) for name, value in draw.items()}
             metrics = head.measure(torch.tensor(x) @ table, torch.tensor(labels), draws)
-            results[case.key(f"metrics.{number}")] = to_numpy(torch.stack(metrics))
+            if np.isfinite(step[0]).all():
+                results[case.key(f"metrics.{number}")] = to_numpy(torch.stack(metrics))
             value = head(torch.tensor(x) @ table, torch.tensor(labels), draws)
             table.grad = None
             head.zero_grad()
@@ -187,7 +199,7 @@ def in_tf(cases: list[Case], out: str) -> None:
         )
         head.rate, head.loss_scale = RATE, case.scale
         head.load_arrays(arrays)
-        table = tf.Variable(start, trainable=case.mode != "frozen")
+        table = tf.Variable(start, trainable=not case.frozen)
 
         def call(
             x: Any, labels: Any, draw: Any, case: Case = case, head: Any = head, table: Any = table
@@ -213,7 +225,8 @@ def in_tf(cases: list[Case], out: str) -> None:
                 {k: tf.constant(v) for k, v in draw.items()},
             )
             results[case.key(f"loss.{number}")] = value.numpy()
-            results[case.key(f"metrics.{number}")] = metrics.numpy()
+            if np.isfinite(each[0]).all():
+                results[case.key(f"metrics.{number}")] = metrics.numpy()
         results[case.key("table")] = table.numpy()
         with strategy.scope():
             saved = head.arrays()
