@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from comparison import RTOL, assert_same_arrays, assert_same_evaluation
 from frameworks import Framework
+from row_steps import start_state
 from test_head_sampling import CLASSES, SIZE, batches, start, stepped
 from test_head_sampling import make as make_stepping
 from test_head_sampling import reference as stepped_reference
@@ -37,6 +38,7 @@ def takes_filter(loss: MarginLoss) -> bool:
 TAKING = [name for name in losses.names() if takes_filter(losses.get(name))]
 # What a filter meets: products with the scale in them, several centres, negatives that are
 # re-weighted, that are not 0 at a cosine of 0, and that the norm multiplies.
+DENSE = ("cosface", "vpl", "uss", "adaptiveface")  # that are written out here
 KINDS = ("arcface", "subcenter_arcface", "curricularface", "sphereface_r_v2", "sphereface")
 
 
@@ -150,27 +152,72 @@ def test_a_cosine_at_the_limit_passes(framework: Framework) -> None:
         assert found.gradients["weight"][0].any() == bool(cosine)
 
 
-def test_the_spec_filters_before_all_else() -> None:
-    """Its loss is that of filtered cosines, written out; its gradients are that value's slopes."""
-    loss = losses.get("cosface", scale=4.0)
+def dense(loss: Any, x: Any, w: Any, bias: Any, state: Any, labels: Any) -> float:
+    """Return a loss of cosines that are filtered first, written out for those of `DENSE`."""
+    own, vectors = np.arange(CLASSES) == labels[:, None], units(w)
+    there = state["seen"] > 0 if "seen" in state else np.zeros(CLASSES)
+    if loss.name == "vpl":  # class vectors are mixed before they are compared
+        share = loss.share * there[:, None]
+        vectors = units((1 - share) * vectors + share * state["latest"])
+    cosines = units(x) @ vectors.T
+    margins = bias if loss.name == "adaptiveface" else np.full(CLASSES, loss.margin)
+    targets = np.cos(np.arccos(cosines) + margins) if loss.name == "vpl" else cosines - margins
+    logits = loss.scale * np.where(own, targets, np.where(cosines > LIMIT, 0, cosines))
+    each = np.log(np.exp(logits).sum(1)) - logits[own]
+    if loss.name == "uss":  # the pairs with what classes keep are not filtered
+        pairs = units(x) @ state["latest"].T - loss.pair_margin * own
+        signs = np.where(own, -1, 1)
+        each += (there * np.log1p(np.exp(signs * (loss.scale * pairs + bias)))).sum(1)
+    if loss.name == "adaptiveface":
+        each += loss.pull * (1 - bias.mean())
+    return float(each.mean())
+
+
+def dense_case(name: str) -> tuple[Any, dict[str, Any], Any, dict[str, Any]]:
+    """Return a loss, what it is differentiated by, labels, and the state."""
+    smaller = {"margin": 0.03} if name == "vpl" else {}  # no angle beyond pi
+    loss = losses.get(name, scale=4.0, **smaller)
     case = case_of(loss)
-    own = np.arange(CLASSES) == case.labels[:, None]
+    given = {"embeddings": case.embeddings, "weight": case.weight}
+    if case.bias is not None:
+        given["bias"] = case.bias
+    return loss, given, case.labels, start_state(loss, CLASSES, SIZE)
 
-    def value(x: Any, w: Any) -> float:
-        cosines = units(x) @ units(w).T
-        filtered = np.where(own, cosines - loss.margin, np.where(cosines > LIMIT, 0, cosines))
-        logits = 4 * filtered
-        return float((np.log(np.exp(logits).sum(1)) - logits[own]).mean())
 
-    x, w = case.embeddings, case.weight
-    found = loss.evaluate(x, w, case.labels, interclass_filter=LIMIT)
-    assert found.loss == pytest.approx(value(x, w), rel=1e-13)
+@pytest.mark.parametrize("name", DENSE)
+def test_the_spec_filters_before_all_else(name: str) -> None:
+    """Its loss is that of filtered cosines, written out; its gradients are that value's slopes."""
+    loss, given, labels, state = dense_case(name)
+
+    def value(change: dict[str, Any], step: float) -> float:
+        x, w, bias = (
+            None if key not in given else given[key] + step * change.get(key, 0)
+            for key in ("embeddings", "weight", "bias")
+        )
+        return dense(loss, x, w, bias, state, labels)
+
+    x, w, bias = given["embeddings"], given["weight"], given.get("bias")
+    found = loss.evaluate(x, w, labels, bias=bias, state=state, interclass_filter=LIMIT)
+    assert found.loss == pytest.approx(value({}, 0), rel=1e-13)
     rng = np.random.default_rng(0)
-    ways = rng.normal(size=x.shape), rng.normal(size=w.shape)
-    for name, (dx, dw) in {"embeddings": (ways[0], 0), "weight": (0, ways[1])}.items():
-        ends = [value(x + step * dx, w + step * dw) for step in (1e-6, -1e-6)]
-        along = (found.gradients[name] * (dx if name == "embeddings" else dw)).sum()
-        assert along == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-8)
+    for key, array in given.items():
+        way = rng.normal(size=array.shape)
+        slope = (value({key: way}, 1e-6) - value({key: way}, -1e-6)) / 2e-6
+        along = (found.gradients[key] * way).sum()
+        assert along == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("block", [None, 4])
+@pytest.mark.parametrize("name", DENSE)
+def test_heads_filter_as_the_spec_once_rows_count(
+    framework: Framework, name: str, block: int | None
+) -> None:
+    loss, given, labels, state = dense_case(name)
+    x, w, bias = given["embeddings"], given["weight"], given.get("bias")
+    head = make(framework, loss, interclass_filter=LIMIT, block=block)
+    found = framework.evaluate(head, x, w, labels, bias=bias, state=state)
+    wanted = loss.evaluate(x, w, labels, bias=bias, state=state, interclass_filter=LIMIT)
+    assert_same_evaluation(found, wanted, RTOL["float64"])
 
 
 @pytest.mark.parametrize(
