@@ -364,7 +364,7 @@ class MarginLoss:
             state: from `initial_state` and `class_state` (the default) or the last step.
             draw: from `draw`, for losses that need it.
             interclass_filter: cosines with other classes above it count as 0, a constant; None for
-                no filter.
+                no filter. They are those with mixed class vectors; a companion has no filter.
 
         Raises:
             MarginfaceError: a label out of range, a draw that is not what the loss draws, or a

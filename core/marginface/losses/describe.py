@@ -49,9 +49,9 @@ Public code makes some choices silently. Here they are parameters:
   has no jump at pi. With `clip` the angle stops at pi, with `none` nothing is done.
 
 State (running statistics, annealing) is an explicit array in `head.state` and in checkpoints. Under
-data parallelism it is the state of the whole batch. What a loss keeps for each class is in
-`head.class_state`, with a row a class, which processes share as they share class weights. Random
-numbers come from outside, by `draw`.
+data parallelism it is the state of the whole batch; where a batch would make it NaN or infinite, it
+stays as it was. What a loss keeps for each class is in `head.class_state`, with a row a class,
+which processes share as they share class weights. Random numbers come from outside, by `draw`.
 
 ![Target logits, their gradients and decision boundaries](losses.png)
 
