@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -325,3 +326,71 @@ def test_networks_take_turns_with_iresnet50(tmp_path):
         for median, least, most in times[name].values():
             assert 0 < least <= median <= most
     assert list(times[name]) == ["onnx", "torch", "tf"]
+
+
+@pytest.fixture
+def noise(monkeypatch):
+    """The script as a module."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("noise")
+
+
+def test_a_share_of_the_images_goes_to_somebody_else(noise, tiny_faces, tmp_path):
+    assert noise.flipped(tiny_faces, 0.0, 0, tmp_path) == tiny_faces
+    folders = [noise.flipped(tiny_faces, 0.25, seed, tmp_path) for seed in (0, 1, 0)]
+    assert folders[0] == folders[2] != folders[1]
+    drawn = []
+    for folder in folders[:2]:
+        images = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*"))
+        people = [(path.split("/")[0], path.split("/")[1].split("--")[0]) for path in images]
+        wrong = {image for image, (now, then) in zip(images, people, strict=True) if now != then}
+        assert len(images) == 24
+        assert len(wrong) == 6
+        drawn.append(wrong)
+    assert drawn[0] != drawn[1]
+
+
+def test_noise_is_a_whole_percent(noise, tmp_path):
+    for share in (0.125, 1.0, -0.1):
+        with pytest.raises(Exception, match="expected 0 or a whole percent below 1"):
+            noise.main(tmp_path, tmp_path / "runs", noise=[share])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_noise_goes_on_where_it_was_stopped(tiny_faces, pairs_file, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    runs = tmp_path / "runs"
+    parts = runs / "parts"
+    shutil.copytree(tiny_faces, parts / "train")
+    shutil.copytree(tiny_faces, parts / "validation")
+    shutil.copy(pairs_file, parts / "pairs.txt")
+    command = [sys.executable, BENCHMARKS / "noise.py", tmp_path, runs, "--noise", "0.25"]
+    command += ["--way", "sub-centres", "--way", "arcface", "--seeds", "2", "--epochs", "1"]
+    command += ["--option", "batch_size=8", "--option", "embedding_size=4"]
+
+    def run(*more):
+        wide = os.environ | {"COLUMNS": "500"}
+        done = subprocess.run(
+            [*command, *more], capture_output=True, text=True, check=False, env=wide
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, told, said = run()
+    assert code == 0, said
+    assert said.count("marginface train") == 4
+    assert "Accuracy less arcface's, in points" in told
+    assert "What clean finds of the wrong labels" in told
+    code, tables, said = run()  # nothing is trained or measured again
+    assert (code, said) == (0, "")
+    assert told.endswith(tables)
+    (runs / "arcface, 25% wrong, torch, 1" / "finished").unlink()
+    code, again, said = run()
+    assert code == 0, said
+    assert again.endswith(tables)
+    commands = [line for line in said.splitlines() if line.startswith("marginface")]
+    assert commands == [f"marginface train --output {runs}/arcface, 25% wrong, torch, 1 --resume"]
+    code, _, said = run("--option", "lr=0.2")
+    assert code == 2
+    assert "name a new folder" in said
