@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marginface import MarginfaceError, losses
-from marginface.heads import plan, plan_head
+from marginface.heads import HeadPlan, plan, plan_head
 
 SIZE, CLASSES, BATCH = 5, 7, 6
 LABELS = np.array([0, 6, 3, 3, 2, 0])  # in the first, a middle and the last block
@@ -169,6 +169,19 @@ def test_the_plan_says_what_it_does() -> None:
     none = plan_head(2**16, 10_000, itemsize=4, block_logits=2**18, block=1000)
     assert none.kept == 0
     assert ", logits computed twice;" in str(none)
+
+
+def test_the_plan_says_what_else_a_loss_takes(framework: Framework) -> None:
+    def plan_of(loss: str) -> HeadPlan:
+        return framework.head(loss, 512, 9000).plan(64)
+
+    usual, ahead, both = map(plan_of, ("cosface", "adacos", "uss"))
+    assert ", a pass ahead of it;" in str(ahead)
+    assert ahead.extra_bytes == usual.extra_bytes
+    assert ", a pass over latest vectors after it;" in str(both)
+    assert both.extra_bytes == usual.extra_bytes + 64 * 9000 * 4  # its logits are kept, too
+    assert both.class_state == 9000 * (512 * 4 + 8)
+    assert " beside weights and gradient, 18 MiB of class state (" in str(both)
 
 
 @given(

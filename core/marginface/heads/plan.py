@@ -31,6 +31,9 @@ class HeadPlan:
             room from the forward pass on; else in memory of their own.
         precision: what embeddings, weights and slopes are rounded to for their products.
         constant: the classes' vectors get no gradient.
+        ahead: a pass comes before this one, which keeps nothing.
+        companion: a pass over the latest vectors of the classes comes after it.
+        class_state: bytes that the loss keeps for the classes.
 
     >>> print(plan_head(128, 1_000_000, itemsize=4, block_logits=2**18))
     1000000 classes for 128 embeddings in 489 blocks of 2045, 64 MiB of logits kept, the others \
@@ -46,11 +49,15 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
     in_gradient: bool = False
     precision: Precision = "full"
     constant: bool = False
+    ahead: bool = False
+    companion: bool = False
+    class_state: int = 0
 
     def of_constants(self) -> HeadPlan:
         """Return the plan of a pass over the same classes whose vectors get no gradient."""
         kept = _kept(self.batch * self.itemsize, self.classes, self.block, KEPT_BYTES)
-        return replace(self, kept=kept, centers=1, in_gradient=False, constant=True)
+        alone = replace(self, ahead=False, companion=False, class_state=0)
+        return replace(alone, kept=kept, centers=1, in_gradient=False, constant=True)
 
     @property
     def blocks(self) -> int:
@@ -64,9 +71,11 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
 
     @property
     def extra_bytes(self) -> int:
-        """Return about how much memory it takes beside class weights and their gradient."""
+        """Return about how much memory it takes beside weights, gradient and class state."""
         working = min(self.block, self.classes) * WORKING_COPIES
         kept = 0 if self.in_gradient else self.kept
+        if self.companion:
+            kept += self.of_constants().kept
         return self._bytes(kept + working)
 
     def __str__(self) -> str:
@@ -82,9 +91,14 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
             kept = "logits computed twice"
         if self.precision != "full":
             kept += f", products in {self.precision}"
+        if self.ahead:
+            kept += ", a pass ahead of it"
+        if self.companion:
+            kept += ", a pass over latest vectors after it"
+        state = f", {_mib(self.class_state)} of class state" if self.class_state else ""
         return (
             f"{self.classes} classes for {self.batch} embeddings {blocks}, {kept}; "
-            f"{_mib(self.extra_bytes)} beside weights and gradient "
+            f"{_mib(self.extra_bytes)} beside weights and gradient{state} "
             f"(all logits at once: {_mib(whole)} an array)"
         )
 
@@ -104,6 +118,9 @@ def plan_head(
     gradient_room: int = 0,
     kept_bytes: int = 0,
     precision: Precision = "full",
+    ahead: bool = False,
+    companion: bool = False,
+    class_state: int = 0,
 ) -> HeadPlan:
     """Plan the pass over `classes` classes: the size of a block, and which logits are kept.
 
@@ -117,7 +134,7 @@ def plan_head(
         gradient_room: logits for which a row of the gradient of class weights has room; 0 where
             there is no such gradient, or none that can hold logits.
         kept_bytes: memory for logits where that is more than usual.
-        precision: see `HeadPlan`.
+        precision, ahead, companion, class_state: see `HeadPlan`.
 
     Raises:
         MarginfaceError: a size that is no whole number of at least 1.
@@ -129,10 +146,22 @@ def plan_head(
         block = classes if classes <= 2 * block else -(-classes // -(-classes // block))
         block = max(1, block)  # a shard may have none of a sample's classes
     block = min(check_count("block", block), max(1, classes))
-    if batch <= gradient_room:
-        return HeadPlan(batch, classes, block, classes, itemsize, centers, True, precision)
-    kept = _kept(batch * itemsize * centers, classes, block, max(KEPT_BYTES, kept_bytes))
-    return HeadPlan(batch, classes, block, kept, itemsize, centers, False, precision)
+    in_gradient = batch <= gradient_room
+    room = max(KEPT_BYTES, kept_bytes)
+    kept = classes if in_gradient else _kept(batch * itemsize * centers, classes, block, room)
+    return HeadPlan(
+        batch,
+        classes,
+        block,
+        kept,
+        itemsize,
+        centers,
+        in_gradient,
+        precision,
+        ahead=ahead,
+        companion=companion,
+        class_state=class_state,
+    )
 
 
 def _kept(class_bytes: int, classes: int, block: int, room: int) -> int:

@@ -70,7 +70,7 @@ def draw_side_by_side(names: Sequence[str]) -> Figure:
     curves = {name: find(name).curves() for name in names}
     colours = dict(zip(names, cycle(COLOURS), strict=False))
     figure = Figure(figsize=(11.5, 6.4), layout="constrained")
-    scales = ", ".join(f"{name} {find(name)().scale:g}" for name in names)
+    scales = ", ".join(f"{name} {_scale_of(find(name)())}" for name in names)
     figure.suptitle(f"Logits over the angle to a class, before the scale ({scales})", fontsize=13)
     grid = figure.add_gridspec(2, 2, height_ratios=[2.3, 1.5])
     for column, title in enumerate(("Its own class", "Another class")):
@@ -88,6 +88,10 @@ def draw_side_by_side(names: Sequence[str]) -> Figure:
             by_curve |= dict.fromkeys(added, colours[name])
         _panel(values, slopes, title, shown, by_curve)
     return figure
+
+
+def _scale_of(loss: MarginLoss) -> str:
+    return f"{loss.scale:g}" if loss.scale else "its own"  # 0: it follows the training
 
 
 def panels(names: Sequence[str]) -> dict[str, list[str]]:

@@ -28,7 +28,8 @@ class USS(LatestEmbedding):
     In the wild:
         - The released code leaves the sums out in the first epoch, here start_step steps, and its
           memory starts as whatever lies there.
-        - It sets its b to the mean logsumexp of the negatives whenever it is 0 or less.
+        - It sets its b to the mean logsumexp of the negatives whenever it is 0 or less. Of random
+          memories of 512 numbers, that is about ln(60 classes) at scale 64.
         - It clamps p and q_j to +-scale, so the pairs with the largest loss have no gradient:
           clamp=True. The default does not, as UniFace's.
         - In several replicas, it keeps the memory of the first alone.

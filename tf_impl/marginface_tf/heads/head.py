@@ -33,6 +33,7 @@ from marginface.heads import (
     check_unshared,
     check_update,
     class_rows,
+    class_state_bytes,
     draw_step,
     head_loss,
     own_draw,
@@ -703,6 +704,11 @@ class MarginHead(keras.layers.Layer):
             centers=self.loss.num_centers,
             precision=self.precision,
             kept_bytes=gradient // 4,
+            ahead=self.loss.looks_ahead,
+            companion=self._companion is not None,
+            class_state=class_state_bytes(
+                self.loss, len(self.classes), self.embedding_size, itemsize
+            ),
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -31,6 +31,7 @@ from marginface.heads import (
     check_unshared,
     check_update,
     class_rows,
+    class_state_bytes,
     draw_step,
     head_loss,
     own_draw,
@@ -612,6 +613,11 @@ class MarginHead(nn.Module):
             centers=self.loss.num_centers,
             precision=self.precision,
             gradient_room=self.embedding_size if same else 0,
+            ahead=self.loss.looks_ahead,
+            companion=self._companion is not None,
+            class_state=class_state_bytes(
+                self.loss, len(self.classes), self.embedding_size, itemsize
+            ),
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
