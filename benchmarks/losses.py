@@ -1,4 +1,4 @@
-"""What each loss costs, beside NormFace's and beside pytorch-metric-learning's.
+"""What each loss costs, beside NormFace or another (--base), and pytorch-metric-learning's.
 
 python benchmarks/losses.py --backend torch --output results/    # or tf, all
 """
@@ -10,6 +10,7 @@ import json
 import os
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import typer
 from harness import Work, run, show, spread
 
 from marginface import losses
+from marginface.backend import load_backend
 from marginface.benchmarking.cost import Cost
 from marginface.benchmarking.files import write_costs
 from marginface.benchmarking.losses import BASE, growth, inputs, measure, parse_sizes
@@ -24,6 +26,7 @@ from marginface.tables.benchmarking import cost_table
 from marginface.terminal import Terminal
 
 PEER = "pytorch-metric-learning: "
+FILTERED = "arcface, interclass_filter 0.4"
 WORKER = "--worker"
 # Ours: the class there, and its own arguments for our defaults; its margins are degrees. That both
 # compute the same is tested in parity_tests/test_peers.py. Its SphereFace is not annealed.
@@ -42,6 +45,7 @@ def main(
     rounds: int = 7,
     threads: int = 2,
     memory: bool = True,
+    base: str = BASE,
     output: Path | None = None,
 ) -> None:
     """Measure losses and their peers."""
@@ -51,17 +55,35 @@ def main(
         _set_threads(each, threads)
         for batch, classes in parse_sizes(sizes):
             chosen = names.split(",")
-            rivals = peers if each == "torch" else None
+            rivals = partial(rivals_of, each, threads)
             compared = measure(
-                each, chosen, batch, classes, rounds=rounds, memory=memory, rivals=rivals
+                *(each, chosen, batch, classes),
+                rounds=rounds,
+                memory=memory,
+                rivals=rivals,
+                base=base,
             )
-            Terminal().print(cost_table(compared, BASE))
-            if rivals is not None:
+            Terminal().print(cost_table(compared, base))
+            if each == "torch":
                 _show_peers(compared, batch, classes)
             costs += compared
     if output is not None:
         ours = [cost for cost in costs if not cost.name.startswith(PEER)]
-        write_costs(ours, BASE, output, "losses")
+        write_costs(ours, base, output, "losses")
+
+
+def rivals_of(
+    backend: str, threads: int, name: str, x: np.ndarray, labels: np.ndarray, classes: int
+) -> dict[str, Work]:
+    """Return steps of a loss's peer, and of arcface with a filter of negatives."""
+    found = peers(name, x, labels, classes) if backend == "torch" else {}
+    if name == "arcface":
+        step = load_backend(backend).loss_step
+        loss = losses.get(name)
+        found[FILTERED] = step(
+            *(loss, x, labels, classes, {}), threads=threads, interclass_filter=0.4
+        )
+    return found
 
 
 def peers(name: str, embeddings: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, Work]:

@@ -13,7 +13,7 @@ from marginface import losses
 from marginface.errors import MarginfaceError
 from marginface.learner import LearnerSpec
 from marginface.losses import Logit, MarginLoss
-from marginface.losses.base import Sum, softplus_sum
+from marginface.losses.values import Sum, softplus_sum
 from marginface.model import ModelSpec
 from marginface.optimizers import SGD
 

@@ -14,6 +14,7 @@ from marginface import MarginfaceError, losses
 from marginface.losses import Evaluation, MarginLoss
 from marginface.losses.hyperparameters import Parameter, declared
 from marginface.losses.problems import label
+from marginface.losses.reference import fix
 from marginface.parity import DTYPES, Problem, broken, compare, errors, problem, tolerance, variants
 from marginface.parity.measure import LAST_PLACE, evaluate_spec
 
@@ -66,7 +67,7 @@ def logit_gradient(loss: MarginLoss, case: Problem) -> float:
     cosines = (x @ w.T / np.maximum(norms, 1e-3)[:, None] / np.maximum(lengths, 1e-3)).clip(-1, 1)
     cosines = cosines.reshape(len(x), -1, loss.num_centers).max(2)
     no_bias = np.zeros(cosines.shape[1])
-    fixed = loss.fix(cosines, case.labels, norms, no_bias, case.state, case.draw)
+    fixed = fix(loss, cosines, case.labels, norms, no_bias, case.state, case.draw)
     return (
         fixed.radius
         * max(

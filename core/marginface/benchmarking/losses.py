@@ -1,4 +1,4 @@
-"""The cost of a loss: forward and backward of a head, beside NormFace's and other rivals'.
+"""The cost of a loss: forward and backward of a head, beside another loss's and other rivals'.
 
 python -m marginface.benchmarking.losses torch arcface 128 10000    peak memory, in a fresh process
 """
@@ -67,25 +67,26 @@ def measure(
     threads: int | None = None,
     device: str = "auto",
     rivals: Rivals | None = None,
+    base: str = BASE,
 ) -> list[Cost]:
-    """Return the costs of losses and of their rivals, each in turn with NormFace's head.
+    """Return the costs of losses and of their rivals, each in turn with the head of `base`.
 
     Raises:
         RuntimeError: a loss that is not finite.
     """
     framework = load_backend(backend)
-    base = _step(framework, BASE, batch, classes, threads, device)
+    of_base = _step(framework, base, batch, classes, threads, device)
     costs = []
-    for name in dict.fromkeys([BASE, *names]):
-        steps = {BASE: base}
-        if name != BASE:
+    for name in dict.fromkeys([base, *names]):
+        steps = {base: of_base}
+        if name != base:
             steps[name] = _step(framework, name, batch, classes, threads, device)
         if rivals is not None:
             steps |= rivals(name, *inputs(batch, classes), classes)
         peaks = {name: peak_memory(backend, name, batch, classes)} if memory else {}
         case = case_of(batch, classes)
-        compared = take_turns(backend, case, BASE, steps, rounds=rounds, memory=peaks)
-        costs += [cost for cost in compared if cost.name != BASE or name == BASE]
+        compared = take_turns(backend, case, base, steps, rounds=rounds, memory=peaks)
+        costs += [cost for cost in compared if cost.name != base or name == base]
     return costs
 
 

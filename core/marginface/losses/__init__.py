@@ -3,18 +3,11 @@
 from typing import TYPE_CHECKING
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import (
-    MIN_NORM,
-    MIN_SINE,
-    Evaluation,
-    Logit,
-    MarginLoss,
-    Memory,
-    Sample,
-)
+from marginface.losses.base import MarginLoss
 from marginface.losses.dominant import angles_to_dominant
 from marginface.losses.hyperparameters import parameter
 from marginface.losses.latest import LatestEmbedding
+from marginface.losses.reference import Evaluation
 from marginface.losses.registering import register
 from marginface.losses.registry import (
     BUILT_IN,
@@ -25,6 +18,7 @@ from marginface.losses.registry import (
     names,
     parameters,
 )
+from marginface.losses.values import MIN_NORM, MIN_SINE, Logit, Memory, Sample
 
 __all__ = [
     "MIN_NORM",

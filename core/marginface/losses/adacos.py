@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.losses.base import Arrays, Float, Logit, MarginLoss, Numbers
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Arrays, Float, Logit, Numbers
 
 LEAST_COSINE = math.cos(math.pi / 4)  # of the median angle, which counts as pi / 4 at most
 

@@ -7,17 +7,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.losses.base import (
-    MIN_SINE,
-    Arrays,
-    Curve,
-    Float,
-    Gradient,
-    Logit,
-    MarginLoss,
-    Numbers,
-)
+from marginface.losses.base import Curve, MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import MIN_SINE, Arrays, Float, Gradient, Logit, Numbers
 
 NORM_RANGE = (1e-3, 100.0)  # norms outside are taken as these
 STD_OFFSET = 1e-3  # keeps the standard deviation away from 0

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from marginface.losses.base import Curve, Float, Logit, MarginLoss, Numbers
+from marginface.losses.base import Curve, MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Float, Logit, Numbers
 
 
 @dataclass(frozen=True, kw_only=True)

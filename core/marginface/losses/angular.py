@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from marginface.losses.base import MIN_SINE, Gradient, Logit, MarginLoss, PastPi
+from marginface.losses.base import MarginLoss
+from marginface.losses.values import MIN_SINE, Gradient, Logit, PastPi
 
 
 class AngularLoss(MarginLoss):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Curve, Gradient, Logit, Numbers, PastPi
+from marginface.losses.base import Curve
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Gradient, Logit, Numbers, PastPi
 
 
 @dataclass(frozen=True, kw_only=True)

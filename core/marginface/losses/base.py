@@ -1,4 +1,4 @@
-"""The base of every loss, and its NumPy float64 reference.
+"""The base of every loss.
 
     loss_i = logaddexp(t_i, n_i) - t_i
     t_i = scale * psi(cos theta_y) + bias                 the target logit: the margin lives here
@@ -7,7 +7,7 @@
 A loss of the family says what `psi` (`target`) and `nu` (`negative`) are, each with its slope, so
 that a gradient is what the loss says it is, finite everywhere, in every framework. SphereFace2,
 UniFace and SFace replace the first line (`reduce`) and add up the others in another way (`adds`);
-MagFace adds a penalty on the norm (`penalty`).
+MagFace adds a penalty on the norm (`penalty`). `reference` computes loss and gradients from that.
 """
 
 from __future__ import annotations
@@ -15,26 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.checks import check_labels, check_number
+from marginface.checks import check_number
 from marginface.errors import MarginfaceError
+from marginface.losses import reference
 from marginface.losses.hyperparameters import declared, in_radians, parameter
-
-Float = NDArray[np.float64]
-Arrays = Mapping[str, NDArray[Any]]
-Numbers = Mapping[str, float]
-Gradient = Literal["exact", "straight_through"]
-PastPi = Literal["monotone", "mirror", "clip", "none"]
-Sum = Literal["logsumexp", "softplus", "plain"]  # of logits, softplus(logit), logits as they are
-
-MIN_NORM = 1e-12  # a shorter vector has no direction: its cosines and their gradients are 0
-# d cos(theta + m) / d cos(theta) = sin(theta + m) / sin(theta) has a pole at theta = 0. Below this
-# sine (0.06 degrees) the slope stays constant; the embedding's gradient carries another sin(theta).
-MIN_SINE = 1e-3
+from marginface.losses.values import Arrays, Float, Logit, Memory, Numbers, Sample, Sum, sigmoid
 
 
 class Curve(NamedTuple):
@@ -65,42 +55,6 @@ class Curve(NamedTuple):
                 f"{self.loss.name}: a plot has no {error}, which prepare returns in training; say "
                 "in `curves` which to draw"
             ) from None
-
-
-class Sample(NamedTuple):
-    """What a training step knows of one sample, for its class to keep; heads have arrays [batch].
-
-    Args:
-        embedding: of length 1, [embedding_size].
-        norm: of the embedding.
-        cosine: to the sample's own class.
-    """
-
-    embedding: Any
-    norm: Any
-    cosine: Any
-
-
-class Memory(NamedTuple):
-    """What a loss makes of the rows of one class; heads have arrays [classes].
-
-    Args:
-        share: of `vector` in the class's direction, in [0, 1); with a `companion`, whether the
-            class has a vector, 0 or 1.
-        vector: of length 1, [embedding_size].
-    """
-
-    share: Any
-    vector: Any
-
-
-class Logit(NamedTuple):
-    """A value, and its derivatives with respect to the cosine, the norm and a learned margin."""
-
-    value: float
-    slope: float
-    norm_slope: float = 0.0
-    margin_slope: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +112,11 @@ class MarginLoss:
         It takes a pass over the classes more, with the state as it was.
         """
         return False
+
+    @property
+    def finishes(self) -> bool:
+        """Whether it has a `finish` of its own."""
+        return type(self).finish is not MarginLoss.finish
 
     @property
     def logit_limit(self) -> float | None:
@@ -352,7 +311,7 @@ class MarginLoss:
         state: Arrays | None = None,
         draw: Arrays | None = None,
         interclass_filter: float | None = None,
-    ) -> Evaluation:
+    ) -> reference.Evaluation:
         """Return the mean loss, its gradients and the next state: the oracle, in loops.
 
         Args:
@@ -370,249 +329,13 @@ class MarginLoss:
             MarginfaceError: a label out of range, a draw that is not what the loss draws, or a
                 filter that the loss cannot take.
         """
-        x, w = np.asarray(embeddings, np.float64), np.asarray(weight, np.float64)
-        batch, centers = len(x), self.num_centers
-        classes = len(w) // centers
-        check_labels(int(labels.min()), int(labels.max()), classes)
-        self.check_draw({key: np.shape(value) for key, value in (draw or {}).items()}, batch)
-        self.check_filter(interclass_filter)
-        start = self.initial_bias(classes) if bias is None else np.asarray(bias, np.float64)
-        companion = self.companion
-        b = np.zeros(classes)
-        pull, margins = self.margin_pull, np.zeros(classes)
-        if start is not None and pull is not None:
-            margins = start.clip(0, 1)
-        elif start is not None and companion is None:
-            b = np.broadcast_to(start, classes)
-        kept = self.class_state(classes, x.shape[1])
-        given = self.initial_state(classes) | kept | dict(state or {})
-        before = {name: np.asarray(given.pop(name)) for name in kept}
-        rows = [{name: value[j] for name, value in before.items()} for j in range(classes)]
-        memories = [self.recall(each, given) for each in rows]
-        lengths = np.array([math.sqrt(_dot(row, row)) for row in x])
-        norms = np.where(lengths > MIN_NORM, lengths, 0.0)
-        directions = np.array([_unit(row) for row in x])
-        mixed_in = memories if companion is None else [None] * classes
-        vectors = [_mixed(row, mixed_in[j // centers]) for j, row in enumerate(w)]
-        left, right = (
-            (directions, np.array([_unit(row) for row in vectors])) if self.normalized else (x, w)
+        return reference.evaluate(
+            self,
+            np.asarray(embeddings, np.float64),
+            np.asarray(weight, np.float64),
+            labels,
+            bias=bias,
+            state=state or {},
+            draw=draw or {},
+            interclass_filter=interclass_filter,
         )
-        center_cosines = np.array([[_dot(row, center) for center in right] for row in left])
-        if self.normalized:
-            center_cosines = center_cosines.clip(-1.0, 1.0)
-        cosines = center_cosines.reshape(batch, classes, centers).max(2)
-        passed = np.full(cosines.shape, True)  # by the filter
-        if interclass_filter is not None:
-            passed = (cosines <= interclass_filter) | (np.arange(classes) == labels[:, None])
-            cosines = np.where(passed, cosines, 0.0)
-        own_numbers = {name: value[labels] for name, value in before.items() if value.ndim == 1}
-        fixed = self.fix(cosines, labels, norms, b, given | own_numbers, draw or {})
-        after, kept = {n: fixed.state[n] for n in given}, {n: v.copy() for n, v in before.items()}
-        for i, label in enumerate(labels):
-            sample = Sample(directions[i], norms[i], cosines[i, label])
-            for name, value in self.remember(rows[label], sample, after).items():
-                kept[name][label] = value
-        losses, d_centers = np.zeros(batch), np.zeros_like(center_cosines)
-        d_norms, d_bias = np.zeros(batch), np.zeros(classes)
-        for i in range(batch):
-            prepared = _of_sample(fixed.prepared, i)
-            if pull is not None:
-                prepared["margin"] = float(margins[labels[i]])
-            radius = fixed.radius * (norms[i] if self.norm_scaled else 1.0)
-            logits = [
-                self.target(float(cosines[i, j]), float(norms[i]), prepared)
-                if j == labels[i]
-                else self.negative(float(cosines[i, j]), prepared)
-                for j in range(classes)
-            ]
-            loss, d_logits = self.reduce(
-                [radius * logit.value + b[j] for j, logit in enumerate(logits)], int(labels[i])
-            )
-            extra, d_norms[i] = self.penalty(float(norms[i]))
-            losses[i] = loss + extra
-            for j, (logit, d_logit) in enumerate(zip(logits, d_logits, strict=True)):
-                learned = 1.0 if pull is None else radius * logit.margin_slope
-                d_bias[j] += d_logit * learned / batch
-                d_norms[i] += d_logit * radius * logit.norm_slope
-                if self.norm_scaled:
-                    d_norms[i] += d_logit * fixed.radius * logit.value
-                own_centers = center_cosines[i, j * centers : (j + 1) * centers]
-                winners = own_centers == own_centers.max()  # equal ones share the gradient
-                d_cosine = d_logit * radius * logit.slope * passed[i, j]
-                d_centers[i, j * centers : (j + 1) * centers] = (
-                    d_cosine / batch * winners / winners.sum()
-                )
-        d_left, d_right = d_centers @ right, d_centers.T @ left
-        if self.normalized:
-            d_left = np.array([_through_unit(g, v) for g, v in zip(d_left, x, strict=True)])
-            d_right = np.array([_through_unit(g, v) for g, v in zip(d_right, vectors, strict=True)])
-            d_right = np.array(
-                [_through_mixed(g, w[j], mixed_in[j // centers]) for j, g in enumerate(d_right)]
-            )
-        d_left = d_left + d_norms[:, None] / batch * directions
-        if companion is not None and start is not None:
-            pairs, d_pairs, d_bias = _pairs(companion, x, labels, memories, float(start[0]))
-            losses, d_left = losses + pairs, d_left + d_pairs
-        if pull is not None:
-            losses, d_bias = losses + pull * (1 - margins.mean()), d_bias - pull / classes
-        gradients = {"embeddings": d_left, "weight": d_right}
-        if start is not None:
-            gradients["bias"] = d_bias if len(start) == classes else d_bias.sum(keepdims=True)
-        return Evaluation(float(losses.mean()), gradients, after | kept)
-
-    def fix(
-        self,
-        cosines: Float,
-        labels: NDArray[np.integer[Any]],
-        norms: Float,
-        bias: Float,
-        state: Arrays,
-        draw: Arrays,
-    ) -> Fixed:
-        """Work out what `evaluate` takes for constants of its gradients.
-
-        Args:
-            cosines: filtered, [batch, classes].
-            labels: [batch].
-            norms: of the embeddings, [batch].
-            bias: [classes].
-            state: before the step.
-            draw: as from `draw`.
-        """
-        own = np.arange(cosines.shape[1]) == labels[:, None]
-        finishes = type(self).finish is not MarginLoss.finish
-        factors = norms if self.norm_scaled else np.ones(len(norms))
-
-        def others(prepared: Mapping[str, Float], radius: float) -> Float:
-            """Return n of each sample."""
-            n = np.full(len(labels), -np.inf)
-            for i, j in np.argwhere(~own):
-                nu = self.negative(float(cosines[i, j]), _of_sample(prepared, i)).value
-                n[i] = np.logaddexp(n[i], radius * factors[i] * nu + bias[j])
-            return n
-
-        prepared, after = self.prepare(cosines[own], norms, state, draw)
-        radius = self.radius(state)
-        if finishes and self.looks_ahead:
-            state = self.finish(cosines[own], others(prepared, radius), state)
-            prepared, after = self.prepare(cosines[own], norms, state, draw)
-            radius = self.radius(state)
-        elif finishes:
-            after = self.finish(cosines[own], others(prepared, radius), after)
-        tally = {name: np.zeros(len(labels)) for name in self.tallies}
-        for i, j in np.argwhere(~own) if tally else ():
-            for name, counted in self.tally(cosines[i, j], _of_sample(prepared, i)).items():
-                tally[name][i] += counted
-        return Fixed({**prepared, **tally}, radius, after)
-
-
-class Evaluation(NamedTuple):
-    """Result of the reference: mean loss, gradients by argument name, the next state."""
-
-    loss: float
-    gradients: dict[str, Float]
-    state: dict[str, NDArray[Any]]
-
-
-class Fixed(NamedTuple):
-    """Constants of one evaluation's gradients.
-
-    Args:
-        prepared: [batch] by name, from `prepare`, and the sums of `tally`.
-        radius: from `radius`.
-        state: the next.
-    """
-
-    prepared: dict[str, Float]
-    radius: float
-    state: dict[str, NDArray[Any]]
-
-
-def softplus_sum(
-    logits: list[float], label: int, positive: float, negative: float
-) -> tuple[float, list[float]]:
-    """Return positive * softplus(-t) + negative * sum_j softplus(n_j), and its derivatives.
-
-    The reduction of losses with a binary question for each class: is it the sample's?
-    """
-    loss, slopes = 0.0, []
-    for j, z in enumerate(logits):
-        weight, sign = (positive, -1.0) if j == label else (negative, 1.0)
-        loss += weight * float(np.logaddexp(0.0, sign * z))
-        slopes.append(weight * sign * sigmoid(sign * z))
-    return loss, slopes
-
-
-def sigmoid(z: float) -> float:
-    """Return 1 / (1 + e^-z), without overflow."""
-    return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
-
-
-def _of_sample(prepared: Mapping[str, Float], i: int) -> dict[str, float]:
-    return {name: float(values[i]) for name, values in prepared.items()}
-
-
-def _dot(a: Float, b: Float) -> float:
-    return math.fsum(float(u) * float(v) for u, v in zip(a, b, strict=True))
-
-
-def _unit(vector: Float) -> Float:
-    norm = math.sqrt(_dot(vector, vector))
-    return vector / norm if norm > MIN_NORM else np.zeros_like(vector)
-
-
-def _through_unit(gradient: Float, vector: Float) -> Float:
-    """Carry a gradient from a unit vector back to the vector that was normalised."""
-    norm, unit = math.sqrt(_dot(vector, vector)), _unit(vector)
-    if norm <= MIN_NORM:
-        return np.zeros_like(vector)
-    return (gradient - _dot(gradient, unit) * unit) / norm
-
-
-def _mixed(weight: Float, memory: Memory | None) -> Float:
-    """Return a vector in the direction of (1 - share) w / |w| + share vector: that times |w|."""
-    if memory is None:
-        return weight
-    share, vector = float(memory.share), np.asarray(memory.vector, np.float64)
-    return (1 - share) * weight + share * math.sqrt(_dot(weight, weight)) * vector
-
-
-def _through_mixed(gradient: Float, weight: Float, memory: Memory | None) -> Float:
-    """Carry a gradient from `_mixed` back to the weight."""
-    if memory is None:
-        return gradient
-    share, vector = float(memory.share), np.asarray(memory.vector, np.float64)
-    return (1 - share) * gradient + share * _dot(gradient, vector) * _unit(weight)
-
-
-def _pairs(
-    companion: MarginLoss,
-    x: Float,
-    labels: NDArray[np.integer[Any]],
-    memories: Sequence[Memory | None],
-    bias: float,
-) -> tuple[Float, Float, Float]:
-    """Return each sample's loss against remembered vectors; of the mean, d x and d bias [1].
-
-    A class without a vector is left out, and its samples have no pair with their own.
-    """
-    here = [j for j, memory in enumerate(memories) if memory is not None and memory.share > 0]
-    vectors = [_unit(np.asarray(memory.vector)) for memory in memories if memory is not None]
-    losses, d_x, d_bias = np.zeros(len(x)), np.zeros_like(x), np.zeros(1)
-    for i, row in enumerate(x):
-        direction, label = _unit(row), here.index(labels[i]) if labels[i] in here else -1
-        cosines = [min(max(_dot(direction, vectors[j]), -1.0), 1.0) for j in here]
-        logits = [
-            companion.target(c, 1.0, {}) if k == label else companion.negative(c, {})
-            for k, c in enumerate(cosines)
-        ]
-        losses[i], slopes = companion.reduce(
-            [companion.scale * logit.value + bias for logit in logits], label
-        )
-        d_logits = [slope / len(x) for slope in slopes]
-        d_bias += sum(d_logits)
-        d_direction = np.zeros_like(row)
-        for j, logit, d_logit in zip(here, logits, d_logits, strict=True):
-            d_direction += d_logit * companion.scale * logit.slope * vectors[j]
-        d_x[i] = _through_unit(d_direction, row)
-    return losses, d_x, d_bias

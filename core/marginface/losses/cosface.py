@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from marginface.losses.base import Logit, MarginLoss, Numbers
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Logit, Numbers
 
 
 @dataclass(frozen=True, kw_only=True)

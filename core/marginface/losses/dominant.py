@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from marginface.checks import check_count, check_labels
 from marginface.errors import MarginfaceError
-from marginface.losses.base import MIN_NORM
+from marginface.losses.values import MIN_NORM
 
 
 def angles_to_dominant(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from marginface.losses.base import Gradient, PastPi
+from marginface.losses.values import Gradient, PastPi
 
 
 class LossParameters(TypedDict, total=False):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.losses.base import Arrays, Float, MarginLoss, Sample
+from marginface.losses.base import MarginLoss
+from marginface.losses.values import Arrays, Float, Sample
 
 
 class LatestEmbedding(MarginLoss):

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from marginface.losses.base import MIN_SINE, Gradient, Logit, MarginLoss, Numbers
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import MIN_SINE, Gradient, Logit, Numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,17 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import (
-    Arrays,
-    Curve,
-    Float,
-    Gradient,
-    Logit,
-    MarginLoss,
-    Numbers,
-    PastPi,
-)
+from marginface.losses.base import Curve, MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Arrays, Float, Gradient, Logit, Numbers, PastPi
 
 ALL_HARD = {"threshold": -2.0}
 

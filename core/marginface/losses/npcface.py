@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.losses.angular import angular
-from marginface.losses.base import Arrays, Curve, Float, Logit, MarginLoss, Numbers
+from marginface.losses.base import Curve, MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Arrays, Float, Logit, Numbers
 
 
 @dataclass(frozen=True, kw_only=True)

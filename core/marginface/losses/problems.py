@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.losses.base import MarginLoss, Sample
+from marginface.losses.base import MarginLoss
 from marginface.losses.registry import choices, get, parameters
+from marginface.losses.values import Sample
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LATE = (0, 10_000)  # steps before a problem's
@@ -107,7 +108,7 @@ def _later(
         own = {name: value[labels] for name, value in kept.items() if value.ndim == 1}
         _, after = loss.prepare(cosines, norms, state | own, draw)
         state = {name: after[name] for name in state}
-        if type(loss).finish is not MarginLoss.finish:
+        if loss.finishes:
             state = loss.finish(cosines, rng.uniform(4, 8, 4), state)
         for label, cosine, norm in zip(labels, cosines, norms, strict=False):
             direction = rng.normal(size=size)

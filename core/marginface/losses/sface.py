@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from marginface.losses.base import MIN_SINE, Logit, MarginLoss, Numbers, Sum, sigmoid
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import MIN_SINE, Logit, Numbers, Sum, sigmoid
 
 
 @dataclass(frozen=True, kw_only=True)

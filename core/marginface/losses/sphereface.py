@@ -8,18 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import (
-    MIN_SINE,
-    Arrays,
-    Curve,
-    Float,
-    Gradient,
-    Logit,
-    MarginLoss,
-    Numbers,
-    PastPi,
-)
+from marginface.losses.base import Curve, MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import MIN_SINE, Arrays, Float, Gradient, Logit, Numbers, PastPi
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from marginface.losses.base import Float, Gradient, Logit, MarginLoss, Numbers, Sum, softplus_sum
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Float, Gradient, Logit, Numbers, Sum, softplus_sum
 
 
 @dataclass(frozen=True, kw_only=True)

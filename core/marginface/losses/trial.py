@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import MarginfaceError
-from marginface.losses.base import Logit, MarginLoss, Memory, Sample
+from marginface.losses.base import MarginLoss
+from marginface.losses.values import Logit, Memory, Sample
 from marginface.own_code import in_one_line
 
 COSINES = np.array([[0.5, 0.1, -0.2], [0.3, -0.25, 0.0]])

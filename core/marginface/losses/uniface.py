@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from marginface.losses.base import Float, Logit, MarginLoss, Numbers, Sum, softplus_sum
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import parameter
+from marginface.losses.values import Float, Logit, Numbers, Sum, softplus_sum
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from marginface.losses.base import Arrays, Float, Logit, MarginLoss, Memory, Numbers
+from marginface.losses.base import MarginLoss
 from marginface.losses.hyperparameters import parameter
 from marginface.losses.latest import LatestEmbedding
 from marginface.losses.uniface import UniFace
+from marginface.losses.values import Arrays, Float, Logit, Memory, Numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from marginface.losses.angular import AngularLoss
-from marginface.losses.base import Arrays, Gradient, Logit, Memory, Numbers, PastPi
 from marginface.losses.hyperparameters import parameter
 from marginface.losses.latest import LatestEmbedding
+from marginface.losses.values import Arrays, Gradient, Logit, Memory, Numbers, PastPi
 
 
 @dataclass(frozen=True, kw_only=True)

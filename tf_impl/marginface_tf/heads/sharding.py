@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from marginface.heads import Shard
-from marginface.losses.base import Sum
+from marginface.losses.values import Sum
 from marginface_tf.heads.blocks import Terms
 from marginface_tf.processes import add_up, gather
 

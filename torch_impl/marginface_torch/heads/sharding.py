@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 
 from marginface.heads import Shard
-from marginface.losses.base import Sum
+from marginface.losses.values import Sum
 from marginface_torch.heads.blocks import Terms
 from marginface_torch.processes import add_up, gather
 
