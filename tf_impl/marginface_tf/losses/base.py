@@ -81,7 +81,7 @@ def angle(cosines: Tensor) -> Tensor:
 
 
 def angles_to_all(cosines: Tensor) -> Tensor:
-    """Return theta of cosines [batch, classes], detached; in float32 by a polynomial.
+    """Return theta of many cosines, detached; in float32 by a polynomial.
 
     XLA's arccosine takes 20 ns a number on a CPU, about half of what a whole step takes for it. The
     polynomial is that of Abramowitz and Stegun, 4.4.46, within 2e-8.

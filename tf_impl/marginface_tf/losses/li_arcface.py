@@ -5,7 +5,7 @@ import math
 from tensorflow import Tensor
 
 from marginface.losses.li_arcface import LiArcFace
-from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
+from marginface_tf.losses.base import LossOps, Tensors, angles_to_all, inverse_sine, with_slope
 
 
 class LiArcFaceOps(LossOps[LiArcFace]):
@@ -22,5 +22,5 @@ class LiArcFaceOps(LossOps[LiArcFace]):
     def _linear(self, cosines: Tensor, margin: float) -> Tensor:
         exact = self.spec.gradient == "exact"
         slope = inverse_sine(cosines) * (2 / math.pi) if exact else None
-        value = (angle(cosines) + margin) * (-2 / math.pi) + 1
+        value = (angles_to_all(cosines) + margin) * (-2 / math.pi) + 1
         return with_slope(value, slope, cosines)

@@ -5,7 +5,7 @@ from tensorflow import Tensor
 
 from marginface.losses.sphereface import SphereFace, SphereFaceRV1, SphereFaceRV2
 from marginface_tf.losses.angular import AngularOps
-from marginface_tf.losses.base import LossOps, Tensors, angle, inverse_sine, with_slope
+from marginface_tf.losses.base import LossOps, Tensors, angles_to_all, inverse_sine, with_slope
 
 
 class SphereFaceOps(AngularOps[SphereFace]):
@@ -40,7 +40,7 @@ class SphereFaceRV2Ops(LossOps[SphereFaceRV2]):
 
     def negatives(self, cosines: Tensor, prepared: Tensors) -> Tensor:
         """Return cos(theta_j / margin)."""
-        divided, slope = angle(cosines) / self.spec.margin, None
+        divided, slope = angles_to_all(cosines) / self.spec.margin, None
         if self.spec.gradient == "exact":
             slope = tf.sin(divided) / self.spec.margin * inverse_sine(cosines)
         return with_slope(tf.cos(divided), slope, cosines)
