@@ -119,8 +119,8 @@ def flipped(train: Path, share: float, seed: int, runs: Path) -> Path:
     folder = runs / f"{share:.0%} wrong, {seed}"
     if folder.exists():
         return folder
-    draw, people = random.Random(seed), sorted(each.name for each in train.iterdir())
-    images = sorted(train.glob("*/*"))
+    draw, images = random.Random(seed), sorted(train.glob("[!.]*/*"))  # not what marks the folder
+    people = sorted({image.parent.name for image in images})
     wrong = set(draw.sample(range(len(images)), round(share * len(images))))
     making = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(making, ignore_errors=True)

@@ -336,8 +336,11 @@ def noise(monkeypatch):
 
 
 def test_a_share_of_the_images_goes_to_somebody_else(noise, tiny_faces, tmp_path):
-    assert noise.flipped(tiny_faces, 0.0, 0, tmp_path) == tiny_faces
-    folders = [noise.flipped(tiny_faces, 0.25, seed, tmp_path) for seed in (0, 1, 0)]
+    train = tmp_path / "train"
+    shutil.copytree(tiny_faces, train)
+    (train / ".marginface").write_text("what `data split` leaves, and nobody")
+    assert noise.flipped(train, 0.0, 0, tmp_path) == train
+    folders = [noise.flipped(train, 0.25, seed, tmp_path) for seed in (0, 1, 0)]
     assert folders[0] == folders[2] != folders[1]
     drawn = []
     for folder in folders[:2]:
@@ -345,6 +348,7 @@ def test_a_share_of_the_images_goes_to_somebody_else(noise, tiny_faces, tmp_path
         people = [(path.split("/")[0], path.split("/")[1].split("--")[0]) for path in images]
         wrong = {image for image, (now, then) in zip(images, people, strict=True) if now != then}
         assert len(images) == 24
+        assert {now for now, _ in people} <= {f"person_{i}" for i in range(3)}
         assert len(wrong) == 6
         drawn.append(wrong)
     assert drawn[0] != drawn[1]
