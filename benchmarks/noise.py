@@ -53,7 +53,9 @@ def main(
     epochs: int = 6,
     backend: str = "torch",
     threads: int = 2,
-    option: Annotated[list[str] | None, typer.Option(help="Of train, such as lr=0.05.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of train, such as lr=0.05; resize= goes to all.")
+    ] = None,
     report: Annotated[bool, typer.Option("--report", help="Score pairsDevTest.txt, too.")] = False,
 ) -> None:
     """Train each way with each seed and share of wrong labels; show what it scores."""
@@ -67,11 +69,15 @@ def main(
     if not parts.exists():
         options = ["--fraction", 0.2, "--pairs", 6000]
         marginface("data", "split", faces / "train", "--output", parts, *options)
-    held_out = ["--images", parts / "validation", "--pairs", parts / "pairs.txt"]
-    sets = {"held out": held_out}
-    if report:
-        sets["View 1"] = ["--images", faces / "test", "--pairs", faces / "pairsDevTest.txt"]
     more = [word for each in option or () for word in _as_option(each)]
+    resize = [
+        word for each in option or () if each.startswith("resize=") for word in _as_option(each)
+    ]
+    held_out = ["--images", parts / "validation", "--pairs", parts / "pairs.txt"]
+    sets = {"held out": [*held_out, *resize]}
+    if report:
+        of_test = ["--images", faces / "test", "--pairs", faces / "pairsDevTest.txt"]
+        sets["View 1"] = [*of_test, *resize]
     rows, gains, found = [], [], []
     for share in shares:
         of_base: dict[str, list[list[float]]] = {}
@@ -91,7 +97,7 @@ def main(
                     (run / "finished").touch()
                 models.append(run)
                 if name == CLEANED and share:
-                    found += [(seed, *each) for each in cleaned(run, data, runs)]
+                    found += [(seed, *each) for each in cleaned(run, data, runs, resize)]
             for called, where in sets.items():
                 figures = [score(path, called, where, runs, threads) for path in models]
                 said = (spread([each[of] for each in figures]) for of in FIGURES)
@@ -135,11 +141,11 @@ def flipped(train: Path, share: float, seed: int, runs: Path) -> Path:
     return folder
 
 
-def cleaned(run: Path, data: Path, runs: Path) -> list[tuple[object, ...]]:
+def cleaned(run: Path, data: Path, runs: Path, resize: Sequence[str]) -> list[tuple[object, ...]]:
     """Return, for each largest angle, images dropped, precision and recall of the wrong ones."""
     table = runs / f"clean of {run.name}.csv"
     if not table.exists():
-        marginface("clean", "--model", run, "--data", data, "--output", table)
+        marginface("clean", "--model", run, "--data", data, "--output", table, *resize)
     with table.open(newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     return [(angle, *of_angle(read, angle)) for angle in ANGLES]
