@@ -142,6 +142,11 @@ class MarginLoss:
         """
         return None
 
+    @property
+    def bias_apart(self) -> bool:
+        """Whether the bias is no part of the classes' logits: a companion's, or learned margins."""
+        return self.companion is not None or self.margin_pull is not None
+
     def initial_bias(self, num_classes: int) -> Float | None:
         """Return the initial bias, [num_classes] or [1]; None for losses without one.
 

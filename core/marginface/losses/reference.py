@@ -69,7 +69,7 @@ def evaluate(
     b, margins = np.zeros(classes), np.zeros(classes)
     if start is not None and pull is not None:
         margins = start.clip(0, 1)
-    elif start is not None and companion is None:
+    elif start is not None and not loss.bias_apart:
         b = np.broadcast_to(start, classes)
     rows = loss.class_state(classes, x.shape[1])
     given = loss.initial_state(classes) | rows | dict(state)

@@ -193,7 +193,6 @@ class MarginHead(keras.layers.Layer):
         )
         # One bias of all classes, or the companion's.
         self._one_bias = bias is not None and len(bias) == 1 and self.loss.margin_pull is None
-        self._bias_apart = self._companion is not None or self.loss.margin_pull is not None
         if bias is not None and not self._one_bias:
             bias = bias[self.classes.start : self.classes.stop]
         self.bias = None if bias is None else self._add("bias", bias, trainable=update is None)
@@ -415,7 +414,7 @@ class MarginHead(keras.layers.Layer):
         cosines = self.cosines(embeddings)
         embeddings, labels = self._check_batch(embeddings, labels)
         x = self._wide(embeddings)
-        norms, has_bias = unit_vectors(x)[1], self.bias is not None and not self._bias_apart
+        norms, has_bias = unit_vectors(x)[1], self.bias is not None and not self.loss.bias_apart
         bias = tf.cast(self.bias, x.dtype) if has_bias else 0
         state = _cast({n: variable.value for n, variable in self.state.items()}, x.dtype.name)
         plain = cosines
@@ -595,7 +594,7 @@ class MarginHead(keras.layers.Layer):
 
     def _of_logits(self, parameters: Parameters | Update) -> Parameters | Update:
         """Return parameters without a bias that is no part of the classes' logits."""
-        if isinstance(parameters, Parameters) and self._bias_apart:
+        if isinstance(parameters, Parameters) and self.loss.bias_apart:
             return parameters._replace(bias=None)
         return parameters
 
@@ -658,7 +657,7 @@ class MarginHead(keras.layers.Layer):
             learning=learning and self.trainable,
             one_bias=self._one_bias,
             shared_bias=shared,
-            bias_apart=self._bias_apart,
+            bias_apart=self.loss.bias_apart,
         )
 
     def draw(self, rng: np.random.Generator, labels: NDArray[Any]) -> dict[str, Tensor]:

@@ -509,8 +509,7 @@ class MarginHead(nn.Module):
     @property
     def _class_bias(self) -> Tensor | None:
         """The bias of the classes' logits: not a companion's, and no learned margins."""
-        apart = self._companion is not None or self.loss.margin_pull is not None
-        return None if apart else self.bias
+        return None if self.loss.bias_apart else self.bias
 
     @property
     def _everybody(self) -> bool:
