@@ -217,3 +217,15 @@ def test_sums_of_an_unfinished_step_are_not_saved(torch: Framework) -> None:
     loaded = make("adaface", SIZE, CLASSES)
     assert loaded.load_state_dict(saved.state_dict()).missing_keys == []
     assert sorted(saved.state_dict()) == ["state.mean", "state.std", "weight"]
+
+
+def test_a_norm_that_overflows_is_a_large_one(framework: Framework) -> None:
+    """Not 0: AdaFace's statistics would move the other way."""
+    loss, rng = losses.get("adaface"), np.random.default_rng(0)
+    head = framework.head(loss, SIZE, CLASSES, "float64")
+    x, labels = rng.normal(size=(4, SIZE)), rng.integers(0, CLASSES, 4)
+    framework.call(head, np.where(np.arange(4)[:, None] == 1, 1e200, x), labels)
+    large = np.where(np.arange(4)[:, None] == 1, 1e100, x)
+    wanted = loss.evaluate(large, framework.array(head.weight), labels).state
+    state = {key: framework.array(value) for key, value in head.carried().items()}
+    assert_same_arrays(state, wanted, RTOL["float64"])

@@ -118,8 +118,7 @@ class Sums(NamedTuple):
 def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows of length 1, and the norms; a zero row stays zero, with zero gradient."""
     norms = torch.linalg.vector_norm(vectors, dim=-1)
-    inverse = safe_inverse(norms)
-    return vectors * inverse[..., None], torch.where(inverse == 0, 0, norms)
+    return vectors * safe_inverse(norms)[..., None], torch.where(norms <= MIN_NORM, 0, norms)
 
 
 def safe_inverse(norms: Tensor) -> Tensor:
