@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def eagerly(tf: Framework) -> Iterator[None]:
     tf.tf.config.run_functions_eagerly(False)
 
 
+@cache  # what tests keep of a framework, they find again
 def _get(name: str) -> Framework:
     if name not in installed():
         pytest.skip(f"backend {name} is not installed: pip install 'marginface[{name}]'")

@@ -18,14 +18,20 @@ LABELS = np.array([0, 10, 3, 3, 2, 7])
 ROUNDING = {"bfloat16": 2.0**-8, "float16": 2.0**-11}  # of one factor, at most half of it
 # Losses whose products differ: a bias, several centres, norms, negatives of the batch.
 BOTH = ("softmax", "arcface", "subcenter_arcface", "adaface", "sphereface2", "uniface")
+# TensorFlow compiles blocks for every loss anew: all losses go in one in quick tests, and in blocks
+# there in float64 (test_head_blocks).
+BLOCK, WHOLE = 4, CLASSES
 EACH = pytest.mark.parametrize(
-    ("name", "precision"),
+    ("name", "precision", "block"),
     [
-        pytest.param(
-            name, each, marks=[pytest.mark.slow] * (each != "float16" and name not in BOTH)
-        )
-        for name in losses.names()
-        for each in ROUNDING
+        *((name, precision, BLOCK) for name in BOTH for precision in ROUNDING),
+        *((name, "float16", WHOLE) for name in losses.names() if name not in BOTH),
+        *(
+            pytest.param(name, precision, BLOCK, marks=pytest.mark.slow)
+            for name in losses.names()
+            if name not in BOTH
+            for precision in ROUNDING
+        ),
     ],
 )
 
@@ -33,7 +39,13 @@ EACH = pytest.mark.parametrize(
 def make(framework: Framework, loss: Any, precision: str, **options: Any) -> Any:
     dtype = options.pop("dtype", "float64")
     kind = getattr(framework.torch, dtype) if framework.name == "torch" else dtype
-    given = {"num_classes": CLASSES, "block": 4, "dtype": kind, "precision": precision, **options}
+    given = {
+        "num_classes": CLASSES,
+        "block": BLOCK,
+        "dtype": kind,
+        "precision": precision,
+        **options,
+    }
     return framework.backend.MarginHead(loss, SIZE, **given)
 
 
@@ -52,26 +64,26 @@ def evaluate(framework: Framework, loss: Any, precision: str, **options: Any) ->
 
 
 @cache  # two tests look at each
-def evaluated(framework: Framework, name: str, precision: str) -> Any:
-    return evaluate(framework, losses.get(name), precision)
+def evaluated(framework: Framework, name: str, precision: str, block: int) -> Any:
+    return evaluate(framework, losses.get(name), precision, block=block)
 
 
 @EACH
 def test_both_frameworks_round_alike(
-    torch: Framework, tf: Framework, name: str, precision: str
+    torch: Framework, tf: Framework, name: str, precision: str, block: int
 ) -> None:
-    found, other = (evaluated(framework, name, precision) for framework in (torch, tf))
+    found, other = (evaluated(framework, name, precision, block) for framework in (torch, tf))
     assert_same_evaluation(found, other, RTOL["float64"])
 
 
 @EACH
 def test_it_is_off_by_no_more_than_rounding(
-    framework: Framework, name: str, precision: str
+    framework: Framework, name: str, precision: str, block: int
 ) -> None:
     """A logit by two roundings of unit vectors, times the scale; the loss by as much."""
     loss = losses.get(name)
     x, w, more = problem(loss)
-    found = evaluated(framework, name, precision)
+    found = evaluated(framework, name, precision, block)
     exact = loss.evaluate(x, w, LABELS, **more)
     assert abs(found.loss - exact.loss) > RTOL["float64"] * exact.loss  # it does round
     reach = 3.0 * loss.radius(exact.state)  # the steepest negative has a slope below 3
