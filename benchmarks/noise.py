@@ -125,7 +125,10 @@ def flipped(train: Path, share: float, seed: int, runs: Path) -> Path:
     folder = runs / f"{share:.0%} wrong, {seed}"
     if folder.exists():
         return folder
-    draw, images = random.Random(seed), sorted(train.glob("[!.]*/*"))  # not what marks the folder
+    draw, images = (
+        random.Random(seed),
+        sorted(train.glob("[!.]*/[!.]*")),
+    )  # not what marks the folder
     people = sorted({image.parent.name for image in images})
     wrong = set(draw.sample(range(len(images)), round(share * len(images))))
     making = folder.with_name(f"{folder.name}.part")
@@ -142,7 +145,10 @@ def flipped(train: Path, share: float, seed: int, runs: Path) -> Path:
 
 
 def cleaned(run: Path, data: Path, runs: Path, resize: Sequence[str]) -> list[tuple[object, ...]]:
-    """Return, for each largest angle, images dropped, precision and recall of the wrong ones."""
+    """Return what a run's last weights take for wrong, for each largest angle.
+
+    These are how many images are dropped, and precision and recall of the wrong ones.
+    """
     table = runs / f"clean of {run.name}.csv"
     if not table.exists():
         marginface("clean", "--model", run, "--data", data, "--output", table, *resize)
@@ -176,10 +182,14 @@ def difference(own: Sequence[Sequence[float]], base: Sequence[Sequence[float]]) 
         own: accuracies, [seeds, folds].
         base: accuracies with the same seeds on the same folds.
 
-    >>> difference([[0.92, 0.94], [0.94, 0.96]], [[0.90, 0.92], [0.91, 0.93]])
-    ('2.50', '-3.85', '8.85')
+    >>> difference([[0.92, 0.95], [0.94, 0.96]], [[0.90, 0.92], [0.91, 0.93]])
+    ('2.75', '1.23', '4.27')
+    >>> difference([[0.92, 0.95]], [[0.90, 0.92]])  # one seed says nothing of others
+    ('2.50', '-', '-')
     """
     points = 100 * (np.array(own) - np.array(base))
+    if len(points) == 1:
+        return f"{points.mean():.2f}", "-", "-"
     means = [points.mean(1), points.mean(0)]  # of seeds, of folds
     parts = np.array([np.var(each, ddof=1) / len(each) for each in means])
     freedom = parts.sum() ** 2 / sum(p**2 / (len(m) - 1) for p, m in zip(parts, means, strict=True))

@@ -182,6 +182,8 @@ def test_the_plan_says_what_else_a_loss_takes(framework: Framework) -> None:
     assert both.extra_bytes == usual.extra_bytes + 64 * 9000 * 4  # its logits are kept, too
     assert both.class_state == 9000 * (512 * 4 + 8)
     assert " beside weights and gradient, 18 MiB of class state (" in str(both)
+    wide = framework.head("uss", 512, 9000, "float64")
+    assert wide.plan(64).class_state == 9000 * (512 * 8 + 8)  # whatever the logits are
 
 
 @given(

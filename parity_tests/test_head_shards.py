@@ -61,7 +61,9 @@ OVERFLOWING = tuple(
 THIRDS = tuple(
     case
     for case in SOME
-    if case.name in ("arcface", "sphereface2", "curricularface", "subcenter_arcface", "uss")
+    if case.name
+    in {"arcface", "sphereface2", "curricularface", "subcenter_arcface", "uss", "softmax"}
+    | {"adaptiveface"}
 )
 FEW = (
     Case("arcface", "filtered"),  # in blocks

@@ -225,6 +225,7 @@ ONES, T = np.ones(2), {"t": np.array(0.0)}
         ("recall", returning((0.1, np.ones(4))), "expected None or a marginface.losses.Memory(sh"),
         ("recall", returning(Memory(2, np.ones(4))), "recall returns Memory(share=2, vector=arra"),
         ("num_centers", property(returning(2)), "Changed: recall goes with one centre a class; re"),
+        ("normalized", False, "Changed: recall gives cosines a direction, and this loss has pro"),
         ("draws", "margin", "draws is 'margin'; expected a tuple of names, as ('margin',)"),
         ("draw", returning({"m": ONES}), "expected NumPy arrays [batch] by the names of draws, m"),
         ("draw", returning({"margin": np.ones(3)}), "draw(rng, 2) returns {'margin': array([1.,"),

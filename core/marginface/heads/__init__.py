@@ -1,7 +1,7 @@
 """The plan of a head, common to both frameworks: blocks, samples and shards of classes."""
 
 from marginface.heads.checks import OPTIONS, check_call, check_head, check_logits, head_loss
-from marginface.heads.class_state import MOVED, class_rows, class_state_bytes, recalled
+from marginface.heads.class_state import MOVED, class_rows, recalled
 from marginface.heads.initial import WEIGHT_STD
 from marginface.heads.measuring import HeadMetrics, check_unshared, measure
 from marginface.heads.plan import HeadPlan, Precision, check_precision, plan_head
@@ -55,7 +55,6 @@ __all__ = [
     "check_update",
     "check_upstream",
     "class_rows",
-    "class_state_bytes",
     "draw_classes",
     "draw_step",
     "head_loss",

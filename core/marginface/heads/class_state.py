@@ -37,7 +37,10 @@ def class_rows(
     >>> {k: v.shape for k, v in class_rows(losses.get("vpl"), 9, 4, range(3, 6), 4).items()}
     {'latest': (3, 4), 'seen': (3,)}
     """
-    needed = class_state_bytes(loss, len(classes), embedding_size, itemsize)
+    needed = len(classes) * sum(
+        math.prod(row.shape) * (itemsize if row.dtype.kind == "f" else row.itemsize)
+        for row in loss.class_state(1, embedding_size).values()
+    )
     if needed > (memory := machine_memory()):
         raise MarginfaceError(
             f"{loss.name} keeps {needed / 2**30:,.1f} GiB for {len(classes)} classes, beside their "
@@ -46,19 +49,6 @@ def class_rows(
         )
     kept = loss.class_state(num_classes, embedding_size)
     return {name: value[classes.start : classes.stop] for name, value in kept.items()}
-
-
-def class_state_bytes(loss: MarginLoss, classes: int, embedding_size: int, itemsize: int) -> int:
-    """Return the bytes of what a loss keeps for so many classes.
-
-    >>> from marginface import losses
-    >>> class_state_bytes(losses.get("uss"), 1_000_000, 512, 4)
-    2056000000
-    """
-    return classes * sum(
-        math.prod(row.shape) * (itemsize if row.dtype.kind == "f" else row.itemsize)
-        for row in loss.class_state(1, embedding_size).values()
-    )
 
 
 def recalled(loss: MarginLoss, memory: Memory | None) -> Memory:

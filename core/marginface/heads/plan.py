@@ -73,10 +73,11 @@ computed twice; 69 MiB beside weights and gradient (all logits at once: 488 MiB 
     def extra_bytes(self) -> int:
         """Return about how much memory it takes beside weights, gradient and class state."""
         working = min(self.block, self.classes) * WORKING_COPIES
-        kept = 0 if self.in_gradient else self.kept
+        kept = self._bytes(working + (0 if self.in_gradient else self.kept))
         if self.companion:
-            kept += self.of_constants().kept
-        return self._bytes(kept + working)
+            after = self.of_constants()
+            kept += after._bytes(after.kept)
+        return kept
 
     def __str__(self) -> str:
         """Return the plan in a sentence."""

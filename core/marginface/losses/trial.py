@@ -221,6 +221,11 @@ class _Trial:
                 f"{self.who}: recall goes with one centre a class; return 1 as num_centers, "
                 f"got {centers}"
             )
+        if not self.code.normalized and self.code.companion is None:
+            raise MarginfaceError(
+                f"{self.who}: recall gives cosines a direction, and this loss has products; set "
+                "normalized to True"
+            )
 
     def remembered(self, rows: Mapping[str, Any], sample: Sample, state: Mapping[str, Any]) -> None:
         """Check the rows that `remember` returns."""

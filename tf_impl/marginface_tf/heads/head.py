@@ -33,7 +33,6 @@ from marginface.heads import (
     check_unshared,
     check_update,
     class_rows,
-    class_state_bytes,
     draw_step,
     head_loss,
     own_draw,
@@ -322,12 +321,15 @@ class MarginHead(keras.layers.Layer):
         everybody = self.shard is None and learning and replicas() > 1
         inputs, classes, own_numbers = self._recalled(inputs, everybody=everybody)
 
-        def pass_over(step: PreparedStep, parameters: Parameters | Update) -> Terms:
+        def pass_over(
+            step: PreparedStep, parameters: Parameters | Update, inputs: PassInputs
+        ) -> Terms:
             ready = replace(inputs, prepared=step.of_all, radius=step.radius)
             return self._terms(x, logit_norms, parameters, ready)
 
         # From the target cosines alone the loss prepares margins and its next state; one that looks
-        # ahead has a pass before.
+        # ahead has a pass before, which nobody goes back through.
+        ahead = replace(inputs, plan=replace(inputs.plan, kept=0))
         state = {name: variable.value for name, variable in self.state.items()}
         cosines = target_cosines(x, parameters, inputs)
         step = prepare_step(
@@ -337,11 +339,11 @@ class MarginHead(keras.layers.Layer):
             _cast(state | own_numbers, compute),
             _cast(draws, compute),
             self.shard,
-            lambda step: pass_over(step, self._parameters(learning=False)).others,
+            lambda step: pass_over(step, self._parameters(learning=False), ahead).others,
             training=learning,
         )
         # The pass over all classes.
-        terms = pass_over(step, parameters)
+        terms = pass_over(step, parameters, inputs)
         # The margin, on each sample's own logit.
         if isinstance(parameters, Update):
             inside &= parameters.steps_before != REFUSED
@@ -705,8 +707,9 @@ class MarginHead(keras.layers.Layer):
             kept_bytes=gradient // 4,
             ahead=self.loss.looks_ahead,
             companion=self._companion is not None,
-            class_state=class_state_bytes(
-                self.loss, len(self.classes), self.embedding_size, itemsize
+            class_state=sum(
+                math.prod(each.shape) * tf.as_dtype(each.dtype).size
+                for each in self.class_state.values()
             ),
         )
 

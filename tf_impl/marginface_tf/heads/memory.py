@@ -111,7 +111,8 @@ class ClassState(tf.Module):
         number = tf.where(due, tf.shape(self._classes)[0], 0)
         classes, *samples = (each[:number] for each in (self._classes, *self._samples))
         # A class may be elsewhere; and a memory that is no number would spoil every later step.
-        finite = tf.reduce_all(tf.math.is_finite(Sample(*samples).embedding), 1)
+        left = Sample(*samples)
+        finite = tf.reduce_all(tf.math.is_finite(left.embedding), 1) & tf.math.is_finite(left.norm)
         here = (classes >= 0) & finite
         classes, *samples = (tf.boolean_mask(each, here) for each in (classes, *samples))
         # The last sample of each class, for all of its samples: they then write the same.
@@ -128,6 +129,7 @@ class ClassState(tf.Module):
 
     def forget(self) -> None:
         """Drop what waits: the rows are about to move."""
+        self._moves.assign_add(1)
         self._keep(tf.shape(self._classes)[0])
 
     def hold(self, loss: Tensor) -> Tensor:

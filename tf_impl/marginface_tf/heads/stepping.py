@@ -127,8 +127,9 @@ class Update:
         Raises:
             MarginfaceError: the parameters were stepped since the forward pass, or the loss was
                 scaled, and `loss_scale` does not say so; in a graph, TensorFlow's
-                InvalidArgumentError.
+                InvalidArgumentError. There is no learning rate.
         """
+        self._rate()
         scale = tf.cast(self.settings.scale.read_value(), d_loss.dtype)
         steps = self.settings.steps
         now = steps.read_value()
@@ -146,6 +147,11 @@ class Update:
             refused = scaled | (now != self.steps_before) | (now == REFUSED)
             counted = steps.assign(tf.where(refused, tf.constant(REFUSED, now.dtype), now + 1))
             return after(_writes(counted), d_loss)
+
+    def _rate(self) -> Any:
+        if self.settings.rate is None:
+            raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
+        return self.settings.rate
 
     def may_step(self, *gradients: Tensor) -> Tensor:
         """Say if a step may be taken: it was not refused when it began, and all is finite."""
@@ -183,13 +189,10 @@ class Update:
         Raises:
             MarginfaceError: there is no learning rate.
         """
-        rate = self.settings.rate
-        if rate is None:
-            raise MarginfaceError("a head with update needs a learning rate; set head.rate first")
         dtype = keras.backend.result_type(gradient.dtype.name, "float32")
-        rate, scale = tf.cast(rate, dtype), tf.cast(self.settings.scale, dtype)
+        rate, scale = tf.cast(self._rate(), dtype), tf.cast(self.settings.scale, dtype)
         scale = tf.where(scale > 0, scale, tf.ones_like(scale))
-        slots = {slot: tf.gather(each[name], rows) for slot, each in self.slots.items()}
+        slots: Tensors = {slot: tf.gather(each[name], rows) for slot, each in self.slots.items()}
         decay = self.spec.decay_for(decay=name == "weight")
         step = _compiled_step(self.spec) if compiled else partial(_step, self.spec)
         value, slots = step(decay, rate, scale, may_step, value, slots, gradient)

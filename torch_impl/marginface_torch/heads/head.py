@@ -31,7 +31,6 @@ from marginface.heads import (
     check_unshared,
     check_update,
     class_rows,
-    class_state_bytes,
     draw_step,
     head_loss,
     own_draw,
@@ -612,11 +611,9 @@ class MarginHead(nn.Module):
             centers=self.loss.num_centers,
             precision=self.precision,
             gradient_room=self.embedding_size if same else 0,
-            ahead=self.loss.looks_ahead,
+            ahead=self.loss.looks_ahead and self.training,
             companion=self._companion is not None,
-            class_state=class_state_bytes(
-                self.loss, len(self.classes), self.embedding_size, itemsize
-            ),
+            class_state=sum(each.nbytes for each in self.class_state.buffers()),
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -55,6 +55,11 @@ class ClassState(nn.Module):
         self._waiting: list[_Left] = []
         self._moves = 0
         for name, array in rows.items():
+            if hasattr(self, name):
+                raise MarginfaceError(
+                    f"{ops.spec.name}: class_state calls an array '{name}', as something of "
+                    "PyTorch's modules is called; choose another name"
+                )
             given = as_tensor(array)
             kept = torch.empty(given.shape, dtype=dtype if array.dtype.kind == "f" else given.dtype)
             self.register_buffer(name, kept.copy_(given))
@@ -102,7 +107,8 @@ class ClassState(nn.Module):
         state = self._waiting[-1].state
         self.forget()
         # A class may be elsewhere; and a memory that is no number would spoil every later step.
-        here = (classes >= 0) & Sample(*samples).embedding.isfinite().all(1)
+        left = Sample(*samples)
+        here = (classes >= 0) & left.embedding.isfinite().all(1) & left.norm.isfinite()
         classes, samples = classes[here], [each[here] for each in samples]
         # The last sample of each class, for all of its samples: they then write the same.
         ordered, order = classes.sort(stable=True)
