@@ -379,7 +379,7 @@ HEADS = [
         "heads.stepping",
         "head_scaling",
         (
-            "check_upstream(float(gradients[0]), ctx.update.settings.loss_scale)",
+            "check_upstream(float(gradients[0]), ctx.settings.loss_scale)",
             "check_upstream(float(d_loss), float(scale) or None)",
         ),
         "pass",
@@ -387,8 +387,8 @@ HEADS = [
     Mutant(
         "heads.stepping",
         "head_scaling",
-        ("if not finite:", "may_step &= tf.reduce_all("),
-        ("if False:", "may_step |= tf.reduce_all("),
+        ("if not finite:", "tf.reduce_all(finite) & ("),
+        ("if False:", "tf.reduce_all(finite) | ("),
     ),
     Mutant(
         ("heads.passes", "heads.stepping"),

@@ -70,8 +70,8 @@ MUTANTS = [
     Mutant(
         FILE,
         "sphereface_r_v2",
-        ("angle(cosines).div_(self.spec.margin)", "angle(cosines) / self.spec.margin"),
-        "angle(cosines)",
+        ("angle(cosines).div_(self.spec.margin)", "angles_to_all(cosines) / self.spec.margin"),
+        ("angle(cosines)", "angles_to_all(cosines)"),
     ),
     Mutant(FILE, "sphereface_r_v2", "/ self.spec.margin * inverse_sine", "* inverse_sine"),
 ]

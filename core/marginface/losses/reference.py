@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 from marginface.checks import check_labels
 from marginface.losses.values import MIN_NORM, Arrays, Float, Memory, Sample
 
-if TYPE_CHECKING:
-    from marginface.losses.base import MarginLoss
-
+MarginLoss = Any  # marginface.losses.MarginLoss, whose file imports this one
 Labels = NDArray[np.integer[Any]]
 
 
