@@ -140,6 +140,7 @@ class ClassState(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassState:
         """Convert rows, and what waits for them, as `to`, `half` and others ask for it."""
+        # PyTorch gives it no types.
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._waiting = [
             _Left(fn(left.classes), Sample(*map(fn, left.samples)), _each(fn, left.state))
